@@ -1,0 +1,1 @@
+"""Long-run impact evaluation of retraining, from two small additive tables."""

@@ -1,0 +1,77 @@
+"""The errors a user can meet. Each says what was found, which rule it breaks and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RetrainEvalError(Exception):
+    """Base of every error this package raises on purpose.
+
+    The command line prints these on one screen, without a traceback, and exits with a non-zero code.
+    """
+
+
+class InputError(RetrainEvalError, ValueError):
+    """Something the user handed over (a file, a column, a keyword, a study field) is not usable.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, naming the thing as the user wrote it.
+    file, row, column, value, rule, fix : optional
+        Where it was found, and how to mend it. Those given are printed one to a line.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: object = None,
+        row: object = None,
+        column: object = None,
+        value: object = None,
+        rule: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.file, self.row, self.column = file, row, column
+        self.value, self.rule, self.fix = value, rule, fix
+        places = {"file": file, "row": row, "column": column, "value": value, "rule": rule, "fix": fix}
+        lines = [f"  {name + ':':<8}{place}" for name, place in places.items() if place is not None]
+        super().__init__("\n".join([message, *lines]))
+
+
+class DesignError(RetrainEvalError):
+    """The data cannot answer the question: no controls, no pre-period, a singular design."""
+
+
+class StoreError(RetrainEvalError):
+    """The DuckDB store cannot be opened, read or written; its last good state is untouched."""
+
+
+class DisclosureError(RetrainEvalError):
+    """A result rests on fewer people than the disclosure rule allows."""
+
+
+class ReleaseError(RetrainEvalError):
+    """A release bundle is incomplete, altered, or would overwrite an edition."""
+
+
+class ReportError(RetrainEvalError):
+    """The book could not be built; the last good build is untouched."""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
+    """Return the error for a keyword, column or level that does not exist.
+
+    Examples
+    --------
+    >>> print(unknown("column", "earning", ["earnings", "quarter"]))
+    unknown column 'earning'
+      fix:    did you mean 'earnings'? known: earnings, quarter
+    """
+    names = [str(item) for item in known]
+    close = get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return InputError(f"unknown {kind} {str(name)!r}", fix=f"{hint}known: {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""What leaves the store: disclosure rules and the release bundle."""

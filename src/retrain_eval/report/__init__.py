@@ -1,0 +1,1 @@
+"""The Jupyter Book report, read from release bundles only."""

@@ -1,0 +1,1 @@
+"""Job stability, read from life tables."""
