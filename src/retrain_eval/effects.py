@@ -144,24 +144,27 @@ class EffectTable:
                 fix='make the table with .by("age_band") first',
             )
         others = [key for key in KEYS if key != "level"]
+        records = self.frame.to_dict("records")
         rows: list[dict[str, object]] = []
         contrasts: list[Array] = []
         for _, block in grouped.groupby(others, dropna=False, sort=False):
-            first, *later = block.index
+            first, *later = (int(index) for index in block.index)
             for index in later:
                 contrast = np.zeros(len(self.frame))
                 contrast[index], contrast[first] = 1.0, -1.0
-                row = {str(key): self.frame.at[index, key] for key in others}
-                row["level"] = f"{self.frame.at[index, 'level']} minus {self.frame.at[first, 'level']}"
-                row["estimate"] = contrast @ self.frame["estimate"].to_numpy()
-                for count in COUNTS:
-                    row[count] = self.frame.loc[[index, first], count].min()
-                rows.append(row)
+                one, base = records[index], records[first]
+                rows.append(
+                    {
+                        **{key: one[key] for key in others},
+                        "level": f"{one['level']} minus {base['level']}",
+                        "estimate": one["estimate"] - base["estimate"],
+                        **{count: min(one[count], base[count]) for count in COUNTS},
+                    }
+                )
                 contrasts.append(contrast)
         matrix = np.vstack(contrasts)
-        return EffectTable.build(
-            rows, matrix @ self.vcov @ matrix.T, meta={**self.meta, "contrast": "level minus first"}
-        )
+        meta = {**self.meta, "contrast": "level minus first"}
+        return EffectTable.build(rows, matrix @ self.vcov @ matrix.T, meta=meta)
 
 
 def concat(tables: Sequence[EffectTable]) -> EffectTable:
