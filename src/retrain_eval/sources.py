@@ -20,7 +20,7 @@ Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | o
 
 
 def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckDBPyRelation:
-    """Return the source as a DuckDB relation; run SQL on it with ``relation.query("source", sql)``.
+    """Return the source as a DuckDB relation; run SQL on it with `query`.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckD
     --------
     >>> import pandas as pd
     >>> rel = as_relation(pd.DataFrame({"y": [1, 2, 3]}))
-    >>> rel.query("source", "SELECT sum(y) FROM source").fetchall()
+    >>> query(rel, "SELECT sum(y) FROM source").fetchall()
     [(6,)]
     """
     if isinstance(source, duckdb.DuckDBPyRelation):
@@ -64,6 +64,14 @@ def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckD
         f"cannot read a {type(source).__name__} as data",
         fix="give a DuckDB relation, a pandas DataFrame, an Arrow table or a path",
     )
+
+
+def query(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:
+    """Run SQL in which the relation is called ``source``, on the relation's own connection."""
+    result = relation.query("source", sql)
+    if result is None:  # a statement without a result, such as DROP TABLE
+        return relation
+    return result
 
 
 def require_columns(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> None:

@@ -1,0 +1,184 @@
+"""Averages of group-time effects: simple, dynamic, group, calendar (Callaway and Sant'Anna 2021, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import DesignError, InputError
+
+if TYPE_CHECKING:
+    from retrain_eval.did.att_gt import GroupTimeEffects
+
+Array = npt.NDArray[np.float64]
+
+KINDS = ("simple", "dynamic", "group", "calendar")
+# kind: the column that its rows are told apart by, and what the overall row averages
+_KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
+
+
+@dataclass(frozen=True)
+class _Average:
+    """A linear combination of group-time effects whose weights may themselves be estimated."""
+
+    keys: dict[str, object]
+    estimate: float
+    influence: sparse.csr_array
+    members: npt.NDArray[np.intp]
+
+
+def aggregate(
+    effects: GroupTimeEffects, kind: str = "dynamic", *, min_event: int | None = None, max_event: int | None = None
+) -> EffectTable:
+    """Average group-time effects, carrying the sampling error of the cohort shares.
+
+    Parameters
+    ----------
+    effects : GroupTimeEffects
+        From `att_gt`, or from its ``by``: then each level is averaged, and the covariance is joint.
+    kind : {"simple", "dynamic", "group", "calendar"}
+        One overall average; by event time; by cohort; by calendar period. The last three end with their
+        own overall row, whose key is NA: over event times ≥ 0, over cohorts by size, over periods.
+    min_event, max_event : int, optional
+        Event times kept.
+
+    Returns
+    -------
+    EffectTable
+        Simultaneous bands cover all rows but the overall ones; over all levels at once after ``by``.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind.
+    DesignError
+        If no period after treatment is left to average.
+
+    Notes
+    -----
+    With P_g the share of cohort g, θ = Σ P_g ATT(g, t) / Σ P_g over the cells averaged. The influence
+    function has one term for the effects and one for the shares (their Corollary 2); both are constant
+    or linear in the path within a cell, so the moments still suffice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.moments import outcome_moments
+    >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2], "t": [1, 2, 3] * 2, "g": [2, 2, 2, 0, 0, 0],
+    ...                      "y": [1.0, 4.0, 5.0, 1.0, 2.0, 2.0]})
+    >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+    >>> m.att_gt().aggregate("dynamic").to_frame()["estimate"].tolist()
+    [0.0, 2.0, 3.0, 2.5]
+    """
+    if kind not in KINDS:
+        raise InputError(f"unknown kind={kind!r}", fix=f"use one of {', '.join(KINDS)}")
+    rows = effects.rows
+    event = rows["event_time"].to_numpy(dtype=float)
+    keep = np.ones(len(rows), dtype=bool)
+    if min_event is not None:
+        keep &= event >= min_event
+    if max_event is not None:
+        keep &= event <= max_event
+
+    averages: list[_Average] = []
+    for _, block in rows[keep].groupby(["subgroup", "level"], dropna=False, sort=False):
+        averages += _level(effects, block, kind)
+    if not averages:
+        raise DesignError("no period after treatment is left to average")
+
+    estimand = {"simple": "ATT", "dynamic": "ATT(e)", "group": "ATT(g)", "calendar": "ATT(t)"}[kind]
+    frame = pd.DataFrame(
+        [
+            {
+                "outcome": effects.moments.outcome,
+                "estimator": "att_gt",
+                "estimand": estimand,
+                **average.keys,
+                "estimate": average.estimate,
+                **_counts(rows, average.members),
+            }
+            for average in averages
+        ]
+    )
+    vcov = effects.moments.covariance(sparse.csr_array(sparse.vstack([average.influence for average in averages])))
+    band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
+    meta = {**effects.options, "aggregation": kind, "notes": effects.notes}
+    return EffectTable.build(frame, vcov, band=band, meta=meta)
+
+
+def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
+    """Averages within one level of a subgroup, the overall one last."""
+    index = block.index.to_numpy()
+    event = block["event_time"].to_numpy(dtype=float)
+    post = index[event >= 0]
+    level = {"subgroup": block["subgroup"].iloc[0], "level": block["level"].iloc[0]}
+    if kind == "simple":
+        return [_by_share(effects, post, level)] if len(post) else []
+
+    key = _KEY[kind]
+    used = index if kind == "dynamic" else post
+    values = effects.rows[key].to_numpy(dtype=float)[used]
+    parts = []
+    for value in np.unique(values):
+        members = used[values == value]
+        average = _evenly if kind == "group" else _by_share
+        parts.append(average(effects, members, {**level, key: value}))
+    post_parts = [part for part in parts if kind != "dynamic" or float(str(part.keys[key])) >= 0]
+    if not post_parts:
+        return parts
+    if kind == "group":
+        overall = _overall_by_share(effects, post_parts, level)
+    else:
+        share = 1 / len(post_parts)
+        estimate = share * sum(part.estimate for part in post_parts)
+        stacked = sparse.csr_array(sparse.vstack([part.influence for part in post_parts]))
+        influence = _combine(stacked, None, np.full(len(post_parts), share))
+        overall = _Average(level, estimate, influence, np.concatenate([part.members for part in post_parts]))
+    return [*parts, overall]
+
+
+def _evenly(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
+    share = np.full(len(members), 1 / len(members))
+    estimate = float(share @ effects.rows["estimate"].to_numpy()[members])
+    return _Average(keys, estimate, _combine(effects.influence, members, share), members)
+
+
+def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
+    weight = effects.rows["weight"].to_numpy()[members]
+    att = effects.rows["estimate"].to_numpy()[members]
+    total = weight.sum()
+    estimate = float(weight @ att / total)
+    influence = _combine(effects.influence, members, weight / total)
+    # the derivative of a ratio Σ W ATT / Σ W with respect to W
+    influence = influence + _combine(effects.cohort_influence, members, (att - estimate) / total)
+    return _Average(keys, estimate, sparse.csr_array(influence), members)
+
+
+def _overall_by_share(effects: GroupTimeEffects, parts: list[_Average], keys: dict[str, object]) -> _Average:
+    """Average of cohort effects by cohort size, the weights' own error carried."""
+    first = np.array([part.members[0] for part in parts])
+    weight = effects.rows["weight"].to_numpy()[first]
+    att = np.array([part.estimate for part in parts])
+    total = weight.sum()
+    estimate = float(weight @ att / total)
+    influence = _combine(sparse.csr_array(sparse.vstack([p.influence for p in parts])), None, weight / total)
+    influence = influence + _combine(effects.cohort_influence, first, (att - estimate) / total)
+    return _Average(keys, estimate, sparse.csr_array(influence), np.concatenate([part.members for part in parts]))
+
+
+def _combine(matrix: sparse.csr_array, rows: npt.NDArray[np.intp] | None, share: Array) -> sparse.csr_array:
+    chosen = matrix if rows is None else matrix[rows]
+    return sparse.csr_array(sparse.csr_array(share.reshape(1, -1)) @ chosen)
+
+
+def _counts(rows: pd.DataFrame, members: npt.NDArray[np.intp]) -> dict[str, int]:
+    """People behind an average: its distinct cohorts added up; its smallest control group."""
+    used = rows.loc[members]
+    treated = used.drop_duplicates("cohort")["n_treated"].sum()
+    return {"n_treated": int(treated), "n_control": int(used["n_control"].min())}

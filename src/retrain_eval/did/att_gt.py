@@ -1,0 +1,282 @@
+"""Group-time average treatment effects from outcome moments (Callaway and Sant'Anna 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from retrain_eval.did.aggregate import aggregate
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.moments import OutcomeMoments
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+CONTROLS = ("never_treated", "not_yet_treated")
+METHODS = ("reg", "ipw", "dr")
+BASE_PERIODS = ("universal", "varying")
+
+
+@dataclass(frozen=True)
+class GroupTimeEffects:
+    """ATT(g, t) with influence coefficients; made by `att_gt`.
+
+    Attributes
+    ----------
+    moments : OutcomeMoments
+        The table that everything is read from.
+    options : dict
+        Keywords of `att_gt`, so that `by` can repeat it for subgroups.
+    rows : DataFrame, K rows
+        ``subgroup, level, cohort, time, event_time, estimate, n_treated, n_control, weight``; ``weight`` is
+        the Σw of the cohort, which aggregations use as its share.
+    influence : sparse array, shape (K, C · (1 + T))
+        φ of each row; see `OutcomeMoments.covariance`.
+    cohort_influence : sparse array, shape (K, C · (1 + T))
+        φ of each row's ``weight``: aggregations carry the sampling error of the shares too.
+    notes : tuple of str
+        What could not be estimated, and why.
+    """
+
+    moments: OutcomeMoments
+    options: dict[str, object]
+    rows: pd.DataFrame
+    influence: sparse.csr_array
+    cohort_influence: sparse.csr_array
+    notes: tuple[str, ...]
+
+    def to_effects(self) -> EffectTable:
+        """Return the group-time effects as an EffectTable, with a simultaneous band over all rows."""
+        frame = self.rows.drop(columns="weight").assign(
+            outcome=self.moments.outcome, estimator="att_gt", estimand="ATT(g,t)"
+        )
+        vcov = self.moments.covariance(self.influence)
+        meta = {**self.options, "notes": self.notes}
+        return EffectTable.build(frame, vcov, band=np.ones(len(frame), dtype=bool), meta=meta)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the tidy frame of `to_effects`."""
+        return self.to_effects().to_frame()
+
+    def by(self, *names: str) -> GroupTimeEffects:
+        """Estimate within each level of the named strata; several names give their combinations.
+
+        The levels keep their joint covariance, so differences between them are exact.
+        """
+        masks = []
+        for levels in self.moments.level_order(names):
+            mask = np.ones(len(self.moments.cells), dtype=bool)
+            for name, level in zip(names, levels, strict=True):
+                mask &= (self.moments.cells[name].astype(str) == level).to_numpy()
+            masks.append((" × ".join(names), " × ".join(levels), mask))
+        return _estimate(self.moments, masks, self.options)
+
+    def aggregate(
+        self, kind: str = "dynamic", min_event: int | None = None, max_event: int | None = None
+    ) -> EffectTable:
+        """Average the group-time effects; see `retrain_eval.did.aggregate.aggregate`."""
+        return aggregate(self, kind, min_event=min_event, max_event=max_event)
+
+
+def att_gt(
+    moments: OutcomeMoments,
+    *,
+    control: str = "never_treated",
+    method: str = "reg",
+    covariates: Sequence[str] = (),
+    anticipation: int = 0,
+    base_period: str = "universal",
+) -> GroupTimeEffects:
+    """Estimate ATT(g, t), the effect on cohort g in period t, from outcome moments.
+
+    Parameters
+    ----------
+    moments : OutcomeMoments
+        Moments of a balanced panel.
+    control : {"never_treated", "not_yet_treated"}
+        Units compared with: never treated, or not treated by the later of the two periods compared.
+    method : {"reg", "ipw", "dr"}
+        Without covariates the three coincide: each is the difference of differences of cell means.
+    covariates : sequence of str
+        Must be empty here: conditioning on covariates is refused, not ignored.
+    anticipation : int
+        Periods before treatment in which effects may already show; the base period moves back by as many.
+    base_period : {"universal", "varying"}
+        Compare every period with the last one before treatment, or pre-treatment periods with the one before.
+        "Last" and "before" go by the periods that exist.
+
+    Returns
+    -------
+    GroupTimeEffects
+
+    Raises
+    ------
+    InputError
+        For a keyword that does not exist.
+    DesignError
+        If no group-time effect can be estimated: no treated cohort, no controls, no pre-period.
+
+    Notes
+    -----
+    With b the base period and C the controls (Callaway and Sant'Anna 2021, eqs. 2.2 to 2.6 without covariates)::
+
+        ATT(g, t) = (Ȳ_gt − Ȳ_gb) − (Ȳ_Ct − Ȳ_Cb)
+
+    The influence function of a weighted mean Ȳ over cells of total weight W is w (Y − Ȳ) / W.
+    Variances are divided by n, without a small-sample factor, as in the reference implementations.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.moments import outcome_moments
+    >>> long = pd.DataFrame({"id": [1, 1, 2, 2, 3, 3, 4, 4], "t": [1, 2] * 4, "g": [2, 2, 2, 2, 0, 0, 0, 0],
+    ...                      "y": [1.0, 4.0, 2.0, 5.5, 1.0, 2.0, 2.0, 3.5]})
+    >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+    >>> att_gt(m).to_frame()[["cohort", "time", "estimate"]].to_dict("list")
+    {'cohort': [2.0, 2.0], 'time': [1.0, 2.0], 'estimate': [0.0, 2.0]}
+    """
+    for name, value, known in (
+        ("control", control, CONTROLS),
+        ("method", method, METHODS),
+        ("base_period", base_period, BASE_PERIODS),
+    ):
+        if value not in known:
+            raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(known)}")
+    if covariates:
+        raise InputError(
+            "att_gt does not condition on covariates yet",
+            column="covariates",
+            value=tuple(covariates),
+            fix="match on them first (rte.match), or stratify with by=",
+        )
+    if anticipation < 0:
+        raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
+    options: dict[str, object] = {
+        "control": control,
+        "method": method,
+        "anticipation": anticipation,
+        "base_period": base_period,
+    }
+    everyone = np.ones(len(moments.cells), dtype=bool)
+    return _estimate(moments, [(pd.NA, pd.NA, everyone)], options)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One ATT(g, t) to estimate: periods as positions in ``times``, cells as masks."""
+
+    cohort: float
+    time: int
+    base: int
+    treated: Mask
+    control: Mask
+
+
+def _estimate(
+    moments: OutcomeMoments, groups: Sequence[tuple[object, object, Mask]], options: dict[str, object]
+) -> GroupTimeEffects:
+    size, n_cells = 1 + len(moments.times), len(moments.cells)
+    means, n = moments.first[:, 1:] / moments.first[:, :1], moments.cells["n"].to_numpy()
+    rows: list[dict[str, object]] = []
+    notes: list[str] = []
+    influence = _Coefficients(size, n_cells)
+    cohort_influence = _Coefficients(size, n_cells)
+    for subgroup, level, mask in groups:
+        where = "" if subgroup is pd.NA else f" in {subgroup} = {level}"
+        for item in _comparisons(moments, mask, options, notes, where):
+            estimate = 0.0
+            for sign, members in ((1.0, np.flatnonzero(item.treated)), (-1.0, np.flatnonzero(item.control))):
+                weight = moments.first[members, 0]
+                total = weight.sum()
+                change = means[members, item.time] - means[members, item.base]
+                average = float(weight @ change / total)
+                estimate += sign * average
+                if item.time != item.base:
+                    influence.add(len(rows), members, 0, -sign * average / total)
+                    influence.add(len(rows), members, 1 + item.time, sign / total)
+                    influence.add(len(rows), members, 1 + item.base, -sign / total)
+            treated = np.flatnonzero(item.treated)
+            cohort_influence.add(len(rows), treated, 0, 1.0)
+            rows.append(
+                {
+                    "subgroup": subgroup,
+                    "level": level,
+                    "cohort": item.cohort,
+                    "time": moments.times[item.time],
+                    "event_time": moments.times[item.time] - item.cohort,
+                    "estimate": estimate,
+                    "n_treated": int(n[item.treated].sum()),
+                    "n_control": int(n[item.control].sum()),
+                    "weight": float(moments.first[treated, 0].sum()),
+                }
+            )
+    if not rows:
+        raise DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
+    frame = pd.DataFrame(rows)
+    return GroupTimeEffects(
+        moments,
+        options,
+        frame,
+        influence.matrix(len(rows)),
+        cohort_influence.matrix(len(rows)),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _comparisons(
+    moments: OutcomeMoments, mask: Mask, options: dict[str, object], notes: list[str], where: str
+) -> Iterator[_Cell]:
+    """Yield every (cohort, period) that can be estimated; append to ``notes`` what cannot."""
+    times = np.array(moments.times)
+    anticipation = int(str(options["anticipation"]))
+    cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
+    # a cohort that starts after the last period is untreated throughout
+    never = mask & (cohort > times[-1] + anticipation)
+    treated_cohorts = sorted({float(g) for g in cohort[mask & ~never]})
+    if not treated_cohorts:
+        notes.append(f"nobody is treated{where}")
+    if options["control"] == "never_treated" and not never.any():
+        notes.append(f'there are no never-treated controls{where}; control="not_yet_treated" may do')
+        return
+    for g in treated_cohorts:
+        before = np.flatnonzero(times < g - anticipation)
+        if len(before) == 0:
+            notes.append(f"cohort {g:g}{where} has no period before treatment and is left out")
+            continue
+        treated = mask & (cohort == g)
+        for t in range(len(times)):
+            base = int(before[-1])
+            if options["base_period"] == "varying" and times[t] < g - anticipation:
+                if t == 0:
+                    continue
+                base = t - 1
+            control = never
+            if options["control"] == "not_yet_treated":
+                control = mask & (cohort > max(times[t], times[base]) + anticipation) & (cohort != g)
+            if not control.any():
+                notes.append(f"cohort {g:g}, period {times[t]}{where}: nobody is left untreated to compare with")
+                continue
+            yield _Cell(g, t, base, treated, control)
+
+
+class _Coefficients:
+    """Collects influence coefficients φ by (row, cell, coordinate)."""
+
+    def __init__(self, size: int, n_cells: int) -> None:
+        self.size, self.n_cells = size, n_cells
+        self.index: list[tuple[int, npt.NDArray[np.intp], float]] = []
+
+    def add(self, row: int, cells: npt.NDArray[np.intp], coordinate: int, value: float) -> None:
+        self.index.append((row, cells * self.size + coordinate, value))
+
+    def matrix(self, n_rows: int) -> sparse.csr_array:
+        rows = np.concatenate([np.full(len(columns), row) for row, columns, _ in self.index])
+        columns = np.concatenate([columns for _, columns, _ in self.index])
+        values = np.concatenate([np.full(len(columns), value) for _, columns, value in self.index])
+        return sparse.csr_array((values, (rows, columns)), shape=(n_rows, self.n_cells * self.size))

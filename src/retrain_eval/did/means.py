@@ -1,0 +1,170 @@
+"""Differences in means in one period, and mean paths, from outcome moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.moments import OutcomeMoments
+
+Array = npt.NDArray[np.float64]
+
+VCES = ("iid", "HC1", "CR1")
+
+
+def mean_difference(
+    moments: OutcomeMoments, time: int, *, vce: str | None = None, by: str | Sequence[str] = ()
+) -> EffectTable:
+    """Compare treated with never-treated units in one period: the coefficient of ``outcome ~ treated``.
+
+    Parameters
+    ----------
+    moments : OutcomeMoments
+        Any number of cohorts and strata: all cohorts are pooled as treated.
+    time : int
+        Period compared.
+    vce : {"iid", "HC1", "CR1"}, optional
+        Homoskedastic, robust, or clustered by the moments' cluster, with the usual small-sample factors.
+        None: CR1 where the moments are clustered, HC1 otherwise.
+    by : str or sequence of str
+        Strata to estimate within; their combinations where several. Levels keep their joint covariance.
+
+    Returns
+    -------
+    EffectTable
+        One row per level. Intervals use Student's t with n − 2 (iid, HC1) or G − 1 (CR1) degrees of freedom
+        of the smallest level.
+
+    Raises
+    ------
+    InputError
+        For an unknown period or vce, or iid with weights.
+    DesignError
+        Without treated or without controls in a level, or with fewer than two clusters.
+
+    Notes
+    -----
+    ψ = w (Y − Ȳ)/W in each arm. Factors: HC1 n/(n − 2) (MacKinnon and White 1985); CR1
+    G/(G − 1) · (n − 1)/(n − 2) (Cameron and Miller 2015, eq. 12).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.moments import outcome_moments
+    >>> long = pd.DataFrame({"id": [1, 2, 3, 4], "t": [1] * 4, "g": [1, 1, 0, 0], "y": [3.0, 5.0, 1.0, 2.0]})
+    >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+    >>> frame = mean_difference(m, 1).to_frame()
+    >>> float(frame["estimate"].item()), round(float(frame["std_error"].item()), 4)
+    (2.5, 1.118)
+    """
+    if time not in moments.times:
+        raise unknown("period", time, moments.times)
+    vce = vce or ("CR1" if moments.cluster is not None else "HC1")
+    if vce not in VCES:
+        raise InputError(f"unknown vce={vce!r}", fix=f"use one of {', '.join(VCES)}")
+    if (vce == "CR1") != (moments.cluster is not None):
+        raise InputError(
+            f"vce={vce!r} does not fit moments clustered by {moments.cluster or 'the unit'}",
+            fix="build the moments with cluster= for CR1 and without it for iid and HC1",
+        )
+    if vce == "iid" and moments.weighted:
+        raise InputError("homoskedastic standard errors are not defined with these weights", fix='use vce="HC1"')
+
+    names = (by,) if isinstance(by, str) else tuple(by)
+    coordinate = 1 + moments.times.index(time)
+    treated = moments.cells["cohort"].notna().to_numpy()
+    rows, influence, scales, dfs = [], [], [], []
+    for levels in moments.level_order(names) if names else [()]:
+        mask = np.ones(len(treated), dtype=bool)
+        for name, level in zip(names, levels, strict=True):
+            mask &= (moments.cells[name].astype(str) == level).to_numpy()
+        phi, estimate = _difference(moments, mask & treated, mask & ~treated, coordinate)
+        n_treated, n_control = (
+            int(moments.cells["n"].to_numpy()[arm].sum()) for arm in (mask & treated, mask & ~treated)
+        )
+        n = n_treated + n_control
+        clusters = _clusters(moments, mask)
+        if clusters < 3 or n < 3:
+            raise DesignError(f"{clusters} independent units or clusters are too few for a standard error")
+        scales.append({"iid": 1.0, "HC1": n / (n - 2), "CR1": clusters / (clusters - 1) * (n - 1) / (n - 2)}[vce])
+        dfs.append(clusters - 1 if vce == "CR1" else n - 2)
+        influence.append(phi)
+        rows.append(
+            {
+                "outcome": moments.outcome,
+                "estimator": "moments",
+                "estimand": "difference in means",
+                "time": time,
+                "subgroup": " × ".join(names) if names else pd.NA,
+                "level": " × ".join(levels) if names else pd.NA,
+                "estimate": estimate,
+                "n_treated": n_treated,
+                "n_control": n_control,
+            }
+        )
+    root = np.sqrt(scales)
+    vcov = moments.covariance(sparse.csr_array(sparse.vstack(influence))) * np.outer(root, root)
+    if vce == "iid":
+        vcov = np.diag([_homoskedastic(moments, names, row, coordinate) for row in rows])
+    return EffectTable.build(rows, vcov, df=float(min(dfs)), meta={"vce": vce})
+
+
+def mean_paths(moments: OutcomeMoments) -> pd.DataFrame:
+    """Return the weighted mean outcome of treated and control units by period.
+
+    Returns
+    -------
+    DataFrame
+        ``outcome, group`` (treated | control), ``time, mean, n``; all cohorts and strata pooled.
+    """
+    treated = moments.cells["cohort"].notna().to_numpy()
+    rows = []
+    for group, members in (("treated", treated), ("control", ~treated)):
+        total = moments.first[members].sum(axis=0)
+        n = int(moments.cells["n"].to_numpy()[members].sum())
+        for i, t in enumerate(moments.times):
+            mean = total[1 + i] / total[0] + moments.reference[i] if n else np.nan
+            rows.append({"outcome": moments.outcome, "group": group, "time": t, "mean": mean, "n": n})
+    return pd.DataFrame(rows)
+
+
+def _difference(
+    moments: OutcomeMoments, treated: npt.NDArray[np.bool_], control: npt.NDArray[np.bool_], coordinate: int
+) -> tuple[sparse.csr_array, float]:
+    phi = np.zeros(moments.first.shape)
+    estimate = 0.0
+    for sign, members, arm in ((1.0, treated, "treated"), (-1.0, control, "control")):
+        weight, total = moments.first[members, 0].sum(), moments.first[members, coordinate].sum()
+        if weight == 0:
+            raise DesignError(f"there are no {arm} units to compare")
+        phi[members, 0], phi[members, coordinate] = -sign * total / weight**2, sign / weight
+        estimate += sign * total / weight
+    # the reference path is common to both arms and drops out
+    return sparse.csr_array(phi.reshape(1, -1)), float(estimate)
+
+
+def _homoskedastic(moments: OutcomeMoments, names: tuple[str, ...], row: dict[str, object], coordinate: int) -> float:
+    """Variance σ²(1/n₁ + 1/n₀) with the pooled residual variance; unit weights."""
+    mask = np.ones(len(moments.cells), dtype=bool)
+    if names:
+        joined = moments.cells[list(names)].astype(str).agg(" × ".join, axis=1)
+        mask = (joined == row["level"]).to_numpy()
+    treated = moments.cells["cohort"].notna().to_numpy()
+    residual, counts = 0.0, []
+    for arm in (mask & treated, mask & ~treated):
+        n, total = moments.first[arm, 0].sum(), moments.first[arm, coordinate].sum()
+        squares = [moments.second[c, c][coordinate, coordinate] for c in map(int, np.flatnonzero(arm))]
+        residual += float(np.sum(squares)) - total**2 / n
+        counts.append(n)
+    return float(residual / (sum(counts) - 2) * (1 / counts[0] + 1 / counts[1]))
+
+
+def _clusters(moments: OutcomeMoments, mask: npt.NDArray[np.bool_]) -> int:
+    """Independent units behind a set of cells; for clusters only the total over all cells is kept."""
+    return moments.n_clusters if moments.cluster is not None else int(moments.cells["n"].to_numpy()[mask].sum())

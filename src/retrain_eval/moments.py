@@ -1,0 +1,390 @@
+r"""Outcome moments: the small additive table behind every difference-in-differences.
+
+One row per cell (cohort × strata). For the path ``Y`` of outcomes over ``T`` periods, measured from a fixed
+reference path, and the weight ``w``, put ``z_i = w_i (1, Y_i)``. A cell ``c`` keeps
+
+* ``n``, the number of units,
+* ``first[c] = Σ_i z_i``, and
+* ``second[c, d] = Σ_j (Σ_{i∈j∩c} z_i)(Σ_{i∈j∩d} z_i)ᵀ`` over clusters ``j``; with one unit per cluster only ``c = d``.
+
+Every estimate is a function of cell means, and its influence function is linear in the path inside a cell,
+``ψ_j = Σ_c φ_cᵀ z_jc``, so ``Cov(θ_k, θ_l) = Σ_{c,d} φ_kcᵀ second[c, d] φ_ld``: exact, without the people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.paths import Columns, build_paths, first_moments, reference_path, second_moments
+from retrain_eval.sources import Source, as_relation
+
+if TYPE_CHECKING:
+    from retrain_eval.did.att_gt import GroupTimeEffects
+
+Array = npt.NDArray[np.float64]
+Pairs = Mapping[tuple[int, int], Array]
+
+
+@dataclass(frozen=True)
+class OutcomeMoments:
+    """First and second moments of outcome paths by cell. Make one with `outcome_moments`; add them with ``+``.
+
+    Attributes
+    ----------
+    outcome : str
+        Name of the outcome.
+    times : tuple of int, length T
+        The periods that exist, ascending.
+    strata : tuple of str
+        Names of the stratum columns.
+    cells : DataFrame, C rows
+        ``cohort`` (first treated period, NA = never treated), one column per stratum, ``n`` (units).
+    first : ndarray, shape (C, 1 + T)
+        Σw and Σw·(Y − reference).
+    second : mapping (c, d) → ndarray, shape (1 + T, 1 + T)
+        Σ over clusters of the outer product of the clusters' sums in cells c ≤ d. Pairs that share no
+        cluster are absent.
+    reference : ndarray, shape (T,)
+        Path that the outcome is measured from: rounded period means, so that squares keep their digits.
+    cluster : str or None
+        Column of the cluster; None means the unit itself.
+    n_clusters, n_dropped : int
+        Clusters counted, and units left out because they lack a period.
+    weighted : bool
+        Whether weights were given.
+    """
+
+    outcome: str
+    times: tuple[int, ...]
+    strata: tuple[str, ...]
+    cells: pd.DataFrame
+    first: Array
+    second: Pairs
+    reference: Array
+    cluster: str | None = None
+    n_clusters: int = 0
+    n_dropped: int = 0
+    weighted: bool = False
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    def means(self) -> Array:
+        """Return the weighted mean path of each cell, shape (C, T), in the outcome's unit."""
+        return self.first[:, 1:] / self.first[:, :1] + self.reference
+
+    def covariance(self, influence: sparse.csr_array) -> Array:
+        """Return the covariance of estimates from their influence coefficients.
+
+        Parameters
+        ----------
+        influence : sparse array, shape (K, C · (1 + T))
+            Row k holds φ_k, cell by cell, on the coordinates ``(1, Y − reference)``.
+
+        Returns
+        -------
+        ndarray, shape (K, K)
+        """
+        size = 1 + len(self.times)
+        total = len(self.cells) * size
+        rows, columns, values = [], [], []
+        inner_row, inner_column = np.divmod(np.arange(size * size), size)
+        for (a, b), block in self.second.items():
+            for c, d, values_cd in ((a, b, block), (b, a, block.T)) if a != b else ((a, b, block),):
+                rows.append(c * size + inner_row)
+                columns.append(d * size + inner_column)
+                values.append(values_cd.ravel())
+        matrix = sparse.csr_array(
+            (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(total, total)
+        )
+        product = influence @ matrix @ influence.T
+        dense: Array = product.toarray()
+        return (dense + dense.T) / 2
+
+    def level_order(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the combinations of levels of the named strata that occur, in order of first appearance."""
+        for name in names:
+            if name not in self.strata:
+                raise unknown("stratum", name, self.strata)
+        combinations = self.cells[list(names)].drop_duplicates().itertuples(index=False, name=None)
+        return [tuple(str(value) for value in combination) for combination in combinations]
+
+    # ---- combining -------------------------------------------------------------------------------------------
+
+    def __add__(self, other: OutcomeMoments) -> OutcomeMoments:
+        """Return the moments of the union of two disjoint samples (no unit and no cluster in both).
+
+        Raises
+        ------
+        InputError
+            If the two do not describe the same paths: outcome, periods, strata, cluster.
+        """
+        for name in ("outcome", "times", "strata", "cluster", "weighted"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise InputError(
+                    f"cannot add moments whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
+                )
+        shift = np.eye(1 + len(self.times))
+        shift[1:, 0] = other.reference - self.reference
+        keys = ["cohort", *self.strata]
+        stacked = pd.concat([self.cells, other.cells], ignore_index=True)
+        first = np.vstack([self.first, other.first @ shift.T])
+        offset = len(self.cells)
+        second = dict(self.second) | {
+            (a + offset, b + offset): shift @ block @ shift.T for (a, b), block in other.second.items()
+        }
+        cells, first, second = _merge_cells(stacked, keys, first, second)
+        return replace(
+            self,
+            cells=cells,
+            first=first,
+            second=second,
+            n_clusters=self.n_clusters + other.n_clusters,
+            n_dropped=self.n_dropped + other.n_dropped,
+        )
+
+    def subset(self, **levels: object) -> OutcomeMoments:
+        """Return the moments of the cells whose strata (or ``cohort``) have the given level, or one of a list.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2, 1, 2], "g": [2, 2, 0, 0],
+        ...                      "y": [1.0, 3.0, 1.0, 1.5], "sex": ["f", "f", "m", "m"]})
+        >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y", by="sex")
+        >>> len(m.subset(sex="f").cells)
+        1
+        """
+        keep = np.ones(len(self.cells), dtype=bool)
+        for name, wanted in levels.items():
+            if name not in ("cohort", *self.strata):
+                raise unknown("stratum", name, ("cohort", *self.strata))
+            values = list(wanted) if isinstance(wanted, (list, tuple, set)) else [wanted]
+            present = set(self.cells[name].dropna())
+            for value in values:
+                if value not in present:
+                    raise unknown(f"level of {name}", value, sorted(present))
+            keep &= self.cells[name].isin(values).to_numpy(dtype=bool)
+        index = np.flatnonzero(keep)
+        place = {int(old): new for new, old in enumerate(index)}
+        second = {(place[a], place[b]): block for (a, b), block in self.second.items() if a in place and b in place}
+        # clusters are counted once over all cells, so for a part of them only the unclustered count is known
+        n_clusters = int(self.cells["n"].to_numpy()[index].sum()) if self.cluster is None else self.n_clusters
+        cells = self.cells.iloc[index].reset_index(drop=True)
+        return replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters)
+
+    def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
+        """Return the moments with the strata ``over`` summed out."""
+        gone = (over,) if isinstance(over, str) else tuple(over)
+        for name in gone:
+            if name not in self.strata:
+                raise unknown("stratum", name, self.strata)
+        strata = tuple(name for name in self.strata if name not in gone)
+        cells = self.cells.drop(columns=list(gone))
+        cells, first, second = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
+        return replace(self, strata=strata, cells=cells, first=first, second=second)
+
+    # ---- keeping ---------------------------------------------------------------------------------------------
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per cell: keys, ``n``, ``first``, and the ``second`` moments with each later cell."""
+        order = sorted(self.second)
+        with_cells = [[b for a, b in order if a == c] for c in range(len(self.cells))]
+        blocks = [[self.second[c, b].ravel().tolist() for b in found] for c, found in enumerate(with_cells)]
+        table = pa.table(
+            {
+                "cell": pa.array(range(len(self.cells)), pa.int32()),
+                "cohort": pa.array([None if pd.isna(g) else float(g) for g in self.cells["cohort"]], pa.float64()),
+                **{name: pa.array(self.cells[name].astype(str).tolist(), pa.string()) for name in self.strata},
+                "n": pa.array(self.cells["n"].tolist(), pa.int64()),
+                "first": pa.array(self.first.tolist(), pa.list_(pa.float64())),
+                "second_with": pa.array(with_cells, pa.list_(pa.int32())),
+                "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
+            }
+        )
+        facts = {
+            "outcome": self.outcome,
+            "times": list(self.times),
+            "strata": list(self.strata),
+            "reference": self.reference.tolist(),
+            "cluster": self.cluster,
+            "n_clusters": self.n_clusters,
+            "n_dropped": self.n_dropped,
+            "weighted": self.weighted,
+        }
+        pq.write_table(table.replace_schema_metadata({"outcome_moments": json.dumps(facts)}), path)
+
+    @classmethod
+    def read_parquet(cls, path: str | os.PathLike[str]) -> OutcomeMoments:
+        """Read what `to_parquet` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file holds something else.
+        """
+        table = pq.read_table(path)
+        packed = (table.schema.metadata or {}).get(b"outcome_moments")
+        if packed is None:
+            raise InputError("the file does not hold outcome moments", file=path)
+        facts = json.loads(packed)
+        strata, size = tuple(facts["strata"]), 1 + len(facts["times"])
+        cells = pd.DataFrame({"cohort": pd.array(table["cohort"].to_pylist(), dtype="Float64")})
+        for name in strata:
+            cells[name] = pd.Series(table[name].to_pylist(), dtype="str")
+        cells["n"] = table["n"].to_pylist()
+        second = {
+            (c, d): np.array(block).reshape(size, size)
+            for c, (found, blocks) in enumerate(
+                zip(table["second_with"].to_pylist(), table["second"].to_pylist(), strict=True)
+            )
+            for d, block in zip(found, blocks, strict=True)
+        }
+        return cls(
+            outcome=facts["outcome"],
+            times=tuple(facts["times"]),
+            strata=strata,
+            cells=cells,
+            first=np.array(table["first"].to_pylist()).reshape(len(cells), size),
+            second=second,
+            reference=np.array(facts["reference"]),
+            cluster=facts["cluster"],
+            n_clusters=facts["n_clusters"],
+            n_dropped=facts["n_dropped"],
+            weighted=facts["weighted"],
+        )
+
+    # ---- estimating ------------------------------------------------------------------------------------------
+
+    def att_gt(
+        self,
+        control: str = "never_treated",
+        method: str = "reg",
+        covariates: Sequence[str] = (),
+        anticipation: int = 0,
+        base_period: str = "universal",
+    ) -> GroupTimeEffects:
+        """Return group-time average treatment effects; see `retrain_eval.did.att_gt.att_gt`."""
+        # the estimator sits above this module; the method only gives it a familiar place to be found
+        from retrain_eval.did.att_gt import att_gt
+
+        return att_gt(
+            self,
+            control=control,
+            method=method,
+            covariates=covariates,
+            anticipation=anticipation,
+            base_period=base_period,
+        )
+
+
+def outcome_moments(
+    source: Source,
+    unit: str,
+    time: str,
+    cohort: str,
+    outcome: str,
+    by: str | Sequence[str] = (),
+    weights: str | None = None,
+    cluster: str | None = None,
+    *,
+    unbalanced: str = "refuse",
+    memory_limit: str | None = None,
+) -> OutcomeMoments:
+    """Sum a long table to outcome moments, inside DuckDB.
+
+    Parameters
+    ----------
+    source : DuckDB relation, DataFrame, Arrow table or path
+        One row per unit × time.
+    unit, time, cohort, outcome : str
+        Columns. ``cohort`` is the first treated period; NULL, 0 or +inf mean never treated.
+    by : str or sequence of str
+        Columns of strata, constant within a unit (age band, education).
+    weights : str, optional
+        Column of weights, constant within a unit. A unit of weight zero is left out.
+    cluster : str, optional
+        Column to cluster standard errors by: provider, region, matched set. None: the unit.
+    unbalanced : {"refuse", "drop"}
+        What to do with units that lack a period.
+    memory_limit : str, optional
+        DuckDB's limit where the source is not a relation with its own connection.
+
+    Returns
+    -------
+    OutcomeMoments
+
+    Raises
+    ------
+    InputError, DesignError
+        See `retrain_eval.paths.build_paths`.
+
+    Notes
+    -----
+    The moments are those that the influence functions of Callaway and Sant'Anna (2021, section 4) need; see
+    the module's docstring.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> long = pd.DataFrame({
+    ...     "person": [1, 1, 2, 2, 3, 3], "year": [2020, 2021] * 3,
+    ...     "trained": [2021, 2021, 0, 0, 0, 0], "earnings": [10.0, 14.0, 9.0, 10.0, 11.0, 12.0]})
+    >>> m = outcome_moments(long, unit="person", time="year", cohort="trained", outcome="earnings")
+    >>> m.cells[["cohort", "n"]].to_dict("list")
+    {'cohort': [2021.0, None], 'n': [1, 2]}
+    >>> m.att_gt().aggregate("simple").to_frame()["estimate"].item()
+    3.0
+    """
+    strata = (by,) if isinstance(by, str) else tuple(by)
+    columns = Columns(unit, time, cohort, outcome, strata, weights, cluster)
+    with build_paths(as_relation(source, memory_limit), columns, unbalanced=unbalanced) as paths:
+        reference = reference_path(paths)
+        cells, first = first_moments(paths, strata, reference)
+        second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
+    return OutcomeMoments(
+        outcome=outcome,
+        times=paths.times,
+        strata=strata,
+        cells=cells,
+        first=first,
+        second=second,
+        reference=reference,
+        cluster=cluster,
+        n_clusters=n_clusters,
+        n_dropped=paths.dropped,
+        weighted=weights is not None,
+    )
+
+
+def _merge_cells(
+    cells: pd.DataFrame, keys: list[str], first: Array, second: Pairs
+) -> tuple[pd.DataFrame, Array, dict[tuple[int, int], Array]]:
+    """Sum rows of ``cells`` that have the same keys; return the cells, first and second moments."""
+    group = cells.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
+    n_groups = int(group.max()) + 1
+    merged = cells[keys].drop_duplicates().reset_index(drop=True)
+    merged["n"] = np.bincount(group, weights=cells["n"].to_numpy(), minlength=n_groups).astype(int)
+    total = np.zeros((n_groups, first.shape[1]))
+    np.add.at(total, group, first)
+    blocks: dict[tuple[int, int], Array] = {}
+    for (a, b), block in second.items():
+        c, d = int(group[a]), int(group[b])
+        # two distinct cells that fall together contribute both ways round; stored pairs have c <= d
+        parts = [((c, d), block)] if c != d or a == b else [((c, c), block), ((c, c), block.T)]
+        for (row, column), part in parts:
+            key, value = ((row, column), part) if row <= column else ((column, row), part.T)
+            blocks[key] = blocks[key] + value if key in blocks else value
+    return merged, total, blocks

@@ -1,0 +1,312 @@
+"""The SQL under outcome moments: long rows to one checked path per unit, and paths to sums by cell.
+
+A path table is a temporary DuckDB table beside the source, so the work stays where the data lies and inside
+DuckDB's memory limit.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.sources import query, require_columns, sql_name
+
+Array = npt.NDArray[np.float64]
+
+MAX_PERIODS = 400
+MISSING_LEVEL = "(missing)"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column plays which part in a long table."""
+
+    unit: str
+    time: str
+    cohort: str
+    outcome: str
+    by: tuple[str, ...] = ()
+    weights: str | None = None
+    cluster: str | None = None
+
+    def names(self) -> list[str]:
+        """Return every column used, each once."""
+        optional = [name for name in (self.weights, self.cluster) if name is not None]
+        return list(dict.fromkeys([self.unit, self.time, self.cohort, self.outcome, *self.by, *optional]))
+
+
+@dataclass(frozen=True)
+class Paths:
+    """A temporary table with one row per unit: ``cohort, by_0.., w, cluster, y_0..y_{T-1}``.
+
+    Use as a context manager: the table goes when the block ends.
+    """
+
+    relation: duckdb.DuckDBPyRelation
+    table: str
+    times: tuple[int, ...]
+    dropped: int
+
+    def query(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """Run SQL on the connection that holds the table."""
+        return query(self.relation, sql)
+
+    def __enter__(self) -> Paths:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.query(f"DROP TABLE IF EXISTS {self.table}")
+
+
+def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanced: str = "refuse") -> Paths:
+    """Pivot one row per unit × time into one row per unit, refusing what cannot be right.
+
+    Parameters
+    ----------
+    relation : DuckDBPyRelation
+        Long table.
+    columns : Columns
+        Names of its columns.
+    unbalanced : {"refuse", "drop"}
+        What to do with units that lack a period: refuse with their number, or drop them and count them.
+
+    Raises
+    ------
+    InputError
+        For a column that does not exist, a missing unit or time, a time that is not a whole number, an outcome or
+        weight that is not finite, a negative weight, a repeated unit × time, or a cohort, stratum, weight or
+        cluster that changes within a unit. The first offending unit is named.
+    DesignError
+        If no unit is left, or there are more than 400 periods.
+    """
+    require_columns(relation, columns.names())
+    if unbalanced not in {"refuse", "drop"}:
+        raise InputError(f"unknown unbalanced={unbalanced!r}", fix='use "refuse" or "drop"')
+    _check_values(relation, columns)
+    times = _times(relation, columns)
+    table = f"retrain_paths_{uuid.uuid4().hex}"
+    query(relation, _pivot_sql(columns, times, table))
+    paths = Paths(relation, table, times, 0)
+    try:
+        _check_units(paths, columns)
+        incomplete = _count(paths, f"SELECT count(*) FROM {table} WHERE n_present < {len(times)}")
+        if incomplete and unbalanced == "refuse":
+            _refuse_unbalanced(paths, columns, incomplete)
+        paths.query(f"DELETE FROM {table} WHERE n_present < {len(times)} OR w = 0")
+        if _count(paths, f"SELECT count(*) FROM {table}") == 0:
+            raise DesignError(f"no unit is observed in all {len(times)} periods {list(times)}")
+    except Exception:
+        paths.query(f"DROP TABLE IF EXISTS {table}")
+        raise
+    return Paths(relation, table, times, incomplete)
+
+
+def _check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
+    """Name the first value that can never be right, in one pass over the rows."""
+    unit, time, outcome = sql_name(columns.unit), sql_name(columns.time), sql_name(columns.outcome)
+    number = f"TRY_CAST({outcome} AS DOUBLE)"
+    rules = {
+        "the unit id must not be missing": (columns.unit, f"{unit} IS NULL"),
+        "the time must not be missing": (columns.time, f"{time} IS NULL"),
+        "the time must be a whole number": (
+            columns.time,
+            f"TRY_CAST({time} AS DOUBLE) IS NULL OR TRY_CAST({time} AS DOUBLE) <> round(TRY_CAST({time} AS DOUBLE))",
+        ),
+        "the outcome must be a number": (columns.outcome, f"{outcome} IS NOT NULL AND {number} IS NULL"),
+        "the outcome must be finite": (columns.outcome, f"{number} IS NOT NULL AND NOT isfinite({number})"),
+        "the cohort must be a number; NULL, 0 or +inf mean never treated": (
+            columns.cohort,
+            f"{sql_name(columns.cohort)} IS NOT NULL AND (TRY_CAST({sql_name(columns.cohort)} AS DOUBLE) IS NULL "
+            f"OR TRY_CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf')",
+        ),
+    }
+    if columns.weights is not None:
+        weight = f"TRY_CAST({sql_name(columns.weights)} AS DOUBLE)"
+        rules["the weight must be a finite number, zero or more"] = (
+            columns.weights,
+            f"{weight} IS NULL OR NOT isfinite({weight}) OR {weight} < 0",
+        )
+    if columns.cluster is not None:
+        rules["the cluster must not be missing"] = (columns.cluster, f"{sql_name(columns.cluster)} IS NULL")
+    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
+    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
+    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
+        if n_bad:
+            bad = query(
+                relation,
+                f"SELECT {unit}, {time}, {sql_name(column)} FROM source WHERE {condition} ORDER BY ALL LIMIT 1",
+            ).fetchall()[0]
+            raise InputError(
+                f"{n_bad} row(s) break a rule; the first is {columns.unit}={bad[0]!r}, {columns.time}={bad[1]!r}",
+                column=column,
+                value=bad[2],
+                rule=rule,
+                fix="correct or remove these rows",
+            )
+
+
+def _times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple[int, ...]:
+    found = query(
+        relation,
+        f"SELECT DISTINCT CAST({sql_name(columns.time)} AS BIGINT) AS t FROM source ORDER BY t LIMIT {MAX_PERIODS + 1}",
+    ).fetchall()
+    if not found:
+        raise DesignError("the source has no rows")
+    if len(found) > MAX_PERIODS:
+        raise DesignError(f"more than {MAX_PERIODS} distinct values of {columns.time!r}: is it really the period?")
+    return tuple(int(row[0]) for row in found)
+
+
+def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
+    """One GROUP BY: the path, how many periods it has, and whether anything changed that must not."""
+    cohort = f"CAST({sql_name(columns.cohort)} AS DOUBLE)"
+    never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
+    fixed = {"cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
+    fixed |= {
+        f"by_{i}": f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')"
+        for i, name in enumerate(columns.by)
+    }
+    fixed["w"] = "1.0" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
+    if columns.cluster is not None:
+        fixed["cluster"] = sql_name(columns.cluster)
+    values = ", ".join(f"min({expression}) AS {name}" for name, expression in fixed.items())
+    # a cohort that is NULL in some rows and a year in others must not pass as constant
+    changes = " OR ".join(
+        f"min({expression}) IS DISTINCT FROM max({expression}) OR (count({expression}) NOT IN (0, count(*)))"
+        for expression in fixed.values()
+    )
+    outcome = f"CAST({sql_name(columns.outcome)} AS DOUBLE)"
+    time = f"CAST({sql_name(columns.time)} AS BIGINT)"
+    path = ", ".join(f"max({outcome}) FILTER (WHERE {time} = {t}) AS y_{i}" for i, t in enumerate(times))
+    present = f"count({outcome})"
+    return (
+        f"CREATE TEMP TABLE {table} AS SELECT {sql_name(columns.unit)} AS unit, {values}, {present} AS n_present, "
+        f"count(*) AS n_rows, ({changes}) AS changes, {path} FROM source GROUP BY {sql_name(columns.unit)}"
+    )
+
+
+def _check_units(paths: Paths, columns: Columns) -> None:
+    """Refuse units with a repeated period or with a cohort, stratum, weight or cluster that changes."""
+    filled = " + ".join(f"(y_{i} IS NOT NULL)::INT" for i in range(len(paths.times)))
+    repeated = paths.query(
+        f"SELECT unit, count(*) OVER () FROM {paths.table} "
+        f"WHERE n_present > ({filled}) OR n_rows > {len(paths.times)} ORDER BY unit LIMIT 1"
+    ).fetchall()
+    if repeated:
+        raise InputError(
+            f"{repeated[0][1]} unit(s) have more than one row for a period; the first is {repeated[0][0]!r}",
+            column=f"{columns.unit}, {columns.time}",
+            rule="one row per unit and period",
+            fix="aggregate to one row per unit and period (sum the earnings of all employers)",
+        )
+    changing = paths.query(
+        f"SELECT unit, count(*) OVER () FROM {paths.table} WHERE changes ORDER BY unit LIMIT 1"
+    ).fetchall()
+    if changing:
+        fixed = [columns.cohort, *columns.by, *(c for c in (columns.weights, columns.cluster) if c is not None)]
+        raise InputError(
+            f"{changing[0][1]} unit(s) change where they must not; the first is {changing[0][0]!r}",
+            column=", ".join(fixed),
+            rule="cohort, strata, weight and cluster are the same in all periods of a unit",
+            fix="use the value at baseline",
+        )
+
+
+def _refuse_unbalanced(paths: Paths, columns: Columns, incomplete: int) -> None:
+    unit, n_present = paths.query(
+        f"SELECT unit, n_present FROM {paths.table} WHERE n_present < {len(paths.times)} ORDER BY unit LIMIT 1"
+    ).fetchall()[0]
+    raise DesignError(
+        f"{incomplete} unit(s) are not observed in all {len(paths.times)} periods; the first is {unit!r} "
+        f'with {n_present}. Complete them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
+    )
+
+
+def _count(paths: Paths, sql: str) -> int:
+    return int(paths.query(sql).fetchall()[0][0])
+
+
+# ---- paths to sums by cell ------------------------------------------------------------------------------------------
+
+
+def reference_path(paths: Paths) -> Array:
+    """Period means to two significant digits: near enough to keep the digits, round enough to be reproducible."""
+    averages = ", ".join(f"avg(y_{i})" for i in range(len(paths.times)))
+    means = paths.query(f"SELECT {averages} FROM {paths.table}").fetchall()[0]
+    return np.array([round(mean, 1 - math.floor(math.log10(abs(mean)))) if mean else 0.0 for mean in means])
+
+
+def _keys(n_strata: int) -> list[str]:
+    return ["cohort", *(f"by_{i}" for i in range(n_strata))]
+
+
+def _cell_order(n_strata: int) -> str:
+    return ", ".join([*(f"by_{i}" for i in range(n_strata)), "cohort NULLS LAST"])
+
+
+def _sums(reference: Array) -> list[str]:
+    """Return the SQL of z = w (1, Y − reference), one expression per coordinate."""
+    return ["w", *(f"w * (y_{i} - ({float(center)!r}))" for i, center in enumerate(reference))]
+
+
+def first_moments(paths: Paths, strata: tuple[str, ...], reference: Array) -> tuple[pd.DataFrame, Array]:
+    """Return the cells in their stated order (strata, then cohort) and Σz of each, shape (C, 1 + T)."""
+    keys = _keys(len(strata))
+    sums = ", ".join(f"sum({z})" for z in _sums(reference))
+    rows = paths.query(
+        f"SELECT {', '.join(keys)}, count(*), {sums} FROM {paths.table} "
+        f"GROUP BY {', '.join(keys)} ORDER BY {_cell_order(len(strata))}"
+    ).fetchall()
+    width = len(keys)
+    cells = pd.DataFrame({"cohort": pd.array([row[0] for row in rows], dtype="Float64")})
+    for i, name in enumerate(strata):
+        cells[name] = pd.Series([row[1 + i] for row in rows], dtype="str")
+    cells["n"] = [row[width] for row in rows]
+    return cells, np.array([row[width + 1 :] for row in rows], dtype=float)
+
+
+def second_moments(
+    paths: Paths, n_strata: int, clustered: bool, reference: Array
+) -> tuple[dict[tuple[int, int], Array], int]:
+    """Return Σ over clusters of outer products of their Σz, by pair of cells, and the number of clusters."""
+    size = 1 + len(reference)
+    keys = ", ".join(_keys(n_strata))
+    numbered = f"SELECT *, dense_rank() OVER (ORDER BY {_cell_order(n_strata)}) - 1 AS cell FROM {paths.table}"
+    z = ", ".join(f"{expression} AS z_{i}" for i, expression in enumerate(_sums(reference)))
+    upper = [(i, j) for i in range(size) for j in range(i, size)]
+    if clustered:
+        # one row per cluster × cell, then the products of all pairs of cells that a cluster holds
+        totals = ", ".join(f"sum(z_{i}) AS z_{i}" for i in range(size))
+        full = [(i, j) for i in range(size) for j in range(size)]
+        products = ", ".join(f"sum(a.z_{i} * b.z_{j})" for i, j in full)
+        sql = (
+            f"WITH numbered AS ({numbered}), units AS (SELECT cluster, cell, {z} FROM numbered), "
+            f"clusters AS (SELECT cluster, cell, {totals} FROM units GROUP BY cluster, cell) "
+            f"SELECT a.cell, b.cell, {products} FROM clusters a JOIN clusters b "
+            f"ON a.cluster = b.cluster AND a.cell <= b.cell GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell"
+        )
+        rows = paths.query(sql).fetchall()
+        count = paths.query(f"SELECT count(DISTINCT cluster) FROM {paths.table}").fetchall()[0][0]
+        return {(row[0], row[1]): np.array(row[2:], dtype=float).reshape(size, size) for row in rows}, int(count)
+    products = ", ".join(f"sum(z_{i} * z_{j})" for i, j in upper)
+    sql = (
+        f"WITH units AS (SELECT {keys}, {z} FROM {paths.table}) "
+        f"SELECT count(*), {products} FROM units GROUP BY {keys} ORDER BY {_cell_order(n_strata)}"
+    )
+    second: dict[tuple[int, int], Array] = {}
+    count = 0
+    for cell, row in enumerate(paths.query(sql).fetchall()):
+        block = np.zeros((size, size))
+        for (i, j), value in zip(upper, row[1:], strict=True):
+            block[i, j] = block[j, i] = value
+        second[cell, cell] = block
+        count += row[0]
+    return second, count
