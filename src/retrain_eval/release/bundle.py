@@ -6,30 +6,46 @@ outside reader go through `Bundle`, which refuses a folder whose files do not ma
 
 from __future__ import annotations
 
-import hashlib
 import json
+import platform
 import shutil
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from retrain_eval.errors import ReleaseError
+from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.release.rules import protect
+from retrain_eval.results import Results, read_table
+from retrain_eval.study import FILE, StudyFile
 
 BUNDLE_VERSION = 1
 MANIFEST = "manifest.json"
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# the packages whose version decides a number or a page
+_PACKAGES = (
+    "retrain-eval",
+    "duckdb",
+    "numpy",
+    "pandas",
+    "scipy",
+    "pyarrow",
+    "pyfixest",
+    "linearmodels",
+    "plotnine",
+    "great-tables",
+    "jupyter-book",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,7 @@ class Bundle:
             If the folder is not a bundle, is of a later version, or any file is missing, altered or extra.
         """
         path = Path(path)
-        bundle = cls(path, _read_manifest(path))
+        bundle = cls(path, read_manifest(path))
         problems = bundle.problems()
         if problems:
             raise ReleaseError(f"the bundle {path} is not as it was released:\n  " + "\n  ".join(problems))
@@ -155,4 +171,102 @@ class Bundle:
     def _table(self, name: str) -> pd.DataFrame | None:
         if name not in self.manifest["files"]:
             return None
-        return pd.read_csv(self.path / name, keep_default_na=False, na_values=[""])
+        return read_table(self.path / name)
+
+
+def write(
+    results: Results,
+    study_folder: Path,
+    study: StudyFile,
+    target: Path,
+    *,
+    inputs: Sequence[Mapping[str, object]],
+    replace: bool = False,
+) -> Bundle:
+    """Protect the results and write them as an edition, whole or not at all.
+
+    Parameters
+    ----------
+    results : Results
+        What the run found.
+    study_folder : Path
+        Folder of the study; its ``study.toml`` goes into the bundle as it stands.
+    study : StudyFile
+        The study as run.
+    target : Path
+        Folder of the new edition.
+    inputs : sequence of mapping
+        Name, file, SHA-256 and row counts of every file that was loaded.
+    replace : bool
+        Overwrite an edition that differs. Meant for drafts: a published edition is not to change.
+
+    Returns
+    -------
+    Bundle
+        The edition, opened; an edition that already holds the same bytes is left as it is.
+
+    Raises
+    ------
+    ReleaseError
+        If the edition exists and differs, and ``replace`` is not set.
+    DisclosureError
+        If something cannot be protected.
+    """
+    safe, record = protect(results, study.release.min_cell)
+    with new_folder(target.with_name(f".{target.name}.staged")) as work:
+        safe.write(work)
+        shutil.copyfile(study_folder / FILE, work / FILE)
+        manifest = _manifest(work, target.name, study, inputs, record)
+        write_text(work / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    staged = target.with_name(f".{target.name}.staged")
+    try:
+        if target.exists():
+            if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(staged / MANIFEST):
+                return Bundle.open(target)
+            if not replace:
+                raise ReleaseError(
+                    f"the edition {target} exists and differs from what would be written; "
+                    "release under a new name, or replace a draft with --replace"
+                )
+        with new_folder(target) as work:
+            shutil.copytree(staged, work, dirs_exist_ok=True)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return Bundle.open(target)
+
+
+def _manifest(
+    folder: Path, edition: str, study: StudyFile, inputs: Sequence[Mapping[str, object]], record: list[str]
+) -> dict[str, Any]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {
+        "bundle_version": BUNDLE_VERSION,
+        "edition": edition,
+        "study": msgspec.to_builtins(study.study),
+        "study_sha256": study.sha256(),
+        "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files},
+        "inputs": [dict(item) for item in inputs],
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "seed": study.study.seed,
+        "rules": {"min_cell": study.release.min_cell},
+        "protection": record,
+    }
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read the manifest of an edition without checking the files it lists."""
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReleaseError(f"no release bundle at {path}: it has no {MANIFEST}") from None
+    except ValueError as error:
+        raise ReleaseError(f"the manifest of {path} cannot be read: {error}") from None
+    for key in ("bundle_version", "edition", "study", "files"):
+        if not isinstance(manifest, dict) or key not in manifest:
+            raise ReleaseError(f"the manifest of {path} lacks {key!r}")
+    if manifest["bundle_version"] != BUNDLE_VERSION:
+        raise ReleaseError(
+            f"the bundle {path} is of version {manifest['bundle_version']}, this program reads {BUNDLE_VERSION}"
+        )
+    return manifest

@@ -1,0 +1,225 @@
+"""From a study folder to a report: the verbs of the command line, as methods.
+
+``run`` loads the records and calls the study's own ``run.py``; ``release`` protects what it found and writes an
+edition; ``report`` builds the book from editions alone. Each does nothing where nothing has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+import duckdb
+
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import InputError, ReleaseError
+from retrain_eval.files import new_folder, sha256, write_text
+from retrain_eval.release import bundle as bundles
+from retrain_eval.release.bundle import Bundle
+from retrain_eval.report import book
+from retrain_eval.results import Results
+from retrain_eval.schemas import Package, dictionary, load_package
+from retrain_eval.store import Store
+from retrain_eval.study import FILE, StudyFile, read_study
+
+Say = Callable[[str], None]
+SCRIPT = "run.py"
+
+
+@dataclass
+class Run:
+    """What a study's ``analyse(run)`` is given: the plan, the store, and where results go.
+
+    Attributes
+    ----------
+    study : StudyFile
+        The typed ``study.toml``.
+    store : Store
+        The open store; ``run.con`` is its DuckDB connection.
+    results : Results
+        Filled by `publish` and by ``results.add_table``.
+    say : callable
+        Prints one line of progress.
+    """
+
+    study: StudyFile
+    store: Store
+    say: Say
+    results: Results = field(default_factory=Results)
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The store's DuckDB connection, records loaded."""
+        return self.store.con
+
+    def publish(self, name: str, effects: EffectTable) -> None:
+        """Keep an EffectTable under the name that the report finds it by."""
+        self.results.add_effects(name, effects)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study folder: ``study.toml``, ``run.py`` and, once run, its store, releases and report.
+
+    Examples
+    --------
+    >>> Study.open("no/such/study")
+    Traceback (most recent call last):
+    ...
+    retrain_eval.errors.InputError: no study folder at no/such/study
+      fix:    start one with: retrain-eval init no/such/study
+    """
+
+    folder: Path
+    file: StudyFile
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Study:
+        """Read and check the study file of a folder."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"no study folder at {folder}", fix=f"start one with: retrain-eval init {folder}")
+        return cls(folder, read_study(folder))
+
+    @cached_property
+    def package(self) -> Package:
+        """The record types: the shared ones, and those that the study's own ``data_schemas`` adds."""
+        own = self.folder / "data_schemas"
+        return load_package(*([own] if own.is_dir() else []))
+
+    @property
+    def store_path(self) -> Path:
+        """Where the store lies."""
+        return self.folder / "store" / "study.duckdb"
+
+    def ingest(self, say: Say = lambda _: None) -> Store:
+        """Open the store with every record file of the study loaded; the caller closes it.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, or has rows that break a rule; the store stays as it was.
+        """
+        self._prepare(say)
+        store = Store.open(self.store_path, package=self.package)
+        try:
+            files = {name: self.folder / file for name, file in self.file.records.items()}
+            for report in store.ingest_all(files, tolerate=self.file.ingest.tolerate):
+                say(str(report))
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def run(self, *, force: bool = False, say: Say = lambda _: None) -> Results:
+        """Load the records, call ``analyse`` of the study's ``run.py``, and keep what it found.
+
+        Nothing is done where the study file, the script, the records and this package are as they were.
+        """
+        with self.ingest(say) as store:
+            key = self._key(store)
+            stamp = self._results / "key.json"
+            if not force and stamp.exists() and json.loads(stamp.read_text()) == key:
+                say("nothing has changed since the last run")
+                return Results.read(self._results)
+            run = Run(self.file, store, say)
+            self._script.analyse(run)
+            run.results.tables["dictionary"] = dictionary(self.package).pipe(
+                lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
+            )
+            inputs = store.inputs()
+        with new_folder(self._results) as work:
+            run.results.write(work)
+            write_text(work / "inputs.json", json.dumps(inputs, indent=1))
+            write_text(work / "key.json", json.dumps(key, indent=1))
+        return run.results
+
+    def release(self, edition: str, *, replace: bool = False, say: Say = lambda _: None) -> Bundle:
+        """Protect the last run's results and write them as an edition under ``release/``.
+
+        Raises
+        ------
+        ReleaseError
+            If there is no run, the run is out of date, or the edition exists and differs.
+        """
+        if not edition or edition != Path(edition).name or edition.startswith("."):
+            raise InputError(f"{edition!r} cannot name an edition", fix="use a plain name such as 2026")
+        stamp = self._results / "key.json"
+        if not stamp.exists():
+            raise ReleaseError(f"{self.folder} has not been run: retrain-eval run {self.folder}")
+        if json.loads(stamp.read_text())["study"] != self.file.sha256():
+            raise ReleaseError(f"{FILE} has changed since the last run: retrain-eval run {self.folder}")
+        bundle = bundles.write(
+            Results.read(self._results),
+            self.folder,
+            self.file,
+            self.folder / "release" / edition,
+            inputs=json.loads((self._results / "inputs.json").read_text()),
+            replace=replace,
+        )
+        for line in bundle.manifest["protection"]:
+            say(line)
+        return bundle
+
+    def report(self, edition: str | None = None, *, force: bool = False, say: Say = lambda _: None) -> Path:
+        """Build the book of an edition (default: the latest) with the companions' editions of the same name."""
+        main = self._edition(edition)
+        companions = [Study.open(self.folder / name)._edition(main.name) for name in self.file.report.companions]
+        return book.build([main, *companions], self.folder / "report" / main.name, progress=say, force=force)
+
+    # ---- inside ----------------------------------------------------------------------------------------------
+
+    @property
+    def _results(self) -> Path:
+        return self.folder / "store" / "results"
+
+    @cached_property
+    def _script(self) -> ModuleType:
+        path = self.folder / SCRIPT
+        if not path.is_file():
+            raise InputError(f"the study has no {SCRIPT}", file=path, fix="it must define analyse(run)")
+        spec = importlib.util.spec_from_file_location(f"retrain_eval_study_{self.file.study.name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not hasattr(module, "analyse"):
+            raise InputError(f"{SCRIPT} defines no analyse(run)", file=path)
+        return module
+
+    def _prepare(self, say: Say) -> None:
+        """Let ``run.py`` write the raw files, where it offers to and they are not there."""
+        missing = [file for file in self.file.records.values() if not (self.folder / file).exists()]
+        if missing and hasattr(self._script, "prepare"):
+            say(f"writing the raw files: {', '.join(missing)}")
+            with new_folder(self.folder / "data") as work:
+                self._script.prepare(work)
+
+    def _key(self, store: Store) -> dict[str, str]:
+        """Return what the results depend on: plan, script, records and this package, as hashes."""
+        package = hashlib.sha256()
+        for file in sorted(Path(__file__).parent.rglob("*.py")):
+            package.update(file.read_bytes())
+        return {
+            "study": self.file.sha256(),
+            "script": sha256(self.folder / SCRIPT),
+            "records": store.fingerprint(),
+            "package": package.hexdigest(),
+        }
+
+    def _edition(self, edition: str | None) -> Path:
+        folder = self.folder / "release"
+        found = sorted(path.name for path in folder.glob("[!.]*")) if folder.is_dir() else []
+        if not found or (edition is not None and edition not in found):
+            wanted = edition or "YEAR"
+            raise ReleaseError(
+                f"{self.folder} has no release {edition or ''}".rstrip()
+                + f"; make it with: retrain-eval release {self.folder} --edition {wanted}"
+            )
+        return folder / (edition or found[-1])

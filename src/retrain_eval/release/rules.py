@@ -1,0 +1,138 @@
+"""Disclosure rules: what may leave the agency.
+
+The rule of this version is a minimum number of people behind every published number. Each function takes one kind
+of result and returns it protected, with a line for every thing it withheld or merged.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from retrain_eval.effects import COUNTS, NUMBERS
+from retrain_eval.errors import DisclosureError
+from retrain_eval.lifetable import LifeTable
+from retrain_eval.moments import OutcomeMoments
+from retrain_eval.results import Results
+
+
+def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
+    """Return the results as they may be published, and a record of what was withheld.
+
+    Parameters
+    ----------
+    results : Results
+        What the run found.
+    min_cell : int
+        Fewest people behind a published number.
+
+    Returns
+    -------
+    Results, list of str
+
+    Raises
+    ------
+    DisclosureError
+        If a moments or life table cannot be made to hold the rule.
+
+    Examples
+    --------
+    >>> flow = pd.DataFrame({"step": ["a", "b"], "group": "treated", "n": [185, 4], "reason": ""})
+    >>> safe, record = protect(Results(tables={"flow": flow}), 10)
+    >>> safe.tables["flow"]["n"].isna().tolist(), record
+    ([False, True], ['flow: 1 count(s) below 10 withheld'])
+    """
+    safe, record = Results(), []
+    for name, frame in results.tables.items():
+        if name == "effects":
+            safe.tables[name], notes = _effects(frame, min_cell)
+        elif name == "overlap":
+            safe.tables[name], notes = _overlap(frame, min_cell)
+        elif "n" in frame.columns:
+            safe.tables[name], notes = _counts(name, frame, min_cell)
+        else:
+            safe.tables[name], notes = frame, []
+        record += notes
+    for name, moments in results.moments.items():
+        safe.moments[name], notes = _moments(name, moments, min_cell)
+        record += notes
+    for name, table in results.life_tables.items():
+        _check_life_table(name, table, min_cell)
+        safe.life_tables[name] = table
+    return safe, record
+
+
+def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Withhold estimates from fewer than ``min_cell`` people on either side; their keys stay."""
+    small = pd.Series(data=False, index=frame.index)
+    for count in COUNTS:
+        small |= (frame[count] < min_cell).fillna(value=False).astype(bool)
+    frame = frame.copy()
+    frame[list(COUNTS)] = frame[list(COUNTS)].astype("Int64")
+    frame.loc[small, list(NUMBERS)] = float("nan")
+    frame.loc[small, list(COUNTS)] = pd.NA
+    frame["note"] = frame["note"].astype("str").where(~small, f"withheld: fewer than {min_cell}")
+    record = [
+        f"effects: {count} estimate(s) of {name} from fewer than {min_cell} withheld"
+        for name, count in frame[small].groupby("result", sort=False).size().items()
+    ]
+    return frame, record
+
+
+def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Withhold counts from 1 to ``min_cell`` − 1 and any mean beside them."""
+    small = ((frame["n"] > 0) & (frame["n"] < min_cell)).to_numpy()
+    frame = frame.copy()
+    frame["n"] = frame["n"].astype("Int64").mask(small)
+    if "mean" in frame.columns:
+        frame["mean"] = frame["mean"].mask(small)
+    return frame, [f"{name}: {small.sum()} count(s) below {min_cell} withheld"] if small.any() else []
+
+
+def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Pool neighbouring bins of a group until each holds ``min_cell`` people or none."""
+    pooled: list[dict[str, object]] = []
+    for group, block in frame.groupby("group", sort=False):
+        start = len(pooled)
+        open_bin: dict[str, object] | None = None
+        for low, high, n in block.sort_values("bin_low")[["bin_low", "bin_high", "n"]].itertuples(index=False):
+            if open_bin is None:
+                open_bin = {"bin_low": low, "bin_high": high, "group": group, "n": int(n)}
+            else:
+                open_bin |= {"bin_high": high, "n": int(str(open_bin["n"])) + int(n)}
+            if int(str(open_bin["n"])) == 0 or int(str(open_bin["n"])) >= min_cell:
+                pooled.append(open_bin)
+                open_bin = None
+        if open_bin is not None:
+            # what is left over joins the last bin that holds anybody
+            filled = [row for row in pooled[start:] if row["n"]]
+            if filled:
+                last = filled[-1]
+                del pooled[pooled.index(last) + 1 :]
+                last |= {"bin_high": open_bin["bin_high"], "n": int(str(last["n"])) + int(str(open_bin["n"]))}
+    merged = len(frame) - len(pooled)
+    return pd.DataFrame(pooled, columns=frame.columns), [f"overlap: {merged} bin(s) pooled"] if merged else []
+
+
+def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[OutcomeMoments, list[str]]:
+    """Sum out strata, the last first, until every cell holds ``min_cell`` units."""
+    record = []
+    while int(moments.cells["n"].min()) < min_cell:
+        if not moments.strata:
+            smallest = int(moments.cells["n"].min())
+            raise DisclosureError(
+                f"the moments {name!r} have a cohort of {smallest}, fewer than {min_cell}, and no strata left to "
+                "merge; leave that cohort out of the study, or pool it with a neighbour"
+            )
+        record.append(f"moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}")
+        moments = moments.collapse(over=moments.strata[-1])
+    return moments, record
+
+
+def _check_life_table(name: str, table: LifeTable, min_cell: int) -> None:
+    """Refuse a life table with a small count: it must be coarsened before it is read."""
+    smallest = int(table.cells["n"].min())
+    if smallest < min_cell:
+        raise DisclosureError(
+            f"the life table {name!r} has a count of {smallest}, fewer than {min_cell}; "
+            f"coarsen it first: table.coarsen({min_cell})"
+        )

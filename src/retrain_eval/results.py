@@ -1,0 +1,115 @@
+"""What a run leaves inside the agency and a release takes out: named results, one layout for both.
+
+The layout is the contract between ``run``, ``release``, the book and any outside reader: a table that does not
+have these columns is refused here, before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from retrain_eval.effects import COLUMNS, EffectTable
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.lifetable import LifeTable
+from retrain_eval.moments import OutcomeMoments
+
+EFFECTS = ("result", *COLUMNS, "note")
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "effects": EFFECTS,
+    "balance": (
+        "covariate",
+        "mean_treated",
+        "mean_control_before",
+        "mean_control_after",
+        "smd_before",
+        "smd_after",
+        "variance_ratio_before",
+        "variance_ratio_after",
+    ),
+    "overlap": ("bin_low", "bin_high", "group", "n"),
+    "flow": ("step", "group", "n", "reason"),
+    "means": ("outcome", "group", "time", "mean", "n"),
+    "tests": ("result", "test", "statistic", "df", "p_value"),
+    "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
+}
+SIGNIFICANT_DIGITS = 10
+
+
+@dataclass
+class Results:
+    """Everything a study found, by name.
+
+    Attributes
+    ----------
+    tables : dict of DataFrame
+        Keys and columns as in ``TABLES``.
+    moments : dict of OutcomeMoments
+    life_tables : dict of LifeTable
+
+    Examples
+    --------
+    >>> results = Results()
+    >>> flow = pd.DataFrame({"step": ["enrolled"], "group": ["treated"], "n": [185], "reason": [""]})
+    >>> results.add_table("flow", flow)
+    >>> list(results.tables)
+    ['flow']
+    """
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    moments: dict[str, OutcomeMoments] = field(default_factory=dict)
+    life_tables: dict[str, LifeTable] = field(default_factory=dict)
+
+    def add_effects(self, name: str, effects: EffectTable) -> None:
+        """Keep an EffectTable under a name of its own; several calls with one name append."""
+        frame = effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
+        known = [self.tables["effects"]] if "effects" in self.tables else []
+        self.tables["effects"] = pd.concat([*known, frame], ignore_index=True)
+
+    def add_table(self, name: str, frame: pd.DataFrame) -> None:
+        """Keep a table; several calls with one name append.
+
+        Raises
+        ------
+        InputError
+            If the name is not one of ``TABLES``, or the columns are not its columns.
+        """
+        if name not in TABLES:
+            raise unknown("result table", name, TABLES)
+        for column in TABLES[name]:
+            if column not in frame.columns:
+                raise InputError(f"the table {name!r} lacks the column {column!r}", fix=", ".join(TABLES[name]))
+        known = [self.tables[name]] if name in self.tables else []
+        self.tables[name] = pd.concat([*known, frame[list(TABLES[name])]], ignore_index=True)
+
+    def write(self, folder: Path) -> None:
+        """Write the layout into an existing, empty folder."""
+        for name, frame in self.tables.items():
+            # ten digits are beyond any data's precision and the same on every processor
+            frame.to_csv(
+                folder / f"{name}.csv", index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"
+            )
+        for kind, objects in (("moments", self.moments), ("life_tables", self.life_tables)):
+            if objects:
+                (folder / kind).mkdir()
+            for name, item in objects.items():
+                item.to_parquet(folder / kind / f"{name}.parquet")
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Read what `write` wrote."""
+        return cls(
+            tables={name: read_table(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()},
+            moments={file.stem: OutcomeMoments.read_parquet(file) for file in sorted(folder.glob("moments/*.parquet"))},
+            life_tables={
+                file.stem: LifeTable.read_parquet(file) for file in sorted(folder.glob("life_tables/*.parquet"))
+            },
+        )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" stays one."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -1,0 +1,194 @@
+"""The study file: ``study.toml`` as typed, validated objects, and its canonical hash.
+
+The file is the plan of a study. It says which records, which comparison and which results; ``run.py`` beside
+it says in what order. A key that does not exist is an error that names it, never a silent default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.sources import sql_name, sql_text
+
+FILE = "study.toml"
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """``[study]``: what is asked, of which data, and what the data cannot say."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: str
+    question: str
+    data: str
+    unit: str = "person"
+    frequency: Literal["year", "quarter"] = "year"
+    currency: str = ""
+    citation: str = ""
+    limitations: tuple[str, ...] = ()
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 20260101
+
+
+class Ingest(msgspec.Struct, frozen=True, kw_only=True):
+    """``[ingest]``: how bad rows are met."""
+
+    tolerate: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+
+
+class Stratum(msgspec.Struct, frozen=True, kw_only=True):
+    """``[strata.NAME]``: a subgroup, from cut points of a number or from labels of categories."""
+
+    column: str
+    title: str = ""
+    cuts: tuple[float, ...] = ()
+    labels: tuple[str, ...] | dict[str, str] = ()
+
+    def sql(self) -> str:
+        """Return the SQL expression of the level; NULL where the column is NULL."""
+        column = sql_name(self.column)
+        if isinstance(self.labels, dict):
+            cases = " ".join(f"WHEN {sql_text(raw)} THEN {sql_text(label)}" for raw, label in self.labels.items())
+            return f"CASE CAST({column} AS VARCHAR) {cases} END"
+        bounds = [
+            f"WHEN {column} < {cut!r} THEN {sql_text(label)}"
+            for cut, label in zip(self.cuts, self.labels, strict=False)
+        ]
+        return f"CASE WHEN {column} IS NULL THEN NULL {' '.join(bounds)} ELSE {sql_text(self.labels[-1])} END"
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """``[match]``: keywords of `retrain_eval.match`."""
+
+    formula: str
+    method: str = "nearest"
+    distance: str = "glm"
+    exact: tuple[str, ...] = ()
+    caliper: float | None = None
+    caliper_sd: str = "full"
+    ratio: Annotated[int, msgspec.Meta(ge=1)] = 1
+    replace: bool = False
+    ties: str = "all"
+    m_order: str = "largest"
+
+
+class Did(msgspec.Struct, frozen=True, kw_only=True):
+    """``[did]``: the outcome and the keywords of `att_gt`."""
+
+    outcome: str
+    control: Literal["never_treated", "not_yet_treated"] = "never_treated"
+    base_period: Literal["universal", "varying"] = "universal"
+    anticipation: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Survival(msgspec.Struct, frozen=True, kw_only=True):
+    """``[survival]``: what ends a spell, and the interval of its curve."""
+
+    duration: str
+    cause: str
+    conf_type: Literal["log-log", "log", "plain"] = "log-log"
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """``[release]``: the disclosure rule."""
+
+    min_cell: Annotated[int, msgspec.Meta(ge=3)] = 10
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """``[report]``: other studies whose bundles the book shows, as folders relative to this one."""
+
+    companions: tuple[str, ...] = ()
+
+
+class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of ``study.toml``."""
+
+    study: About
+    records: dict[str, str]
+    ingest: Ingest = Ingest()
+    strata: dict[str, Stratum] = {}
+    match: Match | None = None
+    did: Did | None = None
+    survival: Survival | None = None
+    release: Release = Release()
+    report: Report = Report()
+
+    def sha256(self) -> str:
+        """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""
+        canonical = json.dumps(msgspec.to_builtins(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_study(path: str | Path) -> StudyFile:
+    r"""Read and check a study file.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``study.toml``, or the folder that holds it.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, not UTF-8, not TOML, has an unknown or missing key, or a value of the wrong
+        type; the key is named with its place.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "study.toml").write_text('[study]\nname = "x"\ntitel = "T"\n[records]\n')
+    >>> try:
+    ...     read_study(folder)
+    ... except InputError as error:
+    ...     print(str(error).splitlines()[0])
+    unknown key in [study] 'titel'
+    """
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("there is no study file", file=path, fix="start one with: retrain-eval init FOLDER") from None
+    except UnicodeDecodeError as error:
+        raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
+    _check_keys(raw, StudyFile, "", path)
+    try:
+        study = msgspec.convert(raw, StudyFile, strict=True)
+    except msgspec.ValidationError as error:
+        raise InputError("the study file does not hold", file=path, rule=str(error)) from None
+    for name, stratum in study.strata.items():
+        if not isinstance(stratum.labels, dict) and len(stratum.labels) != len(stratum.cuts) + 1:
+            raise InputError(
+                f"stratum {name!r} has {len(stratum.cuts)} cut(s) and {len(stratum.labels)} label(s)",
+                file=path,
+                rule="one label more than cuts, from low to high; or a table of labels by category",
+            )
+        if list(stratum.cuts) != sorted(set(stratum.cuts)):
+            raise InputError(f"the cuts of stratum {name!r} do not ascend", file=path, value=list(stratum.cuts))
+    return study
+
+
+def _check_keys(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> None:
+    """Name the first key that no section declares, with the nearest one that exists."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in raw.items():
+        if key not in fields:
+            error = unknown(f"key in [{place}]" if place else "section", key, fields)
+            raise InputError(str(error).splitlines()[0], file=path, fix=error.fix)
+        for nested in (fields[key], *get_args(fields[key])):
+            if isinstance(nested, type) and issubclass(nested, msgspec.Struct) and isinstance(value, Mapping):
+                # [strata] holds named sections, the others are sections themselves
+                named = fields[key] is not nested and None.__class__ not in get_args(fields[key])
+                for name, section in value.items() if named else [("", value)]:
+                    if isinstance(section, Mapping):
+                        _check_keys(section, nested, f"{key}.{name}" if named else key, path)
