@@ -340,11 +340,11 @@ def outcome_moments(
     --------
     >>> import pandas as pd
     >>> long = pd.DataFrame({
-    ...     "person": [1, 1, 2, 2, 3, 3], "year": [2020, 2021] * 3,
-    ...     "trained": [2021, 2021, 0, 0, 0, 0], "earnings": [10.0, 14.0, 9.0, 10.0, 11.0, 12.0]})
+    ...     "person": [1, 1, 2, 2, 3, 3, 4, 4], "year": [2020, 2021] * 4, "trained": [2021] * 4 + [0] * 4,
+    ...     "earnings": [10.0, 14.0, 8.0, 12.0, 9.0, 10.0, 11.0, 12.0]})
     >>> m = outcome_moments(long, unit="person", time="year", cohort="trained", outcome="earnings")
     >>> m.cells[["cohort", "n"]].to_dict("list")
-    {'cohort': [2021.0, None], 'n': [1, 2]}
+    {'cohort': [2021.0, None], 'n': [2, 2]}
     >>> m.att_gt().aggregate("simple").to_frame()["estimate"].item()
     3.0
     """

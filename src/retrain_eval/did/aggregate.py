@@ -70,8 +70,8 @@ def aggregate(
     --------
     >>> import pandas as pd
     >>> from retrain_eval.moments import outcome_moments
-    >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2], "t": [1, 2, 3] * 2, "g": [2, 2, 2, 0, 0, 0],
-    ...                      "y": [1.0, 4.0, 5.0, 1.0, 2.0, 2.0]})
+    >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "t": [1, 2, 3] * 4,
+    ...                      "g": [2] * 6 + [0] * 6, "y": [1.0, 4.0, 5.0] * 2 + [1.0, 2.0, 2.0] * 2})
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
     >>> m.att_gt().aggregate("dynamic").to_frame()["estimate"].tolist()
     [0.0, 2.0, 3.0, 2.5]

@@ -233,7 +233,7 @@ def _comparisons(
     moments: OutcomeMoments, mask: Mask, options: dict[str, object], notes: list[str], where: str
 ) -> Iterator[_Cell]:
     """Yield every (cohort, period) that can be estimated; append to ``notes`` what cannot."""
-    times = np.array(moments.times)
+    times, n = np.array(moments.times), moments.cells["n"].to_numpy()
     anticipation = int(str(options["anticipation"]))
     cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
     # a cohort that starts after the last period is untreated throughout
@@ -250,6 +250,10 @@ def _comparisons(
             notes.append(f"cohort {g:g}{where} has no period before treatment and is left out")
             continue
         treated = mask & (cohort == g)
+        n_units = int(n[treated].sum())
+        if n_units < 2:
+            notes.append(f"cohort {g:g}{where} has {n_units} unit, which gives no standard error, and is left out")
+            continue
         for t in range(len(times)):
             base = int(before[-1])
             if options["base_period"] == "varying" and times[t] < g - anticipation:
@@ -259,8 +263,10 @@ def _comparisons(
             control = never
             if options["control"] == "not_yet_treated":
                 control = mask & (cohort > max(times[t], times[base]) + anticipation) & (cohort != g)
-            if not control.any():
-                notes.append(f"cohort {g:g}, period {times[t]}{where}: nobody is left untreated to compare with")
+            n_control = int(n[control].sum())
+            if n_control < 2:
+                left = "nobody is" if n_control == 0 else "one unit is"
+                notes.append(f"cohort {g:g}, period {times[t]}{where}: {left} left untreated to compare with")
                 continue
             yield _Cell(g, t, base, treated, control)
 

@@ -90,8 +90,10 @@ def mean_difference(
         )
         n = n_treated + n_control
         clusters = _clusters(moments, mask)
-        if clusters < 3 or n < 3:
-            raise DesignError(f"{clusters} independent units or clusters are too few for a standard error")
+        if min(n_treated, n_control) < 2 or clusters < 3:
+            raise DesignError(
+                f"{n_treated} treated and {n_control} controls in {clusters} clusters are too few for a standard error"
+            )
         scales.append({"iid": 1.0, "HC1": n / (n - 2), "CR1": clusters / (clusters - 1) * (n - 1) / (n - 2)}[vce])
         dfs.append(clusters - 1 if vce == "CR1" else n - 2)
         influence.append(phi)

@@ -5,7 +5,9 @@ pyfixest and linearmodels are imported where used: each costs seconds that no ot
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,15 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 
 ENGINES = ("pyfixest", "linearmodels")
+
+
+def _feols(formula: str, **options: Any) -> Any:
+    """Call pyfixest without its own pandas deprecations and collinearity warnings: we check for dropped names."""
+    import pyfixest as pf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pf.feols(formula, **options)
 
 
 def fixed_effects(
@@ -54,7 +65,8 @@ def fixed_effects(
     >>> import pandas as pd
     >>> d = pd.DataFrame({"i": [1, 1, 2, 2, 3, 3], "t": [0, 1] * 3, "d": [0, 1, 0, 1, 0, 0],
     ...                   "y": [1.0, 3.0, 2.0, 4.5, 1.0, 1.5]})
-    >>> fixed_effects(d, "y", ["t", "d"], unit="i", time="t", engine="linearmodels").to_frame()["estimate"].round(2).tolist()
+    >>> fit = fixed_effects(d, "y", ["t", "d"], unit="i", time="t", engine="linearmodels")
+    >>> fit.to_frame()["estimate"].round(2).tolist()
     [0.5, 1.75]
     """
     if engine not in ENGINES:
@@ -67,14 +79,16 @@ def fixed_effects(
     rows = rows.assign(_unit=rows[unit].astype("category").cat.codes, _time=rows[time])
     formula = f"{outcome} ~ {' + '.join(regressors)}"
     if engine == "pyfixest":
-        import pyfixest as pf
-
-        fit = pf.feols(f"{formula} | _unit", data=rows, vcov="iid", fixef_rm="none")
+        fit = _feols(f"{formula} | _unit", data=rows, vcov="iid", fixef_rm="none")
         names, estimates, vcov = list(fit._coefnames), np.asarray(fit._beta_hat), np.asarray(fit._vcov)
     else:
         from linearmodels.panel import PanelOLS
+        from linearmodels.panel.utility import AbsorbingEffectError
 
-        fit = PanelOLS.from_formula(f"{formula} + EntityEffects", rows.set_index(["_unit", "_time"])).fit()
+        try:
+            fit = PanelOLS.from_formula(f"{formula} + EntityEffects", rows.set_index(["_unit", "_time"])).fit()
+        except AbsorbingEffectError as error:
+            raise DesignError(f"collinear with the fixed effects or other regressors: {error}") from None
         names, estimates, vcov = list(fit.params.index), fit.params.to_numpy(), fit.cov.to_numpy()
     missing = [name for name in regressors if name not in names]
     if missing:
@@ -113,11 +127,9 @@ def mean_difference_rows(
     >>> float(mean_difference_rows(d, "y", "d").to_frame()["estimate"].round(6).item())
     2.5
     """
-    import pyfixest as pf
-
     rows = data.rename(columns={outcome: "_y", treated: "_d"})
     vcov = "HC1" if cluster is None else {"CRV1": cluster}
-    fit = pf.feols("_y ~ _d", data=rows, vcov=vcov, weights=weights)
+    fit = _feols("_y ~ _d", data=rows, vcov=vcov, weights=weights)
     position = list(fit._coefnames).index("_d")
     n_treated = int(rows["_d"].sum())
     row = {
@@ -188,7 +200,7 @@ def event_study_rows(
     for t, name in names.items():
         rows[name] = rows[treated] * (rows["_time"] == t)
     by = "_unit" if cluster in (None, unit) else cluster
-    fit = pf.feols(
+    fit = _feols(
         f"_y ~ {' + '.join(names.values())} | _unit + _time",
         data=rows,
         vcov={"CRV1": by},
