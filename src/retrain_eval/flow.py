@@ -23,6 +23,7 @@ from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
+from retrain_eval.resources import resource
 from retrain_eval.results import Results
 from retrain_eval.schemas import Package, dictionary, load_package
 from retrain_eval.store import Store
@@ -91,7 +92,7 @@ class Study:
     def package(self) -> Package:
         """The record types: the shared ones, and those that the study's own ``data_schemas`` adds."""
         own = self.folder / "data_schemas"
-        return load_package(*([own] if own.is_dir() else []))
+        return load_package(resource("data_schemas"), *([own] if own.is_dir() else []))
 
     @property
     def store_path(self) -> Path:
@@ -172,6 +173,10 @@ class Study:
         main = self._edition(edition)
         companions = [Study.open(self.folder / name)._edition(main.name) for name in self.file.report.companions]
         return book.build([main, *companions], self.folder / "report" / main.name, progress=say, force=force)
+
+    def bundle(self, edition: str | None = None) -> Bundle:
+        """Open an edition (default: the latest)."""
+        return Bundle.open(self._edition(edition))
 
     # ---- inside ----------------------------------------------------------------------------------------------
 

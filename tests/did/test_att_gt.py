@@ -220,7 +220,7 @@ def test_intervals_cover_the_truth(cluster: str | None) -> None:
     rng = np.random.default_rng(11)
     covered, band = 0, 0
     for _ in range(500):
-        data = simulate(rng, n=240, shock_sd=0.0 if cluster is None else 1.0)
+        data = simulate(rng, n=480, shock_sd=0.0 if cluster is None else 1.0)
         frame = rte.outcome_moments(data, **MOMENTS, cluster=cluster).att_gt().aggregate("dynamic").to_frame()
         overall = frame.iloc[-1]
         covered += overall["ci_low"] <= 2.0 <= overall["ci_high"]

@@ -1,0 +1,199 @@
+"""The command line: parses, calls one method, prints. Each verb can be repeated; unchanged work is not redone."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from retrain_eval.errors import RetrainEvalError
+
+app = typer.Typer(
+    name="retrain-eval",
+    help="Does retraining work, for whom, and for how long? From raw records to a published report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Folder = Annotated[Path, typer.Argument(help="Study folder, with its study.toml.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it again though nothing has changed.")]
+
+out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class _Steps:
+    """Prints what is being done, with the seconds it took; silent when the output is for a machine."""
+
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        self.quiet, self.title, self.start = quiet, title, time.monotonic()
+        self.status = None if quiet else err.status(escape(title))
+
+    def __enter__(self) -> Callable[[str], None]:
+        if self.status is not None:
+            err.print(f"[bold]{escape(self.title)}[/bold]")
+            self.status.start()
+        return self.say
+
+    def say(self, text: str) -> None:
+        if self.status is not None:
+            err.print(f"  [dim]{time.monotonic() - self.start:5.1f}s[/dim]  {escape(text)}")
+
+    def __exit__(self, *_: object) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+
+@app.command(epilog="Example: retrain-eval init my_study")
+def init(folder: Folder, as_json: Json = False) -> None:
+    """Start a study: a study.toml, a run.py and empty record files to fill."""
+    from retrain_eval.template import new_study
+
+    written = new_study(folder)
+    text = f"started {folder}: {', '.join(written)}\nfill data/, read study.toml, then: retrain-eval run {folder}"
+    _done(as_json, {"folder": str(folder), "files": written}, text)
+
+
+@app.command(epilog="Example: retrain-eval ingest analyses/nsw")
+def ingest(folder: Folder, as_json: Json = False) -> None:
+    """Validate the record files of a study and load them into its store."""
+    from retrain_eval.flow import Study
+
+    study = Study.open(folder)
+    with _Steps(f"Loading the records of {folder}", quiet=as_json) as say, study.ingest(say) as store:
+        inputs = store.inputs()
+    rows = sum(int(str(item["rows_in"])) for item in inputs)
+    _done(as_json, {"inputs": inputs}, f"{rows:,} rows of {len(inputs)} record files are in {study.store_path}")
+
+
+@app.command(epilog="Example: retrain-eval run analyses/nsw")
+def run(folder: Folder, force: Force = False, as_json: Json = False) -> None:
+    """Load the records and estimate everything the study asks for."""
+    from retrain_eval.flow import Study
+
+    with _Steps(f"Running {folder}", quiet=as_json) as say:
+        results = Study.open(folder).run(force=force, say=say)
+    effects = results.tables.get("effects")
+    names = [] if effects is None else list(dict.fromkeys(effects["result"].astype(str)))
+    _done(as_json, {"results": names}, f"{len(names)} results: {', '.join(names)}")
+
+
+@app.command(epilog="Example: retrain-eval release analyses/nsw --edition 2026")
+def release(
+    folder: Folder,
+    edition: Annotated[str, typer.Option(help="Name of the edition, such as the year.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft edition that differs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Apply the disclosure rules and write a release bundle."""
+    from retrain_eval.flow import Study
+
+    with _Steps(f"Releasing {folder}, edition {edition}", quiet=as_json) as say:
+        bundle = Study.open(folder).release(edition, replace=replace, say=say)
+    facts = {"bundle": str(bundle.path), "sha256": bundle.sha256, "files": len(bundle.manifest["files"])}
+    _done(as_json, facts, f"{facts['files']} files in {bundle.path}, manifest SHA-256 {bundle.sha256[:16]}…")
+
+
+@app.command(epilog="Example: retrain-eval report analyses/nsw --edition 2026")
+def report(
+    folder: Folder,
+    edition: Annotated[str | None, typer.Option(help="Edition to print; the latest by default.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Build the report of an edition as a Jupyter Book, from release bundles alone."""
+    from retrain_eval.flow import Study
+    from retrain_eval.report.findings import headline_findings
+
+    study = Study.open(folder)
+    with _Steps(f"Building the report of {folder}", quiet=as_json) as say:
+        page = study.report(edition, force=force, say=say)
+    findings = headline_findings(study.bundle(edition))
+    lines = [f"The report is at {page.resolve().as_uri()}", "", "Headline findings"]
+    lines += [f"  {i}. {finding.statement}" for i, finding in enumerate(findings, 1)]
+    _done(as_json, {"report": str(page), "findings": [finding.statement for finding in findings]}, "\n".join(lines))
+
+
+@app.command(epilog="Example: retrain-eval verify analyses/nsw/release/2026")
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of an edition.", show_default=False)], as_json: Json = False
+) -> None:
+    """Check every file of a release bundle against the hashes in its manifest."""
+    from retrain_eval.release.verify import verify as check
+
+    found = check(bundle)
+    facts = {"bundle": str(bundle), "files": found.n_files, "problems": list(found.problems)}
+    if found.ok:
+        _done(as_json, facts, f"all {found.n_files} files of {bundle} are as they were released")
+        return
+    text = f"{bundle} is not as it was released:\n" + "\n".join(f"  {line}" for line in found.problems)
+    _fail(text, as_json=as_json, facts=facts)
+
+
+@app.command(epilog="Example: retrain-eval schema wage_record")
+def schema(
+    resource: Annotated[str | None, typer.Argument(help="Record type; all by default.")] = None,
+    folder: Annotated[Path | None, typer.Option("--study", help="Also the record types this study adds.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the data dictionary: every column, its type, unit and rules."""
+    from rich.table import Table
+
+    from retrain_eval.errors import unknown
+    from retrain_eval.flow import Study
+    from retrain_eval.resources import resource as folder_of
+    from retrain_eval.schemas import dictionary, load_package
+
+    package = load_package(folder_of("data_schemas")) if folder is None else Study.open(folder).package
+    frame = dictionary(package)
+    known = list(dict.fromkeys(frame["resource"]))
+    if resource is not None and resource not in known:
+        raise unknown("record type", resource, known)
+    if resource is not None:
+        frame = frame[frame["resource"] == resource]
+    if as_json:
+        _done(True, {"columns": json.loads(frame.to_json(orient="records"))}, "")
+        return
+    for name, block in frame.groupby("resource", sort=False):
+        table = Table(title=str(name), title_justify="left", title_style="bold", show_lines=False)
+        for column in ("column", "type", "required", "constraints", "description"):
+            table.add_column(column, overflow="fold")
+        for row in block.fillna("").itertuples():
+            table.add_row(
+                *(escape(str(x)) for x in (row.column, row.type, row.required, row.constraints, row.description))
+            )
+        out.print(table, soft_wrap=False)
+
+
+def _done(as_json: bool, facts: dict[str, object], text: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        out.print(escape(text))
+
+
+def _fail(text: str, *, as_json: bool, facts: dict[str, object] | None = None) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps(facts or {"error": text}, ensure_ascii=False))
+    else:
+        err.print(f"[bold red]error[/bold red] {escape(text)}")
+    raise SystemExit(1)
+
+
+def main() -> None:
+    """Run the command line; errors the package raises on purpose are printed without a traceback."""
+    try:
+        app()
+    except RetrainEvalError as error:
+        _fail(str(error), as_json="--json" in sys.argv)
+    except KeyboardInterrupt:
+        _fail("interrupted; the last complete state stands", as_json="--json" in sys.argv)

@@ -1,0 +1,118 @@
+"""Person × period panel from wage records, in SQL.
+
+No record is not zero: a period without a wage record is NULL. An agency whose source covers everybody writes
+zeros into its records, so that "nothing earned" and "nothing known" stay apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from retrain_eval.errors import DesignError, unknown
+from retrain_eval.sources import sql_name
+from retrain_eval.study import Stratum
+
+
+def build_panel(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    """Create the table ``panel`` from person, enrolment and wage_record.
+
+    Parameters
+    ----------
+    con : DuckDBPyConnection
+        Connection of a store whose records are loaded.
+
+    Returns
+    -------
+    DuckDBPyRelation
+        ``person_id, period, earnings`` (all employers, DOUBLE), ``employed`` (1.0 if earnings are above zero),
+        ``cohort`` (period of first entry into a programme; NULL = never); one row per person and each
+        period that occurs in the wage records.
+
+    Examples
+    --------
+    >>> con = duckdb.connect()
+    >>> _ = con.execute("CREATE TABLE person AS SELECT unnest(['a', 'b']) AS person_id")
+    >>> _ = con.execute("CREATE TABLE enrolment AS SELECT 'a' AS person_id, 2021 AS entry")
+    >>> _ = con.execute("CREATE TABLE wage_record AS SELECT * FROM (VALUES ('a', 2020, 10.5), ('a', 2020, 2.0), "
+    ...                 "('b', 2020, 0.0), ('b', 2021, 7.0)) AS w(person_id, period, earnings)")
+    >>> build_panel(con).order("person_id, period").fetchall()  # doctest: +NORMALIZE_WHITESPACE
+    [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021),
+     ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
+    """
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE panel AS
+        WITH
+          periods AS (SELECT DISTINCT period FROM wage_record),
+          entered AS (SELECT person_id, min(entry) AS cohort FROM enrolment GROUP BY person_id),
+          earned AS (
+            SELECT person_id, period, CAST(sum(earnings) AS DOUBLE) AS earnings
+            FROM wage_record GROUP BY person_id, period
+          )
+        SELECT
+          person.person_id, periods.period, earned.earnings,
+          CAST(earned.earnings > 0 AS DOUBLE) AS employed,
+          entered.cohort
+        FROM person
+        CROSS JOIN periods
+        LEFT JOIN earned ON earned.person_id = person.person_id AND earned.period = periods.period
+        LEFT JOIN entered ON entered.person_id = person.person_id
+        """
+    )
+    return con.table("panel")
+
+
+def baseline(
+    con: duckdb.DuckDBPyConnection, strata: Mapping[str, Stratum], periods: Sequence[int] = ()
+) -> duckdb.DuckDBPyRelation:
+    """Create the table ``baseline``: one row per person, as matching and stratifying need it.
+
+    Parameters
+    ----------
+    con : DuckDBPyConnection
+        Connection on which `build_panel` has run.
+    strata : mapping of str to Stratum
+        Subgroups of the study file; each becomes a column of levels.
+    periods : sequence of int
+        Periods before entry; each becomes a column ``earnings_<period>``.
+
+    Returns
+    -------
+    DuckDBPyRelation
+        The columns of person, ``cohort``, ``treat`` (1 if ever enrolled), the strata, the earnings.
+
+    Raises
+    ------
+    InputError
+        If a stratum names a column that person does not have.
+    DesignError
+        If a stratum leaves somebody without a level.
+    """
+    people = con.table("person").columns
+    for stratum in strata.values():
+        if stratum.column not in people:
+            raise unknown("column of person", stratum.column, people)
+    levels = "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in strata.items())
+    earnings = "".join(f", max(earnings) FILTER (WHERE period = {int(p)}) AS earnings_{int(p)}" for p in periods)
+    con.execute(
+        f"""
+        CREATE OR REPLACE TABLE baseline AS
+        WITH history AS (SELECT person_id, any_value(cohort) AS cohort {earnings} FROM panel GROUP BY person_id)
+        SELECT
+          person.*, history.* EXCLUDE (person_id),
+          CAST(cohort IS NOT NULL AS INTEGER) AS treat {levels}
+        FROM person JOIN history ON history.person_id = person.person_id
+        """
+    )
+    for name, stratum in strata.items():
+        lost = con.sql(
+            f"SELECT {sql_name(stratum.column)}, count(*) OVER () FROM baseline WHERE {sql_name(name)} IS NULL LIMIT 1"
+        ).fetchall()
+        if lost:
+            raise DesignError(
+                f"{lost[0][1]} person(s) have no level of {name!r}; the first has {stratum.column} = {lost[0][0]!r}. "
+                "Give every value a label in study.toml, or leave these people out"
+            )
+    return con.table("baseline")
