@@ -1,0 +1,38 @@
+"""Folders that ship with the package: record schemas and the book's source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retrain_eval.errors import StoreError, unknown
+
+NAMES = ("data_schemas", "book")
+
+
+def resource(name: str) -> Path:
+    """Return the folder of a resource, in an installed wheel or in a checkout.
+
+    Parameters
+    ----------
+    name : {"data_schemas", "book"}
+        A wheel carries the folder beside this module, a checkout at its root.
+
+    Raises
+    ------
+    InputError
+        If no such resource exists.
+    StoreError
+        If the installation lacks the folder.
+
+    Examples
+    --------
+    >>> (resource("data_schemas") / "datapackage.json").exists()
+    True
+    """
+    if name not in NAMES:
+        raise unknown("resource", name, NAMES)
+    here = Path(__file__).parent
+    for folder in (here / name, here.parents[1] / name):
+        if folder.is_dir():
+            return folder
+    raise StoreError(f"this installation lacks its folder {name!r}; install retrain-eval again")

@@ -1,0 +1,204 @@
+"""What follows from the Table Schemas: tables, validation rules, the data dictionary.
+
+Nothing here names a column; `retrain_eval.table_schema` reads the declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.table_schema import Field, Package, Resource, load_package
+
+__all__ = ["Check", "Package", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
+
+_NOUNS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "date": "a date YYYY-MM-DD",
+    "year": "a year",
+}
+
+
+class Check(NamedTuple):
+    """A validation rule: ``condition`` is SQL on the raw text columns, true where a value breaks the rule."""
+
+    rule: str
+    column: str
+    condition: str
+    message: str
+
+
+def ddl(resource: Resource) -> str:
+    """Return the SQL that creates the resource's table, its columns commented.
+
+    Keys are not declared as indexes: they are checked as sets when a file is loaded, which keeps memory
+    bounded where an index on tens of millions of rows would not.
+    """
+    table = sql_name(resource.name)
+    columns = [
+        f"  {sql_name(field.name)} {field.sql_type}{' NOT NULL' if resource.required(field.name) else ''}"
+        for field in resource.fields
+    ]
+    lines = [f"CREATE TABLE {table} (", ",\n".join(columns), ");"]
+    lines += [
+        f"COMMENT ON COLUMN {table}.{sql_name(field.name)} IS {sql_text(field.description)};"
+        for field in resource.fields
+    ]
+    return "\n".join(lines)
+
+
+def typed(field: Field) -> str:
+    """Return the SQL that turns the column's text into its type; NULL where it is not of that type."""
+    column = sql_name(field.name)
+    if field.type == "string":
+        return column
+    if field.type == "boolean":
+        true, false = (", ".join(map(sql_text, values)) for values in (field.true_values, field.false_values))
+        return f"CASE WHEN {column} IN ({true}) THEN true WHEN {column} IN ({false}) THEN false END"
+    return f"TRY_CAST({column} AS {field.sql_type})"
+
+
+def checks(resource: Resource) -> list[Check]:
+    """Return the rules that concern one row, in the order in which they are reported.
+
+    Keys are not among them: they concern several rows. A rule on a missing value holds, except ``required``.
+
+    Examples
+    --------
+    >>> from retrain_eval.resources import resource
+    >>> for check in checks(load_package(resource("data_schemas"))["wage_record"])[-6:]:
+    ...     print(check.rule, "|", check.column, "|", check.message)
+    required | earnings | must not be missing
+    finite | earnings | must be a finite number
+    type | earnings | must be a number
+    scale | earnings | must have at most 2 decimals
+    precision | earnings | must be smaller than 10000000000
+    minimum | earnings | must be at least 0
+    """
+    found: list[Check] = []
+    for field in resource.fields:
+        column, value, limits = sql_name(field.name), typed(field), field.constraints
+        rules: list[tuple[str, str, str]] = []
+        if resource.required(field.name):
+            rules.append(("required", f"{column} IS NULL", "must not be missing"))
+        rules += _type_rules(field, column, value)
+        for rule, bound, operator, words in (
+            ("minimum", limits.minimum, "<", "at least"),
+            ("maximum", limits.maximum, ">", "at most"),
+        ):
+            if bound is not None:
+                literal = sql_text(bound) + "::DATE" if isinstance(bound, str) else f"{bound:.17g}"
+                shown = bound if isinstance(bound, str) else f"{bound:g}" if bound % 1 else f"{bound:.0f}"
+                rules.append((rule, f"{value} {operator} {literal}", f"must be {words} {shown}"))
+        if limits.min_length is not None:
+            message = f"must have at least {limits.min_length} character(s)"
+            rules.append(("minLength", f"length({column}) < {limits.min_length}", message))
+        if limits.max_length is not None:
+            message = f"must have at most {limits.max_length} characters"
+            rules.append(("maxLength", f"length({column}) > {limits.max_length}", message))
+        if limits.pattern is not None:
+            condition = f"NOT regexp_full_match({column}, {sql_text(limits.pattern)})"
+            rules.append(("pattern", condition, f"must match {limits.pattern}"))
+        if limits.enum:
+            shown = ", ".join(map(str, limits.enum))
+            known = ", ".join(sql_text(item) if isinstance(item, str) else str(item) for item in limits.enum)
+            rules.append(("enum", f"{value} NOT IN ({known})", f"must be one of {shown}"))
+        found += [Check(rule, field.name, condition, message) for rule, condition, message in rules]
+    return found
+
+
+def dictionary(package: Package) -> pd.DataFrame:
+    """Return the data dictionary: one row per column of every record type.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``resource, column, title, type, unit, required, constraints, description``.
+    """
+    rows = [
+        {
+            "resource": resource.name,
+            "column": field.name,
+            "title": field.title,
+            "type": field.type,
+            "unit": field.unit,
+            "required": resource.required(field.name),
+            "constraints": "; ".join(_in_words(resource, field)),
+            "description": field.description,
+        }
+        for resource in package
+        for field in resource.fields
+    ]
+    columns = ["resource", "column", "title", "type", "unit", "required", "constraints", "description"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _type_rules(field: Field, column: str, value: str) -> list[tuple[str, str, str]]:
+    """Return the rules that a text must meet to be of the field's type, none of which lets a cast round."""
+    present = f"{column} IS NOT NULL"
+    noun = _NOUNS.get(field.type, "")
+    if field.type in ("integer", "year"):
+        # '5.7' would be cast to 6: the number itself must be whole
+        exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
+        return [("type", f"{present} AND NOT {exact}", f"must be {noun}")]
+    if field.type == "number":
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        rules = [
+            ("finite", f"NOT isfinite({number})", "must be a finite number"),
+            ("type", f"{present} AND {number} IS NULL", f"must be {noun}"),
+        ]
+        if field.precision is not None:
+            # NULL where the number has more digits than the column holds
+            whole = 10.0 ** (field.precision - (field.scale or 0))
+            rules += [
+                (
+                    "scale",
+                    f"isfinite({number}) AND abs({number}) < {whole:.0f} AND NOT coalesce({number} = {value}, false)",
+                    f"must have at most {field.scale or 0} decimals",
+                ),
+                (
+                    "precision",
+                    f"isfinite({number}) AND abs({number}) >= {whole:.0f}",
+                    f"must be smaller than {whole:.0f}",
+                ),
+            ]
+        return rules
+    if field.type == "boolean":
+        known = ", ".join((*field.true_values, *field.false_values))
+        return [("type", f"{present} AND ({value}) IS NULL", f"must be one of {known}")]
+    if field.type == "date":
+        # a timestamp at midnight is how Parquet writers often store a date
+        exact = f"coalesce(replace({column}, ' 00:00:00', '') = CAST({value} AS VARCHAR), false)"
+        return [("type", f"{present} AND NOT {exact}", f"must be {noun}")]
+    return []
+
+
+def _in_words(resource: Resource, field: Field) -> Iterator[str]:
+    """Yield the constraints of a column, keys included, as a reader of the dictionary meets them."""
+    limits = field.constraints
+    if field.name in resource.primary_key:
+        yield "primary key" if len(resource.primary_key) == 1 else f"primary key ({', '.join(resource.primary_key)})"
+    for key in resource.unique_keys:
+        if field.name in key:
+            yield f"unique ({', '.join(key)})"
+    for foreign in resource.foreign_keys:
+        if field.name in foreign.fields:
+            target = foreign.reference.fields[foreign.fields.index(field.name)]
+            yield f"refers to {foreign.reference.resource or resource.name}.{target}"
+    for words, bound in (("at least", limits.minimum), ("at most", limits.maximum)):
+        if bound is not None:
+            yield f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
+    if field.precision is not None:
+        yield f"at most {field.scale or 0} decimals"
+    if limits.min_length is not None:
+        yield f"at least {limits.min_length} character(s)"
+    if limits.max_length is not None:
+        yield f"at most {limits.max_length} characters"
+    if limits.pattern is not None:
+        yield f"matches {limits.pattern}"
+    if limits.enum:
+        yield f"one of {', '.join(map(str, limits.enum))}"
