@@ -1,0 +1,192 @@
+"""Build the book of a release: Jupyter Book 2 with the book's own theme, in a private folder, offline.
+
+Nothing is published unless everything holds: a failed cell, a missing text alternative or a broken reference
+leaves the last report as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from retrain_eval.errors import ReportError
+from retrain_eval.files import new_folder
+from retrain_eval.release.bundle import MANIFEST
+from retrain_eval.report.pages import COMPANIONS, RELEASE, RELEASE_SHA256, Release, Study, open_release
+from retrain_eval.resources import resource
+
+STAMP = "build.json"
+ENTRY = "index.html"
+TIMEOUT = 900  # seconds; a book takes about one minute
+# part of the contents → pages in order, each with what the release must hold for it
+CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "": (("index", ""),),
+    "The people": (("sample", "flow"), ("balance", "balance")),
+    "The results": (
+        ("effects", "event_study"),
+        ("subgroups", "subgroups"),
+        ("stability", "survival"),
+        ("replication", "replication"),
+    ),
+    "For reference": (("methods", ""), ("limitations", ""), ("dictionary", "dictionary"), ("downloads", "")),
+}
+
+
+def build(
+    bundles: Sequence[Path], output: Path, *, progress: Callable[[str], None] | None = None, force: bool = False
+) -> Path:
+    """Build the report of a release and return its first page.
+
+    Parameters
+    ----------
+    bundles : sequence of Path
+        Release bundles: the study the report is about, then those printed beside it.
+    output : Path
+        Folder of the report; replaced as a whole when the build succeeds.
+    progress : callable, optional
+        Given one line of text at each stage.
+    force : bool
+        Build even where the report was made from the same bundles, pages and program.
+
+    Raises
+    ------
+    ReleaseError
+        If a bundle is not as it was released.
+    ReportError
+        If the book cannot be built; the last report stays.
+    """
+    say = progress or (lambda _: None)
+    release = open_release(list(bundles))
+    source = resource("book")
+    stamp = {"bundles": [study.bundle.sha256 for study in release.studies], "source": _fingerprint(source)}
+    made = output / STAMP
+    if not force and made.exists() and json.loads(made.read_text(encoding="utf-8")) == stamp:
+        say("the report is up to date")
+        return output / ENTRY
+    with tempfile.TemporaryDirectory(prefix="retrain_eval_book_", ignore_cleanup_errors=True) as name:
+        work = Path(name) / "book"
+        prepare(release, source, work)
+        say(f"building {len(list(work.glob('*.md')))} pages")
+        html = _run(release, work)
+        _add_bundles(release, html)
+        (html / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+        with new_folder(output) as new:
+            shutil.copytree(html, new, dirs_exist_ok=True)
+    say(f"report: {output / ENTRY}")
+    return output / ENTRY
+
+
+def prepare(release: Release, source: Path, work: Path) -> None:
+    """Copy the book's source, with the pages and sections that this release has something to say on."""
+    shutil.copytree(source, work, ignore=shutil.ignore_patterns("_build", "__pycache__"))
+    parts = release.parts()
+    env = Environment(line_statement_prefix="% ", block_start_string="<%", block_end_string="%>",
+                      variable_start_string="<<", variable_end_string=">>", comment_start_string="<#",
+                      comment_end_string="#>", undefined=StrictUndefined, keep_trailing_newline=True)  # fmt: skip
+    toc: list[dict[str, Any]] = []
+    for part, pages in CONTENTS.items():
+        kept = [page for page, need in pages if not need or need in parts]
+        for page, _ in pages:
+            file = work / f"{page}.md"
+            if page in kept:
+                text = env.from_string(file.read_text(encoding="utf-8")).render(release=release, parts=parts)
+                file.write_text(text, encoding="utf-8")
+            else:
+                file.unlink()
+        entries = [{"file": f"{page}.md"} for page in kept]
+        toc += [{"title": part, "children": entries}] if part and entries else entries
+    facts = release.main.facts
+    project = {"version": 1, "project": {"title": facts["title"], "toc": toc}}
+    (work / "edition.yml").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
+    edition = {
+        "title": facts["title"],
+        "edition": release.main.bundle.edition,
+        "sha256": release.main.bundle.sha256,
+        "citation": facts.get("citation") or "",
+        "software": f"retrain-eval {version('retrain-eval')}, Python {release.main.bundle.manifest['python']}, "
+        f"Jupyter Book {version('jupyter-book')}",
+        "licence": "Text and figures of this report may be reused with attribution; the software is under the MIT licence.",
+    }
+    (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
+
+
+def release_folder(study: Study) -> str:
+    """Return where the report keeps a copy of a bundle, relative to its first page."""
+    return f"release/{study.bundle.name}/{study.bundle.edition}"
+
+
+def _run(release: Release, work: Path) -> Path:
+    """Run Jupyter Book in the private folder and return the site it made."""
+    main, *others = release.studies
+    settings = work.parent / "jupyter"
+    settings.mkdir()
+    (settings / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}', encoding="utf-8")
+    env = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "JUPYTER_CONFIG_DIR": str(settings),
+        "PYTHONHASHSEED": "0",
+        "PYTHONWARNINGS": "ignore",
+        "MPLBACKEND": "agg",
+        "NO_COLOR": "1",
+        "BASE_URL": "",
+        RELEASE: str(main.bundle.path.resolve()),
+        RELEASE_SHA256: main.bundle.sha256,
+        COMPANIONS: os.pathsep.join(str(study.bundle.path.resolve()) for study in others),
+    }
+    command = [sys.executable, "-m", "jupyter_book", "build", "--html", "--execute", "--strict", "--ci"]
+    try:
+        done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ReportError(f"Jupyter Book did not run: {error}") from error
+    html = work / "_build" / "html"
+    if done.returncode != 0 or not (html / ENTRY).exists():
+        raise ReportError("the report was not built; the last one stands\n" + _helpful(done.stdout + done.stderr))
+    return html
+
+
+def _helpful(output: str, lines: int = 12) -> str:
+    """Return the first lines of the engine's output that say what went wrong."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    told = [line.strip() for line in text.splitlines() if line.strip()]
+    marks = ("⛔", "refused", "Error", "error:", "not ", "⚠")
+    first = next((i for i, line in enumerate(told) if any(mark in line for mark in marks)), max(0, len(told) - lines))
+    return "\n".join(f"  {line[:200]}" for line in told[first : first + lines])
+
+
+def _add_bundles(release: Release, html: Path) -> None:
+    """Put each bundle beside the pages, as files and as one archive with fixed dates."""
+    for study in release.studies:
+        folder = html / release_folder(study)
+        names = [MANIFEST, *sorted(study.bundle.manifest["files"])]
+        archive = folder.parent / f"{study.bundle.name}-{study.bundle.edition}.zip"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(study.bundle.path / name, folder / name)
+                entry = zipfile.ZipInfo(f"{study.bundle.edition}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                packed.writestr(entry, (folder / name).read_bytes())
+
+
+def _fingerprint(source: Path) -> str:
+    """Return one hash of the book's source, this package's report code and the engine's version."""
+    digest = hashlib.sha256(version("jupyter-book").encode())
+    for root in (source, Path(__file__).parent):
+        for file in sorted(root.rglob("*")):
+            if file.is_file() and not {"_build", "__pycache__"} & set(file.parts):
+                digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

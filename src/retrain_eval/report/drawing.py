@@ -1,0 +1,105 @@
+"""How a figure of the report is made: plotnine, as SVG with text kept as text, with its alt text and its data.
+
+Two drawings are made of each figure, for a wide page and for a phone, so that text is never scaled below
+reading size. Colour is never the only sign: groups also differ by shape, line or a direct label.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.ticker
+import pandas as pd
+import plotnine as p9
+
+from retrain_eval.report.words import MINUS, Words
+
+BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+INK, GREY, RULE = "#1d2a35", "#5b6873", "#dde3e8"
+GROUPS = {"treated": BLUE, "control": VERMILION}
+SHAPES = ("o", "s", "^", "D")
+FONTS = "'Segoe UI','Helvetica Neue','Noto Sans','Liberation Sans',Arial,sans-serif"
+NARROW = "application/vnd.retrain-eval.narrow+json"
+WIDE_INCHES, NARROW_INCHES = 7.3, 3.75
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure a page displays by ending a cell with it.
+
+    Attributes
+    ----------
+    draw : callable
+        Given whether the page is narrow, returns the plot.
+    alt : str
+        The finding in words, for those who do not see the figure.
+    data : DataFrame
+        What is drawn; offered for download beside the figure.
+    height, narrow_height : float
+        In inches.
+    """
+
+    draw: Callable[[bool], p9.ggplot]
+    alt: str
+    data: pd.DataFrame
+    height: float = 4.0
+    narrow_height: float = 4.2
+
+    def svg(self, narrow: bool = False) -> str:
+        """Return the drawing as SVG, the same bytes for the same data."""
+        width, height = (NARROW_INCHES, self.narrow_height) if narrow else (WIDE_INCHES, self.height)
+        out = io.BytesIO()
+        with mpl.rc_context({"svg.hashsalt": "retrain_eval"}):
+            plot = self.draw(narrow) + THEME
+            plot.save(out, format="svg", width=width, height=height, verbose=False, metadata={"Date": None})
+        return out.getvalue().decode().replace("'DejaVu Sans'", FONTS)
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data = {"image/svg+xml": self.svg(), NARROW: {"svg": self.svg(narrow=True)}, "text/csv": csv(self.data)}
+        return data, {"image/svg+xml": {"alt": self.alt}}
+
+
+THEME = p9.theme_minimal(base_size=9, base_family="DejaVu Sans") + p9.theme(
+    svg_usefonts=True,
+    text=p9.element_text(color=INK),
+    axis_text=p9.element_text(color=GREY, size=8.5),
+    axis_title=p9.element_text(size=8.5, color=GREY),
+    panel_grid_minor=p9.element_blank(),
+    panel_grid_major=p9.element_line(color=RULE, size=0.5),
+    strip_text=p9.element_text(size=9, weight="bold", ha="left", color=INK),
+    legend_position="none",
+    plot_margin=0.01,
+)
+ZERO = {"color": GREY, "size": 0.6}
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Return the data behind a figure or table as CSV, six significant digits, the same bytes on every run."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def amounts(words: Words) -> Callable[[list[float]], list[str]]:
+    """Return the axis labeller of the outcome's unit."""
+    return lambda breaks: [
+        words.amount(value) if words.currency else f"{value:g}".replace("-", MINUS) for value in breaks
+    ]
+
+
+def few(limits: tuple[float, float], n: int) -> list[float]:
+    """Return about ``n`` round tick positions inside the limits."""
+    ticks = mpl.ticker.MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
+    return [float(tick) for tick in ticks if limits[0] <= tick <= limits[1]]
+
+
+def nudge(values: pd.Series) -> float:
+    """Return a small step to the right of a point, for its label."""
+    return 0.03 * float(values.max() - values.min() or 1)
+
+
+def signed_times(times: list[float]) -> list[str]:
+    """Return event times with their signs: −2, −1, 0, +1."""
+    return [f"{time:+g}".replace("-", MINUS) if time else "0" for time in times]

@@ -1,0 +1,282 @@
+"""The figures of the report, each drawn from one table of a release bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotnine as p9
+
+from retrain_eval.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    GROUPS,
+    PINK,
+    VERMILION,
+    ZERO,
+    Figure,
+    amounts,
+    few,
+    nudge,
+    signed_times,
+)
+from retrain_eval.report.words import Words, listed
+
+
+def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
+    """Draw standardised mean differences before and after matching, largest first (Stuart 2010)."""
+    order = balance.sort_values("smd_before", key=abs)["covariate"].map(words.name).tolist()
+    data = balance.assign(covariate=balance["covariate"].map(words.name)).melt(
+        "covariate", ["smd_before", "smd_after"], var_name="sample", value_name="smd"
+    )
+    data["sample"] = data["sample"].map({"smd_before": "before matching", "smd_after": "after matching"})
+    data["covariate"] = pd.Categorical(data["covariate"], order)
+    data["smd"] = data["smd"].abs()
+    top = data[data["covariate"] == order[-1]]
+    worst = balance[["smd_before", "smd_after"]].abs().max()
+    within = int((balance["smd_after"].abs() <= 0.1).sum())
+
+    def draw(narrow: bool) -> p9.ggplot:
+        return (
+            p9.ggplot(data, p9.aes("smd", "covariate"))
+            + p9.geom_vline(xintercept=0, **ZERO)
+            + p9.geom_vline(xintercept=0.1, linetype="dashed", **ZERO)
+            + p9.geom_point(p9.aes(color="sample", shape="sample"), size=2.8)
+            + p9.geom_text(p9.aes(label="sample", color="sample"), data=top, nudge_y=0.45, size=8.5)
+            + p9.scale_color_manual({"before matching": VERMILION, "after matching": BLUE})
+            + p9.scale_shape_manual({"before matching": "s", "after matching": "o"})
+            + p9.scale_y_discrete(expand=(0, 0.6, 0, 0.9))
+            + p9.scale_x_continuous(expand=(0.02, 0, 0.12, 0))
+            + p9.labs(x="absolute standardised mean difference", y="")
+            + p9.theme(panel_grid_major_y=p9.element_blank())
+        )
+
+    alt = (
+        f"Love plot of {len(balance)} covariates. The largest absolute standardised mean difference falls from "
+        f"{worst['smd_before']:.2f} before matching to {worst['smd_after']:.2f} after; "
+        f"{within} of {len(balance)} lie within 0.1 after matching."
+    )
+    size = 1.0 + 0.3 * len(balance)
+    return Figure(draw, alt, balance, height=size, narrow_height=size)
+
+
+def overlap(bins: pd.DataFrame, words: Words) -> Figure:
+    """Draw the share of each group by propensity score: common support."""
+    data = bins.assign(share=bins["n"] / bins.groupby("group")["n"].transform("sum"))
+    names = {"treated": "trained", "control before": "controls before", "control matched": "matched controls"}
+    names = {group: names.get(group, group) for group in dict.fromkeys(data["group"])}
+    data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
+    colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
+
+    def draw(narrow: bool) -> p9.ggplot:
+        return (
+            p9.ggplot(data, p9.aes(xmin="bin_low", xmax="bin_high", ymin=0, ymax="share", fill="panel"))
+            + p9.geom_rect(color="white", size=0.3)
+            + p9.facet_wrap("panel", ncol=1)
+            + p9.scale_fill_manual(colours)
+            + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys])
+            + p9.labs(x="estimated probability of training (propensity score)", y=f"share of {words.units}")
+        )
+
+    middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
+    alt = "Distribution of the propensity score. Median: " + "; ".join(f"{k} {v:.2f}" for k, v in middle.items()) + "."
+    return Figure(draw, alt, bins, height=4.6, narrow_height=4.8)
+
+
+def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
+    """Draw the mean outcome of the trained and of their matched controls, period by period."""
+    data = means.assign(label=means["group"].map({"treated": "trained", "control": "matched controls"}))
+    last = data[data["time"] == data["time"].max()]
+    first = data[data["time"] == data["time"].min()]
+
+    def draw(narrow: bool) -> p9.ggplot:
+        room = 0.62 if narrow else 0.26
+        return (
+            p9.ggplot(data, p9.aes("time", "mean", color="group"))
+            + p9.geom_line(p9.aes(linetype="group"), size=1)
+            + p9.geom_point(p9.aes(shape="group"), size=2.8)
+            + p9.geom_text(p9.aes(label="label"), data=last, ha="left", nudge_x=nudge(data["time"]), size=8.5)
+            + p9.scale_color_manual(GROUPS)
+            + p9.scale_shape_manual({"treated": "o", "control": "s"})
+            + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
+            + p9.scale_x_continuous(**_periods(data["time"], words), expand=(0.04, 0, room, 0))
+            + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
+            + p9.labs(x=words.period, y=f"mean {words.name(data['outcome'].iloc[0])}")
+            + p9.theme(panel_grid_major_x=p9.element_blank())
+        )
+
+    says = [
+        f"{row.label} from {words.amount(row.mean)} in {words.time(row.time)} to "
+        f"{words.amount(last.set_index('group')['mean'][row.group])} in {words.time(last['time'].iloc[0])}"
+        for row in first.itertuples()
+    ]
+    return Figure(draw, f"Mean {words.name(data['outcome'].iloc[0])}: {listed(says)}.", means, height=3.8)
+
+
+def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None = None) -> Figure:
+    """Draw effects by time from training: pointwise interval as a bar, simultaneous band as a thin line.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Event-study rows of ``effects.csv``.
+    words : Words
+        The study's vocabulary.
+    benchmark : DataFrame, optional
+        The experiment's event study, drawn beside.
+    """
+    sets = {"matched controls": rows} | ({"experiment": benchmark} if benchmark is not None and len(benchmark) else {})
+    data = pd.concat([frame.assign(source=name) for name, frame in sets.items()])
+    data = data[data["event_time"].notna() & data["estimate"].notna()].reset_index(drop=True)
+    times = sorted(data["event_time"].unique())
+    shift = 0.0 if len(sets) == 1 else 0.012 * (times[-1] - times[0] or 1)
+    data["x"] = data["event_time"] + data["source"].map({"matched controls": -shift, "experiment": shift})
+    last = data[data["event_time"] == times[-1]]
+
+    def draw(narrow: bool) -> p9.ggplot:
+        plot = (
+            p9.ggplot(data, p9.aes("x", "estimate", color="source", shape="source"))
+            + p9.geom_hline(yintercept=0, **ZERO)
+            + p9.geom_vline(xintercept=_start(times), linetype="dashed", **ZERO)
+            + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
+            + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
+            + p9.geom_point(size=3, fill="white", stroke=0.9)
+            + p9.scale_color_manual({"matched controls": BLUE, "experiment": VERMILION})
+            + p9.scale_shape_manual({"matched controls": "o", "experiment": "s"})
+            + p9.scale_x_continuous(
+                breaks=times, labels=signed_times(times),
+                expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
+            )
+            + p9.scale_y_continuous(labels=amounts(words))
+            + p9.labs(x=f"{words.period}s from the start of training", y=f"effect on {words.name(data['outcome'].iloc[0])}")
+            + p9.theme(panel_grid_major_x=p9.element_blank())
+        )  # fmt: skip
+        if len(sets) > 1:
+            apart = 0.06 * (data["ci_high"].max() - data["ci_low"].min())
+            ends = last.sort_values("estimate").assign(y=lambda f: f["estimate"] + [-apart, apart])
+            right = 2 * shift + nudge(data["event_time"])
+            plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", nudge_x=right, size=8.5)
+        return plot
+
+    own = data[(data["source"] == "matched controls") & data["std_error"].notna()]
+    before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
+    says = ["Event study."]
+    if len(before):
+        says.append(
+            f"Before training, estimates lie between {words.interval(before['estimate'].min(), before['estimate'].max())}."
+        )
+    says += [
+        f"At {words.period} {row.event_time:g}: {words.amount(row.estimate)} (95% interval {words.interval(row.ci_low, row.ci_high)})."
+        for row in (after if len(after) <= 3 else after.iloc[[0, -1]]).itertuples()
+    ]
+    keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
+    return Figure(draw, " ".join(says), data[keep])
+
+
+def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, title: str = "effect") -> Figure:
+    """Draw estimates with intervals, one to a line, in the order given: comparisons and forest plots.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns ``label, estimate, ci_low, ci_high``, and ``panel`` where lines are grouped.
+    words : Words
+        The study's vocabulary.
+    panel : str, optional
+        Column that groups the lines.
+    title : str
+        The axis title.
+    """
+    data = rows[rows["estimate"].notna()].reset_index(drop=True)
+    data["label"] = pd.Categorical(data["label"], list(dict.fromkeys(data["label"]))[::-1])
+    data["text"] = [words.amount(value, signed=True) for value in data["estimate"]]
+    shape = "shape" if "shape" in data else None
+    data["shape"] = data[shape] if shape else "own"
+
+    def draw(narrow: bool) -> p9.ggplot:
+        plot = (
+            p9.ggplot(data, p9.aes("estimate", "label"))
+            + p9.geom_vline(xintercept=0, **ZERO)
+            + p9.geom_errorbarh(p9.aes(xmin="ci_low", xmax="ci_high", color="shape"), height=0, size=1.3)
+            + p9.geom_point(p9.aes(color="shape", shape="shape"), size=3, fill="white", stroke=0.9)
+            + p9.geom_text(p9.aes(label="text", color="shape"), nudge_y=0.32, size=8.5)
+            + p9.scale_color_manual({"own": BLUE, "experiment": VERMILION, "other": GREY})
+            + p9.scale_shape_manual({"own": "o", "experiment": "s", "other": "^"})
+            + p9.scale_x_continuous(labels=amounts(words), breaks=lambda limits: few(limits, 4 if narrow else 6))
+            + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6))
+            + p9.labs(x=title, y="")
+            + p9.theme(panel_grid_major_y=p9.element_blank())
+        )
+        return plot if panel is None else plot + p9.facet_wrap(panel, ncol=1, scales="free_y")
+
+    says = [f"{r.label} {words.amount(r.estimate)} ({words.interval(r.ci_low, r.ci_high)})" for r in data.itertuples()]
+    panels = data[panel].nunique() if panel else 0
+    size = 0.9 + 0.52 * len(data) + 0.4 * panels
+    keep = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]
+    return Figure(draw, f"Estimates with 95% intervals: {'; '.join(says)}.", data[keep], size, size + 0.2)
+
+
+def survival_curves(curve: pd.DataFrame, words: Words, event: str) -> Figure:
+    """Draw Kaplan-Meier curves with pointwise 95% intervals, one per level, labelled at their ends."""
+    levels = list(dict.fromkeys(curve["level"]))
+    steps = pd.concat([_as_steps(curve[curve["level"] == level]) for level in levels], ignore_index=True)
+    ends = steps.groupby("level", sort=False).tail(1).assign(label=lambda f: f["level"].map(words.name))
+    ends = ends.sort_values("estimate").reset_index(drop=True)
+    for i in range(1, len(ends)):  # labels of curves that end close together are pushed apart
+        ends.loc[i, "estimate"] = max(ends.loc[i, "estimate"], ends.loc[i - 1, "estimate"] + 0.06)
+    colours = dict(zip(levels, (BLUE, VERMILION, GREEN, PINK, GREY), strict=False))
+    lines = dict(zip(levels, ("solid", "dashed", "dotted", "dashdot", "solid"), strict=False))
+
+    def draw(narrow: bool) -> p9.ggplot:
+        return (
+            p9.ggplot(steps, p9.aes("time", "estimate", color="level"))
+            + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="level"), alpha=0.14, color="none", na_rm=True)
+            + p9.geom_line(p9.aes(linetype="level"), size=0.9)
+            + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=nudge(steps["time"]) / 2, size=8.5)
+            + p9.scale_color_manual(colours)
+            + p9.scale_fill_manual(colours)
+            + p9.scale_linetype_manual(lines)
+            + p9.scale_x_continuous(expand=(0.02, 0, 0.45 if narrow else 0.22, 0))
+            + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.02), expand=(0.01, 0))
+            + p9.labs(x=words.durations, y=event)
+        )
+
+    at = steps["time"].max() / 2
+    says = [
+        f"{words.name(level)} {steps[(steps['level'] == level) & (steps['time'] <= at)]['estimate'].iloc[-1]:.0%}"
+        for level in levels
+    ]
+    alt = f"Kaplan-Meier curves. Share {event} after {round(at)} {words.durations}: {listed(says)}."
+    return Figure(draw, alt, curve[["level", "time", "estimate", "ci_low", "ci_high"]], height=4.2)
+
+
+def _as_steps(curve: pd.DataFrame) -> pd.DataFrame:
+    """Repeat each point at the next time, so that lines and ribbons run as steps from 1 at time 0."""
+    columns = ["estimate", "ci_low", "ci_high"]
+    start = pd.DataFrame(
+        {"time": [0.0], "level": curve["level"].iloc[:1].to_numpy(), **{column: [1.0] for column in columns}}
+    )
+    points = pd.concat([start, curve.sort_values("time")[["time", "level", *columns]]], ignore_index=True)
+    held = points.iloc[:-1].assign(time=points["time"].to_numpy()[1:])
+    both = pd.concat([points.assign(after=1), held.assign(after=0)])
+    return both.sort_values(["time", "after"], kind="stable").drop(columns="after").reset_index(drop=True)
+
+
+def _median_bin(rows: pd.DataFrame) -> float:
+    rows = rows.sort_values("bin_low")
+    row = rows[rows["n"].cumsum() >= rows["n"].sum() / 2].iloc[0]
+    return float((row["bin_low"] + row["bin_high"]) / 2)
+
+
+def _periods(times: pd.Series, words: Words) -> dict[str, Any]:
+    """Ticks at the periods observed, thinned to eight."""
+    seen = sorted(times.unique())
+    shown = seen[:: -(-len(seen) // 8)]
+    return {"breaks": shown, "labels": [words.time(time) for time in shown]}
+
+
+def _start(times: list[float]) -> float:
+    """Where training begins: halfway between the last period before it and the first one after."""
+    before, after = [t for t in times if t < 0], [t for t in times if t >= 0]
+    return (max(before) + min(after)) / 2 if before and after else -0.5

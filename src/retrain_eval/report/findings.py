@@ -1,0 +1,222 @@
+"""The headline findings of a release, in words computed from its bundle.
+
+The last lines of the command line and the first page of the book print the same sentences, so the verdict is
+written once. A finding says what was estimated, how sure that is, and what it does not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from retrain_eval.release.bundle import Bundle
+from retrain_eval.report.pages import Study
+from retrain_eval.report.words import p_value, sentence
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One headline finding.
+
+    Attributes
+    ----------
+    question : str
+        What it answers: whether training works, for how long, for whom, and whether to believe it.
+    number, interval : str
+        The figure to remember and its 95% interval, as printed; the interval may be empty.
+    statement : str
+        The finding in one or two sentences.
+    caveat : str
+        What it does not show.
+    """
+
+    question: str
+    number: str
+    interval: str
+    statement: str
+    caveat: str
+
+
+def headline_findings(bundle: Bundle, limit: int = 3) -> list[Finding]:
+    """Return the headline findings of a bundle, most important first.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The release to read.
+    limit : int
+        At most this many. A question whose numbers are absent or suppressed is passed over.
+    """
+    study = Study(bundle)
+    answers: tuple[Callable[[Study], Finding | None], ...] = (effect, duration, for_whom, credibility)
+    found = [finding for answer in answers if (finding := answer(study)) is not None]
+    found += [finding for name in study.results("km_") if (finding := survival(study, name)) is not None]
+    return found[:limit]
+
+
+def main_effect(study: Study) -> pd.Series | None:
+    """Return the row the study stands on: the matched effect, else the overall of a DiD or event study."""
+    for name in ("att_matched", "did", "group", "event_study"):
+        rows = study.result(name)
+        if name in ("group", "event_study") and len(rows):
+            rows = rows[rows["cohort" if name == "group" else "event_time"].isna()]
+        rows = rows[rows["estimate"].notna()]
+        if len(rows):
+            own = rows[rows["estimator"] == "moments"]
+            return (own if len(own) else rows).iloc[0]
+    return None
+
+
+def excludes_zero(row: pd.Series) -> bool:
+    """Whether the 95% interval lies wholly on one side of zero."""
+    return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
+
+
+def verdict(row: pd.Series) -> str:
+    """Return what the interval allows one to conclude."""
+    if excludes_zero(row):
+        return "The interval excludes zero."
+    return "The interval includes zero: these data cannot tell the effect from none."
+
+
+def effect(study: Study) -> Finding | None:
+    """Say whether it works: the average effect on those trained."""
+    row = main_effect(study)
+    if row is None:
+        return None
+    words = study.words
+    outcome, way = words.name(row["outcome"]), "raised" if row["estimate"] >= 0 else "lowered"
+    compared = "matched" if row["result"] == "att_matched" else "comparable"
+    return Finding(
+        question="Does it work?",
+        number=words.amount(row["estimate"], signed=True),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
+        statement=f"For the {words.units} trained, the estimate is that training {way} {outcome} by "
+        f"{words.amount(abs(row['estimate']))}{words.per_period()} on average, against {compared} {words.units} who were "
+        "not trained. " + verdict(row),
+        caveat=f"An average over {words.count(row['n_treated'])}; it does not say what training did for any one "
+        f"{words.unit}, and rests on the two groups faring alike had nobody been trained.",
+    )
+
+
+def duration(study: Study) -> Finding | None:
+    """Say how long it lasts: the last period followed against the first."""
+    rows = study.result("event_study")
+    if rows.empty:
+        return None
+    after = rows[(rows["event_time"] >= 0) & rows["estimate"].notna()].sort_values("event_time")
+    if len(after) < 2:
+        return None
+    words, first, last = study.words, after.iloc[0], after.iloc[-1]
+    return Finding(
+        question="How long does it last?",
+        number=words.amount(last["estimate"], signed=True),
+        interval=words.interval(last["ci_low"], last["ci_high"]),
+        statement=f"{sentence(words.periods(last['event_time']))} after the start of training the effect is "
+        f"{words.amount(last['estimate'])}{words.per_period()}, against {words.amount(first['estimate'])} at the start. "
+        + verdict(last),
+        caveat=f"Follow-up ends there: nothing here says what happens after {words.periods(last['event_time'])}.",
+    )
+
+
+def for_whom(study: Study) -> Finding | None:
+    """Say for whom: the clearest difference between groups, or that none is clear."""
+    blocks = [study.result(name) for name in study.results("difference_by_")]
+    rows = pd.concat([block for block in blocks if len(block)]) if any(len(block) for block in blocks) else None
+    if rows is None or rows["std_error"].notna().sum() == 0:
+        return None
+    rows = rows[rows["std_error"].notna()]
+    row = rows.iloc[int((rows["estimate"].abs() / rows["std_error"]).to_numpy().argmax())]
+    words = study.words
+    levels = study.result("att_by_" + str(row["subgroup"]))
+    levels = levels[levels["estimate"].notna()]
+    each = " and ".join(f"{words.amount(r['estimate'])} for {words.name(r['level'])}" for _, r in levels.iterrows())
+    clear = excludes_zero(row)
+    opening = "The clearest difference is" if clear else "No clear difference between groups. The largest is"
+    return Finding(
+        question="For whom?",
+        number=words.amount(row["estimate"], signed=True),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
+        statement=f"{opening} by {words.name(row['subgroup'])}: {each}. "
+        + (
+            "The interval of the difference excludes zero."
+            if clear
+            else "The interval of the difference includes zero."
+        ),
+        caveat=f"One of {len(rows)} comparisons, without adjustment for looking at several; "
+        "a group that differs is not thereby the reason for the difference.",
+    )
+
+
+def credibility(study: Study) -> Finding | None:
+    """Say whether to believe it: against the experiment where there is one, else against the time before training."""
+    return _benchmark(study) if len(study.result("benchmark")) else _pre_trend(study)
+
+
+def _benchmark(study: Study) -> Finding | None:
+    row, own = study.result("benchmark").iloc[0], main_effect(study)
+    if own is None or pd.isna(row["estimate"]):
+        return None
+    words, gap = study.words, own["estimate"] - row["estimate"]
+    raw = study.result("unadjusted")
+    without = (
+        f" Without matching, the comparison would have said {words.amount(raw.iloc[0]['estimate'])}."
+        if len(raw)
+        else ""
+    )
+    return Finding(
+        question="Can it be believed?",
+        number=words.amount(row["estimate"], signed=True),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
+        statement=f"The randomised experiment found {words.amount(row['estimate'])}; the matched estimate of "
+        f"{words.amount(own['estimate'])} is {words.amount(abs(gap))} {'above' if gap >= 0 else 'below'} it." + without,
+        caveat="Agreement in this study does not prove that matching removes every difference between groups elsewhere.",
+    )
+
+
+def _pre_trend(study: Study) -> Finding | None:
+    rows = study.result("event_study")
+    if rows.empty:
+        return None
+    before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
+    if before.empty:
+        return None
+    words, row = study.words, before.loc[(before["estimate"].abs() / before["std_error"]).idxmax()]
+    drift = excludes_zero(row)
+    return Finding(
+        question="Can it be believed?",
+        number=words.amount(row["estimate"], signed=True),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
+        statement=f"Before training, the largest gap between the groups' paths was {words.amount(abs(row['estimate']))}. "
+        + ("They were already drifting apart, so the effect is not to be read as caused by training alone." if drift
+           else "The interval includes zero: no sign that they were already drifting apart."),
+        caveat="Like paths before training do not prove like paths afterwards.",
+    )  # fmt: skip
+
+
+def survival(study: Study, result: str) -> Finding | None:
+    """Say how fast: the median duration of each group and the log-rank test."""
+    medians = {level: median_time(curve) for level, curve in study.result(result).groupby("level", sort=False)}
+    known = {level: time for level, time in medians.items() if time is not None}
+    if not known:
+        return None
+    words, test = study.words, study.test(result, "log-rank")
+    subgroup = str(study.result(result)["subgroup"].iloc[0])
+    each = "; ".join(f"{words.name(level)} {time:g}" for level, time in known.items())
+    p = f" Log-rank test: {p_value(float(test.iloc[0]['p_value']))}." if len(test) else ""
+    span = sorted(known.values())
+    return Finding(
+        question=f"How fast, by {words.name(subgroup)}?",
+        number=f"{span[0]:g}" if span[0] == span[-1] else f"{span[0]:g} to {span[-1]:g}",
+        interval="",
+        statement=f"Median time in {words.durations}: {each}.{p}",
+        caveat=f"Groups differ in more than {words.name(subgroup)}: a difference here is not an effect of it.",
+    )
+
+
+def median_time(curve: pd.DataFrame) -> float | None:
+    """Return the first duration at which the survival estimate is one half or less; None if it never is."""
+    reached = curve[curve["estimate"] <= 0.5 + 1e-12]
+    return None if reached.empty else float(reached["time"].min())

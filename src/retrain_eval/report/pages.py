@@ -1,0 +1,112 @@
+"""What a page of the book can see: the release it reports on and its companions, never the store.
+
+A page begins with ``release = open_release()`` and takes everything from there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from retrain_eval.errors import ReportError
+from retrain_eval.release.bundle import Bundle
+from retrain_eval.report.words import Words
+
+TABLES = ("effects", "balance", "overlap", "flow", "means", "tests", "dictionary")
+RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One bundle with its words."""
+
+    bundle: Bundle
+
+    @cached_property
+    def words(self) -> Words:
+        """The vocabulary of the study."""
+        return Words.of(self.bundle.manifest, self.bundle.study, self.bundle.dictionary)
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The study's title, question, data, limitations and citation."""
+        facts: dict[str, object] = self.bundle.manifest["study"]
+        return facts
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """Published estimates with text keys; empty when the study has none."""
+        frame = self.bundle.effects
+        if frame is None:
+            return pd.DataFrame(columns=["result", "estimator", "estimate"])
+        texts = ["result", "outcome", "estimator", "estimand", "subgroup", "level", "note"]
+        return frame.assign(**{column: frame[column].fillna("").astype(str) for column in texts if column in frame})
+
+    def results(self, prefix: str = "") -> list[str]:
+        """Return the ids of results that start with ``prefix``, in the order of the file."""
+        return [name for name in dict.fromkeys(self.effects["result"]) if name.startswith(prefix)]
+
+    def result(self, name: str, **keys: str) -> pd.DataFrame:
+        """Return the rows of one result, with every key given."""
+        rows = self.effects[self.effects["result"] == name]
+        for column, value in keys.items():
+            rows = rows[rows[column] == value]
+        return rows.reset_index(drop=True)
+
+    def test(self, result: str, test: str | None = None) -> pd.DataFrame:
+        """Return the test statistics of one result."""
+        tests = self.bundle.tests
+        if tests is None:
+            return pd.DataFrame(columns=["result", "test", "statistic", "df", "p_value"])
+        rows = tests[tests["result"] == result]
+        return rows if test is None else rows[rows["test"] == test]
+
+
+@dataclass(frozen=True)
+class Release:
+    """The study a report is about, and the studies printed beside it."""
+
+    main: Study
+    companions: tuple[Study, ...] = ()
+
+    @property
+    def studies(self) -> tuple[Study, ...]:
+        """The main study first."""
+        return (self.main, *self.companions)
+
+    def study_with(self, prefix: str) -> Study | None:
+        """Return the first study that has a result whose id starts with ``prefix``."""
+        return next((study for study in self.studies if study.results(prefix)), None)
+
+    def parts(self) -> set[str]:
+        """Return what the release holds: names of tables and results, on which pages and sections depend."""
+        main = self.main
+        parts = {name for name in TABLES if getattr(main.bundle, name) is not None} | set(main.results())
+        families = {"subgroups": bool(main.results("att_by_")), "differences": bool(main.results("difference_by_"))}
+        families["engines"] = len(set(main.result("att_matched")["estimator"])) > 1
+        families["survival"] = self.study_with("km_") is not None
+        families["replication"] = self.study_with("example_") is not None
+        return parts | {name for name, present in families.items() if present}
+
+
+def open_release(paths: list[Path] | None = None) -> Release:
+    """Open the release named by the environment, or the bundles at ``paths`` (the main one first).
+
+    Raises
+    ------
+    ReportError
+        If no release is named.
+    ReleaseError
+        If a bundle is not as it was released.
+    """
+    if paths is None:
+        named = [os.environ.get(RELEASE, ""), *os.environ.get(COMPANIONS, "").split(os.pathsep)]
+        paths = [Path(path) for path in named if path]
+    if not paths:
+        raise ReportError(f"no release to report on: set {RELEASE} to a bundle, or use `retrain-eval report`")
+    main, *others = (Study(Bundle.open(path)) for path in paths)
+    return Release(main, tuple(others))

@@ -1,0 +1,251 @@
+"""The tables of the report: great-tables, styled by the book's own style sheet, with the data for download."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from great_tables import GT
+from IPython.display import HTML
+
+from retrain_eval.report.drawing import csv
+from retrain_eval.report.pages import Study
+from retrain_eval.report.words import Words, p_value, plain, sentence
+
+SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table a page displays by ending a cell with it.
+
+    Attributes
+    ----------
+    gt : GT
+        The table.
+    data : DataFrame
+        What it shows, unrounded; offered for download.
+    """
+
+    gt: GT
+    data: pd.DataFrame
+
+    def html(self) -> str:
+        """Return the table without great-tables' own style block: the book's style sheet dresses it."""
+        html = re.sub(r"<style>.*?</style>", "", self.gt.as_raw_html(), flags=re.DOTALL)
+        table = html[html.index("<table") : html.index("</table>") + len("</table>")]
+        return re.sub(r'\sstyle="[^"]*"', "", table)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/html": self.html(), "text/csv": csv(self.data)}
+
+
+def table(
+    frame: pd.DataFrame,
+    data: pd.DataFrame | None = None,
+    *,
+    stub: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    left: Sequence[str] = (),
+    spanners: Mapping[str, Sequence[str]] | None = None,
+    groups: str | None = None,
+) -> Table:
+    """Dress a frame of finished text as a table.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Cells as they are to be printed.
+    data : DataFrame, optional
+        What the download holds; the frame itself by default.
+    stub : str, optional
+        The column of row headings; the first by default.
+    labels : mapping, optional
+        Column headings.
+    left : sequence of str
+        Columns of words; the others are numbers and stand to the right.
+    spanners : mapping, optional
+        Headings over several columns.
+    groups : str, optional
+        The column whose values head groups of rows.
+    """
+    stub = stub or str(frame.columns[0])
+    gt = GT(frame, id="table", rowname_col=stub, groupname_col=groups)
+    gt = gt.tab_stubhead((labels or {}).get(stub, sentence(stub.replace("_", " "))))
+    gt = gt.cols_label({c: (labels or {}).get(c, sentence(c.replace("_", " "))) for c in frame.columns if c != groups})
+    body = [column for column in frame.columns if column not in (stub, groups)]
+    gt = gt.cols_align("right", [column for column in body if column not in left])
+    gt = gt.cols_align("left", [column for column in body if column in left])
+    for heading, columns in (spanners or {}).items():
+        gt = gt.tab_spanner(heading, list(columns))
+    return Table(gt, frame if data is None else data)
+
+
+def estimates(
+    rows: pd.DataFrame, words: Words, *, key: str = "label", heading: str = "", groups: str | None = None
+) -> Table:
+    """Tabulate estimates: one row each, with standard error, 95% interval, p-value and counts.
+
+    A suppressed row keeps its place and says why it is empty.
+    """
+    amount: Callable[[float], str] = words.amount
+    shown = pd.DataFrame({key: rows[key]})
+    if groups:
+        shown[groups] = rows[groups]
+    hidden = rows["estimate"].isna()
+    shown["estimate"] = ["" if gone else amount(value) for gone, value in zip(hidden, rows["estimate"], strict=True)]
+    shown.loc[hidden, "estimate"] = SUPPRESSED
+    error = rows["std_error"]
+    shown["std_error"] = ["—" if pd.isna(value) else amount(value) for value in error]
+    shown["interval"] = [
+        "—" if pd.isna(e) else words.interval(low, high)
+        for low, high, e in zip(rows["ci_low"], rows["ci_high"], error, strict=True)
+    ]
+    shown["p"] = [
+        "—" if pd.isna(value) else p_value(value).removeprefix("p ").removeprefix("= ") for value in rows["p_value"]
+    ]
+    for column in ("n_treated", "n_control"):
+        if rows[column].notna().any():
+            shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
+    labels = {key: heading or "Estimate of", "estimate": "Estimate", "std_error": "Std. error",
+              "interval": "95% interval", "p": "p-value", "n_treated": "Trained", "n_control": "Controls"}  # fmt: skip
+    return table(shown, rows.dropna(axis=1, how="all"), stub=key, labels=labels, groups=groups)
+
+
+def event_study(rows: pd.DataFrame, words: Words) -> Table:
+    """Tabulate an event study with pointwise intervals and simultaneous bands."""
+    rows = rows[rows["event_time"].notna()].sort_values("event_time").reset_index(drop=True)
+    fixed = rows["std_error"].isna()
+    shown = pd.DataFrame(
+        {
+            "time": [f"{t:+g}".replace("-", "−") if t else "0" for t in rows["event_time"]],
+            "estimate": [SUPPRESSED if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
+            "std_error": [
+                "reference" if gone else words.amount(v) for gone, v in zip(fixed, rows["std_error"], strict=True)
+            ],
+            "interval": _intervals(rows, words, "ci"),
+            "band": _intervals(rows, words, "band"),
+        }
+    )
+    labels = {"time": f"{sentence(words.period)}s from start", "std_error": "Std. error", "interval": "95% interval",
+              "band": "95% simultaneous band"}  # fmt: skip
+    return table(shown, rows.dropna(axis=1, how="all"), labels=labels)
+
+
+def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:
+    lows, highs = rows[f"{kind}_low"], rows[f"{kind}_high"]
+    known = lows.notna() & rows["std_error"].notna()
+    return [words.interval(a, b) if k else "—" for a, b, k in zip(lows, highs, known, strict=True)]
+
+
+def balance(frame: pd.DataFrame, words: Words) -> Table:
+    """Tabulate covariate balance before and after matching."""
+    shown = pd.DataFrame({"covariate": frame["covariate"].map(words.name)})
+    numbers = [column for column in frame.columns if column != "covariate"]
+    for column in numbers:
+        digits = 2 if column.startswith("mean") else 3
+        shown[column] = [
+            "—" if pd.isna(value) else plain(value, 0 if abs(value) >= 100 else digits) for value in frame[column]
+        ]
+    labels = {"mean_treated": "Trained", "mean_control_before": "Pool", "mean_control_after": "Matched"}
+    labels |= {f"{kind}_{when}": sentence(when) for kind in ("smd", "variance_ratio") for when in ("before", "after")}
+    spanners = {"Mean": numbers[:3], "Std. mean difference": numbers[3:5], "Variance ratio": numbers[5:]}
+    return table(shown, frame, labels=labels, spanners=spanners)
+
+
+def flow(frame: pd.DataFrame) -> Table:
+    """Tabulate the sample from submitted to analysed: one row per step, a column per group, the reason beside."""
+    names = {"treated": "Trained", "control": "Controls"}
+    steps = frame.assign(
+        reason=frame["reason"].fillna(""), group=frame["group"].map(lambda group: names.get(group, group))
+    )
+    wide = steps.pivot_table(index="step", columns="group", values="n", sort=False, aggfunc="sum")
+    wide = wide[[column for column in [*names.values(), *wide.columns] if column in wide.columns]].T.drop_duplicates().T
+    shown = wide.map(lambda n: "—" if pd.isna(n) else f"{int(n):,}").reset_index()
+    reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
+    shown["reason"] = shown["step"].map(reasons).fillna("")
+    return table(shown, frame, labels={"step": "Step", "reason": "Why others left"}, left=["reason"])
+
+
+def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
+    """Tabulate test statistics."""
+    shown = pd.DataFrame(
+        {
+            "groups": [labels.get(name, name) for name in frame["result"]],
+            "test": frame["test"].astype(str),
+            "statistic": [plain(value, 2) for value in frame["statistic"]],
+            "df": [f"{value:g}" for value in frame["df"]],
+            "p_value": [p_value(value).removeprefix("p ").removeprefix("= ") for value in frame["p_value"]],
+        }
+    )
+    return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p-value"}, left=["test"])
+
+
+def dictionary(frame: pd.DataFrame) -> Table:
+    """Tabulate the columns of one record type."""
+    rows = frame.fillna("").astype(str)
+    rows["type"] = [kind + (f", {unit}" if unit else "") for kind, unit in zip(rows["type"], rows["unit"], strict=True)]
+    rows["required"] = rows["required"].str.lower().map({"true": "yes", "1": "yes"}).fillna("no")
+    shown = rows[["column", "type", "required", "constraints", "description"]]
+    return table(
+        shown, frame, labels={"type": "Type and unit"}, left=["type", "required", "constraints", "description"]
+    )
+
+
+def files(study: Study, folder: str) -> Table:
+    """Tabulate the files of a bundle with size and SHA-256, each a link to the copy inside the report."""
+    listed = {"manifest.json": study.bundle.sha256, **study.bundle.manifest["files"]}
+    rows = pd.DataFrame(
+        {
+            "file": list(listed),
+            "bytes": [(study.bundle.path / name).stat().st_size for name in listed],
+            "sha256": list(listed.values()),
+        }
+    )
+    shown = rows.assign(
+        file=[f"[{name}]({folder}/{name})" for name in rows["file"]],
+        bytes=[f"{size:,}" for size in rows["bytes"]],
+        sha256=[f"`{digest}`" for digest in rows["sha256"]],
+    )
+    made = table(shown, rows, stub="file", labels={"sha256": "SHA-256"}, left=["sha256"])
+    return Table(made.gt.fmt_markdown(["file", "sha256"]), rows)
+
+
+def archive(study: Study) -> HTML:
+    """Link to the whole bundle as one archive."""
+    name = f"{study.bundle.name}-{study.bundle.edition}.zip"
+    return HTML(
+        f'<p><a href="release/{study.bundle.name}/{name}" download>The whole bundle as one archive, {name}</a></p>'
+    )
+
+
+def inputs(study: Study) -> Table:
+    """Tabulate the raw files a study read."""
+    rows = pd.DataFrame(study.bundle.manifest["inputs"])
+    shown = rows.assign(**{c: [f"{n:,}" for n in rows[c]] for c in ("rows_in", "rows_rejected")})
+    shown["sha256"] = [f"`{digest}`" for digest in rows["sha256"]]
+    labels = {"name": "Records", "rows_in": "Rows read", "rows_rejected": "Rows refused", "sha256": "SHA-256"}
+    shown = shown[["name", "file", "rows_in", "rows_rejected", "sha256"]]
+    return Table(table(shown, rows, labels=labels, left=["file", "sha256"]).gt.fmt_markdown(["sha256"]), rows)
+
+
+def packages(study: Study) -> Table:
+    """Tabulate the versions a study ran with."""
+    made = {"Python": study.bundle.manifest["python"], **study.bundle.manifest["packages"]}
+    return table(pd.DataFrame({"package": list(made), "version": list(made.values())}), left=["version"])
+
+
+def replication(frame: pd.DataFrame) -> Table:
+    """Tabulate one row per coefficient, estimate and standard error of each package."""
+    numbers = [column for column in frame.columns if column != "coefficient"]
+    shown = frame.assign(**{column: [plain(value) for value in frame[column]] for column in numbers})
+    kinds = {column: "Estimate" if column.endswith("estimate") else "Std. error" for column in numbers}
+    spanners: dict[str, list[str]] = {}
+    for column in numbers:
+        spanners.setdefault(column.removesuffix(" estimate").removesuffix(" std. error"), []).append(column)
+    shown["coefficient"] = [f"`{name}`" for name in frame["coefficient"]]
+    made = table(shown, frame, labels=kinds, spanners=spanners)
+    return Table(made.gt.fmt_markdown(["coefficient"]), frame)

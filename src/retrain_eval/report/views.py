@@ -1,0 +1,82 @@
+"""Rows of a bundle arranged for the pages: which estimates stand together, under which names."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from retrain_eval.report.pages import Study
+from retrain_eval.report.words import sentence
+
+ENGINES = {"moments": "outcome moments", "pyfixest": "pyfixest on the matched rows"}
+
+
+def comparison(study: Study) -> pd.DataFrame:
+    """Return the estimates of the average effect side by side, from the naive one to the experiment."""
+    named = {
+        "unadjusted": ("Raw comparison", "other"),
+        "att_matched": ("Matched comparison", "own"),
+        "did": ("Matched, difference-in-differences", "own"),
+        "benchmark": ("Randomised experiment", "experiment"),
+    }
+    blocks = []
+    for name, (label, shape) in named.items():
+        rows = study.result(name)
+        rows = rows[rows["estimator"] == "moments"] if (rows["estimator"] == "moments").any() else rows
+        blocks.append(rows.head(1).assign(label=label, shape=shape))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def engines(study: Study) -> pd.DataFrame:
+    """Return the matched estimate as each engine computes it."""
+    rows = study.result("att_matched")
+    return rows.assign(label=rows["estimator"].map(lambda name: ENGINES.get(name, name)).map(sentence))
+
+
+def subgroups(study: Study) -> pd.DataFrame:
+    """Return the effects by subgroup, each with the experiment's own where there is one."""
+    blocks = []
+    for result in study.results("att_by_"):
+        name = result.removeprefix("att_by_")
+        own = study.result(result).assign(shape="own")
+        blocks.append(own)
+        trial = study.result(f"benchmark_by_{name}")
+        if len(trial):
+            blocks.append(trial.assign(shape="experiment"))
+    rows = pd.concat(blocks, ignore_index=True)
+    rows = rows[rows["level"] != ""]
+    order = {result: i for i, result in enumerate(dict.fromkeys(rows["subgroup"]))}
+    levels = {level: i for i, level in enumerate(dict.fromkeys(rows["level"]))}
+    rows = rows.sort_values(
+        ["subgroup", "level", "shape"], key=lambda s: s.map(order | levels | {"own": 0, "experiment": 1})
+    )
+    rows["panel"] = rows["subgroup"].map(study.words.name).map(sentence)
+    rows["label"] = rows["level"].map(study.words.name) + rows["shape"].map({"own": "", "experiment": ", experiment"})
+    return rows.reset_index(drop=True)
+
+
+def differences(study: Study) -> pd.DataFrame:
+    """Return the differences between levels of each subgroup, with the joint covariance."""
+    rows = pd.concat([study.result(name) for name in study.results("difference_by_")], ignore_index=True)
+    rows["label"] = rows["subgroup"].map(study.words.name).map(sentence) + ": " + rows["level"]
+    return rows
+
+
+def replication(study: Study) -> pd.DataFrame:
+    """Return the textbook coefficients as each package computes them, one row per coefficient."""
+    wide = {}
+    for result in study.results("example_"):
+        rows = study.result(result).set_index("estimand")
+        engine = str(rows["estimator"].iloc[0])
+        wide[f"{engine} estimate"], wide[f"{engine} std. error"] = rows["estimate"], rows["std_error"]
+    return pd.DataFrame(wide).rename_axis("coefficient").reset_index()
+
+
+def group_time(study: Study) -> pd.DataFrame:
+    """Return group-time effects with a label of cohort and period."""
+    rows = study.result("att_gt")
+    names = [
+        f"Trained {study.words.time(c)}, measured {study.words.time(t)}"
+        for c, t in zip(rows["cohort"], rows["time"], strict=True)
+    ]
+    rows = rows.assign(label=names)
+    return rows[rows["time"] >= rows["cohort"]].reset_index(drop=True)

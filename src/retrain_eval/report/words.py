@@ -1,0 +1,172 @@
+"""How the report says things: amounts, intervals, periods and the names of groups, from the study's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+MINUS = "\N{MINUS SIGN}"
+NBSP = "\N{NO-BREAK SPACE}"
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
+_PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
+_PLURALS = {"person": "people"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """The vocabulary of one study.
+
+    Attributes
+    ----------
+    unit : str
+        What one row of the sample is: ``"person"``, ``"firm"``.
+    period : str
+        ``"year"``, ``"quarter"`` or what the study file gives.
+    currency : str
+        ISO code; empty when the outcome is not money.
+    labels : mapping
+        Words for columns, levels and outcomes that differ from their names.
+    duration : str
+        Plural unit of spell lengths where it is not the period: ``"two-week periods"``.
+
+    Examples
+    --------
+    >>> words = Words(unit="person", period="year", currency="USD")
+    >>> words.amount(-8497.5), words.interval(377.2, 3036)
+    ('−$8,498', '$377 to $3,036')
+    >>> Words(unit="firm", period="year").amount(-0.3791)
+    '−0.379'
+    >>> words.count(185), words.name("age_band"), words.time(1978.0)
+    ('185 people', 'age band', '1978')
+    """
+
+    unit: str = "person"
+    period: str = "period"
+    currency: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    duration: str = ""
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], study: Mapping[str, Any], dictionary: pd.DataFrame | None = None) -> Words:
+        """Read the vocabulary from a bundle: manifest, study file and data dictionary."""
+        facts = manifest["study"]
+        frequency = str(facts.get("frequency") or "period")
+        labels: dict[str, str] = {}
+        duration = ""
+        if dictionary is not None:
+            rows = dictionary.fillna("").astype(str)
+            labels = {row.column: in_sentence(row.title) for row in rows.itertuples() if row.title}
+            spell = rows[rows["column"] == study.get("survival", {}).get("duration")]
+            duration = str(spell["unit"].iloc[0]) if len(spell) else ""
+        strata = study.get("strata", {})
+        labels |= {name: in_sentence(stratum["title"]) for name, stratum in strata.items() if stratum.get("title")}
+        return cls(
+            unit=str(facts.get("unit") or "person"),
+            period=_PERIODS.get(frequency, frequency),
+            currency=str(facts.get("currency") or ""),
+            labels=labels,
+            duration=duration,
+        )
+
+    @property
+    def units(self) -> str:
+        """Plural of the unit."""
+        return _PLURALS.get(self.unit, self.unit + "s")
+
+    def name(self, key: object) -> str:
+        """Return the label of a column, level or outcome, or the name itself made readable."""
+        return self.labels.get(str(key), str(key).replace("_", " "))
+
+    def count(self, n: float) -> str:
+        """Return a count with its unit."""
+        return f"{int(n):,} {self.unit if n == 1 else self.units}"
+
+    def amount(self, value: float, *, signed: bool = False) -> str:
+        """Return a value in the outcome's unit, rounded to what a reader can use."""
+        if pd.isna(value):
+            return "not available"
+        symbol = _SYMBOLS.get(self.currency, self.currency + NBSP if self.currency else "")
+        size = abs(value)
+        digits = 0 if self.currency or size >= 100 else 1 if size >= 10 else 3
+        text = f"{symbol}{size:,.{digits}f}"
+        zero = float(f"{size:.{digits}f}") == 0
+        return text if zero else f"{MINUS}{text}" if value < 0 else f"+{text}" if signed else text
+
+    def interval(self, low: float, high: float) -> str:
+        """Return the two ends of an interval."""
+        return f"{self.amount(low)} to {self.amount(high)}"
+
+    def per_period(self) -> str:
+        """Return ``" a year"`` for money, which is a flow, and nothing otherwise."""
+        return f" a {self.period}" if self.currency else ""
+
+    def periods(self, n: float) -> str:
+        """Return a number of periods with its noun."""
+        return f"{n:g} {self.period}{'' if abs(n) == 1 else 's'}"
+
+    @property
+    def durations(self) -> str:
+        """Plural unit of spell lengths."""
+        return self.duration or f"{self.period}s"
+
+    def time(self, value: float) -> str:
+        """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``."""
+        number = int(value)
+        return f"{number // 4} Q{number % 4 + 1}" if self.period == "quarter" and number > 4000 else str(number)
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """Return a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.054, 1), percent(-0.5)
+    ('5.4%', '−50%')
+    """
+    return f"{value:.{digits}%}".replace("-", MINUS)
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals and a true minus sign."""
+    return "not available" if pd.isna(value) else f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def p_value(value: float) -> str:
+    """Return a p-value the way journals print it.
+
+    Examples
+    --------
+    >>> p_value(0.0000021), p_value(0.0416)
+    ('p < 0.001', 'p = 0.042')
+    """
+    return "p not available" if pd.isna(value) else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def listed(items: list[str]) -> str:
+    """Join words as a sentence does.
+
+    Examples
+    --------
+    >>> listed(["age", "education", "sex"])
+    'age, education and sex'
+    """
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def in_sentence(title: str) -> str:
+    """Return a title as it reads inside a sentence; acronyms keep their capitals.
+
+    Examples
+    --------
+    >>> in_sentence("Annual earnings"), in_sentence("UI receipt")
+    ('annual earnings', 'UI receipt')
+    """
+    return title[:1].lower() + title[1:] if title[1:2].islower() else title
+
+
+def sentence(text: str) -> str:
+    """Give a clause its capital letter."""
+    return text[:1].upper() + text[1:]

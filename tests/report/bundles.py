@@ -1,0 +1,173 @@
+"""Small synthetic release bundles, written by hand to the layout of a release: numbers are made up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+COLUMNS = (
+    "result outcome estimator estimand cohort time event_time subgroup level estimate std_error ci_low ci_high "
+    "band_low band_high p_value n_treated n_control note"
+).split()
+
+
+def effect(result: str, estimate: float | None, se: float | None, **keys: Any) -> dict[str, Any]:
+    """Return one row of effects.csv with its interval and a band half as wide again."""
+    row: dict[str, Any] = {"result": result, "outcome": "earnings", "estimand": "att", "estimate": estimate, "std_error": se}
+    if estimate is not None and se is not None:
+        row |= {"ci_low": estimate - 1.96 * se, "ci_high": estimate + 1.96 * se, "p_value": 0.04}
+        row |= {"band_low": estimate - 2.4 * se, "band_high": estimate + 2.4 * se}
+    return row | {"estimator": "moments", "n_treated": 185, "n_control": 185} | keys
+
+
+def training_effects() -> pd.DataFrame:
+    """Return the effects of a matched study with an experiment beside it."""
+    rows = [
+        effect("unadjusted", -8497.5, 712.0, estimator="difference in means", n_control=15992),
+        effect("att_matched", 1706.81, 678.24),
+        effect("att_matched", 1706.81, 678.24, estimator="pyfixest"),
+        effect("did", 1581.0, 810.0, estimand="simple"),
+        effect("benchmark", 1794.34, 632.85, estimator="difference in means", n_control=260),
+    ]
+    for name, shift in (("event_study", 0.0), ("benchmark_event_study", 120.0)):
+        rows += [
+            effect(name, 310.0 + shift, 420.0, event_time=-4.0),
+            effect(name, 0.0, None, event_time=-3.0),
+            effect(name, 1581.0 + shift, 810.0, event_time=0.0),
+            effect(name, 1581.0 + shift, 810.0),
+        ]
+    groups = {"age_band": ("<25", "25+"), "education": ("no degree", "degree")}
+    for (group, (low, high)), (a, b) in zip(groups.items(), ((410.0, 2842.0), (1294.0, 2349.0)), strict=True):
+        for result, add in (("att_by", -150.0), ("benchmark_by", 0.0)):
+            rows += [
+                effect(f"{result}_{group}", a + add, 1100.0, subgroup=group, level=low, n_treated=97, n_control=97),
+                effect(f"{result}_{group}", b + add, 1250.0, subgroup=group, level=high, n_treated=88, n_control=88),
+            ]
+        rows.append(effect(f"difference_by_{group}", b - a, 1660.0, subgroup=group, level=f"{high} minus {low}"))
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def spell_effects() -> pd.DataFrame:
+    """Return survival curves of two groups, and of three, one of them suppressed at the end."""
+    rows = []
+    for result, group, rates in (
+        ("km_ui", "unemployment_insurance", {"filed a claim": 0.07, "filed no claim": 0.13}),
+        ("km_age_band", "age_band", {"<25": 0.12, "25–54": 0.10, "55+": 0.06}),
+    ):
+        for level, rate in rates.items():
+            for time in range(1, 29):
+                share = (1 - rate) ** time
+                row = effect(result, share, 0.012, time=float(time), subgroup=group, level=level)
+                rows.append(row | {"estimator": "Kaplan-Meier", "estimand": "survival", "outcome": "duration"})
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def grant_effects() -> pd.DataFrame:
+    """Return a regression by two packages and group-time effects."""
+    table = {"d88": (-0.080, 0.109), "d89": (-0.247, 0.133), "grant": (-0.252, 0.151), "grant_1": (-0.422, 0.210)}
+    rows = [
+        effect(f"example_14_1_{engine}", b, se, outcome="log_scrap_rate", estimator=engine, estimand=name)
+        for engine in ("linearmodels", "pyfixest")
+        for name, (b, se) in table.items()
+    ]
+    for cohort, time, b, se in ((1988, 1988, -0.379, 0.186), (1988, 1989, -0.461, 0.286), (1989, 1989, -0.060, 0.153)):
+        rows.append(effect("att_gt", b, se, outcome="log_scrap_rate", cohort=float(cohort), time=float(time)))
+    rows += [effect("event_study", b, 0.19, outcome="log_scrap_rate", event_time=float(e)) for e, b in ((0, -0.26), (1, -0.46))]
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def training_tables() -> dict[str, pd.DataFrame]:
+    """Return every table of a matched study."""
+    covariates = ("distance", "age", "educ", "black", "married", "nodegree", "re74", "re75")
+    before, after = (1.79, -0.8, -0.68, 2.4, -1.2, 0.9, -1.6, -1.75), (0.02, 0.05, -0.04, 0.0, 0.01, 0.03, -0.11, -0.02)
+    balance = pd.DataFrame({"covariate": covariates, "mean_treated": 1.2, "mean_control_before": 3.456, "mean_control_after": 1.25})
+    balance = balance.assign(smd_before=before, smd_after=after, variance_ratio_before=0.4, variance_ratio_after=0.97)
+    bins = [round(0.1 * i, 1) for i in range(11)]
+    overlap = pd.DataFrame(
+        [
+            {"bin_low": low, "bin_high": high, "group": group, "n": n}
+            for group, counts in {
+                "treated": (12, 14, 15, 18, 20, 22, 25, 24, 20, 15),
+                "control before": (15100, 400, 180, 90, 70, 50, 40, 30, 20, 12),
+                "control matched": (14, 15, 15, 18, 21, 21, 24, 23, 20, 14),
+            }.items()
+            for low, high, n in zip(bins, bins[1:], counts, strict=False)
+        ]
+    )
+    flow = pd.DataFrame(
+        [
+            ("submitted", "treated", 185, ""), ("submitted", "control", 15992, ""),
+            ("complete records", "treated", 185, ""), ("complete records", "control", 15990, "no earnings in one year"),
+            ("matched", "treated", 185, ""), ("matched", "control", 185, "not the nearest to anyone"),
+        ],
+        columns=["step", "group", "n", "reason"],
+    )  # fmt: skip
+    paths = {"treated": (2096, 1532, 6349), "control": (2107, 1620, 4642)}
+    means = pd.DataFrame(
+        [
+            {"outcome": "earnings", "group": group, "time": time, "mean": mean, "n": 185}
+            for group, path in paths.items()
+            for time, mean in zip((1974, 1975, 1978), path, strict=True)
+        ]
+    )
+    dictionary = pd.DataFrame(
+        [
+            ("person", "person_id", "Person", "string", "", True, "pattern \\S+", "Key of the person."),
+            ("person", "age", "Age", "integer", "years", True, "14 to 99", "Age at entry."),
+            ("wage_record", "earnings", "Annual earnings", "number", "USD per year", True, "0 or more", "Earnings in the year."),
+        ],
+        columns=["resource", "column", "title", "type", "unit", "required", "constraints", "description"],
+    )
+    effects = training_effects()
+    return {"effects": effects, "balance": balance, "overlap": overlap, "flow": flow, "means": means, "dictionary": dictionary}
+
+
+def spell_tables() -> dict[str, pd.DataFrame]:
+    """Return the tables of a study of spells."""
+    tests = [("km_ui", "log-rank", 83.2, 1, 0.0), ("km_age_band", "log-rank", 12.4, 2, 0.002)]
+    columns = ["resource", "column", "title", "type", "unit", "required", "constraints", "description"]
+    spell = ("spell", "duration", "Length of the spell", "integer", "two-week intervals", True, "", "Length.")
+    return {
+        "effects": spell_effects(),
+        "tests": pd.DataFrame(tests, columns=["result", "test", "statistic", "df", "p_value"]),
+        "dictionary": pd.DataFrame([spell], columns=columns),
+    }
+
+
+def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str, Any], toml: str = "") -> Path:
+    """Write tables, study file and manifest as a release does."""
+    folder.mkdir(parents=True)
+    for name, frame in tables.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
+    (folder / "study.toml").write_text(toml, encoding="utf-8")
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    manifest = {
+        "bundle_version": 1, "edition": "2026", "study": study, "files": files, "study_sha256": "0" * 64,
+        "inputs": [{"name": "person", "file": "data/person.csv", "sha256": "a" * 64, "rows_in": 16177, "rows_rejected": 0}],
+        "packages": {"duckdb": "2.0.0", "pandas": "3.0.0"}, "python": "3.11.7", "seed": 20260101,
+        "rules": {"min_cell": 10}, "suppressed": 0, "protection": [],
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def write_release(root: Path) -> list[Path]:
+    """Write a main study and its two companions; return their folders, the main one first."""
+    common = {"frequency": "year", "citation": "A citation of the data."}
+    main = {"name": "demo", "title": "Did training raise earnings?", "question": "Did training raise earnings?",
+            "data": "Made-up people.", "unit": "person", "currency": "USD",
+            "limitations": ["Annual points, not quarters: nothing is seen within a year.", "Men only."]}  # fmt: skip
+    spells = {"name": "spells", "title": "Spells without a job", "question": "How long?", "data": "Other made-up people.",
+              "unit": "person", "currency": "", "limitations": ["One survey."]}  # fmt: skip
+    grants = {"name": "grants", "title": "Training grants", "question": "Less scrap?", "data": "Made-up firms.",
+              "unit": "firm", "currency": "", "limitations": []}  # fmt: skip
+    strata = '[strata.age_band]\ntitle = "Age"\n[strata.education]\ntitle = "Education"\n'
+    return [
+        write_bundle(root / "demo", training_tables(), common | main, strata),
+        write_bundle(root / "spells", spell_tables(), common | spells, strata + '[survival]\nduration = "duration"\n'),
+        write_bundle(root / "grants", {"effects": grant_effects()}, common | grants),
+    ]
