@@ -66,11 +66,11 @@ def init(folder: Folder, as_json: Json = False) -> None:
 @app.command(epilog="Example: retrain-eval ingest analyses/nsw")
 def ingest(folder: Folder, as_json: Json = False) -> None:
     """Validate the record files of a study and load them into its store."""
-    from retrain_eval.flow import Study
+    from retrain_eval.flow import Study, loaded_files
 
     study = Study.open(folder)
     with _Steps(f"Loading the records of {folder}", quiet=as_json) as say, study.ingest(say) as store:
-        inputs = store.inputs()
+        inputs = loaded_files(store)
     rows = sum(int(str(item["rows_in"])) for item in inputs)
     _done(as_json, {"inputs": inputs}, f"{rows:,} rows of {len(inputs)} record files are in {study.store_path}")
 

@@ -64,6 +64,15 @@ class Run:
         self.results.add_effects(name, effects)
 
 
+def loaded_files(store: Store) -> list[dict[str, object]]:
+    """Return name, file, SHA-256 and row counts of every file that the store's records come from."""
+    loads = store.loads()
+    current = loads[loads["status"] == "loaded"].rename(columns={"resource": "name"}).sort_values(["name", "sha256"])
+    columns = ["name", "file", "sha256", "rows_in", "rows_rejected"]
+    found: list[dict[str, object]] = json.loads(current[columns].to_json(orient="records"))
+    return found
+
+
 @dataclass(frozen=True)
 class Study:
     """A study folder: ``study.toml``, ``run.py`` and, once run, its store, releases and report.
@@ -134,7 +143,7 @@ class Study:
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
-            inputs = store.inputs()
+            inputs = loaded_files(store)
         with new_folder(self._results) as work:
             run.results.write(work)
             write_text(work / "inputs.json", json.dumps(inputs, indent=1))

@@ -81,7 +81,8 @@ def baseline(
     Returns
     -------
     DuckDBPyRelation
-        The columns of person, ``cohort``, ``treat`` (1 if ever enrolled), the strata, the earnings.
+        The columns of person, ``cohort``, ``treat`` (1 if ever enrolled), the strata, the earnings. A stratum
+        that has the name of a column of person takes its place.
 
     Raises
     ------
@@ -95,20 +96,23 @@ def baseline(
         if stratum.column not in people:
             raise unknown("column of person", stratum.column, people)
     levels = "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in strata.items())
+    same = [sql_name(name) for name in strata if name in people]
+    taken = f"EXCLUDE ({', '.join(same)})" if same else ""
     earnings = "".join(f", max(earnings) FILTER (WHERE period = {int(p)}) AS earnings_{int(p)}" for p in periods)
     con.execute(
         f"""
         CREATE OR REPLACE TABLE baseline AS
         WITH history AS (SELECT person_id, any_value(cohort) AS cohort {earnings} FROM panel GROUP BY person_id)
         SELECT
-          person.*, history.* EXCLUDE (person_id),
+          person.* {taken}, history.* EXCLUDE (person_id),
           CAST(cohort IS NOT NULL AS INTEGER) AS treat {levels}
         FROM person JOIN history ON history.person_id = person.person_id
         """
     )
     for name, stratum in strata.items():
         lost = con.sql(
-            f"SELECT {sql_name(stratum.column)}, count(*) OVER () FROM baseline WHERE {sql_name(name)} IS NULL LIMIT 1"
+            f"SELECT {sql_name(stratum.column)}, count(*) OVER () FROM person "
+            f"WHERE {stratum.sql()} IS NULL ORDER BY 1 LIMIT 1"
         ).fetchall()
         if lost:
             raise DesignError(

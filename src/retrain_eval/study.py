@@ -29,7 +29,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     data: str
     unit: str = "person"
-    frequency: Literal["year", "quarter"] = "year"
+    frequency: Literal["year", "quarter", "month", "two-week interval"] = "year"
     currency: str = ""
     citation: str = ""
     limitations: tuple[str, ...] = ()

@@ -1,0 +1,71 @@
+"""The panel: no record is not zero, several employers add up, entry is the first enrolment."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.panel import baseline, build_panel
+from retrain_eval.study import Stratum
+
+
+@pytest.fixture
+def con() -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE person AS FROM (VALUES ('a', 30), ('b', 60), ('Å', 20)) AS t(person_id, age)")
+    con.execute("CREATE TABLE enrolment AS FROM (VALUES ('a', 2022), ('a', 2021)) AS t(person_id, entry)")
+    con.execute(
+        """
+        CREATE TABLE wage_record AS FROM (VALUES
+          ('a', 2020, 'e1', 10.10), ('a', 2020, 'e2', 0.20), ('a', 2021, 'e1', 0.0),
+          ('b', 2020, NULL, 5.0), ('b', 2021, NULL, 6.0), ('Å', 2021, NULL, 1.0)
+        ) AS t(person_id, period, employer_id, earnings)
+        """
+    )
+    return con
+
+
+def test_rules(con: duckdb.DuckDBPyConnection) -> None:
+    assert build_panel(con).order("person_id, period").fetchall() == [
+        ("a", 2020, 10.3, 1.0, 2021),
+        ("a", 2021, 0.0, 0.0, 2021),
+        ("b", 2020, 5.0, 1.0, None),
+        ("b", 2021, 6.0, 1.0, None),
+        ("Å", 2020, None, None, None),
+        ("Å", 2021, 1.0, 1.0, None),
+    ]
+
+
+def test_building_twice_gives_the_same_table(con: duckdb.DuckDBPyConnection) -> None:
+    first = build_panel(con).order("ALL").fetchall()
+    assert build_panel(con).order("ALL").fetchall() == first
+
+
+def test_baseline_has_one_row_per_person(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    band = Stratum(column="age", cuts=(25, 55), labels=("<25", "25–54", "55+"))
+    frame = baseline(con, {"age_band": band}, periods=[2020]).order("person_id").df()
+    assert list(frame.columns) == ["person_id", "age", "cohort", "earnings_2020", "treat", "age_band"]
+    assert frame["treat"].tolist() == [1, 0, 0]
+    assert frame["age_band"].tolist() == ["25–54", "55+", "<25"]
+    assert frame["earnings_2020"].tolist()[:2] == [10.3, 5.0]
+
+
+def test_a_person_without_a_level_is_named(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    with pytest.raises(DesignError, match=r"1 person\(s\) have no level of 'age'; the first has age = 20"):
+        baseline(con, {"age": Stratum(column="age", labels={"30": "x", "60": "y"})})
+
+
+def test_a_stratum_of_an_unknown_column_is_named(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    with pytest.raises(InputError, match="unknown column of person 'agee'"):
+        baseline(con, {"age_band": Stratum(column="agee", cuts=(25,), labels=("y", "o"))})
+
+
+def test_a_stratum_takes_the_place_of_the_column_it_is_named_after(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    frame = baseline(con, {"age": Stratum(column="age", cuts=(25,), labels=("young", "old"))}).order("person_id").df()
+    assert list(frame.columns) == ["person_id", "cohort", "treat", "age"]
+    assert frame["age"].tolist() == ["old", "old", "young"]

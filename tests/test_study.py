@@ -1,0 +1,109 @@
+"""The study file: what it holds, and how it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from retrain_eval.errors import InputError
+from retrain_eval.study import Stratum, read_study
+
+ROOT = Path(__file__).parents[1]
+GOOD = """
+[study]
+name = "x"
+title = "T"
+question = "Q?"
+data = "D"
+
+[records]
+person = "data/person.csv"
+
+[strata.age_band]
+column = "age"
+cuts = [25, 55]
+labels = ["<25", "25–54", "55+"]
+
+[match]
+formula = "treat ~ age"
+caliper = 0.2
+"""
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    (folder / "study.toml").write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["nsw", "training_grants", "joblessness"])
+def test_the_shipped_studies_hold(name: str) -> None:
+    assert read_study(ROOT / "analyses" / name).study.name == name
+
+
+def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    a = read_study(write(tmp_path / "a", GOOD))
+    b = read_study(write(tmp_path / "b", "# said again\n[ingest]\ntolerate = 0.0\n" + GOOD + 'method = "nearest"\n'))
+    c = read_study(write(tmp_path / "b", GOOD.replace("0.2", "0.1")))
+    assert a.sha256() == b.sha256() != c.sha256()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("title", "titel"), ["unknown key in [study] 'titel'", "did you mean 'title'"]),
+        (GOOD.replace("caliper", "calliper"), ["unknown key in [match] 'calliper'", "did you mean 'caliper'"]),
+        (GOOD.replace("cuts", "cut"), ["unknown key in [strata.age_band] 'cut'", "did you mean 'cuts'"]),
+        (GOOD + "[matching]\n", ["unknown section 'matching'", "did you mean 'match'"]),
+        (GOOD.replace('question = "Q?"\n', ""), ["missing required field `question`"]),
+        (GOOD.replace("0.2", '"wide"'), ["Expected `float | null`, got `str`", "$.match.caliper"]),
+        (GOOD.replace('"x"', '"My study"'), ["matching regex", "$.study.name"]),
+        (GOOD + "[release]\nmin_cell = 1\n", ["`int` >= 3", "$.release.min_cell"]),
+        (GOOD.replace('"55+"]', "]"), ["2 cut(s) and 2 label(s)"]),
+        (GOOD.replace("[25, 55]", "[55, 25]"), ["do not ascend"]),
+        (GOOD + "oops", ["not valid TOML"]),
+        (GOOD.encode("utf-16"), ["not UTF-8"]),
+    ],
+    ids=[
+        "misspelt key",
+        "misspelt keyword",
+        "misspelt stratum key",
+        "misspelt section",
+        "missing",
+        "type",
+        "name",
+        "min_cell",
+        "labels",
+        "cuts",
+        "TOML",
+        "UTF-8",
+    ],
+)
+def test_what_does_not_hold_is_named(tmp_path: Path, text: str | bytes, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, text))
+    for word in [*words, "study.toml"]:
+        assert word in str(caught.value)
+
+
+def test_no_study_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no study file"):
+        read_study(tmp_path)
+
+
+def levels(stratum: Stratum, values: str) -> list[str | None]:
+    sql = f"SELECT {stratum.sql()} FROM (SELECT unnest({values}) AS x)"
+    return [row[0] for row in duckdb.sql(sql).fetchall()]
+
+
+def test_cuts_are_closed_below() -> None:
+    stratum = Stratum(column="x", cuts=(25, 55), labels=("<25", "25–54", "55+"))
+    assert levels(stratum, "[24, 25, 54, 55, NULL]") == ["<25", "25–54", "25–54", "55+", None]
+
+
+def test_labels_by_category_leave_the_unlabelled_without_a_level() -> None:
+    stratum = Stratum(column="x", labels={"true": "no degree", "false": "it's a degree"})
+    assert levels(stratum, "[true, false, NULL]") == ["no degree", "it's a degree", None]
