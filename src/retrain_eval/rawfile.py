@@ -110,9 +110,11 @@ class RawFile:
                 "the file changed while it was being read", file=self.path, fix="load it when it is complete"
             )
 
-    def parse_error(self, error: duckdb.Error) -> InputError:
-        """Return the error for a file that DuckDB cannot read to its end."""
+    def parse_error(self, error: duckdb.Error) -> InputError | None:
+        """Return the error for a file that DuckDB cannot read to its end; None if the file is not to blame."""
         text = str(error)
+        if isinstance(error, duckdb.OutOfMemoryException) or ("CSV" if self.delimiter else "arquet") not in text:
+            return None
         if not self.delimiter:
             return InputError("the Parquet file cannot be read", file=self.path, rule=text.splitlines()[0])
         found = re.search(r"CSV Error on Line: (\d+)", text)
@@ -188,6 +190,8 @@ def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
     for part in _scan(path):
         digest.update(part.text)
         _check_text(part, path)
+        if 1 in part.blanks:
+            raise InputError("the file begins with a blank line", file=path, row=1, fix="put the header on line 1")
         records += len(part.starts)
         lines = part.first_line + part.text.count(b"\n") - part.text.endswith(b"\n")
         open_quote = part.open_quote
