@@ -89,7 +89,7 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
             WITH source AS ({raw.sql()}),
             texts AS (SELECT _record, _ragged, {", ".join(texts)} FROM source)
             SELECT _record, {", ".join(values)},
-                CASE WHEN _ragged IS NOT NULL THEN [{{'rule': {_RAGGED}, 'value': _ragged}}]
+                CASE WHEN _ragged THEN [{{'rule': {_RAGGED}, 'value': NULL}}]
                      WHEN {any_broken} THEN list_filter([{", ".join(broken)}], lambda one: one IS NOT NULL)
                 END AS _broken
             FROM texts
@@ -107,7 +107,7 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
         )
     described = pd.DataFrame(
         [
-            (_RAGGED, None, "fields", f"has more or fewer fields than the header's {len(raw.columns)}"),
+            (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has"),
             *((number, check.column, check.rule, check.message) for number, check in enumerate(rules, start=1)),
         ],
         columns=["number", "column", "rule", "message"],
@@ -142,7 +142,7 @@ def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
             staged,
             key,
             rule,
-            f"({', '.join(key)}) must be unique",
+            "must be unique",
             f"JOIN (SELECT {columns} FROM ({everything}) GROUP BY ALL HAVING count(*) > 1) r ON {same} "
             f"WHERE {_whole_key(resource, key)}",
         )
@@ -212,7 +212,7 @@ def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: d
     ).fetchall()
     rows = [f"{refused[one.resource.name]:,} of {one.raw.rows:,} rows of {one.raw.path}" for one in staged]
     rows = [text for text in rows if not text.startswith("0 ")]
-    lines = [f"{'; '.join(rows)} break the rules, nothing was loaded", "", "  by rule:"]
+    lines = [f"{'; '.join(rows)} refused, nothing was loaded", "", "  by rule:"]
     lines += [f"    {file}  {rule}: {count:,}" for file, rule, count in counts]
     lines += ["", f"  the first {len(first)}:" if len(first) > 1 else "  it is:"]
     lines += [

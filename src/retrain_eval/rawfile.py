@@ -62,21 +62,21 @@ class RawFile:
     def sql(self) -> str:
         """Return SQL that reads the file as text: ``_record`` (from 1), ``_ragged``, and the columns.
 
-        ``_ragged`` is ``'fewer'`` or ``'more'`` where a row has not as many fields as the header.
+        ``_ragged`` is true where a row has fewer or more fields than the header.
         """
         names = [sql_name(name) for name in self.columns]
         path = sql_text(re.sub(r"([\[*?])", r"[\1]", str(self.path)))
         if not self.delimiter:
             texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in names)
             return (
-                f"SELECT file_row_number + 1 AS _record, NULL::VARCHAR AS _ragged, {texts} "
+                f"SELECT file_row_number + 1 AS _record, false AS _ragged, {texts} "
                 f"FROM read_parquet({path}, file_row_number = true)"
             )
         surplus = [f"_surplus_{i}" for i in range(SURPLUS)]
         columns = ", ".join(f"{sql_text(name)}: 'VARCHAR'" for name in (*self.columns, *surplus))
         return (
             f"SELECT row_number() OVER () AS _record, "
-            f"CASE WHEN {names[-1]} IS NULL THEN 'fewer' WHEN _surplus_0 IS NOT NULL THEN 'more' END AS _ragged, "
+            f"{names[-1]} IS NULL OR _surplus_0 IS NOT NULL AS _ragged, "
             f"{', '.join(names)} FROM read_csv({path}, columns = {{{columns}}}, auto_detect = false, header = true, "
             f"""delim = {sql_text(self.delimiter)}, quote = '"', escape = '"', null_padding = true, """
             f"nullstr = {sql_text(_PADDED)}, parallel = false)"  # only the serial reader pads and keeps quoted breaks
