@@ -1,0 +1,94 @@
+"""Disclosure: nothing leaves that rests on fewer people than the rule allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrain_eval as rte
+from retrain_eval.effects import COUNTS, NUMBERS, EffectTable
+from retrain_eval.errors import DisclosureError
+from retrain_eval.release.rules import protect
+from retrain_eval.results import Results
+
+
+def panel(sizes: dict[tuple[int, str], int]) -> pd.DataFrame:
+    """Two periods for each unit of each (cohort, level)."""
+    rng = np.random.default_rng(0)
+    keys = [key for key, n in sizes.items() for _ in range(n)]
+    return pd.DataFrame(
+        [
+            {"id": i, "t": t, "g": g, "band": band, "y": float(rng.normal())}
+            for i, (g, band) in enumerate(keys)
+            for t in (1, 2)
+        ]
+    )
+
+
+def moments(sizes: dict[tuple[int, str], int]) -> rte.OutcomeMoments:
+    return rte.outcome_moments(panel(sizes), unit="id", time="t", cohort="g", outcome="y", by="band")
+
+
+def test_an_estimate_from_nine_people_is_withheld_and_its_keys_stay() -> None:
+    results = Results()
+    rows = [
+        {"event_time": 0, "level": "small", "estimate": 1.5, "n_treated": 9, "n_control": 50},
+        {"event_time": 0, "level": "large", "estimate": 2.5, "n_treated": 10, "n_control": 10},
+        {"event_time": 0, "level": "few controls", "estimate": 3.5, "n_treated": 99, "n_control": 3},
+        {"event_time": 0, "level": "one count", "estimate": 4.5, "n_treated": 99},
+    ]
+    results.add_effects("att", EffectTable.build(rows, np.eye(4)))
+    safe, record = protect(results, 10)
+    frame = safe.tables["effects"].set_index("level")
+    for level in ("small", "few controls"):
+        assert frame.loc[level, [*NUMBERS, *COUNTS]].isna().all()
+        assert frame.loc[level, "note"] == "withheld: fewer than 10"
+    for level in ("large", "one count"):
+        assert frame.loc[level, "estimate"] in (2.5, 4.5)
+        assert frame.loc[level, "note"] == ""
+    assert record == ["effects: 2 estimate(s) of att from fewer than 10 withheld"]
+    assert results.tables["effects"]["estimate"].notna().all()  # the run's own results are not touched
+
+
+@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=25), minimum=st.integers(3, 15))
+@settings(max_examples=60, deadline=None)
+def test_pooled_bins_hold_the_rule_and_lose_nobody(counts: list[int], minimum: int) -> None:
+    edges = np.linspace(0, 1, len(counts) + 1)
+    frame = pd.DataFrame({"bin_low": edges[:-1], "bin_high": edges[1:], "group": "treated", "n": counts})
+    safe = protect(Results(tables={"overlap": frame}), minimum)[0].tables["overlap"]
+    assert ((safe["n"] == 0) | (safe["n"] >= minimum)).all()
+    if sum(counts) >= minimum:
+        assert safe["n"].sum() == sum(counts)
+    assert safe["bin_low"].is_monotonic_increasing
+    assert (safe["bin_low"].to_numpy()[1:] >= safe["bin_high"].to_numpy()[:-1]).all()
+
+
+def test_small_cells_of_moments_are_summed_out_and_the_merge_is_recorded() -> None:
+    fine = moments({(2, "a"): 12, (2, "b"): 4, (0, "a"): 30, (0, "b"): 30})
+    safe, record = protect(Results(moments={"m": fine}), 10)
+    assert safe.moments["m"].strata == ()
+    assert safe.moments["m"].cells["n"].tolist() == [16, 60]
+    assert record == ["moments m: summed over band, whose smallest cell was below 10"]
+    overall = ["estimate", "std_error"]
+    pd.testing.assert_frame_equal(
+        safe.moments["m"].att_gt().to_frame()[overall], fine.att_gt().to_frame()[overall], rtol=1e-10
+    )
+
+
+def test_a_cohort_below_the_rule_cannot_be_released() -> None:
+    with pytest.raises(DisclosureError, match="a cohort of 4, fewer than 10"):
+        protect(Results(moments={"m": moments({(2, "a"): 4, (0, "a"): 30})}), 10)
+
+
+def test_small_counts_are_withheld_with_the_mean_beside_them() -> None:
+    means = pd.DataFrame({"outcome": "y", "group": ["treated", "control"], "time": 1, "mean": [5.0, 6.0], "n": [9, 10]})
+    safe = protect(Results(tables={"means": means}), 10)[0].tables["means"]
+    assert safe["n"].isna().tolist() == safe["mean"].isna().tolist() == [True, False]
+
+
+def test_zero_is_not_a_small_count() -> None:
+    flow = pd.DataFrame({"step": ["a"], "group": ["treated"], "n": [0], "reason": [""]})
+    assert protect(Results(tables={"flow": flow}), 10)[0].tables["flow"]["n"].tolist() == [0]

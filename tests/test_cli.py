@@ -1,0 +1,236 @@
+"""The command line as a user meets it: the whole path, and every bad input that must be met with one clear screen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import own_study
+from retrain_eval import cli
+from retrain_eval.flow import Study
+
+SCREEN = 24  # lines of a terminal
+
+
+class Shell:
+    """Runs `retrain-eval` in this process; keeps the exit code and what was printed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *args: object) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["retrain-eval", *map(str, args)])
+        self.capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = self.capsys.readouterr()
+        return code, printed.out, printed.err
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that has been run and released once."""
+    folder = own_study.make(tmp_path_factory.mktemp("studies") / "mine")
+    study = Study.open(folder)
+    study.run()
+    study.release("2026")
+    return folder
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "mine"))
+
+
+# ---- the path ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_study_from_the_template_finds_the_effect_it_was_given(finished: Path) -> None:
+    effects = Study.open(finished).bundle("2026").effects
+    assert effects is not None
+    did = effects[effects["result"] == "did"].iloc[0]
+    assert did["ci_low"] < own_study.EFFECT < did["ci_high"]
+    assert did["std_error"] < own_study.EFFECT / 4
+    assert set(effects["result"]) == {"did", "event_study", "att_by_age_band", "difference_by_age_band"}
+
+
+def test_running_twice_does_nothing_twice(shell: Shell, study: Path) -> None:
+    stamp = (study / "store" / "results" / "key.json").stat().st_mtime_ns
+    code, _, said = shell("run", study)
+    assert code == 0
+    assert "nothing has changed" in said
+    assert (study / "store" / "results" / "key.json").stat().st_mtime_ns == stamp
+
+
+def test_releasing_the_same_twice_is_fine_and_another_content_is_not(shell: Shell, study: Path) -> None:
+    manifest = (study / "release" / "2026" / "manifest.json").read_bytes()
+    assert shell("release", study, "--edition", "2026")[0] == 0
+    assert (study / "release" / "2026" / "manifest.json").read_bytes() == manifest
+    toml = study / "study.toml"
+    toml.write_text(toml.read_text().replace("min_cell = 10", "min_cell = 20"))
+    code, _, said = shell("release", study, "--edition", "2026")
+    assert code == 1
+    assert "has changed since the last run" in said
+    assert shell("run", study)[0] == 0
+    code, _, said = shell("release", study, "--edition", "2026")
+    assert code == 1
+    assert "exists and differs" in said
+    assert (study / "release" / "2026" / "manifest.json").read_bytes() == manifest
+    assert shell("release", study, "--edition", "2026b")[0] == 0
+
+
+def test_verify_names_every_file_that_differs(shell: Shell, study: Path) -> None:
+    edition = study / "release" / "2026"
+    assert shell("verify", edition)[0] == 0
+    with (edition / "effects.csv").open("a") as file:
+        file.write(" ")
+    (edition / "means.csv").unlink()
+    (edition / "extra.txt").write_text("x")
+    code, _, said = shell("verify", edition)
+    assert code == 1
+    for line in ("altered: effects.csv", "missing: means.csv", "not in the manifest: extra.txt"):
+        assert line in said
+
+
+def test_machines_get_json(shell: Shell, study: Path, tmp_path: Path) -> None:
+    for args in (["ingest", study], ["run", study], ["verify", study / "release" / "2026"], ["schema"]):
+        code, printed, _ = shell(*args, "--json")
+        assert code == 0
+        assert isinstance(json.loads(printed), dict)
+    code, printed, _ = shell("run", tmp_path / "nowhere", "--json")
+    assert code == 1
+    assert "no study folder" in json.loads(printed)["error"]
+
+
+def test_schema_prints_the_dictionary(shell: Shell) -> None:
+    code, printed, _ = shell("schema", "wage_record")
+    assert code == 0
+    assert "earnings" in printed
+    code, _, said = shell("schema", "wage_rec")
+    assert code == 1
+    assert "did you mean 'wage_record'" in said
+
+
+def test_init_never_overwrites(shell: Shell, study: Path) -> None:
+    code, _, said = shell("init", study)
+    assert code == 1
+    assert "exists already" in said
+
+
+@pytest.mark.parametrize("verb", ["init", "ingest", "run", "release", "report", "verify", "schema"])
+def test_help_shows_an_example(shell: Shell, verb: str) -> None:
+    code, printed, _ = shell(verb, "--help")
+    assert code == 0
+    assert f"Example: retrain-eval {verb}" in " ".join(printed.split())
+
+
+# ---- bad input -----------------------------------------------------------------------------------------------------
+
+
+def edit(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    def apply(study: Path) -> None:
+        file = study / "data" / f"{name}.csv"
+        change(pd.read_csv(file, dtype=str)).to_csv(file, index=False)
+
+    return apply
+
+
+def put(row: int, column: str, value: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[row, column] = value
+        return frame
+
+    return change
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda study: (study / name).write_bytes(content) and None
+
+
+def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
+    return lambda study: (study / name).write_text((study / name).read_text().replace(old, new)) and None
+
+
+def keep_enrolled(n: int) -> Callable[[Path], None]:
+    return edit("enrolment", lambda frame: frame.head(n))
+
+
+def enrol_everybody(study: Path) -> None:
+    people = pd.read_csv(study / "data" / "person.csv", dtype=str)
+    people[["person_id"]].assign(programme_id="T1", entry=2020).to_csv(study / "data" / "enrolment.csv", index=False)
+
+
+BAD = {
+    "missing column": (edit("wage_record", lambda f: f.drop(columns="earnings")), ["wage_record.csv", "earnings"]),
+    "misspelt column": (edit("person", lambda f: f.rename(columns={"age": "agee"})), ["person.csv", "agee", "age"]),
+    "text in a number": (edit("wage_record", put(4, "earnings", "n/a")), ["wage_record.csv", "6", "earnings", "n/a"]),
+    "duplicate": (
+        edit("wage_record", lambda f: pd.concat([f, f.iloc[[2]]])),
+        ["wage_record.csv", "4", str(2 + 6 * 680), "person_id"],
+    ),
+    "negative wage": (edit("wage_record", put(0, "earnings", "-5.00")), ["wage_record.csv", "2", "earnings", "-5"]),
+    "orphan": (edit("enrolment", put(1, "person_id", "P-99999")), ["enrolment.csv", "3", "person_id", "P-99999"]),
+    "empty file": (write("data/person.csv", b""), ["person.csv", "empty"]),
+    "header only": (write("data/person.csv", b"person_id,age\n"), ["person.csv"]),
+    "not UTF-8": (write("data/person.csv", "person_id,age\nJosé,30\n".encode("latin-1")), ["person.csv", "UTF-8", "2"]),
+    "no file": (lambda study: (study / "data" / "person.csv").unlink(), ["person.csv"]),
+    "misspelt key": (replace("study.toml", "caliper", "calliper"), ["study.toml", "calliper", "caliper"]),
+    "no controls": (enrol_everybody, ["control"]),
+    "nobody treated": (write("data/enrolment.csv", b"person_id,programme_id,entry\n"), ["enrolment"]),
+    "one treated person": (keep_enrolled(1), ["1"]),
+    "nine treated people": (keep_enrolled(9), ["9", "10"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_clear_screen_and_changes_nothing(shell: Shell, study: Path, name: str) -> None:
+    before = Study.open(study)
+    with before.ingest() as store:
+        records = store.con.sql("SELECT * FROM person JOIN wage_record USING (person_id) ORDER BY ALL").fetchall()
+    edition = (study / "release" / "2026" / "manifest.json").read_bytes()
+    results = (study / "store" / "results" / "key.json").read_bytes()
+
+    spoil, words = BAD[name]
+    spoil(study)
+    code, _, said = shell("run", study)
+    if code == 0:  # some designs are only refused when they would be published
+        code, _, said = shell("release", study, "--edition", "2027")
+    else:
+        assert (study / "store" / "results" / "key.json").read_bytes() == results
+
+    assert code == 1
+    assert "Traceback" not in said
+    message = said[said.index("error") :]
+    assert len(message.splitlines()) <= SCREEN
+    for word in words:
+        assert word in message, message
+    assert not (study / "release" / "2027").exists()
+    assert (study / "release" / "2026" / "manifest.json").read_bytes() == edition
+    if name in {
+        "no controls",
+        "nobody treated",
+        "one treated person",
+        "nine treated people",
+        "no file",
+        "misspelt key",
+    }:
+        return
+    from retrain_eval.store import Store
+
+    with Store.open(before.store_path, package=before.package) as store:
+        held = store.con.sql("SELECT * FROM person JOIN wage_record USING (person_id) ORDER BY ALL").fetchall()
+    assert held == records
