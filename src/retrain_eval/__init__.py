@@ -1,6 +1,24 @@
-"""Long-run impact evaluation of retraining, from two small additive tables."""
+"""Long-run impact evaluation of retraining, from two small additive tables.
+
+The two tables are `OutcomeMoments` (from `outcome_moments`) and `LifeTable` (from `Spells`). Every published number
+follows from them.
+"""
 
 from retrain_eval.effects import EffectTable
+from retrain_eval.flow import Run, Study
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments, outcome_moments
+from retrain_eval.panel import baseline, build_panel
+from retrain_eval.release.verify import verify
 
-__all__ = ["EffectTable", "OutcomeMoments", "outcome_moments"]
+__all__ = [
+    "EffectTable",
+    "LifeTable",
+    "OutcomeMoments",
+    "Run",
+    "Study",
+    "baseline",
+    "build_panel",
+    "outcome_moments",
+    "verify",
+]

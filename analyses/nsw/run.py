@@ -1,0 +1,120 @@
+"""National Supported Work: trainees against matched survey controls, with the experiment as the answer key."""
+
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+from causaldata import cps_mixtape, nsw_mixtape
+
+import retrain_eval as rte
+from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.did.means import mean_difference, mean_paths
+from retrain_eval.did.regression import event_study_rows, mean_difference_rows
+from retrain_eval.flow import Run
+
+YEARS = (1974, 1975, 1978)
+BEFORE, ENTRY, AFTER = 1975, 1976, 1978
+FROM_PROGRAMME, FROM_SURVEY = ("NSW trainee", "NSW control"), "CPS-1"
+
+
+def prepare(folder: Path) -> None:
+    """Write the raw files from the data packages. With your own data, put the files there and drop this function."""
+    nsw, cps = (module.load_pandas().data for module in (nsw_mixtape, cps_mixtape))
+    people = pd.concat([nsw[nsw["treat"] == 1], nsw[nsw["treat"] == 0], cps], ignore_index=True)
+    people["source"] = [FROM_PROGRAMME[0]] * 185 + [FROM_PROGRAMME[1]] * 260 + [FROM_SURVEY] * len(cps)
+    number = people.groupby("source").cumcount() + 1
+    people["person_id"] = people["source"].str.replace(" ", "-") + "-" + number.astype(str).str.zfill(5)
+
+    renamed = {"educ": "education_years", "nodegree": "no_degree", "hisp": "hispanic", "marr": "married"}
+    person = people.rename(columns=renamed).assign(sex="male")
+    for flag in ("no_degree", "black", "hispanic", "married"):
+        person[flag] = person[flag].map({1: "true", 0: "false"})
+    columns = ["person_id", "source", "age", "sex", "education_years", "no_degree", "black", "hispanic", "married"]
+    person[columns].to_csv(folder / "person.csv", index=False)
+
+    programme = {"programme_id": "NSW", "name": "National Supported Work demonstration", "provider": "MDRC"}
+    pd.DataFrame([programme]).to_csv(folder / "programme.csv", index=False)
+    trainees = people.loc[people["treat"] == 1, ["person_id"]]
+    trainees.assign(programme_id="NSW", entry=ENTRY).to_csv(folder / "enrolment.csv", index=False)
+
+    earnings = [
+        people[["person_id"]].assign(period=year, earnings=people[f"re{year % 100}"].astype(float).round(2))
+        for year in YEARS
+    ]
+    pd.concat(earnings).to_csv(folder / "wage_record.csv", index=False)
+
+
+def analyse(run: Run) -> None:
+    """Match, estimate, and hold the answer against the experiment."""
+    study, con = run.study, run.con
+    strata = list(study.strata)
+    rte.build_panel(con)
+    rte.baseline(con, study.strata, periods=[1974, 1975])
+
+    run.say("matching trainees with survey respondents")
+    candidates = con.sql(f"FROM baseline WHERE treat = 1 OR source = '{FROM_SURVEY}'")
+    sample = rte.match(candidates, unit="person_id", **study.match_options())
+    con.execute("CREATE OR REPLACE TABLE weights AS FROM weights", {"weights": sample.weights})
+    run.results.add_table("balance", sample.balance())
+    run.results.add_table("overlap", sample.overlap())
+    run.results.add_table("flow", flow(con))
+
+    run.say("outcome moments of the matched sample, the pool and the experiment")
+    columns = f"person_id, period, earnings, cohort, {', '.join(strata)}"
+    everybody = f"SELECT {columns}, source FROM panel JOIN baseline USING (person_id, cohort)"
+    matched = con.sql(f"SELECT {columns}, weight, subclass FROM ({everybody}) JOIN weights USING (person_id)")
+    pool = con.sql(f"FROM ({everybody}) WHERE cohort IS NOT NULL OR source = '{FROM_SURVEY}'")
+    trial = con.sql(f"FROM ({everybody}) WHERE source <> '{FROM_SURVEY}'")
+    names = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": study.did.outcome}
+    moments = {
+        "matched": rte.outcome_moments(matched, **names, by=strata, weights="weight", cluster="subclass"),
+        "pool": rte.outcome_moments(pool, **names),
+        "experiment": rte.outcome_moments(trial, **names, by=strata),
+    }
+    run.results.moments |= moments
+    run.results.add_table("means", mean_paths(moments["matched"]))
+
+    run.say("effects")
+    run.publish("unadjusted", mean_difference(moments["pool"], AFTER, vce="iid"))
+    run.publish("att_matched", mean_difference(moments["matched"], AFTER))
+    run.publish("benchmark", mean_difference(moments["experiment"], AFTER))
+    effects, truth = (moments[name].att_gt(**study.did_options()) for name in ("matched", "experiment"))
+    run.publish("did", effects.aggregate("simple"))
+    run.publish("event_study", effects.aggregate("dynamic"))
+    run.publish("benchmark_event_study", truth.aggregate("dynamic"))
+    run.results.add_table("tests", pretrend_test(effects.aggregate("dynamic")).assign(result="event_study"))
+    for name in strata:
+        by_level = effects.by(name).aggregate("simple")
+        run.publish(f"att_by_{name}", by_level)
+        run.publish(f"difference_by_{name}", by_level.difference())
+        run.publish(f"benchmark_by_{name}", truth.by(name).aggregate("simple"))
+
+    run.say("the same estimates from rows, with pyfixest")
+    rows = matched.order("person_id, period").df().assign(treated=lambda d: d["cohort"].notna().astype(int))
+    after = rows[rows["period"] == AFTER]
+    run.publish("att_matched", mean_difference_rows(after, "earnings", "treated", cluster="subclass", weights="weight"))
+    options = {"unit": "person_id", "time": "period", "treated": "treated", "cluster": "subclass", "weights": "weight"}
+    run.publish("event_study", event_study_rows(rows, "earnings", **options, cohort=ENTRY, reference=BEFORE))
+
+
+def flow(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+    """Count people from the raw records to the analysis."""
+    trained, randomised, survey = (
+        con.sql(f"SELECT count(*) FROM baseline WHERE source = '{source}'").fetchall()[0][0]
+        for source in (*FROM_PROGRAMME, FROM_SURVEY)
+    )
+    kept = dict(con.sql("SELECT treat, count(*) FROM weights GROUP BY treat").fetchall())
+    steps = [
+        ("Valid records", "treated", trained, ""),
+        ("Valid records", "control", survey + randomised, ""),
+        ("Candidates for matching", "treated", trained, ""),
+        ("Candidates for matching", "control", survey, "the experiment's own controls are set aside as the answer key"),
+        (
+            "Matched and analysed",
+            "treated",
+            kept.get(1, 0),
+            "no control within reach" if kept.get(1, 0) < trained else "",
+        ),
+        ("Matched and analysed", "control", kept.get(0, 0), "not the nearest neighbour of any trainee"),
+    ]
+    return pd.DataFrame(steps, columns=["step", "group", "n", "reason"])

