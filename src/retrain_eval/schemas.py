@@ -172,7 +172,8 @@ def _type_rules(field: Field, column: str, value: str) -> list[tuple[str, str, s
         return [("type", f"{present} AND ({value}) IS NULL", f"must be one of {known}")]
     if field.type == "date":
         # a timestamp at midnight is how Parquet writers often store a date
-        exact = f"coalesce(replace({column}, ' 00:00:00', '') = CAST({value} AS VARCHAR), false)"
+        same = f"replace({column}, ' 00:00:00', '') = CAST({value} AS VARCHAR)"
+        exact = f"coalesce(isfinite({value}) AND {same}, false)"
         return [("type", f"{present} AND NOT {exact}", f"must be {noun}")]
     return []
 

@@ -26,6 +26,8 @@ from retrain_eval.schemas import ddl
 from retrain_eval.sources import sql_name
 from retrain_eval.table_schema import Package, load_package
 
+_OFFLINE = {"autoinstall_known_extensions": False}  # a store of person records asks nothing of a network
+
 
 @dataclass(frozen=True)
 class IngestReport:
@@ -119,7 +121,9 @@ class Store:
             raise StoreError(f"there is no store at {path}; ingest records first")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            con = duckdb.connect(str(path), config={"memory_limit": memory_limit})
+            if path.exists() and not _is_duckdb(path):
+                raise StoreError(f"{path} is not a store: it is no DuckDB file; ingest into a new one")
+            con = duckdb.connect(str(path), config={"memory_limit": memory_limit, **_OFFLINE})
         except OSError as error:
             raise StoreError(f"the store {path} cannot be made: {error.strerror}") from error
         except duckdb.Error as error:
@@ -330,9 +334,15 @@ class Store:
         return int(self.con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
+def _is_duckdb(path: Path) -> bool:
+    """Look for DuckDB's mark; DuckDB itself would open a CSV file, and fetch an extension for a SQLite one."""
+    with path.open("rb") as file:
+        return file.read(12)[8:] == b"DUCK"
+
+
 def _open_error(path: Path, text: str) -> StoreError:
     """Say why DuckDB could not open the file."""
-    if "lock" in text.lower():
+    if "Could not set lock" in text:
         holder = re.search(r"PID (\d+)", text)
         who = f"process {holder[1]}" if holder else "another process"
         return StoreError(f"the store {path} is in use by {who}; wait until it has finished, or stop it")
