@@ -1,0 +1,193 @@
+"""The SQL under life tables: spells checked, then counted by cell where the data lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from retrain_eval.errors import InputError
+from retrain_eval.paths import MISSING_LEVEL
+from retrain_eval.sources import query, require_columns, sql_name
+
+CENSORED = "0"
+COUNTS = ("n", "sum_w", "sum_w2")
+
+
+@dataclass(frozen=True)
+class SpellColumns:
+    """Which column plays which part in a table of spells."""
+
+    id: str
+    duration: str
+    cause: str
+    entry: str | None = None
+    by: tuple[str, ...] = ()
+    weights: str | None = None
+    weight_type: str | None = None
+    cluster: str | None = None
+
+    def names(self) -> list[str]:
+        """Return every column used, each once."""
+        optional = [name for name in (self.entry, self.weights, self.cluster) if name is not None]
+        return list(dict.fromkeys([self.id, self.duration, self.cause, *self.by, *optional]))
+
+
+def check_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tuple[int, int]:
+    """Refuse what cannot be right and return the number of rows and of ids that have weight, in one pass.
+
+    Raises
+    ------
+    InputError
+        For a column that does not exist, no rows, a missing id, a duration or entry that is not a finite number, a
+        duration that is not after its entry, a blank cause, a weight that is not finite or is negative, a frequency
+        weight that is not whole. The first offending spell is named.
+    """
+    require_columns(relation, columns.names())
+    rules = _rules(relation, columns)
+    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
+    row_id = sql_name(columns.id)
+    kept = "true" if columns.weights is None else f"{_number(columns.weights)} > 0"
+    n_all, n_rows, n_ids, *broken = query(
+        relation,
+        f"SELECT count(*), count(*) FILTER (WHERE {kept}), count(DISTINCT {row_id}) FILTER (WHERE {kept}), {counts} "
+        "FROM source",
+    ).fetchall()[0]
+    if n_all == 0:
+        raise InputError("the source has no rows", fix="a life table needs at least one spell")
+    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
+        if n_bad:
+            name, value = query(
+                relation,
+                f"SELECT {row_id}, {sql_name(column)} FROM source WHERE {condition} ORDER BY ALL LIMIT 1",
+            ).fetchall()[0]
+            raise InputError(
+                f"{n_bad} row(s) break a rule; the first is {columns.id}={name!r}",
+                column=column,
+                value=value,
+                rule=rule,
+                fix="correct or remove these rows",
+            )
+    return int(n_rows), int(n_ids)
+
+
+def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str, tuple[str, str]]:
+    """Return rule → (column, the condition under which a row breaks it)."""
+    duration, cause = _number(columns.duration), sql_name(columns.cause)
+    rules = {
+        "the id must not be missing": (columns.id, f"{sql_name(columns.id)} IS NULL"),
+        "the duration must be a finite number": (columns.duration, _not_finite(duration)),
+        "the duration must be above zero": (columns.duration, f"{duration} <= 0"),
+        "the cause must not be blank; 0 or NULL mean censored": (
+            columns.cause,
+            f"{cause} IS NOT NULL AND trim(CAST({cause} AS VARCHAR)) = ''",
+        ),
+    }
+    if columns.entry is not None:
+        entry = _number(columns.entry)
+        rules |= {
+            "the entry must be a finite number, zero or more": (columns.entry, f"{_not_finite(entry)} OR {entry} < 0"),
+            "the duration must be above the entry": (columns.duration, f"{duration} <= {entry}"),
+        }
+    if columns.weights is not None:
+        weight = _number(columns.weights)
+        bad = f"{_not_finite(weight)} OR {weight} < 0"
+        rules["the weight must be a finite number, zero or more"] = (columns.weights, bad)
+        if columns.weight_type == "frequency":
+            rules["a frequency weight must be whole"] = (columns.weights, f"{weight} <> round({weight})")
+    if columns.cluster is not None:
+        rules["the cluster must not be missing"] = (columns.cluster, f"{sql_name(columns.cluster)} IS NULL")
+    return rules
+
+
+def _number(column: str) -> str:
+    return f"TRY_CAST({sql_name(column)} AS DOUBLE)"
+
+
+def _not_finite(number: str) -> str:
+    return f"({number} IS NULL OR NOT isfinite({number}))"
+
+
+def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> pd.DataFrame:
+    """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
+
+    Cells are ordered by level (the column's own order, so that an ordered category keeps its order), entry,
+    duration and cause.
+    """
+    keys = ", ".join(_keys(columns))
+    # a frequency weight says how many alike spells a row stands for, each of weight one
+    counts = "sum(w), sum(w), sum(w)" if columns.weight_type == "frequency" else "count(*), sum(w), sum(w * w)"
+    rows = query(
+        relation,
+        f"WITH spells AS ({_spells(relation, columns)}) SELECT {keys}, {counts} FROM spells "
+        f"GROUP BY {keys} ORDER BY {_order(columns)}",
+    ).fetchall()
+    frame = pd.DataFrame(rows, columns=[*columns.by, "entry", "duration", "cause", *COUNTS])
+    types = {name: "str" for name in (*columns.by, "cause")} | dict.fromkeys(("sum_w", "sum_w2"), "float64")
+    return frame.astype(types | {"entry": "float64", "duration": "float64", "n": "int64"})
+
+
+def count_products(
+    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, cluster: str, n_cells: int
+) -> sparse.csr_array:
+    """Return Σ over clusters of (Σw in cell c)(Σw in cell d), shape (C, C), cells in the order of `count_cells`."""
+    keys = ", ".join(_keys(columns))
+    pairs = query(
+        relation,
+        f"WITH spells AS ({_spells(relation, columns)}), "
+        f"cells AS (SELECT {keys}, row_number() OVER (ORDER BY {_order(columns)}) - 1 AS cell "
+        f"FROM spells GROUP BY {keys}), "
+        f"held AS (SELECT cluster, cell, sum(w) AS total FROM spells JOIN cells USING ({keys}) "
+        "GROUP BY cluster, cell) "
+        "SELECT a.cell AS a, b.cell AS b, sum(a.total * b.total) AS product FROM held a JOIN held b "
+        "ON a.cluster = b.cluster GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell",
+    ).fetchnumpy()
+    index = (np.asarray(pairs["a"], dtype=np.int64), np.asarray(pairs["b"], dtype=np.int64))
+    return sparse.csr_array((np.asarray(pairs["product"], dtype=float), index), shape=(n_cells, n_cells))
+
+
+def _spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:
+    """One clean row per spell; a spell of weight zero counts for nothing and is left out."""
+    levels = [
+        f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, {sql_name(name)} AS sort_{i}"
+        for i, name in enumerate(columns.by)
+    ]
+    entry = "0.0" if columns.entry is None else f"CAST({sql_name(columns.entry)} AS DOUBLE)"
+    weight = "1.0" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
+    parts = [
+        *levels,
+        f"{entry} AS entry",
+        f"CAST({sql_name(columns.duration)} AS DOUBLE) AS duration",
+        f"{_cause(relation, columns.cause)} AS cause",
+        f"{weight} AS w",
+    ]
+    if columns.cluster is not None:
+        parts.append(f"{sql_name(columns.cluster)} AS cluster")
+    kept = "" if columns.weights is None else f" WHERE {weight} > 0"
+    return f"SELECT {', '.join(parts)} FROM source{kept}"
+
+
+def _cause(relation: duckdb.DuckDBPyRelation, column: str) -> str:
+    """Return the cause as text, the same for 1, 1.0 and true; NULL and NaN become censored."""
+    name = sql_name(column)
+    kind = str(relation.types[relation.columns.index(column)])
+    text = f"CAST({name} AS VARCHAR)"
+    if kind == "BOOLEAN":
+        text = f"CAST(CAST({name} AS INTEGER) AS VARCHAR)"
+    elif kind in {"DOUBLE", "FLOAT"} or kind.startswith("DECIMAL"):
+        whole = f"TRY_CAST({name} AS BIGINT)"
+        text = f"CASE WHEN isnan(CAST({name} AS DOUBLE)) THEN '{CENSORED}' WHEN {whole} = {name} "
+        text += f"THEN CAST({whole} AS VARCHAR) ELSE CAST({name} AS VARCHAR) END"
+    return f"coalesce({text}, '{CENSORED}')"
+
+
+def _keys(columns: SpellColumns) -> list[str]:
+    return [*(f"by_{i}" for i in range(len(columns.by))), "entry", "duration", "cause"]
+
+
+def _order(columns: SpellColumns) -> str:
+    levels = [f"min(sort_{i}) NULLS LAST, by_{i}" for i in range(len(columns.by))]
+    return ", ".join([*levels, "entry", "duration", "cause"])

@@ -1,0 +1,397 @@
+r"""Life tables: the small additive table behind every survival estimate.
+
+One row per cell: levels × entry × duration × cause. A spell is at risk on ``(entry, duration]``; cause ``"0"`` means
+that it was censored at its duration. For the weight ``w``, a cell keeps
+
+* ``n``, the number of spells, ``sum_w = Σw`` and ``sum_w2 = Σw²``, and
+* with a cluster, ``products[c, d] = Σ_j (Σ_{i∈j∩c} w_i)(Σ_{i∈j∩d} w_i)`` over clusters ``j``.
+
+The number at risk and the number who end at any time follow by adding up, and so do Kaplan–Meier, the log-rank
+test and whatever else depends on risk sets. All spells of a cell have the same influence ``u_c`` per unit of weight, so
+``Cov(θ_k, θ_l) = Σ_{c,d} u_kc products[c, d] u_ld``: exact, without the people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from retrain_eval.coarsening import publishable_durations
+from retrain_eval.errors import DisclosureError, InputError, unknown
+from retrain_eval.lifecells import CENSORED, COUNTS, SpellColumns, check_spells, count_cells, count_products
+from retrain_eval.sources import Source, as_relation
+
+Array = npt.NDArray[np.float64]
+
+_ENDING = ["entry", "duration", "cause"]
+_PRODUCTS = ("product_with", "product")
+
+
+@dataclass(frozen=True)
+class LifeTable:
+    """Spells counted by cell. Make one with `life_table`; add them with ``+``.
+
+    Attributes
+    ----------
+    duration : str
+        Name of the duration, which carries its unit.
+    by : tuple of str
+        Names of the columns of levels; a group is one combination of their levels.
+    cells : DataFrame, C rows
+        One column per name in ``by``, then ``entry``, ``duration``, ``cause`` (text, ``"0"`` = censored), ``n``
+        (spells), ``sum_w`` and ``sum_w2``. No cell is empty.
+    weighted : bool
+        Whether the spells carry probability weights. Frequency weights give the table of the repeated spells.
+    cluster : str or None
+        Column that ``products`` are summed over.
+    products : sparse array, shape (C, C), or None
+        Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``.
+    n_people : int or None
+        Distinct ids. Fewer than the spells: some people have several. None: not known, because the table is a part
+        of one in which people have several spells.
+    grid : tuple of float or None
+        The durations that `coarsen` kept, each standing for those since the one before; None: not coarsened.
+    stopped : bool
+        Whether `coarsen` counts spells that went on after the last duration as censored there.
+    """
+
+    duration: str
+    by: tuple[str, ...]
+    cells: pd.DataFrame
+    weighted: bool = False
+    cluster: str | None = None
+    products: sparse.csr_array | None = None
+    n_people: int | None = None
+    grid: tuple[float, ...] | None = None
+    stopped: bool = False
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    @property
+    def n_spells(self) -> int:
+        """Number of spells."""
+        return int(self.cells["n"].sum())
+
+    @property
+    def repeated(self) -> bool:
+        """Whether some people have, or may have, several spells here."""
+        return self.n_people is None or self.n_people < self.n_spells
+
+    @property
+    def left_truncated(self) -> bool:
+        """Whether some spells come under observation late."""
+        return bool((self.cells["entry"] > 0).any())
+
+    def groups(self) -> list[tuple[str, ...]]:
+        """Return the combinations of levels that occur, in order of first appearance; ``[()]`` without ``by``."""
+        if not self.by:
+            return [()]
+        return list(self.cells[list(self.by)].drop_duplicates().itertuples(index=False, name=None))
+
+    def group_numbers(self) -> npt.NDArray[np.int64]:
+        """Return the place of each cell's group in `groups`, shape (C,)."""
+        return _numbers(self.cells, list(self.by))
+
+    def covariance(self, influence: sparse.csr_array) -> Array:
+        """Return the covariance of estimates from the influence of one unit of weight in each cell.
+
+        Parameters
+        ----------
+        influence : sparse array, shape (K, C)
+
+        Returns
+        -------
+        ndarray, shape (K, K)
+            Clusters are taken as independent; without a cluster, spells are.
+        """
+        middle = sparse.diags_array(self.cells["sum_w2"].to_numpy()) if self.products is None else self.products
+        dense: Array = (influence @ middle @ influence.T).toarray()
+        return (dense + dense.T) / 2
+
+    # ---- combining -------------------------------------------------------------------------------------------
+
+    def __add__(self, other: LifeTable) -> LifeTable:
+        """Return the life table of the union of two disjoint samples (no person and no cluster in both).
+
+        Raises
+        ------
+        InputError
+            If the two do not describe the same spells: duration, levels, weights, cluster, grid.
+        """
+        for name in ("duration", "by", "weighted", "cluster", "grid"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise InputError(
+                    f"cannot add life tables whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
+                )
+        products = None
+        if self.products is not None and other.products is not None:
+            products = sparse.block_diag([self.products, other.products], format="csr")
+        known = self.n_people is not None and other.n_people is not None
+        both = replace(
+            self,
+            products=products,
+            n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
+            stopped=self.stopped or other.stopped,
+        )
+        return _merged(both, pd.concat([self.cells, other.cells], ignore_index=True), self.by)
+
+    def subset(self, **levels: object) -> LifeTable:
+        """Return the life table of the groups whose columns have the given level, or one of a list.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> spells = pd.DataFrame({"id": [1, 2, 3], "weeks": [2, 3, 3], "cause": [1, 1, 0], "ui": ["yes", "no", "no"]})
+        >>> life_table(spells, id="id", duration="weeks", cause="cause", by="ui").subset(ui="no").n_spells
+        2
+        """
+        keep = np.ones(len(self.cells), dtype=bool)
+        for name, wanted in levels.items():
+            if name not in self.by:
+                raise unknown("column of levels", name, self.by)
+            values = {str(value) for value in (wanted if isinstance(wanted, (list, tuple, set)) else [wanted])}
+            present = list(self.cells[name].unique())
+            for value in sorted(values - set(present)):
+                raise unknown(f"level of {name}", value, present)
+            keep &= self.cells[name].isin(values).to_numpy(dtype=bool)
+        if not keep.any():
+            raise InputError("no spell has these levels together", value=levels, fix="see table.groups()")
+        part = replace(
+            self,
+            cells=self.cells[keep].reset_index(drop=True),
+            products=None if self.products is None else sparse.csr_array(self.products[keep][:, keep]),
+        )
+        # who of several spells is left is not known from counts
+        return replace(part, n_people=None if self.repeated else part.n_spells)
+
+    def collapse(self, over: str | Iterable[str]) -> LifeTable:
+        """Return the life table with the columns ``over`` summed out."""
+        gone = (over,) if isinstance(over, str) else tuple(over)
+        for name in gone:
+            if name not in self.by:
+                raise unknown("column of levels", name, self.by)
+        by = tuple(name for name in self.by if name not in gone)
+        return _merged(replace(self, by=by), self.cells.drop(columns=list(gone)), by)
+
+    def coarsen(self, min_cell: int) -> LifeTable:
+        """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
+
+        Neighbouring durations are merged, on one grid for all groups, by the rule of
+        `retrain_eval.coarsening.publishable_durations`; a merged duration becomes the last of those merged. Where no
+        further duration can be kept the table stops: spells that went on are censored at the last one kept. So no
+        spell is lost, a table without small counts is unchanged, and doing it twice changes nothing.
+
+        Parameters
+        ----------
+        min_cell : int
+            Smallest count that may be published.
+
+        Returns
+        -------
+        LifeTable
+            With ``grid`` and ``stopped`` set.
+
+        Raises
+        ------
+        DisclosureError
+            If no duration can be kept; if counts are of spells, not people; or if the table is left-truncated or
+            clustered, for which this rule is not enough.
+
+        Notes
+        -----
+        Spells censored inside a merged interval count as at risk until its end, and events inside it happen at its end.
+        So the curve is a little higher at a kept duration where people are censored in between.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> spells = pd.DataFrame({"id": range(8), "weeks": [1, 2, 2, 2, 3, 4, 5, 5], "cause": 1})
+        >>> safe = life_table(spells, id="id", duration="weeks", cause="cause").coarsen(3)
+        >>> safe.grid, safe.cells["n"].tolist(), safe.stopped
+        ((2.0, 5.0), [4, 4], False)
+        """
+        if min_cell < 1:
+            raise InputError(f"min_cell must be at least 1, not {min_cell}", value=min_cell)
+        if self.repeated:
+            raise DisclosureError("people have several spells here, so a count of spells is not a count of people")
+        if self.left_truncated or self.cluster is not None:
+            raise DisclosureError("coarsen() protects neither entries nor clusters: build the table without them")
+        kept = publishable_durations(self.cells, self.group_numbers(), min_cell)
+        if not kept:
+            sizes = self.cells["n"].groupby(self.group_numbers()).sum().to_numpy()
+            smallest = " × ".join(self.groups()[int(sizes.argmin())]) or "all"
+            raise DisclosureError(
+                f"no duration leaves every count at {min_cell} or more; the smallest group, {smallest}, "
+                f"has {int(sizes.min())} spell(s): merge levels or causes"
+            )
+        grid = np.array(kept)
+        place = np.searchsorted(grid, self.cells["duration"].to_numpy())
+        beyond = place == len(grid)
+        cells = self.cells.assign(
+            duration=grid[np.minimum(place, len(grid) - 1)], cause=self.cells["cause"].mask(beyond, CENSORED)
+        )
+        return _merged(replace(self, grid=tuple(kept), stopped=self.stopped or bool(beyond.any())), cells, self.by)
+
+    # ---- keeping ---------------------------------------------------------------------------------------------
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per cell: ``cells`` and, with a cluster, the row of ``products``."""
+        columns = {name: pa.array(self.cells[name].tolist()) for name in self.cells.columns}
+        if self.products is not None:
+            rows = [self.products[[c]].tocoo() for c in range(len(self.cells))]
+            columns[_PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
+            columns[_PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
+        names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
+        facts = json.dumps({name: getattr(self, name) for name in names})
+        pq.write_table(pa.table(columns).replace_schema_metadata({"life_table": facts}), path)
+
+    @classmethod
+    def read_parquet(cls, path: str | os.PathLike[str]) -> LifeTable:
+        """Read what `to_parquet` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file holds something else.
+        """
+        table = pq.read_table(path)
+        packed = (table.schema.metadata or {}).get(b"life_table")
+        if packed is None:
+            raise InputError("the file does not hold a life table", file=path)
+        facts = json.loads(packed)
+        by = tuple(facts.pop("by"))
+        grid = facts.pop("grid")
+        cells = table.select([*by, *_ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
+        products = None
+        if facts["cluster"] is not None:
+            found, values = (table[name].to_pylist() for name in _PRODUCTS)
+            index = np.repeat(np.arange(len(cells)), [len(row) for row in found])
+            products = sparse.csr_array(
+                (np.concatenate(values), (index, np.concatenate(found).astype(int))), shape=(len(cells), len(cells))
+            )
+        return cls(by=by, cells=cells, products=products, grid=None if grid is None else tuple(grid), **facts)
+
+
+def life_table(
+    source: Source,
+    id: str,
+    duration: str,
+    cause: str,
+    entry: str | None = None,
+    by: str | Sequence[str] = (),
+    weights: str | None = None,
+    weight_type: str | None = None,
+    cluster: str | None = None,
+    *,
+    memory_limit: str | None = None,
+) -> LifeTable:
+    """Count spells by cell, inside DuckDB.
+
+    Parameters
+    ----------
+    source : DuckDB relation, DataFrame, Arrow table or path
+        One row per spell.
+    id : str
+        Column of the person. A person may have several spells.
+    duration, cause : str
+        Columns of the spell's length (any unit, above zero) and of what ended it: 0 or NULL = censored, anything
+        else an event or its cause.
+    entry : str, optional
+        Column of the duration at which the spell comes under observation (left truncation); the risk set is
+        ``(entry, duration]``.
+    by : str or sequence of str
+        Columns of levels. A missing level is the level ``"(missing)"``.
+    weights, weight_type : str, optional
+        Column of weights, and ``"probability"`` (from sampling or matching) or ``"frequency"`` (how many alike spells
+        the row stands for). One needs the other. A spell of weight zero is left out.
+    cluster : str, optional
+        Column to cluster standard errors by: the person, the provider, the matched set.
+    memory_limit : str, optional
+        DuckDB's limit where the source is not a relation with its own connection.
+
+    Returns
+    -------
+    LifeTable
+
+    Raises
+    ------
+    InputError
+        See `retrain_eval.lifecells.check_spells`; or for weights without their type.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "quarters": [1, 2, 2, 3], "cause": ["job", "job", "job", None]})
+    >>> table = life_table(spells, id="id", duration="quarters", cause="cause")
+    >>> table.cells[["duration", "cause", "n"]].to_dict("list")
+    {'duration': [1.0, 2.0, 3.0], 'cause': ['job', 'job', '0'], 'n': [1, 2, 1]}
+    """
+    levels = (by,) if isinstance(by, str) else tuple(by)
+    columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster)
+    _check_choices(columns)
+    relation = as_relation(source, memory_limit)
+    n_rows, n_ids = check_spells(relation, columns)
+    cells = count_cells(relation, columns)
+    if cells.empty:
+        raise InputError("every spell has weight zero", column=weights)
+    products = None if cluster is None else count_products(relation, columns, cluster, len(cells))
+    n_spells = int(cells["n"].sum())
+    return LifeTable(
+        duration=duration,
+        by=levels,
+        cells=cells,
+        weighted=weight_type == "probability",
+        cluster=cluster,
+        products=products,
+        n_people=n_spells if n_ids == n_rows else n_ids,
+    )
+
+
+def _check_choices(columns: SpellColumns) -> None:
+    """Refuse keywords that do not go together, before any row is read."""
+    if columns.weight_type not in {None, "probability", "frequency"}:
+        raise unknown("weight_type", columns.weight_type, ("probability", "frequency"))
+    if (columns.weights is None) != (columns.weight_type is None):
+        raise InputError(
+            "weights and weight_type go together",
+            rule="a standard error depends on what the weights mean",
+            fix='give weights=... and weight_type="probability" or "frequency"',
+        )
+    if columns.weight_type == "frequency" and columns.cluster is not None:
+        raise InputError("frequency weights do not say which cluster each repeated spell is in", fix="repeat the rows")
+    for name in columns.by:
+        if name in {*_ENDING, *COUNTS, *_PRODUCTS} or columns.by.count(name) > 1:
+            raise InputError(
+                f"{name!r} cannot be a column of levels here", column="by", fix="name it once, under another name"
+            )
+
+
+def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
+    """Return the number of each row's combination of keys, in order of first appearance."""
+    if not keys:
+        return np.zeros(len(cells), dtype=np.int64)
+    return cells.groupby(keys, sort=False).ngroup().to_numpy().astype(np.int64)
+
+
+def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeTable:
+    """Return ``table`` with rows of ``cells`` that have the same keys summed, in the order of a fresh table."""
+    keys = [*by, *_ENDING]
+    group = _numbers(cells, list(by))
+    place = cells.assign(_group=group).groupby(["_group", *_ENDING], sort=True).ngroup().to_numpy()
+    summed = cells.groupby(place, sort=True)
+    merged = pd.concat([summed[keys].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
+    products = table.products
+    if products is not None:
+        sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
+        products = sparse.csr_array(sums @ products @ sums.T)
+    return replace(table, cells=merged, products=products)

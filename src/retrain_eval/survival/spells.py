@@ -1,0 +1,122 @@
+"""Spells: the familiar front to life tables and what is read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import InputError
+from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.sources import Source
+from retrain_eval.survival import curves, summaries
+from retrain_eval.survival.logrank import LogRank, logrank
+
+
+class Spells:
+    """Spells of employment, joblessness or anything else that lasts, counted once and read many times.
+
+    Everything is computed from ``table``, the `LifeTable`; so a published table gives the same numbers through
+    `Spells.from_table`. Only a cluster that the table was not built with needs the rows again.
+
+    Parameters
+    ----------
+    source, id, entry, duration, cause, by, weights, weight_type
+        See `retrain_eval.lifetable.life_table`.
+
+    Attributes
+    ----------
+    table : LifeTable
+
+    Raises
+    ------
+    InputError
+        See `retrain_eval.lifetable.life_table`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> rows = pd.DataFrame({
+    ...     "person": [1, 2, 3, 4, 5, 6], "quarters": [1, 2, 4, 2, 3, 4],
+    ...     "cause": ["job", "job", "job", "job", None, None], "arm": ["trained"] * 3 + ["control"] * 3})
+    >>> spells = Spells(rows, id="person", duration="quarters", by="arm")
+    >>> spells.kaplan_meier().to_frame()["estimate"].round(3).tolist()
+    [0.667, 0.667, 0.667, 0.667, 0.333, 0.0]
+    >>> round(spells.logrank().p_value, 3)
+    0.196
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        id: str,
+        entry: str | None = None,
+        duration: str = "quarters",
+        cause: str = "cause",
+        by: str | Sequence[str] = ("arm",),
+        weights: str | None = None,
+        weight_type: str | None = None,
+    ) -> None:
+        self._source: Source | None = source
+        self._columns = (id, duration, cause, entry, by, weights, weight_type)
+        self._clustered: dict[str, LifeTable] = {}
+        self.table = life_table(source, *self._columns)
+
+    @classmethod
+    def from_table(cls, table: LifeTable) -> Spells:
+        """Return the front to a table that was read from a file or added up."""
+        spells = cls.__new__(cls)
+        spells._source, spells.table, spells._clustered = None, table, {}
+        return spells
+
+    def kaplan_meier(
+        self,
+        conf_type: str = "log-log",
+        cluster: str | None = None,
+        times: Sequence[float] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return survival curves by group; see `retrain_eval.survival.curves.kaplan_meier`.
+
+        ``cluster`` is a column to cluster standard errors by: the person where people have several spells, the
+        provider, the matched set.
+        """
+        return curves.kaplan_meier(self._with(cluster), conf_type, times, level)
+
+    def nelson_aalen(
+        self,
+        conf_type: str = "log",
+        cluster: str | None = None,
+        times: Sequence[float] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return cumulative hazards by group; see `retrain_eval.survival.curves.nelson_aalen`."""
+        return curves.nelson_aalen(self._with(cluster), conf_type, times, level)
+
+    def quantile(
+        self, p: float = 0.5, conf_type: str = "log-log", cluster: str | None = None, level: float = 0.95
+    ) -> EffectTable:
+        """Return the duration by which a share ``p`` has ended; see `retrain_eval.survival.summaries.quantile`."""
+        return summaries.quantile(self._with(cluster), p, conf_type, level)
+
+    def rmst(self, tau: float, cluster: str | None = None, level: float = 0.95) -> EffectTable:
+        """Return mean durations up to ``tau``; see `retrain_eval.survival.summaries.rmst`."""
+        return summaries.rmst(self._with(cluster), tau, level)
+
+    def logrank(self) -> LogRank:
+        """Test equal hazards between groups; see `retrain_eval.survival.logrank.logrank`."""
+        return logrank(self.table)
+
+    def _with(self, cluster: str | None) -> LifeTable:
+        """Return the table clustered as asked."""
+        if cluster is None or cluster == self.table.cluster:
+            return self.table
+        if self._source is None:
+            raise InputError(
+                f"this life table is {'not clustered' if self.table.cluster is None else 'clustered otherwise'}",
+                column="cluster",
+                value=cluster,
+                fix="build it from the rows with this cluster",
+            )
+        if cluster not in self._clustered:
+            self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster)
+        return self._clustered[cluster]

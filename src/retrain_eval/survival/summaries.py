@@ -1,0 +1,116 @@
+"""Medians and restricted means, read off Kaplan–Meier curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import InputError
+from retrain_eval.lifetable import LifeTable
+from retrain_eval.survival.curves import kaplan_meier, row_keys, with_interval
+from retrain_eval.survival.risk import RiskSet, group_name, risk_sets
+
+Array = npt.NDArray[np.float64]
+
+_TIE = 1e-12  # a survival this close to a probability has reached it: products of fractions carry rounding
+
+
+def quantile(table: LifeTable, p: float = 0.5, conf_type: str = "log-log", level: float = 0.95) -> EffectTable:
+    """Return the duration by which a share ``p`` has ended, per group: the median for ``p=0.5``.
+
+    Returns
+    -------
+    EffectTable
+        One row per group: ``estimate`` is the first duration with S(t) ≤ 1 − p, NaN where the curve does not
+        come down so far. The interval holds the durations whose interval for S(t) contains 1 − p (Brookmeyer and
+        Crowley 1982); an upper end that is not reached is NaN. There is no standard error; ``n_treated`` counts the
+        group's spells.
+
+    Notes
+    -----
+    Where S(t) equals 1 − p over an interval, R and SAS report its middle; this reports its start.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.lifetable import life_table
+    >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": [1, 1, 0, 1]})
+    >>> quantile(life_table(spells, id="id", duration="weeks", cause="cause")).to_frame()["estimate"].item()
+    2.0
+    """
+    if not 0 < p < 1:
+        raise InputError(f"a quantile lies between 0 and 1, not {p}", column="p", value=p)
+    curve = kaplan_meier(table, conf_type, level=level)
+    rows, bounds = [], []
+    for risk, block in _blocks(risk_sets(table)):
+        own = curve.frame.iloc[block]
+        estimate, low, high = (
+            _first(risk.times, own[column].to_numpy() <= 1 - p + _TIE) for column in ("estimate", "ci_low", "ci_high")
+        )
+        estimand = "median" if p == 0.5 else f"quantile {p:g}"
+        rows.append(
+            row_keys(table, risk, estimand)
+            | {"estimate": estimate, "n_treated": table.cells["n"].iloc[risk.cells].sum()}
+        )
+        bounds.append((low, high))
+    result = EffectTable.build(rows, np.full((len(rows), len(rows)), np.nan), level=level, meta=curve.meta)
+    return with_interval(result, *np.array(bounds, dtype=float).T)
+
+
+def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
+    """Return the restricted mean survival time of each group, the mean duration up to ``tau``.
+
+    Returns
+    -------
+    EffectTable
+        One row per group: ``estimate`` is the integral of S(t) from 0 to τ, in units of duration, ``time`` is τ. The
+        variance follows from the covariance of the curve, so it is robust where the curve's is.
+
+    Raises
+    ------
+    InputError
+        If τ is beyond the last duration of a group whose curve has not reached zero: the mean is not
+        identified there.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.lifetable import life_table
+    >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": [1, 1, 0, 1]})
+    >>> rmst(life_table(spells, id="id", duration="weeks", cause="cause"), tau=3).to_frame()["estimate"].item()
+    2.25
+    """
+    if not 0 < tau < np.inf:
+        raise InputError(f"tau must be a finite duration above zero, not {tau}", column="tau", value=tau)
+    curve = kaplan_meier(table, level=level)
+    survival = curve.frame["estimate"].to_numpy()
+    rows, lengths = [], np.zeros((len(table.groups()), len(curve)))
+    for group, (risk, block) in enumerate(_blocks(risk_sets(table))):
+        if tau > risk.times[-1] and survival[block][-1] > 0:
+            raise InputError(
+                f"the curve of {group_name(risk.level) or 'all'} ends at {risk.times[-1]:g} above zero",
+                column="tau",
+                value=tau,
+                fix=f"use tau up to {risk.times[-1]:g}",
+            )
+        ends = np.minimum(np.append(risk.times, tau), tau)
+        lengths[group, block] = np.diff(ends)
+        area = ends[0] + lengths[group, block] @ survival[block]
+        keys = row_keys(table, risk, "restricted mean") | {"time": tau}
+        rows.append(keys | {"estimate": area, "n_treated": table.cells["n"].iloc[risk.cells].sum()})
+    result = EffectTable.build(rows, lengths @ curve.vcov @ lengths.T, level=level, meta=curve.meta)
+    return with_interval(result, result.frame["ci_low"].to_numpy(), result.frame["ci_high"].to_numpy())
+
+
+def _blocks(groups: Sequence[RiskSet]) -> list[tuple[RiskSet, slice]]:
+    """Return each group with its rows in a curve at all durations."""
+    ends = np.cumsum([len(risk.times) for risk in groups])
+    return [(risk, slice(end - len(risk.times), end)) for risk, end in zip(groups, ends, strict=True)]
+
+
+def _first(times: Array, reached: npt.NDArray[np.bool_]) -> float:
+    """Return the first time at which something is reached, NaN if it never is."""
+    return float(times[reached][0]) if reached.any() else float("nan")
