@@ -7,6 +7,7 @@ that was not typeset, a reference without a target or a node this theme does not
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -180,7 +181,8 @@ class Page:
         label = node.get("html_id")
         number = f'<span class="equation-number">({node["enumerator"]})</span>' if node.get("enumerator") else ""
         name = f' id="{escape(label)}"' if label else ""
-        return f'<div class="equation"{name} tabindex="0" role="group" aria-label="Equation">{self._mathml(node)}{number}</div>'
+        math = self._mathml(node)
+        return f'<div class="equation"{name} tabindex="0" role="group" aria-label="Equation">{math}{number}</div>'
 
     def _mathml(self, node: Node) -> str:
         found = re.search(r"<math\b.*?</math>", node.get("html", ""), flags=re.DOTALL)
@@ -191,7 +193,11 @@ class Page:
     # --- tables written by hand
 
     def _table(self, node: Node) -> str:
-        return scrolling(f"<table>{self.inside(node)}</table>")
+        rows = node["children"]
+        heads = [row for row in rows if all(cell.get("header") for cell in row["children"])]
+        body = "".join(self.render(row) for row in rows if row not in heads)
+        head = "".join(map(self.render, heads))
+        return scrolling(f"<table><thead>{head}</thead><tbody>{body}</tbody></table>")
 
     def _tableRow(self, node: Node) -> str:
         return f"<tr>{self.inside(node)}</tr>"
@@ -216,10 +222,11 @@ class Page:
         outputs = [output for body in bodies for output in find(body, "output")]
         rest = [body for body in bodies if not find(body, "output") and body["type"] != "block"]
         shown = "".join(self.shown(output, label) for output in outputs) + "".join(map(self.render, rest))
+        data = self._download(label, node.get("kind") or "figure")
         caption = f'<figcaption id="{label}-caption">{"".join(map(self.inside, captions))}</figcaption>'
         if node.get("kind") == "table":
-            return f'<figure class="table" id="{label}">{caption}{shown}</figure>'
-        return f'<figure id="{label}">{shown}{caption}</figure>'
+            return f'<figure class="table" id="{label}">{caption}{shown}{data}</figure>'
+        return f'<figure id="{label}">{shown}{caption}{data}</figure>'
 
     def _captionNumber(self, node: Node) -> str:
         return f'<span class="caption-number">{self.inside(node)}</span> '
@@ -252,11 +259,15 @@ class Page:
             raise self.error(f"{label or 'a cell'}: figures must be SVG")
         else:
             return f'<pre tabindex="0">{escape(data.get("text/plain", ""))}</pre>'
-        if "text/csv" in data:
+        if "text/csv" in data and label:
             self.files[f"data/{label}.csv"] = data["text/csv"]
-            what = "figure" if "image/svg+xml" in data else "table"
-            shown += f'<p class="download"><a href="data/{label}.csv" download>Data of this {what} (CSV)</a></p>'
         return shown
+
+    def _download(self, label: str, kind: str) -> str:
+        name = f"data/{label}.csv"
+        if name not in self.files:
+            return ""
+        return f'<p class="download"><a href="{name}" download>Data of this {kind} (CSV)</a></p>'
 
     def _content(self, item: Node) -> Any:
         return item["content"] if "content" in item else self.fetch(item["path"])
@@ -270,11 +281,7 @@ class Page:
         self.files[f"figures/{label}.svg"] = data["image/svg+xml"]
         source = ""
         if NARROW in data:
-            narrow = data[NARROW]
-            if isinstance(narrow, str):
-                import json
-
-                narrow = json.loads(narrow)
+            narrow = data[NARROW] if isinstance(data[NARROW], dict) else json.loads(data[NARROW])
             self.files[f"figures/{label}-narrow.svg"] = narrow["svg"]
             source = f'<source media="(max-width: 560px)" srcset="figures/{label}-narrow.svg">'
         return f'<picture>{source}<img src="figures/{label}.svg" alt="{escape(alt)}"></picture>'

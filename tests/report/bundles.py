@@ -17,7 +17,13 @@ COLUMNS = (
 
 def effect(result: str, estimate: float | None, se: float | None, **keys: Any) -> dict[str, Any]:
     """Return one row of effects.csv with its interval and a band half as wide again."""
-    row: dict[str, Any] = {"result": result, "outcome": "earnings", "estimand": "att", "estimate": estimate, "std_error": se}
+    row: dict[str, Any] = {
+        "result": result,
+        "outcome": "earnings",
+        "estimand": "att",
+        "estimate": estimate,
+        "std_error": se,
+    }
     if estimate is not None and se is not None:
         row |= {"ci_low": estimate - 1.96 * se, "ci_high": estimate + 1.96 * se, "p_value": 0.04}
         row |= {"band_low": estimate - 2.4 * se, "band_high": estimate + 2.4 * se}
@@ -76,7 +82,10 @@ def grant_effects() -> pd.DataFrame:
     ]
     for cohort, time, b, se in ((1988, 1988, -0.379, 0.186), (1988, 1989, -0.461, 0.286), (1989, 1989, -0.060, 0.153)):
         rows.append(effect("att_gt", b, se, outcome="log_scrap_rate", cohort=float(cohort), time=float(time)))
-    rows += [effect("event_study", b, 0.19, outcome="log_scrap_rate", event_time=float(e)) for e, b in ((0, -0.26), (1, -0.46))]
+    rows += [
+        effect("event_study", b, 0.19, outcome="log_scrap_rate", event_time=float(e))
+        for e, b in ((0, -0.26), (1, -0.46))
+    ]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
@@ -84,7 +93,9 @@ def training_tables() -> dict[str, pd.DataFrame]:
     """Return every table of a matched study."""
     covariates = ("distance", "age", "educ", "black", "married", "nodegree", "re74", "re75")
     before, after = (1.79, -0.8, -0.68, 2.4, -1.2, 0.9, -1.6, -1.75), (0.02, 0.05, -0.04, 0.0, 0.01, 0.03, -0.11, -0.02)
-    balance = pd.DataFrame({"covariate": covariates, "mean_treated": 1.2, "mean_control_before": 3.456, "mean_control_after": 1.25})
+    balance = pd.DataFrame(
+        {"covariate": covariates, "mean_treated": 1.2, "mean_control_before": 3.456, "mean_control_after": 1.25}
+    )
     balance = balance.assign(smd_before=before, smd_after=after, variance_ratio_before=0.4, variance_ratio_after=0.97)
     bins = [round(0.1 * i, 1) for i in range(11)]
     overlap = pd.DataFrame(
@@ -118,12 +129,28 @@ def training_tables() -> dict[str, pd.DataFrame]:
         [
             ("person", "person_id", "Person", "string", "", True, "pattern \\S+", "Key of the person."),
             ("person", "age", "Age", "integer", "years", True, "14 to 99", "Age at entry."),
-            ("wage_record", "earnings", "Annual earnings", "number", "USD per year", True, "0 or more", "Earnings in the year."),
+            (
+                "wage_record",
+                "earnings",
+                "Annual earnings",
+                "number",
+                "USD per year",
+                True,
+                "0 or more",
+                "Earnings in the year.",
+            ),
         ],
         columns=["resource", "column", "title", "type", "unit", "required", "constraints", "description"],
     )
     effects = training_effects()
-    return {"effects": effects, "balance": balance, "overlap": overlap, "flow": flow, "means": means, "dictionary": dictionary}
+    return {
+        "effects": effects,
+        "balance": balance,
+        "overlap": overlap,
+        "flow": flow,
+        "means": means,
+        "dictionary": dictionary,
+    }
 
 
 def spell_tables() -> dict[str, pd.DataFrame]:

@@ -11,11 +11,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,9 @@ from retrain_eval.resources import resource
 
 STAMP = "build.json"
 ENTRY = "index.html"
+ENGINE = ("build", "--html", "--execute", "--strict", "--ci")
 TIMEOUT = 900  # seconds; a book takes about one minute
+FOREIGN = ("JUPYTER_BASE_URL", "JUPYTER_TOKEN", "JUPYTER_PATH", "BASE_URL", "HOST", "PORT")
 # part of the contents → pages in order, each with what the release must hold for it
 CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "": (("index", ""),),
@@ -118,7 +122,7 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "citation": facts.get("citation") or "",
         "software": f"retrain-eval {version('retrain-eval')}, Python {release.main.bundle.manifest['python']}, "
         f"Jupyter Book {version('jupyter-book')}",
-        "licence": "Text and figures of this report may be reused with attribution; the software is under the MIT licence.",
+        "licence": "Text and figures may be reused with attribution; the software is under the MIT licence.",
     }
     (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
 
@@ -134,27 +138,45 @@ def _run(release: Release, work: Path) -> Path:
     settings = work.parent / "jupyter"
     settings.mkdir()
     (settings / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}', encoding="utf-8")
-    env = os.environ | {
+    # a private Jupyter: no kernel, start-up file or running server of the user's own can reach into the report
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "JUPYTER_CONFIG_DIR": str(settings),
+        **dict.fromkeys(("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"), str(settings)),
         "PYTHONHASHSEED": "0",
         "PYTHONWARNINGS": "ignore",
         "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(settings),
         "NO_COLOR": "1",
-        "BASE_URL": "",
         RELEASE: str(main.bundle.path.resolve()),
         RELEASE_SHA256: main.bundle.sha256,
         COMPANIONS: os.pathsep.join(str(study.bundle.path.resolve()) for study in others),
     }
-    command = [sys.executable, "-m", "jupyter_book", "build", "--html", "--execute", "--strict", "--ci"]
-    try:
-        done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ReportError(f"Jupyter Book did not run: {error}") from error
+    status, told = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
     html = work / "_build" / "html"
-    if done.returncode != 0 or not (html / ENTRY).exists():
-        raise ReportError("the report was not built; the last one stands\n" + _helpful(done.stdout + done.stderr))
+    if status != 0 or not (html / ENTRY).exists():
+        raise ReportError("the report was not built; the last one stands\n" + _helpful(told))
     return html
+
+
+def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[int, str]:
+    """Run a program with everything it starts in one process group, and end the group with it.
+
+    The engine leaves its Jupyter server running; nothing may outlive a build.
+    """
+    log = folder.parent / "build.log"
+    with log.open("wb") as out:
+        try:
+            process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out, start_new_session=True)
+        except OSError as error:
+            raise ReportError(f"Jupyter Book did not start: {error}") from error
+        try:
+            status = process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise ReportError(f"Jupyter Book was stopped after {TIMEOUT // 60} minutes") from None
+        finally:
+            with suppress(ProcessLookupError, AttributeError):
+                os.killpg(process.pid, signal.SIGTERM)
+    return status, log.read_text(encoding="utf-8", errors="replace")
 
 
 def _helpful(output: str, lines: int = 12) -> str:

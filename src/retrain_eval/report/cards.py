@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-
-from IPython.display import HTML
 
 from retrain_eval.report.findings import Finding
 
 
-def finding_cards(findings: Sequence[Finding]) -> HTML:
+@dataclass(frozen=True)
+class Html:
+    """A piece of the page, displayed by ending a cell with it."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+def finding_cards(findings: Sequence[Finding]) -> Html:
     """Return each finding with its number, its interval, and what it does not show."""
     cards = []
     for finding in findings:
@@ -20,15 +29,16 @@ def finding_cards(findings: Sequence[Finding]) -> HTML:
         cards.append(
             '<section class="finding">'
             f"<h2>{escape(finding.question)}</h2>"
-            f'<p class="figure"><span class="number">{escape(finding.number)}</span>{interval}</p>'
+            f'<p class="figure"><span class="number">{escape(finding.number)}</span>'
+            f'<span class="measure">{escape(finding.measure)}</span>{interval}</p>'
             f'<div><p class="statement">{escape(finding.statement)}</p>'
             f'<p class="caveat"><strong>What this does not show.</strong> {escape(finding.caveat)}</p></div>'
             "</section>"
         )
-    return HTML(f'<div class="findings">{"".join(cards)}</div>')
+    return Html(f'<div class="findings">{"".join(cards)}</div>')
 
 
-def key_counts(counts: Sequence[tuple[str, str]]) -> HTML:
+def key_counts(counts: Sequence[tuple[str, str]]) -> Html:
     """Return numbers to remember, each over its name."""
     items = "".join(f"<li><strong>{escape(number)}</strong>{escape(name)}</li>" for number, name in counts)
-    return HTML(f'<ul class="counts">{items}</ul>')
+    return Html(f'<ul class="counts">{items}</ul>')

@@ -9,14 +9,18 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import matplotlib.ticker
 import pandas as pd
-import plotnine as p9
+import plotnine
 
-from retrain_eval.report.words import MINUS, Words
+from retrain_eval.report.words import MINUS, Words, csv
+
+p9: Any = plotnine  # its annotations cover only some of its functions
+Plot: TypeAlias = Any
 
 BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 INK, GREY, RULE = "#1d2a35", "#5b6873", "#dde3e8"
@@ -43,7 +47,7 @@ class Figure:
         In inches.
     """
 
-    draw: Callable[[bool], p9.ggplot]
+    draw: Callable[[bool], Plot]
     alt: str
     data: pd.DataFrame
     height: float = 4.0
@@ -51,11 +55,13 @@ class Figure:
 
     def svg(self, narrow: bool = False) -> str:
         """Return the drawing as SVG, the same bytes for the same data."""
-        width, height = (NARROW_INCHES, self.narrow_height) if narrow else (WIDE_INCHES, self.height)
+        size = (NARROW_INCHES, self.narrow_height) if narrow else (WIDE_INCHES, self.height)
         out = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": "retrain_eval"}):
-            plot = self.draw(narrow) + THEME
-            plot.save(out, format="svg", width=width, height=height, verbose=False, metadata={"Date": None})
+        with mpl.rc_context({"svg.hashsalt": "retrain_eval", "svg.fonttype": "none"}):
+            figure = (self.draw(narrow) + THEME + p9.theme(figure_size=size, dpi=72)).draw()
+            _anchor(figure)
+            figure.savefig(out, format="svg", metadata={"Date": None})
+            plt.close(figure)
         return out.getvalue().decode().replace("'DejaVu Sans'", FONTS)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -68,6 +74,7 @@ THEME = p9.theme_minimal(base_size=9, base_family="DejaVu Sans") + p9.theme(
     text=p9.element_text(color=INK),
     axis_text=p9.element_text(color=GREY, size=8.5),
     axis_title=p9.element_text(size=8.5, color=GREY),
+    plot_subtitle=p9.element_text(size=8.5, color=GREY, ha="left"),  # names the vertical axis, unrotated
     panel_grid_minor=p9.element_blank(),
     panel_grid_major=p9.element_line(color=RULE, size=0.5),
     strip_text=p9.element_text(size=9, weight="bold", ha="left", color=INK),
@@ -77,9 +84,18 @@ THEME = p9.theme_minimal(base_size=9, base_family="DejaVu Sans") + p9.theme(
 ZERO = {"color": GREY, "size": 0.6}
 
 
-def csv(frame: pd.DataFrame) -> str:
-    """Return the data behind a figure or table as CSV, six significant digits, the same bytes on every run."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+def _anchor(figure: Any) -> None:
+    """Hold the labels of the vertical axis by their right end.
+
+    plotnine places them by their left end, measured in the font of the layout; readers have other fonts.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        for label in axes.get_yticklabels():
+            right = label.get_window_extent().x1
+            label.set_x(label.get_transform().inverted().transform((right, 0))[0])
+            label.set_horizontalalignment("right")
 
 
 def amounts(words: Words) -> Callable[[list[float]], list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import plotnine as p9
 
 from retrain_eval.report.drawing import (
     BLUE,
@@ -16,9 +15,11 @@ from retrain_eval.report.drawing import (
     VERMILION,
     ZERO,
     Figure,
+    Plot,
     amounts,
     few,
     nudge,
+    p9,
     signed_times,
 )
 from retrain_eval.report.words import Words, listed
@@ -33,17 +34,18 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
     data["sample"] = data["sample"].map({"smd_before": "before matching", "smd_after": "after matching"})
     data["covariate"] = pd.Categorical(data["covariate"], order)
     data["smd"] = data["smd"].abs()
-    top = data[data["covariate"] == order[-1]]
+    top = data[data["covariate"] == order[-1]].assign(side=["right", "left"])
+    top["at"] = [top["smd"].iloc[0], max(top["smd"].iloc[1], 0.1) + 0.02 * data["smd"].max()]
     worst = balance[["smd_before", "smd_after"]].abs().max()
     within = int((balance["smd_after"].abs() <= 0.1).sum())
 
-    def draw(narrow: bool) -> p9.ggplot:
+    def draw(narrow: bool) -> Plot:
         return (
             p9.ggplot(data, p9.aes("smd", "covariate"))
             + p9.geom_vline(xintercept=0, **ZERO)
             + p9.geom_vline(xintercept=0.1, linetype="dashed", **ZERO)
             + p9.geom_point(p9.aes(color="sample", shape="sample"), size=2.8)
-            + p9.geom_text(p9.aes(label="sample", color="sample"), data=top, nudge_y=0.45, size=8.5)
+            + p9.geom_text(p9.aes("at", label="sample", color="sample", ha="side"), data=top, nudge_y=0.5, size=8.5)
             + p9.scale_color_manual({"before matching": VERMILION, "after matching": BLUE})
             + p9.scale_shape_manual({"before matching": "s", "after matching": "o"})
             + p9.scale_y_discrete(expand=(0, 0.6, 0, 0.9))
@@ -69,14 +71,16 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
     data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
     colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
 
-    def draw(narrow: bool) -> p9.ggplot:
+    def draw(narrow: bool) -> Plot:
         return (
             p9.ggplot(data, p9.aes(xmin="bin_low", xmax="bin_high", ymin=0, ymax="share", fill="panel"))
             + p9.geom_rect(color="white", size=0.3)
-            + p9.facet_wrap("panel", ncol=1)
+            + p9.facet_wrap("panel", ncol=1, scales="free_y")
             + p9.scale_fill_manual(colours)
             + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys])
-            + p9.labs(x="estimated probability of training (propensity score)", y=f"share of {words.units}")
+            + p9.labs(
+                x="estimated probability of training (propensity score)", y="", subtitle=f"share of {words.units}"
+            )
         )
 
     middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
@@ -90,7 +94,7 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
     last = data[data["time"] == data["time"].max()]
     first = data[data["time"] == data["time"].min()]
 
-    def draw(narrow: bool) -> p9.ggplot:
+    def draw(narrow: bool) -> Plot:
         room = 0.62 if narrow else 0.26
         return (
             p9.ggplot(data, p9.aes("time", "mean", color="group"))
@@ -102,7 +106,7 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
             + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
             + p9.scale_x_continuous(**_periods(data["time"], words), expand=(0.04, 0, room, 0))
             + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
-            + p9.labs(x=words.period, y=f"mean {words.name(data['outcome'].iloc[0])}")
+            + p9.labs(x=words.period, y="", subtitle=f"mean {words.name(data['outcome'].iloc[0])}")
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
 
@@ -132,9 +136,9 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
     times = sorted(data["event_time"].unique())
     shift = 0.0 if len(sets) == 1 else 0.012 * (times[-1] - times[0] or 1)
     data["x"] = data["event_time"] + data["source"].map({"matched controls": -shift, "experiment": shift})
-    last = data[data["event_time"] == times[-1]]
+    last, outcome = data[data["event_time"] == times[-1]], words.name(data["outcome"].iloc[0])
 
-    def draw(narrow: bool) -> p9.ggplot:
+    def draw(narrow: bool) -> Plot:
         plot = (
             p9.ggplot(data, p9.aes("x", "estimate", color="source", shape="source"))
             + p9.geom_hline(yintercept=0, **ZERO)
@@ -149,27 +153,27 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
                 expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
             )
             + p9.scale_y_continuous(labels=amounts(words))
-            + p9.labs(x=f"{words.period}s from the start of training", y=f"effect on {words.name(data['outcome'].iloc[0])}")
+            + p9.labs(x=f"{words.period}s from the start of training", y="", subtitle=f"effect on {outcome}")
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )  # fmt: skip
         if len(sets) > 1:
             apart = 0.06 * (data["ci_high"].max() - data["ci_low"].min())
             ends = last.sort_values("estimate").assign(y=lambda f: f["estimate"] + [-apart, apart])
-            right = 2 * shift + nudge(data["event_time"])
-            plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", nudge_x=right, size=8.5)
+            ends["x"] = times[-1] + 2 * shift + nudge(data["event_time"])
+            plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", size=8.5)
         return plot
 
     own = data[(data["source"] == "matched controls") & data["std_error"].notna()]
     before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
     says = ["Event study."]
     if len(before):
+        span = words.interval(before["estimate"].min(), before["estimate"].max())
+        says.append(f"Before training, estimates lie between {span}.")
+    for _, row in (after if len(after) <= 3 else after.iloc[[0, -1]]).iterrows():
+        interval = words.interval(row["ci_low"], row["ci_high"])
         says.append(
-            f"Before training, estimates lie between {words.interval(before['estimate'].min(), before['estimate'].max())}."
+            f"At {words.period} {row['event_time']:g}: {words.amount(row['estimate'])} (95% interval {interval})."
         )
-    says += [
-        f"At {words.period} {row.event_time:g}: {words.amount(row.estimate)} (95% interval {words.interval(row.ci_low, row.ci_high)})."
-        for row in (after if len(after) <= 3 else after.iloc[[0, -1]]).itertuples()
-    ]
     keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
     return Figure(draw, " ".join(says), data[keep])
 
@@ -194,11 +198,11 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
     shape = "shape" if "shape" in data else None
     data["shape"] = data[shape] if shape else "own"
 
-    def draw(narrow: bool) -> p9.ggplot:
+    def draw(narrow: bool) -> Plot:
         plot = (
             p9.ggplot(data, p9.aes("estimate", "label"))
             + p9.geom_vline(xintercept=0, **ZERO)
-            + p9.geom_errorbarh(p9.aes(xmin="ci_low", xmax="ci_high", color="shape"), height=0, size=1.3)
+            + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high", yend="label", color="shape"), size=1.5)
             + p9.geom_point(p9.aes(color="shape", shape="shape"), size=3, fill="white", stroke=0.9)
             + p9.geom_text(p9.aes(label="text", color="shape"), nudge_y=0.32, size=8.5)
             + p9.scale_color_manual({"own": BLUE, "experiment": VERMILION, "other": GREY})
@@ -210,7 +214,10 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
         )
         return plot if panel is None else plot + p9.facet_wrap(panel, ncol=1, scales="free_y")
 
-    says = [f"{r.label} {words.amount(r.estimate)} ({words.interval(r.ci_low, r.ci_high)})" for r in data.itertuples()]
+    says = [
+        f"{row['label']} {words.amount(row['estimate'])} ({words.interval(row['ci_low'], row['ci_high'])})"
+        for _, row in data.iterrows()
+    ]
     panels = data[panel].nunique() if panel else 0
     size = 0.9 + 0.52 * len(data) + 0.4 * panels
     keep = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]
@@ -223,12 +230,14 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str) -> Figure:
     steps = pd.concat([_as_steps(curve[curve["level"] == level]) for level in levels], ignore_index=True)
     ends = steps.groupby("level", sort=False).tail(1).assign(label=lambda f: f["level"].map(words.name))
     ends = ends.sort_values("estimate").reset_index(drop=True)
-    for i in range(1, len(ends)):  # labels of curves that end close together are pushed apart
-        ends.loc[i, "estimate"] = max(ends.loc[i, "estimate"], ends.loc[i - 1, "estimate"] + 0.06)
+    heights = ends["estimate"].to_numpy(dtype=float, copy=True)
+    for i in range(1, len(heights)):  # labels of curves that end close together are pushed apart
+        heights[i] = max(heights[i], heights[i - 1] + 0.06)
+    ends["estimate"] = heights
     colours = dict(zip(levels, (BLUE, VERMILION, GREEN, PINK, GREY), strict=False))
     lines = dict(zip(levels, ("solid", "dashed", "dotted", "dashdot", "solid"), strict=False))
 
-    def draw(narrow: bool) -> p9.ggplot:
+    def draw(narrow: bool) -> Plot:
         return (
             p9.ggplot(steps, p9.aes("time", "estimate", color="level"))
             + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="level"), alpha=0.14, color="none", na_rm=True)
@@ -239,7 +248,7 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str) -> Figure:
             + p9.scale_linetype_manual(lines)
             + p9.scale_x_continuous(expand=(0.02, 0, 0.45 if narrow else 0.22, 0))
             + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.02), expand=(0.01, 0))
-            + p9.labs(x=words.durations, y=event)
+            + p9.labs(x=words.durations, y="", subtitle=f"share {event}")
         )
 
     at = steps["time"].max() / 2
@@ -257,6 +266,7 @@ def _as_steps(curve: pd.DataFrame) -> pd.DataFrame:
     start = pd.DataFrame(
         {"time": [0.0], "level": curve["level"].iloc[:1].to_numpy(), **{column: [1.0] for column in columns}}
     )
+    curve = curve.assign(ci_low=curve["ci_low"].clip(0, 1), ci_high=curve["ci_high"].clip(0, 1))
     points = pd.concat([start, curve.sort_values("time")[["time", "level", *columns]]], ignore_index=True)
     held = points.iloc[:-1].assign(time=points["time"].to_numpy()[1:])
     both = pd.concat([points.assign(after=1), held.assign(after=0)])

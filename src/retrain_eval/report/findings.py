@@ -13,7 +13,7 @@ import pandas as pd
 
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import p_value, sentence
+from retrain_eval.report.words import listed, p_value, sentence
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Finding:
     ----------
     question : str
         What it answers: whether training works, for how long, for whom, and whether to believe it.
-    number, interval : str
-        The figure to remember and its 95% interval, as printed; the interval may be empty.
+    number, measure, interval : str
+        The figure to remember, what it measures, and its 95% interval as printed; the interval may be empty.
     statement : str
         The finding in one or two sentences.
     caveat : str
@@ -34,6 +34,7 @@ class Finding:
 
     question: str
     number: str
+    measure: str
     interval: str
     statement: str
     caveat: str
@@ -92,10 +93,11 @@ def effect(study: Study) -> Finding | None:
     return Finding(
         question="Does it work?",
         number=words.amount(row["estimate"], signed=True),
+        measure=f"{outcome}{words.per_period()}",
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=f"For the {words.units} trained, the estimate is that training {way} {outcome} by "
-        f"{words.amount(abs(row['estimate']))}{words.per_period()} on average, against {compared} {words.units} who were "
-        "not trained. " + verdict(row),
+        f"{words.amount(abs(row['estimate']))}{words.per_period()} on average, against {compared} {words.units} "
+        f"who were not trained. {verdict(row)}",
         caveat=f"An average over {words.count(row['n_treated'])}; it does not say what training did for any one "
         f"{words.unit}, and rests on the two groups faring alike had nobody been trained.",
     )
@@ -113,10 +115,11 @@ def duration(study: Study) -> Finding | None:
     return Finding(
         question="How long does it last?",
         number=words.amount(last["estimate"], signed=True),
+        measure=f"{words.name(last['outcome'])}, {words.periods(last['event_time'])} on",
         interval=words.interval(last["ci_low"], last["ci_high"]),
         statement=f"{sentence(words.periods(last['event_time']))} after the start of training the effect is "
-        f"{words.amount(last['estimate'])}{words.per_period()}, against {words.amount(first['estimate'])} at the start. "
-        + verdict(last),
+        f"{words.amount(last['estimate'])}{words.per_period()}, against {words.amount(first['estimate'])} "
+        f"at the start. {verdict(last)}",
         caveat=f"Follow-up ends there: nothing here says what happens after {words.periods(last['event_time'])}.",
     )
 
@@ -132,12 +135,13 @@ def for_whom(study: Study) -> Finding | None:
     words = study.words
     levels = study.result("att_by_" + str(row["subgroup"]))
     levels = levels[levels["estimate"].notna()]
-    each = " and ".join(f"{words.amount(r['estimate'])} for {words.name(r['level'])}" for _, r in levels.iterrows())
+    each = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _, r in levels.iterrows()])
     clear = excludes_zero(row)
     opening = "The clearest difference is" if clear else "No clear difference between groups. The largest is"
     return Finding(
         question="For whom?",
         number=words.amount(row["estimate"], signed=True),
+        measure=f"difference, {row['level']}",
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=f"{opening} by {words.name(row['subgroup'])}: {each}. "
         + (
@@ -169,10 +173,11 @@ def _benchmark(study: Study) -> Finding | None:
     return Finding(
         question="Can it be believed?",
         number=words.amount(row["estimate"], signed=True),
+        measure="found by the experiment",
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=f"The randomised experiment found {words.amount(row['estimate'])}; the matched estimate of "
-        f"{words.amount(own['estimate'])} is {words.amount(abs(gap))} {'above' if gap >= 0 else 'below'} it." + without,
-        caveat="Agreement in this study does not prove that matching removes every difference between groups elsewhere.",
+        f"{words.amount(own['estimate'])} is {words.amount(abs(gap))} {'above' if gap >= 0 else 'below'} it.{without}",
+        caveat="Agreement in this study does not prove that matching removes every difference elsewhere.",
     )
 
 
@@ -183,17 +188,22 @@ def _pre_trend(study: Study) -> Finding | None:
     before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
     if before.empty:
         return None
-    words, row = study.words, before.loc[(before["estimate"].abs() / before["std_error"]).idxmax()]
-    drift = excludes_zero(row)
+    words, t = study.words, (before["estimate"].abs() / before["std_error"]).to_numpy()
+    row = before.iloc[int(t.argmax())]
+    drift = (
+        "They were already drifting apart, so the effect is not to be read as caused by training alone."
+        if excludes_zero(row)
+        else "The interval includes zero: no sign that they were already drifting apart."
+    )
+    gap = words.amount(abs(row["estimate"]))
     return Finding(
         question="Can it be believed?",
         number=words.amount(row["estimate"], signed=True),
+        measure="largest gap before training",
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"Before training, the largest gap between the groups' paths was {words.amount(abs(row['estimate']))}. "
-        + ("They were already drifting apart, so the effect is not to be read as caused by training alone." if drift
-           else "The interval includes zero: no sign that they were already drifting apart."),
+        statement=f"Before training, the largest gap between the groups' paths was {gap}. {drift}",
         caveat="Like paths before training do not prove like paths afterwards.",
-    )  # fmt: skip
+    )
 
 
 def survival(study: Study, result: str) -> Finding | None:
@@ -204,12 +214,13 @@ def survival(study: Study, result: str) -> Finding | None:
         return None
     words, test = study.words, study.test(result, "log-rank")
     subgroup = str(study.result(result)["subgroup"].iloc[0])
-    each = "; ".join(f"{words.name(level)} {time:g}" for level, time in known.items())
+    each = listed([f"{time:g} ({words.name(level)})" for level, time in known.items()])
     p = f" Log-rank test: {p_value(float(test.iloc[0]['p_value']))}." if len(test) else ""
     span = sorted(known.values())
     return Finding(
         question=f"How fast, by {words.name(subgroup)}?",
         number=f"{span[0]:g}" if span[0] == span[-1] else f"{span[0]:g} to {span[-1]:g}",
+        measure=f"median {words.durations}",
         interval="",
         statement=f"Median time in {words.durations}: {each}.{p}",
         caveat=f"Groups differ in more than {words.name(subgroup)}: a difference here is not an effect of it.",

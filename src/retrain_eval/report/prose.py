@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.pages import Release, Study
-from retrain_eval.report.words import listed, p_value, percent, plain, sentence
+from retrain_eval.report.words import NBSP, listed, p_value, percent, plain
+
+CLOSE, FAR = 0.1, 0.25  # standardised mean differences: good balance; matching alone is not enough (Stuart 2010)
 
 
 def analysed(study: Study) -> list[tuple[str, str]]:
@@ -33,9 +33,8 @@ def sample(study: Study) -> str:
         rows = flow[flow["group"] == group]
         if len(rows):
             first, last = rows["n"].iloc[0], rows["n"].iloc[-1]
-            says.append(
-                f"{int(last):,} of {words.count(first)} submitted as {name} ({percent(last / first, 0 if last / first > 0.1 else 1)})"
-            )
+            share = percent(last / first, 0 if last / first > 0.1 else 1)
+            says.append(f"{int(last):,} of {words.count(first)} submitted as {name} ({share})")
     return f"The estimates rest on {listed(says)}."
 
 
@@ -43,14 +42,14 @@ def balance(study: Study) -> str:
     """Say how alike the groups are after matching."""
     frame = study.bundle.balance
     assert frame is not None
-    after, before = frame["smd_after"].abs(), frame["smd_before"].abs()
-    worst = frame.loc[after.idxmax()]
-    close = int((after <= 0.1).sum())
-    verdict = "All" if close == len(frame) else f"{close} of {len(frame)}"
+    after = frame["smd_after"].abs()
+    worst = frame.iloc[int(after.to_numpy().argmax())]
+    close = int((after <= CLOSE).sum())
+    verdict = "all" if close == len(frame) else f"{close} of {len(frame)}"
     return (
-        f"Before matching, the largest standardised mean difference was {plain(before.max(), 2)}. After matching, {verdict.lower()} "
-        f"lie within 0.1, the usual mark of good balance; the largest left is {plain(abs(worst['smd_after']), 2)} "
-        f"({study.words.name(worst['covariate'])})."
+        f"Before matching, the largest standardised mean difference was {plain(frame['smd_before'].abs().max(), 2)}. "
+        f"After matching, {verdict} lie within {CLOSE:g}, the usual mark of good balance; the largest left is "
+        f"{plain(abs(worst['smd_after']), 2)} ({study.words.name(worst['covariate'])})."
     )
 
 
@@ -58,11 +57,11 @@ def gap_reading(study: Study) -> str:
     """Say what the remaining imbalance asks of the reader."""
     frame = study.bundle.balance
     assert frame is not None
-    far = frame[frame["smd_after"].abs() > 0.25]
-    if len(far):
-        names = listed([study.words.name(name) for name in far["covariate"]])
-        return f"Differences above 0.25 remain in {names}: read the effects with that in mind."
-    return "No difference above 0.25 remains, so no covariate needs adjustment beyond the matching."
+    far = frame[frame["smd_after"].abs() > FAR]
+    if far.empty:
+        return f"No difference above {FAR:g} remains, beyond which matching alone is not enough."
+    names = listed([study.words.name(name) for name in far["covariate"]])
+    return f"Differences above {FAR:g} remain in {names}: read the effects with that in mind."
 
 
 def paths(study: Study) -> str:
@@ -73,8 +72,8 @@ def paths(study: Study) -> str:
     gap = wide["treated"] - wide["control"]
     first, last = gap.index.min(), gap.index.max()
     return (
-        f"In {words.time(first)} the trained stood {words.amount(abs(gap[first]))} {_side(gap[first])} their matched controls; "
-        f"in {words.time(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
+        f"In {words.time(first)} the mean of the trained was {words.amount(abs(gap[first]))} {_side(gap[first])} "
+        f"that of their matched controls; in {words.time(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
     )
 
 
@@ -89,8 +88,8 @@ def overall(study: Study) -> str:
         return "The average effect is suppressed, because too few people stand behind it."
     words = study.words
     return (
-        f"The average effect on the trained is {words.amount(row['estimate'])}{words.per_period()} "
-        f"(standard error {words.amount(row['std_error'])}, 95% interval {words.interval(row['ci_low'], row['ci_high'])})."
+        f"The average effect on the trained is {words.amount(row['estimate'])}{words.per_period()} (standard error "
+        f"{words.amount(row['std_error'])}, 95% interval {words.interval(row['ci_low'], row['ci_high'])})."
     )
 
 
@@ -100,12 +99,11 @@ def before_training(study: Study) -> str:
     before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
     if before.empty:
         return "There is only one period before training, so earlier drift cannot be checked."
-    outside = before[
-        (before["band_low"].fillna(before["ci_low"]) > 0) | (before["band_high"].fillna(before["ci_high"]) < 0)
-    ]
-    if len(outside):
+    low, high = before["band_low"].fillna(before["ci_low"]), before["band_high"].fillna(before["ci_high"])
+    outside = int(((low > 0) | (high < 0)).sum())
+    if outside:
         return (
-            f"In {len(outside)} of {len(before)} periods before training the band excludes zero: the groups were not on the "
+            f"In {outside} of {len(before)} periods before training the band excludes zero: the groups were not on the "
             "same path, and the effects are to be read with caution."
         )
     return "Before training, every band includes zero: no sign that the groups were on different paths."
@@ -134,8 +132,8 @@ def benchmark(study: Study) -> str:
     inside = trial["ci_low"] <= own["estimate"] <= trial["ci_high"]
     return (
         f"The experiment, which compared the same trained {words.units} with randomly assigned controls, found "
-        f"{words.amount(trial['estimate'])} ({words.interval(trial['ci_low'], trial['ci_high'])}). The matched comparison gives "
-        f"{words.amount(own['estimate'])}, {words.amount(abs(gap))} {_side(gap)} it and "
+        f"{words.amount(trial['estimate'])} ({words.interval(trial['ci_low'], trial['ci_high'])}). The matched "
+        f"comparison gives {words.amount(own['estimate'])}, {words.amount(abs(gap))} {_side(gap)} it and "
         f"{'inside' if inside else 'outside'} the experiment's interval."
     )
 
@@ -155,48 +153,46 @@ def raw_comparison(study: Study) -> str:
 def benchmark_by_group(study: Study) -> str:
     """Say in which groups matching and the experiment part."""
     rows = views.subgroups(study)
-    words, parted, seen = study.words, [], 0
-    for (_, level), block in rows.groupby(["subgroup", "level"], sort=False):
-        own, trial = block[block["shape"] == "own"], block[block["shape"] == "experiment"]
-        if len(own) and len(trial) and pd.notna(own.iloc[0]["estimate"]) and pd.notna(trial.iloc[0]["estimate"]):
-            seen += 1
-            one, other = own.iloc[0], trial.iloc[0]
-            if not other["ci_low"] <= one["estimate"] <= other["ci_high"]:
-                parted.append(
-                    f"{words.name(level)} ({words.amount(one['estimate'])} against {words.amount(other['estimate'])})"
-                )
-    if not seen:
+    rows = rows[rows["estimate"].notna()]
+    pairs = rows[rows["shape"] == "own"].merge(
+        rows[rows["shape"] == "experiment"], on=["subgroup", "level"], suffixes=("", "_trial")
+    )
+    if pairs.empty:
         return ""
-    if parted:
-        return f"By group, the matched estimate falls outside the experiment's interval for {listed(parted)}."
-    return f"By group, each of the {seen} matched estimates lies inside the experiment's interval for that group."
+    inside = pairs["estimate"].between(pairs["ci_low_trial"], pairs["ci_high_trial"])
+    if inside.all():
+        return f"Each of the {len(pairs)} matched estimates lies inside the experiment's interval for its group."
+    words = study.words
+    parted = [
+        f"{words.name(row['level'])} ({words.amount(row['estimate'])} against {words.amount(row['estimate_trial'])})"
+        for _, row in pairs[~inside].iterrows()
+    ]
+    return f"The matched estimate falls outside the experiment's interval for {listed(parted)}."
 
 
 def group_differences(study: Study) -> str:
     """Say which differences between groups are clear."""
     rows = views.differences(study)
     rows = rows[rows["std_error"].notna()]
-    clear = rows[[excludes_zero(row) for _, row in rows.iterrows()]]
-    if clear.empty:
+    clear = [row for _, row in rows.iterrows() if excludes_zero(row)]
+    if not clear:
         return f"None of the {len(rows)} differences excludes zero: these data cannot tell the groups' effects apart."
-    names = listed([f"{row['label']} ({study.words.amount(row['estimate'])})" for _, row in clear.iterrows()])
+    names = listed([f"{row['label']} ({study.words.amount(row['estimate'])})" for row in clear])
     return f"{len(clear)} of {len(rows)} differences exclude zero: {names}."
 
 
 def curves(study: Study, result: str) -> str:
     """Say the median durations and the log-rank test of one set of curves."""
-    words, rows = study.words, study.result(result)
-    says = []
-    for level, curve in rows.groupby("level", sort=False):
+    words, says = study.words, []
+    for level, curve in study.result(result).groupby("level", sort=False):
         median = median_time(curve)
-        says.append(f"{words.name(level)} {f'{median:g}' if median is not None else 'not reached'}")
-    test = study.test(result, "log-rank")
-    p = (
-        f" The log-rank test gives χ² = {plain(test.iloc[0]['statistic'], 1)} on {test.iloc[0]['df']:g} degrees of freedom, {p_value(test.iloc[0]['p_value'])}."
-        if len(test)
-        else ""
-    )
-    return f"Median in {words.durations}: {listed(says)}.{p}"
+        says.append(f"{f'{median:g}' if median is not None else 'not reached'} ({words.name(level)})")
+    told = f"Median in {words.durations}: {listed(says)}."
+    for _, row in study.test(result, "log-rank").iterrows():
+        degrees = "1 degree" if row["df"] == 1 else f"{row['df']:g} degrees"
+        told += f" The log-rank test gives χ²{NBSP}={NBSP}{plain(row['statistic'], 1)} on {degrees} of freedom"
+        told += f", {p_value(row['p_value'])}."
+    return told
 
 
 def replicated(study: Study) -> str:
@@ -212,7 +208,7 @@ def replicated(study: Study) -> str:
 
 
 def different_people(release: Release, study: Study) -> str:
-    """Say plainly that a companion study is about other people."""
+    """Say plainly that a companion study is about others than the main one."""
     if study is release.main:
         return ""
-    return f"{sentence(study.words.units)} on this page are not those of {release.main.facts['title']}: {study.facts['data']}"
+    return f"The {study.words.units} on this page are not those of the main study. {study.facts['data']}"

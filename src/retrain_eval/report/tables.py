@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 from great_tables import GT
-from IPython.display import HTML
 
-from retrain_eval.report.drawing import csv
+from retrain_eval.report.cards import Html
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import Words, p_value, plain, sentence
+from retrain_eval.report.words import Words, csv, p_value, plain, sentence
 
 SUPPRESSED = "suppressed"
 
@@ -111,7 +110,7 @@ def estimates(
         if rows[column].notna().any():
             shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
     labels = {key: heading or "Estimate of", "estimate": "Estimate", "std_error": "Std. error",
-              "interval": "95% interval", "p": "p-value", "n_treated": "Trained", "n_control": "Controls"}  # fmt: skip
+              "interval": "95% interval", "p": "p‑value", "n_treated": "Trained", "n_control": "Controls"}  # fmt: skip
     return table(shown, rows.dropna(axis=1, how="all"), stub=key, labels=labels, groups=groups)
 
 
@@ -181,7 +180,7 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
             "p_value": [p_value(value).removeprefix("p ").removeprefix("= ") for value in frame["p_value"]],
         }
     )
-    return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p-value"}, left=["test"])
+    return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p‑value"}, left=["test"])
 
 
 def dictionary(frame: pd.DataFrame) -> Table:
@@ -214,10 +213,10 @@ def files(study: Study, folder: str) -> Table:
     return Table(made.gt.fmt_markdown(["file", "sha256"]), rows)
 
 
-def archive(study: Study) -> HTML:
+def archive(study: Study) -> Html:
     """Link to the whole bundle as one archive."""
     name = f"{study.bundle.name}-{study.bundle.edition}.zip"
-    return HTML(
+    return Html(
         f'<p><a href="release/{study.bundle.name}/{name}" download>The whole bundle as one archive, {name}</a></p>'
     )
 

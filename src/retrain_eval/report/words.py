@@ -58,7 +58,11 @@ class Words:
         duration = ""
         if dictionary is not None:
             rows = dictionary.fillna("").astype(str)
-            labels = {row.column: in_sentence(row.title) for row in rows.itertuples() if row.title}
+            labels = {
+                str(name): in_sentence(str(title))
+                for name, title in zip(rows["column"], rows["title"], strict=True)
+                if title
+            }
             spell = rows[rows["column"] == study.get("survival", {}).get("duration")]
             duration = str(spell["unit"].iloc[0]) if len(spell) else ""
         strata = study.get("strata", {})
@@ -170,3 +174,8 @@ def in_sentence(title: str) -> str:
 def sentence(text: str) -> str:
     """Give a clause its capital letter."""
     return text[:1].upper() + text[1:]
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Return the data behind a figure or table as CSV, six significant digits, the same bytes on every run."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
