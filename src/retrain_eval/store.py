@@ -6,6 +6,7 @@ the tables. A process killed at any moment leaves the last complete load.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -128,6 +129,7 @@ class Store:
             raise StoreError(f"the store {path} cannot be made: {error.strerror}") from error
         except duckdb.Error as error:
             raise _open_error(path, str(error)) from error
+        _sweep(path)
         try:
             con.execute(loads.TABLES)
         except duckdb.Error as error:
@@ -319,9 +321,11 @@ class Store:
             raise StoreError(f"the load stopped, the store {self.path} is as it was: {text}") from error
         finally:
             with suppress(duckdb.Error):
-                for (table,) in self.con.execute(
-                    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'temp'"
-                ).fetchall():
+                mine = self.con.execute(
+                    "SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, $1)",
+                    [validation.SCRATCH],
+                ).fetchall()
+                for (table,) in mine:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
 
     def _has(self, name: str) -> bool:
@@ -338,6 +342,14 @@ def _is_duckdb(path: Path) -> bool:
     """Look for DuckDB's mark; DuckDB itself would open a CSV file, and fetch an extension for a SQLite one."""
     with path.open("rb") as file:
         return file.read(12)[8:] == b"DUCK"
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed process had spilled to disk: the store is ours, so no other process can be using it."""
+    for file in Path(f"{path}.tmp").glob("duckdb_temp_*"):
+        owner = re.match(r"duckdb_temp_(\d+)_", file.name)
+        if owner and int(owner[1]) != os.getpid():
+            file.unlink(missing_ok=True)
 
 
 def _open_error(path: Path, text: str) -> StoreError:
