@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from retrain_eval.coarsening import publishable_durations
+from retrain_eval.coarsening import move_to_grid, publishable_durations
 from retrain_eval.errors import DisclosureError, InputError, unknown
-from retrain_eval.lifecells import CENSORED, COUNTS, SpellColumns, check_spells, count_cells, count_products
+from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
 from retrain_eval.sources import Source, as_relation
 
 Array = npt.NDArray[np.float64]
@@ -186,10 +186,11 @@ class LifeTable:
     def coarsen(self, min_cell: int) -> LifeTable:
         """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
 
-        Neighbouring durations are merged, on one grid for all groups, by the rule of
-        `retrain_eval.coarsening.publishable_durations`; a merged duration becomes the last of those merged. Where no
-        further duration can be kept the table stops: spells that went on are censored at the last one kept. So no
-        spell is lost, a table without small counts is unchanged, and doing it twice changes nothing.
+        Neighbouring durations are merged, on one grid for all groups, by the rules in `retrain_eval.coarsening`: events
+        move to the last of the durations merged, and spells censored in between are split between it and the
+        one before so that the Kaplan–Meier curve keeps its value there. Where no further duration can be kept the
+        table stops: spells that went on are censored at the last. No spell is lost, a table without small counts is
+        unchanged, and doing it twice changes nothing.
 
         Parameters
         ----------
@@ -209,8 +210,7 @@ class LifeTable:
 
         Notes
         -----
-        Spells censored inside a merged interval count as at risk until its end, and events inside it happen at its end.
-        So the curve is a little higher at a kept duration where people are censored in between.
+        A median read from the result is the end of the interval that holds it.
 
         Examples
         --------
@@ -234,13 +234,10 @@ class LifeTable:
                 f"no duration leaves every count at {min_cell} or more; the smallest group, {smallest}, "
                 f"has {int(sizes.min())} spell(s): merge levels or causes"
             )
-        grid = np.array(kept)
-        place = np.searchsorted(grid, self.cells["duration"].to_numpy())
-        beyond = place == len(grid)
-        cells = self.cells.assign(
-            duration=grid[np.minimum(place, len(grid) - 1)], cause=self.cells["cause"].mask(beyond, CENSORED)
-        )
-        return _merged(replace(self, grid=tuple(kept), stopped=self.stopped or bool(beyond.any())), cells, self.by)
+        cells = move_to_grid(self.cells, self.group_numbers(), kept, min_cell)
+        grid = tuple(float(duration) for duration in np.unique(cells["duration"]))
+        went_on = bool((self.cells["duration"] > kept[-1]).any())
+        return _merged(replace(self, grid=grid, stopped=self.stopped or went_on), cells, self.by)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
