@@ -201,6 +201,17 @@ def test_parquet_meets_the_same_rules_with_row_numbers(store: Store, people: Pat
         store.ingest("wage_record", path)
 
 
+def test_parquet_that_breaks_off_in_the_middle(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "person.parquet"
+    pd.DataFrame({"person_id": [f"P{number}" for number in range(5000)]}).to_parquet(path)
+    data = bytearray(path.read_bytes())
+    data[200:300] = bytes(range(100))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read"):
+        store.ingest("person", path)
+    assert store.tables() == {}
+
+
 people_rows = st.lists(
     st.tuples(st.sampled_from(["P1", "P2", "P3", ""]), st.sampled_from(["20", "9", "x", ""])), min_size=1
 )

@@ -28,6 +28,7 @@ _CHUNK = 1 << 22
 _LONGEST_LINE = 1 << 21  # DuckDB reads lines up to 2 MB
 _PADDED = "\x01"  # DuckDB's mark of a missing value, which no text file holds: only padding is then NULL
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_CSV_ERROR = "CSV (Error|Parser)"  # how DuckDB speaks of a file that is not CSV
 _KNOWN = "UTF-8 text, .csv or .tsv with a header line, or .parquet"
 
 
@@ -113,7 +114,8 @@ class RawFile:
     def parse_error(self, error: duckdb.Error) -> InputError | None:
         """Return the error for a file that DuckDB cannot read to its end; None if the file is not to blame."""
         text = str(error)
-        if isinstance(error, duckdb.OutOfMemoryException) or ("CSV" if self.delimiter else "arquet") not in text:
+        full = isinstance(error, duckdb.OutOfMemoryException) or "Could not write" in text
+        if full or (self.delimiter and not re.search(_CSV_ERROR, text)):
             return None
         if not self.delimiter:
             return InputError("the Parquet file cannot be read", file=self.path, rule=text.splitlines()[0])
@@ -303,10 +305,11 @@ def _line_of(path: Path, logical: int) -> int | None:
 
 
 def _mixed_ending(path: Path) -> int | None:
-    """Return the first line that does not end as line 1 does, or None."""
+    """Return the first line that ends as line 1 does not, or has a carriage return that is not quoted; or None."""
     with path.open("rb") as file:
         first = file.readline().endswith(b"\r\n")
         for number, line in enumerate(file, start=2):
-            if line.endswith(b"\n") and line.endswith(b"\r\n") != first:
+            other = line.endswith(b"\n") and line.endswith(b"\r\n") != first
+            if other or (b"\r" in line.rstrip(b"\r\n") and b'"' not in line):
                 return number
     return None
