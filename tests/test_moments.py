@@ -167,6 +167,17 @@ def test_unicode_ids_and_strata() -> None:
     assert len(m.att_gt().by("sex").aggregate("simple")) == 2
 
 
+def test_levels_keep_the_order_of_their_column() -> None:
+    data = panel()
+    ordered = pd.Categorical(
+        data["sex"].map({"f": "under 25", "m": "25 and over"}), ["under 25", "25 and over"], ordered=True
+    )
+    for by, expected in ((ordered, ["under 25", "25 and over"]), (data["sex"].map({"f": 9, "m": 10}), ["9", "10"])):
+        m = rte.outcome_moments(data.assign(band=by), **NAMES, by="band")
+        assert list(dict.fromkeys(m.cells["band"])) == expected
+        assert m.att_gt().by("band").aggregate("simple").to_frame()["level"].tolist() == expected
+
+
 def test_a_missing_stratum_is_a_level_of_its_own() -> None:
     data = panel()
     data["sex"] = data["sex"].where(data["id"] > 5)

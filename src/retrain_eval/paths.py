@@ -174,6 +174,8 @@ def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
         f"by_{i}": f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')"
         for i, name in enumerate(columns.by)
     }
+    # the column's own type orders the levels: a category keeps its order, a number counts
+    fixed |= {f"key_{i}": sql_name(name) for i, name in enumerate(columns.by)}
     fixed["w"] = "1.0" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
     if columns.cluster is not None:
         fixed["cluster"] = sql_name(columns.cluster)
@@ -187,9 +189,10 @@ def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
     time = f"CAST({sql_name(columns.time)} AS BIGINT)"
     path = ", ".join(f"max({outcome}) FILTER (WHERE {time} = {t}) AS y_{i}" for i, t in enumerate(times))
     present = f"count({outcome})"
+    # in the order of units, so that sums of floats come out the same bit for bit
     return (
         f"CREATE TEMP TABLE {table} AS SELECT {sql_name(columns.unit)} AS unit, {values}, {present} AS n_present, "
-        f"count(*) AS n_rows, ({changes}) AS changes, {path} FROM source GROUP BY {sql_name(columns.unit)}"
+        f"count(*) AS n_rows, ({changes}) AS changes, {path} FROM source GROUP BY {sql_name(columns.unit)} ORDER BY unit"
     )
 
 
@@ -248,8 +251,12 @@ def _keys(n_strata: int) -> list[str]:
     return ["cohort", *(f"by_{i}" for i in range(n_strata))]
 
 
+def _grouped(n_strata: int) -> str:
+    return ", ".join([*_keys(n_strata), *(f"key_{i}" for i in range(n_strata))])
+
+
 def _cell_order(n_strata: int) -> str:
-    return ", ".join([*(f"by_{i}" for i in range(n_strata)), "cohort NULLS LAST"])
+    return ", ".join([*(f"key_{i} NULLS LAST" for i in range(n_strata)), "cohort NULLS LAST"])
 
 
 def _sums(reference: Array) -> list[str]:
@@ -263,7 +270,7 @@ def first_moments(paths: Paths, strata: tuple[str, ...], reference: Array) -> tu
     sums = ", ".join(f"sum({z})" for z in _sums(reference))
     rows = paths.query(
         f"SELECT {', '.join(keys)}, count(*), {sums} FROM {paths.table} "
-        f"GROUP BY {', '.join(keys)} ORDER BY {_cell_order(len(strata))}"
+        f"GROUP BY {_grouped(len(strata))} ORDER BY {_cell_order(len(strata))}"
     ).fetchall()
     width = len(keys)
     cells = pd.DataFrame({"cohort": pd.array([row[0] for row in rows], dtype="Float64")})
@@ -278,7 +285,6 @@ def second_moments(
 ) -> tuple[dict[tuple[int, int], Array], int]:
     """Return Σ over clusters of outer products of their Σz, by pair of cells, and the number of clusters."""
     size = 1 + len(reference)
-    keys = ", ".join(_keys(n_strata))
     numbered = f"SELECT *, dense_rank() OVER (ORDER BY {_cell_order(n_strata)}) - 1 AS cell FROM {paths.table}"
     z = ", ".join(f"{expression} AS z_{i}" for i, expression in enumerate(_sums(reference)))
     upper = [(i, j) for i in range(size) for j in range(i, size)]
@@ -298,8 +304,8 @@ def second_moments(
         return {(row[0], row[1]): np.array(row[2:], dtype=float).reshape(size, size) for row in rows}, int(count)
     products = ", ".join(f"sum(z_{i} * z_{j})" for i, j in upper)
     sql = (
-        f"WITH units AS (SELECT {keys}, {z} FROM {paths.table}) "
-        f"SELECT count(*), {products} FROM units GROUP BY {keys} ORDER BY {_cell_order(n_strata)}"
+        f"WITH units AS (SELECT {_grouped(n_strata)}, {z} FROM {paths.table}) "
+        f"SELECT count(*), {products} FROM units GROUP BY {_grouped(n_strata)} ORDER BY {_cell_order(n_strata)}"
     )
     second: dict[tuple[int, int], Array] = {}
     count = 0

@@ -44,7 +44,6 @@ def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckD
     if isinstance(source, duckdb.DuckDBPyRelation):
         return source
     con = duckdb.connect()
-    con.execute("SET preserve_insertion_order = false")
     if memory_limit is not None:
         con.execute(f"SET memory_limit = {sql_text(memory_limit)}")
     if isinstance(source, pd.DataFrame):

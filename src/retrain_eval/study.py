@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -50,17 +50,21 @@ class Stratum(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[float, ...] = ()
     labels: tuple[str, ...] | dict[str, str] = ()
 
+    def levels(self) -> tuple[str, ...]:
+        """Return the labels in their order."""
+        return tuple(dict.fromkeys(self.labels.values() if isinstance(self.labels, dict) else self.labels))
+
     def sql(self) -> str:
-        """Return the SQL expression of the level; NULL where the column is NULL."""
+        """Return the SQL expression of the level, an ENUM so that levels keep their order; NULL where there is none."""
         column = sql_name(self.column)
         if isinstance(self.labels, dict):
-            cases = " ".join(f"WHEN {sql_text(raw)} THEN {sql_text(label)}" for raw, label in self.labels.items())
-            return f"CASE CAST({column} AS VARCHAR) {cases} END"
-        bounds = [
-            f"WHEN {column} < {cut!r} THEN {sql_text(label)}"
-            for cut, label in zip(self.cuts, self.labels, strict=False)
-        ]
-        return f"CASE WHEN {column} IS NULL THEN NULL {' '.join(bounds)} ELSE {sql_text(self.labels[-1])} END"
+            cases = [f"WHEN {sql_text(raw)} THEN {sql_text(label)}" for raw, label in self.labels.items()]
+            level = f"CASE CAST({column} AS VARCHAR) {' '.join(cases)} END"
+        else:
+            bounds = zip(self.cuts, self.labels, strict=False)  # the last label has no upper bound
+            cases = [f"WHEN {column} < {cut!r} THEN {sql_text(label)}" for cut, label in bounds]
+            level = f"CASE WHEN {column} IS NULL THEN NULL {' '.join(cases)} ELSE {sql_text(self.labels[-1])} END"
+        return f"CAST({level} AS ENUM({', '.join(map(sql_text, self.levels()))}))"
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +124,41 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     release: Release = Release()
     report: Report = Report()
 
+    def match_options(self) -> dict[str, Any]:
+        """Return the keywords of `retrain_eval.match` that the study file gives.
+
+        Raises
+        ------
+        InputError
+            If it has no ``[match]``.
+        """
+        return dict(msgspec.structs.asdict(_given(self.match, "match")))
+
+    def did_options(self) -> dict[str, Any]:
+        """Return the keywords of `att_gt` that the study file gives; the outcome is not among them.
+
+        Raises
+        ------
+        InputError
+            If it has no ``[did]``.
+        """
+        options = msgspec.structs.asdict(_given(self.did, "did"))
+        del options["outcome"]
+        return dict(options)
+
     def sha256(self) -> str:
         """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""
         canonical = json.dumps(msgspec.to_builtins(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+
+def _given(section: Section | None, name: str) -> Section:
+    if section is None:
+        raise InputError(f"this study has no section [{name}]", file=FILE, fix=f"add [{name}]")
+    return section
 
 
 def read_study(path: str | Path) -> StudyFile:
