@@ -1,0 +1,185 @@
+"""How alike treated units and controls are, before and after matching; all from the cells of equal covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+COLUMNS = (
+    "covariate",
+    "mean_treated",
+    "mean_control_before",
+    "mean_control_after",
+    "smd_before",
+    "smd_after",
+    "variance_ratio_before",
+    "variance_ratio_after",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The weights of one arm: their sum in each cell, and over the whole arm the sum of their squares.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (C,)
+    squares : float
+    """
+
+    weight: Floats
+    squares: float
+
+    @classmethod
+    def build(cls, cell: Ints, weight: Floats, n_cells: int) -> Arm:
+        """Add unit weights up by cell."""
+        sums: Floats = np.bincount(cell, weights=weight, minlength=n_cells).astype(float)
+        return cls(sums, float((weight**2).sum()))
+
+    def mean(self, x: Floats) -> float:
+        """Return Σwx / Σw."""
+        return float((self.weight * x).sum() / self.weight.sum())
+
+    def variance(self, x: Floats) -> float:
+        """Return Σw(x − x̄)² / (Σw − Σw²/Σw), which is the sample variance when all weights are 1."""
+        total = self.weight.sum()
+        freedom = total - self.squares / total
+        return float((self.weight * (x - self.mean(x)) ** 2).sum() / freedom) if freedom > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Treated units and controls, before and after matching."""
+
+    treated_before: Arm
+    treated_after: Arm
+    control_before: Arm
+    control_after: Arm
+
+
+def effective_size(weight: Floats) -> float:
+    """Return Kish's effective sample size, (Σw)² / Σw².
+
+    Examples
+    --------
+    >>> effective_size(np.array([1.0, 1.0, 2.0]))
+    2.6666666666666665
+    """
+    return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+def balance_table(cells: pd.DataFrame, covariates: Sequence[str], score: Floats, arms: Arms) -> pd.DataFrame:
+    """Compare the arms on the score and on each covariate.
+
+    Parameters
+    ----------
+    cells : DataFrame, C rows
+        Distinct covariate rows.
+    covariates : sequence of str
+        Columns to compare; text becomes one 0/1 row per level, named ``column_level``.
+    score : ndarray, shape (C,)
+        Shown in the first row, ``distance``.
+    arms : Arms
+        Weights by cell.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`. ``mean_treated`` is over all treated units. ``smd_*`` is the difference of means in units
+        of the treated units' standard deviation before matching (√(p(1−p)) for a 0/1 covariate); ``smd_after``
+        compares the matched units of both arms. ``variance_ratio_*`` is treated over control, NaN for 0/1
+        covariates. A standardised difference is NaN when treated units do not vary but controls differ from them.
+
+    References
+    ----------
+    Stuart, E. (2010), Statistical Science 25, section 4.1. The denominators are those of MatchIt and cobalt.
+    """
+    rows = [_compare("distance", score, False, arms)]
+    rows.extend(_compare(name, x, binary, arms) for name, x, binary in _numeric(cells, covariates))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _numeric(cells: pd.DataFrame, covariates: Sequence[str]) -> Iterator[tuple[str, Floats, bool]]:
+    for name in covariates:
+        column = cells[name]
+        if pd.api.types.is_numeric_dtype(column):
+            x = column.to_numpy(dtype=float)
+            yield name, x, bool(np.isin(x, (0.0, 1.0)).all())
+        else:
+            for level in sorted(column.unique()):
+                yield f"{name}_{level}", (column == level).to_numpy(dtype=float), True
+
+
+def _compare(name: str, x: Floats, binary: bool, arms: Arms) -> dict[str, object]:
+    mean = arms.treated_before.mean(x)
+    variance = mean * (1 - mean) if binary else arms.treated_before.variance(x)
+    row: dict[str, object] = {
+        "covariate": name,
+        "mean_treated": mean,
+        "mean_control_before": arms.control_before.mean(x),
+        "mean_control_after": arms.control_after.mean(x),
+    }
+    stages = {
+        "before": (arms.treated_before, arms.control_before),
+        "after": (arms.treated_after, arms.control_after),
+    }
+    for stage, (treated, control) in stages.items():
+        difference = treated.mean(x) - control.mean(x)
+        row[f"smd_{stage}"] = _ratio(difference, float(np.sqrt(max(variance, 0.0))))
+        spread = float("nan") if binary else _ratio(treated.variance(x), control.variance(x))
+        row[f"variance_ratio_{stage}"] = spread
+    return row
+
+
+def _ratio(value: float, unit: float) -> float:
+    """Divide, where a difference of nothing is nothing whatever its unit."""
+    if unit > 0:
+        return value / unit
+    return 0.0 if value == 0 else float("nan")
+
+
+def overlap_table(score: Floats, groups: dict[str, Ints], bins: int) -> pd.DataFrame:
+    """Count units by bins of the score.
+
+    Parameters
+    ----------
+    score : ndarray, shape (C,)
+        Score of each cell.
+    groups : dict
+        Number of units in each cell, by name of the group.
+    bins : int
+        Number of equal bins. They cover 0 to 1, or the whole numbers around a given score that is not a probability.
+
+    Returns
+    -------
+    DataFrame
+        ``bin_low, bin_high, group, n``; a bin contains its lower end, the last one both.
+    """
+    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+        raise InputError("bins must be a whole number, at least 1", column="bins", value=bins)
+    low, high = 0.0, 1.0
+    if score.min() < low or score.max() > high:
+        low, high = float(np.floor(score.min())), float(np.floor(score.max()) + 1)
+    edges = np.linspace(low, high, bins + 1)
+    where = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, bins - 1)
+    tables = [
+        pd.DataFrame(
+            {
+                "bin_low": edges[:-1],
+                "bin_high": edges[1:],
+                "group": group,
+                "n": np.bincount(where, weights=n, minlength=bins).astype(np.int64),
+            }
+        )
+        for group, n in groups.items()
+    ]
+    return pd.concat(tables, ignore_index=True)

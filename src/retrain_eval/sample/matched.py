@@ -1,0 +1,201 @@
+"""The result of matching: pairs, weights, balance and the audit."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size, overlap_table
+from retrain_eval.sample.nearest import Pairs
+from retrain_eval.sample.units import Units
+from retrain_eval.sources import query, sql_name
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedSample:
+    """Who is compared with whom. Made by `match`.
+
+    Attributes
+    ----------
+    pairs : DuckDBPyRelation
+        ``subclass, treated_id, control_id, distance, weight``: one row per pair. ``subclass`` numbers the matched
+        treated units in id order; ``distance`` is the difference of the scores; ``weight`` is the share of the
+        control in its treated unit's comparison, so it adds to 1 within a subclass.
+    weights : DuckDBPyRelation
+        One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and ``subclass``. A treated unit weighs
+        1. A control weighs the sum of its pairs' weights, times matched controls / matched treated, so that the
+        weights of controls add up to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
+    audit : mapping
+        Options, counts, propensity coefficients and the SHA-256 of the pairs; plain numbers and text, ready for JSON.
+
+    Notes
+    -----
+    Both relations are temporary tables on the source's own connection, so they join with its tables and can be kept
+    with ``sample.pairs.create("pairs")``. For a source that is no relation, ``sample.weights.df()`` gives pandas.
+
+    ``audit["pairs_sha256"]`` is the hash of the UTF-8 lines ``treated_id <TAB> control_id <LF>`` in the order of
+    ``pairs``: by treated id, then in the order matched.
+    """
+
+    pairs: duckdb.DuckDBPyRelation
+    weights: duckdb.DuckDBPyRelation
+    audit: Mapping[str, object]
+    _balance: pd.DataFrame
+    _score: Floats
+    _groups: dict[str, npt.NDArray[np.int64]]
+
+    def balance(self) -> pd.DataFrame:
+        """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
+        return self._balance.copy()
+
+    def overlap(self, bins: int = 20) -> pd.DataFrame:
+        """Return how many units lie in each of ``bins`` equal bins of the score.
+
+        Groups are ``treated`` (all), ``control before`` (all) and ``control matched``. These are raw counts; the
+        release layer protects small ones.
+        """
+        return overlap_table(self._score, self._groups, bins)
+
+    def __repr__(self) -> str:
+        a = self.audit
+        return (
+            f"MatchedSample({a['n_treated_matched']} of {a['n_treated']} treated with {a['n_control_matched']} of "
+            f"{a['n_control']} controls, {a['n_pairs']} pairs)"
+        )
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """Matched sets as arrays over all units: who is in which, and with what weight."""
+
+    share: Floats  # of a pair within its treated unit's comparison
+    subclass: Ints  # of a pair
+    weight: Floats  # of a unit, 0 = not matched
+    member: Ints  # subclass of a unit, 0 = none or several
+    uses: Ints  # pairs of a control
+
+    @classmethod
+    def build(cls, pairs: Pairs, n: int) -> _Sets:
+        per_treated, uses = np.bincount(pairs.treated, minlength=n), np.bincount(pairs.control, minlength=n)
+        matched = np.flatnonzero(per_treated)
+        member = np.zeros(n, dtype=np.int64)
+        member[matched] = np.arange(1, len(matched) + 1)
+        subclass = member[pairs.treated]
+        member[pairs.control] = np.where(uses[pairs.control] == 1, subclass, 0)
+        share = 1.0 / per_treated[pairs.treated]
+        weight = np.bincount(pairs.control, weights=share, minlength=n) * (np.count_nonzero(uses) / len(matched))
+        weight[matched] = 1.0
+        return cls(share, subclass, weight, member, uses)
+
+
+def assemble(
+    relation: duckdb.DuckDBPyRelation,
+    unit: str,
+    units: Units,
+    score: Floats,
+    pairs: Pairs,
+    covariates: Sequence[str],
+    choices: Mapping[str, object],
+) -> MatchedSample:
+    """Turn pairs into the tables, balance and audit of a matched sample.
+
+    Parameters
+    ----------
+    relation : DuckDBPyRelation
+        The source; the tables are stored beside it.
+    unit : str
+        Name of the id column.
+    units : Units
+    score : ndarray, shape (C,)
+        By cell.
+    pairs : Pairs
+        At least one.
+    covariates : sequence of str
+        Columns of the balance table.
+    choices : mapping
+        What was asked for and estimated; the audit begins with it.
+    """
+    n, n_cells = len(units.treated), len(units.cells)
+    sets = _Sets.build(pairs, n)
+    kept = np.flatnonzero(sets.weight)
+    matched_treated, matched_control = kept[units.treated[kept]], kept[~units.treated[kept]]
+    treated_ids, control_ids = units.ids.take(pa.array(pairs.treated)), units.ids.take(pa.array(pairs.control))
+    pair_table = {
+        "subclass": sets.subclass,
+        "treated_id": treated_ids,
+        "control_id": control_ids,
+        "distance": pairs.distance,
+        "weight": sets.share,
+    }
+    weight_table = {
+        unit: units.ids.take(pa.array(kept)),
+        "treat": units.treated[kept].astype(np.int8),
+        "weight": sets.weight[kept],
+        "subclass": pa.array(sets.member[kept], mask=sets.member[kept] == 0),
+    }
+    all_treated, all_control = np.flatnonzero(units.treated), np.flatnonzero(~units.treated)
+    ones = np.ones(n)
+
+    def arm(who: Ints, weight: Floats) -> Arm:
+        return Arm.build(units.cell[who], weight[who], n_cells)
+
+    arms = Arms(
+        treated_before=arm(all_treated, ones),
+        treated_after=arm(matched_treated, ones),
+        control_before=arm(all_control, ones),
+        control_after=arm(matched_control, sets.weight),
+    )
+    audit = {
+        **choices,
+        "n_treated": len(all_treated),
+        "n_control": len(all_control),
+        "n_treated_matched": len(matched_treated),
+        "n_control_matched": len(matched_control),
+        "n_treated_unmatched": len(all_treated) - len(matched_treated),
+        "n_pairs": len(pairs.treated),
+        "ess_control": effective_size(sets.weight[matched_control]),
+        "control_reuse_max": int(sets.uses.max()),
+        "control_reuse_mean": len(pairs.treated) / len(matched_control),
+        "ties_broken": pairs.ties_broken,
+        "pairs_sha256": _hash(treated_ids, control_ids),
+    }
+    groups = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
+    return MatchedSample(
+        pairs=_keep(relation, pair_table, "pairs"),
+        weights=_keep(relation, weight_table, "weights"),
+        audit=audit,
+        _balance=balance_table(units.cells, covariates, score, arms),
+        _score=score,
+        _groups={name: np.bincount(units.cell[who], minlength=n_cells) for name, who in groups.items()},
+    )
+
+
+def _hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
+    lines = pc.binary_join_element_wise(treated.cast(pa.string()), control.cast(pa.string()), "\t")
+    digest = hashlib.sha256()
+    for line in lines.to_pylist():
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
+
+
+def _keep(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
+    """Store a small table beside the source, in row order."""
+    name = f"retrain_match_{what}_{uuid.uuid4().hex}"
+    retrain_eval_rows = pa.table(dict(columns))
+    numbered = pa.array(np.arange(retrain_eval_rows.num_rows))
+    retrain_eval_rows = retrain_eval_rows.append_column("_row", numbered)  # DuckDB reads this variable by its name
+    relation.query("source", f"CREATE TEMP TABLE {name} AS SELECT * FROM retrain_eval_rows")
+    listed = ", ".join(sql_name(column) for column in columns)
+    return query(relation, f"SELECT {listed} FROM {name} ORDER BY _row ASC")

@@ -1,0 +1,291 @@
+"""Nearest-neighbour matching on a score, in the order MatchIt 4.7 uses.
+
+Units are numbered in the order of their ids. Controls stand on a line, sorted by (stratum, score, number), and each
+treated unit has its place between them. Its nearest control is the closer of the first free one to its left and
+the first free one to its right; the left one wins at equal distance. So ties are settled by (score, id) alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.errors import DesignError
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+M_ORDERS = ("largest", "smallest", "data", "closest", "farthest", "random")
+MAX_PAIRS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Who is matched to whom, by treated unit in id order and then in the order matched.
+
+    Attributes
+    ----------
+    treated, control : int ndarray, shape (P,)
+        Numbers of the units.
+    distance : ndarray, shape (P,)
+        Absolute difference of the scores.
+    ties_broken : int
+        Choices in which another control, free as well, was exactly as near.
+    """
+
+    treated: Ints
+    control: Ints
+    distance: Floats
+    ties_broken: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """Controls in a row, and where each treated unit stands among them.
+
+    Attributes
+    ----------
+    treated : int ndarray, shape (T,)
+        Numbers of the treated units, ascending.
+    treated_score : ndarray, shape (T,)
+    control : int ndarray, shape (C,)
+        Numbers of the controls, sorted by (stratum, score, number).
+    control_score : ndarray, shape (C,)
+    place : int ndarray, shape (T,)
+        Controls ``place - 1`` and below are to the left, ``place`` and above to the right.
+    low, high : int ndarray, shape (T,)
+        Controls of the same stratum: ``low <= index < high``.
+    """
+
+    treated: Ints
+    treated_score: Floats
+    control: Ints
+    control_score: Floats
+    place: Ints
+    low: Ints
+    high: Ints
+
+    @classmethod
+    def build(cls, score: Floats, is_treated: npt.NDArray[np.bool_], stratum: Ints) -> Line:
+        """Sort all units once; the rest follows from counting the controls before each."""
+        order = np.lexsort((score, stratum))  # stable, so the unit's number is the last key
+        is_control = ~is_treated[order]
+        before: Ints = np.cumsum(is_control) - is_control
+        place = np.empty(len(score), dtype=np.int64)
+        place[order] = before
+        treated, control = np.flatnonzero(is_treated), order[is_control]
+        strata = stratum[control]
+        return cls(
+            treated=treated,
+            treated_score=score[treated],
+            control=control,
+            control_score=score[control],
+            place=place[treated],
+            low=np.searchsorted(strata, stratum[treated], side="left"),
+            high=np.searchsorted(strata, stratum[treated], side="right"),
+        )
+
+
+def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:
+    """Give each treated unit up to ``ratio`` controls, each control used once; one round per match.
+
+    Parameters
+    ----------
+    line : Line
+        Treated units and controls.
+    ratio : int
+        Rounds. In each round every treated unit that was matched in all earlier ones takes its nearest free control.
+    m_order : str
+        Who chooses first, one of `M_ORDERS`: by score (``largest``, ``smallest``), by id (``data``), by the distance
+        of the pair (``closest``, ``farthest``), or in ``random`` order by ``seed``.
+    caliper : float
+        Largest distance allowed, inclusive; infinity for none.
+    seed : int
+        Used by ``random`` only.
+    """
+    search = _Search(line, caliper)
+    waiting = list(_visits(line, m_order, seed))
+    found: list[tuple[int, int, float]] = []
+    for _ in range(ratio):
+        if m_order in {"closest", "farthest"}:
+            matched = list(_by_distance(search, waiting, sign=1.0 if m_order == "closest" else -1.0))
+        else:
+            matched = [(t, *pair) for t in waiting if (pair := search.take_nearest(t)) is not None]
+        found.extend(matched)
+        still = {t for t, _, _ in matched}
+        waiting = [t for t in waiting if t in still]
+    treated = np.array([t for t, _, _ in found], dtype=np.int64)
+    control = np.array([c for _, c, _ in found], dtype=np.int64)
+    distance = np.array([d for _, _, d in found], dtype=float)
+    order = np.argsort(treated, kind="stable")  # keeps the rounds in order
+    return Pairs(line.treated[treated[order]], line.control[control[order]], distance[order], search.ties_broken)
+
+
+def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float) -> Pairs:
+    """Give each treated unit its ``ratio`` nearest controls, which others may use too.
+
+    Parameters
+    ----------
+    line : Line
+        Treated units and controls.
+    ratio : int
+        Controls wanted for each treated unit.
+    ties : {"all", "first"}
+        ``all`` keeps every control as near as the last one chosen (Abadie and Imbens 2006); ``first`` keeps exactly
+        ``ratio``, the left one before the right one at equal distance.
+    caliper : float
+        Largest distance allowed, inclusive; infinity for none.
+
+    Raises
+    ------
+    DesignError
+        If keeping all ties would make more than `MAX_PAIRS` pairs.
+    """
+    steps = np.arange(ratio)
+    # the k nearest lie among k controls on either side; lefts come first, so a stable sort lets the left one win
+    index = np.hstack([line.place[:, None] - 1 - steps, line.place[:, None] + steps])
+    inside = (index >= line.low[:, None]) & (index < line.high[:, None])
+    distance = np.full(index.shape, np.inf)
+    distance[inside] = _distance(line, np.nonzero(inside)[0], index[inside])
+    distance[distance > caliper] = np.inf
+    order = np.argsort(distance, axis=1, kind="stable")[:, :ratio]
+    chosen, near = np.take_along_axis(index, order, axis=1), np.take_along_axis(distance, order, axis=1)
+    found = np.isfinite(near)
+
+    # a tie is a control beyond the chosen ones that is exactly as near as the farthest of them
+    farthest = np.where(found, near, -np.inf).max(axis=1)
+    first, last = _reach(line, farthest)
+    matched = found.any(axis=1)
+    size = np.where(matched, last - first, 0)
+    if ties == "first":
+        row, column = np.nonzero(found)
+        picked, gap = chosen[row, column], near[row, column]
+        n_ties = int((size > found.sum(axis=1)).sum())
+    else:
+        if size.sum() > MAX_PAIRS:
+            raise DesignError(
+                f'ties="all" would make {int(size.sum()):,} pairs (at most {MAX_PAIRS:,}): many controls share a '
+                'score. Use ties="first", exact strata, or weighting.'
+            )
+        row = np.repeat(np.arange(len(size)), size)
+        picked = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size) + first[row]
+        gap = _distance(line, row, picked)
+        nearest_first = np.lexsort((line.control[picked], gap, row))
+        row, picked, gap = row[nearest_first], picked[nearest_first], gap[nearest_first]
+        n_ties = 0
+    return Pairs(line.treated[row], line.control[picked], gap, n_ties)
+
+
+def _distance(line: Line, row: Ints, index: Ints) -> Floats:
+    return np.abs(line.treated_score[row] - line.control_score[index])
+
+
+def _reach(line: Line, distance: Floats) -> tuple[Ints, Ints]:
+    """Return the range of controls at most ``distance`` away from each treated unit."""
+    first = _bisect(line, line.low, line.place, distance, beyond_first=True)
+    last = _bisect(line, line.place, line.high, distance, beyond_first=False)
+    return first, last
+
+
+def _bisect(line: Line, low: Ints, high: Ints, distance: Floats, *, beyond_first: bool) -> Ints:
+    """Find where controls within ``distance`` begin (or end) by the distance itself: score ± distance is rounded."""
+    low, high = low.copy(), high.copy()
+    while (open_ := np.flatnonzero(low < high)).size:
+        middle = (low[open_] + high[open_]) // 2
+        within = _distance(line, open_, middle) <= distance[open_]
+        upwards = within != beyond_first
+        low[open_[upwards]] = middle[upwards] + 1
+        high[open_[~upwards]] = middle[~upwards]
+    return low
+
+
+def _visits(line: Line, m_order: str, seed: int) -> Iterator[int]:
+    if m_order == "largest":
+        order = np.argsort(-line.treated_score, kind="stable")
+    elif m_order == "smallest":
+        order = np.argsort(line.treated_score, kind="stable")
+    elif m_order == "random":
+        order = np.random.default_rng(seed).permutation(len(line.treated))
+    else:
+        order = np.arange(len(line.treated))
+    yield from order.tolist()
+
+
+def _by_distance(search: _Search, waiting: list[int], sign: float) -> Iterator[tuple[int, int, float]]:
+    """Match the closest (or farthest) pair next.
+
+    At equal distance treated units take turns by id, but one that has just lost its control and found another is
+    served before (closest) or after (farthest) those that wait with the same distance, as MatchIt inserts it.
+    """
+    queue: list[tuple[float, int, int, int]] = []
+    for t in waiting:
+        if (pair := search.nearest(t)) is not None:
+            queue.append((sign * pair[1], len(queue), t, pair[0]))
+    heapq.heapify(queue)
+    turn = 0 if sign > 0 else len(queue)
+    while queue:
+        signed, _, t, control = heapq.heappop(queue)
+        if control not in search.taken:
+            search.take(t, control)
+            yield t, control, abs(signed)
+        elif (pair := search.nearest(t)) is not None:
+            turn += -1 if sign > 0 else 1
+            heapq.heappush(queue, (sign * pair[1], turn, t, pair[0]))
+
+
+@dataclass
+class _Search:
+    """Free controls on the line. Taken ones point past themselves (union-find), so a search jumps over them."""
+
+    line: Line
+    caliper: float
+    taken: set[int] = field(default_factory=set)
+    ties_broken: int = 0
+    _left: dict[int, int] = field(default_factory=dict)
+    _right: dict[int, int] = field(default_factory=dict)
+
+    def nearest(self, t: int) -> tuple[int, float] | None:
+        """Return the index and the distance of the nearest free control, None beyond the caliper."""
+        left, right = self._sides(t)
+        control = left if left[1] <= right[1] else right
+        return control if control[1] <= self.caliper and np.isfinite(control[1]) else None
+
+    def take_nearest(self, t: int) -> tuple[int, float] | None:
+        """Take the nearest free control."""
+        pair = self.nearest(t)
+        if pair is not None:
+            self.take(t, pair[0])
+        return pair
+
+    def take(self, t: int, control: int) -> None:
+        """Remove a control from the line, and note whether another one was as near."""
+        distance = self._gap(t, control)
+        self.taken.add(control)
+        self._left[control], self._right[control] = control - 1, control + 1
+        self.ties_broken += any(gap == distance for _, gap in self._sides(t))
+
+    def _sides(self, t: int) -> tuple[tuple[int, float], tuple[int, float]]:
+        line = self.line
+        place = int(line.place[t])
+        left, right = _follow(self._left, place - 1), _follow(self._right, place)
+        return (
+            (left, self._gap(t, left) if left >= line.low[t] else np.inf),
+            (right, self._gap(t, right) if right < line.high[t] else np.inf),
+        )
+
+    def _gap(self, t: int, control: int) -> float:
+        return abs(float(self.line.treated_score[t]) - float(self.line.control_score[control]))
+
+
+def _follow(pointers: dict[int, int], start: int) -> int:
+    """Follow pointers to the first index without one, and point all passed at it."""
+    end = start
+    while end in pointers:
+        end = pointers[end]
+    while start != end:
+        pointers[start], start = end, pointers[start]
+    return end
