@@ -331,6 +331,22 @@ def test_change_of_schema_loads_the_same_file_again(tmp_path: Path) -> None:
             store.ingest("spell", path)
 
 
+def test_schema_without_rules_and_with_its_own_missing_values(tmp_path: Path) -> None:
+    folder = tmp_path / "schemas"
+    folder.mkdir()
+    write(
+        folder,
+        "note.json",
+        '{"fieldsMatch": "superset", "missingValues": ["", "NA"],'
+        ' "fields": [{"name": "text", "type": "string", "title": "Text", "description": "A text."}]}',
+    )
+    with Store.open(tmp_path / "s.duckdb", package=load_package(folder)) as store:
+        store.ingest("note", write(tmp_path, "note.csv", "text", "one", "NA", "one"))
+        assert content(store, "note") == [("one",), ("one",), (None,)]
+        with pytest.raises(InputError, match="must have 1 fields"):
+            store.ingest("note", write(tmp_path, "more.csv", "text", "one,two"))
+
+
 def test_unknown_record_type_is_named(store: Store, people: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'person'"):
         store.ingest("persons", people)

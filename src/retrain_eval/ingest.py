@@ -78,11 +78,12 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
         for name in resource.columns
     ]
     values = [f"{typed(field)} AS {sql_name(field.name)}" for field in resource.fields]
-    broken = [
+    broken = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
+    broken += [
         f"CASE WHEN {check.condition} THEN {{'rule': {number}, 'value': {sql_name(check.column)}}} END"
         for number, check in enumerate(rules, start=1)
     ]
-    any_broken = " OR ".join(f"({check.condition})" for check in rules)
+    any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
     try:
         con.execute(
             f"""

@@ -23,6 +23,7 @@ from retrain_eval.errors import InputError, unknown
 T = TypeVar("T")
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
+Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 RESERVED = ("loads", "rejects")  # the store's own tables
 _INT32 = 2**31 - 1
 _SQL_TYPES = {"string": "VARCHAR", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE", "year": "INTEGER"}
@@ -54,8 +55,8 @@ class Field(_Descriptor, frozen=True, kw_only=True):
     unit: str = ""
     precision: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
     scale: Annotated[int, msgspec.Meta(ge=0, le=15)] | None = None
-    true_values: tuple[str, ...] = ("true", "True", "TRUE", "1")
-    false_values: tuple[str, ...] = ("false", "False", "FALSE", "0")
+    true_values: Texts = ("true", "True", "TRUE", "1")
+    false_values: Texts = ("false", "False", "FALSE", "0")
     constraints: Constraints = Constraints()
 
     @property
@@ -91,7 +92,7 @@ class _TableSchema(_Descriptor, frozen=True, kw_only=True):
     primary_key: tuple[str, ...] = ()
     unique_keys: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
-    missing_values: tuple[str, ...] = ("",)
+    missing_values: Texts = ("",)
 
 
 class _PackageResource(_Descriptor, frozen=True, kw_only=True):
