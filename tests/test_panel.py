@@ -46,7 +46,7 @@ def test_baseline_has_one_row_per_person(con: duckdb.DuckDBPyConnection) -> None
     build_panel(con)
     band = Stratum(column="age", cuts=(25, 55), labels=("<25", "25–54", "55+"))
     frame = baseline(con, {"age_band": band}, periods=[2020]).order("person_id").df()
-    assert list(frame.columns) == ["person_id", "age", "cohort", "earnings_2020", "treat", "age_band"]
+    assert list(frame.columns) == ["person_id", "age", "earnings_2020", "treat", "age_band"]
     assert frame["treat"].tolist() == [1, 0, 0]
     assert frame["age_band"].tolist() == ["25–54", "55+", "<25"]
     assert frame["earnings_2020"].tolist()[:2] == [10.3, 5.0]
@@ -67,5 +67,5 @@ def test_a_stratum_of_an_unknown_column_is_named(con: duckdb.DuckDBPyConnection)
 def test_a_stratum_takes_the_place_of_the_column_it_is_named_after(con: duckdb.DuckDBPyConnection) -> None:
     build_panel(con)
     frame = baseline(con, {"age": Stratum(column="age", cuts=(25,), labels=("young", "old"))}).order("person_id").df()
-    assert list(frame.columns) == ["person_id", "cohort", "treat", "age"]
+    assert list(frame.columns) == ["person_id", "treat", "age"]
     assert frame["age"].tolist() == ["old", "old", "young"]

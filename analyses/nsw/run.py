@@ -23,7 +23,9 @@ def prepare(folder: Path) -> None:
     people = pd.concat([nsw[nsw["treat"] == 1], nsw[nsw["treat"] == 0], cps], ignore_index=True)
     people["source"] = [FROM_PROGRAMME[0]] * 185 + [FROM_PROGRAMME[1]] * 260 + [FROM_SURVEY] * len(cps)
     number = people.groupby("source").cumcount() + 1
-    people["person_id"] = people["source"].str.replace(" ", "-") + "-" + number.astype(str).str.zfill(5)
+    # ids sort as the published file lists people, because the matcher breaks ties by id
+    prefix = people["source"].map({FROM_PROGRAMME[0]: "NSW-T", FROM_PROGRAMME[1]: "NSW-U", FROM_SURVEY: "POOL-CPS"})
+    people["person_id"] = prefix + number.astype(str).str.zfill(5)
 
     renamed = {"educ": "education_years", "nodegree": "no_degree", "hisp": "hispanic", "marr": "married"}
     person = people.rename(columns=renamed).assign(sex="male")
@@ -54,14 +56,14 @@ def analyse(run: Run) -> None:
     run.say("matching trainees with survey respondents")
     candidates = con.sql(f"FROM baseline WHERE treat = 1 OR source = '{FROM_SURVEY}'")
     sample = rte.match(candidates, unit="person_id", **study.match_options())
-    con.execute("CREATE OR REPLACE TABLE weights AS FROM weights", {"weights": sample.weights})
+    sample.weights.create_view("weights")
     run.results.add_table("balance", sample.balance())
     run.results.add_table("overlap", sample.overlap())
     run.results.add_table("flow", flow(con))
 
     run.say("outcome moments of the matched sample, the pool and the experiment")
     columns = f"person_id, period, earnings, cohort, {', '.join(strata)}"
-    everybody = f"SELECT {columns}, source FROM panel JOIN baseline USING (person_id, cohort)"
+    everybody = f"SELECT {columns}, source FROM panel JOIN baseline USING (person_id)"
     matched = con.sql(f"SELECT {columns}, weight, subclass FROM ({everybody}) JOIN weights USING (person_id)")
     pool = con.sql(f"FROM ({everybody}) WHERE cohort IS NOT NULL OR source = '{FROM_SURVEY}'")
     trial = con.sql(f"FROM ({everybody}) WHERE source <> '{FROM_SURVEY}'")

@@ -81,8 +81,9 @@ def baseline(
     Returns
     -------
     DuckDBPyRelation
-        The columns of person, ``cohort``, ``treat`` (1 if ever enrolled), the strata, the earnings. A stratum
-        that has the name of a column of person takes its place.
+        The columns of person, ``treat`` (1 if ever enrolled), the strata, the earnings. A stratum
+        that has the name of a column of person takes its place. ``cohort`` stays in the panel, so that
+        ``panel JOIN baseline USING (person_id)`` has it once.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def baseline(
         CREATE OR REPLACE TABLE baseline AS
         WITH history AS (SELECT person_id, any_value(cohort) AS cohort {earnings} FROM panel GROUP BY person_id)
         SELECT
-          person.* {taken}, history.* EXCLUDE (person_id),
+          person.* {taken}, history.* EXCLUDE (person_id, cohort),
           CAST(cohort IS NOT NULL AS INTEGER) AS treat {levels}
         FROM person JOIN history ON history.person_id = person.person_id
         """

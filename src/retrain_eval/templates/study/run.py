@@ -18,14 +18,13 @@ def analyse(run: Run) -> None:
     run.say("matching")
     sample = rte.match(people, unit="person_id", **study.match_options())
     sample.weights.create("weights")
+    sample.weights.create_view("weights")
     run.results.add_table("balance", sample.balance())
     run.results.add_table("overlap", sample.overlap())
 
     run.say("outcome moments")
     columns = ", ".join(["person_id", "period", "earnings", "cohort", *strata, "weight", "subclass"])
-    matched = con.sql(
-        f"SELECT {columns} FROM panel JOIN baseline USING (person_id, cohort) JOIN weights USING (person_id)"
-    )
+    matched = con.sql(f"SELECT {columns} FROM panel JOIN baseline USING (person_id) JOIN weights USING (person_id)")
     moments = rte.outcome_moments(
         matched,
         unit="person_id",
@@ -34,7 +33,8 @@ def analyse(run: Run) -> None:
         outcome=study.did.outcome,
         by=strata,
         weights="weight",
-        cluster="subclass",
+        # matched sets are independent; a control used in several sets belongs to none
+        cluster=None if study.match.replace else "subclass",
     )
     run.results.moments["matched"] = moments
     run.results.add_table("means", mean_paths(moments))
