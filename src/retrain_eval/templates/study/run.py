@@ -17,7 +17,6 @@ def analyse(run: Run) -> None:
 
     run.say("matching")
     sample = rte.match(people, unit="person_id", **study.match_options())
-    sample.weights.create("weights")
     sample.weights.create_view("weights")
     run.results.add_table("balance", sample.balance())
     run.results.add_table("overlap", sample.overlap())
