@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-COLUMNS = (
-    "result outcome estimator estimand cohort time event_time subgroup level estimate std_error ci_low ci_high "
-    "band_low band_high p_value n_treated n_control note"
-).split()
+COLUMNS = [
+    *("result", "outcome", "estimator", "estimand", "cohort", "time", "event_time", "subgroup", "level", "estimate"),
+    *("std_error", "ci_low", "ci_high", "band_low", "band_high", "p_value", "n_treated", "n_control", "note"),
+]
 
 
 def effect(result: str, estimate: float | None, se: float | None, **keys: Any) -> dict[str, Any]:
@@ -174,9 +174,9 @@ def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str,
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     manifest = {
         "bundle_version": 1, "edition": "2026", "study": study, "files": files, "study_sha256": "0" * 64,
-        "inputs": [{"name": "person", "file": "data/person.csv", "sha256": "a" * 64, "rows_in": 16177, "rows_rejected": 0}],
+        "inputs": [{"name": "person", "file": "person.csv", "sha256": "a" * 64, "rows_in": 16177, "rows_rejected": 0}],
         "packages": {"duckdb": "2.0.0", "pandas": "3.0.0"}, "python": "3.11.7", "seed": 20260101,
-        "rules": {"min_cell": 10}, "suppressed": 0, "protection": [],
+        "rules": {"min_cell": 10}, "protection": ["durations merged: 3"],
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
     return folder
@@ -188,7 +188,7 @@ def write_release(root: Path) -> list[Path]:
     main = {"name": "demo", "title": "Did training raise earnings?", "question": "Did training raise earnings?",
             "data": "Made-up people.", "unit": "person", "currency": "USD",
             "limitations": ["Annual points, not quarters: nothing is seen within a year.", "Men only."]}  # fmt: skip
-    spells = {"name": "spells", "title": "Spells without a job", "question": "How long?", "data": "Other made-up people.",
+    spells = {"name": "spells", "title": "Spells without a job", "question": "How long?", "data": "Other people.",
               "unit": "person", "currency": "", "limitations": ["One survey."]}  # fmt: skip
     grants = {"name": "grants", "title": "Training grants", "question": "Less scrap?", "data": "Made-up firms.",
               "unit": "firm", "currency": "", "limitations": []}  # fmt: skip

@@ -114,8 +114,3 @@ def few(limits: tuple[float, float], n: int) -> list[float]:
 def nudge(values: pd.Series) -> float:
     """Return a small step to the right of a point, for its label."""
     return 0.03 * float(values.max() - values.min() or 1)
-
-
-def signed_times(times: list[float]) -> list[str]:
-    """Return event times with their signs: −2, −1, 0, +1."""
-    return [f"{time:+g}".replace("-", MINUS) if time else "0" for time in times]

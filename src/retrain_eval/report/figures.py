@@ -20,9 +20,8 @@ from retrain_eval.report.drawing import (
     few,
     nudge,
     p9,
-    signed_times,
 )
-from retrain_eval.report.words import Words, listed
+from retrain_eval.report.words import Words, listed, signed
 
 
 def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
@@ -149,7 +148,7 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
             + p9.scale_color_manual({"matched controls": BLUE, "experiment": VERMILION})
             + p9.scale_shape_manual({"matched controls": "o", "experiment": "s"})
             + p9.scale_x_continuous(
-                breaks=times, labels=signed_times(times),
+                breaks=times, labels=[signed(time) for time in times],
                 expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
             )
             + p9.scale_y_continuous(labels=amounts(words))
@@ -224,53 +223,58 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
     return Figure(draw, f"Estimates with 95% intervals: {'; '.join(says)}.", data[keep], size, size + 0.2)
 
 
-def survival_curves(curve: pd.DataFrame, words: Words, event: str) -> Figure:
-    """Draw Kaplan-Meier curves with pointwise 95% intervals, one per level, labelled at their ends."""
-    levels = list(dict.fromkeys(curve["level"]))
-    steps = pd.concat([_as_steps(curve[curve["level"] == level]) for level in levels], ignore_index=True)
-    ends = steps.groupby("level", sort=False).tail(1).assign(label=lambda f: f["level"].map(words.name))
+def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[str]) -> Figure:
+    """Draw Kaplan-Meier curves with pointwise 95% intervals, one per level, labelled at their ends.
+
+    A release merges durations until each holds enough people, so the curve is known at the points released
+    and is drawn straight between them.
+    """
+    data = pd.concat([_from_one(curve[curve["level"] == level]) for level in levels], ignore_index=True)
+    data["level"] = pd.Categorical(data["level"], levels)
+    ends = data.groupby("level", sort=False, observed=True).tail(1).assign(label=lambda f: f["level"].map(words.name))
     ends = ends.sort_values("estimate").reset_index(drop=True)
     heights = ends["estimate"].to_numpy(dtype=float, copy=True)
     for i in range(1, len(heights)):  # labels of curves that end close together are pushed apart
         heights[i] = max(heights[i], heights[i - 1] + 0.06)
     ends["estimate"] = heights
     colours = dict(zip(levels, (BLUE, VERMILION, GREEN, PINK, GREY), strict=False))
-    lines = dict(zip(levels, ("solid", "dashed", "dotted", "dashdot", "solid"), strict=False))
+    shapes = dict(zip(levels, ("o", "s", "^", "D", "v"), strict=False))
 
     def draw(narrow: bool) -> Plot:
         return (
-            p9.ggplot(steps, p9.aes("time", "estimate", color="level"))
+            p9.ggplot(data, p9.aes("time", "estimate", color="level"))
             + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="level"), alpha=0.14, color="none", na_rm=True)
-            + p9.geom_line(p9.aes(linetype="level"), size=0.9)
-            + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=nudge(steps["time"]) / 2, size=8.5)
+            + p9.geom_line(size=0.8)
+            + p9.geom_point(p9.aes(shape="level"), data=data[data["time"] > 0], size=1.8)
+            + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=nudge(data["time"]), size=8.5)
             + p9.scale_color_manual(colours)
             + p9.scale_fill_manual(colours)
-            + p9.scale_linetype_manual(lines)
-            + p9.scale_x_continuous(expand=(0.02, 0, 0.45 if narrow else 0.22, 0))
+            + p9.scale_shape_manual(shapes)
+            + p9.scale_x_continuous(expand=(0.02, 0, 0.45 if narrow else 0.2, 0))
             + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.02), expand=(0.01, 0))
             + p9.labs(x=words.durations, y="", subtitle=f"share {event}")
         )
 
-    at = steps["time"].max() / 2
+    at = float(data["time"].max()) / 2
     says = [
-        f"{words.name(level)} {steps[(steps['level'] == level) & (steps['time'] <= at)]['estimate'].iloc[-1]:.0%}"
+        f"{words.name(level)} {data[(data['level'] == level) & (data['time'] <= at)]['estimate'].iloc[-1]:.0%}"
         for level in levels
     ]
-    alt = f"Kaplan-Meier curves. Share {event} after {round(at)} {words.durations}: {listed(says)}."
-    return Figure(draw, alt, curve[["level", "time", "estimate", "ci_low", "ci_high"]], height=4.2)
+    alt = f"Kaplan-Meier curves. Share {event} after {at:g} {words.durations}: {listed(says)}."
+    keep = ["level", "time", "estimate", "ci_low", "ci_high", "n_treated"]
+    at_risk = curve[keep].rename(columns={"n_treated": "n_at_risk"})
+    return Figure(draw, alt, at_risk, height=4.2)
 
 
-def _as_steps(curve: pd.DataFrame) -> pd.DataFrame:
-    """Repeat each point at the next time, so that lines and ribbons run as steps from 1 at time 0."""
+def _from_one(curve: pd.DataFrame) -> pd.DataFrame:
+    """Put the start, where the share is one, before the points of a curve."""
     columns = ["estimate", "ci_low", "ci_high"]
     start = pd.DataFrame(
-        {"time": [0.0], "level": curve["level"].iloc[:1].to_numpy(), **{column: [1.0] for column in columns}}
+        {"time": [0.0], "level": curve["level"].iloc[:1].to_numpy(), **{name: [1.0] for name in columns}}
     )
-    curve = curve.assign(ci_low=curve["ci_low"].clip(0, 1), ci_high=curve["ci_high"].clip(0, 1))
-    points = pd.concat([start, curve.sort_values("time")[["time", "level", *columns]]], ignore_index=True)
-    held = points.iloc[:-1].assign(time=points["time"].to_numpy()[1:])
-    both = pd.concat([points.assign(after=1), held.assign(after=0)])
-    return both.sort_values(["time", "after"], kind="stable").drop(columns="after").reset_index(drop=True)
+    points = curve.sort_values("time")[["time", "level", *columns]]
+    points[columns] = points[columns].clip(0, 1)
+    return pd.concat([start, points], ignore_index=True)
 
 
 def _median_bin(rows: pd.DataFrame) -> float:

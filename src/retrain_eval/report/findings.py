@@ -60,13 +60,12 @@ def headline_findings(bundle: Bundle, limit: int = 3) -> list[Finding]:
 def main_effect(study: Study) -> pd.Series | None:
     """Return the row the study stands on: the matched effect, else the overall of a DiD or event study."""
     for name in ("att_matched", "did", "group", "event_study"):
-        rows = study.result(name)
+        rows = study.own(name)
         if name in ("group", "event_study") and len(rows):
             rows = rows[rows["cohort" if name == "group" else "event_time"].isna()]
         rows = rows[rows["estimate"].notna()]
         if len(rows):
-            own = rows[rows["estimator"] == "moments"]
-            return (own if len(own) else rows).iloc[0]
+            return rows.iloc[0]
     return None
 
 
@@ -105,7 +104,7 @@ def effect(study: Study) -> Finding | None:
 
 def duration(study: Study) -> Finding | None:
     """Say how long it lasts: the last period followed against the first."""
-    rows = study.result("event_study")
+    rows = study.own("event_study")
     if rows.empty:
         return None
     after = rows[(rows["event_time"] >= 0) & rows["estimate"].notna()].sort_values("event_time")
@@ -182,7 +181,7 @@ def _benchmark(study: Study) -> Finding | None:
 
 
 def _pre_trend(study: Study) -> Finding | None:
-    rows = study.result("event_study")
+    rows = study.own("event_study")
     if rows.empty:
         return None
     before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
@@ -208,12 +207,14 @@ def _pre_trend(study: Study) -> Finding | None:
 
 def survival(study: Study, result: str) -> Finding | None:
     """Say how fast: the median duration of each group and the log-rank test."""
-    medians = {level: median_time(curve) for level, curve in study.result(result).groupby("level", sort=False)}
+    rows = study.result(result)
+    levels = study.in_order(rows["level"], str(rows["subgroup"].iloc[0]))
+    medians = {level: median_time(rows[rows["level"] == level]) for level in levels}
     known = {level: time for level, time in medians.items() if time is not None}
     if not known:
         return None
     words, test = study.words, study.test(result, "log-rank")
-    subgroup = str(study.result(result)["subgroup"].iloc[0])
+    subgroup = str(rows["subgroup"].iloc[0])
     each = listed([f"{time:g} ({words.name(level)})" for level, time in known.items()])
     p = f" Log-rank test: {p_value(float(test.iloc[0]['p_value']))}." if len(test) else ""
     span = sorted(known.values())

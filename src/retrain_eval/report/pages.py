@@ -6,6 +6,7 @@ A page begins with ``release = open_release()`` and takes everything from there.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from retrain_eval.errors import ReportError
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.words import Words
 
+PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
 TABLES = ("effects", "balance", "overlap", "flow", "means", "tests", "dictionary")
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
 
@@ -44,7 +46,7 @@ class Study:
         if frame is None:
             return pd.DataFrame(columns=["result", "estimator", "estimate"])
         texts = ["result", "outcome", "estimator", "estimand", "subgroup", "level", "note"]
-        return frame.assign(**{column: frame[column].fillna("").astype(str) for column in texts if column in frame})
+        return frame.assign(**{column: frame[column].astype("string").fillna("").astype(str) for column in texts if column in frame})
 
     def results(self, prefix: str = "") -> list[str]:
         """Return the ids of results that start with ``prefix``, in the order of the file."""
@@ -56,6 +58,24 @@ class Study:
         for column, value in keys.items():
             rows = rows[rows[column] == value]
         return rows.reset_index(drop=True)
+
+    def own(self, name: str) -> pd.DataFrame:
+        """Return the rows of one result as this package estimates it, without those of a second engine."""
+        rows = self.result(name)
+        own = rows[~rows["estimator"].isin(PEERS)]
+        return (own if len(own) else rows).reset_index(drop=True)
+
+    def in_order(self, levels: Iterable[str], subgroup: str) -> list[str]:
+        """Return the levels of a subgroup in the order in which the study file names them."""
+        labels = self.bundle.study.get("strata", {}).get(subgroup, {}).get("labels", ())
+        named = [str(label) for label in (labels.values() if isinstance(labels, dict) else labels)]
+        present = list(dict.fromkeys(levels))
+        return [level for level in named if level in present] + [level for level in present if level not in named]
+
+    @property
+    def suppressed(self) -> int:
+        """Number of published rows whose numbers are withheld."""
+        return int((self.effects["note"] != "").sum()) if "note" in self.effects else 0
 
     def test(self, result: str, test: str | None = None) -> pd.DataFrame:
         """Return the test statistics of one result."""

@@ -38,6 +38,12 @@ def sample(study: Study) -> str:
     return f"The estimates rest on {listed(says)}."
 
 
+def suppressed(study: Study) -> str:
+    """Say how many rows of results are withheld."""
+    number, rows = study.suppressed, len(study.effects)
+    return f"{number} of {rows} rows of results" if number else f"none of the {rows} rows of results"
+
+
 def balance(study: Study) -> str:
     """Say how alike the groups are after matching."""
     frame = study.bundle.balance
@@ -95,7 +101,7 @@ def overall(study: Study) -> str:
 
 def before_training(study: Study) -> str:
     """Say whether the groups were drifting apart before training."""
-    rows = study.result("event_study")
+    rows = study.own("event_study")
     before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
     if before.empty:
         return "There is only one period before training, so earlier drift cannot be checked."
@@ -106,22 +112,25 @@ def before_training(study: Study) -> str:
             f"In {outside} of {len(before)} periods before training the band excludes zero: the groups were not on the "
             "same path, and the effects are to be read with caution."
         )
-    return "Before training, every band includes zero: no sign that the groups were on different paths."
+    told = "Before training, every band includes zero: no sign that the groups were on different paths."
+    for _, row in study.test("event_study").iterrows():
+        told += f" A joint test of all periods before training gives {p_value(row['p_value'])}."
+    return told
 
 
 def engines(study: Study) -> str:
     """Say how closely two independent programs agree."""
-    rows = study.result("att_matched")
-    spread = float(rows["estimate"].max() - rows["estimate"].min())
-    error = float(rows["std_error"].max() - rows["std_error"].min())
+    pairs = views.engines(study).groupby("label", sort=False)
+    errors = pairs["std_error"].agg(lambda values: (values.max() - values.min()) / values.max())
+    spreads = pairs["estimate"].agg(lambda values: values.max() - values.min()) / pairs["std_error"].max()
     return (
-        f"The estimates differ by {_tiny(spread)}, the standard errors by {_tiny(error)} "
-        f"({_tiny(error / rows['std_error'].max())} of their size)."
+        f"Over {len(pairs)} estimates, the largest difference between the two is {_tiny(float(spreads.max()))} of a "
+        f"standard error; the standard errors themselves differ by at most {_tiny(float(errors.max()))} of their size."
     )
 
 
 def _tiny(value: float) -> str:
-    return "less than one part in a million" if abs(value) < 1e-6 else f"{value:.2g}"
+    return "less than a millionth" if abs(value) < 1e-6 else f"{value:.2g}"
 
 
 def benchmark(study: Study) -> str:
@@ -183,9 +192,9 @@ def group_differences(study: Study) -> str:
 
 def curves(study: Study, result: str) -> str:
     """Say the median durations and the log-rank test of one set of curves."""
-    words, says = study.words, []
-    for level, curve in study.result(result).groupby("level", sort=False):
-        median = median_time(curve)
+    words, rows, says = study.words, study.result(result), []
+    for level in study.in_order(rows["level"], str(rows["subgroup"].iloc[0])):
+        median = median_time(rows[rows["level"] == level])
         says.append(f"{f'{median:g}' if median is not None else 'not reached'} ({words.name(level)})")
     told = f"Median in {words.durations}: {listed(says)}."
     for _, row in study.test(result, "log-rank").iterrows():

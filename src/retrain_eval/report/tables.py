@@ -12,7 +12,7 @@ from great_tables import GT
 
 from retrain_eval.report.cards import Html
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import Words, csv, p_value, plain, sentence
+from retrain_eval.report.words import Words, csv, p_value, plain, sentence, signed
 
 SUPPRESSED = "suppressed"
 
@@ -120,7 +120,7 @@ def event_study(rows: pd.DataFrame, words: Words) -> Table:
     fixed = rows["std_error"].isna()
     shown = pd.DataFrame(
         {
-            "time": [f"{t:+g}".replace("-", "−") if t else "0" for t in rows["event_time"]],
+            "time": [signed(time) for time in rows["event_time"]],
             "estimate": [SUPPRESSED if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
             "std_error": [
                 "reference" if gone else words.amount(v) for gone, v in zip(fixed, rows["std_error"], strict=True)
@@ -185,7 +185,7 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
 
 def dictionary(frame: pd.DataFrame) -> Table:
     """Tabulate the columns of one record type."""
-    rows = frame.fillna("").astype(str)
+    rows = frame.astype("string").fillna("")
     rows["type"] = [kind + (f", {unit}" if unit else "") for kind, unit in zip(rows["type"], rows["unit"], strict=True)]
     rows["required"] = rows["required"].str.lower().map({"true": "yes", "1": "yes"}).fillna("no")
     shown = rows[["column", "type", "required", "constraints", "description"]]

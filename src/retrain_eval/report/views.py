@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.pages import Study
-from retrain_eval.report.words import sentence
-
-ENGINES = {"moments": "outcome moments", "pyfixest": "pyfixest on the matched rows"}
+from retrain_eval.report.pages import PEERS, Study
+from retrain_eval.report.words import sentence, signed
 
 
 def comparison(study: Study) -> pd.DataFrame:
@@ -20,16 +18,22 @@ def comparison(study: Study) -> pd.DataFrame:
     }
     blocks = []
     for name, (label, shape) in named.items():
-        rows = study.result(name)
-        rows = rows[rows["estimator"] == "moments"] if (rows["estimator"] == "moments").any() else rows
-        blocks.append(rows.head(1).assign(label=label, shape=shape))
+        blocks.append(study.own(name).head(1).assign(label=label, shape=shape))
     return pd.concat(blocks, ignore_index=True)
 
 
 def engines(study: Study) -> pd.DataFrame:
-    """Return the matched estimate as each engine computes it."""
-    rows = study.result("att_matched")
-    return rows.assign(label=rows["estimator"].map(lambda name: ENGINES.get(name, name)).map(sentence))
+    """Return what two engines have computed: the matched effect, and the event study where both have it."""
+    blocks = []
+    for name, label in {"att_matched": "Matched effect", "event_study": "Event study, "}.items():
+        rows = study.result(name)
+        if len(set(rows["estimator"])) > 1:
+            times = rows["event_time"].map(lambda time: "" if pd.isna(time) else f"period {signed(time)}")
+            rows = rows.assign(label=label + times)[rows["event_time"].notna() | (name == "att_matched")]
+            blocks.append(rows[rows["std_error"].notna()])
+    rows = pd.concat(blocks, ignore_index=True)
+    rows["engine"] = ["pyfixest, from rows" if name in PEERS else "outcome moments" for name in rows["estimator"]]
+    return rows.sort_values(["label", "engine"], kind="stable").reset_index(drop=True)
 
 
 def subgroups(study: Study) -> pd.DataFrame:
@@ -45,7 +49,11 @@ def subgroups(study: Study) -> pd.DataFrame:
     rows = pd.concat(blocks, ignore_index=True)
     rows = rows[rows["level"] != ""]
     order = {result: i for i, result in enumerate(dict.fromkeys(rows["subgroup"]))}
-    levels = {level: i for i, level in enumerate(dict.fromkeys(rows["level"]))}
+    levels = {
+        level: i
+        for name, block in rows.groupby("subgroup", sort=False)
+        for i, level in enumerate(study.in_order(block["level"], str(name)))
+    }
     rows = rows.sort_values(
         ["subgroup", "level", "shape"], key=lambda s: s.map(order | levels | {"own": 0, "experiment": 1})
     )

@@ -57,7 +57,7 @@ class Words:
         labels: dict[str, str] = {}
         duration = ""
         if dictionary is not None:
-            rows = dictionary.fillna("").astype(str)
+            rows = dictionary.astype("string").fillna("")
             labels = {
                 str(name): in_sentence(str(title))
                 for name, title in zip(rows["column"], rows["title"], strict=True)
@@ -120,6 +120,17 @@ class Words:
         """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``."""
         number = int(value)
         return f"{number // 4} Q{number % 4 + 1}" if self.period == "quarter" and number > 4000 else str(number)
+
+
+def signed(time: float) -> str:
+    """Return an event time with its sign.
+
+    Examples
+    --------
+    >>> [signed(time) for time in (-2.0, 0.0, 1.0)]
+    ['−2', '0', '+1']
+    """
+    return f"{time:+g}".replace("-", MINUS) if time else "0"
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import bundles
+
+from retrain_eval.report import book
+from retrain_eval.report.pages import Release, Study, open_release
+
+
+@pytest.fixture(scope="session")
+def bundle_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Paths of a main study and two companions."""
+    return bundles.write_release(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def release(bundle_paths: list[Path]) -> Release:
+    return open_release(bundle_paths)
+
+
+@pytest.fixture(scope="session")
+def study(release: Release) -> Study:
+    return release.main
+
+
+@pytest.fixture(scope="session")
+def report(bundle_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the one report that Jupyter Book really builds for the default tests."""
+    return book.build(bundle_paths, tmp_path_factory.mktemp("report") / "html").parent

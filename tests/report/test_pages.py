@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import bundles
+import pytest
+
+from retrain_eval.errors import ReportError
+from retrain_eval.report import book, prose
+from retrain_eval.report.pages import Release, open_release
+from retrain_eval.resources import resource
+
+
+def test_a_release_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RETRAIN_RELEASE", raising=False)
+    monkeypatch.delenv("RETRAIN_COMPANIONS", raising=False)
+    with pytest.raises(ReportError, match="no release"):
+        open_release()
+
+
+def test_parts_say_what_a_release_holds(release: Release) -> None:
+    parts = release.parts()
+    assert {"flow", "balance", "overlap", "means", "subgroups", "differences", "benchmark", "engines"} <= parts
+    assert {"survival", "replication"} <= parts
+    alone = Release(release.main).parts()
+    assert not {"survival", "replication"} & alone
+
+
+def test_pages_without_data_are_left_out(release: Release, tmp_path: Path) -> None:
+    book.prepare(Release(release.companions[1]), resource("book"), tmp_path / "grants")
+    pages = {file.stem for file in (tmp_path / "grants").glob("*.md")}
+    assert pages == {"index", "effects", "replication", "methods", "limitations", "downloads"}
+    assert "prose.benchmark(study)" not in (tmp_path / "grants" / "effects.md").read_text()
+    book.prepare(release, resource("book"), tmp_path / "all")
+    assert "prose.benchmark(study)" in (tmp_path / "all" / "effects.md").read_text()
+
+
+def test_no_page_has_a_number_of_its_own() -> None:
+    """Prose takes every figure from the release: no digits but years of citations and the 95% of intervals."""
+    for name in ("index", "sample", "balance", "effects", "subgroups", "stability"):
+        text = (resource("book") / f"{name}.md").read_text(encoding="utf-8")
+        body = text.split("---", 2)[2]
+        lines = [line for line in body.splitlines() if not line.startswith(("%", ":", "`"))]
+        words = " ".join(word for line in lines for word in line.split() if not word.startswith(("{", "[](")))
+        digits = {token.strip(".,;:()%") for token in words.split() if any(char.isdigit() for char in token)}
+        digits = {token for token in digits if token.replace(".", "").isdigit()}
+        assert digits <= {"95", "100", "0.1", "1"}, (name, digits)
+
+
+def test_sentences_follow_the_numbers(release: Release) -> None:
+    main, spells, grants = release.studies
+    assert "185 of 15,992 people submitted as possible controls (1.2%)" in prose.sample(main)
+    assert "7 of 8 lie within 0.1" in prose.balance(main)
+    assert "inside the experiment's interval" in prose.benchmark(main)
+    assert prose.group_differences(main).startswith("None of the 2 differences excludes zero")
+    assert prose.benchmark_by_group(main).startswith("Each of the 4 matched estimates lies inside")
+    assert "less than a millionth" in prose.engines(main)
+    assert "less than a millionth" in prose.replicated(grants)
+    assert "10 (filed a claim) and 5 (filed no claim)" in prose.curves(spells, "km_ui")
+    assert prose.different_people(release, main) == ""
+    assert "not those of the main study" in prose.different_people(release, spells)
+
+
+def test_an_estimate_far_from_the_experiment_is_said(tmp_path: Path) -> None:
+    effects = bundles.training_effects()
+    far = (effects["result"] == "att_by_age_band") & (effects["level"] == "<25")
+    effects.loc[far, "estimate"] = 9000.0
+    facts = {"name": "far", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
+             "frequency": "year", "limitations": []}  # fmt: skip
+    study = open_release([bundles.write_bundle(tmp_path / "far", {"effects": effects}, facts)]).main
+    assert "outside the experiment's interval for <25 ($9,000 against $410)" in prose.benchmark_by_group(study)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+
+from retrain_eval.report import tables, views
+from retrain_eval.report.pages import Release, Study
+
+
+def test_tables_carry_no_style_of_their_own(study: Study) -> None:
+    html = tables.balance(study.bundle.balance, study.words).html()
+    assert html.startswith("<table")
+    assert "<style" not in html
+    assert "style=" not in html
+    assert 'scope="colgroup"' in html or "gt_column_spanner" in html
+
+
+def test_a_suppressed_row_keeps_its_place(study: Study) -> None:
+    rows = views.comparison(study)
+    rows.loc[1, ["estimate", "std_error", "ci_low", "ci_high", "p_value"]] = np.nan
+    html = tables.estimates(rows, study.words).html()
+    assert "Matched comparison" in html
+    assert "suppressed" in html
+    assert "nan" not in html.lower()
+
+
+def test_flow_has_one_row_per_step_and_says_why(study: Study) -> None:
+    html = tables.flow(study.bundle.flow).html()
+    assert html.count("<tr") == 1 + 3
+    assert "15,992" in html
+    assert "not the nearest to anyone" in html
+
+
+def test_every_file_of_a_bundle_is_listed_with_its_hash(study: Study) -> None:
+    html = tables.files(study, "release/demo/2026").html()
+    for name, digest in study.bundle.manifest["files"].items():
+        assert f'href="release/demo/2026/{name}"' in html
+        assert digest in html
+    assert study.bundle.sha256 in html
+
+
+def test_replication_sets_the_packages_side_by_side(release: Release) -> None:
+    frame = views.replication(release.companions[1])
+    assert frame["coefficient"].tolist() == ["d88", "d89", "grant", "grant_1"]
+    html = tables.replication(frame).html()
+    assert html.count("−0.422") == 2
+    assert "linearmodels" in html
+    assert "pyfixest" in html
+
+
+def test_what_users_wrote_is_escaped(study: Study) -> None:
+    flow = study.bundle.flow.assign(reason="<script>alert(1)</script>")
+    assert "<script" not in tables.flow(flow).html()
