@@ -62,14 +62,12 @@ def analyse(run: Run) -> None:
     run.results.add_table("flow", flow(con))
 
     run.say("outcome moments of the matched sample, the pool and the experiment")
-    columns = f"person_id, period, earnings, cohort, {', '.join(strata)}"
-    everybody = f"SELECT {columns}, source FROM panel JOIN baseline USING (person_id)"
-    matched = con.sql(f"SELECT {columns}, weight, subclass FROM ({everybody}) JOIN weights USING (person_id)")
-    pool = con.sql(f"FROM ({everybody}) WHERE cohort IS NOT NULL OR source = '{FROM_SURVEY}'")
-    trial = con.sql(f"FROM ({everybody}) WHERE source <> '{FROM_SURVEY}'")
+    matched = con.sql("FROM panel JOIN weights USING (person_id)")
+    pool = con.sql(f"FROM panel JOIN baseline USING (person_id) WHERE treat = 1 OR source = '{FROM_SURVEY}'")
+    trial = con.sql(f"FROM panel JOIN baseline USING (person_id) WHERE source <> '{FROM_SURVEY}'")
     names = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": study.did.outcome}
     moments = {
-        "matched": rte.outcome_moments(matched, **names, by=strata, weights="weight", cluster="subclass"),
+        "matched": rte.outcome_moments(matched, **names, weights="weight", cluster="subclass"),
         "pool": rte.outcome_moments(pool, **names),
         "experiment": rte.outcome_moments(trial, **names, by=strata),
     }
@@ -85,10 +83,17 @@ def analyse(run: Run) -> None:
     run.publish("event_study", effects.aggregate("dynamic"))
     run.publish("benchmark_event_study", truth.aggregate("dynamic"))
     run.results.add_table("tests", pretrend_test(effects.aggregate("dynamic")).assign(result="event_study"))
+
     for name in strata:
-        by_level = effects.by(name).aggregate("simple")
-        run.publish(f"att_by_{name}", by_level)
-        run.publish(f"difference_by_{name}", by_level.difference())
+        run.say(f"effects by {study.strata[name].title.lower()}, trainees and controls matched within each group")
+        within = rte.match(candidates, unit="person_id", **{**study.match_options(), "exact": (name,)})
+        within.weights.create_view("weights_within")
+        rows = con.sql("FROM panel JOIN weights_within USING (person_id) JOIN baseline USING (person_id, treat)")
+        by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster="subclass")
+        levels = by_group.att_gt(**study.did_options()).by(name).aggregate("simple")
+        run.results.moments[f"matched_by_{name}"] = by_group
+        run.publish(f"att_by_{name}", levels)
+        run.publish(f"difference_by_{name}", levels.difference())
         run.publish(f"benchmark_by_{name}", truth.by(name).aggregate("simple"))
 
     run.say("the same estimates from rows, with pyfixest")

@@ -11,7 +11,6 @@ BEFORE_ENTRY = (2018, 2019)  # periods before anybody entered, used to match
 def analyse(run: Run) -> None:
     """From loaded records to published results."""
     study, con = run.study, run.con
-    strata = list(study.strata)
     rte.build_panel(con)
     people = rte.baseline(con, study.strata, periods=BEFORE_ENTRY)
 
@@ -21,30 +20,37 @@ def analyse(run: Run) -> None:
     run.results.add_table("balance", sample.balance())
     run.results.add_table("overlap", sample.overlap())
 
-    run.say("outcome moments")
-    columns = ", ".join(["person_id", "period", "earnings", "cohort", *strata, "weight", "subclass"])
-    matched = con.sql(f"SELECT {columns} FROM panel JOIN baseline USING (person_id) JOIN weights USING (person_id)")
-    moments = rte.outcome_moments(
-        matched,
+    run.say("effects")
+    moments = outcome_moments(run, "weights", by=())
+    event_study = moments.att_gt(**study.did_options()).aggregate("dynamic")
+    run.results.moments["matched"] = moments
+    run.results.add_table("means", mean_paths(moments))
+    run.publish("did", moments.att_gt(**study.did_options()).aggregate("simple"))
+    run.publish("event_study", event_study)
+    run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
+
+    for name in study.strata:
+        run.say(f"effects by {name}, trainees and controls matched within each group")
+        options = {**study.match_options(), "exact": (*study.match.exact, name)}
+        rte.match(people, unit="person_id", **options).weights.create_view("weights_within")
+        moments = outcome_moments(run, "weights_within", by=(name,))
+        levels = moments.att_gt(**study.did_options()).by(name).aggregate("simple")
+        run.results.moments[f"matched_by_{name}"] = moments
+        run.publish(f"att_by_{name}", levels)
+        run.publish(f"difference_by_{name}", levels.difference())
+
+
+def outcome_moments(run: Run, weights: str, by: tuple[str, ...]) -> rte.OutcomeMoments:
+    """Sum the panel of the people in ``weights`` to outcome moments."""
+    rows = run.con.sql(f"FROM panel JOIN {weights} USING (person_id) JOIN baseline USING (person_id, treat)")
+    return rte.outcome_moments(
+        rows,
         unit="person_id",
         time="period",
         cohort="cohort",
-        outcome=study.did.outcome,
-        by=strata,
+        outcome=run.study.did.outcome,
+        by=by,
         weights="weight",
         # matched sets are independent; a control used in several sets belongs to none
-        cluster=None if study.match.replace else "subclass",
+        cluster=None if run.study.match.replace else "subclass",
     )
-    run.results.moments["matched"] = moments
-    run.results.add_table("means", mean_paths(moments))
-
-    run.say("effects")
-    effects = moments.att_gt(**study.did_options())
-    event_study = effects.aggregate("dynamic")
-    run.publish("did", effects.aggregate("simple"))
-    run.publish("event_study", event_study)
-    run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
-    for name in strata:
-        by_level = effects.by(name).aggregate("simple")
-        run.publish(f"att_by_{name}", by_level)
-        run.publish(f"difference_by_{name}", by_level.difference())
