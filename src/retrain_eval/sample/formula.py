@@ -63,7 +63,8 @@ class TreatmentFormula:
             If a term cannot be computed, or is not finite somewhere (the logarithm of zero).
         """
         try:
-            matrix = self.right.get_model_matrix(cells, context=_CONTEXT, na_action="ignore", output="numpy")
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # reported below, with the unit
+                matrix = self.right.get_model_matrix(cells, context=_CONTEXT, na_action="ignore", output="numpy")
         except FormulaicError as error:
             raise InputError(f"the formula cannot be computed: {_ANSI.sub('', str(error))}", value=self.text) from error
         names = tuple(str(name) for name in matrix.model_spec.column_names)

@@ -157,6 +157,8 @@ def match(
         raise unknown("distance", distance, ["glm", *relation.columns])
     if unit in (parsed.treat, *parsed.covariates):
         raise InputError("the unit id is part of the formula", column=unit, value=formula)
+    if distance == "glm" and not parsed.covariates:
+        raise InputError("a propensity score needs a covariate", value=formula, fix='such as "treat ~ age"')
     others = [*columns, *([distance] if distance != "glm" else [])]
     units = load_units(relation, unit, parsed.treat, parsed.covariates, others)
     score, propensity = _score(parsed, units, distance)
@@ -184,8 +186,6 @@ def _score(formula: TreatmentFormula, units: Units, distance: str) -> tuple[Floa
         if not pd.api.types.is_numeric_dtype(column):
             raise InputError("the distance must be a numeric column", column=distance, value=column.iloc[0])
         return column.to_numpy(dtype=float), None
-    if not formula.covariates:
-        raise InputError("a propensity score needs a covariate", value=formula.text, fix='such as "treat ~ age"')
     n_cells = len(units.cells)
     treated = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
     total = np.bincount(units.cell, minlength=n_cells).astype(float)

@@ -96,7 +96,8 @@ def load_units(
         "FROM source",
     )
     try:
-        _check_rows(relation, rows, unit, treat, dict(zip(columns, names, strict=True)))
+        numbers = {column for column, name in zip(columns, names, strict=True) if _NUMBER.match(types[name])}
+        _check_rows(relation, rows, unit, treat, dict(zip(columns, names, strict=True)), numbers)
         listed = ", ".join(columns)
         ascending = ", ".join(f"{column} ASC" for column in columns)
         query(
@@ -143,15 +144,16 @@ def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Seque
             )
 
 
-def _check_rows(relation: duckdb.DuckDBPyRelation, rows: str, unit: str, treat: str, names: dict[str, str]) -> None:
+def _check_rows(
+    relation: duckdb.DuckDBPyRelation, rows: str, unit: str, treat: str, names: dict[str, str], numbers: set[str]
+) -> None:
     """Name the first unit that breaks a rule, in one pass over the rows."""
     rules = {
         "the unit id must not be missing": (unit, "id", "id IS NULL"),
         "the treatment must be 0 or 1": (treat, "t", "t IS NULL OR t NOT IN (0, 1)"),
     }
     for key, name in names.items():
-        # a text key that does not cast is never NaN, so one condition serves both kinds
-        broken = f"{key} IS NULL OR NOT coalesce(isfinite(TRY_CAST({key} AS DOUBLE)), true)"
+        broken = f"{key} IS NULL" + (f" OR NOT isfinite({key})" if key in numbers else "")
         rules[f"{name} must be present and finite for every unit"] = (name, key, broken)
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, _, condition in rules.values())
     found = query(relation, f"SELECT {counts} FROM {rows}").fetchall()[0]
