@@ -13,7 +13,7 @@ unit of weight that entered at ``a`` and left at ``b`` is
     ∂S(t) = −S(t) [ 1{event, b≤t} / (Y_b − d_b) − Σ_{a<u≤min(b,t)} d/(Y(Y−d)) ]
     ∂H(t) = 1{event, b≤t} / Y_b − Σ_{a<u≤min(b,t)} d/Y²
 
-It equals Greenwood's formula without weights and clusters.
+Without weights, clusters and left truncation it equals Greenwood's formula.
 """
 
 from __future__ import annotations
@@ -193,7 +193,9 @@ def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float]
     estimate, error = result.frame["estimate"].to_numpy(), result.frame["std_error"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = kind.intervals[conf_type](estimate, error, float(stats.norm.ppf(0.5 + level / 2)))
-    return with_interval(result, low, np.minimum(high, kind.ceiling))
+    unknown_spread = np.isnan(error)  # where 1 ** NaN would be 1
+    low, high = (np.where(unknown_spread, np.nan, end) for end in (low, np.minimum(high, kind.ceiling)))
+    return with_interval(result, low, high)
 
 
 def _asked(risk: RiskSet, times: Sequence[float] | None) -> Array:

