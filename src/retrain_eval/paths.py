@@ -192,7 +192,8 @@ def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
     # in the order of units, so that sums of floats come out the same bit for bit
     return (
         f"CREATE TEMP TABLE {table} AS SELECT {sql_name(columns.unit)} AS unit, {values}, {present} AS n_present, "
-        f"count(*) AS n_rows, ({changes}) AS changes, {path} FROM source GROUP BY {sql_name(columns.unit)} ORDER BY unit"
+        f"count(*) AS n_rows, ({changes}) AS changes, {path} "
+        f"FROM source GROUP BY {sql_name(columns.unit)} ORDER BY unit"
     )
 
 
