@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -72,6 +76,26 @@ def test_shuffled_lalonde_keeps_every_pair_and_every_bit() -> None:
     first = identity(match(lalonde(), LALONDE, "name"))
     for seed in range(3):
         assert identity(match(lalonde().sample(frac=1, random_state=seed), LALONDE, "name")) == first
+
+
+def test_threads_of_linear_algebra_change_no_bit() -> None:
+    """The number of BLAS threads is fixed at import, so each gets a process of its own."""
+    program = (
+        "from matching_samples import LALONDE, lalonde; from retrain_eval.sample.match import match; "
+        "s = match(lalonde(), LALONDE, 'id'); print(s.audit['propensity']['coefficients'], s.pairs.fetchall())"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": threads},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(outputs) == 1
 
 
 def test_text_ids_are_sorted_by_code_point_and_integers_by_value() -> None:
@@ -250,6 +274,8 @@ def test_no_rows() -> None:
         ({"caliper_sd": "treated"}, "unknown caliper_sd"),
         ({"caliper": 0}, "caliper must be a positive number"),
         ({"caliper": float("nan")}, "caliper must be a positive number"),
+        ({"caliper": "0.2"}, "caliper must be a positive number"),
+        ({"seed": -1}, "seed must be a whole number"),
         ({"ratio": 0}, "ratio must be a whole number"),
         ({"ratio": 1.5}, "ratio must be a whole number"),
         ({"ratio": 60}, "ratio is 60, but there are only"),

@@ -56,14 +56,21 @@ class _Options:
         ):
             if value not in known:
                 raise unknown(name, value, known)
-        if isinstance(self.ratio, bool) or not isinstance(self.ratio, int) or self.ratio < 1:
+        if not _is_whole(self.ratio) or self.ratio < 1:
             raise InputError("ratio must be a whole number, at least 1", column="ratio", value=self.ratio)
-        if self.caliper is not None and not (np.isfinite(self.caliper) and self.caliper > 0):
+        caliper = self.caliper
+        if caliper is not None and not (isinstance(caliper, (int, float)) and np.isfinite(caliper) and caliper > 0):
             raise InputError(
-                "caliper must be a positive number of standard deviations", column="caliper", value=self.caliper
+                "caliper must be a positive number of standard deviations", column="caliper", value=caliper
             )
+        if not _is_whole(self.seed) or self.seed < 0:
+            raise InputError("seed must be a whole number, zero or more", column="seed", value=self.seed)
         if not isinstance(self.replace, bool):
             raise InputError("replace must be True or False", column="replace", value=self.replace)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def match(
