@@ -28,6 +28,7 @@ def test_three_findings_answer_whether_for_whom_and_whether_to_believe(bundle_pa
     assert whom.number == "+$2,432"
     assert "$260 (<25) and $2,692 (25+)" in whom.statement
     assert "includes zero" in whom.statement
+    assert whom.statement.endswith("The experiment found $410 (<25) and $2,842 (25+).")
     assert "experiment found $1,794" in believed.statement
     assert "$88 below it" in believed.statement
     assert "−$8,498" in believed.statement
@@ -60,7 +61,8 @@ def test_suppressed_numbers_make_no_finding(tmp_path: Path) -> None:
 def test_spells_alone_still_have_findings(bundle_paths: list[Path]) -> None:
     found = headline_findings(Bundle.open(bundle_paths[1]))
     assert found[0].statement == (
-        "Median time in two-week intervals: 10 (filed a claim) and 5 (filed no claim). Log-rank test: p < 0.001."
+        "Half of the spells had ended by this number of two-week intervals: 10 (filed a claim) and 5 (filed no claim). "
+        "Log-rank test: p < 0.001."
     )
 
 

@@ -119,6 +119,7 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "title": facts["title"],
         "edition": release.main.bundle.edition,
         "sha256": release.main.bundle.sha256,
+        "question": facts["question"],
         "citation": facts.get("citation") or "",
         "software": f"retrain-eval {version('retrain-eval')}, Python {release.main.bundle.manifest['python']}, "
         f"Jupyter Book {version('jupyter-book')}",

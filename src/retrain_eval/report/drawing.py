@@ -58,7 +58,7 @@ class Figure:
         size = (NARROW_INCHES, self.narrow_height) if narrow else (WIDE_INCHES, self.height)
         out = io.BytesIO()
         with mpl.rc_context({"svg.hashsalt": "retrain_eval", "svg.fonttype": "none"}):
-            figure = (self.draw(narrow) + THEME + p9.theme(figure_size=size, dpi=72)).draw()
+            figure = (self.draw(narrow) + p9.theme(figure_size=size, dpi=72)).draw()
             _anchor(figure)
             figure.savefig(out, format="svg", metadata={"Date": None})
             plt.close(figure)
@@ -98,6 +98,11 @@ def _anchor(figure: Any) -> None:
             label.set_horizontalalignment("right")
 
 
+def chart(data: pd.DataFrame, **aesthetics: str) -> Plot:
+    """Start a plot in the report's own theme."""
+    return p9.ggplot(data, p9.aes(**aesthetics)) + THEME
+
+
 def amounts(words: Words) -> Callable[[list[float]], list[str]]:
     """Return the axis labeller of the outcome's unit."""
     return lambda breaks: [
@@ -111,6 +116,6 @@ def few(limits: tuple[float, float], n: int) -> list[float]:
     return [float(tick) for tick in ticks if limits[0] <= tick <= limits[1]]
 
 
-def nudge(values: pd.Series) -> float:
+def nudge(values: pd.Series, narrow: bool) -> float:
     """Return a small step to the right of a point, for its label."""
-    return 0.03 * float(values.max() - values.min() or 1)
+    return (0.05 if narrow else 0.03) * float(values.max() - values.min() or 1)

@@ -17,6 +17,7 @@ from retrain_eval.report.drawing import (
     Figure,
     Plot,
     amounts,
+    chart,
     few,
     nudge,
     p9,
@@ -40,7 +41,7 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
 
     def draw(narrow: bool) -> Plot:
         return (
-            p9.ggplot(data, p9.aes("smd", "covariate"))
+            chart(data, x="smd", y="covariate")
             + p9.geom_vline(xintercept=0, **ZERO)
             + p9.geom_vline(xintercept=0.1, linetype="dashed", **ZERO)
             + p9.geom_point(p9.aes(color="sample", shape="sample"), size=2.8)
@@ -63,23 +64,28 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
 
 
 def overlap(bins: pd.DataFrame, words: Words) -> Figure:
-    """Draw the share of each group by propensity score: common support."""
-    data = bins.assign(share=bins["n"] / bins.groupby("group")["n"].transform("sum"))
-    names = {"treated": "trained", "control before": "controls before", "control matched": "matched controls"}
-    names = {group: names.get(group, group) for group in dict.fromkeys(data["group"])}
+    """Draw the distribution of each group over the propensity score: common support.
+
+    Bins may be of unequal width, because small ones are pooled: heights are densities.
+    """
+    filled = bins[bins["n"] > 0]
+    share = filled["n"] / filled.groupby("group")["n"].transform("sum")
+    data = filled.assign(density=share / (filled["bin_high"] - filled["bin_low"]))
+    known = {"treated": "trained", "control before": "all possible controls", "control matched": "matched controls"}
+    names = {group: known.get(group, group) for group in dict.fromkeys(data["group"])}
     data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
     colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
 
     def draw(narrow: bool) -> Plot:
         return (
-            p9.ggplot(data, p9.aes(xmin="bin_low", xmax="bin_high", ymin=0, ymax="share", fill="panel"))
-            + p9.geom_rect(color="white", size=0.3)
+            chart(data, xmin="bin_low", xmax="bin_high", ymax="density", fill="panel")
+            + p9.geom_rect(ymin=0, color="white", size=0.3)
             + p9.facet_wrap("panel", ncol=1, scales="free_y")
             + p9.scale_fill_manual(colours)
-            + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys])
             + p9.labs(
-                x="estimated probability of training (propensity score)", y="", subtitle=f"share of {words.units}"
+                x="estimated probability of training (propensity score)", y="", subtitle=f"density of {words.units}"
             )
+            + p9.theme(axis_text_y=p9.element_blank(), panel_grid_major_y=p9.element_blank())
         )
 
     middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
@@ -96,10 +102,10 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
     def draw(narrow: bool) -> Plot:
         room = 0.62 if narrow else 0.26
         return (
-            p9.ggplot(data, p9.aes("time", "mean", color="group"))
+            chart(data, x="time", y="mean", color="group")
             + p9.geom_line(p9.aes(linetype="group"), size=1)
             + p9.geom_point(p9.aes(shape="group"), size=2.8)
-            + p9.geom_text(p9.aes(label="label"), data=last, ha="left", nudge_x=nudge(data["time"]), size=8.5)
+            + p9.geom_text(p9.aes(label="label"), data=last, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5)
             + p9.scale_color_manual(GROUPS)
             + p9.scale_shape_manual({"treated": "o", "control": "s"})
             + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
@@ -139,7 +145,7 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
 
     def draw(narrow: bool) -> Plot:
         plot = (
-            p9.ggplot(data, p9.aes("x", "estimate", color="source", shape="source"))
+            chart(data, x="x", y="estimate", color="source", shape="source")
             + p9.geom_hline(yintercept=0, **ZERO)
             + p9.geom_vline(xintercept=_start(times), linetype="dashed", **ZERO)
             + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
@@ -158,7 +164,7 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
         if len(sets) > 1:
             apart = 0.06 * (data["ci_high"].max() - data["ci_low"].min())
             ends = last.sort_values("estimate").assign(y=lambda f: f["estimate"] + [-apart, apart])
-            ends["x"] = times[-1] + 2 * shift + nudge(data["event_time"])
+            ends["x"] = times[-1] + 2 * shift + nudge(data["event_time"], narrow)
             plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", size=8.5)
         return plot
 
@@ -177,29 +183,30 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
     return Figure(draw, " ".join(says), data[keep])
 
 
-def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, title: str = "effect") -> Figure:
+def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, title: str = "") -> Figure:
     """Draw estimates with intervals, one to a line, in the order given: comparisons and forest plots.
 
     Parameters
     ----------
     rows : DataFrame
-        Columns ``label, estimate, ci_low, ci_high``, and ``panel`` where lines are grouped.
+        Columns ``label, outcome, estimate, ci_low, ci_high``, and ``panel`` where lines are grouped.
     words : Words
         The study's vocabulary.
     panel : str, optional
         Column that groups the lines.
     title : str
-        The axis title.
+        The axis title; by default, an effect on the outcome.
     """
     data = rows[rows["estimate"].notna()].reset_index(drop=True)
     data["label"] = pd.Categorical(data["label"], list(dict.fromkeys(data["label"]))[::-1])
+    title = title or f"effect on {words.name(data['outcome'].iloc[0])}"
     data["text"] = [words.amount(value, signed=True) for value in data["estimate"]]
     shape = "shape" if "shape" in data else None
     data["shape"] = data[shape] if shape else "own"
 
     def draw(narrow: bool) -> Plot:
         plot = (
-            p9.ggplot(data, p9.aes("estimate", "label"))
+            chart(data, x="estimate", y="label")
             + p9.geom_vline(xintercept=0, **ZERO)
             + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high", yend="label", color="shape"), size=1.5)
             + p9.geom_point(p9.aes(color="shape", shape="shape"), size=3, fill="white", stroke=0.9)
@@ -242,11 +249,11 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
 
     def draw(narrow: bool) -> Plot:
         return (
-            p9.ggplot(data, p9.aes("time", "estimate", color="level"))
+            chart(data, x="time", y="estimate", color="level")
             + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="level"), alpha=0.14, color="none", na_rm=True)
             + p9.geom_line(size=0.8)
             + p9.geom_point(p9.aes(shape="level"), data=data[data["time"] > 0], size=1.8)
-            + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=nudge(data["time"]), size=8.5)
+            + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5)
             + p9.scale_color_manual(colours)
             + p9.scale_fill_manual(colours)
             + p9.scale_shape_manual(shapes)

@@ -135,6 +135,8 @@ def for_whom(study: Study) -> Finding | None:
     levels = study.result("att_by_" + str(row["subgroup"]))
     levels = levels[levels["estimate"].notna()]
     each = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _, r in levels.iterrows()])
+    trial = study.result("benchmark_by_" + str(row["subgroup"]))
+    found = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _, r in trial.iterrows()])
     clear = excludes_zero(row)
     opening = "The clearest difference is" if clear else "No clear difference between groups. The largest is"
     return Finding(
@@ -142,12 +144,8 @@ def for_whom(study: Study) -> Finding | None:
         number=words.amount(row["estimate"], signed=True),
         measure=f"difference, {row['level']}",
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"{opening} by {words.name(row['subgroup'])}: {each}. "
-        + (
-            "The interval of the difference excludes zero."
-            if clear
-            else "The interval of the difference includes zero."
-        ),
+        statement=f"{opening} by {words.name(row['subgroup'])}: {each}. The interval of the difference "
+        f"{'excludes' if clear else 'includes'} zero." + (f" The experiment found {found}." if found else ""),
         caveat=f"One of {len(rows)} comparisons, without adjustment for looking at several; "
         "a group that differs is not thereby the reason for the difference.",
     )
@@ -206,7 +204,7 @@ def _pre_trend(study: Study) -> Finding | None:
 
 
 def survival(study: Study, result: str) -> Finding | None:
-    """Say how fast: the median duration of each group and the log-rank test."""
+    """Say how fast: the duration by which half have ended of each group and the log-rank test."""
     rows = study.result(result)
     levels = study.in_order(rows["level"], str(rows["subgroup"].iloc[0]))
     medians = {level: median_time(rows[rows["level"] == level]) for level in levels}
@@ -221,9 +219,9 @@ def survival(study: Study, result: str) -> Finding | None:
     return Finding(
         question=f"How fast, by {words.name(subgroup)}?",
         number=f"{span[0]:g}" if span[0] == span[-1] else f"{span[0]:g} to {span[-1]:g}",
-        measure=f"median {words.durations}",
+        measure=f"{words.durations} until half had ended",
         interval="",
-        statement=f"Median time in {words.durations}: {each}.{p}",
+        statement=f"Half of the spells had ended by this number of {words.durations}: {each}.{p}",
         caveat=f"Groups differ in more than {words.name(subgroup)}: a difference here is not an effect of it.",
     )
 

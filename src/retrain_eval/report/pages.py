@@ -46,7 +46,8 @@ class Study:
         if frame is None:
             return pd.DataFrame(columns=["result", "estimator", "estimate"])
         texts = ["result", "outcome", "estimator", "estimand", "subgroup", "level", "note"]
-        return frame.assign(**{column: frame[column].astype("string").fillna("").astype(str) for column in texts if column in frame})
+        present = [column for column in texts if column in frame]
+        return frame.assign(**{column: frame[column].astype("string").fillna("").astype(str) for column in present})
 
     def results(self, prefix: str = "") -> list[str]:
         """Return the ids of results that start with ``prefix``, in the order of the file."""

@@ -196,7 +196,7 @@ def curves(study: Study, result: str) -> str:
     for level in study.in_order(rows["level"], str(rows["subgroup"].iloc[0])):
         median = median_time(rows[rows["level"] == level])
         says.append(f"{f'{median:g}' if median is not None else 'not reached'} ({words.name(level)})")
-    told = f"Median in {words.durations}: {listed(says)}."
+    told = f"Half of the spells had ended by this number of {words.durations}: {listed(says)}."
     for _, row in study.test(result, "log-rank").iterrows():
         degrees = "1 degree" if row["df"] == 1 else f"{row['df']:g} degrees"
         told += f" The log-rank test gives χ²{NBSP}={NBSP}{plain(row['statistic'], 1)} on {degrees} of freedom"
