@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import bundles
+import pandas as pd
 import pytest
 
 from retrain_eval.errors import ReportError
-from retrain_eval.report import book, prose
+from retrain_eval.report import book, prose, tables
 from retrain_eval.report.pages import Release, open_release
 from retrain_eval.resources import resource
 
@@ -59,6 +60,16 @@ def test_sentences_follow_the_numbers(release: Release) -> None:
     assert "10 (filed a claim) and 5 (filed no claim)" in prose.curves(spells, "km_ui")
     assert prose.different_people(release, main) == ""
     assert "not those of the main study" in prose.different_people(release, spells)
+
+
+def test_a_study_without_a_comparison_is_not_said_to_have_trained_anyone(tmp_path: Path) -> None:
+    flow = pd.DataFrame({"step": ["Spells"], "group": ["treated"], "n": [3343], "reason": [""]})
+    facts = {"name": "s", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "",
+             "frequency": "year", "limitations": []}  # fmt: skip
+    study = open_release([bundles.write_bundle(tmp_path / "s", {"flow": flow}, facts)]).main
+    assert prose.sample(study) == "The study follows 3,343 people."
+    assert prose.analysed(study) == [("3,343", "people followed")]
+    assert "Trained" not in tables.flow(flow).html()
 
 
 def test_an_estimate_far_from_the_experiment_is_said(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def load(name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.dont_write_bytecode = True  # the folder ships in the wheel as it is
     spec.loader.exec_module(module)
     return module
 

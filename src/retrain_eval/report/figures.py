@@ -210,7 +210,14 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
             + p9.geom_vline(xintercept=0, **ZERO)
             + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high", yend="label", color="shape"), size=1.5)
             + p9.geom_point(p9.aes(color="shape", shape="shape"), size=3, fill="white", stroke=0.9)
-            + p9.geom_text(p9.aes(label="text", color="shape"), nudge_y=0.32, size=8.5)
+            + p9.geom_label(
+                p9.aes(label="text", color="shape"),
+                nudge_y=0.33,
+                size=8.5,
+                fill="white",
+                label_size=0,
+                label_padding=0.05,
+            )
             + p9.scale_color_manual({"own": BLUE, "experiment": VERMILION, "other": GREY})
             + p9.scale_shape_manual({"own": "o", "experiment": "s", "other": "^"})
             + p9.scale_x_continuous(labels=amounts(words), breaks=lambda limits: few(limits, 4 if narrow else 6))

@@ -15,6 +15,8 @@ def analysed(study: Study) -> list[tuple[str, str]]:
     flow = study.bundle.flow
     if flow is None:
         return []
+    if set(flow["group"]) == {"treated"}:  # a study without a comparison, of spells for example
+        return [(f"{int(flow['n'].iloc[0]):,}", f"{study.words.units} followed")]
     counts = []
     for group, name in {"treated": "trained", "control": "controls"}.items():
         rows = flow[flow["group"] == group]
@@ -28,6 +30,8 @@ def sample(study: Study) -> str:
     """Say how many came in and how many are analysed."""
     flow, words = study.bundle.flow, study.words
     assert flow is not None
+    if set(flow["group"]) == {"treated"}:
+        return f"The study follows {words.count(flow['n'].iloc[0])}."
     says = []
     for group, name in {"treated": "trained", "control": "possible controls"}.items():
         rows = flow[flow["group"] == group]
@@ -187,7 +191,8 @@ def group_differences(study: Study) -> str:
     if not clear:
         return f"None of the {len(rows)} differences excludes zero: these data cannot tell the groups' effects apart."
     names = listed([f"{row['label']} ({study.words.amount(row['estimate'])})" for row in clear])
-    return f"{len(clear)} of {len(rows)} differences exclude zero: {names}."
+    verb = "excludes" if len(clear) == 1 else "exclude"
+    return f"{len(clear)} of {len(rows)} differences {verb} zero: {names}."
 
 
 def curves(study: Study, result: str) -> str:

@@ -157,7 +157,8 @@ def balance(frame: pd.DataFrame, words: Words) -> Table:
 
 def flow(frame: pd.DataFrame) -> Table:
     """Tabulate the sample from submitted to analysed: one row per step, a column per group, the reason beside."""
-    names = {"treated": "Trained", "control": "Controls"}
+    alone = set(frame["group"]) == {"treated"}
+    names = {"treated": "Number"} if alone else {"treated": "Trained", "control": "Controls"}
     steps = frame.assign(
         reason=frame["reason"].fillna(""), group=frame["group"].map(lambda group: names.get(group, group))
     )
@@ -166,7 +167,9 @@ def flow(frame: pd.DataFrame) -> Table:
     shown = wide.map(lambda n: "—" if pd.isna(n) else f"{int(n):,}").reset_index()
     reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
     shown["reason"] = shown["step"].map(reasons).fillna("")
-    return table(shown, frame, labels={"step": "Step", "reason": "Why others left"}, left=["reason"])
+    return table(
+        shown, frame, labels={"step": "Step", "reason": "Note" if alone else "Why others left"}, left=["reason"]
+    )
 
 
 def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
