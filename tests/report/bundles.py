@@ -194,7 +194,7 @@ def write_release(root: Path) -> list[Path]:
               "unit": "firm", "currency": "", "limitations": []}  # fmt: skip
     strata = '[strata.age_band]\ntitle = "Age"\n[strata.education]\ntitle = "Education"\n'
     return [
-        write_bundle(root / "demo", training_tables(), common | main, strata),
+        write_bundle(root / "demo", training_tables(), common | main, strata + '[match]\nformula = "treat ~ age"\n'),
         write_bundle(root / "spells", spell_tables(), common | spells, strata + '[survival]\nduration = "duration"\n'),
         write_bundle(root / "grants", {"effects": grant_effects()}, common | grants),
     ]

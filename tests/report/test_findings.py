@@ -62,7 +62,7 @@ def test_spells_alone_still_have_findings(bundle_paths: list[Path]) -> None:
     found = headline_findings(Bundle.open(bundle_paths[1]))
     assert found[0].statement == (
         "Half of the spells had ended by this number of two-week intervals: 10 (filed a claim) and 5 (filed no claim). "
-        "Log-rank test: p < 0.001."
+        "Log-rank test: p\xa0<\xa00.001."
     )
 
 

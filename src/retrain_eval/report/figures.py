@@ -94,8 +94,8 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
 
 
 def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
-    """Draw the mean outcome of the trained and of their matched controls, period by period."""
-    data = means.assign(label=means["group"].map({"treated": "trained", "control": "matched controls"}))
+    """Draw the mean outcome of the trained and of their controls, period by period."""
+    data = means.assign(label=means["group"].map({"treated": "trained", "control": words.controls}))
     last = data[data["time"] == data["time"].max()]
     first = data[data["time"] == data["time"].min()]
 
@@ -135,12 +135,12 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
     benchmark : DataFrame, optional
         The experiment's event study, drawn beside.
     """
-    sets = {"matched controls": rows} | ({"experiment": benchmark} if benchmark is not None and len(benchmark) else {})
+    sets = {words.controls: rows} | ({"experiment": benchmark} if benchmark is not None and len(benchmark) else {})
     data = pd.concat([frame.assign(source=name) for name, frame in sets.items()])
     data = data[data["event_time"].notna() & data["estimate"].notna()].reset_index(drop=True)
     times = sorted(data["event_time"].unique())
     shift = 0.0 if len(sets) == 1 else 0.012 * (times[-1] - times[0] or 1)
-    data["x"] = data["event_time"] + data["source"].map({"matched controls": -shift, "experiment": shift})
+    data["x"] = data["event_time"] + data["source"].map({words.controls: -shift, "experiment": shift})
     last, outcome = data[data["event_time"] == times[-1]], words.name(data["outcome"].iloc[0])
 
     def draw(narrow: bool) -> Plot:
@@ -151,8 +151,8 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
             + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
             + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
             + p9.geom_point(size=3, fill="white", stroke=0.9)
-            + p9.scale_color_manual({"matched controls": BLUE, "experiment": VERMILION})
-            + p9.scale_shape_manual({"matched controls": "o", "experiment": "s"})
+            + p9.scale_color_manual({words.controls: BLUE, "experiment": VERMILION})
+            + p9.scale_shape_manual({words.controls: "o", "experiment": "s"})
             + p9.scale_x_continuous(
                 breaks=times, labels=[signed(time) for time in times],
                 expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
@@ -168,7 +168,7 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
             plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", size=8.5)
         return plot
 
-    own = data[(data["source"] == "matched controls") & data["std_error"].notna()]
+    own = data[(data["source"] == words.controls) & data["std_error"].notna()]
     before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
     says = ["Event study."]
     if len(before):

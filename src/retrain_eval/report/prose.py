@@ -83,7 +83,7 @@ def paths(study: Study) -> str:
     first, last = gap.index.min(), gap.index.max()
     return (
         f"In {words.time(first)} the mean of the trained was {words.amount(abs(gap[first]))} {_side(gap[first])} "
-        f"that of their matched controls; in {words.time(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
+        f"that of their {words.controls}; in {words.time(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
     )
 
 

@@ -12,7 +12,7 @@ from great_tables import GT
 
 from retrain_eval.report.cards import Html
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import Words, csv, p_value, plain, sentence, signed
+from retrain_eval.report.words import NBSP, Words, csv, p_value, plain, sentence, signed
 
 SUPPRESSED = "suppressed"
 
@@ -104,7 +104,8 @@ def estimates(
         for low, high, e in zip(rows["ci_low"], rows["ci_high"], error, strict=True)
     ]
     shown["p"] = [
-        "—" if pd.isna(value) else p_value(value).removeprefix("p ").removeprefix("= ") for value in rows["p_value"]
+        "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
+        for value in rows["p_value"]
     ]
     for column in ("n_treated", "n_control"):
         if rows[column].notna().any():
@@ -160,7 +161,8 @@ def flow(frame: pd.DataFrame) -> Table:
     alone = set(frame["group"]) == {"treated"}
     names = {"treated": "Number"} if alone else {"treated": "Trained", "control": "Controls"}
     steps = frame.assign(
-        reason=frame["reason"].fillna(""), group=frame["group"].map(lambda group: names.get(group, group))
+        reason=frame["reason"].astype("string").fillna(""),
+        group=frame["group"].map(lambda group: names.get(group, group)),
     )
     wide = steps.pivot_table(index="step", columns="group", values="n", sort=False, aggfunc="sum")
     wide = wide[[column for column in [*names.values(), *wide.columns] if column in wide.columns]].T.drop_duplicates().T
@@ -180,7 +182,7 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
             "test": frame["test"].astype(str),
             "statistic": [plain(value, 2) for value in frame["statistic"]],
             "df": [f"{value:g}" for value in frame["df"]],
-            "p_value": [p_value(value).removeprefix("p ").removeprefix("= ") for value in frame["p_value"]],
+            "p_value": [p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}") for value in frame["p_value"]],
         }
     )
     return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p‑value"}, left=["test"])

@@ -31,6 +31,8 @@ class Words:
         Words for columns, levels and outcomes that differ from their names.
     duration : str
         Plural unit of spell lengths where it is not the period: ``"two-week periods"``.
+    controls : str
+        What those not trained are called: ``"matched controls"`` where the study matches.
 
     Examples
     --------
@@ -48,6 +50,7 @@ class Words:
     currency: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     duration: str = ""
+    controls: str = "controls"
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], study: Mapping[str, Any], dictionary: pd.DataFrame | None = None) -> Words:
@@ -73,6 +76,7 @@ class Words:
             currency=str(facts.get("currency") or ""),
             labels=labels,
             duration=duration,
+            controls="matched controls" if "match" in study else "controls",
         )
 
     @property
@@ -154,10 +158,16 @@ def p_value(value: float) -> str:
 
     Examples
     --------
-    >>> p_value(0.0000021), p_value(0.0416)
-    ('p < 0.001', 'p = 0.042')
+    >>> [p_value(value).replace(NBSP, " ") for value in (0.0000021, 0.0416)]
+    ['p < 0.001', 'p = 0.042']
     """
-    return "p not available" if pd.isna(value) else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return (
+        "p not available"
+        if pd.isna(value)
+        else f"p{NBSP}<{NBSP}0.001"
+        if value < 0.001
+        else f"p{NBSP}={NBSP}{value:.3f}"
+    )
 
 
 def listed(items: list[str]) -> str:
