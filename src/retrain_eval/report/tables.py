@@ -168,7 +168,7 @@ def flow(frame: pd.DataFrame) -> Table:
     wide = wide[[column for column in [*names.values(), *wide.columns] if column in wide.columns]].T.drop_duplicates().T
     shown = wide.map(lambda n: "—" if pd.isna(n) else f"{int(n):,}").reset_index()
     reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
-    shown["reason"] = shown["step"].map(reasons).fillna("")
+    shown["reason"] = shown["step"].map(reasons).astype("string").fillna("")
     return table(
         shown, frame, labels={"step": "Step", "reason": "Note" if alone else "Why others left"}, left=["reason"]
     )
