@@ -49,7 +49,7 @@ def test_an_estimate_from_nine_people_is_withheld_and_its_keys_stay() -> None:
     for level in ("large", "one count"):
         assert frame.loc[level, "estimate"] in (2.5, 4.5)
         assert frame.loc[level, "note"] == ""
-    assert record == ["effects: 2 estimate(s) of att from fewer than 10 withheld"]
+    assert record == ["Effects: 2 estimate(s) of att rest on fewer than 10 and are withheld."]
     assert results.tables["effects"]["estimate"].notna().all()  # the run's own results are not touched
 
 
@@ -71,7 +71,7 @@ def test_small_cells_of_moments_are_summed_out_and_the_merge_is_recorded() -> No
     safe, record = protect(Results(moments={"m": fine}), 10)
     assert safe.moments["m"].strata == ()
     assert safe.moments["m"].cells["n"].tolist() == [16, 60]
-    assert record == ["moments m: summed over band, whose smallest cell was below 10"]
+    assert record == ["Moments m: summed over band, whose smallest cell was below 10."]
     overall = ["estimate", "std_error"]
     pd.testing.assert_frame_equal(
         safe.moments["m"].att_gt().to_frame()[overall], fine.att_gt().to_frame()[overall], rtol=1e-10

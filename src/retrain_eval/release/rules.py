@@ -39,7 +39,7 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
     >>> flow = pd.DataFrame({"step": ["a", "b"], "group": "treated", "n": [185, 4], "reason": ""})
     >>> safe, record = protect(Results(tables={"flow": flow}), 10)
     >>> safe.tables["flow"]["n"].isna().tolist(), record
-    ([False, True], ['flow: 1 count(s) below 10 withheld'])
+    ([False, True], ['Table flow: 1 count(s) below 10 are withheld.'])
     """
     safe, record = Results(), []
     for name, frame in results.tables.items():
@@ -72,7 +72,7 @@ def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str
     frame.loc[small, list(COUNTS)] = pd.NA
     frame["note"] = frame["note"].astype("str").where(~small, f"withheld: fewer than {min_cell}")
     record = [
-        f"effects: {count} estimate(s) of {name} from fewer than {min_cell} withheld"
+        f"Effects: {count} estimate(s) of {name} rest on fewer than {min_cell} and are withheld."
         for name, count in frame[small].groupby("result", sort=False).size().items()
     ]
     return frame, record
@@ -85,7 +85,7 @@ def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
     frame["n"] = frame["n"].astype("Int64").mask(small)
     if "mean" in frame.columns:
         frame["mean"] = frame["mean"].mask(small)
-    return frame, [f"{name}: {small.sum()} count(s) below {min_cell} withheld"] if small.any() else []
+    return frame, [f"Table {name}: {small.sum()} count(s) below {min_cell} are withheld."] if small.any() else []
 
 
 def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
@@ -110,7 +110,10 @@ def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str
                 del pooled[pooled.index(last) + 1 :]
                 last |= {"bin_high": open_bin["bin_high"], "n": int(str(last["n"])) + int(str(open_bin["n"]))}
     merged = len(frame) - len(pooled)
-    return pd.DataFrame(pooled, columns=frame.columns), [f"overlap: {merged} bin(s) pooled"] if merged else []
+    record = (
+        [f"Common support: {merged} bin(s) of fewer than {min_cell} are pooled with a neighbour."] if merged else []
+    )
+    return pd.DataFrame(pooled, columns=frame.columns), record
 
 
 def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[OutcomeMoments, list[str]]:
@@ -123,7 +126,7 @@ def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[Outcome
                 f"the moments {name!r} have a cohort of {smallest}, fewer than {min_cell}, and no strata left to "
                 "merge; leave that cohort out of the study, or pool it with a neighbour"
             )
-        record.append(f"moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}")
+        record.append(f"Moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}.")
         moments = moments.collapse(over=moments.strata[-1])
     return moments, record
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -23,6 +25,8 @@ from retrain_eval.report.drawing import (
     p9,
 )
 from retrain_eval.report.words import Words, listed, signed
+
+START = -0.5  # training begins between event times -1 and 0
 
 
 def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
@@ -147,7 +151,7 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
         plot = (
             chart(data, x="x", y="estimate", color="source", shape="source")
             + p9.geom_hline(yintercept=0, **ZERO)
-            + p9.geom_vline(xintercept=_start(times), linetype="dashed", **ZERO)
+            + p9.geom_vline(xintercept=START, linetype="dashed", **ZERO)
             + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
             + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
             + p9.geom_point(size=3, fill="white", stroke=0.9)
@@ -205,6 +209,7 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
     data["shape"] = data[shape] if shape else "own"
 
     def draw(narrow: bool) -> Plot:
+        wrap = partial(textwrap.fill, width=18 if narrow else 40)
         plot = (
             chart(data, x="estimate", y="label")
             + p9.geom_vline(xintercept=0, **ZERO)
@@ -220,8 +225,12 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
             )
             + p9.scale_color_manual({"own": BLUE, "experiment": VERMILION, "other": GREY})
             + p9.scale_shape_manual({"own": "o", "experiment": "s", "other": "^"})
-            + p9.scale_x_continuous(labels=amounts(words), breaks=lambda limits: few(limits, 4 if narrow else 6))
-            + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6))
+            + p9.scale_x_continuous(
+                labels=amounts(words),
+                breaks=lambda limits: few(limits, 4 if narrow else 6),
+                expand=(0.05, 0, 0.12 if narrow else 0.05, 0),
+            )
+            + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6), labels=lambda labels: [wrap(label) for label in labels])
             + p9.labs(x=title, y="")
             + p9.theme(panel_grid_major_y=p9.element_blank())
         )
@@ -302,9 +311,3 @@ def _periods(times: pd.Series, words: Words) -> dict[str, Any]:
     seen = sorted(times.unique())
     shown = seen[:: -(-len(seen) // 8)]
     return {"breaks": shown, "labels": [words.time(time) for time in shown]}
-
-
-def _start(times: list[float]) -> float:
-    """Where training begins: halfway between the last period before it and the first one after."""
-    before, after = [t for t in times if t < 0], [t for t in times if t >= 0]
-    return (max(before) + min(after)) / 2 if before and after else -0.5

@@ -146,8 +146,8 @@ def for_whom(study: Study) -> Finding | None:
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=f"{opening} by {words.name(row['subgroup'])}: {each}. The interval of the difference "
         f"{'excludes' if clear else 'includes'} zero." + (f" The experiment found {found}." if found else ""),
-        caveat=f"One of {len(rows)} comparisons, without adjustment for looking at several; "
-        "a group that differs is not thereby the reason for the difference.",
+        caveat=f"One of {len(rows)} comparisons by difference-in-differences, without adjustment for looking at "
+        "several; a group that differs is not thereby the reason for the difference.",
     )
 
 

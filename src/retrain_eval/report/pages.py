@@ -108,6 +108,9 @@ class Release:
         main = self.main
         parts = {name for name in TABLES if getattr(main.bundle, name) is not None} | set(main.results())
         families = {"subgroups": bool(main.results("att_by_")), "differences": bool(main.results("difference_by_"))}
+        families["matched_within"] = any(
+            name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
+        )
         families["engines"] = len(set(main.result("att_matched")["estimator"])) > 1
         families["survival"] = self.study_with("km_") is not None
         families["replication"] = self.study_with("example_") is not None
