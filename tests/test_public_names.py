@@ -1,0 +1,39 @@
+"""What ``import retrain_eval`` offers, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import retrain_eval as rte
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", rte.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    assert name in dir(rte)
+    assert getattr(rte, name).__name__ == name
+    assert getattr(rte, name).__doc__
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'att_gtt'"):
+        rte.att_gtt  # noqa: B018
+
+
+@pytest.mark.parametrize("command", ["import retrain_eval", "import retrain_eval.cli"])
+def test_importing_loads_no_heavy_package(command):
+    heavy = {"duckdb", "pandas", "scipy", "pyarrow", "pyfixest", "plotnine", "great_tables", "formulaic"}
+    code = f"{command}; import sys; print(*sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_citation_names_the_version_of_the_package():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
