@@ -62,7 +62,7 @@ def analyse(run: Run) -> None:
     moments = rte.outcome_moments(
         firms, unit="firm_id", time="year", cohort="cohort", outcome=run.study.did.outcome, unbalanced="drop"
     )
-    effects = moments.att_gt()
+    effects = moments.att_gt(**run.study.did_options())
     run.publish("att_gt", effects.to_effects())
     run.publish("event_study", effects.aggregate("dynamic"))
     run.publish("group", effects.aggregate("group"))

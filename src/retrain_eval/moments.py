@@ -275,6 +275,7 @@ class OutcomeMoments:
         covariates: Sequence[str] = (),
         anticipation: int = 0,
         base_period: str = "universal",
+        seed: int = 20260101,
     ) -> GroupTimeEffects:
         """Return group-time average treatment effects; see `retrain_eval.did.att_gt.att_gt`."""
         # the estimator sits above this module; the method only gives it a familiar place to be found
@@ -287,6 +288,7 @@ class OutcomeMoments:
             covariates=covariates,
             anticipation=anticipation,
             base_period=base_period,
+            seed=seed,
         )
 
 

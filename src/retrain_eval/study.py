@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,17 +126,17 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     report: Report = Report()
 
     def match_options(self) -> dict[str, Any]:
-        """Return the keywords of `retrain_eval.match` that the study file gives.
+        """Return the keywords of `retrain_eval.match` that the study file gives, the study's seed among them.
 
         Raises
         ------
         InputError
             If it has no ``[match]``.
         """
-        return dict(msgspec.structs.asdict(_given(self.match, "match")))
+        return {**msgspec.structs.asdict(_given(self.match, "match")), "seed": self.study.seed}
 
     def did_options(self) -> dict[str, Any]:
-        """Return the keywords of `att_gt` that the study file gives; the outcome is not among them.
+        """Return the keywords of `att_gt` that the study file gives, the study's seed among them but not the outcome.
 
         Raises
         ------
@@ -144,7 +145,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         """
         options = msgspec.structs.asdict(_given(self.did, "did"))
         del options["outcome"]
-        return dict(options)
+        return {**options, "seed": self.study.seed}
 
     def sha256(self) -> str:
         """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""
@@ -192,6 +193,8 @@ def read_study(path: str | Path) -> StudyFile:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("there is no study file", file=path, fix="start one with: retrain-eval init FOLDER") from None
+    except OSError as error:
+        raise InputError("the study file cannot be read", file=path, rule=error.strerror) from None
     except UnicodeDecodeError as error:
         raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
@@ -202,6 +205,7 @@ def read_study(path: str | Path) -> StudyFile:
     except msgspec.ValidationError as error:
         raise InputError("the study file does not hold", file=path, rule=str(error)) from None
     for name, stratum in study.strata.items():
+        _check_stratum(name, stratum, path)
         if not isinstance(stratum.labels, dict) and len(stratum.labels) != len(stratum.cuts) + 1:
             raise InputError(
                 f"stratum {name!r} has {len(stratum.cuts)} cut(s) and {len(stratum.labels)} label(s)",
@@ -211,6 +215,19 @@ def read_study(path: str | Path) -> StudyFile:
         if list(stratum.cuts) != sorted(set(stratum.cuts)):
             raise InputError(f"the cuts of stratum {name!r} do not ascend", file=path, value=list(stratum.cuts))
     return study
+
+
+def _check_stratum(name: str, stratum: Stratum, path: Path) -> None:
+    """Refuse what would lose a level: no label, two of one name, a bound that is no number."""
+    labels = list(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
+    if not labels or not all(label.strip() for label in labels):
+        raise InputError(f"stratum {name!r} has an empty label", file=path, rule="every level has a name")
+    if isinstance(stratum.labels, dict) and stratum.cuts:
+        raise InputError(f"stratum {name!r} has both cuts and labels by category", file=path, fix="drop one of them")
+    if not isinstance(stratum.labels, dict) and len(set(labels)) < len(labels):
+        raise InputError(f"stratum {name!r} repeats a label", file=path, value=labels, rule="one name per interval")
+    if not all(map(math.isfinite, stratum.cuts)):
+        raise InputError(f"stratum {name!r} has a cut that is no finite number", file=path, value=list(stratum.cuts))
 
 
 def _check_keys(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> None:

@@ -109,7 +109,7 @@ def aggregate(
     vcov = effects.moments.covariance(sparse.csr_array(sparse.vstack([average.influence for average in averages])))
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
     meta = {**effects.options, "aggregation": kind, "notes": effects.notes}
-    return EffectTable.build(frame, vcov, band=band, meta=meta)
+    return EffectTable.build(frame, vcov, band=band, seed=int(str(effects.options["seed"])), meta=meta)
 
 
 def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:

@@ -58,7 +58,8 @@ class GroupTimeEffects:
         )
         vcov = self.moments.covariance(self.influence)
         meta = {**self.options, "notes": self.notes}
-        return EffectTable.build(frame, vcov, band=np.ones(len(frame), dtype=bool), meta=meta)
+        seed = int(str(self.options["seed"]))
+        return EffectTable.build(frame, vcov, band=np.ones(len(frame), dtype=bool), seed=seed, meta=meta)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the tidy frame of `to_effects`."""
@@ -92,6 +93,7 @@ def att_gt(
     covariates: Sequence[str] = (),
     anticipation: int = 0,
     base_period: str = "universal",
+    seed: int = 20260101,
 ) -> GroupTimeEffects:
     """Estimate ATT(g, t), the effect on cohort g in period t, from outcome moments.
 
@@ -100,7 +102,8 @@ def att_gt(
     moments : OutcomeMoments
         Moments of a balanced panel.
     control : {"never_treated", "not_yet_treated"}
-        Units compared with: never treated, or not treated by the later of the two periods compared.
+        Units compared with: never treated, or not treated by the later of the two periods compared. A cohort that
+        starts after the last period counts as never treated.
     method : {"reg", "ipw", "dr"}
         Without covariates the three coincide: each is the difference of differences of cell means.
     covariates : sequence of str
@@ -110,6 +113,8 @@ def att_gt(
     base_period : {"universal", "varying"}
         Compare every period with the last one before treatment, or pre-treatment periods with the one before.
         "Last" and "before" go by the periods that exist.
+    seed : int
+        Seed of the draws behind the critical values of simultaneous bands; nothing else is random.
 
     Returns
     -------
@@ -124,7 +129,7 @@ def att_gt(
 
     Notes
     -----
-    With b the base period and C the controls (Callaway and Sant'Anna 2021, eqs. 2.2 to 2.6 without covariates)::
+    With b the base period and C the controls (Callaway and Sant'Anna 2021, Theorem 1 without covariates)::
 
         ATT(g, t) = (Ȳ_gt − Ȳ_gb) − (Ȳ_Ct − Ȳ_Cb)
 
@@ -162,6 +167,7 @@ def att_gt(
         "method": method,
         "anticipation": anticipation,
         "base_period": base_period,
+        "seed": seed,
     }
     everyone = np.ones(len(moments.cells), dtype=bool)
     return _estimate(moments, [(pd.NA, pd.NA, everyone)], options)
