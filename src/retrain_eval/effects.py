@@ -107,7 +107,7 @@ class EffectTable:
         frame["ci_low"], frame["ci_high"] = estimate - quantile * std_error, estimate + quantile * std_error
         frame["p_value"] = 2 * (stats.norm.sf(t) if df is None else stats.t.sf(t, df))
 
-        facts: dict[str, object] = {"level": level, **(meta or {})}
+        facts: dict[str, object] = {"level": level, "df": df, **(meta or {})}
         if band is not None:
             critical = simultaneous_critical_value(vcov[np.ix_(band, band)], level=level, seed=seed)
             half = np.where(band, critical * std_error, np.nan)
@@ -130,7 +130,7 @@ class EffectTable:
         EffectTable
             One row per later level and per combination of the other keys; ``level`` reads
             ``"later minus first"``. Wald inference with the full covariance, so levels that share
-            controls are handled.
+            controls are handled, and with the confidence level and degrees of freedom of this table.
 
         Raises
         ------
@@ -153,30 +153,25 @@ class EffectTable:
                 contrast = np.zeros(len(self.frame))
                 contrast[index], contrast[first] = 1.0, -1.0
                 one, base = records[index], records[first]
+                smaller = self.frame.loc[[first, index], list(COUNTS)].min(skipna=False)
                 rows.append(
                     {
                         **{key: one[key] for key in others},
                         "level": f"{one['level']} minus {base['level']}",
                         "estimate": one["estimate"] - base["estimate"],
-                        **{count: min(one[count], base[count]) for count in COUNTS},
+                        **{count: smaller[count] for count in COUNTS},
                     }
                 )
                 contrasts.append(contrast)
         matrix = np.vstack(contrasts)
-        meta = {**self.meta, "contrast": "level minus first"}
-        return EffectTable.build(rows, matrix @ self.vcov @ matrix.T, meta=meta)
-
-
-def concat(tables: Sequence[EffectTable]) -> EffectTable:
-    """Stack tables from separate samples; the covariance between them is taken as zero."""
-    frame = pd.concat([table.frame for table in tables], ignore_index=True)
-    vcov = np.zeros((len(frame), len(frame)))
-    start = 0
-    for table in tables:
-        stop = start + len(table)
-        vcov[start:stop, start:stop] = table.vcov
-        start = stop
-    return EffectTable(frame, vcov, {"level": tables[0].meta.get("level", 0.95)} if tables else {})
+        level, df = self.meta.get("level", 0.95), self.meta.get("df")
+        return EffectTable.build(
+            rows,
+            matrix @ self.vcov @ matrix.T,
+            level=float(str(level)),
+            df=None if df is None else float(str(df)),
+            meta={**self.meta, "contrast": "level minus first"},
+        )
 
 
 def simultaneous_critical_value(

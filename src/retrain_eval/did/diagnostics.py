@@ -9,6 +9,8 @@ from scipy import stats
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError
 
+_SINGULAR = 1e-10  # variance of a direction, as a share of the largest, that is rounding
+
 
 def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     """Test jointly that effects before treatment are zero.
@@ -31,7 +33,8 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
 
     Notes
     -----
-    W = θ' V⁻ θ over event times below zero. Not rejecting is weak evidence where the test has little power
+    W = θ' V⁻ θ over event times below zero, less those in which treatment was anticipated: an effect there is no
+    sign of different paths. Not rejecting is weak evidence where the test has little power
     (Roth 2022).
 
     Examples
@@ -42,12 +45,14 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     4.0
     """
     frame = effects.to_frame()
-    before = ((frame["event_time"] < 0).fillna(value=False) & frame["std_error"].notna()).to_numpy(dtype=bool)
+    start = -float(str(effects.meta.get("anticipation", 0)))
+    before = ((frame["event_time"] < start).fillna(value=False) & frame["std_error"].notna()).to_numpy(dtype=bool)
     if not before.any():
         raise DesignError("there is no estimate before treatment to test")
     theta, vcov = frame["estimate"].to_numpy()[before], effects.vcov[np.ix_(before, before)]
-    statistic = float(theta @ np.linalg.pinv(vcov) @ theta)
-    df = int(np.linalg.matrix_rank(vcov))
+    # one tolerance for both, or the inverse would blow up a direction that the rank does not count
+    statistic = float(theta @ np.linalg.pinv(vcov, rcond=_SINGULAR, hermitian=True) @ theta)
+    df = int(np.linalg.matrix_rank(vcov, rtol=_SINGULAR, hermitian=True))
     return pd.DataFrame(
         [{"test": "pre-trend", "statistic": statistic, "df": df, "p_value": float(stats.chi2.sf(statistic, df))}]
     )

@@ -38,15 +38,15 @@ def mean_difference(
     Returns
     -------
     EffectTable
-        One row per level. Intervals use Student's t with n − 2 (iid, HC1) or G − 1 (CR1) degrees of freedom
-        of the smallest level.
+        One row per level. Intervals use Student's t with n − 2 (iid, HC1, n of the smallest level) or G − 1 (CR1)
+        degrees of freedom. G counts the clusters of all levels: moments do not say how many lie in one.
 
     Raises
     ------
     InputError
         For an unknown period or vce, or iid with weights.
     DesignError
-        Without treated or without controls in a level, or with fewer than two clusters.
+        With fewer than two treated or two controls in a level, or fewer than three clusters.
 
     Notes
     -----
