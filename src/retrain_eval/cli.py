@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,7 +18,6 @@ from retrain_eval.errors import RetrainEvalError
 
 app = typer.Typer(
     name="retrain-eval",
-    help="Does retraining work, for whom, and for how long? From raw records to a published report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,8 +53,26 @@ class _Steps:
             self.status.stop()
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"retrain-eval {metadata.version('retrain-eval')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Answer whether retraining works, for whom and for how long: from raw records to a published report."""
+
+
 @app.command(epilog="Example: retrain-eval init my_study")
-def init(folder: Folder, as_json: Json = False) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.", show_default=False)],
+    as_json: Json = False,
+) -> None:
     """Start a study: a study.toml, a run.py and empty record files to fill."""
     from retrain_eval.template import new_study
 
@@ -169,7 +187,10 @@ def schema(
             table.add_column(column, overflow="fold")
         for row in block.fillna("").itertuples():
             table.add_row(
-                *(escape(str(x)) for x in (row.column, row.type, row.required, row.constraints, row.description))
+                *(
+                    escape(str(x))
+                    for x in (row.column, row.type, "yes" if row.required else "", row.constraints, row.description)
+                )
             )
         out.print(table, soft_wrap=False)
 
