@@ -12,7 +12,7 @@ import retrain_eval as rte
 from retrain_eval.effects import COUNTS, NUMBERS, EffectTable
 from retrain_eval.errors import DisclosureError
 from retrain_eval.release.rules import protect
-from retrain_eval.results import Results
+from retrain_eval.results import TABLES, Results
 
 
 def panel(sizes: dict[tuple[int, str], int]) -> pd.DataFrame:
@@ -92,3 +92,47 @@ def test_small_counts_are_withheld_with_the_mean_beside_them() -> None:
 def test_zero_is_not_a_small_count() -> None:
     flow = pd.DataFrame({"step": ["a"], "group": ["treated"], "n": [0], "reason": [""]})
     assert protect(Results(tables={"flow": flow}), 10)[0].tables["flow"]["n"].tolist() == [0]
+
+
+def test_an_estimate_from_nobody_knows_how_many_is_withheld() -> None:
+    results = Results()
+    results.add_effects("att", EffectTable.build([{"level": "?", "estimate": 1.5}], np.eye(1)))
+    means = pd.DataFrame({"outcome": "y", "group": ["a", "b", "c"], "time": 1, "mean": 7.5, "n": [np.nan, 3, 30]})
+    results.add_table("means", means)
+    safe, record = protect(results, 10)
+    assert safe.tables["effects"].loc[0, [*NUMBERS, *COUNTS]].isna().all()
+    assert safe.tables["means"]["mean"].isna().tolist() == [True, True, False]
+    assert len(record) == 2
+
+
+def test_a_test_goes_with_the_estimates_it_is_of() -> None:
+    results = Results()
+    for name, n in (("small", 9), ("large", 90)):
+        results.add_effects(name, EffectTable.build([{"estimate": 1.0, "n_treated": n}], np.eye(1)))
+    tests = pd.DataFrame(
+        {"result": ["small", "large", "unknown"], "test": "Wald", "statistic": 4.25, "df": 1, "p_value": 0.04}
+    )
+    results.add_table("tests", tests)
+    safe, record = protect(results, 10)
+    assert safe.tables["tests"]["result"].tolist() == ["large"]
+    assert record[-1] == "Tests: those of small, unknown are withheld: not all their estimates are published."
+
+
+@pytest.mark.parametrize("n", [9, None])
+def test_means_of_covariates_over_too_few_people_do_not_leave(n: int | None) -> None:
+    results = Results()
+    results.add_table("balance", pd.DataFrame([dict.fromkeys(TABLES["balance"], 1.0)]))
+    if n is not None:
+        overlap = pd.DataFrame({"bin_low": 0.0, "bin_high": 1.0, "group": ["treated", "control before"], "n": [n, 99]})
+        results.add_table("overlap", overlap)
+    with pytest.raises(DisclosureError, match="balance table"):
+        protect(results, 10)
+
+
+def test_how_few_lacked_a_period_does_not_leave() -> None:
+    frame = panel({(2, "a"): 20, (0, "a"): 20}).iloc[1:]
+    fine = rte.outcome_moments(frame, unit="id", time="t", cohort="g", outcome="y", unbalanced="drop")
+    assert fine.n_dropped == 1
+    safe, record = protect(Results(moments={"m": fine}), 10)
+    assert safe.moments["m"].n_dropped == 0
+    assert record == ["Moments m: the number of units left out, below 10, is withheld."]

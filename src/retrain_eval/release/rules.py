@@ -6,6 +6,8 @@ of result and returns it protected, with a line for every thing it withheld or m
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from retrain_eval.effects import COUNTS, NUMBERS
@@ -52,6 +54,11 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
         else:
             safe.tables[name], notes = frame, []
         record += notes
+    if "balance" in safe.tables:
+        _check_balance(results.tables.get("overlap"), min_cell)
+    if "tests" in safe.tables:
+        safe.tables["tests"], notes = _tests(safe.tables["tests"], safe.tables.get("effects"), min_cell)
+        record += notes
     for name, moments in results.moments.items():
         safe.moments[name], notes = _moments(name, moments, min_cell)
         record += notes
@@ -62,15 +69,14 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
 
 
 def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Withhold estimates from fewer than ``min_cell`` people on either side; their keys stay."""
-    small = pd.Series(data=False, index=frame.index)
-    for count in COUNTS:
-        small |= (frame[count] < min_cell).fillna(value=False).astype(bool)
+    """Withhold estimates from fewer than ``min_cell`` people on either side, or from nobody knows how many."""
+    counts = frame[list(COUNTS)].astype("Float64")
+    small = (counts < min_cell).fillna(value=False).any(axis=1) | counts.isna().all(axis=1)
     frame = frame.copy()
     frame[list(COUNTS)] = frame[list(COUNTS)].astype("Int64")
     frame.loc[small, list(NUMBERS)] = float("nan")
     frame.loc[small, list(COUNTS)] = pd.NA
-    frame["note"] = frame["note"].astype("str").where(~small, f"withheld: fewer than {min_cell}")
+    frame["note"] = frame["note"].astype("str").where(~small, _note(min_cell))
     record = [
         f"Effects: {count} estimate(s) of {name} rest on fewer than {min_cell} and are withheld."
         for name, count in frame[small].groupby("result", sort=False).size().items()
@@ -79,8 +85,8 @@ def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str
 
 
 def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Withhold counts from 1 to ``min_cell`` − 1 and any mean beside them."""
-    small = ((frame["n"] > 0) & (frame["n"] < min_cell)).to_numpy()
+    """Withhold counts from 1 to ``min_cell`` − 1, and any mean beside them or beside no count at all."""
+    small = ((frame["n"] != 0) & ~(frame["n"] >= min_cell)).to_numpy()
     frame = frame.copy()
     frame["n"] = frame["n"].astype("Int64").mask(small)
     if "mean" in frame.columns:
@@ -116,6 +122,33 @@ def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str
     return pd.DataFrame(pooled, columns=frame.columns), record
 
 
+def _check_balance(overlap: pd.DataFrame | None, min_cell: int) -> None:
+    """Refuse means of covariates over too few people; the common support beside them says over how many."""
+    if overlap is None:
+        raise DisclosureError(
+            "the balance table does not say how many people it compares; "
+            'publish the common support with it: run.results.add_table("overlap", sample.overlap())'
+        )
+    for group, n in overlap.groupby("group", sort=False)["n"].sum().items():
+        if n < min_cell:
+            raise DisclosureError(f"the balance table compares {n} people of group {group!r}, fewer than {min_cell}")
+
+
+def _tests(tests: pd.DataFrame, effects: pd.DataFrame | None, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out tests of results whose estimates are not all published: only these say how many people there are."""
+    kept = pd.Series(data=False, index=tests.index)
+    if effects is not None:
+        withheld = effects.loc[effects["note"] == _note(min_cell), "result"]
+        kept = tests["result"].isin(effects["result"]) & ~tests["result"].isin(withheld)
+    names = ", ".join(map(str, tests.loc[~kept, "result"].unique()))
+    record = [f"Tests: those of {names} are withheld: not all their estimates are published."] if names else []
+    return tests[kept].reset_index(drop=True), record
+
+
+def _note(min_cell: int) -> str:
+    return f"withheld: fewer than {min_cell}"
+
+
 def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[OutcomeMoments, list[str]]:
     """Sum out strata, the last first, until every cell holds ``min_cell`` units."""
     record = []
@@ -128,6 +161,9 @@ def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[Outcome
             )
         record.append(f"Moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}.")
         moments = moments.collapse(over=moments.strata[-1])
+    if 0 < moments.n_dropped < min_cell:
+        record.append(f"Moments {name}: the number of units left out, below {min_cell}, is withheld.")
+        moments = replace(moments, n_dropped=0)
     return moments, record
 
 
