@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -258,3 +260,43 @@ def test_moments_that_differ_do_not_add() -> None:
     b = rte.outcome_moments(panel(n_periods=3), **NAMES)
     with pytest.raises(InputError, match="times differ"):
         a + b
+
+
+@pytest.mark.parametrize("name", ["n", "cohort", "cell", "first", "second", "second_with"])
+def test_a_stratum_cannot_take_the_name_of_a_column_of_the_moments(name: str) -> None:
+    with pytest.raises(InputError, match="name of a stratum is taken"):
+        rte.outcome_moments(panel().rename(columns={"sex": name}), **NAMES, by=name)
+
+
+def test_a_stratum_is_named_once() -> None:
+    with pytest.raises(InputError, match="name of a stratum is taken"):
+        rte.outcome_moments(panel(), **NAMES, by=("sex", "sex"))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e308])
+def test_sums_that_overflow_are_refused(size: float) -> None:
+    with pytest.raises((InputError, DesignError), match="larger unit"):
+        rte.outcome_moments(panel().assign(y=lambda d: np.where(d["id"] % 2, size, -size)), **NAMES)
+
+
+@pytest.mark.parametrize("time", [np.inf, 1e30])
+def test_a_period_out_of_range_is_named(time: float) -> None:
+    frame = panel().astype({"t": float})
+    frame.loc[3, "t"] = time
+    with pytest.raises(InputError, match="whole number"):
+        rte.outcome_moments(frame, **NAMES)
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "m.parquet"
+    file.write_bytes(b"PAR1 and then nothing")
+    for path in (file, tmp_path / "none.parquet"):
+        with pytest.raises(InputError, match=path.name):
+            rte.OutcomeMoments.read_parquet(path)
+
+
+def test_levels_that_never_occur_together_are_refused() -> None:
+    frame = panel().assign(first_sex=lambda d: d["sex"])
+    moments = rte.outcome_moments(frame, **NAMES, by=("sex", "first_sex"))
+    with pytest.raises(InputError, match="no cell has all"):
+        moments.subset(sex="f", first_sex="m")

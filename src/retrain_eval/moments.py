@@ -178,6 +178,8 @@ class OutcomeMoments:
                     raise unknown(f"level of {name}", value, sorted(present))
             keep &= self.cells[name].isin(values).to_numpy(dtype=bool)
         index = np.flatnonzero(keep)
+        if len(index) == 0:
+            raise InputError("no cell has all these levels", value=levels, fix="ask for levels that occur together")
         place = {int(old): new for new, old in enumerate(index)}
         second = {(place[a], place[b]): block for (a, b), block in self.second.items() if a in place and b in place}
         # clusters are counted once over all cells, so for a part of them only the unclustered count is known
@@ -235,7 +237,10 @@ class OutcomeMoments:
         InputError
             If the file holds something else.
         """
-        table = pq.read_table(path)
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError("the file cannot be read", file=path, rule=str(error).splitlines()[0]) from None
         packed = (table.schema.metadata or {}).get(b"outcome_moments")
         if packed is None:
             raise InputError("the file does not hold outcome moments", file=path)
@@ -356,6 +361,8 @@ def outcome_moments(
         reference = reference_path(paths)
         cells, first = first_moments(paths, strata, reference)
         second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
+    if not all(np.isfinite(block).all() for block in (first, *second.values())):
+        raise InputError("sums of squares overflow", column=outcome, rule="finite sums", fix="use a larger unit")
     return OutcomeMoments(
         outcome=outcome,
         times=paths.times,

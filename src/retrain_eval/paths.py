@@ -22,6 +22,7 @@ from retrain_eval.sources import query, require_columns, sql_name
 Array = npt.NDArray[np.float64]
 
 MAX_PERIODS = 400
+_RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
 MISSING_LEVEL = "(missing)"
 
 
@@ -88,6 +89,10 @@ def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanc
         If no unit is left, or there are more than 400 periods.
     """
     require_columns(relation, columns.names())
+    for name in columns.by:
+        if name in _RESERVED or columns.by.count(name) > 1:
+            rule = f"a stratum is named once, and none of {', '.join(_RESERVED)}: columns of the moments themselves"
+            raise InputError("the name of a stratum is taken", column=name, rule=rule, fix="rename the column")
     if unbalanced not in {"refuse", "drop"}:
         raise InputError(f"unknown unbalanced={unbalanced!r}", fix='use "refuse" or "drop"')
     _check_values(relation, columns)
@@ -118,7 +123,7 @@ def _check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
         "the time must not be missing": (columns.time, f"{time} IS NULL"),
         "the time must be a whole number": (
             columns.time,
-            f"TRY_CAST({time} AS DOUBLE) IS NULL OR TRY_CAST({time} AS DOUBLE) <> round(TRY_CAST({time} AS DOUBLE))",
+            f"TRY_CAST({time} AS BIGINT) IS NULL OR TRY_CAST({time} AS DOUBLE) <> round(TRY_CAST({time} AS DOUBLE))",
         ),
         "the outcome must be a number": (columns.outcome, f"{outcome} IS NOT NULL AND {number} IS NULL"),
         "the outcome must be finite": (columns.outcome, f"{number} IS NOT NULL AND NOT isfinite({number})"),
@@ -245,6 +250,8 @@ def reference_path(paths: Paths) -> Array:
     """Period means to two significant digits: near enough to keep the digits, round enough to be reproducible."""
     averages = ", ".join(f"avg(y_{i})" for i in range(len(paths.times)))
     means = paths.query(f"SELECT {averages} FROM {paths.table}").fetchall()[0]
+    if not np.isfinite(means).all():
+        raise DesignError("the outcome is too large to be averaged: use a larger unit")
     return np.array([round(mean, 1 - math.floor(math.log10(abs(mean)))) if mean else 0.0 for mean in means])
 
 
