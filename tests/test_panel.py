@@ -69,3 +69,16 @@ def test_a_stratum_takes_the_place_of_the_column_it_is_named_after(con: duckdb.D
     frame = baseline(con, {"age": Stratum(column="age", cuts=(25,), labels=("young", "old"))}).order("person_id").df()
     assert list(frame.columns) == ["person_id", "treat", "age"]
     assert frame["age"].tolist() == ["old", "old", "young"]
+
+
+@pytest.mark.parametrize("name", ["period", "earnings", "cohort", "treat", "weight", "Subclass", "earnings_2020"])
+def test_a_stratum_cannot_take_the_name_of_a_column_made_here(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    build_panel(con)
+    with pytest.raises(InputError, match="is taken"):
+        baseline(con, {name: Stratum(column="age", cuts=(40,), labels=("young", "old"))}, periods=(2020,))
+
+
+def test_text_cannot_be_cut(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    with pytest.raises(InputError, match="cuts need numbers"):
+        baseline(con, {"band": Stratum(column="person_id", cuts=(40,), labels=("young", "old"))})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from retrain_eval.errors import DesignError, unknown
+from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.sources import sql_name
 from retrain_eval.study import Stratum
 
@@ -93,9 +93,18 @@ def baseline(
         If a stratum leaves somebody without a level.
     """
     people = con.table("person").columns
-    for stratum in strata.values():
+    made = {*con.table("panel").columns, *(f"earnings_{int(p)}" for p in periods), "treat", "weight", "subclass"}
+    for name in strata:
+        if name.casefold() in made:
+            rule = f"none of {', '.join(sorted(made))}: columns that the study makes itself"
+            raise InputError(f"the name of stratum {name!r} is taken", rule=rule, fix="rename [strata." + name + "]")
+    types = dict(zip(people, con.table("person").types, strict=True))
+    for name, stratum in strata.items():
         if stratum.column not in people:
             raise unknown("column of person", stratum.column, people)
+        if stratum.cuts and str(types[stratum.column]) in {"VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP"}:
+            rule = f"cuts need numbers; this column is {types[stratum.column]}"
+            raise InputError(f"stratum {name!r} cannot be cut", column=stratum.column, rule=rule, fix="give labels")
     levels = "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in strata.items())
     same = [sql_name(name) for name in strata if name in people]
     taken = f"EXCLUDE ({', '.join(same)})" if same else ""
@@ -107,7 +116,7 @@ def baseline(
         SELECT
           person.* {taken}, history.* EXCLUDE (person_id, cohort),
           CAST(cohort IS NOT NULL AS INTEGER) AS treat {levels}
-        FROM person JOIN history ON history.person_id = person.person_id
+        FROM person JOIN history USING (person_id)
         """
     )
     for name, stratum in strata.items():
