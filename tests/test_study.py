@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -64,6 +65,12 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         (GOOD + "[release]\nmin_cell = 1\n", ["`int` >= 3", "$.release.min_cell"]),
         (GOOD.replace('"55+"]', "]"), ["2 cut(s) and 2 label(s)"]),
         (GOOD.replace("[25, 55]", "[55, 25]"), ["do not ascend"]),
+        (GOOD.replace("[25, 55]", "[25, inf]"), ["no finite number"]),
+        (GOOD.replace("[25, 55]", "[nan, 55]"), ["no finite number"]),
+        (re.sub("labels = .*", 'labels = ["a", "b", "a"]', GOOD), ["repeats a label"]),
+        (re.sub("labels = .*", 'labels = ["a", "", "b"]', GOOD), ["an empty label"]),
+        (re.sub("labels = .*", 'labels = {"1" = "a"}', GOOD), ["both cuts and labels"]),
+        (re.sub("cuts = .*\nlabels = .*", "labels = {}", GOOD), ["an empty label"]),
         (GOOD + "oops", ["not valid TOML"]),
         (GOOD.encode("utf-16"), ["not UTF-8"]),
     ],
@@ -78,6 +85,12 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         "min_cell",
         "labels",
         "cuts",
+        "infinite cut",
+        "NaN cut",
+        "repeated label",
+        "empty label",
+        "cuts and categories",
+        "no labels",
         "TOML",
         "UTF-8",
     ],
