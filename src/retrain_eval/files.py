@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retrain_eval.errors import StoreError
@@ -24,21 +24,19 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``target`` when the block ends without error.
 
     An existing ``target`` is set aside and removed only after the new one stands in its place; if the
-    process dies between the two renames, the next call puts it back.
+    process dies between the two renames, `put_back` restores it.
 
     Raises
     ------
     StoreError
         If the folder cannot be written: read-only, no space.
     """
-    aside = target.with_name(f".{target.name}.previous")
+    aside = _aside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        put_back(target)
         if aside.exists():
-            if target.exists():
-                shutil.rmtree(aside)
-            else:
-                aside.rename(target)
+            shutil.rmtree(aside)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
         raise StoreError(f"cannot write to {target.parent}: {error.strerror}; nothing was changed") from error
@@ -55,9 +53,21 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def put_back(target: Path) -> None:
+    """Restore a folder whose writer died between its two renames; do nothing otherwise."""
+    with suppress(OSError):  # read-only: the reader finds no folder, and says so
+        if not target.exists() and _aside(target).exists():
+            _aside(target).rename(target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.previous")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+    Path(name).chmod(0o644)  # a temporary file is for its owner alone, an edition is for every reader
     Path(name).replace(path)

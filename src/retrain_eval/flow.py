@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +21,7 @@ import duckdb
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.files import new_folder, sha256, write_text
+from retrain_eval.files import new_folder, put_back, sha256, write_text
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
@@ -133,13 +135,15 @@ class Study:
         Nothing is done where the study file, the script, the records and this package are as they were.
         """
         with self.ingest(say) as store:
+            analyse = self._analyse
             key = self._key(store)
+            put_back(self._results)
             stamp = self._results / "key.json"
             if not force and stamp.exists() and json.loads(stamp.read_text()) == key:
                 say("nothing has changed since the last run")
                 return Results.read(self._results)
             run = Run(self.file, store, say)
-            self._script.analyse(run)
+            analyse(run)
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
@@ -160,6 +164,7 @@ class Study:
         """
         if not edition or edition != Path(edition).name or edition.startswith("."):
             raise InputError(f"{edition!r} cannot name an edition", fix="use a plain name such as 2026")
+        put_back(self._results)
         stamp = self._results / "key.json"
         if not stamp.exists():
             raise ReleaseError(f"{self.folder} has not been run: retrain-eval run {self.folder}")
@@ -202,18 +207,27 @@ class Study:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module  # where dataclasses and pickle look for what the script defines
         spec.loader.exec_module(module)
-        if not hasattr(module, "analyse"):
-            raise InputError(f"{SCRIPT} defines no analyse(run)", file=path)
         return module
 
+    @property
+    def _analyse(self) -> Callable[[Run], object]:
+        analyse: Callable[[Run], object] | None = getattr(self._script, "analyse", None)
+        if analyse is None or not callable(analyse):
+            raise InputError(f"{SCRIPT} defines no analyse(run)", file=self.folder / SCRIPT)
+        return analyse
+
     def _prepare(self, say: Say) -> None:
-        """Let ``run.py`` write the raw files, where it offers to and they are not there."""
+        """Let ``run.py`` write the raw files, where it offers to and they are not there; no other file is touched."""
         missing = [file for file in self.file.records.values() if not (self.folder / file).exists()]
         if missing and hasattr(self._script, "prepare"):
             say(f"writing the raw files: {', '.join(missing)}")
-            with new_folder(self.folder / "data") as work:
+            data = self.folder / "data"
+            with new_folder(data) as work:
                 self._script.prepare(work)
+                if data.is_dir():  # what lies there stays as it is
+                    shutil.copytree(data, work, symlinks=True, dirs_exist_ok=True)
 
     def _key(self, store: Store) -> dict[str, str]:
         """Return what the results depend on: plan, script, records and this package, as hashes."""
@@ -229,6 +243,8 @@ class Study:
 
     def _edition(self, edition: str | None) -> Path:
         folder = self.folder / "release"
+        for aside in folder.glob(".*.previous"):
+            put_back(folder / aside.name.removeprefix(".").removesuffix(".previous"))
         found = sorted(path.name for path in folder.glob("[!.]*")) if folder.is_dir() else []
         if not found or (edition is not None and edition not in found):
             wanted = edition or "YEAR"

@@ -37,6 +37,11 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 SIGNIFICANT_DIGITS = 10
+_LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
+_WORDS = (
+    "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
+    "test", "resource", "column", "title", "type", "unit", "constraints", "description",
+)  # fmt: skip
 
 
 @dataclass
@@ -65,6 +70,7 @@ class Results:
 
     def add_effects(self, name: str, effects: EffectTable) -> None:
         """Keep an EffectTable under a name of its own; several calls with one name append."""
+        _check_name(name)
         frame = effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
         known = [self.tables["effects"]] if "effects" in self.tables else []
         self.tables["effects"] = pd.concat([*known, frame], ignore_index=True)
@@ -77,17 +83,20 @@ class Results:
         InputError
             If the name is not one of ``TABLES``, or the columns are not its columns.
         """
-        if name not in TABLES:
-            raise unknown("result table", name, TABLES)
-        for column in TABLES[name]:
-            if column not in frame.columns:
-                raise InputError(f"the table {name!r} lacks the column {column!r}", fix=", ".join(TABLES[name]))
+        _check_table(name, frame)
         known = [self.tables[name]] if name in self.tables else []
         self.tables[name] = pd.concat([*known, frame[list(TABLES[name])]], ignore_index=True)
 
     def write(self, folder: Path) -> None:
-        """Write the layout into an existing, empty folder."""
+        """Write the layout into an existing, empty folder.
+
+        Raises
+        ------
+        InputError
+            If a table is not one of ``TABLES`` or lacks a column, or a name cannot be that of a file.
+        """
         for name, frame in self.tables.items():
+            _check_table(name, frame)
             # ten digits are beyond any data's precision and the same on every processor
             frame.to_csv(
                 folder / f"{name}.csv", index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"
@@ -96,6 +105,7 @@ class Results:
             if objects:
                 (folder / kind).mkdir()
             for name, item in objects.items():
+                _check_name(name)
                 item.to_parquet(folder / kind / f"{name}.parquet")
 
     @classmethod
@@ -111,5 +121,20 @@ class Results:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" stays one."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+
+
+def _check_table(name: str, frame: pd.DataFrame) -> None:
+    if name not in TABLES:
+        raise unknown("result table", name, TABLES)
+    for column in TABLES[name]:
+        if column not in frame.columns:
+            raise InputError(f"the table {name!r} lacks the column {column!r}", fix=", ".join(TABLES[name]))
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that would be no file of its own folder."""
+    plain = name == Path(name).name and "\\" not in name and not name.startswith(".") and name.isprintable()
+    if not name or not plain or len(name.encode()) > _LONGEST:
+        raise InputError(f"{name!r} cannot name a result", rule="a plain file name", fix="use letters, digits and _")

@@ -12,7 +12,7 @@ import pytest
 import retrain_eval as rte
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import ReleaseError
-from retrain_eval.files import new_folder
+from retrain_eval.files import new_folder, put_back
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.verify import verify
@@ -126,3 +126,17 @@ def test_a_kill_between_the_two_renames_is_mended_by_the_next_write(tmp_path: Pa
     with pytest.raises(Stop), new_folder(target):
         raise Stop
     assert (target / "a").read_text() == "old"
+
+
+def test_a_kill_between_the_two_renames_is_mended_by_the_next_read(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    target.rename(tmp_path / ".out.previous")
+    put_back(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    put_back(target)  # nothing to do
+
+
+def test_every_file_of_an_edition_can_be_read_by_others(tmp_path: Path, study: StudyFile) -> None:
+    bundle = write(tmp_path, study, results())
+    assert {file.name for file in bundle.path.rglob("*") if file.is_file() and not file.stat().st_mode & 0o004} == set()
