@@ -10,6 +10,7 @@ import pytest
 
 from retrain_eval.errors import InputError
 from retrain_eval.study import Stratum, read_study
+from retrain_eval.template import TEMPLATE
 
 ROOT = Path(__file__).parents[1]
 GOOD = """
@@ -120,3 +121,11 @@ def test_cuts_are_closed_below() -> None:
 def test_labels_by_category_leave_the_unlabelled_without_a_level() -> None:
     stratum = Stratum(column="x", labels={"true": "no degree", "false": "it's a degree"})
     assert levels(stratum, "[true, false, NULL]") == ["no degree", "it's a degree", None]
+
+
+def test_the_seed_reaches_everything_random(tmp_path: Path) -> None:
+    """The report prints it as the seed of all draws."""
+    text = (TEMPLATE / "study.toml").read_text().replace("seed = 20260101", "seed = 7")
+    plan = read_study(write(tmp_path, text))
+    assert (plan.match_options()["seed"], plan.did_options()["seed"]) == (7, 7)
+    assert "outcome" not in plan.did_options()
