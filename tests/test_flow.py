@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import own_study
-from retrain_eval.errors import InputError
+from retrain_eval.errors import InputError, StoreError
 from retrain_eval.flow import SCRIPT, Study
 
 NOTHING = "def analyse(run):\n    pass\n"
@@ -69,3 +69,16 @@ def test_a_kill_between_two_renames_loses_no_run_and_no_edition(folder: Path) ->
         path.rename(path.with_name(f".{path.name}.previous"))
     assert study.bundle().sha256 == sha256
     assert study.release("2026").sha256 == sha256
+
+
+def test_a_disk_that_gives_out_during_the_run_leaves_the_last_results(folder: Path) -> None:
+    study = Study.open(folder)
+    study.run()
+    stands = (folder / "store" / "results" / "key.json").read_bytes()
+    # DuckDB's own bound on what it may spill stands for a full disk
+    script = "    run.con.execute(\"SET memory_limit = '20MB'; SET max_temp_directory_size = '1MB'\")\n"
+    script += '    run.con.execute("CREATE TABLE big AS SELECT i, hash(i) h FROM range(20_000_000) t(i) ORDER BY h")\n'
+    (folder / SCRIPT).write_text(f"def analyse(run):\n{script}")
+    with pytest.raises(StoreError, match="the last results stand"):
+        Study.open(folder).run()
+    assert (folder / "store" / "results" / "key.json").read_bytes() == stands

@@ -20,7 +20,7 @@ from types import ModuleType
 import duckdb
 
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError, ReleaseError
+from retrain_eval.errors import InputError, ReleaseError, StoreError
 from retrain_eval.files import new_folder, put_back, sha256, write_text
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
@@ -133,6 +133,13 @@ class Study:
         """Load the records, call ``analyse`` of the study's ``run.py``, and keep what it found.
 
         Nothing is done where the study file, the script, the records and this package are as they were.
+
+        Raises
+        ------
+        InputError
+            As `ingest`, or if the script defines no ``analyse``.
+        StoreError
+            If the store or its disk gives out; the last results stand.
         """
         with self.ingest(say) as store:
             analyse = self._analyse
@@ -143,7 +150,11 @@ class Study:
                 say("nothing has changed since the last run")
                 return Results.read(self._results)
             run = Run(self.file, store, say)
-            analyse(run)
+            try:
+                analyse(run)
+            except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
+                text = str(error).splitlines()[0]
+                raise StoreError(f"the run stopped, the last results stand: {text}") from error
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
