@@ -82,3 +82,15 @@ def test_text_cannot_be_cut(con: duckdb.DuckDBPyConnection) -> None:
     build_panel(con)
     with pytest.raises(InputError, match="cuts need numbers"):
         baseline(con, {"band": Stratum(column="person_id", cuts=(40,), labels=("young", "old"))})
+
+
+def test_a_period_that_the_records_lack_is_named(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    with pytest.raises(InputError, match="unknown period before entry '2018'"):
+        baseline(con, {}, periods=[2018, 2020])
+
+
+def test_a_period_after_entry_is_no_baseline(con: duckdb.DuckDBPyConnection) -> None:
+    build_panel(con)
+    with pytest.raises(DesignError, match="period 2021 is not before entry for 1 trained"):
+        baseline(con, {}, periods=[2020, 2021])

@@ -88,9 +88,9 @@ def baseline(
     Raises
     ------
     InputError
-        If a stratum names a column that person does not have.
+        If a period does not occur in the wage records; if a stratum names a column that person does not have.
     DesignError
-        If a stratum leaves somebody without a level.
+        If a stratum leaves somebody without a level, or somebody had entered by one of ``periods``.
     """
     people = con.table("person").columns
     made = {*con.table("panel").columns, *(f"earnings_{int(p)}" for p in periods), "treat", "weight", "subclass"}
@@ -105,6 +105,21 @@ def baseline(
         if stratum.cuts and str(types[stratum.column]) in {"VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP"}:
             rule = f"cuts need numbers; this column is {types[stratum.column]}"
             raise InputError(f"stratum {name!r} cannot be cut", column=stratum.column, rule=rule, fix="give labels")
+    known = [row[0] for row in con.sql("SELECT DISTINCT period FROM panel ORDER BY period").fetchall()]
+    for period in periods:
+        if period not in known:
+            raise unknown("period before entry", period, known)
+    if periods:
+        late, first = con.sql(
+            "SELECT count(*), min(cohort) FROM (SELECT DISTINCT person_id, cohort FROM panel) "
+            f"WHERE cohort <= {int(max(periods))}"
+        ).fetchall()[0]
+        if late:
+            raise DesignError(
+                f"period {max(periods)} is not before entry for {late} trained person(s), the first of {first}: "
+                "to match on what training may have changed would hide its effect. Name earlier periods, or study "
+                "these people apart"
+            )
     levels = "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in strata.items())
     same = [sql_name(name) for name in strata if name in people]
     taken = f"EXCLUDE ({', '.join(same)})" if same else ""
