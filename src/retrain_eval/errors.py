@@ -72,6 +72,6 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
       fix:    did you mean 'earnings'? known: earnings, quarter
     """
     names = [str(item) for item in known]
-    close = get_close_matches(str(name), names, n=1)
+    close = get_close_matches(name, names, n=1) if isinstance(name, str) else []  # numbers are not misspelt
     hint = f"did you mean {close[0]!r}? " if close else ""
     return InputError(f"unknown {kind} {str(name)!r}", fix=f"{hint}known: {', '.join(names)}")
