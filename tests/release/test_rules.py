@@ -136,3 +136,30 @@ def test_how_few_lacked_a_period_does_not_leave() -> None:
     safe, record = protect(Results(moments={"m": fine}), 10)
     assert safe.moments["m"].n_dropped == 0
     assert record == ["Moments m: the number of units left out, below 10, is withheld."]
+
+
+def test_the_paths_of_one_matched_pair_across_strata_do_not_leave() -> None:
+    # 30 pairs; in one of them the trainee is of band a and the control of band b
+    keys = [(i, arm) for i in range(30) for arm in (2, 0)]
+    rows = [
+        {
+            "id": f"{i}-{arm}",
+            "pair": i,
+            "t": t,
+            "g": arm,
+            "y": 1.0 * i + t,
+            "band": "ab"[(i >= 15) ^ (i == 0 and not arm)],
+        }
+        for i, arm in keys
+        for t in (1, 2)
+    ]
+    fine = rte.outcome_moments(
+        pd.DataFrame(rows), unit="id", time="t", cohort="g", outcome="y", by="band", cluster="pair"
+    )
+    assert fine.cells["n"].min() >= 10
+    lone = [block for (c, d), block in fine.second.items() if c != d and block[0, 0] == 1]
+    assert len(lone) == 1  # its first row is one person's path, less the reference
+    safe, record = protect(Results(moments={"m": fine}), 10)
+    assert safe.moments["m"].strata == ()
+    assert all(block[0, 0] >= 10 for block in safe.moments["m"].second.values())
+    assert len(record) == 1

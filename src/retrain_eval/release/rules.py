@@ -150,13 +150,12 @@ def _note(min_cell: int) -> str:
 
 
 def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[OutcomeMoments, list[str]]:
-    """Sum out strata, the last first, until every cell holds ``min_cell`` units."""
+    """Sum out strata, the last first, until every cell, and every two that share sets, hold ``min_cell`` units."""
     record = []
-    while int(moments.cells["n"].min()) < min_cell:
+    while (smallest := _smallest(moments)) < min_cell:
         if not moments.strata:
-            smallest = int(moments.cells["n"].min())
             raise DisclosureError(
-                f"the moments {name!r} have a cohort of {smallest}, fewer than {min_cell}, and no strata left to "
+                f"the moments {name!r} have a cohort of {smallest:g}, fewer than {min_cell}, and no strata left to "
                 "merge; leave that cohort out of the study, or pool it with a neighbour"
             )
         record.append(f"Moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}.")
@@ -165,6 +164,17 @@ def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[Outcome
         record.append(f"Moments {name}: the number of units left out, below {min_cell}, is withheld.")
         moments = replace(moments, n_dropped=0)
     return moments, record
+
+
+def _smallest(moments: OutcomeMoments) -> float:
+    """Return the fewest units of a cell, or matched sets that two cells share: of one set, the paths could be read.
+
+    A product of two cells' weights within a set is one where every weight is its cell's mean.
+    """
+    n = moments.cells["n"].to_numpy()
+    weight = moments.first[:, 0] / n
+    shared = [block[0, 0] / (weight[c] * weight[d]) for (c, d), block in moments.second.items() if c != d]
+    return float(round(min([n.min(), *shared]), 6))
 
 
 def _check_life_table(name: str, table: LifeTable, min_cell: int) -> None:
