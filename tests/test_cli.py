@@ -93,6 +93,14 @@ def test_releasing_the_same_twice_is_fine_and_another_content_is_not(shell: Shel
     assert shell("release", study, "--edition", "2026b")[0] == 0
 
 
+def test_results_of_another_script_are_not_released(shell: Shell, study: Path) -> None:
+    with (study / "run.py").open("a") as file:
+        file.write("# another analysis\n")
+    code, _, said = shell("release", study, "--edition", "2026b")
+    assert code == 1
+    assert "run.py has changed since the last run" in said
+
+
 def test_verify_names_every_file_that_differs(shell: Shell, study: Path) -> None:
     edition = study / "release" / "2026"
     assert shell("verify", edition)[0] == 0

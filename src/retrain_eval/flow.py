@@ -179,8 +179,10 @@ class Study:
         stamp = self._results / "key.json"
         if not stamp.exists():
             raise ReleaseError(f"{self.folder} has not been run: retrain-eval run {self.folder}")
-        if json.loads(stamp.read_text())["study"] != self.file.sha256():
-            raise ReleaseError(f"{FILE} has changed since the last run: retrain-eval run {self.folder}")
+        was = json.loads(stamp.read_text())
+        for name, key, now in ((FILE, "study", self.file.sha256()), (SCRIPT, "script", sha256(self.folder / SCRIPT))):
+            if was[key] != now:
+                raise ReleaseError(f"{name} has changed since the last run: retrain-eval run {self.folder}")
         bundle = bundles.write(
             Results.read(self._results),
             self.folder,
