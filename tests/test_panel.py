@@ -94,3 +94,10 @@ def test_a_period_after_entry_is_no_baseline(con: duckdb.DuckDBPyConnection) -> 
     build_panel(con)
     with pytest.raises(DesignError, match="period 2021 is not before entry for 1 trained"):
         baseline(con, {}, periods=[2020, 2021])
+
+
+@pytest.mark.parametrize("name", ["person", "enrolment", "wage_record"])
+def test_records_that_are_not_there_are_named(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    con.execute(f"DROP TABLE {name}")
+    with pytest.raises(InputError, match=f"no records of {name} are loaded"):
+        build_panel(con)

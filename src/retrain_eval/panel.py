@@ -41,6 +41,10 @@ def build_panel(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021),
      ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
     """
+    loaded = {row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
+    for name in ("person", "enrolment", "wage_record"):
+        if name not in loaded:
+            raise InputError(f"no records of {name} are loaded", fix=f"name their file under [records]: {name} = ...")
     con.execute(
         """
         CREATE OR REPLACE TABLE panel AS
