@@ -138,7 +138,10 @@ def for_whom(study: Study) -> Finding | None:
     trial = study.result("benchmark_by_" + str(row["subgroup"]))
     found = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _, r in trial.iterrows()])
     clear = excludes_zero(row)
-    opening = "The clearest difference is" if clear else "No clear difference between groups. The largest is"
+    several = len(rows) > 1
+    opening = "The difference is" if clear else "No clear difference between groups. It is"
+    if several:
+        opening = "The clearest difference is" if clear else "No clear difference between groups. The largest is"
     return Finding(
         question="For whom?",
         number=words.amount(row["estimate"], signed=True),
@@ -146,8 +149,12 @@ def for_whom(study: Study) -> Finding | None:
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=f"{opening} by {words.name(row['subgroup'])}: {each}. The interval of the difference "
         f"{'excludes' if clear else 'includes'} zero." + (f" The experiment found {found}." if found else ""),
-        caveat=f"One of {len(rows)} comparisons by difference-in-differences, without adjustment for looking at "
-        "several; a group that differs is not thereby the reason for the difference.",
+        caveat=(
+            f"One of {len(rows)} comparisons by difference-in-differences, without adjustment for looking at several; "
+            if several
+            else "By difference-in-differences; "
+        )
+        + "a group that differs is not thereby the reason for the difference.",
     )
 
 

@@ -6,6 +6,7 @@ A page begins with ``release = open_release()`` and takes everything from there.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,13 @@ class Study:
         texts = ["result", "outcome", "estimator", "estimand", "subgroup", "level", "note"]
         present = [column for column in texts if column in frame]
         return frame.assign(**{column: frame[column].astype("string").fillna("").astype(str) for column in present})
+
+    @property
+    def matched_periods(self) -> list[int]:
+        """Periods whose outcome the controls were matched on, read from the formula; empty when on none."""
+        outcome = re.escape(str(self.bundle.study.get("did", {}).get("outcome", "")))
+        formula = str(self.bundle.study.get("match", {}).get("formula", ""))
+        return sorted({int(period) for period in re.findall(rf"\b{outcome}_(\d+)\b", formula)}) if outcome else []
 
     def results(self, prefix: str = "") -> list[str]:
         """Return the ids of results that start with ``prefix``, in the order of the file."""
@@ -111,6 +119,8 @@ class Release:
         families["matched_within"] = any(
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
+        families["matched"] = "match" in main.bundle.study
+        families["matched_on_outcome"] = bool(main.matched_periods)
         families["engines"] = len(set(main.result("att_matched")["estimator"])) > 1
         families["survival"] = self.study_with("km_") is not None
         families["replication"] = self.study_with("example_") is not None

@@ -118,7 +118,12 @@ def before_training(study: Study) -> str:
         )
     told = "Before training, every band includes zero: no sign that the groups were on different paths."
     for _, row in study.test("event_study").iterrows():
-        told += f" A joint test of all periods before training gives {p_value(row['p_value'])}."
+        told += f" A joint test of the periods before training gives {p_value(row['p_value'])}."
+    if study.matched_periods:
+        periods = listed([study.words.time(period) for period in study.matched_periods])
+        told += (
+            f" The controls were chosen to be alike in {periods}, so agreement there is by construction, no evidence."
+        )
     return told
 
 

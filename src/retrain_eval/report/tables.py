@@ -84,9 +84,15 @@ def table(
 
 
 def estimates(
-    rows: pd.DataFrame, words: Words, *, key: str = "label", heading: str = "", groups: str | None = None
+    rows: pd.DataFrame,
+    words: Words,
+    *,
+    key: str = "label",
+    heading: str = "",
+    groups: str | None = None,
+    counts: bool = True,
 ) -> Table:
-    """Tabulate estimates: one row each, with standard error, 95% interval, p-value and counts.
+    """Tabulate estimates: one row each, with standard error, 95% interval, p-value and, if wanted, counts.
 
     A suppressed row keeps its place and says why it is empty.
     """
@@ -108,7 +114,7 @@ def estimates(
         for value in rows["p_value"]
     ]
     for column in ("n_treated", "n_control"):
-        if rows[column].notna().any():
+        if counts and rows[column].notna().any():
             shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
     labels = {key: heading or "Estimate of", "estimate": "Estimate", "std_error": "Std. error",
               "interval": "95% interval", "p": "p‑value", "n_treated": "Trained", "n_control": "Controls"}  # fmt: skip
