@@ -12,7 +12,7 @@ from scipy import stats
 import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.effects import EffectTable, simultaneous_critical_value
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.errors import InputError
 
 
 def two_levels(**options: object) -> EffectTable:
@@ -96,9 +96,10 @@ def test_a_pretrend_that_says_the_same_twice_counts_once() -> None:
     assert (row["df"], row["statistic"]) == (1, pytest.approx(4.0))
 
 
-def test_no_period_before_is_refused() -> None:
-    with pytest.raises(DesignError, match="no estimate before treatment"):
-        pretrend_test(EffectTable.build([{"event_time": 0, "estimate": 2.0}], np.eye(1)))
+def test_without_a_period_before_there_is_nothing_to_test() -> None:
+    assert len(pretrend_test(EffectTable.build([{"event_time": 0, "estimate": 2.0}], np.eye(1)))) == 0
+    flat = EffectTable.build([{"event_time": -2, "estimate": 0.0}], np.zeros((1, 1)))
+    assert len(pretrend_test(flat)) == 0
 
 
 def test_the_seed_moves_bands_and_nothing_else() -> None:

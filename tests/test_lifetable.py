@@ -128,7 +128,7 @@ def test_parquet_gives_back_the_same_table(tmp_path: Path, options: dict[str, st
 
 def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
     spells().to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="does not hold a life table"):
+    with pytest.raises(InputError, match="holds no life table"):
         LifeTable.read_parquet(tmp_path / "x.parquet")
 
 

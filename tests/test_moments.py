@@ -113,6 +113,13 @@ def test_collapse_equals_never_having_stratified() -> None:
         same(fine.collapse(over=["sex", "provider"]), rte.outcome_moments(data, **NAMES, cluster=cluster))
 
 
+def test_covariates_keep_cells_apart_and_change_no_estimate() -> None:
+    data = panel()
+    fine = rte.outcome_moments(data, **NAMES, by="sex", covariates=("provider", "sex"))
+    assert fine.strata == ("sex", "provider")
+    same(fine.collapse(over="provider"), rte.outcome_moments(data, **NAMES, by="sex"))
+
+
 def test_subset_equals_the_moments_of_those_rows() -> None:
     data = panel()
     same(

@@ -101,3 +101,10 @@ def test_records_that_are_not_there_are_named(con: duckdb.DuckDBPyConnection, na
     con.execute(f"DROP TABLE {name}")
     with pytest.raises(InputError, match=f"no records of {name} are loaded"):
         build_panel(con)
+
+
+def test_no_record_is_zero_only_where_the_study_says_so(con: duckdb.DuckDBPyConnection) -> None:
+    rows = build_panel(con, no_record="zero").filter("person_id = 'Å'").order("period").fetchall()
+    assert rows == [("Å", 2020, 0.0, 0.0, None), ("Å", 2021, 1.0, 1.0, None)]
+    with pytest.raises(InputError, match="unknown no_record='none'"):
+        build_panel(con, no_record="none")

@@ -129,3 +129,9 @@ def test_the_seed_reaches_everything_random(tmp_path: Path) -> None:
     plan = read_study(write(tmp_path, text))
     assert (plan.match_options()["seed"], plan.did_options()["seed"]) == (7, 7)
     assert "outcome" not in plan.did_options()
+
+
+def test_the_periods_matched_on_are_read_from_the_formula(tmp_path: Path) -> None:
+    formula = "treat ~ age + earnings_2019 + log1p(earnings_2018) + past_earnings_2017 + earnings_2019:age"
+    study = read_study(write(tmp_path, GOOD.replace("treat ~ age", formula)))
+    assert study.match_periods() == (2018, 2019)

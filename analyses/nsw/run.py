@@ -50,8 +50,8 @@ def analyse(run: Run) -> None:
     """Match, estimate, and hold the answer against the experiment."""
     study, con = run.study, run.con
     strata = list(study.strata)
-    rte.build_panel(con)
-    rte.baseline(con, study.strata, periods=[1974, 1975])
+    rte.build_panel(con, no_record=study.panel.no_record)
+    rte.baseline(con, study.strata, periods=study.match_periods())
 
     run.say("matching trainees with survey respondents")
     candidates = con.sql(f"FROM baseline WHERE treat = 1 OR source = '{FROM_SURVEY}'")
@@ -59,7 +59,7 @@ def analyse(run: Run) -> None:
     sample.weights.create_view("weights")
     run.results.add_table("balance", sample.balance())
     run.results.add_table("overlap", sample.overlap())
-    run.results.add_table("flow", flow(con))
+    run.results.add_table("flow", flow(con, sample))
 
     run.say("outcome moments of the matched sample, the pool and the experiment")
     matched = con.sql("FROM panel JOIN weights USING (person_id)")
@@ -104,24 +104,11 @@ def analyse(run: Run) -> None:
     run.publish("event_study", event_study_rows(rows, "earnings", **options, cohort=ENTRY, reference=BEFORE))
 
 
-def flow(con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
-    """Count people from the raw records to the analysis."""
-    trained, randomised, survey = (
-        con.sql(f"SELECT count(*) FROM baseline WHERE source = '{source}'").fetchall()[0][0]
-        for source in (*FROM_PROGRAMME, FROM_SURVEY)
-    )
-    kept = dict(con.sql("SELECT treat, count(*) FROM weights GROUP BY treat").fetchall())
-    steps = [
-        ("Valid records", "treated", trained, ""),
-        ("Valid records", "control", survey + randomised, ""),
-        ("Candidates for matching", "treated", trained, ""),
-        ("Candidates for matching", "control", survey, "the experiment's own controls are set aside as the answer key"),
-        (
-            "Matched and analysed",
-            "treated",
-            kept.get(1, 0),
-            "no control within reach" if kept.get(1, 0) < trained else "",
-        ),
-        ("Matched and analysed", "control", kept.get(0, 0), "not the nearest neighbour of any trainee"),
-    ]
-    return pd.DataFrame(steps, columns=["step", "group", "n", "reason"])
+def flow(con: duckdb.DuckDBPyConnection, sample: rte.MatchedSample) -> pd.DataFrame:
+    """Count people from valid records to the analysis."""
+    trained, others = con.sql("SELECT sum(treat), count(*) - sum(treat) FROM baseline").fetchall()[0]
+    records = pd.DataFrame({"step": "Valid records", "group": ["treated", "control"], "n": [trained, others]})
+    matching = sample.flow()
+    candidates = (matching["step"] == "Candidates for matching") & (matching["group"] == "control")
+    matching.loc[candidates, "reason"] = "the experiment's own controls are set aside as the answer key"
+    return pd.concat([records.assign(reason=""), matching])

@@ -13,7 +13,6 @@ test and whatever else depends on risk sets. All spells of a cell have the same 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy import sparse
 
 from retrain_eval.coarsening import move_to_grid, publishable_durations
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
 from retrain_eval.sources import Source, as_relation
+from retrain_eval.tablefile import read_table, write_table
 
 Array = npt.NDArray[np.float64]
 
@@ -249,8 +248,7 @@ class LifeTable:
             columns[_PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
             columns[_PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
         names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
-        facts = json.dumps({name: getattr(self, name) for name in names})
-        pq.write_table(pa.table(columns).replace_schema_metadata({"life_table": facts}), path)
+        write_table(path, "life_table", pa.table(columns), {name: getattr(self, name) for name in names})
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> LifeTable:
@@ -261,11 +259,7 @@ class LifeTable:
         InputError
             If the file holds something else.
         """
-        table = pq.read_table(path)
-        packed = (table.schema.metadata or {}).get(b"life_table")
-        if packed is None:
-            raise InputError("the file does not hold a life table", file=path)
-        facts = json.loads(packed)
+        table, facts = read_table(path, "life_table")
         by = tuple(facts.pop("by"))
         grid = facts.pop("grid")
         cells = table.select([*by, *_ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))

@@ -13,7 +13,6 @@ Every estimate is a function of cell means, and its influence function is linear
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.paths import Columns, build_paths, first_moments, reference_path, second_moments
 from retrain_eval.sources import Source, as_relation
+from retrain_eval.tablefile import read_table, write_table
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -226,7 +225,7 @@ class OutcomeMoments:
             "n_dropped": self.n_dropped,
             "weighted": self.weighted,
         }
-        pq.write_table(table.replace_schema_metadata({"outcome_moments": json.dumps(facts)}), path)
+        write_table(path, "outcome_moments", table, facts)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> OutcomeMoments:
@@ -237,14 +236,7 @@ class OutcomeMoments:
         InputError
             If the file holds something else.
         """
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError("the file cannot be read", file=path, rule=str(error).splitlines()[0]) from None
-        packed = (table.schema.metadata or {}).get(b"outcome_moments")
-        if packed is None:
-            raise InputError("the file does not hold outcome moments", file=path)
-        facts = json.loads(packed)
+        table, facts = read_table(path, "outcome_moments")
         strata, size = tuple(facts["strata"]), 1 + len(facts["times"])
         cells = pd.DataFrame({"cohort": pd.array(table["cohort"].to_pylist(), dtype="Float64")})
         for name in strata:
@@ -304,6 +296,7 @@ def outcome_moments(
     cohort: str,
     outcome: str,
     by: str | Sequence[str] = (),
+    covariates: str | Sequence[str] = (),
     weights: str | None = None,
     cluster: str | None = None,
     *,
@@ -320,6 +313,9 @@ def outcome_moments(
         Columns. ``cohort`` is the first treated period; NULL, 0 or +inf mean never treated.
     by : str or sequence of str
         Columns of strata, constant within a unit (age band, education).
+    covariates : str or sequence of str
+        Categorical columns, constant within a unit, that cells are kept apart by as well. Estimates pool over them
+        unless they are named in ``by`` of the result; `att_gt` does not condition on them yet.
     weights : str, optional
         Column of weights, constant within a unit. A unit of weight zero is left out.
     cluster : str, optional
@@ -355,7 +351,8 @@ def outcome_moments(
     >>> m.att_gt().aggregate("simple").to_frame()["estimate"].item()
     3.0
     """
-    strata = (by,) if isinstance(by, str) else tuple(by)
+    levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
+    strata = (*levels, *(name for name in controls if name not in levels))
     columns = Columns(unit, time, cohort, outcome, strata, weights, cluster)
     with build_paths(as_relation(source, memory_limit), columns, unbalanced=unbalanced) as paths:
         reference = reference_path(paths)

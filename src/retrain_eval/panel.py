@@ -1,7 +1,6 @@
 """Person × period panel from wage records, in SQL.
 
-No record is not zero: a period without a wage record is NULL. An agency whose source covers everybody writes
-zeros into its records, so that "nothing earned" and "nothing known" stay apart.
+No record is not zero, unless the study says that its source covers everybody in every period.
 """
 
 from __future__ import annotations
@@ -15,13 +14,16 @@ from retrain_eval.sources import sql_name
 from retrain_eval.study import Stratum
 
 
-def build_panel(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+def build_panel(con: duckdb.DuckDBPyConnection, no_record: str = "missing") -> duckdb.DuckDBPyRelation:
     """Create the table ``panel`` from person, enrolment and wage_record.
 
     Parameters
     ----------
     con : DuckDBPyConnection
         Connection of a store whose records are loaded.
+    no_record : {"missing", "zero"}
+        What a period without a wage record means. "zero" is right only where the source covers every person in every
+        period, so that whoever has no record earned nothing.
 
     Returns
     -------
@@ -41,12 +43,15 @@ def build_panel(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021),
      ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
     """
+    if no_record not in {"missing", "zero"}:
+        raise InputError(f"unknown no_record={no_record!r}", fix='use "missing" or "zero"')
+    earnings = "earned.earnings" if no_record == "missing" else "coalesce(earned.earnings, 0.0)"
     loaded = {row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
     for name in ("person", "enrolment", "wage_record"):
         if name not in loaded:
             raise InputError(f"no records of {name} are loaded", fix=f"name their file under [records]: {name} = ...")
     con.execute(
-        """
+        f"""
         CREATE OR REPLACE TABLE panel AS
         WITH
           periods AS (SELECT DISTINCT period FROM wage_record),
@@ -56,8 +61,8 @@ def build_panel(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
             FROM wage_record GROUP BY person_id, period
           )
         SELECT
-          person.person_id, periods.period, earned.earnings,
-          CAST(earned.earnings > 0 AS DOUBLE) AS employed,
+          person.person_id, periods.period, {earnings} AS earnings,
+          CAST({earnings} > 0 AS DOUBLE) AS employed,
           entered.cohort
         FROM person
         CROSS JOIN periods

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,12 @@ class Stratum(msgspec.Struct, frozen=True, kw_only=True):
         return f"CAST({level} AS ENUM({', '.join(map(sql_text, self.levels()))}))"
 
 
+class Panel(msgspec.Struct, frozen=True, kw_only=True):
+    """``[panel]``: what a period without a wage record means; see `retrain_eval.build_panel`."""
+
+    no_record: Literal["missing", "zero"] = "missing"
+
+
 class Match(msgspec.Struct, frozen=True, kw_only=True):
     """``[match]``: keywords of `retrain_eval.match`."""
 
@@ -118,6 +125,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     study: About
     records: dict[str, str]
     ingest: Ingest = Ingest()
+    panel: Panel = Panel()
     strata: dict[str, Stratum] = {}
     match: Match | None = None
     did: Did | None = None
@@ -134,6 +142,11 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
             If it has no ``[match]``.
         """
         return {**msgspec.structs.asdict(_given(self.match, "match")), "seed": self.study.seed}
+
+    def match_periods(self) -> tuple[int, ...]:
+        """Return the periods whose earnings the formula of ``[match]`` names, as in ``earnings_2019``."""
+        formula = _given(self.match, "match").formula
+        return tuple(sorted({int(period) for period in re.findall(r"\bearnings_(\d+)\b", formula)}))
 
     def did_options(self) -> dict[str, Any]:
         """Return the keywords of `att_gt` that the study file gives, the study's seed among them but not the outcome.

@@ -358,3 +358,10 @@ def test_nothing_is_left_behind_after_a_refusal() -> None:
 def test_reserved_unit_names(name: str) -> None:
     with pytest.raises(InputError, match="cannot be called"):
         match(people().rename(columns={"id": name}), SMALL, name)
+
+
+def test_flow_counts_people_before_and_after_with_the_reason() -> None:
+    sample = match(lalonde(), LALONDE, unit="id", caliper=0.2)
+    flow = sample.flow().set_index(["step", "group"])
+    assert flow["n"].tolist() == [185, 429, 113, 113]
+    assert flow.loc[("Matched and analysed", "treated"), "reason"] == "no control within reach"

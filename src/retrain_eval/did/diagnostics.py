@@ -7,7 +7,6 @@ import pandas as pd
 from scipy import stats
 
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError
 
 _SINGULAR = 1e-10  # variance of a direction, as a share of the largest, that is rounding
 
@@ -24,12 +23,8 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     -------
     DataFrame
         One row: ``test, statistic, df, p_value``; the Wald statistic is χ² with as many degrees of freedom
-        as independent pre-treatment estimates.
-
-    Raises
-    ------
-    DesignError
-        If there is no estimate before treatment besides the reference period.
+        as independent pre-treatment estimates. No row where the design has no such estimate besides the
+        reference period: there is nothing to test.
 
     Notes
     -----
@@ -47,12 +42,9 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     frame = effects.to_frame()
     start = -float(str(effects.meta.get("anticipation", 0)))
     before = ((frame["event_time"] < start).fillna(value=False) & frame["std_error"].notna()).to_numpy(dtype=bool)
-    if not before.any():
-        raise DesignError("there is no estimate before treatment to test")
     theta, vcov = frame["estimate"].to_numpy()[before], effects.vcov[np.ix_(before, before)]
     # one tolerance for both, or the inverse would blow up a direction that the rank does not count
     statistic = float(theta @ np.linalg.pinv(vcov, rcond=_SINGULAR, hermitian=True) @ theta)
     df = int(np.linalg.matrix_rank(vcov, rtol=_SINGULAR, hermitian=True))
-    return pd.DataFrame(
-        [{"test": "pre-trend", "statistic": statistic, "df": df, "p_value": float(stats.chi2.sf(statistic, df))}]
-    )
+    row = {"test": "pre-trend", "statistic": statistic, "df": df, "p_value": float(stats.chi2.sf(statistic, df))}
+    return pd.DataFrame([row] if df else [], columns=list(row))

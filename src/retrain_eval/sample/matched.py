@@ -60,6 +60,18 @@ class MatchedSample:
         """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
         return self._balance.copy()
 
+    def flow(self) -> pd.DataFrame:
+        """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
+        a = self.audit
+        alone = "no control within reach" if a["n_treated_unmatched"] else ""
+        steps = [
+            ("Candidates for matching", "treated", a["n_treated"], ""),
+            ("Candidates for matching", "control", a["n_control"], ""),
+            ("Matched and analysed", "treated", a["n_treated_matched"], alone),
+            ("Matched and analysed", "control", a["n_control_matched"], "not the nearest neighbour of any trainee"),
+        ]
+        return pd.DataFrame(steps, columns=["step", "group", "n", "reason"])
+
     def overlap(self, bins: int = 20) -> pd.DataFrame:
         """Return how many units lie in each of ``bins`` equal bins of the score.
 

@@ -5,20 +5,19 @@ from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.flow import Run
 
-BEFORE_ENTRY = (2018, 2019)  # periods before anybody entered, used to match
-
 
 def analyse(run: Run) -> None:
     """From loaded records to published results."""
     study, con = run.study, run.con
-    rte.build_panel(con)
-    people = rte.baseline(con, study.strata, periods=BEFORE_ENTRY)
+    rte.build_panel(con, no_record=study.panel.no_record)
+    people = rte.baseline(con, study.strata, periods=study.match_periods())
 
     run.say("matching")
     sample = rte.match(people, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
     run.results.add_table("balance", sample.balance())
     run.results.add_table("overlap", sample.overlap())
+    run.results.add_table("flow", sample.flow())
 
     run.say("effects")
     moments = outcome_moments(run, "weights", by=())
