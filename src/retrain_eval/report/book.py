@@ -162,12 +162,15 @@ def _run(release: Release, work: Path) -> Path:
 def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[int, str]:
     """Run a program with everything it starts in one process group, and end the group with it.
 
-    The engine leaves its Jupyter server running; nothing may outlive a build.
+    The engine leaves its Jupyter server running; nothing may outlive a build, not even one whose parent was killed.
     """
     log = folder.parent / "build.log"
+    command = [sys.executable, "-m", "retrain_eval.report.warden", *command]
     with log.open("wb") as out:
         try:
-            process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=folder, env=env, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+            )
         except OSError as error:
             raise ReportError(f"Jupyter Book did not start: {error}") from error
         try:
