@@ -16,20 +16,12 @@ from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.sample.balance import COLUMNS as BALANCE
 
 EFFECTS = ("result", *COLUMNS, "note")
 TABLES: Mapping[str, tuple[str, ...]] = {
     "effects": EFFECTS,
-    "balance": (
-        "covariate",
-        "mean_treated",
-        "mean_control_before",
-        "mean_control_after",
-        "smd_before",
-        "smd_after",
-        "variance_ratio_before",
-        "variance_ratio_after",
-    ),
+    "balance": BALANCE,
     "overlap": ("bin_low", "bin_high", "group", "n"),
     "flow": ("step", "group", "n", "reason"),
     "means": ("outcome", "group", "time", "mean", "n"),

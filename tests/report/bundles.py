@@ -94,7 +94,13 @@ def training_tables() -> dict[str, pd.DataFrame]:
     covariates = ("distance", "age", "educ", "black", "married", "nodegree", "re74", "re75")
     before, after = (1.79, -0.8, -0.68, 2.4, -1.2, 0.9, -1.6, -1.75), (0.02, 0.05, -0.04, 0.0, 0.01, 0.03, -0.11, -0.02)
     balance = pd.DataFrame(
-        {"covariate": covariates, "mean_treated": 1.2, "mean_control_before": 3.456, "mean_control_after": 1.25}
+        {
+            "covariate": covariates,
+            "mean_treated": 1.2,
+            "mean_treated_after": 1.2,
+            "mean_control_before": 3.456,
+            "mean_control_after": 1.25,
+        }
     )
     balance = balance.assign(smd_before=before, smd_after=after, variance_ratio_before=0.4, variance_ratio_after=0.97)
     bins = [round(0.1 * i, 1) for i in range(11)]

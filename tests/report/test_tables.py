@@ -50,3 +50,10 @@ def test_replication_sets_the_packages_side_by_side(release: Release) -> None:
 def test_what_users_wrote_is_escaped(study: Study) -> None:
     flow = study.bundle.flow.assign(reason="<script>alert(1)</script>")
     assert "<script" not in tables.flow(flow).html()
+
+
+def test_the_matched_trained_get_a_column_where_some_were_lost(study: Study) -> None:
+    frame = study.bundle.balance
+    assert "Trained, matched" not in tables.balance(frame, study.words).html()
+    lost = frame.assign(mean_treated_after=frame["mean_treated"] + 1)
+    assert "Trained, matched" in tables.balance(lost, study.words).html()

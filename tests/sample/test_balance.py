@@ -92,3 +92,12 @@ def test_overlap_bins_hold_their_lower_end() -> None:
 def test_bins_must_be_a_count(bins: object) -> None:
     with pytest.raises(InputError, match="bins must be"):
         match(lalonde(), LALONDE, "id").overlap(bins)  # type: ignore[arg-type]
+
+
+def test_a_caliper_shows_in_the_mean_of_the_matched_treated() -> None:
+    whole, cut = (match(lalonde(), LALONDE, "id", caliper=caliper).balance() for caliper in (None, 0.2))
+    assert whole["mean_treated"].equals(whole["mean_treated_after"])
+    spread = (cut["mean_treated"] - cut["mean_control_before"]) / cut["smd_before"]
+    after = (cut["mean_treated_after"] - cut["mean_control_after"]) / spread
+    pd.testing.assert_series_equal(after, cut["smd_after"], check_names=False)
+    assert not cut["mean_treated"].equals(cut["mean_treated_after"])

@@ -150,15 +150,23 @@ def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:
 def balance(frame: pd.DataFrame, words: Words) -> Table:
     """Tabulate covariate balance before and after matching."""
     shown = pd.DataFrame({"covariate": frame["covariate"].map(words.name)})
-    numbers = [column for column in frame.columns if column != "covariate"]
+    everybody = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
+    hidden = {"covariate"} | ({"mean_treated_after"} if everybody else set())
+    numbers = [column for column in frame.columns if column not in hidden]
     for column in numbers:
         digits = 2 if column.startswith("mean") else 3
         shown[column] = [
             "—" if pd.isna(value) else plain(value, 0 if abs(value) >= 100 else digits) for value in frame[column]
         ]
-    labels = {"mean_treated": "Trained", "mean_control_before": "Pool", "mean_control_after": "Matched"}
+    labels = {
+        "mean_treated": "Trained",
+        "mean_treated_after": "Trained, matched",
+        "mean_control_before": "Pool",
+        "mean_control_after": "Matched" if everybody else "Controls, matched",
+    }
     labels |= {f"{kind}_{when}": sentence(when) for kind in ("smd", "variance_ratio") for when in ("before", "after")}
-    spanners = {"Mean": numbers[:3], "Std. mean difference": numbers[3:5], "Variance ratio": numbers[5:]}
+    kinds = {"Mean": "mean_", "Std. mean difference": "smd_", "Variance ratio": "variance_"}
+    spanners = {title: [name for name in numbers if name.startswith(kind)] for title, kind in kinds.items()}
     return table(shown, frame, labels=labels, spanners=spanners)
 
 

@@ -17,6 +17,7 @@ Ints = npt.NDArray[np.int64]
 COLUMNS = (
     "covariate",
     "mean_treated",
+    "mean_treated_after",
     "mean_control_before",
     "mean_control_after",
     "smd_before",
@@ -94,7 +95,8 @@ def balance_table(cells: pd.DataFrame, covariates: Sequence[str], score: Floats,
     Returns
     -------
     DataFrame
-        Columns `COLUMNS`. ``mean_treated`` is over all treated units. ``smd_*`` is the difference of means in units
+        Columns `COLUMNS`. ``mean_treated`` is over all treated units, ``mean_treated_after`` over
+        those that were matched. ``smd_*`` is the difference of means in units
         of the treated units' standard deviation before matching (√(p(1−p)) for a 0/1 covariate); ``smd_after``
         compares the matched units of both arms. ``variance_ratio_*`` is treated over control, NaN for 0/1
         covariates. A standardised difference is NaN when treated units do not vary but controls differ from them.
@@ -125,6 +127,7 @@ def _compare(name: str, x: Floats, binary: bool, arms: Arms) -> dict[str, object
     row: dict[str, object] = {
         "covariate": name,
         "mean_treated": mean,
+        "mean_treated_after": arms.treated_after.mean(x),
         "mean_control_before": arms.control_before.mean(x),
         "mean_control_after": arms.control_after.mean(x),
     }
