@@ -80,3 +80,26 @@ def test_an_estimate_far_from_the_experiment_is_said(tmp_path: Path) -> None:
              "frequency": "year", "limitations": []}  # fmt: skip
     study = open_release([bundles.write_bundle(tmp_path / "far", {"effects": effects}, facts)]).main
     assert "outside the experiment's interval for <25 ($9,000 against $410)" in prose.benchmark_by_group(study)
+
+
+def test_withheld_differences_are_not_said_to_exclude_nothing(tmp_path: Path) -> None:
+    effects = bundles.training_effects()
+    own = effects["result"].str.startswith("difference_by_")
+    facts = {"name": "few", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
+             "frequency": "year", "limitations": []}  # fmt: skip
+    effects.loc[own, ["estimate", "std_error", "ci_low", "ci_high"]] = float("nan")
+    study = open_release([bundles.write_bundle(tmp_path / "few", {"effects": effects}, facts)]).main
+    assert prose.group_differences(study) == "Every difference rests on a group that is too small to publish."
+
+
+def test_agreement_that_matching_made_is_not_called_evidence(tmp_path: Path) -> None:
+    facts = {"name": "made", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
+             "frequency": "year", "limitations": []}  # fmt: skip
+    toml = '[match]\nformula = "treat ~ age + earnings_1974 + log1p(earnings_1975)"\n[did]\noutcome = "earnings"\n'
+    tables_ = {"effects": bundles.training_effects()}
+    told = {
+        name: prose.before_training(open_release([bundles.write_bundle(tmp_path / name, tables_, facts, text)]).main)
+        for name, text in (("matched", toml), ("unmatched", ""))
+    }
+    assert "alike in 1974 and 1975, so agreement there is by construction" in told["matched"]
+    assert "by construction" not in told["unmatched"]

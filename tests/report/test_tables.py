@@ -54,6 +54,6 @@ def test_what_users_wrote_is_escaped(study: Study) -> None:
 
 def test_the_matched_trained_get_a_column_where_some_were_lost(study: Study) -> None:
     frame = study.bundle.balance
-    assert "Trained, matched" not in tables.balance(frame, study.words).html()
+    assert "Mean of trained" not in tables.balance(frame, study.words).html()
     lost = frame.assign(mean_treated_after=frame["mean_treated"] + 1)
-    assert "Trained, matched" in tables.balance(lost, study.words).html()
+    assert "Mean of trained" in tables.balance(lost, study.words).html()

@@ -88,7 +88,7 @@ def effect(study: Study) -> Finding | None:
         return None
     words = study.words
     outcome, way = words.name(row["outcome"]), "raised" if row["estimate"] >= 0 else "lowered"
-    compared = "matched" if row["result"] == "att_matched" else "comparable"
+    compared = "matched" if "match" in study.bundle.study else "comparable"
     return Finding(
         question="Does it work?",
         number=words.amount(row["estimate"], signed=True),
@@ -200,13 +200,17 @@ def _pre_trend(study: Study) -> Finding | None:
         else "The interval includes zero: no sign that they were already drifting apart."
     )
     gap = words.amount(abs(row["estimate"]))
+    periods = listed([words.time(period) for period in study.matched_periods])
+    chosen = (
+        f" The controls were chosen to be alike in {periods}: agreement there is by construction." if periods else ""
+    )
     return Finding(
         question="Can it be believed?",
         number=words.amount(row["estimate"], signed=True),
         measure="largest gap before training",
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=f"Before training, the largest gap between the groups' paths was {gap}. {drift}",
-        caveat="Like paths before training do not prove like paths afterwards.",
+        caveat="Like paths before training do not prove like paths afterwards." + chosen,
     )
 
 

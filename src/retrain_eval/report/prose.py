@@ -192,9 +192,12 @@ def group_differences(study: Study) -> str:
     """Say which differences between groups are clear."""
     rows = views.differences(study)
     rows = rows[rows["std_error"].notna()]
+    if rows.empty:
+        return "Every difference rests on a group that is too small to publish."
     clear = [row for _, row in rows.iterrows() if excludes_zero(row)]
     if not clear:
-        return f"None of the {len(rows)} differences excludes zero: these data cannot tell the groups' effects apart."
+        which = f"None of the {len(rows)} differences excludes" if len(rows) > 1 else "The difference does not exclude"
+        return f"{which} zero: these data cannot tell the groups' effects apart."
     names = listed([f"{row['label']} ({study.words.amount(row['estimate'])})" for row in clear])
     verb = "excludes" if len(clear) == 1 else "exclude"
     return f"{len(clear)} of {len(rows)} differences {verb} zero: {names}."

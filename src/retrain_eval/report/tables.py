@@ -159,13 +159,14 @@ def balance(frame: pd.DataFrame, words: Words) -> Table:
             "—" if pd.isna(value) else plain(value, 0 if abs(value) >= 100 else digits) for value in frame[column]
         ]
     labels = {
-        "mean_treated": "Trained",
-        "mean_treated_after": "Trained, matched",
+        "mean_treated": "Trained" if everybody else "All",
+        "mean_treated_after": "Matched",
         "mean_control_before": "Pool",
-        "mean_control_after": "Matched" if everybody else "Controls, matched",
+        "mean_control_after": "Matched",
     }
     labels |= {f"{kind}_{when}": sentence(when) for kind in ("smd", "variance_ratio") for when in ("before", "after")}
-    kinds = {"Mean": "mean_", "Std. mean difference": "smd_", "Variance ratio": "variance_"}
+    means = {"Mean": "mean_"} if everybody else {"Mean of trained": "mean_treated", "Of controls": "mean_control"}
+    kinds = {**means, "Std. mean difference": "smd_", "Variance ratio": "variance_"}
     spanners = {title: [name for name in numbers if name.startswith(kind)] for title, kind in kinds.items()}
     return table(shown, frame, labels=labels, spanners=spanners)
 
