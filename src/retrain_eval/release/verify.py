@@ -42,8 +42,10 @@ def verify(path: str | Path) -> Verification:
 
     Examples
     --------
-    >>> verify("analyses/nsw/release/2026").ok  # doctest: +SKIP
-    True
+    >>> verify("no/such/edition")
+    Traceback (most recent call last):
+    ...
+    retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
     bundle = Bundle(Path(path), read_manifest(Path(path)))
     return Verification(bundle.path, len(bundle.manifest["files"]), tuple(bundle.problems()))
