@@ -150,15 +150,11 @@ def test_a_broken_page_stops_the_build_and_the_last_report_stands(
 
 
 OFFLINE = """
-import fcntl, os, socket, struct, sys, urllib.request
+import fcntl, socket, struct, sys
 from pathlib import Path
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # only the local address is up in here
     fcntl.ioctl(s, 0x8914, struct.pack("16sh", b"lo", 0x41))
-try:
-    urllib.request.urlopen("https://pypi.org", timeout=5)
-except OSError:
-    pass
-else:
+if [name for _, name in socket.if_nameindex()] != ["lo"]:
     sys.exit("there is a network")
 from retrain_eval.report import book
 book.build([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))
