@@ -108,7 +108,7 @@ def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanc
         paths.query(f"DELETE FROM {table} WHERE n_present < {len(times)} OR w = 0")
         if _count(paths, f"SELECT count(*) FROM {table}") == 0:
             raise DesignError(f"no unit is observed in all {len(times)} periods {list(times)}")
-    except Exception:
+    except BaseException:
         paths.query(f"DROP TABLE IF EXISTS {table}")
         raise
     return Paths(relation, table, times, incomplete)

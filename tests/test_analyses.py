@@ -1,0 +1,112 @@
+"""The shipped studies, from raw records to release: the figures that the literature and the oracles print."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retrain_eval.flow import Study
+from retrain_eval.release.bundle import Bundle
+
+ANALYSES = Path(__file__).parents[1] / "analyses"
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    root = tmp_path_factory.mktemp("analyses")
+    made = ("data", "store", "release", "report")
+    shutil.copytree(ANALYSES, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made, "__pycache__"))
+    bundles = {}
+    for name in ("joblessness", "training_grants", "nsw"):
+        study = Study.open(root / name)
+        study.run()
+        bundles[name] = study.release("2026")
+    return bundles
+
+
+def row(bundle: Bundle, result: str, **keys: object) -> pd.Series:
+    assert bundle.effects is not None
+    frame = bundle.effects[bundle.effects["result"] == result]
+    for column, value in keys.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1, (result, keys)
+    return frame.iloc[0]
+
+
+@pytest.mark.oracle
+def test_national_supported_work(released: dict[str, Bundle]) -> None:
+    """Earnings are records in cents, so figures hold to the cent of the references."""
+    nsw = released["nsw"]
+    for result, keys, estimate, std_error in (
+        ("unadjusted", {}, -8498, 712),
+        ("benchmark", {}, 1794, 671),
+        ("att_matched", {"estimator": "moments"}, 1707, 678),
+        ("att_matched", {"estimator": "pyfixest"}, 1707, 678),
+    ):
+        found = row(nsw, result, **keys)
+        assert (round(found["estimate"]), round(found["std_error"])) == (estimate, std_error)
+    assert row(nsw, "att_matched", estimator="moments")["estimate"] == pytest.approx(1706.8137, abs=0.01)
+    assert row(nsw, "att_matched", estimator="moments")["std_error"] == pytest.approx(678.243, abs=0.01)
+    ours, rows = (row(nsw, "event_study", estimator=engine, event_time=2) for engine in ("att_gt", "pyfixest"))
+    assert ours["std_error"] == pytest.approx(rows["std_error"], rel=1e-8)
+
+
+@pytest.mark.oracle
+def test_training_grants(released: dict[str, Bundle]) -> None:
+    grants = released["training_grants"]
+    for engine in ("linearmodels", "pyfixest"):
+        found = [row(grants, f"example_14_1_{engine}", estimand=name) for name in ("d88", "d89", "grant", "grant_1")]
+        assert [round(r["estimate"], 3) for r in found] == [-0.080, -0.247, -0.252, -0.422]
+        assert [round(r["std_error"], 3) for r in found] == [0.109, 0.133, 0.151, 0.210]
+    first = row(grants, "att_gt", cohort=1988, time=1988)
+    assert (round(first["estimate"], 3), round(first["std_error"], 3)) == (-0.379, 0.186)
+
+
+def test_joblessness_says_who_is_counted(released: dict[str, Bundle]) -> None:
+    spells = released["joblessness"]
+    assert spells.flow is not None
+    assert spells.flow["n"].tolist() == [3343, 1986, 1357]
+    assert spells.effects is not None
+    assert set(spells.effects.loc[spells.effects["result"] == "km_age_band", "level"]) == {
+        "under 25", "25 to 39", "40 to 54", "55 and over",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "result"),
+    [("nsw", "matched", "event_study"), ("training_grants", "scrap", "event_study")],
+)
+def test_published_effects_follow_from_the_bundle_alone(
+    released: dict[str, Bundle], study: str, name: str, result: str
+) -> None:
+    bundle = released[study]
+    assert bundle.effects is not None
+    again = bundle.moments(name).att_gt().aggregate("dynamic").to_frame()
+    rows = bundle.effects[(bundle.effects["result"] == result) & (bundle.effects["estimator"] == "att_gt")]
+    for column in ("estimate", "std_error", "band_low", "p_value"):
+        assert rows[column].to_numpy() == pytest.approx(again[column].to_numpy(), rel=1e-8, nan_ok=True)
+
+
+def test_published_curves_follow_from_the_bundle_alone(released: dict[str, Bundle]) -> None:
+    from retrain_eval.survival.spells import Spells
+
+    bundle = released["joblessness"]
+    assert bundle.effects is not None
+    again = Spells.from_table(bundle.life_table("ui")).kaplan_meier().to_frame()
+    rows = bundle.effects[bundle.effects["result"] == "km_ui"]
+    assert rows["estimate"].to_numpy() == pytest.approx(again["estimate"].to_numpy(), rel=1e-9)
+
+
+@pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness"])
+def test_nothing_published_rests_on_fewer_than_ten(released: dict[str, Bundle], study: str) -> None:
+    bundle = released[study]
+    assert bundle.effects is not None
+    for count in ("n_treated", "n_control"):
+        assert not (bundle.effects[count] < 10).any()
+    for file in bundle.path.glob("moments/*.parquet"):
+        assert bundle.moments(file.stem).cells["n"].min() >= 10
+    for file in bundle.path.glob("life_tables/*.parquet"):
+        assert bundle.life_table(file.stem).cells["n"].min() >= 10
