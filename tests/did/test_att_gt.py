@@ -168,6 +168,13 @@ def test_group_overall_equals_rows() -> None:
     share = np.array(shares) / sum(shares)
     overall = share @ estimates
     psi = sum(s * p for s, p in zip(share, psis, strict=True))
+    # what R computes: the first cohort's indicator in the place of every cohort's
+    p, everybody = np.array(shares) / len(first), np.array(shares).sum() / len(first)
+    slip = np.column_stack([((first == cohorts[0]) - p_g) / everybody for p_g in p])
+    slip -= np.outer(slip.sum(axis=1), p / everybody)
+    r_did = psi + slip @ np.array(estimates) / len(first)
+    assert np.sqrt((r_did**2).sum()) == pytest.approx(0.0124152736, abs=1e-9)
+
     psi += sum((first == g) * (e - overall) / sum(shares) for g, e in zip(cohorts, estimates, strict=True))
     row = county_moments().att_gt().aggregate("group").to_frame().iloc[-1]
     assert row["estimate"] == pytest.approx(overall, abs=1e-12)
