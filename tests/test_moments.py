@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,7 +130,7 @@ def test_subset_equals_the_moments_of_those_rows() -> None:
 
 
 @pytest.mark.parametrize("cluster", [None, "provider"])
-def test_parquet_gives_back_the_same_numbers(tmp_path, cluster) -> None:  # type: ignore[no-untyped-def]
+def test_parquet_gives_back_the_same_numbers(tmp_path: Path, cluster: str | None) -> None:
     m = rte.outcome_moments(panel(), **NAMES, by="sex", weights="w", cluster=cluster)
     m.to_parquet(tmp_path / "m.parquet")
     back = rte.OutcomeMoments.read_parquet(tmp_path / "m.parquet")
@@ -139,7 +140,7 @@ def test_parquet_gives_back_the_same_numbers(tmp_path, cluster) -> None:  # type
     pd.testing.assert_frame_equal(back.att_gt().to_frame(), m.att_gt().to_frame())
 
 
-def test_every_kind_of_source_gives_the_same_moments(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_every_kind_of_source_gives_the_same_moments(tmp_path: Path) -> None:
     data = panel()
     expected = rte.outcome_moments(data, **NAMES)
     data.to_csv(tmp_path / "p.csv", index=False)
@@ -233,7 +234,7 @@ def edit(column: str, value: object, rows: slice | list[int] = slice(0, 1)) -> p
         "column",
     ],
 )
-def test_bad_rows_are_refused_by_name(data: pd.DataFrame, options: dict, words: list[str]) -> None:  # type: ignore[type-arg]
+def test_bad_rows_are_refused_by_name(data: pd.DataFrame, options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         rte.outcome_moments(data, **NAMES, **options)
     for word in words:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 Pairs = Mapping[tuple[int, int], Array]
 
 
@@ -111,13 +112,14 @@ class OutcomeMoments:
         dense: Array = product.toarray()
         return (dense + dense.T) / 2
 
-    def level_order(self, names: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the combinations of levels of the named strata that occur, in order of first appearance."""
+    def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Mask]]:
+        """Return the combinations of levels of the named strata, in order of first appearance, with their cells."""
         for name in names:
             if name not in self.strata:
                 raise unknown("stratum", name, self.strata)
-        combinations = self.cells[list(names)].drop_duplicates().itertuples(index=False, name=None)
-        return [tuple(str(value) for value in combination) for combination in combinations]
+        columns = [self.cells[name].astype(str) for name in names]
+        found = list(zip(*columns, strict=True)) if columns else [()] * len(self.cells)
+        return [(levels, np.array([levels == other for other in found], dtype=bool)) for levels in dict.fromkeys(found)]
 
     # ---- combining -------------------------------------------------------------------------------------------
 

@@ -64,8 +64,8 @@ class Field(_Descriptor, frozen=True, kw_only=True):
         """DuckDB type of the column."""
         low, high = self.constraints.minimum, self.constraints.maximum
         if self.type == "integer":
-            bounded = isinstance(low, float) and isinstance(high, float)
-            return "INTEGER" if bounded and low >= -_INT32 and high <= _INT32 else "BIGINT"  # type: ignore[operator]
+            small = isinstance(low, float) and isinstance(high, float) and low >= -_INT32 and high <= _INT32
+            return "INTEGER" if small else "BIGINT"
         if self.precision is not None:
             return f"DECIMAL({self.precision},{self.scale or 0})"
         return _SQL_TYPES[self.type]

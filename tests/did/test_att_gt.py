@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -331,7 +333,7 @@ def test_all_zero_outcome_gives_zero_without_a_standard_error() -> None:
         ({"anticipation": -1}, "anticipation"),
     ],
 )
-def test_unknown_keywords_are_refused(options: dict, words: str) -> None:  # type: ignore[type-arg]
+def test_unknown_keywords_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         county_moments().att_gt(**options)
 

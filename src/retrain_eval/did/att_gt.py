@@ -70,12 +70,7 @@ class GroupTimeEffects:
 
         The levels keep their joint covariance, so differences between them are exact.
         """
-        masks = []
-        for levels in self.moments.level_order(names):
-            mask = np.ones(len(self.moments.cells), dtype=bool)
-            for name, level in zip(names, levels, strict=True):
-                mask &= (self.moments.cells[name].astype(str) == level).to_numpy()
-            masks.append((" × ".join(names), " × ".join(levels), mask))
+        masks = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in self.moments.levels(names)]
         return _estimate(self.moments, masks, self.options)
 
     def aggregate(

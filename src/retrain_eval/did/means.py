@@ -11,7 +11,7 @@ from scipy import sparse
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.moments import OutcomeMoments
+from retrain_eval.moments import Mask, OutcomeMoments
 
 Array = npt.NDArray[np.float64]
 
@@ -79,11 +79,8 @@ def mean_difference(
     names = (by,) if isinstance(by, str) else tuple(by)
     coordinate = 1 + moments.times.index(time)
     treated = moments.cells["cohort"].notna().to_numpy()
-    rows, influence, scales, dfs = [], [], [], []
-    for levels in moments.level_order(names) if names else [()]:
-        mask = np.ones(len(treated), dtype=bool)
-        for name, level in zip(names, levels, strict=True):
-            mask &= (moments.cells[name].astype(str) == level).to_numpy()
+    rows, influence, scales, dfs, iid = [], [], [], [], []
+    for levels, mask in moments.levels(names):
         phi, estimate = _difference(moments, mask & treated, mask & ~treated, coordinate)
         n_treated, n_control = (
             int(moments.cells["n"].to_numpy()[arm].sum()) for arm in (mask & treated, mask & ~treated)
@@ -97,6 +94,8 @@ def mean_difference(
         scales.append({"iid": 1.0, "HC1": n / (n - 2), "CR1": clusters / (clusters - 1) * (n - 1) / (n - 2)}[vce])
         dfs.append(clusters - 1 if vce == "CR1" else n - 2)
         influence.append(phi)
+        if vce == "iid":
+            iid.append(_homoskedastic(moments, mask & treated, mask & ~treated, coordinate))
         rows.append(
             {
                 "outcome": moments.outcome,
@@ -111,9 +110,8 @@ def mean_difference(
             }
         )
     root = np.sqrt(scales)
-    vcov = moments.covariance(sparse.csr_array(sparse.vstack(influence))) * np.outer(root, root)
-    if vce == "iid":
-        vcov = np.diag([_homoskedastic(moments, names, row, coordinate) for row in rows])
+    robust = moments.covariance(sparse.csr_array(sparse.vstack(influence))) * np.outer(root, root)
+    vcov = np.diag(iid) if vce == "iid" else robust
     return EffectTable.build(rows, vcov, df=float(min(dfs)), meta={"vce": vce})
 
 
@@ -137,7 +135,7 @@ def mean_paths(moments: OutcomeMoments) -> pd.DataFrame:
 
 
 def _difference(
-    moments: OutcomeMoments, treated: npt.NDArray[np.bool_], control: npt.NDArray[np.bool_], coordinate: int
+    moments: OutcomeMoments, treated: Mask, control: Mask, coordinate: int
 ) -> tuple[sparse.csr_array, float]:
     phi = np.zeros(moments.first.shape)
     estimate = 0.0
@@ -151,15 +149,10 @@ def _difference(
     return sparse.csr_array(phi.reshape(1, -1)), float(estimate)
 
 
-def _homoskedastic(moments: OutcomeMoments, names: tuple[str, ...], row: dict[str, object], coordinate: int) -> float:
+def _homoskedastic(moments: OutcomeMoments, treated: Mask, control: Mask, coordinate: int) -> float:
     """Variance σ²(1/n₁ + 1/n₀) with the pooled residual variance; unit weights."""
-    mask = np.ones(len(moments.cells), dtype=bool)
-    if names:
-        joined = moments.cells[list(names)].astype(str).agg(" × ".join, axis=1)
-        mask = (joined == row["level"]).to_numpy()
-    treated = moments.cells["cohort"].notna().to_numpy()
     residual, counts = 0.0, []
-    for arm in (mask & treated, mask & ~treated):
+    for arm in (treated, control):
         n, total = moments.first[arm, 0].sum(), moments.first[arm, coordinate].sum()
         squares = [moments.second[c, c][coordinate, coordinate] for c in map(int, np.flatnonzero(arm))]
         residual += float(np.sum(squares)) - total**2 / n
@@ -167,6 +160,6 @@ def _homoskedastic(moments: OutcomeMoments, names: tuple[str, ...], row: dict[st
     return float(residual / (sum(counts) - 2) * (1 / counts[0] + 1 / counts[1]))
 
 
-def _clusters(moments: OutcomeMoments, mask: npt.NDArray[np.bool_]) -> int:
+def _clusters(moments: OutcomeMoments, mask: Mask) -> int:
     """Independent units behind a set of cells; for clusters only the total over all cells is kept."""
     return moments.n_clusters if moments.cluster is not None else int(moments.cells["n"].to_numpy()[mask].sum())

@@ -96,30 +96,27 @@ def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
 
 def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
     """Pool neighbouring bins of a group until each holds ``min_cell`` people or none."""
-    pooled: list[dict[str, object]] = []
+    pooled: list[tuple[float, float, object, int]] = []
     for group, block in frame.groupby("group", sort=False):
-        start = len(pooled)
-        open_bin: dict[str, object] | None = None
+        done: list[tuple[float, float, int]] = []
+        start, held = None, 0
         for low, high, n in block.sort_values("bin_low")[["bin_low", "bin_high", "n"]].itertuples(index=False):
-            if open_bin is None:
-                open_bin = {"bin_low": low, "bin_high": high, "group": group, "n": int(n)}
-            else:
-                open_bin |= {"bin_high": high, "n": int(str(open_bin["n"])) + int(n)}
-            if int(str(open_bin["n"])) == 0 or int(str(open_bin["n"])) >= min_cell:
-                pooled.append(open_bin)
-                open_bin = None
-        if open_bin is not None:
-            # what is left over joins the last bin that holds anybody
-            filled = [row for row in pooled[start:] if row["n"]]
-            if filled:
-                last = filled[-1]
-                del pooled[pooled.index(last) + 1 :]
-                last |= {"bin_high": open_bin["bin_high"], "n": int(str(last["n"])) + int(str(open_bin["n"]))}
+            start, held = low if start is None else start, held + int(n)
+            if held == 0 or held >= min_cell:
+                done.append((start, high, held))
+                start, held = None, 0
+        if start is not None:
+            # what is left over joins the last bin that holds anybody; with nobody to join, it is withheld
+            while done and done[-1][2] == 0:
+                done.pop()
+            if done:
+                done[-1] = (done[-1][0], high, done[-1][2] + held)
+        pooled += [(low, high, group, n) for low, high, n in done]
     merged = len(frame) - len(pooled)
     record = (
         [f"Common support: {merged} bin(s) of fewer than {min_cell} are pooled with a neighbour."] if merged else []
     )
-    return pd.DataFrame(pooled, columns=frame.columns), record
+    return pd.DataFrame(pooled, columns=["bin_low", "bin_high", "group", "n"]), record
 
 
 def _check_balance(overlap: pd.DataFrame | None, min_cell: int) -> None:
