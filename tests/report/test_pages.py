@@ -102,4 +102,6 @@ def test_agreement_that_matching_made_is_not_called_evidence(tmp_path: Path) -> 
         for name, text in (("matched", toml), ("unmatched", ""))
     }
     assert "alike in 1974 and 1975, so agreement there is by construction" in told["matched"]
+    assert "no sign" not in told["matched"]
     assert "by construction" not in told["unmatched"]
+    assert "no sign" in told["unmatched"]

@@ -197,6 +197,8 @@ def _pre_trend(study: Study) -> Finding | None:
     drift = (
         "They were already drifting apart, so the effect is not to be read as caused by training alone."
         if excludes_zero(row)
+        else "The interval includes zero."
+        if study.matched_periods
         else "The interval includes zero: no sign that they were already drifting apart."
     )
     gap = words.amount(abs(row["estimate"]))

@@ -116,13 +116,16 @@ def before_training(study: Study) -> str:
             f"In {outside} of {len(before)} periods before training the band excludes zero: the groups were not on the "
             "same path, and the effects are to be read with caution."
         )
-    told = "Before training, every band includes zero: no sign that the groups were on different paths."
+    told = "Before training, every band includes zero"
+    # where matching made the groups alike, likeness is no sign of anything
+    told += "." if study.matched_periods else ": no sign that the groups were on different paths."
     for _, row in study.test("event_study").iterrows():
         told += f" A joint test of the periods before training gives {p_value(row['p_value'])}."
     if study.matched_periods:
         periods = listed([study.words.time(period) for period in study.matched_periods])
         told += (
-            f" The controls were chosen to be alike in {periods}, so agreement there is by construction, no evidence."
+            f" The controls were chosen to be alike in {periods}, so agreement there is by construction, "
+            "and no evidence that the paths would have stayed together."
         )
     return told
 
