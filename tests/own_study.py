@@ -26,7 +26,7 @@ def records(n_trained: int = 80, n_pool: int = 600, seed: int = 7) -> dict[str, 
     for year in YEARS:
         level = 22_000 + 300 * (year - 2017) + ability + rng.normal(0, 2_000, n)
         level += EFFECT * (trained & (year >= ENTRY))
-        wages.append(pd.DataFrame({"person_id": ids, "period": year, "earnings": level.clip(0).round(2)}))
+        wages.append(pd.DataFrame({"person_id": ids, "period": year, "wages": level.clip(0).round(2)}))
     enrolled = person.loc[trained, ["person_id"]].assign(programme_id="T1", entry=ENTRY)
     return {
         "person": person,

@@ -127,7 +127,7 @@ def test_machines_get_json(shell: Shell, study: Path, tmp_path: Path) -> None:
 def test_schema_prints_the_dictionary(shell: Shell) -> None:
     code, printed, _ = shell("schema", "wage_record")
     assert code == 0
-    assert "earnings" in printed
+    assert "wages" in printed
     code, _, said = shell("schema", "wage_rec")
     assert code == 1
     assert "did you mean 'wage_record'" in said
@@ -183,14 +183,14 @@ def enrol_everybody(study: Path) -> None:
 
 
 BAD = {
-    "missing column": (edit("wage_record", lambda f: f.drop(columns="earnings")), ["wage_record.csv", "earnings"]),
+    "missing column": (edit("wage_record", lambda f: f.drop(columns="wages")), ["wage_record.csv", "wages"]),
     "misspelt column": (edit("person", lambda f: f.rename(columns={"age": "agee"})), ["person.csv", "agee", "age"]),
-    "text in a number": (edit("wage_record", put(4, "earnings", "n/a")), ["wage_record.csv", "6", "earnings", "n/a"]),
+    "text in a number": (edit("wage_record", put(4, "wages", "n/a")), ["wage_record.csv", "6", "wages", "n/a"]),
     "duplicate": (
         edit("wage_record", lambda f: pd.concat([f, f.iloc[[2]]])),
         ["wage_record.csv", "4", str(2 + 6 * 680), "person_id"],
     ),
-    "negative wage": (edit("wage_record", put(0, "earnings", "-5.00")), ["wage_record.csv", "2", "earnings", "-5"]),
+    "negative wage": (edit("wage_record", put(0, "wages", "-5.00")), ["wage_record.csv", "2", "wages", "-5"]),
     "orphan": (edit("enrolment", put(1, "person_id", "P-99999")), ["enrolment.csv", "3", "person_id", "P-99999"]),
     "empty file": (write("data/person.csv", b""), ["person.csv", "empty"]),
     "header only": (write("data/person.csv", b"person_id,age\n"), ["person.csv"]),

@@ -20,7 +20,7 @@ def con() -> duckdb.DuckDBPyConnection:
         CREATE TABLE wage_record AS FROM (VALUES
           ('a', 2020, 'e1', 10.10), ('a', 2020, 'e2', 0.20), ('a', 2021, 'e1', 0.0),
           ('b', 2020, NULL, 5.0), ('b', 2021, NULL, 6.0), ('Å', 2021, NULL, 1.0)
-        ) AS t(person_id, period, employer_id, earnings)
+        ) AS t(person_id, period, employer_id, wages)
         """
     )
     return con

@@ -63,9 +63,9 @@ def test_dictionary_describes_every_column(package: Package) -> None:
     assert frame["description"].str.endswith(".").all()
     numbers = frame[frame["type"].isin(["integer", "number"])]
     assert (numbers["unit"] != "").all()
-    earnings = frame.set_index(["resource", "column"]).loc[("wage_record", "earnings")]
-    assert earnings["required"]
-    assert earnings["constraints"] == "at least 0; at most 2 decimals"
+    wages = frame.set_index(["resource", "column"]).loc[("wage_record", "wages")]
+    assert wages["required"]
+    assert wages["constraints"] == "at least 0; at most 2 decimals"
 
 
 def test_ddl_makes_the_declared_table_with_comments(package: Package) -> None:
@@ -82,7 +82,7 @@ def test_ddl_makes_the_declared_table_with_comments(package: Package) -> None:
             ]
         types = dict(con.execute("SELECT column_name, data_type FROM duckdb_columns()").fetchall())
     assert types["period"] == "INTEGER"
-    assert types["earnings"] == "DECIMAL(12,2)"
+    assert types["wages"] == "DECIMAL(12,2)"
 
 
 def test_every_rule_runs_and_none_refuses_a_missing_optional_value(package: Package) -> None:

@@ -49,7 +49,7 @@ def people(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wages(tmp_path: Path) -> Path:
-    return write(tmp_path, "wage_record.csv", "person_id,period,earnings", "P1,1978,10.5", "P2,1978,0", "P1,1979,12")
+    return write(tmp_path, "wage_record.csv", "person_id,period,wages", "P1,1978,10.5", "P2,1978,0", "P1,1979,12")
 
 
 def content(store: Store, table: str) -> list[tuple[object, ...]]:
@@ -64,8 +64,8 @@ def test_values_arrive_typed_and_absent_columns_are_missing(store: Store, people
     assert [report.resource for report in reports] == ["person", "wage_record"]
     assert reports[1].absent == ("employer_id",)
     assert store.tables() == {"person": 3, "wage_record": 3}
-    earnings = store.con.execute("SELECT sum(earnings), typeof(any_value(earnings)) FROM wage_record").fetchall()
-    assert [str(cell) for cell in earnings[0]] == ["22.50", "DECIMAL(12,2)"]
+    wages = store.con.execute("SELECT sum(wages), typeof(any_value(wages)) FROM wage_record").fetchall()
+    assert [str(cell) for cell in wages[0]] == ["22.50", "DECIMAL(12,2)"]
     missing = store.con.execute("SELECT count(*) FROM person WHERE sex IS NULL AND married IS NULL").fetchall()
     assert missing == [(1,)]
 
@@ -140,7 +140,7 @@ def test_share_of_bad_rows_that_is_tolerated(store: Store, tmp_path: Path) -> No
 
 
 def test_one_bad_file_stops_all_of_them(store: Store, people: Path, tmp_path: Path) -> None:
-    bad = write(tmp_path, "wage_record.csv", "person_id,period,earnings", "P1,1978,-5")
+    bad = write(tmp_path, "wage_record.csv", "person_id,period,wages", "P1,1978,-5")
     with pytest.raises(InputError, match="must be at least 0"):
         store.ingest_all({"person": people, "wage_record": bad})
     assert store.tables() == {}
@@ -155,7 +155,7 @@ def test_people_who_are_referred_to_cannot_be_taken_away(
     with pytest.raises(InputError, match="2 rows of wage_record in the store refer to a person"):
         store.ingest("person", fewer)
     assert store.tables() == {"person": 3, "wage_record": 3}
-    matching = write(tmp_path, "matching.csv", "person_id,period,earnings", "P2,1978,0")
+    matching = write(tmp_path, "matching.csv", "person_id,period,wages", "P2,1978,0")
     store.ingest_all({"person": fewer, "wage_record": matching})
     assert store.tables() == {"person": 1, "wage_record": 1}
 
@@ -172,7 +172,7 @@ def test_parquet_meets_the_same_rules_with_row_numbers(store: Store, people: Pat
         {
             "person_id": ["P1", "P2", "P2", "P9", None],
             "period": [1978, 1978, 1978, 1978, 1978],
-            "earnings": [10.25, -1.0, 5.0, 1.005, 7.0],
+            "wages": [10.25, -1.0, 5.0, 1.005, 7.0],
         }
     )
     path = tmp_path / "wage_record.parquet"
@@ -183,15 +183,15 @@ def test_parquet_meets_the_same_rules_with_row_numbers(store: Store, people: Pat
     key = "person_id, period, employer_id"
     assert sorted(found) == sorted(
         [
-            [2, "earnings", "minimum"],
+            [2, "wages", "minimum"],
             [2, key, "uniqueKeys"],
             [3, key, "uniqueKeys"],
-            [4, "earnings", "scale"],
+            [4, "wages", "scale"],
             [4, "person_id", "foreignKeys"],
             [5, "person_id", "required"],
         ]
     )
-    duckdb.sql("SELECT 'P1' AS person_id, 1978 AS period, 'nan'::DOUBLE AS earnings").write_parquet(str(path))
+    duckdb.sql("SELECT 'P1' AS person_id, 1978 AS period, 'nan'::DOUBLE AS wages").write_parquet(str(path))
     with pytest.raises(InputError, match="finite"):
         store.ingest("wage_record", path)
     frame[:1].to_parquet(path)
@@ -239,7 +239,7 @@ def expected(people: list[tuple[str, ...]], wages: list[tuple[str, ...]]) -> set
     refused = {line for _, line, *_ in found}
     kept = {row[0] for line, row in enumerate(people, start=2) if line not in refused}
     keys = [row[:2] for row in wages]
-    for line, (person, period, earnings) in enumerate(wages, start=2):
+    for line, (person, period, wage) in enumerate(wages, start=2):
         broken = []
         if not person:
             broken.append(("person_id", "required"))
@@ -253,11 +253,11 @@ def expected(people: list[tuple[str, ...]], wages: list[tuple[str, ...]]) -> set
         if person and period not in ("", "x") and keys.count((person, period)) > 1:
             broken.append(("person_id, period, employer_id", "uniqueKeys"))
         broken += {
-            "": [("earnings", "required")],
-            "nan": [("earnings", "finite")],
-            "-1": [("earnings", "minimum")],
-            "1.005": [("earnings", "scale")],
-        }.get(earnings, [])
+            "": [("wages", "required")],
+            "nan": [("wages", "finite")],
+            "-1": [("wages", "minimum")],
+            "1.005": [("wages", "scale")],
+        }.get(wage, [])
         found |= {("wage_record", line, *one) for one in broken}
     return found
 
@@ -271,7 +271,7 @@ def test_refused_rows_are_those_that_plain_python_refuses(
         folder = Path(name)
         files = {
             "person": write(folder, "person.csv", "person_id,age", *map(",".join, people)),
-            "wage_record": write(folder, "wage_record.csv", "person_id,period,earnings", *map(",".join, wages)),
+            "wage_record": write(folder, "wage_record.csv", "person_id,period,wages", *map(",".join, wages)),
         }
         rules = expected(people, wages)
         if rules:
@@ -382,9 +382,9 @@ def test_nsw_and_cps_fit_the_records(store: Store, tmp_path: Path) -> None:
     )
     columns = ["person_id", "source", "age", "education_years", "no_degree", "black", "hispanic", "married"]
     person[columns].to_csv(tmp_path / "person.csv", index=False)
-    wages = frame.melt(["person_id"], ["re74", "re75", "re78"], "wave", "earnings")
+    wages = frame.melt(["person_id"], ["re74", "re75", "re78"], "wave", "wages")
     wages["period"] = 1900 + wages["wave"].str[2:].astype(int)
-    wages["earnings"] = wages["earnings"].astype(float).round(2)
+    wages["wages"] = wages["wages"].astype(float).round(2)
     wages.drop(columns="wave").to_csv(tmp_path / "wage_record.csv", index=False)
     trained = frame.loc[frame["treat"] == 1, ["person_id"]].assign(programme_id="NSW", entry=1976)
     trained.to_csv(tmp_path / "enrolment.csv", index=False)
@@ -393,7 +393,7 @@ def test_nsw_and_cps_fit_the_records(store: Store, tmp_path: Path) -> None:
     assert store.tables() == {"person": 16437, "programme": 1, "enrolment": 185, "wage_record": 49311}
     [(difference,)] = store.con.execute(
         """
-        SELECT avg(earnings) FILTER (e.person_id IS NOT NULL) - avg(earnings) FILTER (e.person_id IS NULL)
+        SELECT avg(wages) FILTER (e.person_id IS NOT NULL) - avg(wages) FILTER (e.person_id IS NULL)
         FROM wage_record w JOIN person p USING (person_id) LEFT JOIN enrolment e USING (person_id)
         WHERE p.source = 'nsw' AND w.period = 1978
         """
@@ -548,7 +548,7 @@ def agency(folder: Path, name: str, people: int, periods: int) -> tuple[Path, Pa
     person, wages = folder / f"{name}_person.csv", folder / f"{name}_wages.csv"
     person.write_text("person_id\n" + "".join(f"P{i}\n" for i in range(people)))
     wages.write_text(
-        "person_id,period,earnings\n"
+        "person_id,period,wages\n"
         + "".join(f"P{i},{7900 + t},{i % 1000}.{t:02d}\n" for i in range(people) for t in range(periods))
     )
     return person, wages

@@ -40,7 +40,7 @@ def prepare(folder: Path) -> None:
     trainees.assign(programme_id="NSW", entry=ENTRY).to_csv(folder / "enrolment.csv", index=False)
 
     earnings = [
-        people[["person_id"]].assign(period=year, earnings=people[f"re{year % 100}"].astype(float).round(2))
+        people[["person_id"]].assign(period=year, wages=people[f"re{year % 100}"].astype(float).round(2))
         for year in YEARS
     ]
     pd.concat(earnings).to_csv(folder / "wage_record.csv", index=False)

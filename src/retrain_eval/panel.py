@@ -38,7 +38,7 @@ def build_panel(con: duckdb.DuckDBPyConnection, no_record: str = "missing") -> d
     >>> _ = con.execute("CREATE TABLE person AS SELECT unnest(['a', 'b']) AS person_id")
     >>> _ = con.execute("CREATE TABLE enrolment AS SELECT 'a' AS person_id, 2021 AS entry")
     >>> _ = con.execute("CREATE TABLE wage_record AS SELECT * FROM (VALUES ('a', 2020, 10.5), ('a', 2020, 2.0), "
-    ...                 "('b', 2020, 0.0), ('b', 2021, 7.0)) AS w(person_id, period, earnings)")
+    ...                 "('b', 2020, 0.0), ('b', 2021, 7.0)) AS w(person_id, period, wages)")
     >>> build_panel(con).order("person_id, period").fetchall()  # doctest: +NORMALIZE_WHITESPACE
     [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021),
      ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
@@ -57,7 +57,7 @@ def build_panel(con: duckdb.DuckDBPyConnection, no_record: str = "missing") -> d
           periods AS (SELECT DISTINCT period FROM wage_record),
           entered AS (SELECT person_id, min(entry) AS cohort FROM enrolment GROUP BY person_id),
           earned AS (
-            SELECT person_id, period, CAST(sum(earnings) AS DOUBLE) AS earnings
+            SELECT person_id, period, CAST(sum(wages) AS DOUBLE) AS earnings
             FROM wage_record GROUP BY person_id, period
           )
         SELECT

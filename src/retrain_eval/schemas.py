@@ -72,12 +72,12 @@ def checks(resource: Resource) -> list[Check]:
     >>> from retrain_eval.resources import resource
     >>> for check in checks(load_package(resource("data_schemas"))["wage_record"])[-6:]:
     ...     print(check.rule, "|", check.column, "|", check.message)
-    required | earnings | must not be missing
-    finite | earnings | must be a finite number
-    type | earnings | must be a number
-    scale | earnings | must have at most 2 decimals
-    precision | earnings | must be smaller than 10000000000
-    minimum | earnings | must be at least 0
+    required | wages | must not be missing
+    finite | wages | must be a finite number
+    type | wages | must be a number
+    scale | wages | must have at most 2 decimals
+    precision | wages | must be smaller than 10000000000
+    minimum | wages | must be at least 0
     """
     found: list[Check] = []
     for field in resource.fields:
