@@ -41,6 +41,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "The people": (("sample", "flow"), ("balance", "balance")),
     "The results": (
         ("effects", "event_study"),
+        ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
         ("stability", "survival"),
         ("replication", "replication"),
@@ -120,6 +121,7 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "edition": release.main.bundle.edition,
         "sha256": release.main.bundle.sha256,
         "question": facts["question"],
+        "synthetic": bool(facts.get("synthetic")),
         "citation": facts.get("citation") or "",
         "software": f"retrain-eval {version('retrain-eval')}, Python {release.main.bundle.manifest['python']}, "
         f"Jupyter Book {version('jupyter-book')}",

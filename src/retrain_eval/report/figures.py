@@ -115,19 +115,21 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
             + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
             + p9.scale_x_continuous(**_periods(data["time"], words), expand=(0.04, 0, room, 0))
             + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
-            + p9.labs(x=words.period, y="", subtitle=f"mean {words.name(data['outcome'].iloc[0])}")
+            + p9.labs(x=_axis(data["time"], words), y="", subtitle=f"mean {words.name(data['outcome'].iloc[0])}")
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
 
     says = [
-        f"{row.label} from {words.amount(row.mean)} in {words.time(row.time)} to "
-        f"{words.amount(last.set_index('group')['mean'][row.group])} in {words.time(last['time'].iloc[0])}"
+        f"{row.label} from {words.amount(row.mean)} {words.at(row.time)} to "
+        f"{words.amount(last.set_index('group')['mean'][row.group])} {words.at(last['time'].iloc[0])}"
         for row in first.itertuples()
     ]
     return Figure(draw, f"Mean {words.name(data['outcome'].iloc[0])}: {listed(says)}.", means, height=3.8)
 
 
-def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None = None) -> Figure:
+def event_study(
+    rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None = None, name: str = "experiment"
+) -> Figure:
     """Draw effects by time from training: pointwise interval as a bar, simultaneous band as a thin line.
 
     Parameters
@@ -137,14 +139,16 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
     words : Words
         The study's vocabulary.
     benchmark : DataFrame, optional
-        The experiment's event study, drawn beside.
+        Another event study, drawn beside: of the experiment, or the truth of synthetic data.
+    name : str
+        What the other is called.
     """
-    sets = {words.controls: rows} | ({"experiment": benchmark} if benchmark is not None and len(benchmark) else {})
+    sets = {words.controls: rows} | ({name: benchmark} if benchmark is not None and len(benchmark) else {})
     data = pd.concat([frame.assign(source=name) for name, frame in sets.items()])
     data = data[data["event_time"].notna() & data["estimate"].notna()].reset_index(drop=True)
     times = sorted(data["event_time"].unique())
     shift = 0.0 if len(sets) == 1 else 0.012 * (times[-1] - times[0] or 1)
-    data["x"] = data["event_time"] + data["source"].map({words.controls: -shift, "experiment": shift})
+    data["x"] = data["event_time"] + data["source"].map({words.controls: -shift, name: shift})
     last, outcome = data[data["event_time"] == times[-1]], words.name(data["outcome"].iloc[0])
 
     def draw(narrow: bool) -> Plot:
@@ -155,8 +159,8 @@ def event_study(rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None
             + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
             + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
             + p9.geom_point(size=3, fill="white", stroke=0.9)
-            + p9.scale_color_manual({words.controls: BLUE, "experiment": VERMILION})
-            + p9.scale_shape_manual({words.controls: "o", "experiment": "s"})
+            + p9.scale_color_manual({words.controls: BLUE, name: VERMILION})
+            + p9.scale_shape_manual({words.controls: "o", name: "s"})
             + p9.scale_x_continuous(
                 breaks=times, labels=[signed(time) for time in times],
                 expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
@@ -304,6 +308,11 @@ def _median_bin(rows: pd.DataFrame) -> float:
     rows = rows.sort_values("bin_low")
     row = rows[rows["n"].cumsum() >= rows["n"].sum() / 2].iloc[0]
     return float((row["bin_low"] + row["bin_high"]) / 2)
+
+
+def _axis(times: pd.Series, words: Words) -> str:
+    """Title of an axis of periods, or of distances from the start of training."""
+    return f"{words.period}s from the start of training" if (times < 0).any() else words.period
 
 
 def _periods(times: pd.Series, words: Words) -> dict[str, Any]:

@@ -160,7 +160,26 @@ def for_whom(study: Study) -> Finding | None:
 
 def credibility(study: Study) -> Finding | None:
     """Say whether to believe it: against the experiment where there is one, else against the time before training."""
+    if len(study.result("truth")):
+        return _truth(study)
     return _benchmark(study) if len(study.result("benchmark")) else _pre_trend(study)
+
+
+def _truth(study: Study) -> Finding | None:
+    row, own = study.result("truth").iloc[0], main_effect(study)
+    if own is None or pd.isna(row["estimate"]):
+        return None
+    words = study.words
+    covers = "covers" if own["ci_low"] <= row["estimate"] <= own["ci_high"] else "does not cover"
+    return Finding(
+        question="Can it be believed?",
+        number=words.amount(row["estimate"], signed=True),
+        measure="true effect in these synthetic data",
+        interval="",
+        statement=f"The generator of the data put in an average effect of {words.amount(row['estimate'])}"
+        f"{words.per_period()}. The estimate is {words.amount(own['estimate'])}, and its interval {covers} the truth.",
+        caveat="The generator selects people into training on what the records show. Reality may not be so kind.",
+    )
 
 
 def _benchmark(study: Study) -> Finding | None:
@@ -202,7 +221,7 @@ def _pre_trend(study: Study) -> Finding | None:
         else "The interval includes zero: no sign that they were already drifting apart."
     )
     gap = words.amount(abs(row["estimate"]))
-    periods = listed([words.time(period) for period in study.matched_periods])
+    periods = words.times(study.matched_periods) if study.matched_periods else ""
     chosen = (
         f" The controls were chosen to be alike in {periods}: agreement there is by construction." if periods else ""
     )

@@ -52,10 +52,25 @@ class Study:
 
     @property
     def matched_periods(self) -> list[int]:
-        """Periods whose outcome the controls were matched on, read from the formula; empty when on none."""
+        """Periods whose outcome the controls were matched on, read from the formula; empty when on none.
+
+        ``earnings_2019`` names a period, ``earnings_m4`` the fourth before training.
+        """
         outcome = re.escape(str(self.bundle.study.get("did", {}).get("outcome", "")))
         formula = str(self.bundle.study.get("match", {}).get("formula", ""))
-        return sorted({int(period) for period in re.findall(rf"\b{outcome}_(\d+)\b", formula)}) if outcome else []
+        found = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
+        return sorted({-int(number) if before else int(number) for before, number in found})
+
+    def means(self, outcome: str = "") -> pd.DataFrame:
+        """Return the mean paths of an outcome; of the study's own, the first in the file, by default."""
+        means = self.bundle.means
+        assert means is not None
+        return means[means["outcome"] == (outcome or means["outcome"].iloc[0])].reset_index(drop=True)
+
+    @property
+    def other_outcomes(self) -> list[str]:
+        """Outcomes beside the main one that have an event study of their own."""
+        return [name.removeprefix("event_study_") for name in self.results("event_study_")]
 
     def results(self, prefix: str = "") -> list[str]:
         """Return the ids of results that start with ``prefix``, in the order of the file."""
@@ -121,6 +136,8 @@ class Release:
         )
         families["matched"] = "match" in main.bundle.study
         families["matched_on_outcome"] = bool(main.matched_periods)
+        families["outcomes"] = bool(main.other_outcomes)
+        families["truth"] = bool(main.results("truth"))
         families["engines"] = len(set(main.result("att_matched")["estimator"])) > 1
         families["survival"] = self.study_with("km_") is not None
         families["replication"] = self.study_with("example_") is not None

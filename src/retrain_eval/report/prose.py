@@ -5,7 +5,7 @@ from __future__ import annotations
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.pages import Release, Study
-from retrain_eval.report.words import NBSP, listed, p_value, percent, plain
+from retrain_eval.report.words import NBSP, listed, p_value, percent, plain, sentence
 
 CLOSE, FAR = 0.1, 0.25  # standardised mean differences: good balance; matching alone is not enough (Stuart 2010)
 
@@ -76,14 +76,13 @@ def gap_reading(study: Study) -> str:
 
 def paths(study: Study) -> str:
     """Say how the mean paths run."""
-    means, words = study.bundle.means, study.words
-    assert means is not None
+    means, words = study.means(), study.words
     wide = means.pivot_table(index="time", columns="group", values="mean")
     gap = wide["treated"] - wide["control"]
     first, last = gap.index.min(), gap.index.max()
     return (
-        f"In {words.time(first)} the mean of the trained was {words.amount(abs(gap[first]))} {_side(gap[first])} "
-        f"that of their {words.controls}; in {words.time(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
+        f"{sentence(words.at(first))}, the mean of the trained was {words.amount(abs(gap[first]))} {_side(gap[first])} "
+        f"that of their {words.controls}; {words.at(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
     )
 
 
@@ -122,7 +121,7 @@ def before_training(study: Study) -> str:
     for _, row in study.test("event_study").iterrows():
         told += f" A joint test of the periods before training gives {p_value(row['p_value'])}."
     if study.matched_periods:
-        periods = listed([study.words.time(period) for period in study.matched_periods])
+        periods = study.words.times(study.matched_periods)
         told += (
             f" The controls were chosen to be alike in {periods}, so agreement there is by construction, "
             "and no evidence that the paths would have stayed together."
@@ -156,6 +155,35 @@ def benchmark(study: Study) -> str:
         f"{words.amount(trial['estimate'])} ({words.interval(trial['ci_low'], trial['ci_high'])}). The matched "
         f"comparison gives {words.amount(own['estimate'])}, {words.amount(abs(gap))} {_side(gap)} it and "
         f"{'inside' if inside else 'outside'} the experiment's interval."
+    )
+
+
+def truth(study: Study) -> str:
+    """Say where the estimate stands against the effect that synthetic data were made with."""
+    words, true, own = study.words, study.result("truth").iloc[0], main_effect(study)
+    assert own is not None
+    inside = own["ci_low"] <= true["estimate"] <= own["ci_high"]
+    return (
+        f"The data are synthetic, so the true average effect is known: {words.amount(true['estimate'])}"
+        f"{words.per_period()}. The estimate is {words.amount(own['estimate'])}, and its 95% interval "
+        f"{words.interval(own['ci_low'], own['ci_high'])} {'covers' if inside else 'does not cover'} the truth."
+    )
+
+
+def outcome(study: Study, name: str) -> str:
+    """Say what training did to another outcome: at its lowest and highest, and at the end."""
+    rows = study.own(f"event_study_{name}")
+    after = rows[(rows["event_time"] >= 0) & rows["estimate"].notna()].sort_values("event_time")
+    if after.empty:
+        return "Every estimate rests on too few people to be published."
+    words, last = study.words.about(name), after.iloc[-1]
+    by_size = after.sort_values("estimate")
+    low, high = by_size.iloc[0], by_size.iloc[-1]
+    told = [f"{words.amount(row['estimate'], signed=True)} {words.at(row['event_time'])}" for row in (low, high)]
+    return (
+        f"The effect on the {words.name(name)} is lowest at {told[0]} and highest at {told[1]}. "
+        f"At the end of follow-up, {words.at(last['event_time'])}, it is {words.amount(last['estimate'], signed=True)} "
+        f"({words.interval(last['ci_low'], last['ci_high'])})."
     )
 
 

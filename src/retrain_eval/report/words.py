@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"
+_CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
 _PLURALS = {"person": "people"}
+# outcomes of the panel that are not amounts of money, as a reader meets them
+_SHARES = {
+    "employed": "share employed",
+    "full_quarter": "share in full-quarter employment",
+    "deprived": "share in employment of poor quality",
+    "m0": "deprivation in employment quality (M0)",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,17 @@ class Words:
 
     def name(self, key: object) -> str:
         """Return the label of a column, level or outcome, or the name itself made readable."""
-        return self.labels.get(str(key), str(key).replace("_", " "))
+        return self.labels.get(str(key)) or _SHARES.get(str(key)) or str(key).replace("_", " ")
+
+    def about(self, outcome: object) -> Words:
+        """Return the vocabulary for an outcome: a share is not an amount of money.
+
+        Examples
+        --------
+        >>> Words(currency="USD").about("employed").amount(0.0412), Words(currency="USD").about("earnings").amount(412)
+        ('0.041', '$412')
+        """
+        return replace(self, currency="") if str(outcome) in _SHARES else self
 
     def count(self, n: float) -> str:
         """Return a count with its unit."""
@@ -121,9 +139,36 @@ class Words:
         return self.duration or f"{self.period}s"
 
     def time(self, value: float) -> str:
-        """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``."""
+        """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``.
+
+        A small number is a distance from the start of training.
+        """
         number = int(value)
-        return f"{number // 4} Q{number % 4 + 1}" if self.period == "quarter" and number > 4000 else str(number)
+        if abs(number) < _CALENDAR:
+            return signed(number)
+        return f"{number // 4} Q{number % 4 + 1}" if self.period == "quarter" else str(number)
+
+    def at(self, value: float) -> str:
+        """Return when something holds: in a period, or so long before or after the start of training.
+
+        Examples
+        --------
+        >>> words = Words(period="quarter")
+        >>> words.at(8076), words.at(-8), words.at(0)
+        ('in 2019 Q1', '8 quarters before training', 'in the quarter training began')
+        """
+        number = int(value)
+        if abs(number) >= _CALENDAR:
+            return f"in {self.time(number)}"
+        if number == 0:
+            return f"in the {self.period} training began"
+        return f"{self.periods(abs(number))} {'before' if number < 0 else 'after the start of'} training"
+
+    def times(self, values: Sequence[float]) -> str:
+        """Return a list of periods; of distances from training, their span."""
+        if any(abs(value) >= _CALENDAR for value in values):
+            return listed([self.time(value) for value in values])
+        return f"the {self.periods(len(values))} before training" if len(values) > 1 else self.at(values[0])
 
 
 def signed(time: float) -> str:
