@@ -1,4 +1,4 @@
-"""Folders that ship with the package: record schemas and the book's source."""
+"""Folders that ship with the package: record schemas, the book's source, and the study that others start from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrain_eval.errors import StoreError, unknown
 
-NAMES = ("data_schemas", "book")
+NAMES = ("data_schemas", "book", "analyses/agency")
 
 
 def resource(name: str) -> Path:
@@ -14,7 +14,7 @@ def resource(name: str) -> Path:
 
     Parameters
     ----------
-    name : {"data_schemas", "book"}
+    name : {"data_schemas", "book", "analyses/agency"}
         A wheel carries the folder beside this module, a checkout at its root.
 
     Raises

@@ -1,0 +1,202 @@
+"""Displaced workers who were trained against displaced workers who were not: the pattern for quarterly wage records."""
+
+from pathlib import Path
+
+import pandas as pd
+
+import retrain_eval as rte
+from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.did.means import mean_paths
+from retrain_eval.flow import Run
+
+BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
+QUARTERS = range(1 - BEFORE, AFTER + 2)  # counted from training: its first quarter is 1, the last one before it 0
+OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
+
+
+def prepare(folder: Path) -> None:
+    """Write synthetic records. With your own data, put the files there and drop this function."""
+    agency = rte.simulate(people=20_000, quarters=40, start="2016Q1", seed=20260101)
+    agency.write(folder, format="parquet")
+    agency.truth.to_csv(folder / "truth.csv", index=False)
+
+
+def analyse(run: Run) -> None:
+    """From wage records to effects on earnings, employment and its quality."""
+    study, con = run.study, run.con
+    run.say("panel, employment quality, spells and outcome paths")
+    rte.build_panel(con, **study.panel_options())
+    rte.build_quality(con, **study.quality_options())
+    rte.build_spells(con, recall_within=study.panel.recall_within)
+    rte.build_outcome_paths(con, outcomes=OUTCOMES)
+    build_candidates(run)
+
+    run.say("matching trainees with displaced workers of the same quarter")
+    candidates = con.sql("FROM candidate WHERE complete")
+    sample = rte.match(candidates, unit="person_id", **study.match_options())
+    sample.weights.create_view("weights")
+    run.results.add_table("balance", sample.balance())
+    run.results.add_table("overlap", sample.overlap())
+    run.results.add_table("flow", flow(run, sample))
+
+    for outcome in OUTCOMES:
+        main = outcome == study.did.outcome
+        run.say(f"effect on {outcome} over time")
+        moments = event_moments(run, outcome)
+        effects = moments.att_gt(**study.did_options())
+        event_study = effects.aggregate("dynamic")
+        run.results.moments[f"matched_{outcome}"] = moments
+        run.publish("event_study" if main else f"event_study_{outcome}", event_study)
+        # moments count from the first quarter of training, the report from its start
+        run.results.add_table("means", mean_paths(moments).assign(time=lambda d: d["time"] - 1))
+        if main:
+            run.publish("did", effects.aggregate("simple"))
+            run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
+
+    for name in study.strata:
+        run.say(f"effects by {study.strata[name].title.lower()}, matched within each group")
+        options = {**study.match_options(), "exact": (*study.match.exact, name)}
+        rte.match(candidates, unit="person_id", **options).weights.create_view(f"weights_{name}")
+        publish_levels(run, name, event_moments(run, study.did.outcome, name, f"weights_{name}"))
+    for name in ("tier", "delivery"):
+        run.say(f"effects by {name}, each pair by the programme of its trainee")
+        publish_levels(run, name, event_moments(run, study.did.outcome, name))
+
+    stability(run)
+    truth(run)
+
+
+def build_candidates(run: Run) -> None:
+    """Make one row per displaced worker: when training started or could have, history before it, and strata."""
+    history = ", ".join(f"earnings[start - {k} - first + 1] AS earnings_m{k}" for k in range(1, BEFORE + 1))
+    strata = ", ".join(f"{stratum.sql()} AS {name}" for name, stratum in run.study.strata.items())
+    low, high = f"start - {BEFORE} - first + 1", f"start + {AFTER} - first + 1"
+    windows = ", ".join(f"{y}[{low}:{high}] AS {y}" for y in OUTCOMES)
+    run.con.execute(
+        f"""
+        CREATE OR REPLACE TABLE candidate AS
+        WITH started AS (
+          -- whoever never trained is followed from one of the six quarters after displacement, by a hash of the id
+          SELECT person_id, any_value(cohort) AS cohort, any_value(period - to_displacement) AS displaced,
+            coalesce(any_value(cohort), displaced + 1 + CAST(md5_number_lower(person_id) % 6 AS INTEGER)) AS start,
+            min(period) AS first, count(earnings) > 0 AS covered
+          FROM panel GROUP BY person_id
+        ),
+        programmes AS (
+          SELECT person_id, min_by(tier, entry) AS tier, min_by(delivery, entry) AS delivery
+          FROM enrolment JOIN programme USING (programme_id) GROUP BY person_id
+        ),
+        history AS (
+          SELECT person_id, displaced, start, covered, CAST(started.cohort IS NOT NULL AS INTEGER) AS treat,
+            start - {BEFORE} >= first AND start + {AFTER} <= first + len(earnings) - 1 AS inside,
+            employed[start - first] AS employed_m1, {history}, {windows}
+          FROM started JOIN paths USING (person_id)
+        )
+        SELECT *, {strata}, covered AND inside AND list_count(earnings) = {len(QUARTERS)} AS complete
+        FROM (
+          SELECT history.*, programmes.* EXCLUDE (person_id), person.education, person.disability,
+            person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age
+          FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)
+        )
+        """
+    )
+
+
+def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights") -> rte.OutcomeMoments:
+    """Sum the matched people's paths around the start of training to outcome moments."""
+    # a pair belongs to the programme of its trainee
+    levels = f", any_value({by}) FILTER (treat = 1) OVER (PARTITION BY subclass) AS by_level" if by else ""
+    rows = run.con.sql(
+        f"""
+        SELECT person_id, subclass, weight, CASE WHEN treat = 1 THEN 1 END AS cohort,
+          CAST({outcome} AS DOUBLE[{len(QUARTERS)}]) AS {outcome} {levels}
+        FROM candidate JOIN {weights} USING (person_id, treat)
+        """
+    )
+    if by:
+        rows = rows.project(f"* EXCLUDE (by_level), by_level AS {by}")
+    return rte.outcome_moments(
+        rows,
+        unit="person_id",
+        time=QUARTERS,
+        cohort="cohort",
+        outcome=outcome,
+        by=by or (),
+        weights="weight",
+        cluster="subclass",
+        unbalanced="drop",
+    )
+
+
+def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments) -> None:
+    """Publish the effect in each level and the differences between levels."""
+    levels = moments.att_gt(**run.study.did_options()).by(name).aggregate("simple")
+    run.results.moments[f"matched_by_{name}"] = moments
+    run.publish(f"att_by_{name}", levels)
+    run.publish(f"difference_by_{name}", levels.difference())
+
+
+def stability(run: Run) -> None:
+    """How long it takes to be back in a job after displacement, by age and by education."""
+    duration, cause = run.study.survival.duration, run.study.survival.cause
+    run.con.execute(
+        f"""
+        CREATE OR REPLACE TABLE jobless AS
+        SELECT person_id, min_by(quarters, entry) AS {duration},
+          min_by(CAST(cause <> 'censored' AS INTEGER), entry) AS {cause},
+          {", ".join(f"any_value({name}) AS {name}" for name in run.study.strata)}
+        FROM spells JOIN candidate USING (person_id)
+        WHERE state = 'nonemployed' AND entry >= displaced AND NOT left_truncated
+        GROUP BY person_id
+        """
+    )
+    for name in run.study.strata:
+        spells = rte.Spells(run.con.table("jobless"), id="person_id", duration=duration, cause=cause, by=name)
+        safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell))
+        run.results.life_tables[name] = safe.table
+        run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
+        test = safe.logrank()
+        row = {"result": f"km_{name}", "test": "log-rank", "statistic": test.chi2, "df": test.df}
+        run.results.add_table("tests", pd.DataFrame([{**row, "p_value": test.p_value}]))
+
+
+def truth(run: Run) -> None:
+    """Publish the effects that the synthetic data were made with. With your own data, drop this function."""
+    known = run.con.sql(
+        f"""
+        SELECT outcome, event_time, CAST(sum(att * n) / sum(n) AS DOUBLE) AS estimate,
+          CAST(sum(n) AS BIGINT) AS n_treated
+        FROM truth WHERE subgroup IS NULL AND event_time BETWEEN {-BEFORE} AND {AFTER} GROUP BY ALL ORDER BY ALL
+        """
+    ).df()
+    for outcome, rows in known.groupby("outcome"):
+        main = outcome == run.study.did.outcome
+        path = rows.assign(estimator="truth", estimand="ATT")
+        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", effects_without_error(path))
+        if main:
+            after = path[path["event_time"] >= 0]
+            whole = after.head(1).assign(event_time=pd.NA, estimate=after["estimate"].mean())
+            run.publish("truth", effects_without_error(whole))
+
+
+def effects_without_error(rows: pd.DataFrame) -> rte.EffectTable:
+    """Return known numbers as an EffectTable: their variance is zero."""
+    return rte.EffectTable.build(rows.to_dict("records"), [[0.0] * len(rows)] * len(rows))
+
+
+def flow(run: Run, sample: rte.MatchedSample) -> pd.DataFrame:
+    """Count people from the register to the analysis, with the reason for each loss."""
+    steps = {
+        "On the register": ("true", ""),
+        "Displaced and linked": ("covered", "not linked to wage records"),
+        "Whole span observed": ("complete", "the span runs out of the records, or has a gap in coverage"),
+    }
+    counts = [
+        {"step": step, "group": group, "n": n, "reason": reason}
+        for step, (condition, reason) in steps.items()
+        for group, n in run.con.sql(
+            f"SELECT CASE treat WHEN 1 THEN 'treated' ELSE 'control' END AS g, count(*) FILTER ({condition}) "
+            "FROM candidate GROUP BY g ORDER BY g DESC"
+        ).fetchall()
+    ]
+    return pd.concat([pd.DataFrame(counts), sample.flow()], ignore_index=True)
