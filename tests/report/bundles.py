@@ -46,6 +46,9 @@ def training_effects() -> pd.DataFrame:
             effect(name, 1581.0 + shift, 810.0, event_time=0.0),
             effect(name, 1581.0 + shift, 810.0),
         ]
+    for e, share in ((-4.0, 0.012), (-3.0, 0.0), (0.0, -0.08), (3.0, 0.046)):
+        row = effect("event_study_employed", share, 0.021 if share else None, event_time=e)
+        rows.append(row | {"outcome": "employed"})
     groups = {"age_band": ("<25", "25+"), "education": ("no degree", "degree")}
     for (group, (low, high)), (a, b) in zip(groups.items(), ((410.0, 2842.0), (1294.0, 2349.0)), strict=True):
         for result, add in (("att_by", -150.0), ("benchmark_by", 0.0)):
@@ -192,7 +195,7 @@ def write_release(root: Path) -> list[Path]:
     """Write a main study and its two companions; return their folders, the main one first."""
     common = {"frequency": "year", "citation": "A citation of the data."}
     main = {"name": "demo", "title": "Did training raise earnings?", "question": "Did training raise earnings?",
-            "data": "Made-up people.", "unit": "person", "currency": "USD",
+            "data": "Made-up people.", "unit": "person", "currency": "USD", "synthetic": True,
             "limitations": ["Annual points, not quarters: nothing is seen within a year.", "Men only."]}  # fmt: skip
     spells = {"name": "spells", "title": "Spells without a job", "question": "How long?", "data": "Other people.",
               "unit": "person", "currency": "", "limitations": ["One survey."]}  # fmt: skip

@@ -21,8 +21,8 @@ from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
 from retrain_eval.resources import resource
 
-PAGES = {"index", "sample", "balance", "effects", "subgroups", "stability", "replication", "methods", "limitations",
-         "dictionary", "downloads"}  # fmt: skip
+PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "stability", "replication", "methods",
+         "limitations", "dictionary", "downloads"}  # fmt: skip
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -40,6 +40,11 @@ def test_a_report_has_its_pages_and_says_what_it_was_made_from(report: Path, bun
     assert Bundle.open(bundle_paths[0]).sha256 in index
     assert "+$2,432" in index
     assert sum(file.stat().st_size for file in report.rglob("*.html")) < 3_000_000
+
+
+def test_synthetic_data_are_named_on_every_page(report: Path) -> None:
+    pages = {file.stem: file.read_text(encoding="utf-8") for file in report.glob("*.html")}
+    assert {name for name, text in pages.items() if "<strong>Synthetic data.</strong>" in text} == PAGES
 
 
 def test_what_cells_hide_is_not_published(report: Path) -> None:

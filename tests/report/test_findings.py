@@ -53,6 +53,16 @@ def test_without_an_experiment_the_time_before_training_decides(tmp_path: Path) 
     assert "already drifting apart" in found[1].statement
 
 
+def test_the_truth_of_synthetic_data_is_held_against_the_estimate(tmp_path: Path) -> None:
+    rows = [bundles.effect("did", 500.0, 100.0), bundles.effect("truth", 650.0, None)]
+    found = headline_findings(bundle_with(tmp_path, pd.DataFrame(rows).reindex(columns=bundles.COLUMNS)))
+    assert found[-1].number == "+$650"
+    assert found[-1].statement.endswith("The estimate is $500, and its interval covers the truth.")
+    rows[1]["estimate"] = 700.0
+    found = headline_findings(bundle_with(tmp_path / "far", pd.DataFrame(rows).reindex(columns=bundles.COLUMNS)))
+    assert "does not cover" in found[-1].statement
+
+
 def test_suppressed_numbers_make_no_finding(tmp_path: Path) -> None:
     effects = bundles.training_effects().assign(estimate=float("nan"), std_error=float("nan"))
     assert headline_findings(bundle_with(tmp_path, effects)) == []

@@ -38,7 +38,7 @@ def test_pages_without_data_are_left_out(release: Release, tmp_path: Path) -> No
 
 def test_no_page_has_a_number_of_its_own() -> None:
     """Prose takes every figure from the release: no digits but years of citations and the 95% of intervals."""
-    for name in ("index", "sample", "balance", "effects", "subgroups", "stability"):
+    for name in ("index", "sample", "balance", "effects", "jobs", "subgroups", "stability"):
         text = (resource("book") / f"{name}.md").read_text(encoding="utf-8")
         body = text.split("---", 2)[2]
         lines = [line for line in body.splitlines() if not line.startswith(("%", ":", "`"))]
@@ -46,6 +46,35 @@ def test_no_page_has_a_number_of_its_own() -> None:
         digits = {token.strip(".,;:()%") for token in words.split() if any(char.isdigit() for char in token)}
         digits = {token for token in digits if token.replace(".", "").isdigit()}
         assert digits <= {"95", "100", "0.1", "1"}, (name, digits)
+
+
+def test_another_outcome_is_told_in_its_own_unit(release: Release) -> None:
+    assert release.main.other_outcomes == ["employed"]
+    assert prose.outcome(release.main, "employed") == (
+        "The effect on the share employed is lowest at −0.080 in the year training began and highest at +0.046 3 years "
+        "after the start of training. At the end of follow-up, 3 years after the start of training, it is +0.046 "
+        "(0.005 to 0.087)."
+    )
+
+
+def test_periods_counted_from_training_are_read_so(tmp_path: Path) -> None:
+    means = pd.DataFrame(
+        [
+            {"outcome": "earnings", "group": group, "time": time, "mean": mean, "n": 40}
+            for group, path in {"treated": (10.0, 60.0), "control": (20.0, 30.0)}.items()
+            for time, mean in zip((-8, 12), path, strict=True)
+        ]
+    )
+    facts = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "frequency": "quarter",
+             "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip
+    toml = '[match]\nformula = "treat ~ earnings_m1 + earnings_m2"\n[did]\noutcome = "earnings"\n'
+    (study,) = open_release([bundles.write_bundle(tmp_path / "x", {"means": means}, facts, toml)]).studies
+    assert prose.paths(study) == (
+        "8 quarters before training, the mean of the trained was $10 below that of their matched controls; "
+        "12 quarters after the start of training, $30 above."
+    )
+    assert study.matched_periods == [-2, -1]
+    assert study.words.times(study.matched_periods) == "the 2 quarters before training"
 
 
 def test_sentences_follow_the_numbers(release: Release) -> None:
