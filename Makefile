@@ -7,7 +7,7 @@ EDITION := 2026
 STUDIES := joblessness training_grants nsw
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint lock clean
+.PHONY: help demo agency test test-slow lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ demo: $(VENV)/.installed ## the NSW study on real data, from raw records to the 
 	  $(CLI) run analyses/$$study && $(CLI) release analyses/$$study --edition $(EDITION) --replace || exit 1; \
 	done
 	@$(CLI) report analyses/nsw --edition $(EDITION)
+
+agency: $(VENV)/.installed ## the synthetic agency: quarterly wage records to the built report
+	@$(CLI) run analyses/agency && $(CLI) release analyses/agency --edition $(EDITION) --replace
+	@$(CLI) report analyses/agency --edition $(EDITION)
 
 test: $(VENV)/.installed ## lint, types and the default tests
 	@$(MAKE) --no-print-directory lint
