@@ -62,7 +62,7 @@ def content(store: Store, table: str) -> list[tuple[object, ...]]:
 def test_values_arrive_typed_and_absent_columns_are_missing(store: Store, people: Path, wages: Path) -> None:
     reports = store.ingest_all({"wage_record": wages, "person": people})
     assert [report.resource for report in reports] == ["person", "wage_record"]
-    assert reports[1].absent == ("employer_id",)
+    assert reports[1].absent == ("employer_id", "unit_id", "hours", "isco", "naics", "source", "imputed")
     assert store.tables() == {"person": 3, "wage_record": 3}
     wages = store.con.execute("SELECT sum(wages), typeof(any_value(wages)) FROM wage_record").fetchall()
     assert [str(cell) for cell in wages[0]] == ["22.50", "DECIMAL(12,2)"]
@@ -75,7 +75,7 @@ def test_same_file_again_is_a_no_op_that_says_so(store: Store, people: Path) -> 
     before = store.loads()
     report = store.ingest("person", people)
     assert report.already_loaded
-    assert "already loaded (3 rows), nothing to do" in str(report)
+    assert "already loaded (3 rows, vintage 1), nothing to do" in str(report)
     pd.testing.assert_frame_equal(store.loads(), before)
 
 
@@ -88,16 +88,21 @@ def test_other_file_takes_the_place_of_the_first(store: Store, tmp_path: Path, p
     assert store.tables() == {"person": 3}
 
 
-def test_append_adds_rows_and_checks_keys_against_the_store(store: Store, tmp_path: Path, people: Path) -> None:
+def test_update_adds_rows_and_supersedes_those_with_their_keys(store: Store, tmp_path: Path, people: Path) -> None:
     store.ingest("person", people)
     more = write(tmp_path, "more.csv", "person_id,age", "P4,20")
-    assert store.ingest("person", more, append=True).rows_loaded == 1
-    assert store.ingest("person", more, append=True).already_loaded
+    assert store.ingest("person", more, mode="update").rows_loaded == 1
+    assert store.ingest("person", more, mode="update").already_loaded
     assert store.tables() == {"person": 4}
     with pytest.raises(InputError, match="must be unique"):
-        store.ingest("person", write(tmp_path, "again.csv", "person_id,age", "P5,20", "P2,27"), append=True)
-    assert store.rejects()[["line", "value", "rule"]].to_numpy().tolist() == [[3, "P2", "primaryKey"]]
+        store.ingest("person", write(tmp_path, "twice.csv", "person_id,age", "P5,20", "P5,27"), mode="update")
+    assert store.rejects()[["line", "value", "rule"]].to_numpy().tolist() == [[n, "P5", "primaryKey"] for n in (2, 3)]
     assert store.tables() == {"person": 4}
+    corrected = store.ingest("person", write(tmp_path, "again.csv", "person_id,age", "P5,20", "P2,28"), mode="update")
+    assert (corrected.rows_loaded, corrected.rows_superseded, corrected.vintage) == (2, 1, 3)
+    assert "1 earlier rows superseded" in str(corrected)
+    ages = [("P1", 31), ("P2", 28), ("P3", 45), ("P4", 20), ("P5", 20)]
+    assert content(store, "(SELECT person_id, age FROM person)") == ages
     assert not store.ingest("person", people).already_loaded  # one of two files is not the whole content
     assert store.tables() == {"person": 3}
 
@@ -180,7 +185,7 @@ def test_parquet_meets_the_same_rules_with_row_numbers(store: Store, people: Pat
     with pytest.raises(InputError):
         store.ingest("wage_record", path)
     found = store.rejects()[["line", "column", "rule"]].to_numpy().tolist()
-    key = "person_id, period, employer_id"
+    key = "person_id, period, employer_id, unit_id"
     assert sorted(found) == sorted(
         [
             [2, "wages", "minimum"],
@@ -251,7 +256,7 @@ def expected(people: list[tuple[str, ...]], wages: list[tuple[str, ...]]) -> set
             "1899": [("period", "minimum")],
         }.get(period, [])
         if person and period not in ("", "x") and keys.count((person, period)) > 1:
-            broken.append(("person_id, period, employer_id", "uniqueKeys"))
+            broken.append(("person_id, period, employer_id, unit_id", "uniqueKeys"))
         broken += {
             "": [("wages", "required")],
             "nan": [("wages", "finite")],
@@ -326,7 +331,7 @@ def test_change_of_schema_loads_the_same_file_again(tmp_path: Path) -> None:
         assert store.fingerprint() == mark
         more = write(tmp_path, "more.csv", names + ",unemployment_insurance", "2,3,1,0,0,0,41,no")
         with pytest.raises(InputError, match="schema of spell has changed"):
-            store.ingest("spell", more, append=True)
+            store.ingest("spell", more, mode="update")
         with pytest.raises(InputError, match="must be at most 4"):
             store.ingest("spell", path)
 

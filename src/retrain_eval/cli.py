@@ -68,38 +68,55 @@ def options(
     """Answer whether retraining works, for whom and for how long: from raw records to a published report."""
 
 
-@app.command(epilog="Example: retrain-eval init my_study")
+@app.command(epilog="Example: retrain-eval init my_study --template agency")
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.", show_default=False)],
+    template: Annotated[
+        str, typer.Option(help="study: empty record files. agency: quarterly wage records, synthetic until replaced.")
+    ] = "study",
     as_json: Json = False,
 ) -> None:
-    """Start a study: a study.toml, a run.py and empty record files to fill."""
+    """Start a study: a study.toml, a run.py and record files to fill or to replace."""
     from retrain_eval.template import new_study
 
-    written = new_study(folder)
-    text = f"started {folder}: {', '.join(written)}\nfill data/, read study.toml, then: retrain-eval run {folder}"
+    written = new_study(folder, template)
+    first = "fill data/, read" if template == "study" else "read"
+    text = f"started {folder}: {', '.join(written)}\n{first} study.toml, then: retrain-eval run {folder}"
     _done(as_json, {"folder": str(folder), "files": written}, text)
 
 
 @app.command(epilog="Example: retrain-eval ingest analyses/nsw")
-def ingest(folder: Folder, as_json: Json = False) -> None:
-    """Validate the record files of a study and load them into its store."""
+def ingest(
+    folder: Folder,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and report everything, write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Validate the record files of a study and load them into its store as a new vintage."""
     from retrain_eval.flow import Study, loaded_files
 
     study = Study.open(folder)
-    with _Steps(f"Loading the records of {folder}", quiet=as_json) as say, study.ingest(say) as store:
-        inputs = loaded_files(store)
+    title = f"{'Checking' if dry_run else 'Loading'} the records of {folder}"
+    with _Steps(title, quiet=as_json) as say, study.ingest(say, dry_run=dry_run) as store:
+        inputs, vintage = loaded_files(store), store.vintage
     rows = sum(int(str(item["rows_in"])) for item in inputs)
-    _done(as_json, {"inputs": inputs}, f"{rows:,} rows of {len(inputs)} record files are in {study.store_path}")
+    text = f"{rows:,} rows of {len(inputs)} record files are in {study.store_path}, vintage {vintage}"
+    if dry_run:
+        text = f"nothing was written; the store is {f'at vintage {vintage}' if vintage else 'empty'}"
+    _done(as_json, {"inputs": inputs, "vintage": vintage, "dry_run": dry_run}, text)
 
 
 @app.command(epilog="Example: retrain-eval run analyses/nsw")
-def run(folder: Folder, force: Force = False, as_json: Json = False) -> None:
+def run(
+    folder: Folder,
+    as_of: Annotated[int | None, typer.Option(help="Use the records as they stood at this vintage.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
     """Load the records and estimate everything the study asks for."""
     from retrain_eval.flow import Study
 
     with _Steps(f"Running {folder}", quiet=as_json) as say:
-        results = Study.open(folder).run(force=force, say=say)
+        results = Study.open(folder).run(as_of=as_of, force=force, say=say)
     effects = results.tables.get("effects")
     names = [] if effects is None else list(dict.fromkeys(effects["result"].astype(str)))
     _done(as_json, {"results": names}, f"{len(names)} results: {', '.join(names)}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import duckdb
 
@@ -68,10 +69,7 @@ class Run:
 
 def loaded_files(store: Store) -> list[dict[str, object]]:
     """Return name, file, SHA-256 and row counts of every file that the store's records come from."""
-    loads = store.loads()
-    current = loads[loads["status"] == "loaded"].rename(columns={"resource": "name"}).sort_values(["name", "sha256"])
-    columns = ["name", "file", "sha256", "rows_in", "rows_rejected"]
-    found: list[dict[str, object]] = json.loads(current[columns].to_json(orient="records"))
+    found: list[dict[str, object]] = json.loads(store.files().to_json(orient="records"))
     return found
 
 
@@ -110,29 +108,44 @@ class Study:
         """Where the store lies."""
         return self.folder / "store" / "study.duckdb"
 
-    def ingest(self, say: Say = lambda _: None) -> Store:
+    def ingest(self, say: Say = lambda _: None, *, dry_run: bool = False) -> Store:
         """Open the store with every record file of the study loaded; the caller closes it.
+
+        With ``dry_run`` everything is checked and said, and nothing is written.
 
         Raises
         ------
         InputError
             If a file is missing, or has rows that break a rule; the store stays as it was.
         """
+        if dry_run:
+            return self._rehearse(say)
         self._prepare(say)
-        store = Store.open(self.store_path, package=self.package)
+        store = self._open()
         try:
-            files = {name: self.folder / file for name, file in self.file.records.items()}
-            for report in store.ingest_all(files, tolerate=self.file.ingest.tolerate):
+            before = store.vintage
+            for report in store.ingest_all(self._files(), tolerate=self.file.ingest.tolerate):
                 say(str(report))
+            if store.vintage > before:
+                say(f"vintage {store.vintage} is complete")
         except BaseException:
             store.close()
             raise
         return store
 
-    def run(self, *, force: bool = False, say: Say = lambda _: None) -> Results:
+    def run(self, *, as_of: int | None = None, force: bool = False, say: Say = lambda _: None) -> Results:
         """Load the records, call ``analyse`` of the study's ``run.py``, and keep what it found.
 
         Nothing is done where the study file, the script, the records and this package are as they were.
+
+        Parameters
+        ----------
+        as_of : int, optional
+            Use the records as they stood at this vintage of the store, and load nothing.
+        force : bool
+            Do it though nothing has changed.
+        say : callable
+            Given one line of text at each stage.
 
         Raises
         ------
@@ -141,7 +154,9 @@ class Study:
         StoreError
             If the store or its disk gives out; the last results stand.
         """
-        with self.ingest(say) as store:
+        with self.ingest(say) if as_of is None else self._open(as_of=as_of) as store:
+            if as_of is not None:
+                say(f"records as of vintage {as_of}")
             analyse = self._analyse
             key = self._key(store)
             put_back(self._results)
@@ -231,9 +246,56 @@ class Study:
             raise InputError(f"{SCRIPT} defines no analyse(run)", file=self.folder / SCRIPT)
         return analyse
 
+    def _open(self, **options: Any) -> Store:
+        """Open the study's store, to be read as its file says."""
+        about = self.file.study
+        settings: dict[str, Any] = {"frequency": about.frequency, "identifiers": self.file.ingest.identifiers}
+        if "as_of" in options:
+            settings["create"] = False
+        return Store.open(self.store_path, package=self.package, **settings, **options)
+
+    def _files(self) -> dict[str, list[Path]]:
+        """Return the deliveries of each record type; a pattern stands for its files in the order of their names."""
+        found: dict[str, list[Path]] = {}
+        for name, given in self.file.records.items():
+            found[name] = []
+            for text in (given,) if isinstance(given, str) else given:
+                pattern = bool(set(text) & set("*?["))
+                files = sorted(self.folder.glob(text)) if pattern else [self.folder / text]
+                if not files:
+                    raise InputError(f"no file matches the pattern for {name}", file=self.folder / text)
+                found[name] += files
+        return found
+
+    def _rehearse(self, say: Say) -> Store:
+        """Check every file against the store, or against an empty one where there is none; write nothing."""
+        missing = [file for files in self._files().values() for file in files if not file.exists()]
+        if missing and hasattr(self._script, "prepare"):
+            raise InputError(
+                "the record files are not there yet", file=missing[0], fix="run the study once: its run.py writes them"
+            )
+        if self.store_path.exists():
+            store = self._open(read_only=True)
+        else:
+            store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
+        try:
+            for report in store.ingest_all(self._files(), tolerate=self.file.ingest.tolerate, dry_run=True):
+                say(str(report))
+        except BaseException:
+            store.close()
+            raise
+        return store
+
     def _prepare(self, say: Say) -> None:
         """Let ``run.py`` write the raw files, where it offers to and they are not there; no other file is touched."""
-        missing = [file for file in self.file.records.values() if not (self.folder / file).exists()]
+        plain = [
+            text for given in self.file.records.values() for text in ([given] if isinstance(given, str) else given)
+        ]
+        missing = [
+            text
+            for text in plain
+            if not (any(self.folder.glob(text)) if "*" in text else (self.folder / text).exists())
+        ]
         if missing and hasattr(self._script, "prepare"):
             say(f"writing the raw files: {', '.join(missing)}")
             data = self.folder / "data"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.rawfile import RawFile
-from retrain_eval.schemas import checks, typed
+from retrain_eval.schemas import Reading, checks, safe_value, typed
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.table_schema import ForeignKey, Resource
 
@@ -34,32 +34,40 @@ class Staged:
     ----------
     table : str
         Temporary table: ``_record``, the resource's columns, ``_broken`` (rule and value of each broken rule).
-    append : bool
+    number : int
+        Of the file within the load, from 0; ``staged`` in the table of refusals.
+    update : bool
         Whether the rows come on top of those in the store, or in their place.
+    reading : Reading
+        How the file was read.
     """
 
     resource: Resource
     raw: RawFile
     table: str
-    append: bool
+    number: int
+    update: bool
+    reading: Reading
 
-    def rows(self) -> str:
-        """Return SQL for the rows that no rule refuses, in file order."""
-        columns = _list(self.resource.columns)
-        refused = f"SELECT record FROM {REFUSED} WHERE resource = {sql_text(self.resource.name)}"
+    def rows(self, *hidden: str) -> str:
+        """Return SQL for the rows that no rule refuses: ``hidden`` columns, then those of the record type."""
+        columns = ", ".join([*hidden, _list(self.resource.columns)])
+        refused = f"SELECT record FROM {REFUSED} WHERE staged = {self.number}"
         return f"SELECT {columns} FROM {self.table} WHERE _broken IS NULL AND _record NOT IN ({refused})"
 
 
 def begin(con: duckdb.DuckDBPyConnection) -> None:
     """Make an empty temporary table of refusals."""
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {REFUSED} (resource VARCHAR NOT NULL, file VARCHAR NOT NULL, "
+        f"CREATE OR REPLACE TEMP TABLE {REFUSED} (staged INTEGER NOT NULL, file VARCHAR NOT NULL, "
         'record BIGINT NOT NULL, line BIGINT, "column" VARCHAR, value VARCHAR, rule VARCHAR NOT NULL, '
         "message VARCHAR NOT NULL)"
     )
 
 
-def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, append: bool) -> Staged:
+def stage(
+    con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, number: int, update: bool, reading: Reading
+) -> Staged:
     """Read a file into a temporary table and note every value that breaks a rule of its row.
 
     Raises
@@ -68,8 +76,8 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
         If a column is not declared, a required one is missing, or the file cannot be read to its end.
     """
     _check_header(resource, raw)
-    staged = Staged(resource, raw, f"temp.{sql_name(SCRATCH + 'staged_' + resource.name)}", append)
-    rules = checks(resource)
+    staged = Staged(resource, raw, f"temp.{sql_name(f'{SCRATCH}staged_{number}')}", number, update, reading)
+    rules = checks(resource, reading)
     missing = ", ".join(map(sql_text, resource.missing_values))
     texts = [
         f"CASE WHEN {sql_name(name)} NOT IN ({missing}) THEN {sql_name(name)} END AS {sql_name(name)}"
@@ -77,11 +85,11 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
         else f"NULL::VARCHAR AS {sql_name(name)}"
         for name in resource.columns
     ]
-    values = [f"{typed(field)} AS {sql_name(field.name)}" for field in resource.fields]
+    values = [f"{typed(field, reading)} AS {sql_name(field.name)}" for field in resource.fields]
     broken = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
     broken += [
-        f"CASE WHEN {check.condition} THEN {{'rule': {number}, 'value': {sql_name(check.column)}}} END"
-        for number, check in enumerate(rules, start=1)
+        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {check.value}}} END"
+        for place, check in enumerate(rules, start=1)
     ]
     any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
     try:
@@ -110,7 +118,7 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
     described = pd.DataFrame(
         [
             (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has"),
-            *((number, check.column, check.rule, check.message) for number, check in enumerate(rules, start=1)),
+            *((place, check.column, check.rule, check.message) for place, check in enumerate(rules, start=1)),
         ],
         columns=["number", "column", "rule", "message"],
     )
@@ -118,7 +126,7 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
     con.execute(
         f"""
         INSERT INTO {REFUSED}
-        SELECT {sql_text(resource.name)}, {sql_text(raw.path.name)}, _record, NULL,
+        SELECT {number}, {sql_text(raw.path.name)}, _record, NULL,
             d."column", one.value, d.rule, d.message
         FROM (SELECT _record, unnest(_broken) AS one FROM {staged.table} WHERE _broken IS NOT NULL)
         JOIN described d ON d.number = one.rule
@@ -129,24 +137,33 @@ def stage(con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, a
 
 
 def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
-    """Refuse every row whose primary or unique key another row has too; missing values are the same value."""
+    """Refuse every row whose primary or unique key another row of the file has too; missing values are equal.
+
+    Keys of tens of millions of rows would not fit in memory: their 64-bit hashes do, and only rows whose hash
+    is met twice are compared by the keys themselves.
+    """
     resource = staged.resource
     for rule, key in [("primaryKey", resource.primary_key), *(("uniqueKeys", key) for key in resource.unique_keys)]:
         if not key:
             continue
-        columns = _list(key)
-        everything = f"SELECT {columns} FROM {staged.table} s WHERE {_whole_key(resource, key)}"
-        if staged.append:
-            everything += f" UNION ALL SELECT {columns} FROM {sql_name(resource.name)}"
-        same = " AND ".join(f"s.{sql_name(name)} IS NOT DISTINCT FROM r.{sql_name(name)}" for name in key)
+        columns, whole = _list(key), _whole_key(resource, key)
+        hashed = f"hash({columns})"
+        twice = f"{SCRATCH}twice"
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {twice} AS SELECT {hashed} AS h FROM {staged.table} s WHERE {whole} "
+            "GROUP BY h HAVING count(*) > 1"
+        )
+        if con.execute(f"SELECT count(*) FROM {twice}").fetchall() == [(0,)]:
+            continue
+        suspects = f"SELECT {columns} FROM {staged.table} s SEMI JOIN {twice} t ON {hashed} = t.h WHERE {whole}"
         _refuse(
             con,
             staged,
             key,
             rule,
             "must be unique",
-            f"JOIN (SELECT {columns} FROM ({everything}) GROUP BY ALL HAVING count(*) > 1) r ON {same} "
-            f"WHERE {_whole_key(resource, key)}",
+            f"JOIN (SELECT {columns} FROM ({suspects}) GROUP BY ALL HAVING count(*) > 1) r "
+            f"ON {same_key(key, 's', 'r')} WHERE {whole}",
         )
 
 
@@ -195,7 +212,7 @@ def check_kept(con: duckdb.DuckDBPyConnection, resource: Resource, targets: Mapp
 def find_lines(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged]) -> None:
     """Fill in the line of the file on which each refused row starts."""
     for one in staged:
-        mine = f"resource = {sql_text(one.resource.name)}"
+        mine = f"staged = {one.number}"
         found = con.execute(f"SELECT DISTINCT record FROM {REFUSED} WHERE {mine} ORDER BY record").fetchall()
         records = np.array(found, dtype=np.int64).ravel()
         if len(records):
@@ -204,15 +221,14 @@ def find_lines(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged]) -> None
             con.unregister("places")
 
 
-def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: dict[str, int]) -> InputError:
+def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: Mapping[int, int]) -> InputError:
     """Return the error that says on one screen which rows were refused and why."""
     counts = con.execute(f"SELECT file, rule, count(*) FROM {REFUSED} GROUP BY ALL ORDER BY ALL").fetchall()
-    order = "list_position([" + ", ".join(sql_text(one.resource.name) for one in staged) + "], resource)"
     first = con.execute(
         f'SELECT file, line, "column", value, rule, message FROM {REFUSED} '
-        f'ORDER BY {order}, line, "column" LIMIT {_SHOWN}'
+        f'ORDER BY staged, line, "column" LIMIT {_SHOWN}'
     ).fetchall()
-    rows = [f"{refused[one.resource.name]:,} of {one.raw.rows:,} rows of {one.raw.path}" for one in staged]
+    rows = [f"{refused.get(one.number, 0):,} of {one.raw.rows:,} rows of {one.raw.path}" for one in staged]
     rows = [text for text in rows if not text.startswith("0 ")]
     lines = [f"{'; '.join(rows)} refused, nothing was loaded", "", "  by rule:"]
     lines += [f"    {file}  {rule}: {count:,}" for file, rule, count in counts]
@@ -250,11 +266,18 @@ def _check_header(resource: Resource, raw: RawFile) -> None:
 def _refuse(
     con: duckdb.DuckDBPyConnection, staged: Staged, key: Sequence[str], rule: str, message: str, which: str
 ) -> None:
-    shown = ", ".join(f"coalesce(CAST(s.{sql_name(name)} AS VARCHAR), '(missing)')" for name in key)
+    # under hashed reading the typed value is a pseudonym already
+    plain = Reading() if not staged.reading.hashed else None
+    texts = [
+        value if plain is None else safe_value(staged.resource.field(name), value, plain)
+        for name in key
+        if (value := f"CAST(s.{sql_name(name)} AS VARCHAR)")
+    ]
+    shown = ", ".join(f"coalesce({text}, '(missing)')" for text in texts)
     con.execute(
         f"""
         INSERT INTO {REFUSED}
-        SELECT {sql_text(staged.resource.name)}, {sql_text(staged.raw.path.name)}, s._record, NULL,
+        SELECT {staged.number}, {sql_text(staged.raw.path.name)}, s._record, NULL,
             {sql_text(", ".join(key))}, concat_ws(', ', {shown}), {sql_text(rule)}, {sql_text(message)}
         FROM {staged.table} s {which} AND {_NOT_RAGGED}
         """
@@ -269,6 +292,11 @@ def _orphans(key: ForeignKey, target: str | None) -> str:
     pairs = zip(key.fields, key.reference.fields, strict=True)
     same = " AND ".join(f"s.{sql_name(mine)} = r.{sql_name(theirs)}" for mine, theirs in pairs)
     return f"ANTI JOIN (SELECT {_list(key.reference.fields)} FROM ({target})) r ON {same} WHERE {present}"
+
+
+def same_key(key: Sequence[str], one: str, other: str) -> str:
+    """Return the condition that two rows have one key, missing values being equal."""
+    return " AND ".join(f"{one}.{sql_name(name)} IS NOT DISTINCT FROM {other}.{sql_name(name)}" for name in key)
 
 
 def _whole_key(resource: Resource, key: Sequence[str]) -> str:

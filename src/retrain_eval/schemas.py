@@ -6,14 +6,17 @@ Nothing here names a column; `retrain_eval.table_schema` reads the declarations.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
 
+from retrain_eval.identifiers import SSN, WITHHELD, pseudonym_sql
+from retrain_eval.periods import BOUNDS, LABEL, period_sql
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.table_schema import Field, Package, Resource, load_package
 
-__all__ = ["Check", "Package", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
+__all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
 
 _NOUNS = {
     "integer": "a whole number",
@@ -21,25 +24,52 @@ _NOUNS = {
     "date": "a date YYYY-MM-DD",
     "year": "a year",
 }
+_PERIODS = {"year": "a year such as 2019", "quarter": "a quarter such as 2019Q1, or year*4 + (quarter-1)"}
+_SSN_MESSAGE = (
+    'looks like a social-security number: set identifiers = "hmac" in [ingest], '
+    "or put a letter before ids that are none"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of a study are to be read.
+
+    Attributes
+    ----------
+    frequency : str, optional
+        ``"year"`` or ``"quarter"``: what periods are. Any other, or None: a year or a quarter.
+    hashed : bool
+        Whether identifiers are kept as keyed hashes only.
+    """
+
+    frequency: str | None = None
+    hashed: bool = False
 
 
 class Check(NamedTuple):
-    """A validation rule: ``condition`` is SQL on the raw text columns, true where a value breaks the rule."""
+    """A validation rule.
+
+    ``condition`` and ``value`` are SQL on the raw text columns: true where the rule is broken, and what to show then.
+    """
 
     rule: str
     column: str
     condition: str
     message: str
+    value: str
 
 
-def ddl(resource: Resource) -> str:
+def ddl(resource: Resource, table: str | None = None, hidden: tuple[str, ...] = ()) -> str:
     """Return the SQL that creates the resource's table, its columns commented.
 
-    Keys are not declared as indexes: they are checked as sets when a file is loaded, which keeps memory
-    bounded where an index on tens of millions of rows would not.
+    ``table`` is its name in SQL where it is not the resource's own; ``hidden`` are definitions of further columns
+    that come first. Keys are not declared as indexes: they are checked as sets when a file is loaded, which keeps
+    memory bounded where an index on tens of millions of rows would not.
     """
-    table = sql_name(resource.name)
-    columns = [
+    table = table or sql_name(resource.name)
+    columns = [f"  {definition}" for definition in hidden]
+    columns += [
         f"  {sql_name(field.name)} {field.sql_type}{' NOT NULL' if resource.required(field.name) else ''}"
         for field in resource.fields
     ]
@@ -51,9 +81,13 @@ def ddl(resource: Resource) -> str:
     return "\n".join(lines)
 
 
-def typed(field: Field) -> str:
+def typed(field: Field, reading: Reading = Reading()) -> str:
     """Return the SQL that turns the column's text into its type; NULL where it is not of that type."""
     column = sql_name(field.name)
+    if field.identifier and reading.hashed:
+        return pseudonym_sql(column)
+    if field.format == "period" and reading.frequency != "year":
+        return period_sql(column)
     if field.type == "string":
         return column
     if field.type == "boolean":
@@ -62,7 +96,7 @@ def typed(field: Field) -> str:
     return f"TRY_CAST({column} AS {field.sql_type})"
 
 
-def checks(resource: Resource) -> list[Check]:
+def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
     """Return the rules that concern one row, in the order in which they are reported.
 
     Keys are not among them: they concern several rows. A rule on a missing value holds, except ``required``.
@@ -70,8 +104,9 @@ def checks(resource: Resource) -> list[Check]:
     Examples
     --------
     >>> from retrain_eval.resources import resource
-    >>> for check in checks(load_package(resource("data_schemas"))["wage_record"])[-6:]:
-    ...     print(check.rule, "|", check.column, "|", check.message)
+    >>> for check in checks(load_package(resource("data_schemas"))["wage_record"]):
+    ...     if check.column == "wages":
+    ...         print(check.rule, "|", check.column, "|", check.message)
     required | wages | must not be missing
     finite | wages | must be a finite number
     type | wages | must be a number
@@ -81,16 +116,19 @@ def checks(resource: Resource) -> list[Check]:
     """
     found: list[Check] = []
     for field in resource.fields:
-        column, value, limits = sql_name(field.name), typed(field), field.constraints
+        column, value, limits = sql_name(field.name), typed(field, reading), field.constraints
         rules: list[tuple[str, str, str]] = []
         if resource.required(field.name):
             rules.append(("required", f"{column} IS NULL", "must not be missing"))
-        rules += _type_rules(field, column, value)
-        for rule, bound, operator, words in (
+        rules += _type_rules(field, column, value, reading)
+        bounds = [
             ("minimum", limits.minimum, "<", "at least"),
             ("maximum", limits.maximum, ">", "at most"),
-        ):
-            if bound is not None:
+            ("exclusiveMinimum", limits.exclusive_minimum, "<=", "above"),
+            ("exclusiveMaximum", limits.exclusive_maximum, ">=", "below"),
+        ]
+        for rule, bound, operator, words in bounds:
+            if bound is not None and not (field.format == "period" and reading.frequency in BOUNDS):
                 literal = sql_text(bound) + "::DATE" if isinstance(bound, str) else f"{bound:.17g}"
                 shown = bound if isinstance(bound, str) else f"{bound:g}" if bound % 1 else f"{bound:.0f}"
                 rules.append((rule, f"{value} {operator} {literal}", f"must be {words} {shown}"))
@@ -107,8 +145,33 @@ def checks(resource: Resource) -> list[Check]:
             shown = ", ".join(map(str, limits.enum))
             known = ", ".join(sql_text(item) if isinstance(item, str) else str(item) for item in limits.enum)
             rules.append(("enum", f"{value} NOT IN ({known})", f"must be one of {shown}"))
-        found += [Check(rule, field.name, condition, message) for rule, condition, message in rules]
+        found += [
+            Check(rule, field.name, condition, message, safe_value(field, column, reading))
+            for rule, condition, message in rules
+        ]
+        if field.identifier and not reading.hashed:
+            condition = f"regexp_full_match({column}, {sql_text(SSN)})"
+            found.append(Check("ssn", field.name, condition, _SSN_MESSAGE, safe_value(field, column, reading)))
+    for rule, pairs, operator, words in (
+        ("order", resource.order, ">", "must not come after"),
+        ("distinct", resource.distinct, "=", "must differ from"),
+    ):
+        for pair in pairs:
+            first, second = (typed(resource.field(name), reading) for name in pair)
+            value = " || ', ' || ".join(map(sql_name, pair))
+            found.append(
+                Check(rule, ", ".join(pair), f"({first}) {operator} ({second})", f"{pair[0]} {words} {pair[1]}", value)
+            )
     return found
+
+
+def safe_value(field: Field, value: str, reading: Reading) -> str:
+    """Return SQL for a raw value as messages and ``rejects`` may hold it: never a social-security number."""
+    if not field.identifier:
+        return value
+    if reading.hashed:
+        return sql_text(WITHHELD)
+    return f"CASE WHEN regexp_matches({value}, {sql_text(SSN)}) THEN {sql_text(WITHHELD)} ELSE {value} END"
 
 
 def dictionary(package: Package) -> pd.DataFrame:
@@ -137,10 +200,19 @@ def dictionary(package: Package) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _type_rules(field: Field, column: str, value: str) -> list[tuple[str, str, str]]:
+def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list[tuple[str, str, str]]:
     """Return the rules that a text must meet to be of the field's type, none of which lets a cast round."""
     present = f"{column} IS NOT NULL"
     noun = _NOUNS.get(field.type, "")
+    if field.format == "period":
+        label = "false" if reading.frequency == "year" else f"regexp_full_match({column}, '{LABEL}')"
+        exact = f"{label} OR coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
+        noun = _PERIODS.get(reading.frequency or "", "a year, or a quarter such as 2019Q1")
+        rules = [("type", f"{present} AND NOT ({exact})", f"must be {noun}")]
+        if reading.frequency in BOUNDS:
+            low, high = BOUNDS[reading.frequency]
+            rules.append(("period", f"({value}) NOT BETWEEN {low} AND {high}", f"must be {noun}"))
+        return rules
     if field.type in ("integer", "year"):
         # '5.7' would be cast to 6: the number itself must be whole
         exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
@@ -190,9 +262,20 @@ def _in_words(resource: Resource, field: Field) -> Iterator[str]:
         if field.name in foreign.fields:
             target = foreign.reference.fields[foreign.fields.index(field.name)]
             yield f"refers to {foreign.reference.resource or resource.name}.{target}"
-    for words, bound in (("at least", limits.minimum), ("at most", limits.maximum)):
+    for words, bound in (
+        ("at least", limits.minimum),
+        ("at most", limits.maximum),
+        ("above", limits.exclusive_minimum),
+        ("below", limits.exclusive_maximum),
+    ):
         if bound is not None:
             yield f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
+    for pair in resource.order:
+        if field.name in pair:
+            yield f"{pair[0]} not after {pair[1]}"
+    for pair in resource.distinct:
+        if field.name in pair:
+            yield f"differs from {pair[1 - pair.index(field.name)]}"
     if field.precision is not None:
         yield f"at most {field.scale or 0} decimals"
     if limits.min_length is not None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.periods import parse_period
 from retrain_eval.sources import sql_name, sql_text
 
 FILE = "study.toml"
@@ -35,13 +36,15 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     currency: str = ""
     citation: str = ""
     limitations: tuple[str, ...] = ()
+    synthetic: bool = False
     seed: Annotated[int, msgspec.Meta(ge=0)] = 20260101
 
 
 class Ingest(msgspec.Struct, frozen=True, kw_only=True):
-    """``[ingest]``: how bad rows are met."""
+    """``[ingest]``: how bad rows are met, and whether identifiers are kept or only their keyed hash."""
 
     tolerate: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    identifiers: Literal["plain", "hmac"] = "plain"
 
 
 class Stratum(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +73,23 @@ class Stratum(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
-    """``[panel]``: what a period without a wage record means; see `retrain_eval.build_panel`."""
+    """``[panel]``: keywords of `retrain_eval.build_panel` and `retrain_eval.build_spells`; periods may be labels."""
 
-    no_record: Literal["missing", "zero"] = "missing"
+    no_record: Literal["missing", "zero", "coverage"] | None = None
+    window: tuple[int | str, int | str] | None = None
+    base_period: int | str | None = None
+    successor_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
+    recall_within: Annotated[int, msgspec.Meta(ge=0)] = 4
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """``[quality]``: keywords of `retrain_eval.build_quality`."""
+
+    dimensions: tuple[str, ...] = ("earnings", "tenure", "stability", "occupation")
+    min_tenure: Annotated[int, msgspec.Meta(ge=1)] = 4
+    max_cv: Annotated[float, msgspec.Meta(gt=0)] = 0.5
+    cutoff_k: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    non_employed: Literal["deprived", "excluded"] = "deprived"
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,15 +140,29 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of ``study.toml``."""
 
     study: About
-    records: dict[str, str]
+    records: dict[str, str | tuple[str, ...]]
     ingest: Ingest = Ingest()
     panel: Panel = Panel()
+    quality: Quality = Quality()
     strata: dict[str, Stratum] = {}
     match: Match | None = None
     did: Did | None = None
     survival: Survival | None = None
     release: Release = Release()
     report: Report = Report()
+
+    def panel_options(self) -> dict[str, Any]:
+        """Return the keywords of `retrain_eval.build_panel` that the study file gives."""
+        options = msgspec.structs.asdict(self.panel)
+        del options["recall_within"]
+        window, base = options["window"], options["base_period"]
+        options["window"] = window and tuple(map(parse_period, window))
+        options["base_period"] = None if base is None else parse_period(base)
+        return options
+
+    def quality_options(self) -> dict[str, Any]:
+        """Return the keywords of `retrain_eval.build_quality` that the study file gives."""
+        return msgspec.structs.asdict(self.quality)
 
     def match_options(self) -> dict[str, Any]:
         """Return the keywords of `retrain_eval.match` that the study file gives, the study's seed among them.
@@ -217,6 +248,9 @@ def read_study(path: str | Path) -> StudyFile:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
         raise InputError("the study file does not hold", file=path, rule=str(error)) from None
+    for value in (*(study.panel.window or ()), study.panel.base_period):
+        if value is not None:
+            parse_period(value)
     for name, stratum in study.strata.items():
         _check_stratum(name, stratum, path)
         if not isinstance(stratum.labels, dict) and len(stratum.labels) != len(stratum.cuts) + 1:

@@ -3,6 +3,10 @@
 The JSON files in ``data_schemas/`` (Data Package and Table Schema, version 2) are the only place where a column
 is declared. A study may carry its own ``data_schemas/`` folder; its record types stand beside the common ones
 and need no code.
+
+Beyond Table Schema, a field may have a ``unit``, a ``precision`` and ``scale`` (DECIMAL), the ``format`` ``period``
+(an integer that files may write as a quarter, ``2019Q1``), and be an ``identifier`` (it could name a person).
+A schema may list pairs of columns that are in ``order`` (first ≤ second) or ``distinct``.
 """
 
 from __future__ import annotations
@@ -24,7 +28,11 @@ T = TypeVar("T")
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-RESERVED = ("loads", "rejects")  # the store's own tables
+# the store's own tables, and those that the panel and the spells are kept in
+RESERVED = (
+    "archive", "loads", "rejects", "vintages", "superseded", "settings", "source", "panel", "job", "spells", "quality",
+    "paths", "baseline", "derived",
+)  # fmt: skip
 _INT32 = 2**31 - 1
 _SQL_TYPES = {"string": "VARCHAR", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE", "year": "INTEGER"}
 
@@ -39,6 +47,8 @@ class Constraints(_Descriptor, frozen=True, kw_only=True):
     required: bool = False
     minimum: float | str | None = None
     maximum: float | str | None = None
+    exclusive_minimum: float | None = None
+    exclusive_maximum: float | None = None
     min_length: int | None = None
     max_length: int | None = None
     pattern: str | None = None
@@ -46,15 +56,17 @@ class Constraints(_Descriptor, frozen=True, kw_only=True):
 
 
 class Field(_Descriptor, frozen=True, kw_only=True):
-    """A column. ``unit``, ``precision`` and ``scale`` (of a DECIMAL) extend Table Schema."""
+    """A column; what extends Table Schema is said at the top of this module."""
 
     name: Name
     type: FieldType
+    format: Literal["default", "period"] = "default"
     title: Annotated[str, msgspec.Meta(min_length=1)]
     description: Annotated[str, msgspec.Meta(min_length=1)]
     unit: str = ""
     precision: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
     scale: Annotated[int, msgspec.Meta(ge=0, le=15)] | None = None
+    identifier: bool = False
     true_values: Texts = ("true", "True", "TRUE", "1")
     false_values: Texts = ("false", "False", "FALSE", "0")
     constraints: Constraints = Constraints()
@@ -92,6 +104,8 @@ class _TableSchema(_Descriptor, frozen=True, kw_only=True):
     primary_key: tuple[str, ...] = ()
     unique_keys: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
+    order: tuple[tuple[str, str], ...] = ()
+    distinct: tuple[tuple[str, str], ...] = ()
     missing_values: Texts = ("",)
 
 
@@ -128,6 +142,8 @@ class Resource:
     primary_key: tuple[str, ...]
     unique_keys: tuple[tuple[str, ...], ...]
     foreign_keys: tuple[ForeignKey, ...]
+    order: tuple[tuple[str, str], ...]
+    distinct: tuple[tuple[str, str], ...]
     missing_values: tuple[str, ...]
     sha256: str
 
@@ -183,8 +199,9 @@ def load_package(*folders: str | Path) -> Package:
     Examples
     --------
     >>> from retrain_eval.resources import resource
-    >>> load_package(resource("data_schemas")).names
-    ['person', 'programme', 'enrolment', 'wage_record']
+    >>> load_package(resource("data_schemas")).names  # doctest: +NORMALIZE_WHITESPACE
+    ['person', 'displacement', 'programme', 'enrolment', 'wage_record', 'employer_link', 'coverage', 'linkage',
+     'credential', 'cost', 'price']
     """
     found: dict[str, Resource] = {}
     places: dict[str, Path] = {}
@@ -232,7 +249,8 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
     names = [field.name for field in schema.fields]
     if not names or len(set(names)) < len(names):
         raise InputError("a schema needs fields, each with a name of its own", file=file, value=", ".join(names))
-    for key in (schema.primary_key, *schema.unique_keys, *(foreign.fields for foreign in schema.foreign_keys)):
+    keys = (schema.primary_key, *schema.unique_keys, *(foreign.fields for foreign in schema.foreign_keys))
+    for key in (*keys, *schema.order, *schema.distinct):
         for column in key:
             if column not in names:
                 error = unknown("column in a key", column, names)
@@ -248,6 +266,8 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
         primary_key=schema.primary_key,
         unique_keys=schema.unique_keys,
         foreign_keys=schema.foreign_keys,
+        order=schema.order,
+        distinct=schema.distinct,
         missing_values=schema.missing_values,
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
     )
@@ -269,6 +289,12 @@ def _check_field(field: Field, file: Path) -> None:
             (isinstance(bound, str) and field.type != "date") or (isinstance(bound, float) and not numeric)
         ):
             raise refuse(f"a bound does not suit type {field.type}", bound)
+    if (limits.exclusive_minimum, limits.exclusive_maximum) != (None, None) and not numeric:
+        raise refuse(f"a bound does not suit type {field.type}", field.type)
+    if field.format == "period" and field.type != "integer":
+        raise refuse("a period is an integer", field.type)
+    if field.identifier and field.type != "string":
+        raise refuse("an identifier is a string", field.type)
     for item in limits.enum:
         if (field.type == "string") != isinstance(item, str) or field.type in ("boolean", "date"):
             raise refuse(f"an enum value does not suit type {field.type}", item)

@@ -1,4 +1,4 @@
-"""A new study folder: the plan, the script, and one empty file for each record type."""
+"""A new study folder: plan, script and an empty file for each record type, or the study of the synthetic agency."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import unicodedata
 from pathlib import Path
 
-from retrain_eval.errors import InputError
+from retrain_eval.errors import InputError, unknown
 from retrain_eval.files import new_folder
 from retrain_eval.resources import resource
 from retrain_eval.schemas import load_package
@@ -15,15 +15,18 @@ from retrain_eval.study import FILE, read_study
 
 TEMPLATE = Path(__file__).parent / "templates" / "study"
 NAME = "my_study"  # what the template is called
+TEMPLATES = ("study", "agency")
 
 
-def new_study(folder: str | Path) -> list[str]:
+def new_study(folder: str | Path, template: str = "study") -> list[str]:
     """Write a study folder to fill.
 
     Parameters
     ----------
     folder : str or Path
         A folder that does not exist yet.
+    template : {"study", "agency"}
+        An empty study, or that of a synthetic agency with quarterly wage records, which runs as it is.
 
     Returns
     -------
@@ -33,7 +36,7 @@ def new_study(folder: str | Path) -> list[str]:
     Raises
     ------
     InputError
-        If the folder exists: nothing is ever overwritten.
+        If the folder exists: nothing is ever overwritten. If there is no such template.
 
     Examples
     --------
@@ -42,20 +45,39 @@ def new_study(folder: str | Path) -> list[str]:
     ['data/enrolment.csv', 'data/person.csv', 'data/programme.csv']
     """
     folder = Path(folder)
+    if template not in TEMPLATES:
+        raise unknown("template", template, TEMPLATES)
     if folder.exists():
         raise InputError(f"{folder} exists already", fix="name a new folder")
-    package = load_package(resource("data_schemas"))
     with new_folder(folder) as work:
-        for file in sorted(TEMPLATE.glob("*.*")):
-            shutil.copyfile(file, work / file.name)
-        plan = work / FILE
-        plan.write_text(plan.read_text(encoding="utf-8").replace(NAME, _study_name(folder)), encoding="utf-8")
-        for name, file_name in read_study(work).records.items():
-            target = work / file_name
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(",".join(field.name for field in package[name].fields) + "\n", encoding="utf-8")
+        if template == "agency":
+            _copy(resource("analyses/agency"), work, "agency", _study_name(folder))
+        else:
+            _copy(TEMPLATE, work, NAME, _study_name(folder))
+            _empty_records(work)
         written = sorted(file.relative_to(work).as_posix() for file in work.rglob("*") if file.is_file())
     return written
+
+
+def _copy(source: Path, work: Path, name: str, new_name: str) -> None:
+    """Copy plan, script and schemas, not what a run has made of them, and give the study its own name."""
+    for pattern in (FILE, "*.py", "data_schemas/*.json"):
+        for file in sorted(source.glob(pattern)):
+            target = work / file.relative_to(source)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
+    plan = work / FILE
+    text = plan.read_text(encoding="utf-8").replace(f'name = "{name}"', f'name = "{new_name}"')
+    plan.write_text(text, encoding="utf-8")
+
+
+def _empty_records(work: Path) -> None:
+    """Write a file with only its header for each record type that the plan names."""
+    package = load_package(resource("data_schemas"))
+    for name, file_name in read_study(work).records.items():
+        target = work / str(file_name)
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(",".join(field.name for field in package[name].fields) + "\n", encoding="utf-8")
 
 
 def _study_name(folder: Path) -> str:
