@@ -5,8 +5,9 @@ from __future__ import annotations
 import duckdb
 import pytest
 
+from retrain_eval.baseline import baseline
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.panel import baseline, build_panel
+from retrain_eval.panel import build_panel
 from retrain_eval.study import Stratum
 
 
@@ -27,7 +28,8 @@ def con() -> duckdb.DuckDBPyConnection:
 
 
 def test_rules(con: duckdb.DuckDBPyConnection) -> None:
-    assert build_panel(con).order("person_id, period").fetchall() == [
+    panel = build_panel(con).order("person_id, period").project("person_id, period, earnings, employed, cohort")
+    assert panel.fetchall() == [
         ("a", 2020, 10.3, 1.0, 2021),
         ("a", 2021, 0.0, 0.0, 2021),
         ("b", 2020, 5.0, 1.0, None),
@@ -104,7 +106,8 @@ def test_records_that_are_not_there_are_named(con: duckdb.DuckDBPyConnection, na
 
 
 def test_no_record_is_zero_only_where_the_study_says_so(con: duckdb.DuckDBPyConnection) -> None:
-    rows = build_panel(con, no_record="zero").filter("person_id = 'Å'").order("period").fetchall()
+    panel = build_panel(con, no_record="zero").filter("person_id = 'Å'").order("period")
+    rows = panel.project("person_id, period, earnings, employed, cohort").fetchall()
     assert rows == [("Å", 2020, 0.0, 0.0, None), ("Å", 2021, 1.0, 1.0, None)]
-    with pytest.raises(InputError, match="unknown no_record='none'"):
+    with pytest.raises(InputError, match="unknown no_record 'none'"):
         build_panel(con, no_record="none")

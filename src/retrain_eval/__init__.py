@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrain_eval.baseline import baseline
     from retrain_eval.effects import EffectTable
     from retrain_eval.flow import Run, Study
     from retrain_eval.lifetable import LifeTable
     from retrain_eval.moments import OutcomeMoments, outcome_moments
-    from retrain_eval.panel import baseline, build_panel
+    from retrain_eval.panel import build_panel
     from retrain_eval.release.verify import verify
     from retrain_eval.sample.match import match
     from retrain_eval.sample.matched import MatchedSample
@@ -41,7 +42,7 @@ _HOME = {
     "Run": "flow",
     "Spells": "survival.spells",
     "Study": "flow",
-    "baseline": "panel",
+    "baseline": "baseline",
     "build_panel": "panel",
     "match": "sample.match",
     "outcome_moments": "moments",

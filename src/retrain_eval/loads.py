@@ -122,11 +122,7 @@ def count_superseded(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: in
 
 
 def enter_refused(con: duckdb.DuckDBPyConnection, staged: Staged, rejected: int) -> None:
-    """Keep the refused rows of a file that was not loaded; a file that was refused before is listed once."""
-    name, raw = staged.resource.name, staged.raw
-    again = "SELECT id FROM loads WHERE resource = $1 AND sha256 = $2 AND status = 'refused'"
-    con.execute(f"DELETE FROM rejects WHERE load_id IN ({again})", [name, raw.sha256])
-    con.execute(f"DELETE FROM loads WHERE id IN ({again})", [name, raw.sha256])
+    """Keep the refused rows of a file that was not loaded, inside the caller's transaction."""
     _enter(con, staged, _next_id(con), None, (0, rejected, 0), "refused")
 
 
@@ -153,8 +149,12 @@ def _enter(
     counts: tuple[int, int, int],
     status: str,
 ) -> None:
+    """Enter a file and its refused rows; what is known of an earlier refusal of the same file goes."""
     raw, mode = staged.raw, "update" if staged.update else "replace"
     name = staged.resource.name
+    again = "SELECT id FROM loads WHERE resource = $1 AND sha256 = $2 AND status = 'refused'"
+    con.execute(f"DELETE FROM rejects WHERE load_id IN ({again})", [name, raw.sha256])
+    con.execute(f"DELETE FROM loads WHERE id IN ({again})", [name, raw.sha256])
     now = datetime.now(UTC).replace(tzinfo=None)
     facts = [load_id, vintage, now, name, raw.path.name, raw.sha256, staged.resource.sha256, mode, raw.rows]
     places = ", ".join(f"${i}" for i in range(1, 14))

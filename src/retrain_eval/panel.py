@@ -1,36 +1,68 @@
 """Person × period panel from wage records, in SQL.
 
-No record is not zero, unless the study says that its source covers everybody in every period.
+No record is not zero: it is zero where coverage says that the source was there, or where the study says that its
+source covers everybody in every period.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import duckdb
 
+from retrain_eval.coverage import PEOPLE, PERIODS, build_coverage, loaded
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.sources import sql_name
-from retrain_eval.study import Stratum
+from retrain_eval.jobs import build_jobs
+
+NO_RECORD = ("coverage", "missing", "zero")
+_CHUNK = 250_000  # people whose records are in memory at once
 
 
-def build_panel(con: duckdb.DuckDBPyConnection, no_record: str = "missing") -> duckdb.DuckDBPyRelation:
-    """Create the table ``panel`` from person, enrolment and wage_record.
+def build_panel(
+    con: duckdb.DuckDBPyConnection,
+    no_record: str | None = None,
+    *,
+    window: tuple[int, int] | None = None,
+    base_period: int | None = None,
+    successor_share: float = 0.8,
+) -> duckdb.DuckDBPyRelation:
+    """Create the table ``panel``, one row per person and period, and the table ``job`` where employers are known.
 
     Parameters
     ----------
     con : DuckDBPyConnection
-        Connection of a store whose records are loaded.
-    no_record : {"missing", "zero"}
-        What a period without a wage record means. "zero" is right only where the source covers every person in every
-        period, so that whoever has no record earned nothing.
+        Connection of a store whose records are loaded: person, enrolment and wage_record; coverage, linkage, displacement,
+        employer_link and price where there are any.
+    no_record : {"coverage", "missing", "zero"}, optional
+        What a covered period without a wage record means: zero by the records of ``coverage`` ("coverage", the default where
+        they are loaded), unknown ("missing", the default elsewhere), or zero always ("zero", right only where the source
+        covers every person in every period).
+    window : tuple of int, optional
+        First and last period. By default the periods that coverage says are available, else those that occur in the
+        wage records.
+    base_period : int, optional
+        Period whose prices earnings are in; by default the last one in ``price``. Without prices they are nominal.
+    successor_share : float
+        See `retrain_eval.build_jobs`.
 
     Returns
     -------
     DuckDBPyRelation
-        ``person_id, period, earnings`` (all employers, DOUBLE), ``employed`` (1.0 if earnings are above zero),
-        ``cohort`` (period of first entry into a programme; NULL = never); one row per person and each
-        period that occurs in the wage records.
+        ``person_id, period``; ``earnings`` (real, of all employers; NULL where not covered, whatever records there are);
+        ``employed`` (1.0 if earnings are above zero); ``n_employers``; ``main_employer`` (highest wages, ties by key) with its
+        ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0 if some job pays in the period
+        and in both neighbours); ``tenure`` (periods that the longest-running job has lasted, 0 without one) and
+        ``tenure_censored`` (that job ran when coverage began); ``to_displacement, to_entry, to_exit`` (periods since the
+        first displacement, the first entry into a programme, and the exit from it); ``cohort`` (period of first entry;
+        NULL = never).
+
+    Raises
+    ------
+    InputError
+        If a record type is missing, a keyword unknown, a price missing, or some records name no employer while others do.
+
+    Notes
+    -----
+    Full-quarter employment as in Abowd, Stephens, Vilhuber et al. (2009), the LEHD infrastructure files: employment in the
+    quarter before, in the quarter and in the one after. It is NULL where a neighbour is not covered and could decide.
 
     Examples
     --------
@@ -39,118 +71,207 @@ def build_panel(con: duckdb.DuckDBPyConnection, no_record: str = "missing") -> d
     >>> _ = con.execute("CREATE TABLE enrolment AS SELECT 'a' AS person_id, 2021 AS entry")
     >>> _ = con.execute("CREATE TABLE wage_record AS SELECT * FROM (VALUES ('a', 2020, 10.5), ('a', 2020, 2.0), "
     ...                 "('b', 2020, 0.0), ('b', 2021, 7.0)) AS w(person_id, period, wages)")
-    >>> build_panel(con).order("person_id, period").fetchall()  # doctest: +NORMALIZE_WHITESPACE
-    [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021),
-     ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
+    >>> build_panel(con).project("person_id, period, earnings, employed, cohort").order("ALL").fetchall()
+    [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021), ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
     """
-    if no_record not in {"missing", "zero"}:
-        raise InputError(f"unknown no_record={no_record!r}", fix='use "missing" or "zero"')
-    earnings = "earned.earnings" if no_record == "missing" else "coalesce(earned.earnings, 0.0)"
-    loaded = {row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
+    if no_record is not None and no_record not in NO_RECORD:
+        raise unknown("no_record", no_record, NO_RECORD)
     for name in ("person", "enrolment", "wage_record"):
-        if name not in loaded:
+        if not loaded(con, name):
             raise InputError(f"no records of {name} are loaded", fix=f"name their file under [records]: {name} = ...")
-    con.execute(
-        f"""
-        CREATE OR REPLACE TABLE panel AS
-        WITH
-          periods AS (SELECT DISTINCT period FROM wage_record),
-          entered AS (SELECT person_id, min(entry) AS cohort FROM enrolment GROUP BY person_id),
-          earned AS (
-            SELECT person_id, period, CAST(sum(wages) AS DOUBLE) AS earnings
-            FROM wage_record GROUP BY person_id, period
-          )
-        SELECT
-          person.person_id, periods.period, {earnings} AS earnings,
-          CAST({earnings} > 0 AS DOUBLE) AS employed,
-          entered.cohort
-        FROM person
-        CROSS JOIN periods
-        LEFT JOIN earned ON earned.person_id = person.person_id AND earned.period = periods.period
-        LEFT JOIN entered ON entered.person_id = person.person_id
-        """
-    )
+    known = loaded(con, "coverage")
+    if known and no_record in ("missing", "zero"):
+        fix = 'use no_record = "coverage", or leave the coverage records out'
+        raise InputError(f"records of coverage are loaded, and no_record={no_record!r} would ignore them", fix=fix)
+    if no_record == "coverage" and not known:
+        raise InputError("no records of coverage are loaded", fix="name their file under [records]: coverage = ...")
+    if known:
+        build_coverage(con)
+    employers = _employers(con)
+    if employers:
+        build_jobs(con, successor_share=successor_share)
+    else:
+        con.execute("DROP TABLE IF EXISTS job")
+    _build_periods(con, window)
+    _build_people(con)
+    _build_prices(con, base_period)
+    last = con.execute("SELECT max(n) FROM temp.panel_person").fetchall()[0][0] or 0
+    con.execute("BEGIN")  # a panel is whole or not there
+    try:
+        for first in range(1, max(last, 1) + 1, _CHUNK):
+            sql = _panel_sql(con, no_record or ("coverage" if known else "missing"), employers, first)
+            con.execute(("CREATE OR REPLACE TABLE panel AS " if first == 1 else "INSERT INTO panel ") + sql)
+        con.execute("COMMIT")
+    except BaseException:
+        con.execute("ROLLBACK")
+        raise
+    con.execute("DROP TABLE temp.panel_person; DROP TABLE temp.panel_period; DROP TABLE temp.panel_price")
     return con.table("panel")
 
 
-def baseline(
-    con: duckdb.DuckDBPyConnection, strata: Mapping[str, Stratum], periods: Sequence[int] = ()
-) -> duckdb.DuckDBPyRelation:
-    """Create the table ``baseline``: one row per person, as matching and stratifying need it.
+def _employers(con: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether every record of pay names an employer: only then can jobs be seen."""
+    if "employer_id" not in con.table("wage_record").columns:
+        return False
+    named, paid = con.execute("SELECT count(employer_id), count(*) FROM wage_record WHERE wages > 0").fetchall()[0]
+    return bool(named == paid > 0)
 
-    Parameters
-    ----------
-    con : DuckDBPyConnection
-        Connection on which `build_panel` has run.
-    strata : mapping of str to Stratum
-        Subgroups of the study file; each becomes a column of levels.
-    periods : sequence of int
-        Periods before entry; each becomes a column ``earnings_<period>``.
 
-    Returns
-    -------
-    DuckDBPyRelation
-        The columns of person, ``treat`` (1 if ever enrolled), the strata, the earnings. A stratum
-        that has the name of a column of person takes its place. ``cohort`` stays in the panel, so that
-        ``panel JOIN baseline USING (person_id)`` has it once.
+def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | None) -> None:
+    source = (
+        f"SELECT DISTINCT period FROM {PERIODS}"
+        if loaded(con, "coverage")
+        else "SELECT DISTINCT period FROM wage_record"
+    )
+    kept = "" if window is None else f"WHERE period BETWEEN {int(window[0])} AND {int(window[1])}"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE panel_period AS SELECT period FROM ({source}) {kept} ORDER BY period")
+    if con.execute("SELECT count(*) FROM temp.panel_period").fetchall() == [(0,)]:
+        raise DesignError(f"no period of the records lies in the window {window}" if window else "there are no periods")
 
-    Raises
-    ------
-    InputError
-        If a period does not occur in the wage records; if a stratum names a column that person does not have.
-    DesignError
-        If a stratum leaves somebody without a level, or somebody had entered by one of ``periods``.
-    """
-    people = con.table("person").columns
-    made = {*con.table("panel").columns, *(f"earnings_{int(p)}" for p in periods), "treat", "weight", "subclass"}
-    for name in strata:
-        if name.casefold() in made:
-            rule = f"none of {', '.join(sorted(made))}: columns that the study makes itself"
-            raise InputError(f"the name of stratum {name!r} is taken", rule=rule, fix="rename [strata." + name + "]")
-    types = dict(zip(people, con.table("person").types, strict=True))
-    for name, stratum in strata.items():
-        if stratum.column not in people:
-            raise unknown("column of person", stratum.column, people)
-        if stratum.cuts and str(types[stratum.column]) in {"VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP"}:
-            rule = f"cuts need numbers; this column is {types[stratum.column]}"
-            raise InputError(f"stratum {name!r} cannot be cut", column=stratum.column, rule=rule, fix="give labels")
-    known = [row[0] for row in con.sql("SELECT DISTINCT period FROM panel ORDER BY period").fetchall()]
-    for period in periods:
-        if period not in known:
-            raise unknown("period before entry", period, known)
-    if periods:
-        late, first = con.sql(
-            "SELECT count(*), min(cohort) FROM (SELECT DISTINCT person_id, cohort FROM panel) "
-            f"WHERE cohort <= {int(max(periods))}"
-        ).fetchall()[0]
-        if late:
-            raise DesignError(
-                f"period {max(periods)} is not before entry for {late} trained person(s), the first of {first}: "
-                "to match on what training may have changed would hide its effect. Name earlier periods, or study "
-                "these people apart"
-            )
-    levels = "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in strata.items())
-    same = [sql_name(name) for name in strata if name in people]
-    taken = f"EXCLUDE ({', '.join(same)})" if same else ""
-    earnings = "".join(f", max(earnings) FILTER (WHERE period = {int(p)}) AS earnings_{int(p)}" for p in periods)
+
+def _build_people(con: duckdb.DuckDBPyConnection) -> None:
+    """Number the people, in the order of their ids, and give each the periods of displacement, entry and exit."""
+    have = con.table("person").columns
+    displaced = "SELECT NULL AS person_id, NULL AS displaced WHERE false"
+    if loaded(con, "displacement"):
+        quarterly = con.execute("SELECT min(period) > 4000 FROM temp.panel_period").fetchall()[0][0]
+        day = "min(displaced_on)"
+        period = f"year({day}) * 4 + quarter({day}) - 1" if quarterly else f"year({day})"
+        displaced = f"SELECT person_id, CAST({period} AS INTEGER) AS displaced FROM displacement GROUP BY person_id"
+    left_in = (
+        "first(exit ORDER BY entry, programme_id)" if "exit" in con.table("enrolment").columns else "NULL::INTEGER"
+    )
     con.execute(
         f"""
-        CREATE OR REPLACE TABLE baseline AS
-        WITH history AS (SELECT person_id, any_value(cohort) AS cohort {earnings} FROM panel GROUP BY person_id)
-        SELECT
-          person.* {taken}, history.* EXCLUDE (person_id, cohort),
-          CAST(cohort IS NOT NULL AS INTEGER) AS treat {levels}
-        FROM person JOIN history USING (person_id)
+        CREATE OR REPLACE TEMP TABLE panel_person AS
+        WITH displaced AS ({displaced}),
+        entered AS (SELECT person_id, min(entry) AS cohort, {left_in} AS left_in FROM enrolment GROUP BY person_id)
+        SELECT CAST(row_number() OVER (ORDER BY person_id) AS INTEGER) AS n, person_id,
+          {"region" if "region" in have else "NULL::VARCHAR AS region"},
+          {"class" if loaded(con, "coverage") else "0 AS class"}, displaced, cohort, left_in
+        FROM person LEFT JOIN displaced USING (person_id) LEFT JOIN entered USING (person_id)
+        {f"LEFT JOIN {PEOPLE} USING (person_id)" if loaded(con, "coverage") else ""}
         """
     )
-    for name, stratum in strata.items():
-        lost = con.sql(
-            f"SELECT {sql_name(stratum.column)}, count(*) OVER () FROM person "
-            f"WHERE {stratum.sql()} IS NULL ORDER BY 1 LIMIT 1"
-        ).fetchall()
-        if lost:
-            raise DesignError(
-                f"{lost[0][1]} person(s) have no level of {name!r}; the first has {stratum.column} = {lost[0][0]!r}. "
-                "Give every value a label in study.toml, or leave these people out"
-            )
-    return con.table("baseline")
+
+
+def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> None:
+    """Make the factor that turns nominal into real wages, by region and period; one where there are no prices."""
+    regions = "SELECT DISTINCT region FROM temp.panel_person"
+    if not loaded(con, "price"):
+        if base_period is not None:
+            fix = "name their file under [records]: price = ..., or drop base_period"
+            raise InputError("there are no records of price for base_period to refer to", value=base_period, fix=fix)
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE panel_price AS "
+            f"SELECT region, period, 1.0::DOUBLE AS factor FROM ({regions}) CROSS JOIN panel_period"
+        )
+        return
+    base = "(SELECT max(period) FROM price)" if base_period is None else str(int(base_period))
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE panel_price AS
+        WITH wanted AS (SELECT period FROM temp.panel_period UNION SELECT {base}),
+        local AS (
+          SELECT r.region, w.period, coalesce(max(cpi) FILTER (p.region IS NOT NULL), max(cpi) FILTER (p.region IS NULL)) AS cpi
+          FROM ({regions}) r CROSS JOIN wanted w
+          LEFT JOIN price p ON p.period = w.period AND (p.region IS NULL OR p.region = r.region)
+          GROUP BY ALL
+        )
+        SELECT region, period, CAST(max(cpi) FILTER (period = {base}) OVER (PARTITION BY region) AS DOUBLE) / cpi AS factor
+        FROM local
+        """
+    )
+    covered = f"SEMI JOIN {PERIODS} c ON c.period = f.period" if loaded(con, "coverage") else ""
+    missing = con.execute(
+        f"SELECT f.region, f.period FROM temp.panel_price f {covered} WHERE factor IS NULL ORDER BY ALL LIMIT 1"
+    ).fetchall()
+    if missing:
+        raise InputError(
+            f"there is no price for region {missing[0][0]!r} in period {missing[0][1]}, or none for it in the base period",
+            column="cpi",
+            rule="a consumer price index for every covered region and period, and for the base period",
+            fix="complete the records of price; a row without a region is for every region",
+        )
+
+
+def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, first: int) -> str:
+    """Return the SQL for the panel of one chunk of people; only their records and jobs are in memory."""
+    have = con.table("wage_record").columns
+    column = {name: name if name in have else f"NULL AS {name}" for name in ("employer_id", "hours", "naics", "isco")}
+    if no_record == "coverage":
+        flags = f"""
+          SELECT class, period, true AS here,
+            EXISTS (FROM {PERIODS} b WHERE b.class = c.class AND b.period = c.period - 1) AS before,
+            EXISTS (FROM {PERIODS} a WHERE a.class = c.class AND a.period = c.period + 1) AS after
+          FROM {PERIODS} c"""
+        here = "coalesce(f.here, false)"
+    else:
+        zero = "true" if no_record == "zero" else "false"
+        flags = f"""
+          SELECT 0 AS class, period, {zero} AS here, {zero} AND period - 1 IN (FROM temp.panel_period) AS before,
+            {zero} AND period + 1 IN (FROM temp.panel_period) AS after
+          FROM temp.panel_period"""
+        here = "true" if no_record == "zero" else "pay.wages IS NOT NULL"
+    tenure = (
+        "SELECT 0 AS n, 0 AS period, 0 AS tenure, false AS censored, false AS full_job, false AS back, false AS onward"
+    )
+    if employers:
+        tenure = """
+          SELECT n, unnest(range(first_period, last_period + 1)) AS period, first_period, last_period
+          FROM job JOIN people USING (person_id)"""
+        tenure = f"""
+          SELECT n, period, max(period - first_period + 1) AS tenure, min(first_period) AS since,
+            bool_or(first_period < period AND last_period > period) AS full_job,
+            bool_or(first_period < period) AS back, bool_or(last_period > period) AS onward
+          FROM ({tenure}) GROUP BY n, period"""
+    else:
+        tenure = f"SELECT t.*, 0 AS since FROM ({tenure}) t WHERE false"
+    jobs = "true" if employers else "false"
+    return f"""
+        WITH people AS (FROM temp.panel_person WHERE n BETWEEN {first} AND {first + _CHUNK - 1}),
+        flags AS ({flags}),
+        employer AS (
+          SELECT n, period, employer_id, sum(wages) AS wages, sum(hours) AS hours, count(*) - count(hours) AS hours_missing,
+            min_by({{'naics': naics, 'isco': isco}}, (-wages, naics, isco)) AS kind
+          FROM (
+            SELECT n, period, wages, {", ".join(column.values())} FROM wage_record JOIN people USING (person_id)
+          )
+          GROUP BY n, period, employer_id
+        ),
+        pay AS (
+          SELECT n, period, sum(wages) AS wages, count(*) FILTER (wages > 0) AS n_employers,
+            CASE WHEN sum(hours_missing) = 0 THEN sum(hours) END AS hours,
+            min_by({{'id': employer_id, 'kind': kind}}, (-wages, employer_id)) AS main
+          FROM employer GROUP BY n, period
+        ),
+        tenure AS ({tenure}),
+        joined AS (
+          SELECT people.*, g.period, {here} AS covered, coalesce(f.before, false) AS before, coalesce(f.after, false) AS after,
+            pay.* EXCLUDE (n, period), t.* EXCLUDE (n, period), r.factor
+          FROM people CROSS JOIN temp.panel_period g
+          LEFT JOIN flags f ON f.class = people.class AND f.period = g.period
+          LEFT JOIN pay ON pay.n = people.n AND pay.period = g.period
+          LEFT JOIN tenure t ON t.n = people.n AND t.period = g.period
+          LEFT JOIN temp.panel_price r ON r.region IS NOT DISTINCT FROM people.region AND r.period = g.period
+        )
+        SELECT person_id, CAST(period AS INTEGER) AS period,
+          CASE WHEN covered THEN CAST(coalesce(wages, 0) AS DOUBLE) * factor END AS earnings,
+          CASE WHEN covered THEN CAST(coalesce(wages, 0) > 0 AS DOUBLE) END AS employed,
+          CASE WHEN covered AND {jobs} THEN CAST(coalesce(n_employers, 0) AS INTEGER) END AS n_employers,
+          CASE WHEN covered AND {jobs} AND wages > 0 THEN main.id END AS main_employer,
+          CASE WHEN NOT {jobs} OR NOT covered THEN NULL WHEN full_job THEN 1.0::DOUBLE
+            WHEN tenure IS NULL OR (before AND after) OR (before AND NOT back) OR (after AND NOT onward) THEN 0.0
+            END AS full_quarter,
+          CASE WHEN covered AND {jobs} THEN CAST(coalesce(tenure, 0) AS INTEGER) END AS tenure,
+          CASE WHEN covered AND {jobs} THEN coalesce(tenure_censored, false) END AS tenure_censored,
+          CASE WHEN covered AND wages > 0 THEN CAST(hours AS DOUBLE) END AS hours,
+          CASE WHEN covered AND wages > 0 THEN CAST(main.kind.naics AS VARCHAR) END AS naics,
+          CASE WHEN covered AND wages > 0 THEN CAST(main.kind.isco AS VARCHAR) END AS isco,
+          period - displaced AS to_displacement, period - cohort AS to_entry, period - left_in AS to_exit, cohort
+        FROM (
+          SELECT j.*, tenure > 0 AND NOT coalesce(s.before, false) AS tenure_censored
+          FROM joined j LEFT JOIN flags s ON s.class = j.class AND s.period = j.since
+        )
+        ORDER BY n, period
+        """
