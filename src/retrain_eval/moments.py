@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -25,9 +26,10 @@ import pyarrow as pa
 from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.paths import Columns, build_paths, first_moments, reference_path, second_moments
+from retrain_eval.paths import Columns, Paths, build_paths, first_moments, reference_path, second_moments
 from retrain_eval.sources import Source, as_relation
 from retrain_eval.tablefile import read_table, write_table
+from retrain_eval.wide import array_length, build_wide_paths
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -294,7 +296,7 @@ class OutcomeMoments:
 def outcome_moments(
     source: Source,
     unit: str,
-    time: str,
+    time: str | Sequence[int],
     cohort: str,
     outcome: str,
     by: str | Sequence[str] = (),
@@ -305,14 +307,16 @@ def outcome_moments(
     unbalanced: str = "refuse",
     memory_limit: str | None = None,
 ) -> OutcomeMoments:
-    """Sum a long table to outcome moments, inside DuckDB.
+    """Sum a long table, or stored outcome paths, to outcome moments, inside DuckDB.
 
     Parameters
     ----------
     source : DuckDB relation, DataFrame, Arrow table or path
-        One row per unit × time.
-    unit, time, cohort, outcome : str
+        One row per unit × time; or one row per unit, with the outcome a fixed-size array (`build_outcome_paths`).
+    unit, cohort, outcome : str
         Columns. ``cohort`` is the first treated period; NULL, 0 or +inf mean never treated.
+    time : str or sequence of int
+        Column of periods; of an outcome that is an array, the periods of its values.
     by : str or sequence of str
         Columns of strata, constant within a unit (age band, education).
     covariates : str or sequence of str
@@ -334,7 +338,7 @@ def outcome_moments(
     Raises
     ------
     InputError, DesignError
-        See `retrain_eval.paths.build_paths`.
+        See `retrain_eval.paths.build_paths` and `retrain_eval.wide.build_wide_paths`.
 
     Notes
     -----
@@ -355,8 +359,8 @@ def outcome_moments(
     """
     levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
     strata = (*levels, *(name for name in controls if name not in levels))
-    columns = Columns(unit, time, cohort, outcome, strata, weights, cluster)
-    with build_paths(as_relation(source, memory_limit), columns, unbalanced=unbalanced) as paths:
+    relation = as_relation(source, memory_limit)
+    with _paths(relation, unit, time, cohort, outcome, strata, weights, cluster, unbalanced=unbalanced) as paths:
         reference = reference_path(paths)
         cells, first = first_moments(paths, strata, reference)
         second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
@@ -375,6 +379,32 @@ def outcome_moments(
         n_dropped=paths.dropped,
         weighted=weights is not None,
     )
+
+
+def _paths(
+    relation: duckdb.DuckDBPyRelation,
+    unit: str,
+    time: str | Sequence[int],
+    cohort: str,
+    outcome: str,
+    strata: tuple[str, ...],
+    weights: str | None,
+    cluster: str | None,
+    *,
+    unbalanced: str,
+) -> Paths:
+    """Lay out one row per unit, from long rows or from arrays."""
+    columns = Columns(unit, time if isinstance(time, str) else "", cohort, outcome, strata, weights, cluster)
+    if isinstance(time, str):
+        if array_length(relation, outcome) is not None:
+            fix = "give the periods of its values: time=path_periods(con)"
+            raise InputError("the outcome is a path, so time is no column", column=outcome, value=time, fix=fix)
+        return build_paths(relation, columns, unbalanced=unbalanced)
+    if array_length(relation, outcome) is None:
+        raise InputError(
+            "periods are given, and the outcome is no fixed-size array", column=outcome, fix="name a column"
+        )
+    return build_wide_paths(relation, columns, time, unbalanced=unbalanced)
 
 
 def _merge_cells(

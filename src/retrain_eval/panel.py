@@ -11,6 +11,7 @@ import duckdb
 from retrain_eval.coverage import PEOPLE, PERIODS, build_coverage, loaded
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.jobs import build_jobs
+from retrain_eval.outcome_paths import mark_built
 
 NO_RECORD = ("coverage", "missing", "zero")
 _CHUNK = 250_000  # people whose records are in memory at once
@@ -105,6 +106,7 @@ def build_panel(
     except BaseException:
         con.execute("ROLLBACK")
         raise
+    mark_built(con, "panel")
     con.execute("DROP TABLE temp.panel_person; DROP TABLE temp.panel_period; DROP TABLE temp.panel_price")
     return con.table("panel")
 

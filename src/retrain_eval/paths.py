@@ -89,12 +89,7 @@ def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanc
         If no unit is left, or there are more than 400 periods.
     """
     require_columns(relation, columns.names())
-    for name in columns.by:
-        if name in _RESERVED or columns.by.count(name) > 1:
-            rule = f"a stratum is named once, and none of {', '.join(_RESERVED)}: columns of the moments themselves"
-            raise InputError("the name of a stratum is taken", column=name, rule=rule, fix="rename the column")
-    if unbalanced not in {"refuse", "drop"}:
-        raise InputError(f"unknown unbalanced={unbalanced!r}", fix='use "refuse" or "drop"')
+    check_options(columns, unbalanced)
     _check_values(relation, columns)
     times = _times(relation, columns)
     table = f"retrain_paths_{uuid.uuid4().hex}"
@@ -112,6 +107,16 @@ def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanc
         paths.query(f"DROP TABLE IF EXISTS {table}")
         raise
     return Paths(relation, table, times, incomplete)
+
+
+def check_options(columns: Columns, unbalanced: str) -> None:
+    """Refuse strata whose names are taken, and a word that does not say what to do with gaps."""
+    for name in columns.by:
+        if name in _RESERVED or columns.by.count(name) > 1:
+            rule = f"a stratum is named once, and none of {', '.join(_RESERVED)}: columns of the moments themselves"
+            raise InputError("the name of a stratum is taken", column=name, rule=rule, fix="rename the column")
+    if unbalanced not in {"refuse", "drop"}:
+        raise InputError(f"unknown unbalanced={unbalanced!r}", fix='use "refuse" or "drop"')
 
 
 def _check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:

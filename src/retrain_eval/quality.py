@@ -9,6 +9,7 @@ import pandas as pd
 
 from retrain_eval.coverage import loaded
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.outcome_paths import mark_built
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 DIMENSIONS = ("earnings", "tenure", "stability", "occupation")
@@ -130,6 +131,7 @@ def build_quality(
         """
     )
     con.execute("DROP TABLE IF EXISTS temp.occupation_pay")
+    mark_built(con, "quality")
     return con.table("quality")
 
 

@@ -1,0 +1,117 @@
+"""Paths from rows that hold them as arrays: what `build_paths` does for a long table, without the long table."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import duckdb
+
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.paths import MAX_PERIODS, MISSING_LEVEL, Columns, Paths, check_options
+from retrain_eval.sources import query, require_columns, sql_name
+
+
+def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
+    """Return the length of a fixed-size array column; None if it is none."""
+    if column not in relation.columns:
+        return None
+    kind = relation.types[relation.columns.index(column)]
+    return int(str(kind.children[1][1])) if kind.id == "array" else None
+
+
+def build_wide_paths(
+    relation: duckdb.DuckDBPyRelation, columns: Columns, times: Sequence[int], *, unbalanced: str = "refuse"
+) -> Paths:
+    """Lay out one row per unit from rows whose outcome is an array over ``times``, refusing what cannot be right.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, the array has another length than ``times``, these do not ascend, a unit is missing or has
+        two rows, a value or weight is not finite, a weight is negative, or a cluster or cohort cannot be read.
+    DesignError
+        If no unit is left, or some lack a period.
+    """
+    times = [int(time) for time in times]
+    require_columns(relation, [name for name in columns.names() if name != columns.time])
+    check_options(columns, unbalanced)
+    length = array_length(relation, columns.outcome)
+    if length != len(times) or times != sorted(set(times)) or not 0 < len(times) <= MAX_PERIODS:
+        raise InputError(
+            f"the paths have {length} values and {len(times)} periods are given",
+            column=columns.outcome,
+            rule=f"one ascending period for each value, at most {MAX_PERIODS}",
+            fix="give their periods, in order: time=path_periods(con)",
+        )
+    _check_rows(relation, columns)
+    cohort = f"CAST({sql_name(columns.cohort)} AS DOUBLE)"
+    never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
+    fixed = {"unit": sql_name(columns.unit), "cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
+    for i, name in enumerate(columns.by):
+        fixed |= {
+            f"by_{i}": f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')",
+            f"key_{i}": sql_name(name),
+        }
+    fixed["w"] = "1.0::DOUBLE" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
+    if columns.cluster is not None:
+        fixed["cluster"] = sql_name(columns.cluster)
+    fixed |= {f"y_{i}": f"CAST({sql_name(columns.outcome)}[{i + 1}] AS DOUBLE)" for i in range(len(times))}
+    table = f"retrain_paths_{uuid.uuid4().hex}"
+    selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
+    # in the order of units, so that sums of floats come out the same bit for bit
+    query(relation, f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM source ORDER BY unit")
+    paths = Paths(relation, table, tuple(times), 0)
+    try:
+        missing = " OR ".join(f"y_{i} IS NULL" for i in range(len(times)))
+        first, incomplete = paths.query(f"SELECT min(unit), count(*) FROM {table} WHERE {missing}").fetchall()[0]
+        if incomplete and unbalanced == "refuse":
+            raise DesignError(
+                f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
+                f'them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
+            )
+        paths.query(f"DELETE FROM {table} WHERE ({missing}) OR w = 0")
+        if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
+            raise DesignError(f"no unit is observed in all {len(times)} periods")
+    except BaseException:
+        paths.query(f"DROP TABLE IF EXISTS {table}")
+        raise
+    return Paths(relation, table, tuple(times), int(incomplete))
+
+
+def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
+    """Name the first unit that cannot be right."""
+    unit, path = sql_name(columns.unit), sql_name(columns.outcome)
+    rules = {
+        "the unit id must not be missing": (columns.unit, f"{unit} IS NULL"),
+        "the outcome must be finite": (
+            columns.outcome,
+            f"NOT coalesce(list_bool_and([x IS NULL OR isfinite(x) FOR x IN CAST({path} AS DOUBLE[])]), true)",
+        ),
+        "the cohort must be a number; NULL, 0 or +inf mean never treated": (
+            columns.cohort,
+            f"CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf'",
+        ),
+    }
+    if columns.weights is not None:
+        weight = f"CAST({sql_name(columns.weights)} AS DOUBLE)"
+        condition = f"{weight} IS NULL OR NOT isfinite({weight}) OR {weight} < 0"
+        rules["the weight must be a finite number, zero or more"] = (columns.weights, condition)
+    if columns.cluster is not None:
+        rules["the cluster must not be missing"] = (columns.cluster, f"{sql_name(columns.cluster)} IS NULL")
+    for rule, (column, condition) in rules.items():
+        first, count = query(relation, f"SELECT min({unit}), count(*) FROM source WHERE {condition}").fetchall()[0]
+        if count:
+            raise InputError(
+                f"{count} row(s) break a rule; the first is {columns.unit}={first!r}", column=column, rule=rule,
+                fix="correct or remove these rows",
+            )  # fmt: skip
+    twice = query(
+        relation, f"SELECT min({unit}), count(*) FROM (SELECT {unit} FROM source GROUP BY {unit} HAVING count(*) > 1)"
+    ).fetchall()[0]
+    if twice[1]:
+        raise InputError(
+            f"{twice[1]} unit(s) have more than one row; the first is {twice[0]!r}",
+            column=columns.unit,
+            rule="one row per unit where the outcome is a path",
+        )
