@@ -1,7 +1,7 @@
-"""Keyed hashing of what could name a person: HMAC-SHA-256 (RFC 2104), computed inside DuckDB.
+"""Identifiers of persons: social-security numbers are refused or withheld, and hashed with a key.
 
-The key comes from the environment, is held in variables of the connection, and never stands in SQL, in the
-store or in a message.
+The hash is HMAC-SHA-256 (RFC 2104), computed inside DuckDB. The key comes from the environment, is held in
+variables of the connection, and never stands in SQL, in the store or in a message.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import os
 import duckdb
 
 from retrain_eval.errors import InputError
+from retrain_eval.sources import sql_text
 
 ENVIRONMENT = "RETRAIN_EVAL_KEY"
-SSN = r"\d{3}-\d{2}-\d{4}|\d{9}"  # what a social-security number looks like
+# three, two and four digits, one after the other or with a space or any hyphen between
+SSN = "[0-9]{3}[- \u00a0\u2010-\u2015\u2212]?[0-9]{2}[- \u00a0\u2010-\u2015\u2212]?[0-9]{4}"
 WITHHELD = "(withheld)"
+_WHOLE, _WITHIN = rf"\s*{SSN}\s*", rf"\b{SSN}\b"
 _SHORTEST = 16  # bytes of a key
 _BLOCK = 64  # bytes of a block of SHA-256
 _INNER, _OUTER = "retrain_eval_inner_pad", "retrain_eval_outer_pad"
@@ -30,7 +33,7 @@ def read_key() -> bytes:
     InputError
         If there is none, or it is shorter than 16 bytes.
     """
-    key = os.environ.get(ENVIRONMENT, "").encode()
+    key = os.fsencode(os.environ.get(ENVIRONMENT, ""))
     if len(key) < _SHORTEST:
         raise InputError(
             f"identifiers are to be hashed, and the environment variable {ENVIRONMENT} holds "
@@ -51,6 +54,9 @@ def use_key(con: duckdb.DuckDBPyConnection, key: bytes) -> None:
 def hmac_sql(expression: str) -> str:
     """Return SQL for the HMAC-SHA-256 of a text, as 64 hexadecimal digits; NULL for NULL.
 
+    With K padded to 64 bytes it is H(K ⊕ opad, H(K ⊕ ipad, text)), RFC 2104 section 2. Run on a connection
+    without a key (`use_key`), the SQL fails; it never gives a hash by no key.
+
     Examples
     --------
     >>> con = duckdb.connect()
@@ -59,16 +65,59 @@ def hmac_sql(expression: str) -> str:
     >>> found == hmac.new(b"a key of sixteen", b"P1", "sha256").hexdigest()
     True
     """
-    inner = f"sha256(getvariable('{_INNER}') || encode({expression}))"
-    return f"sha256(getvariable('{_OUTER}') || unhex({inner}))"
+    return f"sha256({_pad(_OUTER)} || unhex(sha256({_pad(_INNER)} || encode({expression}))))"
+
+
+def _pad(name: str) -> str:
+    missing = f"error('no key is set for hashing ({ENVIRONMENT})')::BLOB"
+    return f"CASE WHEN getvariable('{name}') IS NULL THEN {missing} ELSE getvariable('{name}')::BLOB END"
+
+
+def looks_like_ssn_sql(value: str) -> str:
+    """Return the SQL condition that a text, spaces around it aside, looks like a social-security number.
+
+    Examples
+    --------
+    >>> texts = ["123-45-6789", "123456789", " 123 45 6789 ", "P123456789", "1234567890", "12-3456789"]
+    >>> sql = f"SELECT {looks_like_ssn_sql('text')} FROM (SELECT unnest($1) AS text)"
+    >>> [found for (found,) in duckdb.execute(sql, [texts]).fetchall()]
+    [True, True, True, False, False, False]
+    """
+    return f"regexp_full_match({value}, {sql_text(_WHOLE)})"
+
+
+def withhold_sql(value: str) -> str:
+    """Return SQL for a text as messages and ``rejects`` may hold it: ``(withheld)`` if it holds what looks like an SSN.
+
+    An identifier with a letter right before or after the digits is shown.
+
+    Examples
+    --------
+    >>> texts = ["id 123-45-6789", "P1, 123456789", "P123456789", "2024-02-29", "E1"]
+    >>> sql = f"SELECT {withhold_sql('text')} FROM (SELECT unnest($1) AS text)"
+    >>> [found for (found,) in duckdb.execute(sql, [texts]).fetchall()]
+    ['(withheld)', '(withheld)', 'P123456789', '2024-02-29', 'E1']
+    """
+    return f"CASE WHEN regexp_matches({value}, {sql_text(_WITHIN)}) THEN {sql_text(WITHHELD)} ELSE {value} END"
 
 
 def pseudonym_sql(column: str) -> str:
-    """Return SQL for the pseudonym of an identifier; 123-45-6789 and 123456789 are one person."""
-    plain = f"CASE WHEN regexp_full_match({column}, '{SSN}') THEN replace({column}, '-', '') ELSE {column} END"
-    return hmac_sql(plain)
+    """Return SQL for the pseudonym of an identifier: its HMAC, spaces around it aside.
+
+    Of what looks like a social-security number only the digits count: 123-45-6789 and 123456789 are one person.
+    """
+    digits = f"regexp_replace({column}, '[^0-9]', '', 'g')"
+    return hmac_sql(f"CASE WHEN {looks_like_ssn_sql(column)} THEN {digits} ELSE trim({column}) END")
 
 
 def key_check(key: bytes) -> str:
-    """Return what a store keeps to recognise its key: an HMAC of a fixed text."""
+    """Return what a store keeps to recognise its key: an HMAC of a fixed text.
+
+    Examples
+    --------
+    >>> key_check(b"a key of sixteen") == key_check(b"a key of sixteen")
+    True
+    >>> key_check(b"a key of sixteen") == key_check(b"another key of it")
+    False
+    """
     return hmac.new(key, b"retrain_eval key check", "sha256").hexdigest()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from retrain_eval.identifiers import SSN, WITHHELD, pseudonym_sql
+from retrain_eval.identifiers import ENVIRONMENT, WITHHELD, looks_like_ssn_sql, pseudonym_sql, withhold_sql
 from retrain_eval.periods import BOUNDS, LABEL, period_sql
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.table_schema import Field, Package, Resource, load_package
@@ -26,8 +26,8 @@ _NOUNS = {
 }
 _PERIODS = {"year": "a year such as 2019", "quarter": "a quarter such as 2019Q1, or year*4 + (quarter-1)"}
 _SSN_MESSAGE = (
-    'looks like a social-security number: set identifiers = "hmac" in [ingest], '
-    "or put a letter before ids that are none"
+    "looks like a social-security number, which is not stored as it is: "
+    f'set identifiers = "hmac" in [ingest] with a key in {ENVIRONMENT}, or put a letter before ids that are none'
 )
 
 
@@ -47,10 +47,14 @@ class Reading:
     hashed: bool = False
 
 
+Rule = tuple[str, str, str]  # its name, the SQL condition that breaks it, the message
+
+
 class Check(NamedTuple):
     """A validation rule.
 
-    ``condition`` and ``value`` are SQL on the raw text columns: true where the rule is broken, and what to show then.
+    ``condition`` and ``value`` are SQL on the raw text columns: true where the rule is broken, and what to show then
+    (never a social-security number). ``column`` names two columns where the rule compares them.
     """
 
     rule: str
@@ -116,62 +120,38 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
     """
     found: list[Check] = []
     for field in resource.fields:
-        column, value, limits = sql_name(field.name), typed(field, reading), field.constraints
-        rules: list[tuple[str, str, str]] = []
+        column, value = sql_name(field.name), typed(field, reading)
+        shown = safe_value(field, column, reading)
         if resource.required(field.name):
-            rules.append(("required", f"{column} IS NULL", "must not be missing"))
-        rules += _type_rules(field, column, value, reading)
-        bounds = [
-            ("minimum", limits.minimum, "<", "at least"),
-            ("maximum", limits.maximum, ">", "at most"),
-            ("exclusiveMinimum", limits.exclusive_minimum, "<=", "above"),
-            ("exclusiveMaximum", limits.exclusive_maximum, ">=", "below"),
+            found.append(Check("required", field.name, f"{column} IS NULL", "must not be missing", "NULL"))
+        rules = [
+            *_type_rules(field, column, value, reading),
+            *_bounds(field, value, reading),
+            *_text_rules(field, column, value),
         ]
-        for rule, bound, operator, words in bounds:
-            if bound is not None and not (field.format == "period" and reading.frequency in BOUNDS):
-                literal = sql_text(bound) + "::DATE" if isinstance(bound, str) else f"{bound:.17g}"
-                shown = bound if isinstance(bound, str) else f"{bound:g}" if bound % 1 else f"{bound:.0f}"
-                rules.append((rule, f"{value} {operator} {literal}", f"must be {words} {shown}"))
-        if limits.min_length is not None:
-            message = f"must have at least {limits.min_length} character(s)"
-            rules.append(("minLength", f"length({column}) < {limits.min_length}", message))
-        if limits.max_length is not None:
-            message = f"must have at most {limits.max_length} characters"
-            rules.append(("maxLength", f"length({column}) > {limits.max_length}", message))
-        if limits.pattern is not None:
-            condition = f"NOT regexp_full_match({column}, {sql_text(limits.pattern)})"
-            rules.append(("pattern", condition, f"must match {limits.pattern}"))
-        if limits.enum:
-            shown = ", ".join(map(str, limits.enum))
-            known = ", ".join(sql_text(item) if isinstance(item, str) else str(item) for item in limits.enum)
-            rules.append(("enum", f"{value} NOT IN ({known})", f"must be one of {shown}"))
-        found += [
-            Check(rule, field.name, condition, message, safe_value(field, column, reading))
-            for rule, condition, message in rules
-        ]
+        found += [Check(rule, field.name, condition, message, shown) for rule, condition, message in rules]
         if field.identifier and not reading.hashed:
-            condition = f"regexp_full_match({column}, {sql_text(SSN)})"
-            found.append(Check("ssn", field.name, condition, _SSN_MESSAGE, safe_value(field, column, reading)))
+            found.append(Check("ssn", field.name, looks_like_ssn_sql(column), _SSN_MESSAGE, sql_text(WITHHELD)))
     for rule, pairs, operator, words in (
         ("order", resource.order, ">", "must not come after"),
         ("distinct", resource.distinct, "=", "must differ from"),
     ):
         for pair in pairs:
-            first, second = (typed(resource.field(name), reading) for name in pair)
-            value = " || ', ' || ".join(map(sql_name, pair))
-            found.append(
-                Check(rule, ", ".join(pair), f"({first}) {operator} ({second})", f"{pair[0]} {words} {pair[1]}", value)
-            )
+            fields = [resource.field(name) for name in pair]
+            first, second = (typed(field, reading) for field in fields)
+            condition, message = f"({first}) {operator} ({second})", f"{pair[0]} {words} {pair[1]}"
+            shown = " || ', ' || ".join(f"({safe_value(field, sql_name(field.name), reading)})" for field in fields)
+            found.append(Check(rule, ", ".join(pair), condition, message, shown))
     return found
 
 
 def safe_value(field: Field, value: str, reading: Reading) -> str:
-    """Return SQL for a raw value as messages and ``rejects`` may hold it: never a social-security number."""
-    if not field.identifier:
-        return value
-    if reading.hashed:
-        return sql_text(WITHHELD)
-    return f"CASE WHEN regexp_matches({value}, {sql_text(SSN)}) THEN {sql_text(WITHHELD)} ELSE {value} END"
+    """Return SQL for a column's text as messages and ``rejects`` may hold it.
+
+    An identifier that is stored as a hash is withheld, and so is what looks like a social-security number in any
+    column: columns that were mixed up are what refused rows are often made of.
+    """
+    return sql_text(WITHHELD) if field.identifier and reading.hashed else withhold_sql(value)
 
 
 def dictionary(package: Package) -> pd.DataFrame:
@@ -200,19 +180,12 @@ def dictionary(package: Package) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list[tuple[str, str, str]]:
+def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list[Rule]:
     """Return the rules that a text must meet to be of the field's type, none of which lets a cast round."""
     present = f"{column} IS NOT NULL"
     noun = _NOUNS.get(field.type, "")
     if field.format == "period":
-        label = "false" if reading.frequency == "year" else f"regexp_full_match({column}, '{LABEL}')"
-        exact = f"{label} OR coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
-        noun = _PERIODS.get(reading.frequency or "", "a year, or a quarter such as 2019Q1")
-        rules = [("type", f"{present} AND NOT ({exact})", f"must be {noun}")]
-        if reading.frequency in BOUNDS:
-            low, high = BOUNDS[reading.frequency]
-            rules.append(("period", f"({value}) NOT BETWEEN {low} AND {high}", f"must be {noun}"))
-        return rules
+        return _period_rules(column, value, reading)
     if field.type in ("integer", "year"):
         # '5.7' would be cast to 6: the number itself must be whole
         exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
@@ -250,6 +223,60 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
     return []
 
 
+def _period_rules(column: str, value: str, reading: Reading) -> list[Rule]:
+    """Return the rules of a period: a whole number or the label of a quarter, and the one that the frequency wants."""
+    label = f"regexp_full_match({column}, '{LABEL}')"
+    whole = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
+    message = f"must be {_PERIODS.get(reading.frequency or '', 'a year, or a quarter such as 2019Q1')}"
+    rules = [("type", f"{column} IS NOT NULL AND NOT ({label} OR {whole})", message)]
+    if reading.frequency in BOUNDS:
+        low, high = BOUNDS[reading.frequency]
+        outside = f"({value}) NOT BETWEEN {low} AND {high}"
+        rules.append(("period", f"{label} OR {outside}" if reading.frequency == "year" else outside, message))
+    return rules
+
+
+def _bounds(field: Field, value: str, reading: Reading) -> list[Rule]:
+    limits = field.constraints
+    least, most = BOUNDS.get(reading.frequency or "", (None, None)) if field.format == "period" else (None, None)
+    rules: list[Rule] = []
+    for rule, bound, operator, words, implied in (
+        ("minimum", limits.minimum, "<", "at least", least),
+        ("maximum", limits.maximum, ">", "at most", most),
+        ("exclusiveMinimum", limits.exclusive_minimum, "<=", "above", None),
+        ("exclusiveMaximum", limits.exclusive_maximum, ">=", "below", None),
+    ):
+        if isinstance(bound, str):
+            rules.append((rule, f"{value} {operator} {sql_text(bound)}::DATE", f"must be {words} {bound}"))
+        elif bound is not None:
+            # the rule "period" says the same or more
+            if implied is not None and (bound <= implied if rule == "minimum" else bound >= implied):
+                continue
+            finite = f"isfinite({value}) AND " if field.sql_type == "DOUBLE" else ""
+            shown = f"{bound:g}" if bound % 1 else f"{bound:.0f}"
+            rules.append((rule, f"{finite}{value} {operator} {bound:.17g}", f"must be {words} {shown}"))
+    return rules
+
+
+def _text_rules(field: Field, column: str, value: str) -> list[Rule]:
+    """Return the rules on the text as it is written, and on the values that are listed."""
+    limits = field.constraints
+    rules: list[Rule] = []
+    if limits.min_length is not None:
+        message = f"must have at least {limits.min_length} character(s)"
+        rules.append(("minLength", f"length({column}) < {limits.min_length}", message))
+    if limits.max_length is not None:
+        message = f"must have at most {limits.max_length} characters"
+        rules.append(("maxLength", f"length({column}) > {limits.max_length}", message))
+    if limits.pattern is not None:
+        condition = f"NOT regexp_full_match({column}, {sql_text(limits.pattern)})"
+        rules.append(("pattern", condition, f"must match {limits.pattern}"))
+    if limits.enum:
+        known = ", ".join(sql_text(item) if isinstance(item, str) else str(item) for item in limits.enum)
+        rules.append(("enum", f"{value} NOT IN ({known})", f"must be one of {', '.join(map(str, limits.enum))}"))
+    return rules
+
+
 def _in_words(resource: Resource, field: Field) -> Iterator[str]:
     """Yield the constraints of a column, keys included, as a reader of the dictionary meets them."""
     limits = field.constraints
@@ -262,17 +289,24 @@ def _in_words(resource: Resource, field: Field) -> Iterator[str]:
         if field.name in foreign.fields:
             target = foreign.reference.fields[foreign.fields.index(field.name)]
             yield f"refers to {foreign.reference.resource or resource.name}.{target}"
+    period = field.format == "period"
+    if period:
+        yield "a year, or a quarter such as 2019Q1"
+    if field.identifier:
+        yield "no social-security number"
     for words, bound in (
         ("at least", limits.minimum),
         ("at most", limits.maximum),
         ("above", limits.exclusive_minimum),
         ("below", limits.exclusive_maximum),
     ):
-        if bound is not None:
+        if bound is not None and not period:
             yield f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
     for pair in resource.order:
-        if field.name in pair:
-            yield f"{pair[0]} not after {pair[1]}"
+        if field.name == pair[0]:
+            yield f"not after {pair[1]}"
+        elif field.name == pair[1]:
+            yield f"not before {pair[0]}"
     for pair in resource.distinct:
         if field.name in pair:
             yield f"differs from {pair[1 - pair.index(field.name)]}"

@@ -4,9 +4,22 @@ The JSON files in ``data_schemas/`` (Data Package and Table Schema, version 2) a
 is declared. A study may carry its own ``data_schemas/`` folder; its record types stand beside the common ones
 and need no code.
 
-Beyond Table Schema, a field may have a ``unit``, a ``precision`` and ``scale`` (DECIMAL), the ``format`` ``period``
-(an integer that files may write as a quarter, ``2019Q1``), and be an ``identifier`` (it could name a person).
-A schema may list pairs of columns that are in ``order`` (first ≤ second) or ``distinct``.
+Beyond Table Schema, version 2:
+
+=================  =========================  ==================================================================
+property           of                         meaning
+=================  =========================  ==================================================================
+unit               a field                    unit of measurement, in words
+precision, scale   a number                   digits in all and after the point: stored as DECIMAL, never rounded
+format: period     an integer                 a year, or a quarter as ``year*4 + (quarter-1)``; a file may also
+                                              write the quarter, ``2019Q1`` or ``2019-Q1``
+identifier: true   a string                   it could name a person: never a social-security number, and stored as
+                                              a keyed hash where the study says so
+order              the schema, pairs of       where both are there, the first is at most the second
+                   columns
+distinct           the schema, pairs of       where both are there, they differ
+                   columns
+=================  =========================  ==================================================================
 """
 
 from __future__ import annotations
@@ -28,11 +41,14 @@ T = TypeVar("T")
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-# the store's own tables, and those that the panel and the spells are kept in
+# names of the store's own tables, and of those that are made from records
 RESERVED = (
-    "archive", "loads", "rejects", "vintages", "superseded", "settings", "source", "panel", "job", "spells", "quality",
-    "paths", "baseline", "derived",
+    "archive", "baseline", "coverage_classes", "coverage_people", "coverage_periods", "derived", "described",
+    "employer_run", "job", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
+    "places", "quality", "ranked_job", "rejects", "settings", "source", "spells", "state_run", "successor_run",
+    "superseded", "vintages",
 )  # fmt: skip
+_SCRATCH = "ingest_"  # what files are checked in
 _INT32 = 2**31 - 1
 _SQL_TYPES = {"string": "VARCHAR", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE", "year": "INTEGER"}
 
@@ -209,7 +225,7 @@ def load_package(*folders: str | Path) -> Package:
         for name, title, description, path in _declared(folder):
             if name in places:
                 raise InputError(f"record type {name!r} is declared twice", file=path, fix=f"also in {places[name]}")
-            if name in RESERVED:
+            if name in RESERVED or name.startswith(_SCRATCH):
                 raise InputError(f"a record type cannot be called {name!r}", file=path, rule="the store uses it")
             found[name], places[name] = _read(name, title, description, path), path
     for name, resource in found.items():
@@ -257,6 +273,9 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
                 raise InputError(str(error).splitlines()[0], file=file, fix=error.fix)
     for field in schema.fields:
         _check_field(field, file)
+    by_name = {field.name: field for field in schema.fields}
+    for pair in (*schema.order, *schema.distinct):
+        _check_pair(by_name[pair[0]], by_name[pair[1]], pair in schema.order, file)
     canonical = json.dumps(msgspec.to_builtins(schema), sort_keys=True, ensure_ascii=False)
     return Resource(
         name=name,
@@ -295,6 +314,8 @@ def _check_field(field: Field, file: Path) -> None:
         raise refuse("a period is an integer", field.type)
     if field.identifier and field.type != "string":
         raise refuse("an identifier is a string", field.type)
+    if field.identifier and limits.enum:
+        raise refuse("the identifiers of persons are not listed in a schema", ", ".join(map(str, limits.enum)))
     for item in limits.enum:
         if (field.type == "string") != isinstance(item, str) or field.type in ("boolean", "date"):
             raise refuse(f"an enum value does not suit type {field.type}", item)
@@ -309,6 +330,17 @@ def _check_field(field: Field, file: Path) -> None:
             raise refuse(f"the pattern is not a regular expression: {error}", limits.pattern) from None
 
 
+def _check_pair(first: Field, second: Field, ordered: bool, file: Path) -> None:
+    """Refuse a pair of columns that cannot be compared."""
+    pair = f"{first.name}, {second.name}"
+    if first.name == second.name:
+        raise InputError("a column is compared with itself", file=file, column=pair)
+    if (first.type, first.format, first.identifier) != (second.type, second.format, second.identifier):
+        raise InputError("columns that are compared are of one type", file=file, column=pair)
+    if ordered and first.type in ("string", "boolean"):
+        raise InputError(f"columns of type {first.type} have no order", file=file, column=pair)
+
+
 def _check_reference(resource: Resource, key: ForeignKey, known: dict[str, Resource], file: Path) -> None:
     target = key.reference.resource
     if target not in known:
@@ -321,11 +353,15 @@ def _check_reference(resource: Resource, key: ForeignKey, known: dict[str, Resou
             file=file,
             fix=f"the primary key is ({', '.join(other.primary_key)})",
         )
-    here = [resource.field(column).sql_type for column in key.fields]
-    there = [other.field(column).sql_type for column in key.reference.fields]
-    if here != there:
-        ends = f"{', '.join(key.fields)} and {target}.{', '.join(key.reference.fields)}"
+    ends = f"{', '.join(key.fields)} and {target}.{', '.join(key.reference.fields)}"
+    here = [resource.field(column) for column in key.fields]
+    there = [other.field(column) for column in key.reference.fields]
+    if [(one.sql_type, one.format) for one in here] != [(one.sql_type, one.format) for one in there]:
         raise InputError("the ends of a foreign key differ in type", file=file, value=ends)
+    if [one.identifier for one in here] != [one.identifier for one in there]:
+        # one end would be hashed, the other not
+        fix = 'say "identifier": true of both'
+        raise InputError("one end of a foreign key is an identifier, the other is not", file=file, value=ends, fix=fix)
 
 
 def _load_order(resources: dict[str, Resource]) -> list[str]:
