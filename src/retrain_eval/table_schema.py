@@ -29,6 +29,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -322,12 +323,19 @@ def _check_field(field: Field, file: Path) -> None:
     texts = (limits.pattern, limits.min_length, limits.max_length)
     if field.type != "string" and any(text is not None for text in texts):
         raise refuse(f"pattern and length do not suit type {field.type}", field.type)
-    if limits.pattern is not None:
-        try:
-            with duckdb.connect() as con:
-                con.execute("SELECT regexp_full_match('', $1)", [limits.pattern]).fetchall()
-        except duckdb.Error as error:
-            raise refuse(f"the pattern is not a regular expression: {error}", limits.pattern) from None
+    if limits.pattern is not None and (error := _pattern_error(limits.pattern)):
+        raise refuse(f"the pattern is not a regular expression: {error}", limits.pattern)
+
+
+@cache
+def _pattern_error(pattern: str) -> str | None:
+    """Say what DuckDB has against a regular expression; None if nothing."""
+    try:
+        with duckdb.connect() as con:
+            con.execute("SELECT regexp_full_match('', $1)", [pattern]).fetchall()
+    except duckdb.Error as error:
+        return str(error)
+    return None
 
 
 def _check_pair(first: Field, second: Field, ordered: bool, file: Path) -> None:
