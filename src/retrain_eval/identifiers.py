@@ -1,7 +1,8 @@
 """Identifiers of persons: social-security numbers are refused or withheld, and hashed with a key.
 
 The hash is HMAC-SHA-256 (RFC 2104), computed inside DuckDB. The key comes from the environment, is held in
-variables of the connection, and never stands in SQL, in the store or in a message.
+variables of the connection, and never stands in SQL, in the store or in a message. Whoever holds the connection
+can find it out (``EXPLAIN`` shows variables), as can whoever reads the environment.
 """
 
 from __future__ import annotations
