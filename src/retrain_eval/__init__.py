@@ -11,13 +11,19 @@ if TYPE_CHECKING:
     from retrain_eval.baseline import baseline
     from retrain_eval.effects import EffectTable
     from retrain_eval.flow import Run, Study
+    from retrain_eval.jobs import build_jobs
     from retrain_eval.lifetable import LifeTable
     from retrain_eval.moments import OutcomeMoments, outcome_moments
+    from retrain_eval.outcome_paths import build_outcome_paths, path_periods
     from retrain_eval.panel import build_panel
+    from retrain_eval.quality import alkire_foster, build_quality
     from retrain_eval.release.verify import verify
     from retrain_eval.sample.match import match
     from retrain_eval.sample.matched import MatchedSample
+    from retrain_eval.spells import build_spells
     from retrain_eval.survival.spells import Spells
+    from retrain_eval.synthetic.agency import Simulation, simulate
+
 
 __all__ = [
     "EffectTable",
@@ -25,12 +31,20 @@ __all__ = [
     "MatchedSample",
     "OutcomeMoments",
     "Run",
+    "Simulation",
     "Spells",
     "Study",
+    "alkire_foster",
     "baseline",
+    "build_jobs",
+    "build_outcome_paths",
     "build_panel",
+    "build_quality",
+    "build_spells",
     "match",
     "outcome_moments",
+    "path_periods",
+    "simulate",
     "verify",
 ]
 
@@ -40,12 +54,20 @@ _HOME = {
     "MatchedSample": "sample.matched",
     "OutcomeMoments": "moments",
     "Run": "flow",
+    "Simulation": "synthetic.agency",
     "Spells": "survival.spells",
     "Study": "flow",
+    "alkire_foster": "quality",
     "baseline": "baseline",
+    "build_jobs": "jobs",
+    "build_outcome_paths": "outcome_paths",
     "build_panel": "panel",
+    "build_quality": "quality",
+    "build_spells": "spells",
     "match": "sample.match",
     "outcome_moments": "moments",
+    "path_periods": "outcome_paths",
+    "simulate": "synthetic.agency",
     "verify": "release.verify",
 }
 

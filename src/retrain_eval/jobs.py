@@ -27,7 +27,8 @@ def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) 
     -------
     DuckDBPyRelation
         ``person_id, job`` (from 1 in a person's order of start), ``employer_id`` (at its start), ``last_employer_id``
-        (at its end), ``first_period, last_period, wages`` (nominal total), ``successor`` (whether firms changed within).
+        (at its end), ``first_period, last_period, wages`` (nominal total), ``successor`` (whether firms changed
+        within).
 
     Raises
     ------

@@ -82,8 +82,8 @@ def build_outcome_paths(
         for place, low in enumerate(bounds or [""]):
             high = f"AND p.person_id < {_literal(bounds[place + 1])}" if place + 1 < len(bounds) else ""
             sql = (
-                f"SELECT p.person_id, any_value(p.cohort) AS cohort, {', '.join(arrays)}, count(*) AS _rows FROM {rows} "
-                f"WHERE p.person_id >= {_literal(low)} {high} GROUP BY p.person_id ORDER BY p.person_id"
+                f"SELECT p.person_id, any_value(p.cohort) AS cohort, {', '.join(arrays)}, count(*) AS _rows "
+                f"FROM {rows} WHERE p.person_id >= {_literal(low)} {high} GROUP BY p.person_id ORDER BY p.person_id"
             )
             con.execute(("CREATE OR REPLACE TABLE paths AS " if not place else "INSERT INTO paths ") + sql)
         twice = con.execute(f"SELECT min(person_id), count(*) FROM paths WHERE _rows > {len(periods)}").fetchall()[0]

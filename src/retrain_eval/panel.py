@@ -30,12 +30,12 @@ def build_panel(
     Parameters
     ----------
     con : DuckDBPyConnection
-        Connection of a store whose records are loaded: person, enrolment and wage_record; coverage, linkage, displacement,
-        employer_link and price where there are any.
+        Connection of a store whose records are loaded: person, enrolment and wage_record; coverage, linkage,
+        displacement, employer_link and price where there are any.
     no_record : {"coverage", "missing", "zero"}, optional
-        What a covered period without a wage record means: zero by the records of ``coverage`` ("coverage", the default where
-        they are loaded), unknown ("missing", the default elsewhere), or zero always ("zero", right only where the source
-        covers every person in every period).
+        What a covered period without a wage record means: zero by the records of ``coverage`` ("coverage", the
+        default where they are loaded), unknown ("missing", the default elsewhere), or zero always ("zero", right
+        only where the source covers every person in every period).
     window : tuple of int, optional
         First and last period. By default the periods that coverage says are available, else those that occur in the
         wage records.
@@ -47,23 +47,26 @@ def build_panel(
     Returns
     -------
     DuckDBPyRelation
-        ``person_id, period``; ``earnings`` (real, of all employers; NULL where not covered, whatever records there are);
-        ``employed`` (1.0 if earnings are above zero); ``n_employers``; ``main_employer`` (highest wages, ties by key) with its
-        ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0 if some job pays in the period
-        and in both neighbours); ``tenure`` (periods that the longest-running job has lasted, 0 without one) and
-        ``tenure_censored`` (that job ran when coverage began); ``to_displacement, to_entry, to_exit`` (periods since the
-        first displacement, the first entry into a programme, and the exit from it); ``cohort`` (period of first entry;
-        NULL = never).
+        ``person_id, period``; ``earnings`` (real, of all employers; NULL where not covered, whatever records there
+        are); ``employed`` (1.0 if earnings are above zero); ``n_employers``; ``main_employer`` (highest wages, ties by
+        key) with its ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0 if some job
+        pays in the period and in both neighbours); ``tenure`` (periods that the longest-running job has lasted, 0
+        without one) and ``tenure_censored`` (that job ran when coverage began); ``to_displacement, to_entry, to_exit``
+        (periods since the first displacement, the first entry into a programme, and the exit from it); ``cohort``
+        (period of first entry; NULL = never). What needs employers is NULL unless every record of pay names one.
 
     Raises
     ------
     InputError
-        If a record type is missing, a keyword unknown, a price missing, or some records name no employer while others do.
+        If a record type or a price is missing, a keyword is unknown, or coverage is loaded and would be ignored.
+    DesignError
+        If there are no periods.
 
     Notes
     -----
-    Full-quarter employment as in Abowd, Stephens, Vilhuber et al. (2009), the LEHD infrastructure files: employment in the
-    quarter before, in the quarter and in the one after. It is NULL where a neighbour is not covered and could decide.
+    Full-quarter employment as in Abowd, Stephens, Vilhuber et al. (2009), the LEHD infrastructure files: employment
+    in the quarter before, in the quarter and in the one after. It is NULL where a neighbour is not covered and could
+    decide.
 
     Examples
     --------
@@ -72,8 +75,8 @@ def build_panel(
     >>> _ = con.execute("CREATE TABLE enrolment AS SELECT 'a' AS person_id, 2021 AS entry")
     >>> _ = con.execute("CREATE TABLE wage_record AS SELECT * FROM (VALUES ('a', 2020, 10.5), ('a', 2020, 2.0), "
     ...                 "('b', 2020, 0.0), ('b', 2021, 7.0)) AS w(person_id, period, wages)")
-    >>> build_panel(con).project("person_id, period, earnings, employed, cohort").order("ALL").fetchall()
-    [('a', 2020, 12.5, 1.0, 2021), ('a', 2021, None, None, 2021), ('b', 2020, 0.0, 0.0, None), ('b', 2021, 7.0, 1.0, None)]
+    >>> build_panel(con).project("person_id, period, earnings, employed").order("ALL").fetchall()
+    [('a', 2020, 12.5, 1.0), ('a', 2021, None, None), ('b', 2020, 0.0, 0.0), ('b', 2021, 7.0, 1.0)]
     """
     if no_record is not None and no_record not in NO_RECORD:
         raise unknown("no_record", no_record, NO_RECORD)
@@ -132,7 +135,7 @@ def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | Non
 
 
 def _build_people(con: duckdb.DuckDBPyConnection) -> None:
-    """Number the people, in the order of their ids, and give each the periods of displacement, entry and exit."""
+    """Make a table of people, numbered by their ids, with the periods of displacement, entry and exit."""
     have = con.table("person").columns
     displaced = "SELECT NULL AS person_id, NULL AS displaced WHERE false"
     if loaded(con, "displacement"):
@@ -175,12 +178,14 @@ def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> No
         CREATE OR REPLACE TEMP TABLE panel_price AS
         WITH wanted AS (SELECT period FROM temp.panel_period UNION SELECT {base}),
         local AS (
-          SELECT r.region, w.period, coalesce(max(cpi) FILTER (p.region IS NOT NULL), max(cpi) FILTER (p.region IS NULL)) AS cpi
+          SELECT r.region, w.period, coalesce(max(cpi) FILTER (p.region IS NOT NULL), max(cpi) FILTER (p.region IS
+            NULL)) AS cpi
           FROM ({regions}) r CROSS JOIN wanted w
           LEFT JOIN price p ON p.period = w.period AND (p.region IS NULL OR p.region = r.region)
           GROUP BY ALL
         )
-        SELECT region, period, CAST(max(cpi) FILTER (period = {base}) OVER (PARTITION BY region) AS DOUBLE) / cpi AS factor
+        SELECT region, period, CAST(max(cpi) FILTER (period = {base}) OVER (PARTITION BY region) AS DOUBLE) / cpi AS
+          factor
         FROM local
         """
     )
@@ -190,7 +195,7 @@ def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> No
     ).fetchall()
     if missing:
         raise InputError(
-            f"there is no price for region {missing[0][0]!r} in period {missing[0][1]}, or none for it in the base period",
+            f"there is no price for region {missing[0][0]!r} in period {missing[0][1]} or in the base period",
             column="cpi",
             rule="a consumer price index for every covered region and period, and for the base period",
             fix="complete the records of price; a row without a region is for every region",
@@ -234,7 +239,8 @@ def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, 
         WITH people AS (FROM temp.panel_person WHERE n BETWEEN {first} AND {first + _CHUNK - 1}),
         flags AS ({flags}),
         employer AS (
-          SELECT n, period, employer_id, sum(wages) AS wages, sum(hours) AS hours, count(*) - count(hours) AS hours_missing,
+          SELECT n, period, employer_id, sum(wages) AS wages, sum(hours) AS hours, count(*) - count(hours) AS
+            hours_missing,
             min_by({{'naics': naics, 'isco': isco}}, (-wages, naics, isco)) AS kind
           FROM (
             SELECT n, period, wages, {", ".join(column.values())} FROM wage_record JOIN people USING (person_id)
@@ -249,7 +255,8 @@ def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, 
         ),
         tenure AS ({tenure}),
         joined AS (
-          SELECT people.*, g.period, {here} AS covered, coalesce(f.before, false) AS before, coalesce(f.after, false) AS after,
+          SELECT people.*, g.period, {here} AS covered, coalesce(f.before, false) AS before, coalesce(f.after, false)
+            AS after,
             pay.* EXCLUDE (n, period), t.* EXCLUDE (n, period), r.factor
           FROM people CROSS JOIN temp.panel_period g
           LEFT JOIN flags f ON f.class = people.class AND f.period = g.period

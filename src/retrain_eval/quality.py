@@ -34,9 +34,9 @@ def build_quality(
         Connection on which `retrain_eval.build_panel` has run.
     dimensions : sequence of str
         Which to count, with equal weights. *earnings*: below the living wage of ``price``. *tenure*: fewer than
-        ``min_tenure`` periods with one employer or its successors. *stability*: the coefficient of variation of the last four periods'
-        earnings is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays less than the one
-        held before displacement (before entry, for whoever was not displaced).
+        ``min_tenure`` periods with one employer or its successors. *stability*: the coefficient of variation of the
+        last four periods' earnings is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays
+        less than the one held before displacement (before entry, for whoever was not displaced).
     min_tenure : int
         Periods with one employer from which on a job is not deprived.
     max_cv : float
@@ -50,9 +50,9 @@ def build_quality(
     Returns
     -------
     DuckDBPyRelation
-        ``person_id, period, d_<dimension>`` (1.0, 0.0 or NULL), ``deprivations`` (their number), ``deprived`` (1.0 if their
-        share reaches the cut-off), ``m0`` (that share if deprived, else 0.0). With any dimension unknown, all three are
-        NULL: nothing is counted over fewer dimensions.
+        ``person_id, period, d_<dimension>`` (1.0, 0.0 or NULL), ``deprivations`` (their number), ``deprived`` (1.0 if
+        their share reaches the cut-off), ``m0`` (that share if deprived, else 0.0). With any dimension unknown, all
+        three are NULL: nothing is counted over fewer dimensions.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def _check_sources(con: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> No
 
     wages = loaded(con, "price") and "living_wage" in con.table("price").columns
     if "earnings" in names and not wages:
-        raise DesignError("employment quality counts earnings below the living wage, and no records of price are loaded; "
+        raise DesignError("employment quality counts earnings below the living wage, and no price records are loaded; "
                           "load them, or leave earnings out of [quality] dimensions")  # fmt: skip
     if "tenure" in names and not some("tenure"):
         raise DesignError("employment quality counts tenure, and the wage records name no employer; "

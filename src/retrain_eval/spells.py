@@ -27,9 +27,10 @@ def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> d
     DuckDBPyRelation
         ``person_id, spell`` (from 1), ``state`` (employed | nonemployed), ``job`` and ``employer_id`` (NULL without
         a job), ``entry, exit`` (first and last period), ``quarters`` (their number), ``cause``, ``left_truncated``.
-        Causes of a job: ``job_to_job`` (another one in the next period), ``recall`` (back with the same employer, or its
-        successor, after at most ``recall_within`` periods), ``nonemployment``, ``censored``. Causes of non-employment:
-        ``recall``, ``new_job``, ``censored``. A gap in coverage censors, and left-truncates what follows.
+        Causes of a job: ``job_to_job`` (another one in the next period), ``recall`` (back with the same employer, or
+        its successor, after at most ``recall_within`` periods), ``nonemployment``, ``censored``. Causes of
+        non-employment: ``recall``, ``new_job``, ``censored``. A gap in coverage censors, and left-truncates what
+        follows.
 
     Raises
     ------

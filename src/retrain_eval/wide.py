@@ -28,8 +28,8 @@ def build_wide_paths(
     Raises
     ------
     InputError
-        If a column is missing, the array has another length than ``times``, these do not ascend, a unit is missing or has
-        two rows, a value or weight is not finite, a weight is negative, or a cluster or cohort cannot be read.
+        If a column is missing, the array has another length than ``times``, these do not ascend, a unit is missing
+        or has two rows, a value or weight is not finite, a weight is negative, or a cluster or cohort cannot be read.
     DesignError
         If no unit is left, or some lack a period.
     """
