@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -15,11 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError
+from retrain_eval.identifiers import use_key
 from retrain_eval.resources import resource
-from retrain_eval.schemas import Package, checks, ddl, dictionary, load_package, typed
+from retrain_eval.schemas import Package, Reading, checks, ddl, dictionary, load_package, typed
+from retrain_eval.table_schema import RESERVED
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "analyses" / name / "data_schemas" for name in ("training_grants", "joblessness")]
+READINGS = [Reading(), Reading("year"), Reading("quarter"), Reading("quarter", hashed=True)]
 SCHEMA: dict[str, Any] = {
     "fieldsMatch": "superset",
     "fields": [
@@ -70,6 +74,26 @@ def test_dictionary_describes_every_column(package: Package) -> None:
     assert wages["constraints"] == "at least 0; at most 2 decimals"
 
 
+def test_dictionary_says_of_every_common_column_that_may_be_missing_what_that_means() -> None:
+    common = load_package(resource("data_schemas"))
+    frame = dictionary(common)
+    optional = frame[~frame["required"]]
+    assert optional["description"].str.contains("[Mm]issing ").all()
+    assert all(item.description.count(".") == 1 and item.description.endswith(".") for item in common)
+
+
+def test_dictionary_words() -> None:
+    words = dictionary(load_package(resource("data_schemas"))).set_index(["resource", "column"])["constraints"]
+    assert words["price", "cpi"] == "above 0"
+    assert words["employer_link", "share"] == "at most 1; above 0"
+    assert words["employer_link", "from_employer_id"].startswith(
+        "primary key (from_employer_id, to_employer_id, period); differs from to_employer_id"
+    )
+    assert words["enrolment", "exit"] == "a year, or a quarter such as 2019Q1; not before entry"
+    assert words["enrolment", "start"] == "not after end"
+    assert "no social-security number" in words["person", "person_id"]
+
+
 def test_ddl_makes_the_declared_table_with_comments(package: Package) -> None:
     with duckdb.connect() as con:
         for item in package:
@@ -87,22 +111,53 @@ def test_ddl_makes_the_declared_table_with_comments(package: Package) -> None:
     assert types["wages"] == "DECIMAL(12,2)"
 
 
-def test_every_rule_runs_and_none_refuses_a_missing_optional_value(package: Package) -> None:
+def test_ddl_makes_another_table_with_columns_before_the_declared_ones(package: Package) -> None:
     with duckdb.connect() as con:
+        con.execute("CREATE SCHEMA archive")
+        con.execute(ddl(package["price"], 'archive."price_1"', ("_load INTEGER NOT NULL", "_record BIGINT NOT NULL")))
+        assert con.table("archive.price_1").columns == ["_load", "_record", *package["price"].columns]
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=str)
+def test_every_rule_runs_and_none_refuses_a_missing_optional_value(package: Package, reading: Reading) -> None:
+    with duckdb.connect() as con:
+        use_key(con, b"a key for the tests")
         for item in package:
             nothing = ", ".join(f"NULL::VARCHAR AS {column}" for column in item.columns)
-            for check in checks(item):
-                broken = con.execute(f"SELECT {check.condition} FROM (SELECT {nothing})").fetchall()[0][0]
+            for check in checks(item, reading):
+                [(broken, value)] = con.execute(
+                    f"SELECT {check.condition}, {check.value} FROM (SELECT {nothing})"
+                ).fetchall()
                 assert bool(broken) == (check.rule == "required"), check
+                assert value in (None, "(withheld)", "(withheld), (withheld)")
 
 
-def accepted(field_type: str, text: str, **more: Any) -> tuple[bool, object]:
+def test_every_person_id_is_an_identifier_and_every_period_a_period(package: Package) -> None:
+    for item in package:
+        for field in item.fields:
+            assert field.identifier == (field.name == "person_id")
+            assert (field.format == "period") == (field.name in ("period", "entry", "exit")), (item.name, field.name)
+
+
+def test_names_of_the_store_s_own_tables_are_reserved() -> None:
+    made = re.compile(
+        r"CREATE (?:OR REPLACE )?(?:TEMP )?(?:TABLE|VIEW)(?: IF NOT EXISTS)? (?:temp\.|archive\.)?([a-z]\w*)"
+    )
+    # the simulator, in a folder of its own, does not work in a store
+    files = ROOT.glob("src/retrain_eval/*.py")
+    names = {name for file in files for name in made.findall(file.read_text(encoding="utf-8"))}
+    records = {*load_package(resource("data_schemas")).names}  # in examples
+    assert names > {"loads", "rejects", "panel", "job", "spells"}
+    assert names - records <= {*RESERVED}
+
+
+def accepted(field_type: str, text: str, reading: Reading = READINGS[0], **more: Any) -> tuple[bool, object]:
     """Say whether a text passes the rules of a field, and what it becomes."""
     schema = copy.deepcopy(SCHEMA)
     schema["fields"][1] = {"name": "amount", "type": field_type, "title": "A", "description": "A.", **more}
     item = _read(schema)
-    broken = [f"coalesce({check.condition}, false)" for check in checks(item) if check.column == "amount"]
-    sql = f"SELECT NOT ({' OR '.join(broken)}), {typed(item.fields[1])} FROM (SELECT $1 AS amount)"
+    broken = [f"coalesce({check.condition}, false)" for check in checks(item, reading) if check.column == "amount"]
+    sql = f"SELECT NOT ({' OR '.join(broken)}), {typed(item.fields[1], reading)} FROM (SELECT $1 AS amount)"
     with duckdb.connect() as con:
         [row] = con.execute(sql, [text]).fetchall()
     return row
@@ -161,6 +216,106 @@ def test_types(field_type: str, text: str, passes: bool) -> None:
     assert accepted(field_type, text)[0] is passes
 
 
+@pytest.mark.parametrize(
+    ("text", "plain", "year", "quarter"),
+    [
+        ("2019Q1", 8076, False, 8076),
+        ("2019-Q4", 8079, False, 8079),
+        ("8076", 8076, False, 8076),
+        ("1978", 1978, 1978, False),
+        ("1978.0", 1978, 1978, False),
+        ("1900Q1", 7600, False, 7600),
+        ("2100Q4", 8403, False, 8403),
+        ("1899Q4", 7599, False, False),
+        ("2101Q1", False, False, False),
+        ("0475Q1", 1900, False, False),
+        ("2019Q0", False, False, False),
+        ("2019Q11", False, False, False),
+        ("2019q1", False, False, False),
+        ("Q1 2019", False, False, False),
+        ("٢٠١٩Q1", False, False, False),
+        ("-8076", False, False, False),
+        ("8076.5", False, False, False),
+        ("99999999999", False, False, False),
+        ("x", False, False, False),
+    ],
+)
+def test_periods(text: str, plain: object, year: object, quarter: object) -> None:
+    limits = {"minimum": 1900, "maximum": 8403}
+    for reading, expected in ((Reading(), plain), (Reading("year"), year), (Reading("quarter"), quarter)):
+        passed, value = accepted("integer", text, reading, format="period", constraints=limits)
+        assert passed is (expected is not False), reading
+        if passed:
+            assert value == expected
+    assert accepted("integer", text, Reading("month"), format="period", constraints=limits)[0] is (plain is not False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1900, 2100), st.integers(1, 4), st.sampled_from(["", "-"]))
+def test_quarters_are_read_as_they_are_stored(year: int, quarter: int, mark: str) -> None:
+    more: dict[str, Any] = {"format": "period", "constraints": {"minimum": 1900, "maximum": 8403}}
+    stored = year * 4 + quarter - 1
+    assert accepted("integer", f"{year}{mark}Q{quarter}", Reading("quarter"), **more) == (True, stored)
+    assert accepted("integer", str(stored), Reading("quarter"), **more) == (True, stored)
+    assert accepted("integer", f"{year}{mark}Q{quarter}", Reading("year"), **more)[0] is False
+
+
+def test_a_narrower_bound_on_periods_holds() -> None:
+    more: dict[str, Any] = {"format": "period", "constraints": {"minimum": 8000, "maximum": 8100}}
+    for text, passes in (("1999Q4", False), ("2000Q1", True), ("8100", True), ("8101", False)):
+        assert accepted("integer", text, Reading("quarter"), **more)[0] is passes
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"), [("0", False), ("1e-9", True), ("0.999", True), ("1", False), ("nan", False), ("-inf", False)]
+)
+def test_exclusive_bounds(text: str, passes: bool) -> None:
+    limits = {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
+    assert accepted("number", text, constraints=limits)[0] is passes
+
+
+def test_what_is_not_finite_breaks_no_bound() -> None:
+    schema = changed(field={"constraints": {"minimum": 0, "maximum": 1}})
+    with duckdb.connect() as con:
+        for text in ("nan", "inf", "-inf"):
+            broken = [
+                check.rule
+                for check in checks(_read(schema))
+                if con.execute(f"SELECT {check.condition} FROM (SELECT 'k' AS key, $1 AS amount)", [text]).fetchall()
+                == [(True,)]
+            ]
+            assert broken == ["finite"]
+
+
+def test_identifiers_that_are_compared_are_not_shown() -> None:
+    fields = [
+        {"name": name, "type": "string", "title": "P", "description": "P.", "identifier": True} for name in ("a", "b")
+    ]
+    item = _read({"fieldsMatch": "superset", "fields": fields, "distinct": [["a", "b"]]})
+    rows = "(SELECT $1 AS a, $2 AS b)"
+    with duckdb.connect() as con:
+        use_key(con, b"a key for the tests")
+        [plain] = [check for check in checks(item) if check.rule == "distinct"]
+        [hashed] = [check for check in checks(item, Reading(hashed=True)) if check.rule == "distinct"]
+        seen = [
+            con.execute(f"SELECT {check.condition}, {check.value} FROM {rows}", [first, second]).fetchall()[0]
+            for check, first, second in (
+                (plain, "P1", "P1"),
+                (plain, "123456789", "123456789"),
+                (plain, "123456789", "123-45-6789"),
+                (hashed, "123456789", "123-45-6789"),
+                (hashed, "P1", "P2"),
+            )
+        ]
+    assert seen == [
+        (True, "P1, P1"),
+        (True, "(withheld), (withheld)"),
+        (False, "(withheld), (withheld)"),
+        (True, "(withheld), (withheld)"),
+        (False, "(withheld), (withheld)"),
+    ]
+
+
 def changed(**changes: Any) -> dict[str, Any]:
     schema = copy.deepcopy(SCHEMA)
     for path, value in changes.items():
@@ -198,6 +353,17 @@ def changed(**changes: Any) -> dict[str, Any]:
             changed(foreignKeys=[{"fields": ["amount"], "reference": {"resource": "thing", "fields": ["key"]}}]),
             "differ in type",
         ),
+        (changed(field={"format": "periods"}), "periods"),
+        (changed(field={"format": "period"}), "a period is an integer"),
+        (changed(field={"identifier": True}), "an identifier is a string"),
+        (changed(field={"type": "string", "identifier": True, "constraints": {"enum": ["a"]}}), "not listed"),
+        (changed(field={"constraints": {"exclusiveMinimum": "0"}}), "exclusiveMinimum"),
+        (changed(field={"type": "date", "constraints": {"exclusiveMaximum": 0}}), "bound does not suit"),
+        (changed(order=[["key"]]), "order"),
+        (changed(order=[["kee", "amount"]]), "did you mean 'key'"),
+        (changed(order=[["amount", "amount"]]), "compared with itself"),
+        (changed(distinct=[["key", "amount"]]), "of one type"),
+        (changed(field={"type": "string"}, order=[["key", "amount"]]), "have no order"),
     ],
 )
 def test_schema_that_does_not_hold_is_refused_by_name(tmp_path: Path, schema: Any, message: str) -> None:
@@ -212,8 +378,19 @@ def test_record_types_are_declared_once_and_not_under_a_name_of_the_store(tmp_pa
         load_package(one, two)
     with pytest.raises(InputError, match="cannot be called 'rejects'"):
         load_package(write(tmp_path / "three", rejects=SCHEMA))
+    with pytest.raises(InputError, match="cannot be called 'ingest_thing'"):
+        load_package(write(tmp_path / "scratch", ingest_thing=SCHEMA))
     with pytest.raises(InputError, match="cannot be called 'Thing'"):
         load_package(write(tmp_path / "four", Thing=SCHEMA))
+
+
+def test_ends_of_a_reference_are_identifiers_both_or_neither(tmp_path: Path) -> None:
+    study = changed(foreignKeys=[{"fields": ["key"], "reference": {"resource": "person", "fields": ["person_id"]}}])
+    with pytest.raises(InputError, match="one end of a foreign key is an identifier") as refused:
+        load_package(resource("data_schemas"), write(tmp_path / "a", visit=study))
+    assert '"identifier": true' in str(refused.value)
+    study["fields"][0]["identifier"] = True
+    assert "visit" in load_package(resource("data_schemas"), write(tmp_path / "b", visit=study)).names
 
 
 def test_circle_of_references_is_refused(tmp_path: Path) -> None:
