@@ -32,7 +32,7 @@ def analyse(run: Run) -> None:
     build_candidates(run)
 
     run.say("matching trainees with displaced workers of the same quarter")
-    candidates = con.sql("FROM candidate WHERE complete")
+    candidates = con.sql("FROM candidate WHERE eligible")
     sample = rte.match(candidates, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
     run.results.add_table("balance", sample.balance())
@@ -68,7 +68,7 @@ def analyse(run: Run) -> None:
 
 def build_candidates(run: Run) -> None:
     """Make one row per displaced worker: when training started or could have, history before it, and strata."""
-    history = ", ".join(f"earnings[start - {k} - first + 1] AS earnings_m{k}" for k in range(1, BEFORE + 1))
+    history = ", ".join(f"earnings[start - {k} - first + 1] AS earnings_m{k}" for k in range(2, BEFORE + 1))
     strata = ", ".join(f"{stratum.sql()} AS {name}" for name, stratum in run.study.strata.items())
     low, high = f"start - {BEFORE} - first + 1", f"start + {AFTER} - first + 1"
     windows = ", ".join(f"{y}[{low}:{high}] AS {y}" for y in OUTCOMES)
@@ -92,7 +92,8 @@ def build_candidates(run: Run) -> None:
             employed[start - first] AS employed_m1, {history}, {windows}
           FROM started JOIN paths USING (person_id)
         )
-        SELECT *, {strata}, covered AND inside AND list_count(earnings) = {len(QUARTERS)} AS complete
+        SELECT *, {strata}, covered AND inside AND list_count(earnings) = {len(QUARTERS)} AS complete,
+          complete AND employed_m1 = 0 AS eligible
         FROM (
           SELECT history.*, programmes.* EXCLUDE (person_id), person.education, person.disability,
             person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age
@@ -190,6 +191,7 @@ def flow(run: Run, sample: rte.MatchedSample) -> pd.DataFrame:
         "On the register": ("true", ""),
         "Displaced and linked": ("covered", "not linked to wage records"),
         "Whole span observed": ("complete", "the span runs out of the records, or has a gap in coverage"),
+        "Without a job before training": ("eligible", "in a job in the quarter before training started or could have"),
     }
     counts = [
         {"step": step, "group": group, "n": n, "reason": reason}
