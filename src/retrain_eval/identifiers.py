@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 
 import duckdb
 
@@ -100,6 +101,17 @@ def withhold_sql(value: str) -> str:
     ['(withheld)', '(withheld)', 'P123456789', '2024-02-29', 'E1']
     """
     return f"CASE WHEN regexp_matches({value}, {sql_text(_WITHIN)}) THEN {sql_text(WITHHELD)} ELSE {value} END"
+
+
+def withhold(text: str) -> str:
+    """Return a text as a message may hold it; see `withhold_sql`.
+
+    Examples
+    --------
+    >>> withhold("123-45-6789"), withhold("age")
+    ('(withheld)', 'age')
+    """
+    return WITHHELD if re.search(_WITHIN, text, re.ASCII) else text
 
 
 def pseudonym_sql(column: str) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.identifiers import withhold, withhold_sql
 from retrain_eval.rawfile import RawFile
-from retrain_eval.schemas import Reading, checks, safe_value, typed
+from retrain_eval.schemas import Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.table_schema import ForeignKey, Resource
 
@@ -244,7 +245,7 @@ def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: M
 
 
 def _check_header(resource: Resource, raw: RawFile) -> None:
-    for name in raw.columns:
+    for name in map(withhold, raw.columns):  # a file without a header begins with a person
         if name not in resource.columns:
             error = unknown(f"column of {resource.name}", name, resource.columns)
             fix = error.fix
@@ -266,13 +267,7 @@ def _check_header(resource: Resource, raw: RawFile) -> None:
 def _refuse(
     con: duckdb.DuckDBPyConnection, staged: Staged, key: Sequence[str], rule: str, message: str, which: str
 ) -> None:
-    # under hashed reading the typed value is a pseudonym already
-    plain = Reading() if not staged.reading.hashed else None
-    texts = [
-        value if plain is None else safe_value(staged.resource.field(name), value, plain)
-        for name in key
-        if (value := f"CAST(s.{sql_name(name)} AS VARCHAR)")
-    ]
+    texts = [withhold_sql(f"CAST(s.{sql_name(name)} AS VARCHAR)") for name in key]
     shown = ", ".join(f"coalesce({text}, '(missing)')" for text in texts)
     con.execute(
         f"""

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from retrain_eval.errors import InputError
 from retrain_eval.files import sha256
+from retrain_eval.identifiers import withhold
 from retrain_eval.sources import sql_name, sql_text
 
 SURPLUS = 8  # fields beyond the header that a row may have and still be refused as a row, not as a file
@@ -207,7 +208,7 @@ def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
             fix = "name the column or drop it; R's write.csv adds one unless row.names = FALSE"
             raise InputError(f"column {place} has no name", file=path, row=1, rule="header", fix=fix)
         if header.count(name) > 1:
-            raise InputError(f"column {name!r} stands twice in the header", file=path, row=1, rule="header")
+            raise InputError(f"column {withhold(name)!r} stands twice in the header", file=path, row=1, rule="header")
     rows = _some_rows(path, records - 1)
     return RawFile(path, digest.hexdigest(), tuple(header), rows, delimiter, lines == records, stamp)
 
