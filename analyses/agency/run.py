@@ -10,6 +10,7 @@ from retrain_eval.did.means import mean_paths
 from retrain_eval.flow import Run
 
 BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
+WAIT = 6  # training starts within so many quarters of displacement
 QUARTERS = range(1 - BEFORE, AFTER + 2)  # counted from training: its first quarter is 1, the last one before it 0
 OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
 
@@ -74,15 +75,19 @@ def build_candidates(run: Run) -> None:
     windows = ", ".join(f"{y}[{low}:{high}] AS {y}" for y in OUTCOMES)
     run.con.execute(
         f"""
+        CREATE OR REPLACE TABLE started AS
+        -- whoever never trained is followed from one of the quarters after displacement, by a hash of the id
+        SELECT person_id, any_value(cohort) AS cohort, any_value(period - to_displacement) AS displaced,
+          coalesce(any_value(cohort), displaced + 1 + CAST(md5_number_lower(person_id) % {WAIT} AS INTEGER)) AS start,
+          min(period) AS first, count(earnings) > 0 AS covered
+        FROM panel GROUP BY person_id
+        """
+    )
+    build_waiting(run)
+    run.con.execute(
+        f"""
         CREATE OR REPLACE TABLE candidate AS
-        WITH started AS (
-          -- whoever never trained is followed from one of the six quarters after displacement, by a hash of the id
-          SELECT person_id, any_value(cohort) AS cohort, any_value(period - to_displacement) AS displaced,
-            coalesce(any_value(cohort), displaced + 1 + CAST(md5_number_lower(person_id) % 6 AS INTEGER)) AS start,
-            min(period) AS first, count(earnings) > 0 AS covered
-          FROM panel GROUP BY person_id
-        ),
-        programmes AS (
+        WITH programmes AS (
           SELECT person_id, min_by(tier, entry) AS tier, min_by(delivery, entry) AS delivery
           FROM enrolment JOIN programme USING (programme_id) GROUP BY person_id
         ),
@@ -96,21 +101,61 @@ def build_candidates(run: Run) -> None:
           complete AND employed_m1 = 0 AS eligible
         FROM (
           SELECT history.*, programmes.* EXCLUDE (person_id), person.education, person.disability,
-            person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age
+            person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age,
+            coalesce(waiting.weight, 1.0) AS waiting
           FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)
+          LEFT JOIN waiting USING (person_id)
         )
+        """
+    )
+
+
+def build_waiting(run: Run) -> None:
+    """Weigh whoever never trained by one over the chance to have remained untrained after the start.
+
+    Who finds work soon has no further occasion to enter training, so those who never trained are the luckier ones. Each
+    stands for all like them who entered later: Robins and Finkelstein (2000), Biometrics 56. The chance to enter
+    in a quarter is the share of those without a job who did, by time since displacement, schooling, age and earnings.
+    """
+    run.con.execute(
+        f"""
+        CREATE OR REPLACE TABLE waiting AS
+        WITH described AS (
+          SELECT person_id, education >= 5 AS tertiary, education < 3 AS short,
+            displaced // 4 - birth_year >= 55 AS older, ntile(4) OVER (ORDER BY before, person_id) AS quarter
+          FROM person JOIN started USING (person_id) JOIN (
+            SELECT person_id, avg(earnings) AS before FROM panel WHERE to_displacement BETWEEN -8 AND -1
+            GROUP BY person_id
+          ) USING (person_id)
+        ),
+        at_risk AS (
+          SELECT p.person_id, p.period, p.to_displacement AS elapsed, tertiary, short, older, quarter,
+            coalesce(p.cohort = p.period, false) AS enters
+          FROM panel p JOIN panel b ON b.person_id = p.person_id AND b.period = p.period - 1 AND b.employed = 0
+          JOIN described d ON d.person_id = p.person_id
+          WHERE p.to_displacement BETWEEN 1 AND {WAIT} AND (p.cohort IS NULL OR p.period <= p.cohort)
+        ),
+        chance AS (
+          SELECT *, avg(enters::INTEGER) OVER (PARTITION BY elapsed, tertiary, short, older, quarter) AS chance
+          FROM at_risk
+        )
+        SELECT person_id, round(exp(sum(-ln(1 - chance) ORDER BY period)), 6) AS weight
+        FROM chance JOIN started USING (person_id)
+        WHERE cohort IS NULL AND period > start GROUP BY person_id
         """
     )
 
 
 def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights") -> rte.OutcomeMoments:
     """Sum the matched people's paths around the start of training to outcome moments."""
+    # controls keep their number in each quarter of displacement and start
+    weight = "round(weight * waiting / avg(waiting) OVER (PARTITION BY treat, displaced, start), 6) AS weight"
     # a pair belongs to the programme of its trainee
     levels = f", any_value({by}) FILTER (treat = 1) OVER (PARTITION BY subclass) AS by_level" if by else ""
     rows = run.con.sql(
         f"""
-        SELECT person_id, subclass, weight, CASE WHEN treat = 1 THEN 1 END AS cohort,
-          CAST({outcome} AS DOUBLE[{len(QUARTERS)}]) AS {outcome} {levels}
+        SELECT person_id, subclass, CASE WHEN treat = 1 THEN 1 END AS cohort,
+          CAST({outcome} AS DOUBLE[{len(QUARTERS)}]) AS {outcome}, {weight} {levels}
         FROM candidate JOIN {weights} USING (person_id, treat)
         """
     )

@@ -78,7 +78,7 @@ class Parameters:
     loss: float = 0.02
     transitory_loss: float = 0.10
     downgrade: float = 0.4
-    trained: float = 0.11
+    trained: float = 0.055
     training_quarters: tuple[int, int, int] = (2, 3, 4)
     lock_in: float = 0.65
     finding_gain: float = 1.15
