@@ -11,6 +11,7 @@ from retrain_eval.flow import Run
 
 BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
 WAIT = 6  # training starts within so many quarters of displacement
+FOLLOWED = 12  # quarters that joblessness is followed for
 QUARTERS = range(1 - BEFORE, AFTER + 2)  # counted from training: its first quarter is 1, the last one before it 0
 OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
 
@@ -58,10 +59,10 @@ def analyse(run: Run) -> None:
         run.say(f"effects by {study.strata[name].title.lower()}, matched within each group")
         options = {**study.match_options(), "exact": (*study.match.exact, name)}
         rte.match(candidates, unit="person_id", **options).weights.create_view(f"weights_{name}")
-        publish_levels(run, name, event_moments(run, study.did.outcome, name, f"weights_{name}"))
+        publish_levels(run, name, event_moments(run, study.did.outcome, name, f"weights_{name}"), "matched_by")
     for name in ("tier", "delivery"):
         run.say(f"effects by {name}, each pair by the programme of its trainee")
-        publish_levels(run, name, event_moments(run, study.did.outcome, name))
+        publish_levels(run, name, event_moments(run, study.did.outcome, name), "pairs_by")
 
     stability(run)
     truth(run)
@@ -88,7 +89,8 @@ def build_candidates(run: Run) -> None:
         f"""
         CREATE OR REPLACE TABLE candidate AS
         WITH programmes AS (
-          SELECT person_id, min_by(tier, entry) AS tier, min_by(delivery, entry) AS delivery
+          SELECT person_id, CAST(min_by(tier, entry) AS ENUM('foundation', 'transition', 'substitution')) AS tier,
+            CAST(min_by(delivery, entry) AS ENUM('public', 'employer', 'mixed')) AS delivery
           FROM enrolment JOIN programme USING (programme_id) GROUP BY person_id
         ),
         history AS (
@@ -174,10 +176,10 @@ def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights"
     )
 
 
-def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments) -> None:
+def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments, kind: str) -> None:
     """Publish the effect in each level and the differences between levels."""
     levels = moments.att_gt(**run.study.did_options()).by(name).aggregate("simple")
-    run.results.moments[f"matched_by_{name}"] = moments
+    run.results.moments[f"{kind}_{name}"] = moments
     run.publish(f"att_by_{name}", levels)
     run.publish(f"difference_by_{name}", levels.difference())
 
@@ -188,12 +190,13 @@ def stability(run: Run) -> None:
     run.con.execute(
         f"""
         CREATE OR REPLACE TABLE jobless AS
-        SELECT person_id, min_by(quarters, entry) AS {duration},
-          min_by(CAST(cause <> 'censored' AS INTEGER), entry) AS {cause},
-          {", ".join(f"any_value({name}) AS {name}" for name in run.study.strata)}
-        FROM spells JOIN candidate USING (person_id)
-        WHERE state = 'nonemployed' AND entry >= displaced AND NOT left_truncated
-        GROUP BY person_id
+        SELECT person_id, least(quarters, {FOLLOWED}) AS {duration},
+          CAST(cause <> 'censored' AND quarters <= {FOLLOWED} AS INTEGER) AS {cause}, {", ".join(run.study.strata)}
+        FROM (
+          SELECT person_id, min_by(quarters, entry) AS quarters, min_by(cause, entry) AS cause FROM spells
+          JOIN started USING (person_id) WHERE state = 'nonemployed' AND entry >= displaced AND NOT left_truncated
+          GROUP BY person_id
+        ) JOIN candidate USING (person_id)
         """
     )
     for name in run.study.strata:
@@ -234,7 +237,8 @@ def flow(run: Run, sample: rte.MatchedSample) -> pd.DataFrame:
     """Count people from the register to the analysis, with the reason for each loss."""
     steps = {
         "On the register": ("true", ""),
-        "Displaced and linked": ("covered", "not linked to wage records"),
+        "Displaced": ("displaced IS NOT NULL", "never displaced"),
+        "Linked": ("displaced IS NOT NULL AND covered", "not found in the wage records"),
         "Whole span observed": ("complete", "the span runs out of the records, or has a gap in coverage"),
         "Without a job before training": ("eligible", "in a job in the quarter before training started or could have"),
     }

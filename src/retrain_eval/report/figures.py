@@ -207,6 +207,8 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
     """
     data = rows[rows["estimate"].notna()].reset_index(drop=True)
     data["label"] = pd.Categorical(data["label"], list(dict.fromkeys(data["label"]))[::-1])
+    if panel is not None:
+        data[panel] = pd.Categorical(data[panel], list(dict.fromkeys(data[panel])))
     title = title or f"effect on {words.name(data['outcome'].iloc[0])}"
     data["text"] = [words.amount(value, signed=True) for value in data["estimate"]]
     shape = "shape" if "shape" in data else None

@@ -134,6 +134,7 @@ class Release:
         families["matched_within"] = any(
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
+        families["paired_within"] = any(name.startswith("moments/pairs_by_") for name in main.bundle.manifest["files"])
         families["matched"] = "match" in main.bundle.study
         families["matched_on_outcome"] = bool(main.matched_periods)
         families["outcomes"] = bool(main.other_outcomes)

@@ -125,12 +125,14 @@ def event_study(rows: pd.DataFrame, words: Words) -> Table:
     """Tabulate an event study with pointwise intervals and simultaneous bands."""
     rows = rows[rows["event_time"].notna()].sort_values("event_time").reset_index(drop=True)
     fixed = rows["std_error"].isna()
+    base = rows.loc[fixed & (rows["event_time"] < 0), "event_time"].max()
     shown = pd.DataFrame(
         {
             "time": [signed(time) for time in rows["event_time"]],
             "estimate": [SUPPRESSED if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
             "std_error": [
-                "reference" if gone else words.amount(v) for gone, v in zip(fixed, rows["std_error"], strict=True)
+                ("reference" if time == base else "—") if gone else words.amount(error)
+                for gone, error, time in zip(fixed, rows["std_error"], rows["event_time"], strict=True)
             ],
             "interval": _intervals(rows, words, "ci"),
             "band": _intervals(rows, words, "band"),
