@@ -20,7 +20,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     made = ("data", "store", "release", "report")
     shutil.copytree(ANALYSES, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made, "__pycache__"))
     bundles = {}
-    for name in ("joblessness", "training_grants", "nsw"):
+    for name in ("joblessness", "training_grants", "nsw", "agency"):
         study = Study.open(root / name)
         study.run()
         bundles[name] = study.release("2026")
@@ -100,7 +100,41 @@ def test_published_curves_follow_from_the_bundle_alone(released: dict[str, Bundl
     assert rows["estimate"].to_numpy() == pytest.approx(again["estimate"].to_numpy(), rel=1e-9)
 
 
-@pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness"])
+def test_the_synthetic_agency_finds_what_its_generator_put_in(released: dict[str, Bundle]) -> None:
+    agency = released["agency"]
+    assert agency.manifest["study"]["synthetic"] is True
+    assert all(item["rows_rejected"] == 0 for item in agency.manifest["inputs"])
+    found, true = row(agency, "did"), row(agency, "truth")
+    assert found["ci_low"] < true["estimate"] < found["ci_high"]
+    effects = agency.effects
+    assert effects is not None
+    for suffix in ("", "_employed"):
+        rows, truth = (
+            effects[effects["result"] == f"{kind}{suffix}"].dropna(subset="event_time").set_index("event_time")
+            for kind in ("event_study", "truth_event_study")
+        )
+        after = rows.index >= 0
+        inside = (rows["band_low"] <= truth["estimate"]) & (truth["estimate"] <= rows["band_high"])
+        assert inside[after].mean() > 0.9  # the band covers the whole path in 95 of 100 agencies
+        assert rows.loc[1, "estimate"] < 0 < rows.loc[12, "estimate"]  # lock-in, then gain
+    assert set(effects[effects["result"] == "att_by_age_band"]["level"]) == {
+        "under 25", "25 to 39", "40 to 54", "55 and over",
+    }  # fmt: skip
+    quality = row(agency, "event_study_m0", event_time=12)
+    assert quality["ci_high"] < 0  # deprivation falls
+
+
+def test_the_agency_follows_from_its_bundle_alone(released: dict[str, Bundle]) -> None:
+    agency = released["agency"]
+    assert agency.effects is not None
+    for outcome, result in (("earnings", "event_study"), ("m0", "event_study_m0")):
+        again = agency.moments(f"matched_{outcome}").att_gt().aggregate("dynamic").to_frame()
+        rows = agency.effects[agency.effects["result"] == result]
+        assert rows["std_error"].to_numpy() == pytest.approx(again["std_error"].to_numpy(), rel=1e-8, nan_ok=True)
+        assert rows["estimate"].to_numpy() == pytest.approx(again["estimate"].to_numpy(), rel=1e-8, abs=1e-12)
+
+
+@pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness", "agency"])
 def test_nothing_published_rests_on_fewer_than_ten(released: dict[str, Bundle], study: str) -> None:
     bundle = released[study]
     assert bundle.effects is not None
