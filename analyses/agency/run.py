@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 import retrain_eval as rte
+from retrain_eval.coverage import uncovered_records
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.flow import Run
@@ -28,6 +29,8 @@ def analyse(run: Run) -> None:
     study, con = run.study, run.con
     run.say("panel, employment quality, spells and outcome paths")
     rte.build_panel(con, **study.panel_options())
+    if left_out := uncovered_records(con):
+        run.say(f"{left_out:,} wage records lie where coverage says that no source was available; they do not count")
     rte.build_quality(con, **study.quality_options())
     rte.build_spells(con, recall_within=study.panel.recall_within)
     rte.build_outcome_paths(con, outcomes=OUTCOMES)

@@ -70,3 +70,23 @@ def covered_records(con: duckdb.DuckDBPyConnection) -> str:
         f"SELECT w.* FROM wage_record w JOIN {PEOPLE} p ON w.person_id = p.person_id "
         f"SEMI JOIN {PERIODS} c ON c.class = p.class AND c.period = w.period"
     )
+
+
+def uncovered_records(con: duckdb.DuckDBPyConnection) -> int:
+    """Return how many wage records lie where coverage says that no source was available: the panel leaves them out.
+
+    Examples
+    --------
+    >>> con = duckdb.connect()
+    >>> _ = con.execute("CREATE TABLE person AS SELECT 'a' AS person_id")
+    >>> _ = con.execute("CREATE TABLE wage_record AS SELECT 'a' AS person_id, unnest([1, 2]) AS period, 5 AS wages")
+    >>> _ = con.execute("CREATE TABLE coverage AS SELECT 'ui' AS source, NULL AS region, 1 AS period, true AS available")
+    >>> uncovered_records(con)
+    1
+    """
+    if not loaded(con, "coverage"):
+        return 0
+    build_coverage(con)
+    everything = con.execute("SELECT count(*) FROM wage_record").fetchall()[0][0]
+    counted = con.execute(f"SELECT count(*) FROM ({covered_records(con)})").fetchall()[0][0]
+    return int(everything - counted)
