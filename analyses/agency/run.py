@@ -30,7 +30,7 @@ def analyse(run: Run) -> None:
     run.say("panel, employment quality, spells and outcome paths")
     rte.build_panel(con, **study.panel_options())
     if left_out := uncovered_records(con):
-        run.say(f"{left_out:,} wage records lie where coverage says that no source was available; they do not count")
+        run.say(f"{left_out:,} wage records lie under no coverage, or are of people not linked; they do not count")
     rte.build_quality(con, **study.quality_options())
     rte.build_spells(con, recall_within=study.panel.recall_within)
     rte.build_outcome_paths(con, outcomes=OUTCOMES)

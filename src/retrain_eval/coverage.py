@@ -73,14 +73,15 @@ def covered_records(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def uncovered_records(con: duckdb.DuckDBPyConnection) -> int:
-    """Return how many wage records lie where coverage says that no source was available: the panel leaves them out.
+    """Return how many wage records the panel leaves out: under no coverage, or of people not linked to their source.
 
     Examples
     --------
     >>> con = duckdb.connect()
     >>> _ = con.execute("CREATE TABLE person AS SELECT 'a' AS person_id")
     >>> _ = con.execute("CREATE TABLE wage_record AS SELECT 'a' AS person_id, unnest([1, 2]) AS period, 5 AS wages")
-    >>> _ = con.execute("CREATE TABLE coverage AS SELECT 'ui' AS source, NULL AS region, 1 AS period, true AS available")
+    >>> _ = con.execute("CREATE TABLE coverage AS SELECT 'ui' AS source, '' AS region, 1 AS period, true AS available")
+    >>> _ = con.execute("UPDATE coverage SET region = NULL")
     >>> uncovered_records(con)
     1
     """

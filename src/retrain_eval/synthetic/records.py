@@ -153,6 +153,8 @@ def _wages(con: duckdb.DuckDBPyConnection, start: int, firms: int) -> None:
           r::VARCHAR || '1' AS isco, (11 + j.firm % 80)::VARCHAR AS naics, 'ui' AS source, draw('imputed', n, j.t) <
             .01 AS imputed
         FROM jobs j JOIN sim_firm f ON f.firm = j.firm AND f.t = j.t
+        JOIN sim_person p USING (n)
+        SEMI JOIN (FROM coverage WHERE available) c ON c.region = p.region AND c.period = {start} + j.t
         WHERE draw('linked', n, 0) >= .01  -- of those not found in the source there is nothing
         ORDER BY period, person_id, employer_id
         """
