@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import causaldata
@@ -364,10 +364,10 @@ def test_file_that_grows_while_it_is_read_is_refused(
 
     sql = rawfile.RawFile.sql
 
-    def grows(raw: rawfile.RawFile) -> str:
+    def grows(raw: rawfile.RawFile, *native: Collection[str]) -> str:
         with raw.path.open("a") as file:
             file.write("P4,50,male\n")
-        return sql(raw)
+        return sql(raw, *native)
 
     monkeypatch.setattr(rawfile.RawFile, "sql", grows)
     with pytest.raises(InputError, match="changed while it was being read"):

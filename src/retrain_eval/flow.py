@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -249,19 +250,22 @@ class Study:
     def _open(self, **options: Any) -> Store:
         """Open the study's store, to be read as its file says."""
         about = self.file.study
-        settings: dict[str, Any] = {"frequency": about.frequency, "identifiers": self.file.ingest.identifiers}
+        settings: dict[str, Any] = {
+            "frequency": about.frequency,
+            "identifiers": self.file.ingest.identifiers,
+            "only": tuple(self.file.records),  # what an earlier plan named is not there for this one
+        }
         if "as_of" in options:
             settings["create"] = False
         return Store.open(self.store_path, package=self.package, **settings, **options)
 
     def _files(self) -> dict[str, list[Path]]:
-        """Return the deliveries of each record type; a pattern stands for its files in the order of their names."""
+        """Return the deliveries of each record type, in the order of the study file and of `_matching`."""
         found: dict[str, list[Path]] = {}
         for name, given in self.file.records.items():
             found[name] = []
             for text in (given,) if isinstance(given, str) else given:
-                pattern = bool(set(text) & set("*?["))
-                files = sorted(self.folder.glob(text)) if pattern else [self.folder / text]
+                files = _matching(self.folder, text)
                 if not files:
                     raise InputError(f"no file matches the pattern for {name}", file=self.folder / text)
                 found[name] += files
@@ -288,13 +292,9 @@ class Study:
 
     def _prepare(self, say: Say) -> None:
         """Let ``run.py`` write the raw files, where it offers to and they are not there; no other file is touched."""
-        plain = [
-            text for given in self.file.records.values() for text in ([given] if isinstance(given, str) else given)
-        ]
+        given = [[item] if isinstance(item, str) else item for item in self.file.records.values()]
         missing = [
-            text
-            for text in plain
-            if not (any(self.folder.glob(text)) if "*" in text else (self.folder / text).exists())
+            text for texts in given for text in texts if not any(path.exists() for path in _matching(self.folder, text))
         ]
         if missing and hasattr(self._script, "prepare"):
             say(f"writing the raw files: {', '.join(missing)}")
@@ -328,3 +328,28 @@ class Study:
                 + f"; make it with: retrain-eval release {self.folder} --edition {wanted}"
             )
         return folder / (edition or found[-1])
+
+
+def _matching(folder: Path, text: str) -> list[Path]:
+    """Return the file of this name, or the files of this pattern; ``w_2`` comes before ``w_10``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("w_10.csv", "w_2.csv", ".w_1.csv", "w[3].csv"):
+    ...     (folder / name).touch()
+    >>> [path.name for path in _matching(folder, "w_*.csv")], [path.name for path in _matching(folder, "w[3].csv")]
+    (['w_2.csv', 'w_10.csv'], ['w[3].csv'])
+    """
+    path = folder / text
+    if not set(text) & set("*?[") or path.exists():
+        return [path]
+    start = Path(path.anchor) if Path(text).is_absolute() else folder
+    files = [file for file in start.glob(str(path.relative_to(start))) if not file.name.startswith(".")]
+
+    def order(file: Path) -> tuple[list[str | int], str]:
+        parts = re.split(r"(\d+)", str(file))
+        return [int(part) if part.isdecimal() else part for part in parts], str(file)
+
+    return sorted(files, key=order)

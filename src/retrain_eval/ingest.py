@@ -1,40 +1,52 @@
 """Validation of delivered files as SQL generated from their schemas, inside DuckDB.
 
-Each file is read once, as text, into a temporary table of typed values; a row that breaks a rule carries the
-broken rules with it. Rules over several rows (keys) follow as set operations. Nothing here writes to the store.
+A CSV file is read once, as text, into a temporary table of typed values; a row that breaks a rule carries the broken
+rules with it. A Parquet file is checked where it lies: its columns are compared in their own types, and only rows that
+look wrong are read as text, so that what is refused, and the words, do not depend on the kind of file. Rules over
+several rows (keys) follow as set operations. Nothing here writes to the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
 import pandas as pd
+from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.identifiers import withhold, withhold_sql
+from retrain_eval.periods import BOUNDS
 from retrain_eval.rawfile import RawFile
-from retrain_eval.schemas import Reading, checks, typed
+from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
-from retrain_eval.table_schema import ForeignKey, Resource
+from retrain_eval.table_schema import Field, ForeignKey, Resource
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"
 _SHOWN = 5
 _RAGGED = 0  # the rule that comes before those of the schema: nothing else can be said of such a row
-_NOT_RAGGED = f"(s._broken IS NULL OR s._broken[1].rule <> {_RAGGED})"
+_NOT_RAGGED = "NOT s._ragged"
+# types of Parquet columns that say the same as their text would, by type of field; other columns are read as text
+_NATIVE = {
+    "integer": r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|DECIMAL\((\d|1[0-5]),\d+\)",
+    "number": r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|DECIMAL\((\d|1[0-5]),\d+\)|DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+}
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A file whose typed rows lie in a temporary table, beside what broke a rule.
+    """A checked file: where its typed rows are, beside what broke a rule.
 
     Attributes
     ----------
     table : str
-        Temporary table: ``_record``, the resource's columns, ``_broken`` (rule and value of each broken rule).
+        SQL after FROM: ``_record``, ``_ragged`` and the resource's columns; a temporary table or the file itself.
     number : int
         Of the file within the load, from 0; ``staged`` in the table of refusals.
     update : bool
@@ -54,7 +66,7 @@ class Staged:
         """Return SQL for the rows that no rule refuses: ``hidden`` columns, then those of the record type."""
         columns = ", ".join([*hidden, _list(self.resource.columns)])
         refused = f"SELECT record FROM {REFUSED} WHERE staged = {self.number}"
-        return f"SELECT {columns} FROM {self.table} WHERE _broken IS NULL AND _record NOT IN ({refused})"
+        return f"SELECT {columns} FROM {self.table} s WHERE _record NOT IN ({refused})"
 
 
 def begin(con: duckdb.DuckDBPyConnection) -> None:
@@ -69,7 +81,7 @@ def begin(con: duckdb.DuckDBPyConnection) -> None:
 def stage(
     con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, number: int, update: bool, reading: Reading
 ) -> Staged:
-    """Read a file into a temporary table and note every value that breaks a rule of its row.
+    """Note every value of a file that breaks a rule of its row.
 
     Raises
     ------
@@ -77,45 +89,125 @@ def stage(
         If a column is not declared, a required one is missing, or the file cannot be read to its end.
     """
     _check_header(resource, raw)
-    staged = Staged(resource, raw, f"temp.{sql_name(f'{SCRATCH}staged_{number}')}", number, update, reading)
     rules = checks(resource, reading)
-    missing = ", ".join(map(sql_text, resource.missing_values))
-    texts = [
-        f"CASE WHEN {sql_name(name)} NOT IN ({missing}) THEN {sql_name(name)} END AS {sql_name(name)}"
-        if name in raw.columns
-        else f"NULL::VARCHAR AS {sql_name(name)}"
-        for name in resource.columns
-    ]
-    values = [f"{typed(field, reading)} AS {sql_name(field.name)}" for field in resource.fields]
-    broken = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
-    broken += [
-        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {check.value}}} END"
-        for place, check in enumerate(rules, start=1)
-    ]
-    any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
     try:
-        con.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE {staged.table} AS
-            WITH source AS ({raw.sql()}),
-            texts AS (SELECT _record, _ragged, {", ".join(texts)} FROM source)
-            SELECT _record, {", ".join(values)},
-                CASE WHEN _ragged THEN [{{'rule': {_RAGGED}, 'value': NULL}}]
-                     WHEN {any_broken} THEN list_filter([{", ".join(broken)}], lambda one: one IS NOT NULL)
-                END AS _broken
-            FROM texts
-            """
-        )
+        if raw.delimiter or reading.hashed:  # a hash is dear: it is made once
+            table = f"temp.{sql_name(f'{SCRATCH}staged_{number}')}"
+            con.execute(
+                f"CREATE OR REPLACE TEMP TABLE {table} AS "
+                f"SELECT _record, _ragged, {_values(resource, reading)}, {_broken(rules)} AS _broken "
+                f"FROM ({_texts(resource, raw)})"
+            )
+            _enter_broken(con, table, number, raw, rules)
+            found = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+        else:
+            native = _native(resource, raw)
+            texts = f"({_texts(resource, raw, native)})"
+            table = f"(SELECT _record, _ragged, {_values(resource, reading, native)} FROM {texts})"
+            suspects = f"temp.{sql_name(f'{SCRATCH}suspect')}"
+            con.execute(
+                f"CREATE OR REPLACE TEMP TABLE {suspects} AS SELECT _record FROM {texts} "
+                f"WHERE {_suspect(resource, reading, native)}"
+            )
+            if con.execute(f"SELECT count(*) FROM {suspects}").fetchall() != [(0,)]:
+                rows = f"FROM ({_texts(resource, raw)}) SEMI JOIN {suspects} USING (_record)"
+                _enter_broken(con, f"(SELECT _record, {_broken(rules)} AS _broken {rows})", number, raw, rules)
+            found = raw.rows
     except duckdb.Error as error:
         raise raw.parse_error(error) or error from error
     raw.check_unchanged()
-    found = con.execute(f"SELECT count(*) FROM {staged.table}").fetchall()[0][0]
     if found != raw.rows:
         raise InputError(
             f"the file has {raw.rows} rows by its line breaks and {found} by its quotes",
             file=raw.path,
             rule='a value that holds a quote is quoted: "so ""called"" value"',
         )
+    return Staged(resource, raw, table, number, update, reading)
+
+
+def _texts(resource: Resource, raw: RawFile, native: Collection[str] = ()) -> str:
+    """Return SQL for the columns of the record type as the file has them: text, but for ``native`` columns."""
+    missing = ", ".join(map(sql_text, resource.missing_values))
+    columns = [
+        f"NULL::VARCHAR AS {sql_name(name)}"
+        if name not in raw.columns
+        else sql_name(name)
+        if name in native
+        else f"CASE WHEN {sql_name(name)} NOT IN ({missing}) THEN {sql_name(name)} END AS {sql_name(name)}"
+        for name in resource.columns
+    ]
+    return f"SELECT _record, _ragged, {', '.join(columns)} FROM ({raw.sql(native)})"
+
+
+def _values(resource: Resource, reading: Reading, native: Collection[str] = ()) -> str:
+    """Return the typed columns, to be read from `_texts`."""
+    return ", ".join(
+        f"TRY_CAST({sql_name(field.name)} AS {field.sql_type}) AS {sql_name(field.name)}"
+        if field.name in native
+        else f"{typed(field, reading)} AS {sql_name(field.name)}"
+        for field in resource.fields
+    )
+
+
+def _broken(rules: Sequence[Check]) -> str:
+    """Return SQL for the list of rules that a row of `_texts` breaks, each with the value; NULL if there are none."""
+    each = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
+    each += [
+        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {check.value}}} END"
+        for place, check in enumerate(rules, start=1)
+    ]
+    any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
+    return (
+        f"CASE WHEN _ragged THEN [{{'rule': {_RAGGED}, 'value': NULL}}] "
+        f"WHEN {any_broken} THEN list_filter([{', '.join(each)}], lambda one: one IS NOT NULL) END"
+    )
+
+
+def _native(resource: Resource, raw: RawFile) -> set[str]:
+    """Return the columns of a Parquet file that need not be read as text."""
+    if any(resource.missing_values):  # such as "-99": a matter of how a number is written
+        return set()
+    found = set()
+    for name, kind in zip(raw.columns, raw.types, strict=True):
+        field = resource.field(name)
+        known = re.fullmatch(_NATIVE.get(field.type, ""), kind)
+        if known and (kind != "BOOLEAN" or ("true" in field.true_values and "false" in field.false_values)):
+            found.add(name)
+    return found
+
+
+def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> str:
+    """Return the condition that a row of `_texts` may break a rule; it holds for every row that does.
+
+    The rules are those of the same columns declared more plainly: periods as whole numbers within bounds.
+    """
+    fields = tuple(_plain(field, reading) if field.name in native else field for field in resource.fields)
+    conditions = ["false"]
+    for check in checks(replace(resource, fields=fields), reading):
+        if check.column in native and resource.field(check.column).type == "date" and check.rule == "type":
+            conditions.append(f"NOT isfinite({sql_name(check.column)})")  # the rule itself is about text
+        else:
+            conditions.append(check.condition)
+    return " OR ".join(f"({condition})" for condition in conditions)
+
+
+def _plain(field: Field, reading: Reading) -> Field:
+    """Return a field as a column of its own type has to meet it."""
+    limits = field.constraints
+    if field.format == "period" and reading.frequency in BOUNDS:
+        low, high = map(float, BOUNDS[reading.frequency])
+        if isinstance(limits.minimum, float):
+            low = max(low, limits.minimum)
+        if isinstance(limits.maximum, float):
+            high = min(high, limits.maximum)
+        limits = structs.replace(limits, minimum=low, maximum=high)
+    return structs.replace(field, format="default", constraints=limits, true_values=("true",), false_values=("false",))
+
+
+def _enter_broken(
+    con: duckdb.DuckDBPyConnection, broken: str, number: int, raw: RawFile, rules: Sequence[Check]
+) -> None:
+    """Write each broken rule of each row into the table of refusals."""
     described = pd.DataFrame(
         [
             (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has"),
@@ -129,12 +221,11 @@ def stage(
         INSERT INTO {REFUSED}
         SELECT {number}, {sql_text(raw.path.name)}, _record, NULL,
             d."column", one.value, d.rule, d.message
-        FROM (SELECT _record, unnest(_broken) AS one FROM {staged.table} WHERE _broken IS NOT NULL)
+        FROM (SELECT _record, unnest(_broken) AS one FROM {broken} WHERE _broken IS NOT NULL)
         JOIN described d ON d.number = one.rule
         """
     )
     con.unregister("described")
-    return staged
 
 
 def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
@@ -180,7 +271,9 @@ def check_reference(con: duckdb.DuckDBPyConnection, staged: Staged, key: Foreign
     )
 
 
-def check_kept(con: duckdb.DuckDBPyConnection, resource: Resource, targets: Mapping[str, str | None]) -> None:
+def check_kept(
+    con: duckdb.DuckDBPyConnection, resource: Resource, rows: str, targets: Mapping[str, str | None]
+) -> None:
     """Raise ``InputError`` if rows in the store would refer to rows that a load takes away.
 
     Parameters
@@ -188,7 +281,9 @@ def check_kept(con: duckdb.DuckDBPyConnection, resource: Resource, targets: Mapp
     con : DuckDBPyConnection
         The store.
     resource : Resource
-        A record type that stays as it is.
+        A record type.
+    rows : str
+        SQL for its rows in the store that stay as they are.
     targets : mapping
         By record type that is loaded: SQL for its rows after the load.
     """
@@ -198,7 +293,7 @@ def check_kept(con: duckdb.DuckDBPyConnection, resource: Resource, targets: Mapp
             continue
         [(count, example)] = con.execute(
             f"SELECT count(*), min(CAST(s.{sql_name(key.fields[0])} AS VARCHAR)) "
-            f"FROM {sql_name(resource.name)} s {_orphans(key, targets[name])}"
+            f"FROM ({rows}) s {_orphans(key, targets[name])}"
         ).fetchall()
         if count:
             raise InputError(

@@ -106,19 +106,14 @@ def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected
             f"FROM ({before}) t SEMI JOIN ({staged.rows()}) s ON {same_key(key, 't', 's')}"
         ).fetchall()
         superseded = int(found[0][0])
-    con.execute(f"INSERT INTO {table} {staged.rows(f'{load_id}', '_record')}")
+    try:
+        con.execute(f"INSERT INTO {table} {staged.rows(f'{load_id}', '_record')}")
+    except duckdb.Error as error:
+        raise staged.raw.parse_error(error) or error from error
+    staged.raw.check_unchanged()  # a Parquet file is read again here
     loaded = staged.raw.rows - rejected
     _enter(con, staged, load_id, vintage, (loaded, rejected, superseded), "loaded")
     return superseded
-
-
-def count_superseded(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int) -> int:
-    """Return how many rows in force a file would supersede."""
-    before, key = in_force(con, staged.resource.name, vintage), key_of(staged.resource)
-    if not staged.update or before is None or not key:
-        return 0
-    sql = f"SELECT count(*) FROM ({before}) t SEMI JOIN ({staged.rows()}) s ON {same_key(key, 't', 's')}"
-    return int(con.execute(sql).fetchall()[0][0])
 
 
 def enter_refused(con: duckdb.DuckDBPyConnection, staged: Staged, rejected: int) -> None:

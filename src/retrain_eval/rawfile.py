@@ -10,7 +10,7 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,8 @@ class RawFile:
         Records after the header; blank lines do not count.
     delimiter : str
         Of a CSV file; empty for Parquet.
+    types : tuple of str
+        DuckDB's types of a Parquet file's columns; empty for CSV.
     plain : bool
         Whether record ``r`` stands on line ``r + 1`` (CSV: no blank line, no line break in quotes).
     """
@@ -58,24 +60,29 @@ class RawFile:
     columns: tuple[str, ...]
     rows: int
     delimiter: str
+    types: tuple[str, ...]
     plain: bool
     stamp: tuple[int, int]
 
-    def sql(self) -> str:
+    def sql(self, native: Collection[str] = ()) -> str:
         """Return SQL that reads the file as text: ``_record`` (from 1), ``_ragged``, and the columns.
 
-        ``_ragged`` is true where a row has fewer or more fields than the header.
+        ``_ragged`` is true where a row has fewer or more fields than the header. ``native`` columns of a Parquet file
+        keep their own type.
         """
         names = [sql_name(name) for name in self.columns]
-        path = sql_text(re.sub(r"([\[*?])", r"[\1]", str(self.path)))
         if not self.delimiter:
-            texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in names)
+            values = ", ".join(
+                sql_name(name) if name in native else f"CAST({sql_name(name)} AS VARCHAR) AS {sql_name(name)}"
+                for name in self.columns
+            )
             return (
-                f"SELECT file_row_number + 1 AS _record, false AS _ragged, {texts} "
-                f"FROM read_parquet({path}, file_row_number = true)"
+                f"SELECT file_row_number + 1 AS _record, false AS _ragged, {values} "
+                f"FROM {_parquet(self.path, 'file_row_number = true')}"
             )
         surplus = [f"_surplus_{i}" for i in range(SURPLUS)]
         columns = ", ".join(f"{sql_text(name)}: 'VARCHAR'" for name in (*self.columns, *surplus))
+        path = _literal(self.path)
         return (
             f"SELECT row_number() OVER () AS _record, "
             f"{names[-1]} IS NULL OR _surplus_0 IS NOT NULL AS _ragged, "
@@ -176,14 +183,24 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _open_parquet(path: Path, stamp: tuple[int, int]) -> RawFile:
     with duckdb.connect() as con:
         try:
-            relation = con.read_parquet(re.sub(r"([\[*?])", r"[\1]", str(path)))
-            columns = tuple(relation.columns)
+            relation = con.sql(f"FROM {_parquet(path)}")
+            columns, types = tuple(relation.columns), tuple(map(str, relation.types))
             counted = relation.aggregate("count(*)").fetchall()
         except duckdb.Error as error:
             raise InputError(
                 "the file is not valid Parquet", file=path, rule=str(error).splitlines()[0], fix="write the file again"
             ) from None
-    return RawFile(path, sha256(path), columns, _some_rows(path, int(counted[0][0])), "", True, stamp)
+    return RawFile(path, sha256(path), columns, _some_rows(path, int(counted[0][0])), "", types, True, stamp)
+
+
+def _parquet(path: Path, *options: str) -> str:
+    """Return the table function of a Parquet file; its columns are those in it, whatever the folders are called."""
+    return f"read_parquet({', '.join((_literal(path), 'hive_partitioning = false', *options))})"
+
+
+def _literal(path: Path) -> str:
+    """Return a path in SQL: that one file, whatever is in its name."""
+    return sql_text(re.sub(r"([\[*?])", r"[\1]", str(path)))
 
 
 def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
@@ -210,7 +227,7 @@ def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
         if header.count(name) > 1:
             raise InputError(f"column {withhold(name)!r} stands twice in the header", file=path, row=1, rule="header")
     rows = _some_rows(path, records - 1)
-    return RawFile(path, digest.hexdigest(), tuple(header), rows, delimiter, lines == records, stamp)
+    return RawFile(path, digest.hexdigest(), tuple(header), rows, delimiter, (), lines == records, stamp)
 
 
 def _some_rows(path: Path, rows: int) -> int:

@@ -1,80 +1,31 @@
-"""The DuckDB store of validated records, and its vintages.
-
-A load is all or nothing: files are checked in temporary tables, then one transaction appends them. A process
-killed at any moment leaves the last complete vintage.
-"""
+"""The DuckDB store of validated records: opening it, and looking at a vintage of it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
 import duckdb
 import pandas as pd
 
-from retrain_eval import identifiers, loads
-from retrain_eval import ingest as validation
+from retrain_eval import loads
 from retrain_eval.errors import InputError, StoreError, unknown
-from retrain_eval.ingest import Staged
+from retrain_eval.loading import Files, IngestReport, Loader
 from retrain_eval.loads import Mode
-from retrain_eval.rawfile import RawFile, open_raw
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
 from retrain_eval.table_schema import Package, load_package
 
+__all__ = ["IngestReport", "Store"]
+
 # a store of person records asks nothing of a network
 _OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
 IDENTIFIERS = ("plain", "hmac")
-Files = Mapping[str, "str | Path | Sequence[str | Path]"]
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What became of one file.
-
-    Attributes
-    ----------
-    resource, file, sha256 : str
-        Record type, name of the file, hash of its bytes.
-    rows_in, rows_loaded, rows_rejected, rows_superseded : int
-        Rows of the file; how many of them stand in the store and in ``rejects``; rows of earlier loads that
-        they supersede.
-    vintage : int
-        Vintage that the load made, or by which the file was loaded before.
-    already_loaded : bool
-        True if the store held this very file, so that nothing was done.
-    dry_run : bool
-        True if nothing was to be written.
-    absent : tuple of str
-        Declared columns that the file does not have; they are missing in every row.
-    """
-
-    resource: str
-    file: str
-    sha256: str
-    rows_in: int
-    rows_loaded: int
-    rows_rejected: int
-    rows_superseded: int = 0
-    vintage: int = 0
-    already_loaded: bool = False
-    dry_run: bool = False
-    absent: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if self.already_loaded:
-            rows = f"{self.rows_loaded:,} rows"
-            return f"{self.resource}: {self.file} is already loaded ({rows}, vintage {self.vintage}), nothing to do"
-        refused = f", {self.rows_rejected:,} refused" if self.rows_rejected else ""
-        superseded = f", {self.rows_superseded:,} earlier rows superseded" if self.rows_superseded else ""
-        does = "would be loaded" if self.dry_run else "loaded"
-        return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{superseded}"
 
 
 class Store:
@@ -110,11 +61,14 @@ class Store:
         path: Path,
         package: Package,
         reading: Reading,
-        as_of: int | None,
+        as_of: int | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         self.con, self.path, self.package, self.reading = con, path, package, reading
         self.as_of = as_of
+        self.names = tuple(name for name in package.names if only is None or name in only)
         self.vintage = loads.last_vintage(con) if as_of is None else as_of
+        self._spill: tempfile.TemporaryDirectory[str] | None = None
         self._show()
 
     @classmethod
@@ -129,6 +83,7 @@ class Store:
         frequency: str | None = None,
         identifiers: str = "plain",
         read_only: bool = False,
+        only: Collection[str] | None = None,
     ) -> Store:
         """Open a store, or make a new one.
 
@@ -150,9 +105,13 @@ class Store:
             Keep identifiers as they are, or only their keyed hash (`retrain_eval.identifiers`).
         read_only : bool
             Open without the right to write; several processes can do so at once.
+        only : collection of str, optional
+            Show these record types alone; by default every one that is loaded.
 
         Raises
         ------
+        InputError
+            For a keyword or a memory limit that is none.
         StoreError
             If the file is missing and ``create`` is false, is in use by another process, is not a DuckDB
             file, was written by a newer DuckDB or an older retrain_eval, cannot be written, or has no such vintage.
@@ -169,32 +128,48 @@ class Store:
             con = duckdb.connect(str(path), config={"memory_limit": memory_limit, **_OFFLINE}, read_only=read_only)
         except OSError as error:
             raise StoreError(f"the store {path} cannot be made: {error.strerror}") from error
+        except duckdb.ParserException as error:
+            raise InputError("this is no memory limit", value=memory_limit, rule="a size such as 2GB") from error
         except duckdb.Error as error:
             raise _open_error(path, str(error)) from error
         try:
+            new = _check_layout(con, path)
+            if new and read_only:
+                raise StoreError(f"there is nothing in the store {path}; ingest records first")
             if not read_only:
                 _sweep(path)
                 con.execute(loads.TABLES)
-            _check_layout(con, path, as_of)
+            _check_vintage(con, path, as_of)
         except duckdb.Error as error:
             con.close()
-            raise StoreError(f"the store {path} cannot be written: {error}") from error
+            raise StoreError(f"the store {path} cannot be written: {str(error).splitlines()[0]}") from error
         except StoreError:
             con.close()
             raise
         package = package if package is not None else load_package(shipped("data_schemas"))
-        return cls(con, path, package, Reading(frequency, identifiers == "hmac"), as_of)
+        return cls(con, path, package, Reading(frequency, identifiers == "hmac"), as_of, only)
 
     @classmethod
-    def in_memory(cls, package: Package, frequency: str | None = None, identifiers: str = "plain") -> Store:
+    def in_memory(
+        cls,
+        package: Package,
+        frequency: str | None = None,
+        identifiers: str = "plain",
+        memory_limit: str = "2GB",
+    ) -> Store:
         """Make an empty store that leaves nothing behind: what a file would meet in a new one."""
-        con = duckdb.connect(config=_OFFLINE)
+        spill = tempfile.TemporaryDirectory(prefix="retrain_eval.")
+        con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill.name, **_OFFLINE})
         con.execute(loads.TABLES)
-        return cls(con, Path(":memory:"), package, Reading(frequency, identifiers == "hmac"), None)
+        store = cls(con, Path(":memory:"), package, Reading(frequency, identifiers == "hmac"))
+        store._spill = spill
+        return store
 
     def close(self) -> None:
         """Close the connection; the file can then be opened by another process."""
         self.con.close()
+        if self._spill is not None:
+            self._spill.cleanup()
 
     def __enter__(self) -> Store:
         return self
@@ -248,29 +223,18 @@ class Store:
         StoreError
             If the store cannot be written. In every case its content is as it was.
         """
-        if not 0 <= tolerate < 1:
-            raise InputError("tolerate is a share", column="tolerate", value=tolerate, rule="0 <= tolerate < 1")
-        if mode not in ("replace", "update"):
-            raise unknown("mode", mode, ("replace", "update"))
         if self.as_of is not None:
             raise StoreError(f"the store is open as of vintage {self.as_of}: nothing can be loaded into the past")
-        for name in files:
-            self.package[name]
-        raws = {one.name: _listed(files[one.name]) for one in self.package if one.name in files}
-        done: dict[tuple[str, str], IngestReport] = {}
-        todo: list[tuple[str, RawFile, bool]] = []
-        for name, deliveries in raws.items():
-            kept, rest = self._plan(name, deliveries, mode, tolerate)
-            done |= {(name, report.sha256): report for report in kept}
-            todo += [(name, raw, update) for raw, update in rest]
-        if todo:
-            with self._scratch():
-                done |= self._load(todo, tolerate, dry_run)
-        return [done[name, raw.sha256] for name, deliveries in raws.items() for raw in deliveries]
+        latest = loads.last_vintage(self.con)  # another Store of this process may have loaded
+        reports = Loader(self.con, self.path, self.package, self.reading, latest).load(files, mode, tolerate, dry_run)
+        if self.vintage != (latest := loads.last_vintage(self.con)):
+            self.vintage = latest
+            self._show()
+        return reports
 
     def tables(self) -> dict[str, int]:
         """Return the number of rows in force of each record type that has been loaded."""
-        return {name: self._count(sql_name(name)) for name in self.package.names if self._has(name)}
+        return {name: self._count(sql_name(name)) for name in self.names if loads.held(self.con, name, self.vintage)}
 
     def rejects(self) -> pd.DataFrame:
         """Return the refused rows: ``load_id, resource, file, line, column, value, rule, message``.
@@ -303,7 +267,7 @@ class Store:
 
     def files(self) -> pd.DataFrame:
         """Return the files whose rows are shown: ``name, file, sha256, rows_in, rows_rejected``, in a fixed order."""
-        ids = [file.id for name in self.package.names for file in loads.held(self.con, name, self.vintage)]
+        ids = [file.id for name in self.names for file in loads.held(self.con, name, self.vintage)]
         return self.con.execute(
             "SELECT resource AS name, file, sha256, rows_in, rows_rejected FROM loads "
             "WHERE list_contains($1::INTEGER[], id) ORDER BY name, id",
@@ -315,175 +279,37 @@ class Store:
 
         It does not depend on when or in which order record types were loaded, nor on what came later.
         """
-        return loads.fingerprint(self.con, self.package.names, self.vintage)
+        return loads.fingerprint(self.con, self.names, self.vintage)
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
-    def _plan(
-        self, name: str, deliveries: Sequence[RawFile], mode: Mode, tolerate: float
-    ) -> tuple[list[IngestReport], list[tuple[RawFile, bool]]]:
-        """Say which deliveries are held already, and which are to be loaded, each with whether it is an update."""
-        schema = self.package[name].sha256
-        held = [
-            file if file.schema_sha256 == schema and file.rows_rejected <= tolerate * file.rows_in else None
-            for file in loads.held(self.con, name, self.vintage)
-        ]
-        same = {file.sha256: file for file in held if file is not None}
-        prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 if file else "" for file in held]
-        if mode == "update" or (held and prefix):
-            if None in held:
-                raise InputError(
-                    f"the schema of {name} has changed since its rows were loaded",
-                    file=deliveries[0].path,
-                    fix='load all its files again, the first one with mode="replace"',
-                )
-            kept = [
-                IngestReport(
-                    name, raw.path.name, raw.sha256, file.rows_in, file.rows_loaded, file.rows_rejected,
-                    vintage=file.vintage, already_loaded=True,
-                )
-                for raw in deliveries
-                if (file := same.get(raw.sha256))
-            ]  # fmt: skip
-            rest = [raw for raw in deliveries if raw.sha256 not in same]
-            return kept, [(raw, bool(held) or place > 0) for place, raw in enumerate(rest)]
-        return [], [(raw, place > 0) for place, raw in enumerate(deliveries)]
-
-    def _load(
-        self, todo: Sequence[tuple[str, RawFile, bool]], tolerate: float, dry_run: bool
-    ) -> dict[tuple[str, str], IngestReport]:
-        con = self.con
-        if self.reading.hashed:
-            identifiers.use_key(con, key := identifiers.read_key())
-        kind = identifiers.key_check(key) if self.reading.hashed else "plain"
-        self._check_identifiers(kind)
-        validation.begin(con)
-        batch: list[Staged] = []
-        for number, (name, raw, update) in enumerate(todo):
-            resource = self.package[name]
-            staged = validation.stage(con, resource, raw, number=number, update=update, reading=self.reading)
-            validation.check_unique(con, staged)
-            batch.append(staged)  # before its references, which may be to itself
-        for staged in batch:
-            for key_ in staged.resource.foreign_keys:
-                validation.check_reference(con, staged, key_, self._rows(key_.reference.resource, batch))
-        validation.find_lines(con, batch)
-        counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {validation.REFUSED} GROUP BY ALL").fetchall()
-        refused = dict.fromkeys(range(len(batch)), 0) | dict(counts)
-        if any(refused[one.number] > tolerate * one.raw.rows for one in batch):
-            if not dry_run:
-                with self._transaction():
-                    for one in batch:
-                        if refused[one.number]:
-                            loads.enter_refused(con, one, refused[one.number])
-            raise validation.refusal(con, batch, refused)
-        loaded = {one.resource.name for one in batch}
-        for resource in self.package:
-            if resource.name not in loaded and self._has(resource.name):
-                validation.check_kept(con, resource, {name: self._rows(name, batch) for name in loaded})
-        vintage = self.vintage + 1
-        if dry_run:
-            superseded = [loads.count_superseded(con, one, self.vintage) for one in batch]
-        else:
-            with self._transaction():
-                con.execute("INSERT OR REPLACE INTO settings VALUES ('identifiers', $1)", [kind])
-                superseded = [loads.write(con, one, vintage, refused[one.number]) for one in batch]
-            self.vintage = vintage
-            self._show()
-        return {
-            (one.resource.name, one.raw.sha256): IngestReport(
-                resource=one.resource.name,
-                file=one.raw.path.name,
-                sha256=one.raw.sha256,
-                rows_in=one.raw.rows,
-                rows_loaded=one.raw.rows - refused[one.number],
-                rows_rejected=refused[one.number],
-                rows_superseded=gone,
-                vintage=vintage,
-                dry_run=dry_run,
-                absent=tuple(column for column in one.resource.columns if column not in one.raw.columns),
-            )
-            for one, gone in zip(batch, superseded, strict=True)
-        }
-
-    def _check_identifiers(self, kind: str) -> None:
-        """Refuse to mix plain and hashed identifiers, or hashes by two keys: nobody would meet their own records."""
-        known = self.con.execute("SELECT value FROM settings WHERE name = 'identifiers'").fetchall()
-        if known and known[0][0] != kind and loads.last_vintage(self.con):
-            was = (
-                "as they are" if known[0][0] == "plain" else "as hashes by another key" if kind != "plain" else "hashed"
-            )
-            raise StoreError(
-                f"the store {self.path} holds identifiers {was}: records of one person would not meet; "
-                f"use the setting and the key ({identifiers.ENVIRONMENT}) of the first load, or a new store"
-            )
-
-    def _rows(self, name: str, batch: Sequence[Staged]) -> str | None:
-        """Return SQL for the rows of a record type as they will stand after the load; None if it has none."""
-        mine = [staged for staged in batch if staged.resource.name == name]
-        parts = [staged.rows() for staged in mine]
-        if self._has(name) and (not mine or mine[0].update):
-            parts.append(f"SELECT * FROM {sql_name(name)}")
-        return " UNION ALL BY NAME ".join(parts) or None
-
     def _show(self) -> None:
         """Let the record types' names stand for the rows in force at the vintage shown."""
-        for name in self.package.names:
+        for name in self.names:
             rows = loads.in_force(self.con, name, self.vintage)
             if rows is not None:
                 # temporary, so that another vintage of the same file can be looked at in another process
                 self.con.execute(f"CREATE OR REPLACE TEMP VIEW {sql_name(name)} AS {rows}")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.con.execute("BEGIN")
-        try:
-            yield
-            self.con.execute("COMMIT")
-        except BaseException:
-            with suppress(duckdb.Error):  # a failed COMMIT has rolled back already
-                self.con.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _scratch(self) -> Iterator[None]:
-        """Drop the temporary tables at the end, and say that DuckDB stopped where it did."""
-        try:
-            yield
-        except duckdb.Error as error:
-            text = str(error).splitlines()[0]
-            raise StoreError(f"the load stopped, the store {self.path} is as it was: {text}") from error
-        finally:
-            with suppress(duckdb.Error):
-                mine = self.con.execute(
-                    "SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, $1)",
-                    [validation.SCRATCH],
-                ).fetchall()
-                for (table,) in mine:
-                    self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
-
-    def _has(self, name: str) -> bool:
-        return bool(loads.held(self.con, name, self.vintage))
-
     def _count(self, table: str) -> int:
         return int(self.con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
-def _listed(files: str | Path | Sequence[str | Path]) -> list[RawFile]:
-    """Open the deliveries of a record type; the same file twice is one delivery."""
-    paths = [files] if isinstance(files, (str, Path)) else list(files)
-    raws = {raw.sha256: raw for raw in map(open_raw, paths)}
-    return list(raws.values())
-
-
-def _check_layout(con: duckdb.DuckDBPyConnection, path: Path, as_of: int | None) -> None:
-    """Refuse a store of an earlier layout, and a vintage that does not exist."""
-    columns = con.sql("FROM loads LIMIT 0").columns
-    if "vintage" not in columns:
+def _check_layout(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
+    """Refuse a file that is no store, or one of an earlier layout; return whether it is empty."""
+    tables = [name for (name,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()]
+    if tables and "loads" not in tables:
+        raise StoreError(f"{path} is not a store: it is a DuckDB file with other tables; ingest into a new one")
+    if tables and "vintage" not in con.sql("FROM loads LIMIT 0").columns:
         raise StoreError(
             f"the store {path} was made by an earlier version, without vintages; "
             "delete it and load the record files again"
         )
+    return not tables
+
+
+def _check_vintage(con: duckdb.DuckDBPyConnection, path: Path, as_of: int | None) -> None:
+    """Refuse a vintage that does not exist."""
     last = loads.last_vintage(con)
     if as_of is not None and not 1 <= as_of <= last:
         have = f"1 to {last}" if last > 1 else "1" if last else "none: nothing is loaded"
@@ -511,8 +337,13 @@ def _open_error(path: Path, text: str) -> StoreError:
         who = f"process {holder[1]}" if holder else "another process"
         return StoreError(f"the store {path} is in use by {who}; wait until it has finished, or stop it")
     if "different configuration" in text:
-        return StoreError(f"the store {path} is already open in this process with another memory limit")
+        return StoreError(
+            f"the store {path} is already open in this process with another memory limit, or to be written and not read"
+        )
     if "version" in text.lower() and "newer" in text.lower():
         return StoreError(f"the store {path} was written by a newer DuckDB than {duckdb.__version__}; upgrade duckdb")
     first = text.splitlines()[0]
+    for reason in ("Permission denied", "Read-only file system", "No space left on device"):
+        if reason in text:
+            return StoreError(f"the store {path} cannot be written: {reason}")
     return StoreError(f"the store {path} cannot be opened: {first}; if the file is damaged, ingest into a new store")

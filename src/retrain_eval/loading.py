@@ -1,0 +1,325 @@
+"""One load: which deliveries are new, whether all of them hold together, and the transaction that writes them.
+
+A load is all or nothing: files are checked in temporary tables, then one transaction appends them. A process
+killed at any moment leaves the last complete vintage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from retrain_eval import identifiers, loads
+from retrain_eval import ingest as validation
+from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.ingest import Staged
+from retrain_eval.loads import Mode
+from retrain_eval.rawfile import RawFile, open_raw
+from retrain_eval.schemas import Reading
+from retrain_eval.sources import sql_name
+from retrain_eval.table_schema import Package, Resource
+
+Files = Mapping[str, "str | Path | Sequence[str | Path]"]
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What became of one file.
+
+    Attributes
+    ----------
+    resource, file, sha256 : str
+        Record type, name of the file, hash of its bytes.
+    rows_in, rows_loaded, rows_rejected, rows_superseded : int
+        Rows of the file; how many of them stand in the store and in ``rejects``; rows of earlier loads that
+        they supersede.
+    vintage : int
+        Vintage that the load made, or by which the file was loaded before.
+    already_loaded : bool
+        True if the store held this very file, so that nothing was done.
+    dry_run : bool
+        True if nothing was to be written.
+    absent : tuple of str
+        Declared columns that the file does not have; they are missing in every row.
+    """
+
+    resource: str
+    file: str
+    sha256: str
+    rows_in: int
+    rows_loaded: int
+    rows_rejected: int
+    rows_superseded: int = 0
+    vintage: int = 0
+    already_loaded: bool = False
+    dry_run: bool = False
+    absent: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.already_loaded:
+            rows = f"{self.rows_loaded:,} rows"
+            return f"{self.resource}: {self.file} is already loaded ({rows}, vintage {self.vintage}), nothing to do"
+        refused = f", {self.rows_rejected:,} refused" if self.rows_rejected else ""
+        superseded = f", {self.rows_superseded:,} earlier rows superseded" if self.rows_superseded else ""
+        does = "would be loaded" if self.dry_run else "loaded"
+        return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{superseded}"
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads files into a store, on top of its latest vintage.
+
+    Attributes
+    ----------
+    con : DuckDBPyConnection
+        The store.
+    path : Path
+        Its file, for messages.
+    package : Package
+        The record types that it can hold.
+    reading : Reading
+        How files are read.
+    vintage : int
+        The latest vintage.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    path: Path
+    package: Package
+    reading: Reading
+    vintage: int
+
+    def load(self, files: Files, mode: Mode, tolerate: float, dry_run: bool) -> list[IngestReport]:
+        """Validate files and load all of them as one vintage, or none; see `Store.ingest_all`."""
+        if not 0 <= tolerate < 1:
+            raise InputError("tolerate is a share", column="tolerate", value=tolerate, rule="0 <= tolerate < 1")
+        if mode not in ("replace", "update"):
+            raise unknown("mode", mode, ("replace", "update"))
+        for name in files:
+            self.package[name]
+        raws = {one.name: _deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
+        with self._saying_where_it_stopped():
+            self._check_settings()
+            done: dict[tuple[str, str], IngestReport] = {}
+            todo: list[tuple[str, RawFile, bool]] = []
+            for name, deliveries in raws.items():
+                kept, rest = self._plan(name, deliveries, mode, tolerate)
+                done |= {(name, report.sha256): report for report in kept}
+                todo += [(name, raw, update) for raw, update in rest]
+            if todo:
+                done |= self._load(todo, tolerate, dry_run)
+        return [done[name, raw.sha256] for name, deliveries in raws.items() for raw in deliveries]
+
+    def _plan(
+        self, name: str, deliveries: Sequence[RawFile], mode: Mode, tolerate: float
+    ) -> tuple[list[IngestReport], list[tuple[RawFile, bool]]]:
+        """Say which deliveries are held already, and which are to be loaded, each with whether it is an update."""
+        schema = self.package[name].sha256
+        held = [
+            file if file.schema_sha256 == schema and file.rows_rejected <= tolerate * file.rows_in else None
+            for file in loads.held(self.con, name, self.vintage)
+        ]
+        same = {file.sha256: file for file in held if file is not None}
+        prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 if file else "" for file in held]
+        if mode == "update" or (held and prefix):
+            if None in held:
+                raise InputError(
+                    f"the schema of {name} has changed since its rows were loaded",
+                    file=deliveries[0].path,
+                    fix='load all its files again, the first one with mode="replace"',
+                )
+            kept = [
+                IngestReport(
+                    name, raw.path.name, raw.sha256, file.rows_in, file.rows_loaded, file.rows_rejected,
+                    vintage=file.vintage, already_loaded=True,
+                )
+                for raw in deliveries
+                if (file := same.get(raw.sha256))
+            ]  # fmt: skip
+            rest = [raw for raw in deliveries if raw.sha256 not in same]
+            return kept, [(raw, bool(held) or place > 0) for place, raw in enumerate(rest)]
+        return [], [(raw, place > 0) for place, raw in enumerate(deliveries)]
+
+    def _load(
+        self, todo: Sequence[tuple[str, RawFile, bool]], tolerate: float, dry_run: bool
+    ) -> dict[tuple[str, str], IngestReport]:
+        con = self.con
+        settings = self._settings()
+        batch = self._validate(todo)
+        counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {validation.REFUSED} GROUP BY ALL").fetchall()
+        refused = dict.fromkeys(range(len(batch)), 0) | dict(counts)
+        if any(refused[one.number] > tolerate * one.raw.rows for one in batch):
+            if not dry_run:
+                with self._transaction():
+                    for one in batch:
+                        if refused[one.number]:
+                            loads.enter_refused(con, one, refused[one.number])
+            raise validation.refusal(con, batch, refused)
+        self._check_kept(batch)
+        vintage = self.vintage + 1
+        if dry_run:
+            superseded = [self._would_supersede(one, batch) for one in batch]
+        else:
+            with self._transaction():
+                for name, value in settings.items():
+                    con.execute("INSERT OR REPLACE INTO settings VALUES ($1, $2)", [name, value])
+                superseded = [loads.write(con, one, vintage, refused[one.number]) for one in batch]
+        return {
+            (one.resource.name, one.raw.sha256): IngestReport(
+                resource=one.resource.name,
+                file=one.raw.path.name,
+                sha256=one.raw.sha256,
+                rows_in=one.raw.rows,
+                rows_loaded=one.raw.rows - refused[one.number],
+                rows_rejected=refused[one.number],
+                rows_superseded=gone,
+                vintage=vintage,
+                dry_run=dry_run,
+                absent=tuple(column for column in one.resource.columns if column not in one.raw.columns),
+            )
+            for one, gone in zip(batch, superseded, strict=True)
+        }
+
+    def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
+        """Check every file, and what they refer to, in temporary tables."""
+        validation.begin(self.con)
+        batch: list[Staged] = []
+        for number, (name, raw, update) in enumerate(todo):
+            resource = self.package[name]
+            staged = validation.stage(self.con, resource, raw, number=number, update=update, reading=self.reading)
+            validation.check_unique(self.con, staged)
+            batch.append(staged)  # before its references, which may be to itself
+        for staged in batch:
+            for key in staged.resource.foreign_keys:
+                validation.check_reference(self.con, staged, key, self._after(key.reference.resource, batch))
+        validation.find_lines(self.con, batch)
+        return batch
+
+    def _check_kept(self, batch: Sequence[Staged]) -> None:
+        """Refuse to take away what rows that stay in the store refer to."""
+        targets = {one.resource.name: self._after(one.resource.name, batch) for one in batch}
+        for resource in self.package:
+            rows = self._kept(resource, batch)
+            if rows is not None:
+                validation.check_kept(self.con, resource, rows, targets)
+
+    def _kept(self, resource: Resource, batch: Sequence[Staged]) -> str | None:
+        """Return SQL for the rows in the store that a load leaves in force; None if there are none."""
+        mine = [staged for staged in batch if staged.resource.name == resource.name]
+        rows = loads.in_force(self.con, resource.name, self.vintage)
+        if rows is None or (mine and not mine[0].update):
+            return None
+        key = loads.key_of(resource)
+        for staged in mine if key else ():
+            rows = f"SELECT * FROM ({rows}) t ANTI JOIN ({staged.rows()}) s ON {validation.same_key(key, 't', 's')}"
+        return rows
+
+    def _after(self, name: str, batch: Sequence[Staged]) -> str | None:
+        """Return SQL for the rows of a record type as they will stand after the load; None if it has none."""
+        mine = [staged for staged in batch if staged.resource.name == name]
+        parts = [staged.rows() for staged in mine]
+        if not mine or mine[0].update:
+            before = loads.in_force(self.con, name, self.vintage)
+            parts += [] if before is None else [before]
+        return " UNION ALL BY NAME ".join(parts) or None
+
+    def _would_supersede(self, staged: Staged, batch: Sequence[Staged]) -> int:
+        """Return how many rows a delivery supersedes: its keys that the store or a delivery before it has."""
+        key = loads.key_of(staged.resource)
+        before = self._after(staged.resource.name, batch[: staged.number])
+        if not staged.update or before is None or not key:
+            return 0
+        same = validation.same_key(key, "s", "t")
+        found = self.con.execute(f"SELECT count(*) FROM ({staged.rows()}) s SEMI JOIN ({before}) t ON {same}")
+        return int(found.fetchall()[0][0])
+
+    def _settings(self) -> dict[str, str]:
+        """Return what later loads must agree with; refuse another key."""
+        kind = "plain"
+        if self.reading.hashed:
+            key = identifiers.read_key()
+            identifiers.use_key(self.con, key)
+            kind = identifiers.key_check(key)
+            known = self._known("identifiers")
+            if known not in (None, kind):
+                raise self._other_identifiers("as hashes by another key")
+        return {"identifiers": kind} | ({"frequency": self.reading.frequency} if self.reading.frequency else {})
+
+    def _check_settings(self) -> None:
+        """Refuse to go on otherwise than the store was begun, also where no file is new.
+
+        Plain and hashed identifiers do not meet, and what a plan with hashes promises would not hold of plain ones.
+        """
+        kind, frequency = self._known("identifiers"), self._known("frequency")
+        if kind is not None and (kind == "plain") == self.reading.hashed:
+            raise self._other_identifiers("as they are" if kind == "plain" else "hashed")
+        if None not in (frequency, self.reading.frequency) and frequency != self.reading.frequency:
+            raise StoreError(
+                f"the periods in the store {self.path} are by {frequency}, those of this load by "
+                f"{self.reading.frequency}; put the frequency back, or use a new store"
+            )
+
+    def _other_identifiers(self, was: str) -> StoreError:
+        return StoreError(
+            f"the store {self.path} holds identifiers {was}: records of one person would not meet; "
+            f"use the setting and the key ({identifiers.ENVIRONMENT}) of the first load, or a new store"
+        )
+
+    def _known(self, setting: str) -> str | None:
+        """Return a setting of the loads before; None if nothing is loaded."""
+        found = self.con.execute("SELECT value FROM settings WHERE name = $1", [setting]).fetchall()
+        return str(found[0][0]) if found and self.vintage else None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.con.execute("BEGIN")
+        try:
+            yield
+            self.con.execute("COMMIT")
+        except BaseException:
+            with suppress(duckdb.Error):  # a failed COMMIT has rolled back already
+                self.con.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _saying_where_it_stopped(self) -> Iterator[None]:
+        """Drop the temporary tables at the end, and say that DuckDB stopped where it did."""
+        try:
+            yield
+        except duckdb.Error as error:
+            text = str(error).splitlines()[0]
+            raise StoreError(f"the load stopped, the store {self.path} is as it was: {text}") from error
+        finally:
+            with suppress(duckdb.Error):
+                mine = self.con.execute(
+                    "SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, $1)",
+                    [validation.SCRATCH],
+                ).fetchall()
+                for (table,) in mine:
+                    self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
+
+
+def _deliveries(name: str, files: str | Path | Sequence[str | Path]) -> list[RawFile]:
+    """Open the deliveries of a record type.
+
+    Two that are alike are refused: the second would be taken for loaded, where it may be meant to undo what came
+    between them.
+    """
+    raws = list(map(open_raw, [files] if isinstance(files, (str, Path)) else files))
+    if not raws:
+        raise InputError(f"no file is given for {name}", fix="name one, or drop the record type")
+    seen: dict[str, RawFile] = {}
+    for raw in raws:
+        first = seen.setdefault(raw.sha256, raw)
+        if first is not raw:
+            raise InputError(
+                f"two deliveries of {name} are the same file, byte for byte",
+                file=raw.path,
+                rule=f"the first is {first.path}",
+                fix="give one of them",
+            )
+    return raws
