@@ -62,13 +62,6 @@ def build_outcome_paths(
     if key and loaded(con, "paths") and built(con, "paths") == key:
         return con.table("paths")
     periods = path_periods(con)
-    quality = "quality" in homes.values()
-    rows = "panel p" + (" LEFT JOIN quality q ON q.person_id = p.person_id AND q.period = p.period" if quality else "")
-    arrays = []
-    for name, home in homes.items():
-        column = f"{home[0]}.{sql_name(name)}"
-        values = ", ".join(f"max(CAST({column} AS DOUBLE)) FILTER (p.period = {period})" for period in periods)
-        arrays.append(f"CAST([{values}] AS DOUBLE[{len(periods)}]) AS {sql_name(name)}")
     people = con.execute(
         f"""
         SELECT person_id FROM (
@@ -80,11 +73,9 @@ def build_outcome_paths(
     con.execute("BEGIN")  # paths are whole or not there
     try:
         for place, low in enumerate(bounds or [""]):
-            high = f"AND p.person_id < {_literal(bounds[place + 1])}" if place + 1 < len(bounds) else ""
-            sql = (
-                f"SELECT p.person_id, any_value(p.cohort) AS cohort, {', '.join(arrays)}, count(*) AS _rows "
-                f"FROM {rows} WHERE p.person_id >= {_literal(low)} {high} GROUP BY p.person_id ORDER BY p.person_id"
-            )
+            high = f"AND person_id < {_literal(bounds[place + 1])}" if place + 1 < len(bounds) else ""
+            chunk = f"person_id >= {_literal(low)} {high}"
+            sql = _paths_sql(homes, periods, chunk)
             con.execute(("CREATE OR REPLACE TABLE paths AS " if not place else "INSERT INTO paths ") + sql)
         twice = con.execute(f"SELECT min(person_id), count(*) FROM paths WHERE _rows > {len(periods)}").fetchall()[0]
         if twice[1]:
@@ -99,6 +90,25 @@ def build_outcome_paths(
         raise
     mark_built(con, "paths", key)
     return con.table("paths")
+
+
+def _paths_sql(homes: dict[str, str], periods: Sequence[int], chunk: str) -> str:
+    """Return the SQL of the paths of some people: one aggregation per outcome, because wide ones leave the cache."""
+    facts = "person_id, any_value(cohort) AS cohort, count(*) AS _rows"
+    parts = [f"people AS (SELECT {facts} FROM panel WHERE {chunk} GROUP BY 1)"]
+    nothing = f"CAST([{', '.join(['NULL'] * len(periods))}] AS DOUBLE[{len(periods)}])"
+    columns, joins = [], []
+    for place, (name, home) in enumerate(homes.items()):
+        value = f"CAST({sql_name(name)} AS DOUBLE)"
+        values = ", ".join(f"max({value}) FILTER (period = {period})" for period in periods)
+        path = f"CAST([{values}] AS DOUBLE[{len(periods)}])"
+        parts.append(f"o_{place} AS (SELECT person_id, {path} AS path FROM {home} WHERE {chunk} GROUP BY 1)")
+        columns.append(f"coalesce(o_{place}.path, {nothing}) AS {sql_name(name)}")
+        joins.append(f"LEFT JOIN o_{place} ON o_{place}.person_id = people.person_id")
+    return (
+        f"WITH {', '.join(parts)} SELECT people.person_id, cohort, {', '.join(columns)}, _rows "
+        f"FROM people {' '.join(joins)} ORDER BY people.person_id"
+    )
 
 
 def path_periods(con: duckdb.DuckDBPyConnection) -> list[int]:
