@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import duckdb
 import pytest
 
 from retrain_eval.errors import InputError
+from retrain_eval.panel import build_panel
+from retrain_eval.quality import build_quality
 from retrain_eval.study import Stratum, read_study
 from retrain_eval.template import TEMPLATE
 
@@ -32,6 +35,7 @@ labels = ["<25", "25–54", "55+"]
 formula = "treat ~ age"
 caliper = 0.2
 """
+QUARTERLY = GOOD.replace('data = "D"', 'data = "D"\nfrequency = "quarter"') + "\n[panel]\n"
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -39,7 +43,7 @@ def write(folder: Path, text: str | bytes) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["nsw", "training_grants", "joblessness"])
+@pytest.mark.parametrize("name", ["nsw", "training_grants", "joblessness", "agency"])
 def test_the_shipped_studies_hold(name: str) -> None:
     assert read_study(ROOT / "analyses" / name).study.name == name
 
@@ -72,6 +76,27 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         (re.sub("labels = .*", 'labels = ["a", "", "b"]', GOOD), ["an empty label"]),
         (re.sub("labels = .*", 'labels = {"1" = "a"}', GOOD), ["both cuts and labels"]),
         (re.sub("cuts = .*\nlabels = .*", "labels = {}", GOOD), ["an empty label"]),
+        (QUARTERLY + "window = [2019, 2020]\n", ["window in [panel] is not a quarter", "2019Q1", "value:  2019"]),
+        (QUARTERLY + 'window = ["2019Q3", "2019Q2"]\n', ["ends before it starts", "['2019Q3', '2019Q2']"]),
+        (QUARTERLY + 'window = ["2019Q1"]\n', ["`array` of length 2", "$.panel.window"]),
+        (QUARTERLY + 'base_period = "2019Q5"\n', ["base_period in [panel] is no period", "2019Q5"]),
+        (GOOD + '[panel]\nbase_period = "2019Q1"\n', ["base_period in [panel] is not a year", "2019Q1"]),
+        (GOOD + "[panel]\nbase_period = 8076\n", ["base_period in [panel] is not a year", "8076"]),
+        (GOOD + "[panel]\nbase_period = true\n", ["$.panel.base_period"]),
+        (GOOD + '[panel]\nno_record = "nil"\n', ["'nil'", "$.panel.no_record"]),
+        (GOOD + "[panel]\nsuccessor_share = 0\n", ["> 0", "$.panel.successor_share"]),
+        (GOOD + "[panel]\nrecall_within = -1\n", [">= 0", "$.panel.recall_within"]),
+        (GOOD + "[panel]\nwindows = [1, 2]\n", ["unknown key in [panel] 'windows'", "did you mean 'window'"]),
+        (GOOD + '[quality]\ndimensions = ["pay"]\n', ["'pay'", "$.quality.dimensions[0]"]),
+        (GOOD + "[quality]\ndimensions = []\n", [">= 1", "$.quality.dimensions"]),
+        (GOOD + "[quality]\ncutoff_k = 1.5\n", ["<= 1", "$.quality.cutoff_k"]),
+        (GOOD + "[quality]\nmin_tenure = 0\n", [">= 1", "$.quality.min_tenure"]),
+        (GOOD + "[quality]\nmax_cv = 0\n", ["> 0", "$.quality.max_cv"]),
+        (GOOD + '[quality]\nnon_employed = "poor"\n', ["'poor'", "$.quality.non_employed"]),
+        (GOOD + "[ingest]\ntolerate = 1\n", ["< 1", "$.ingest.tolerate"]),
+        (GOOD + '[ingest]\nidentifiers = "md5"\n', ["'md5'", "$.ingest.identifiers"]),
+        (GOOD.replace('"data/person.csv"', "[]"), ["no file is given for person"]),
+        (GOOD.replace('"data/person.csv"', '["a.csv", 3]'), ["$.records"]),
         (GOOD + "oops", ["not valid TOML"]),
         (GOOD.encode("utf-16"), ["not UTF-8"]),
     ],
@@ -92,6 +117,27 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         "empty label",
         "cuts and categories",
         "no labels",
+        "years in quarters",
+        "window backwards",
+        "half a window",
+        "fifth quarter",
+        "quarter in years",
+        "number of a quarter in years",
+        "true as a period",
+        "no_record",
+        "successor_share",
+        "recall_within",
+        "misspelt panel key",
+        "dimension",
+        "no dimensions",
+        "cutoff_k",
+        "min_tenure",
+        "max_cv",
+        "non_employed",
+        "tolerate",
+        "identifiers",
+        "no deliveries",
+        "delivery that is no name",
         "TOML",
         "UTF-8",
     ],
@@ -135,3 +181,28 @@ def test_the_periods_matched_on_are_read_from_the_formula(tmp_path: Path) -> Non
     formula = "treat ~ age + earnings_2019 + log1p(earnings_2018) + past_earnings_2017 + earnings_2019:age"
     study = read_study(write(tmp_path, GOOD.replace("treat ~ age", formula)))
     assert study.match_periods() == (2018, 2019)
+
+
+def test_panel_and_quality_options_are_those_of_their_builders(tmp_path: Path) -> None:
+    """Periods may be labels; what the file does not say is the builders' own default."""
+    text = QUARTERLY + 'window = ["2018Q1", 8081]\nbase_period = "2019-Q2"\nrecall_within = 2\n'
+    text += '[quality]\ndimensions = ["tenure"]\nmin_tenure = 6\n'
+    plan = read_study(write(tmp_path, text))
+    assert plan.panel_options() == {
+        "no_record": None, "window": (8072, 8081), "base_period": 8077, "successor_share": 0.8,
+    }  # fmt: skip
+    assert plan.panel.recall_within == 2
+    assert plan.quality_options() == {
+        "dimensions": ("tenure",), "min_tenure": 6, "max_cv": 0.5, "cutoff_k": 0.5, "non_employed": "deprived",
+    }  # fmt: skip
+    bare = read_study(write(tmp_path, GOOD))
+    for options, builder in ((bare.panel_options(), build_panel), (bare.quality_options(), build_quality)):
+        keywords = inspect.signature(builder).parameters
+        for name, value in options.items():
+            assert value == keywords[name].default
+
+
+def test_records_may_be_one_file_a_list_or_a_pattern(tmp_path: Path) -> None:
+    records = 'person = "p.csv"\nwage_record = ["w_1.csv", "w_2*.csv"]'
+    plan = read_study(write(tmp_path, GOOD.replace('person = "data/person.csv"', records)))
+    assert plan.records == {"person": "p.csv", "wage_record": ("w_1.csv", "w_2*.csv")}

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.periods import parse_period
+from retrain_eval.periods import BOUNDS, parse_period
 from retrain_eval.sources import sql_name, sql_text
 
 FILE = "study.toml"
@@ -82,10 +82,18 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     recall_within: Annotated[int, msgspec.Meta(ge=0)] = 4
 
 
+Dimension = Literal["earnings", "tenure", "stability", "occupation"]
+
+
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """``[quality]``: keywords of `retrain_eval.build_quality`."""
 
-    dimensions: tuple[str, ...] = ("earnings", "tenure", "stability", "occupation")
+    dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = (
+        "earnings",
+        "tenure",
+        "stability",
+        "occupation",
+    )
     min_tenure: Annotated[int, msgspec.Meta(ge=1)] = 4
     max_cv: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     cutoff_k: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
@@ -248,9 +256,10 @@ def read_study(path: str | Path) -> StudyFile:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
         raise InputError("the study file does not hold", file=path, rule=str(error)) from None
-    for value in (*(study.panel.window or ()), study.panel.base_period):
-        if value is not None:
-            parse_period(value)
+    for name, files in study.records.items():
+        if not files:
+            raise InputError(f"no file is given for {name}", file=path, fix="name one, or drop the record type")
+    _check_panel(study, path)
     for name, stratum in study.strata.items():
         _check_stratum(name, stratum, path)
         if not isinstance(stratum.labels, dict) and len(stratum.labels) != len(stratum.cuts) + 1:
@@ -262,6 +271,34 @@ def read_study(path: str | Path) -> StudyFile:
         if list(stratum.cuts) != sorted(set(stratum.cuts)):
             raise InputError(f"the cuts of stratum {name!r} do not ascend", file=path, value=list(stratum.cuts))
     return study
+
+
+def _check_panel(study: StudyFile, path: Path) -> None:
+    """Refuse periods that the study's frequency does not have, and a window that holds none."""
+    frequency, window, base = study.study.frequency, study.panel.window, study.panel.base_period
+    places = [("base_period", base), *(("window", end) for end in window or ())]
+    for column, value in places:
+        if value is None:
+            continue
+        try:
+            period = parse_period(value)
+        except InputError as error:
+            raise InputError(
+                f"{column} in [panel] is no period", file=path, column=column, value=value, rule=error.rule
+            ) from None
+        low, high = BOUNDS.get(frequency, (period, period))
+        if not low <= period <= high or (frequency == "year" and str(value) != str(period)):
+            raise InputError(
+                f"{column} in [panel] is not a {frequency}",
+                file=path,
+                column=column,
+                value=value,
+                rule=f"a {frequency} such as {'2019Q1' if frequency == 'quarter' else 2019}, as [study] frequency says",
+            )
+    if window is not None and parse_period(window[0]) > parse_period(window[1]):
+        raise InputError(
+            "the window in [panel] ends before it starts", file=path, value=list(window), rule="first and last period"
+        )
 
 
 def _check_stratum(name: str, stratum: Stratum, path: Path) -> None:
