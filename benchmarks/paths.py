@@ -79,10 +79,9 @@ def main() -> None:
             )
             print(f"{'stage':<24}{'seconds':>9}{'ns per row':>12}{'peak GB':>9}")
             for line in child("--file", file):
-                cost.setdefault(str(line["stage"]), []).append(line["seconds"] / rows * 1e9)
-                print(
-                    f"{line['stage']:<24}{line['seconds']:>9.1f}{line['seconds'] / rows * 1e9:>12.0f}{line['peak_gb']:>9.2f}"
-                )
+                per_row = line["seconds"] / rows * 1e9
+                cost.setdefault(str(line["stage"]), []).append(per_row)
+                print(f"{line['stage']:<24}{line['seconds']:>9.1f}{per_row:>12.0f}{line['peak_gb']:>9.2f}")
     if len(options.people) > 1:
         print(f"\ncost per row at {options.people[-1]:,} over {options.people[0]:,} people")
         for name, values in cost.items():
