@@ -11,7 +11,7 @@ from retrain_eval.did.means import mean_paths
 from retrain_eval.flow import Run
 
 BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
-WAIT = 6  # training starts within so many quarters of displacement
+WAIT = range(2, 7)  # quarters after displacement in which training may start
 FOLLOWED = 12  # quarters that joblessness is followed for
 QUARTERS = range(1 - BEFORE, AFTER + 2)  # counted from training: its first quarter is 1, the last one before it 0
 OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
@@ -80,9 +80,9 @@ def build_candidates(run: Run) -> None:
     run.con.execute(
         f"""
         CREATE OR REPLACE TABLE started AS
-        -- whoever never trained is followed from one of the quarters after displacement, by a hash of the id
+        -- whoever never trained is followed from one of these quarters, by a hash of the id
         SELECT person_id, any_value(cohort) AS cohort, any_value(period - to_displacement) AS displaced,
-          coalesce(any_value(cohort), displaced + 1 + CAST(md5_number_lower(person_id) % {WAIT} AS INTEGER)) AS start,
+          coalesce(any_value(cohort), displaced + {WAIT[0]} + CAST(md5_number_lower(person_id) % {len(WAIT)} AS INTEGER)) AS start,
           min(period) AS first, count(earnings) > 0 AS covered
         FROM panel GROUP BY person_id
         """
@@ -138,7 +138,7 @@ def build_waiting(run: Run) -> None:
             coalesce(p.cohort = p.period, false) AS enters
           FROM panel p JOIN panel b ON b.person_id = p.person_id AND b.period = p.period - 1 AND b.employed = 0
           JOIN described d ON d.person_id = p.person_id
-          WHERE p.to_displacement BETWEEN 1 AND {WAIT} AND (p.cohort IS NULL OR p.period <= p.cohort)
+          WHERE p.to_displacement BETWEEN {WAIT[0]} AND {WAIT[-1]} AND (p.cohort IS NULL OR p.period <= p.cohort)
         ),
         chance AS (
           SELECT *, avg(enters::INTEGER) OVER (PARTITION BY elapsed, tertiary, short, older, quarter) AS chance

@@ -10,7 +10,7 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.periods import parse_period
+from retrain_eval.periods import BOUNDS, parse_period
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.synthetic.calibration import MOMENTS, Moment, measure
 from retrain_eval.synthetic.careers import (
@@ -153,6 +153,9 @@ def simulate(
         raise InputError("the file exists already", file=Path(database), fix="name a new one")
     parameters = parameters or Parameters()
     first = parse_period(start)
+    low, high = BOUNDS["quarter"]
+    if not low <= first <= high:
+        raise InputError("this is no quarter to start in", column="start", value=start, fix="a quarter such as 2016Q1")
     con = duckdb.connect(str(database) if database is not None else ":memory:", config={"memory_limit": memory_limit})
     define_draws(con, seed)
     con.execute("CREATE TEMP MACRO sim_id(n) AS 'A' || lpad(n::VARCHAR, 8, '0')")
