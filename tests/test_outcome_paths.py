@@ -137,6 +137,16 @@ def test_what_cannot_be_right_is_refused(con: duckdb.DuckDBPyConnection) -> None
         outcome_moments(weighted, time=PERIODS, weights="w", **names)
 
 
+def test_somebody_without_any_value_has_an_empty_path(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "CREATE TABLE quality AS SELECT person_id, period, employed / 2 AS m0 FROM panel WHERE person_id > 'P19'"
+    )
+    build_outcome_paths(con, ["earnings", "m0", "employed"])
+    rows = con.sql("SELECT m0, list_transform(employed, x -> x / 2) FROM paths ORDER BY person_id").fetchall()
+    assert [m0 for m0, _ in rows[:20]] == [(None,) * 3] * 20
+    assert [list(m0) for m0, _ in rows[20:]] == [half for _, half in rows[20:]]
+
+
 def test_two_rows_for_a_period_are_refused_and_the_last_paths_stand(con: duckdb.DuckDBPyConnection) -> None:
     build_outcome_paths(con, ["earnings"])
     con.execute("INSERT INTO panel SELECT * FROM panel WHERE person_id = 'P03'")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import duckdb
 
 from retrain_eval.coverage import loaded
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, StoreError, unknown
 from retrain_eval.sources import sql_name, sql_text
 
 SOURCES = ("panel", "quality")
@@ -42,6 +42,8 @@ def build_outcome_paths(
     ------
     InputError
         If there is no panel, an outcome is not a numeric column, or a person has two rows for a period.
+    StoreError
+        If the paths that DuckDB has built do not hold the values of the long table.
 
     Examples
     --------
@@ -83,6 +85,7 @@ def build_outcome_paths(
                 f"{twice[1]:,} person(s) have two rows for a period of the panel, the first is {twice[0]!r}",
                 rule="one row per person and period",
             )
+        _check_paths(con, homes)
         con.execute("ALTER TABLE paths DROP COLUMN _rows")
         con.execute("COMMIT")
     except BaseException:
@@ -93,22 +96,37 @@ def build_outcome_paths(
 
 
 def _paths_sql(homes: dict[str, str], periods: Sequence[int], chunk: str) -> str:
-    """Return the SQL of the paths of some people: one aggregation per outcome, because wide ones leave the cache."""
-    facts = "person_id, any_value(cohort) AS cohort, count(*) AS _rows"
-    parts = [f"people AS (SELECT {facts} FROM panel WHERE {chunk} GROUP BY 1)"]
-    nothing = f"CAST([{', '.join(['NULL'] * len(periods))}] AS DOUBLE[{len(periods)}])"
-    columns, joins = [], []
+    """Return the SQL of the paths of some people: one aggregation per outcome, because wide ones leave the cache.
+
+    Paths are joined by inner joins only: DuckDB 2.0.0 fills arrays on the empty side of an outer join with anything.
+    """
+    rows = f"(SELECT person_id, period FROM panel WHERE {chunk})"
+    parts = [
+        "people AS (SELECT person_id, any_value(cohort) AS cohort, count(*) AS _rows "
+        f"FROM panel WHERE {chunk} GROUP BY person_id)"
+    ]
     for place, (name, home) in enumerate(homes.items()):
         value = f"CAST({sql_name(name)} AS DOUBLE)"
         values = ", ".join(f"max({value}) FILTER (period = {period})" for period in periods)
         path = f"CAST([{values}] AS DOUBLE[{len(periods)}])"
-        parts.append(f"o_{place} AS (SELECT person_id, {path} AS path FROM {home} WHERE {chunk} GROUP BY 1)")
-        columns.append(f"coalesce(o_{place}.path, {nothing}) AS {sql_name(name)}")
-        joins.append(f"LEFT JOIN o_{place} ON o_{place}.person_id = people.person_id")
-    return (
-        f"WITH {', '.join(parts)} SELECT people.person_id, cohort, {', '.join(columns)}, _rows "
-        f"FROM people {' '.join(joins)} ORDER BY people.person_id"
-    )
+        source = f"panel WHERE {chunk}" if home == "panel" else f"{rows} LEFT JOIN {home} USING (person_id, period)"
+        parts.append(f"o_{place} AS (SELECT person_id, {path} AS path FROM {source} GROUP BY person_id)")
+    columns = ", ".join(f"o_{place}.path AS {sql_name(name)}" for place, name in enumerate(homes))
+    joins = " ".join(f"JOIN o_{place} USING (person_id)" for place in range(len(homes)))
+    return f"WITH {', '.join(parts)} SELECT person_id, cohort, {columns}, _rows FROM people {joins} ORDER BY person_id"
+
+
+def _check_paths(con: duckdb.DuckDBPyConnection, homes: dict[str, str]) -> None:
+    """Refuse paths that do not hold what the long tables hold: as many values, with the same extremes."""
+    for name, home in homes.items():
+        column, value = sql_name(name), f"CAST({sql_name(name)} AS DOUBLE)"
+        rows = f"SELECT count({value}), min({value}), max({value}) FROM {home}"
+        if home != "panel":
+            rows += " SEMI JOIN panel USING (person_id, period)"
+        lists = f"CAST({column} AS DOUBLE[])"
+        paths = f"SELECT sum(list_count({lists})), min(list_min({lists})), max(list_max({lists})) FROM paths"
+        if con.execute(rows).fetchall() != con.execute(paths).fetchall():
+            raise StoreError(f"the paths of {name} are not those of the table {home}; nothing was kept")
 
 
 def path_periods(con: duckdb.DuckDBPyConnection) -> list[int]:
