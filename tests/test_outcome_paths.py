@@ -142,7 +142,7 @@ def test_somebody_without_any_value_has_an_empty_path(con: duckdb.DuckDBPyConnec
         "CREATE TABLE quality AS SELECT person_id, period, employed / 2 AS m0 FROM panel WHERE person_id > 'P19'"
     )
     build_outcome_paths(con, ["earnings", "m0", "employed"])
-    rows = con.sql("SELECT m0, list_transform(employed, x -> x / 2) FROM paths ORDER BY person_id").fetchall()
+    rows = con.sql("SELECT m0, [x / 2 FOR x IN CAST(employed AS DOUBLE[])] FROM paths ORDER BY person_id").fetchall()
     assert [m0 for m0, _ in rows[:20]] == [(None,) * 3] * 20
     assert [list(m0) for m0, _ in rows[20:]] == [half for _, half in rows[20:]]
 

@@ -82,8 +82,8 @@ def build_candidates(run: Run) -> None:
         CREATE OR REPLACE TABLE started AS
         -- whoever never trained is followed from one of these quarters, by a hash of the id
         SELECT person_id, any_value(cohort) AS cohort, any_value(period - to_displacement) AS displaced,
-          CAST(coalesce(any_value(cohort), displaced + {WAIT[0]} + md5_number_lower(person_id) % {len(WAIT)}) AS INTEGER)
-            AS start,
+          CAST(md5_number_lower(person_id) % {len(WAIT)} AS INTEGER) + displaced + {WAIT[0]} AS could_start,
+          coalesce(any_value(cohort), could_start) AS start,
           min(period) AS first, count(earnings) > 0 AS covered
         FROM panel GROUP BY person_id
         """
