@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -51,6 +52,15 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise StoreError(f"cannot write {target}: {error.strerror}; the previous state stands") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ``StoreError`` if nothing can be written in a folder, or the folder not be made: before long work."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK):
+        raise StoreError(f"cannot write to {folder}: {os.strerror(errno.EACCES)}; nothing was changed")
 
 
 def put_back(target: Path) -> None:

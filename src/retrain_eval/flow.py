@@ -23,7 +23,7 @@ import duckdb
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, ReleaseError, StoreError
-from retrain_eval.files import new_folder, put_back, sha256, write_text
+from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
@@ -215,7 +215,10 @@ class Study:
         """Build the book of an edition (default: the latest) with the companions' editions of the same name."""
         main = self._edition(edition)
         companions = [Study.open(self.folder / name)._edition(main.name) for name in self.file.report.companions]
-        return book.build([main, *companions], self.folder / "report" / main.name, progress=say, force=force)
+        output = self.folder / "report" / main.name
+        if force or not output.exists():
+            check_writable(output.parent)
+        return book.build([main, *companions], output, progress=say, force=force)
 
     def bundle(self, edition: str | None = None) -> Bundle:
         """Open an edition (default: the latest)."""

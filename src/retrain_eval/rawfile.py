@@ -160,6 +160,11 @@ def open_raw(path: str | Path) -> RawFile:
         or has a header with a missing or repeated name. The line and byte are named where they are known.
     """
     path = Path(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode(errors="replace").decode()
+        raise InputError("the file's name is not UTF-8", file=shown, fix="rename it") from None
     if path.is_dir():
         raise InputError("this is a folder, not a file", file=path, fix=f"give one file: {_KNOWN}")
     if not path.exists():
