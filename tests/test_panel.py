@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from retrain_eval.baseline import baseline
+from retrain_eval.coverage import uncovered_records
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.panel import build_panel
 from retrain_eval.study import Stratum
@@ -111,3 +112,136 @@ def test_no_record_is_zero_only_where_the_study_says_so(con: duckdb.DuckDBPyConn
     assert rows == [("Å", 2020, 0.0, 0.0, None), ("Å", 2021, 1.0, 1.0, None)]
     with pytest.raises(InputError, match="unknown no_record 'none'"):
         build_panel(con, no_record="none")
+
+
+# --- coverage, linkage, prices, clocks
+
+
+@pytest.fixture
+def agency() -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute("CREATE TABLE person AS FROM (VALUES ('a', 'N'), ('b', 'S'), ('Zoë', NULL)) AS t(person_id, region)")
+    con.execute("CREATE TABLE enrolment(person_id VARCHAR, programme_id VARCHAR, entry INTEGER, exit INTEGER)")
+    con.execute("INSERT INTO enrolment VALUES ('a', 'p', 8079, NULL), ('a', 'q', 8078, 8079)")
+    con.execute(
+        "CREATE TABLE displacement AS FROM (VALUES ('a', DATE '2019-06-30'), ('a', DATE "
+        "'2021-01-01')) AS t(person_id, displaced_on)"
+    )
+    con.execute(
+        "CREATE TABLE wage_record AS SELECT p AS person_id, 8076 + t AS period, 'e' AS "
+        "employer_id, 100.0::DECIMAL(12,2) AS wages, 10 AS hours, "
+        "'2512' AS isco, '51' AS naics FROM (VALUES ('a'), ('b'), ('Zoë')) AS a(p), range(4) AS b(t)"
+    )
+    con.execute(
+        "CREATE TABLE coverage AS SELECT 'ui' AS source, NULL::VARCHAR AS region, 8076 + t AS "
+        "period, true AS available FROM range(4) AS a(t)"
+    )
+    return con
+
+
+def values(con: duckdb.DuckDBPyConnection, column: str, person: str) -> list[object]:
+    return [
+        v for (v,) in con.sql(f"SELECT {column} FROM panel WHERE person_id = '{person}' ORDER BY period").fetchall()
+    ]
+
+
+def test_a_row_about_a_region_comes_before_one_about_all(agency: duckdb.DuckDBPyConnection) -> None:
+    agency.execute("INSERT INTO coverage VALUES ('ui', 'S', 8077, false)")
+    build_panel(agency)
+    assert values(agency, "earnings", "a") == values(agency, "earnings", "Zoë") == [100.0] * 4
+    assert values(agency, "earnings", "b") == [100.0, None, 100.0, 100.0]
+
+
+def test_a_second_source_covers_where_the_first_does_not(agency: duckdb.DuckDBPyConnection) -> None:
+    agency.execute("INSERT INTO coverage VALUES ('ui', 'S', 8077, false), ('tax', 'S', 8077, true)")
+    build_panel(agency)
+    assert values(agency, "earnings", "b") == [100.0] * 4
+    agency.execute("CREATE TABLE linkage AS SELECT 'b' AS person_id, 'ui' AS source, 'linked' AS status")
+    build_panel(agency)  # not linked to the second
+    assert values(agency, "earnings", "b") == [100.0, None, 100.0, 100.0]
+
+
+@pytest.mark.parametrize("status", ["unlinked", "ambiguous"])
+def test_people_who_were_not_found_are_not_covered(agency: duckdb.DuckDBPyConnection, status: str) -> None:
+    agency.execute(f"CREATE TABLE linkage AS SELECT 'b' AS person_id, 'ui' AS source, '{status}' AS status")
+    build_panel(agency)
+    assert values(agency, "earnings", "b") == [None] * 4
+    assert values(agency, "earnings", "a") == [100.0] * 4  # nothing is said about this one
+    assert uncovered_records(agency) == 4
+
+
+def test_earnings_are_in_prices_of_one_period_by_region(agency: duckdb.DuckDBPyConnection) -> None:
+    agency.execute(
+        "CREATE TABLE price AS SELECT NULL::VARCHAR AS region, 8076 + t AS period, 100.0 + 10 * t "
+        "AS cpi FROM range(4) AS a(t)"
+    )
+    agency.execute("INSERT INTO price SELECT 'S', 8076 + t, 100.0 FROM range(4) AS a(t)")
+    build_panel(agency)
+    assert values(agency, "earnings", "a") == pytest.approx([130.0, 130 / 1.1, 130 / 1.2, 100.0])
+    assert values(agency, "earnings", "b") == [100.0] * 4
+    build_panel(agency, base_period=8076)
+    assert values(agency, "earnings", "a") == pytest.approx([100.0, 100 / 1.1, 100 / 1.2, 100 / 1.3])
+    agency.execute("DELETE FROM price WHERE period = 8077 AND region IS NULL")
+    with pytest.raises(InputError, match=r"no price for region '?N\w*'? in period 8077"):
+        build_panel(agency)
+    with pytest.raises(InputError, match="no price"):
+        build_panel(agency, base_period=9000)
+    agency.execute("DROP TABLE price")
+    with pytest.raises(InputError, match="no records of price for base_period"):
+        build_panel(agency, base_period=8076)
+
+
+def test_clocks_run_from_the_first_displacement_and_the_first_entry(agency: duckdb.DuckDBPyConnection) -> None:
+    build_panel(agency)
+    assert values(agency, "to_displacement", "a") == [-1, 0, 1, 2]
+    assert values(agency, "to_entry", "a") == [-2, -1, 0, 1]
+    assert values(agency, "to_exit", "a") == [-3, -2, -1, 0]
+    assert values(agency, "cohort", "a") == [8078] * 4
+    assert values(agency, "to_entry", "b") == [None] * 4
+
+
+def test_a_window_keeps_its_periods(agency: duckdb.DuckDBPyConnection) -> None:
+    build_panel(agency, window=(8077, 8078))
+    assert values(agency, "period", "a") == [8077, 8078]
+    assert values(agency, "full_quarter", "a") == [1.0, 1.0]  # the neighbours are covered though not shown
+    with pytest.raises(DesignError, match="no period of the records lies in the window"):
+        build_panel(agency, window=(1, 2))
+
+
+def test_coverage_is_not_ignored_and_not_invented(agency: duckdb.DuckDBPyConnection) -> None:
+    for word in ("zero", "missing"):
+        with pytest.raises(InputError, match="would ignore them"):
+            build_panel(agency, no_record=word)
+    agency.execute("DROP TABLE coverage")
+    with pytest.raises(InputError, match="no records of coverage are loaded"):
+        build_panel(agency, no_record="coverage")
+
+
+def test_the_main_employer_pays_most_and_ties_go_by_key(agency: duckdb.DuckDBPyConnection) -> None:
+    agency.execute(
+        "INSERT INTO wage_record VALUES ('a', 8076, 'd', 100, NULL, '9112', '11'), ('a', 8077, "
+        "'f', 100, 4, '9112', '11'), "
+        "('a', 8078, 'f', 100.01, 4, '9112', '11'), ('a', 8079, 'f', 0, 4, '9112', '11')"
+    )
+    build_panel(agency)
+    assert values(agency, "main_employer", "a") == ["d", "e", "f", "e"]
+    assert values(agency, "isco", "a") == ["9112", "2512", "9112", "2512"]
+    assert values(agency, "n_employers", "a") == [2, 2, 2, 1]
+    assert values(agency, "hours", "a") == [None, 14.0, 14.0, 14.0]  # unknown if one is
+
+
+def test_records_that_name_no_employer_leave_jobs_unknown(agency: duckdb.DuckDBPyConnection) -> None:
+    agency.execute("INSERT INTO wage_record VALUES ('a', 8076, NULL, 7, NULL, NULL, NULL)")
+    build_panel(agency)
+    assert values(agency, "earnings", "a")[0] == 107.0
+    for column in ("n_employers", "main_employer", "full_quarter", "tenure"):
+        assert values(agency, column, "b") == [None] * 4
+
+
+def test_people_are_numbered_over_chunks(agency: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = build_panel(agency).order("person_id, period").fetchall()
+    monkeypatch.setattr("retrain_eval.panel._CHUNK", 1)
+    assert build_panel(agency).order("person_id, period").fetchall() == whole
+    agency.execute("DELETE FROM person")
+    with pytest.raises(DesignError, match="there are no periods"):
+        build_panel(agency)
