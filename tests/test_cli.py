@@ -14,6 +14,8 @@ import pytest
 import own_study
 from retrain_eval import cli
 from retrain_eval.flow import Study
+from retrain_eval.resources import resource
+from retrain_eval.study import read_study
 
 SCREEN = 24  # lines of a terminal
 
@@ -54,6 +56,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "mine"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ---- the path ------------------------------------------------------------------------------------------------------
@@ -144,6 +150,109 @@ def test_help_shows_an_example(shell: Shell, verb: str) -> None:
     code, printed, _ = shell(verb, "--help")
     assert code == 0
     assert f"Example: retrain-eval {verb}" in " ".join(printed.split())
+
+
+def test_the_agency_template_is_its_study_under_another_name(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "Ministry 2026"
+    code, printed, _ = shell("init", folder, "--template", "agency", "--json")
+    assert code == 0
+    files = ["data_schemas/truth.json", "run.py", "study.toml"]
+    assert json.loads(printed)["files"] == files == sorted(contents(folder))
+    plan = read_study(folder)
+    assert plan.study.name == "ministry_2026"
+    shipped = resource("analyses/agency")
+    for name in files[:2]:
+        assert (folder / name).read_bytes() == (shipped / name).read_bytes()
+    assert plan.sha256() != read_study(shipped).sha256()
+    assert (folder / "study.toml").read_text().replace('"ministry_2026"', '"agency"') == (
+        shipped / "study.toml"
+    ).read_text()
+    code, _, said = shell("init", tmp_path / "other", "--template", "agencies")
+    assert code == 1
+    assert "did you mean 'agency'" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_agency_template_writes_its_records_only_when_it_is_run(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shell("init", folder, "--template", "agency")
+    before = contents(folder)
+    code, _, said = shell("ingest", folder, "--dry-run")
+    assert code == 1
+    assert "run the study once: its run.py writes them" in said
+    assert contents(folder) == before
+
+
+@pytest.mark.slow
+def test_the_agency_template_runs_as_it_is(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shell("init", folder, "--template", "agency")
+    for args in (["run", folder], ["ingest", folder, "--dry-run"], ["release", folder, "--edition", "2026"]):
+        code, _, said = shell(*args)
+        assert code == 0, said
+    assert shell("verify", folder / "release" / "2026")[0] == 0
+    code, _, said = shell("run", folder)
+    assert code == 0
+    assert "nothing has changed" in said
+
+
+def test_a_dry_run_says_what_would_be_loaded_and_writes_nothing(shell: Shell, study: Path) -> None:
+    wages = pd.read_csv(study / "data" / "wage_record.csv").head(3)
+    wages.assign(wages=1).to_csv(study / "data" / "correction.csv", index=False)
+    toml = study / "study.toml"
+    toml.write_text(
+        toml.read_text().replace('"data/wage_record.csv"', '["data/wage_record.csv", "data/correction.csv"]')
+    )
+    before = contents(study)
+    code, printed, said = shell("ingest", study, "--dry-run")
+    assert code == 0
+    assert "3 rows would be loaded from correction.csv, 3 earlier rows superseded" in said
+    assert "nothing was written; the store is at vintage 1" in printed
+    code, printed, _ = shell("ingest", study, "--dry-run", "--json")
+    facts = json.loads(printed)
+    assert (code, facts["dry_run"], facts["vintage"]) == (0, True, 1)
+    wages.assign(wages=-1).to_csv(study / "data" / "correction.csv", index=False)
+    before["data/correction.csv"] = (study / "data" / "correction.csv").read_bytes()
+    code, _, said = shell("ingest", study, "--dry-run")
+    assert code == 1
+    assert "3 of 3 rows" in said
+    assert contents(study) == before
+
+
+def test_a_dry_run_needs_no_store_and_makes_none(shell: Shell, study: Path) -> None:
+    shutil.rmtree(study / "store")
+    before = contents(study)
+    code, printed, said = shell("ingest", study, "--dry-run")
+    assert code == 0
+    assert "680 rows would be loaded from person.csv" in said
+    assert "nothing was written; the store is empty" in printed
+    assert contents(study) == before
+    assert not (study / "store").exists()
+
+
+def test_run_as_of_a_vintage_reads_the_records_of_then(shell: Shell, study: Path) -> None:
+    code, _, said = shell("run", study, "--as-of", "1")
+    assert code == 0
+    assert "records as of vintage 1" in said
+    assert "nothing has changed" in said  # the last run was of this vintage too
+    edit("wage_record", put(0, "wages", "1.00"))(study)
+    assert shell("run", study)[0] == 0
+    inputs = (study / "store" / "results" / "inputs.json").read_text()
+    code, _, said = shell("run", study, "--as-of", "1")
+    assert code == 0
+    assert "nothing has changed" not in said
+    assert (study / "store" / "results" / "inputs.json").read_text() != inputs
+    results = contents(study / "store" / "results")
+    for vintage, words in (("3", "no vintage 3; it has 1 to 2"), ("0", "no vintage 0")):
+        code, _, said = shell("run", study, "--as-of", vintage)
+        assert code != 0
+        assert words in said
+    assert contents(study / "store" / "results") == results
+    shutil.rmtree(study / "store")
+    code, _, said = shell("run", study, "--as-of", "1")
+    assert code == 1
+    assert "there is no store" in said
+    assert not (study / "store").exists()
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
