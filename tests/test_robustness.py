@@ -160,6 +160,83 @@ def test_a_store_shows_what_it_is_asked_to(tmp_path: Path) -> None:
             store.con.sql("FROM price")
 
 
+# --- exactly the bad rows, on exactly their lines
+
+GOOD = {
+    "person_id": "P1",
+    "period": 2018,
+    "employer_id": "E1",
+    "unit_id": "U1",
+    "wages": "10.50",
+    "hours": 100.0,
+    "isco": "2512",
+    "naics": "44-45",
+    "source": "UI",
+    "imputed": True,
+}
+# by record: column, value as a file holds it, its rule; the keys of one row and its double come last
+BAD = [
+    ("person_id", None, "required"),
+    ("person_id", " P1", "pattern"),
+    ("person_id", "123-45-6789", "ssn"),
+    ("person_id", "P9", "foreignKeys"),
+    ("period", None, "required"),
+    ("period", "2018Q5", "type"),
+    ("period", "1899", "period"),
+    ("wages", None, "required"),
+    ("wages", "ten", "type"),
+    ("wages", "inf", "finite"),
+    ("wages", "1.005", "scale"),
+    ("wages", "99999999999", "precision"),
+    ("wages", "-1", "minimum"),
+    ("hours", "-1", "minimum"),
+    ("hours", "x", "type"),
+    ("isco", "25121", "pattern"),
+    ("naics", "4-5", "pattern"),
+    ("source", "UI ", "pattern"),
+    ("imputed", "maybe", "type"),
+]
+
+
+@pytest.mark.parametrize("how", ["csv", "parquet of text", "parquet of types"])
+def test_a_bad_row_of_each_kind_among_good_ones_is_refused_and_no_other(tmp_path: Path, how: str) -> None:
+    """Every third row is bad in one way; what is refused is the same however the file is written."""
+    people_file = people(tmp_path, "P1")
+    frame, expected = [], set()
+    first = 2 if how == "csv" else 1
+    types = {"period": "INTEGER", "wages": "DECIMAL(12,3)", "hours": "DOUBLE", "imputed": "BOOLEAN"}
+    for number, (column, value, rule) in enumerate(BAD):
+        typed = how == "parquet of types" and column in types and value is not None
+        if typed and duckdb.execute(f"SELECT TRY_CAST($1 AS {types[column]}) IS NULL", [value]).fetchall() == [(True,)]:
+            continue  # a column of this type cannot hold it
+        frame += [{**GOOD, "employer_id": f"E{number}-{i}"} for i in (1, 2)]
+        frame.append({**GOOD, "employer_id": f"E{number}", column: value})
+        expected.add((first + len(frame) - 1, column, rule))
+        if column == "person_id" and value is not None:  # nobody of that name either
+            expected.add((first + len(frame) - 1, column, "foreignKeys"))
+    frame += [{**GOOD, "employer_id": "same"}, {**GOOD, "employer_id": "other"}, {**GOOD, "employer_id": "same"}]
+    key = "person_id, period, employer_id, unit_id"
+    expected |= {(first + len(frame) - place, key, "uniqueKeys") for place in (1, 3)}
+    table = pd.DataFrame([{name: None if v is None else str(v) for name, v in row.items()} for row in frame])
+    path = tmp_path / f"wage_record.{how.split()[0]}"
+    if how == "csv":
+        table.to_csv(path, index=False)
+    else:
+        casts = ", ".join(f"CAST({one} AS {kind}) AS {one}" for one, kind in types.items())
+        relation = duckdb.from_df(table).project(f"* REPLACE ({casts})" if how == "parquet of types" else "*")
+        relation.write_parquet(str(path))
+    with Store.open(tmp_path / "year.duckdb", frequency="year") as yearly:
+        files = {"person": people_file, "wage_record": path}
+        bad = len({line for line, *_ in expected})
+        with pytest.raises(InputError, match=f"{bad} of {len(frame)} rows"):
+            yearly.ingest_all(files)
+        found = yearly.rejects()[["line", "column", "rule"]].itertuples(index=False, name=None)
+        assert set(found) == expected
+        report = yearly.ingest_all(files, tolerate=0.5)[1]
+        assert (report.rows_rejected, report.rows_loaded) == (bad, len(frame) - bad)
+        assert b"123-45-6789" not in (tmp_path / "year.duckdb").read_bytes()
+
+
 # --- names and identifiers as they come
 
 

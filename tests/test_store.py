@@ -267,7 +267,7 @@ def expected(people: list[tuple[str, ...]], wages: list[tuple[str, ...]]) -> set
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(people_rows, wage_rows)
 def test_refused_rows_are_those_that_plain_python_refuses(
     people: list[tuple[str, ...]], wages: list[tuple[str, ...]]
