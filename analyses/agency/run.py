@@ -189,7 +189,10 @@ def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments, kind: str) 
 
 
 def stability(run: Run) -> None:
-    """How long it takes to be back in a job after displacement, by age and by education."""
+    """How long those without a job after displacement are without one, by age and by education.
+
+    Only people whose records are whole for as long as they are followed: a gap in coverage comes by region and quarter.
+    """
     duration, cause = run.study.survival.duration, run.study.survival.cause
     run.con.execute(
         f"""
@@ -198,9 +201,13 @@ def stability(run: Run) -> None:
           CAST(cause <> 'censored' AND quarters <= {FOLLOWED} AS INTEGER) AS {cause}, {", ".join(run.study.strata)}
         FROM (
           SELECT person_id, min_by(quarters, entry) AS quarters, min_by(cause, entry) AS cause FROM spells
-          JOIN started USING (person_id) WHERE state = 'nonemployed' AND entry >= displaced AND NOT left_truncated
+          JOIN started USING (person_id) WHERE state = 'nonemployed' AND entry BETWEEN displaced AND displaced + 1
           GROUP BY person_id
         ) JOIN candidate USING (person_id)
+        WHERE person_id IN (
+          SELECT person_id FROM panel WHERE to_displacement BETWEEN 0 AND {FOLLOWED} + 2
+          GROUP BY person_id HAVING count(earnings) = {FOLLOWED} + 3
+        )
         """
     )
     for name in run.study.strata:

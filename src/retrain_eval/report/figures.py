@@ -266,6 +266,7 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
     for i in range(1, len(heights)):  # labels of curves that end close together are pushed apart
         heights[i] = max(heights[i], heights[i - 1] + 0.06)
     ends["estimate"] = heights
+    longest = max(len(label) for label in ends["label"])
     colours = dict(zip(levels, (BLUE, VERMILION, GREEN, PINK, GREY), strict=False))
     shapes = dict(zip(levels, ("o", "s", "^", "D", "v"), strict=False))
 
@@ -279,7 +280,9 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
             + p9.scale_color_manual(colours)
             + p9.scale_fill_manual(colours)
             + p9.scale_shape_manual(shapes)
-            + p9.scale_x_continuous(expand=(0.02, 0, 0.45 if narrow else 0.2, 0))
+            + p9.scale_x_continuous(
+                expand=(0.02, 0, max(0.45, 0.034 * longest) if narrow else max(0.2, 0.0145 * longest), 0)
+            )
             + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.02), expand=(0.01, 0))
             + p9.labs(x=words.durations, y="", subtitle=f"share {event}")
         )
