@@ -87,6 +87,25 @@ def test_a_row_that_is_corrected_in_the_same_load_holds_nobody_back(tmp_path: Pa
         assert store.vintage == 2
 
 
+def test_one_file_can_hold_two_record_types(tmp_path: Path) -> None:
+    """Each is loaded, corrected and known as loaded by itself."""
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    for name in ("site", "office"):
+        (schemas / f"{name}.json").write_text(
+            '{"fieldsMatch": "superset", "primaryKey": ["id"], '
+            '"fields": [{"name": "id", "type": "string", "title": "-", "description": "-"}]}'
+        )
+    both = write(tmp_path, "both.csv", "id", "north", "south")
+    with Store.open(tmp_path / "s.duckdb", package=load_package(schemas)) as store:
+        assert store.ingest("site", both).rows_loaded == 2
+        site, office = sorted(store.ingest_all({"office": both, "site": both}), key=lambda one: one.vintage)
+        assert (site.resource, site.already_loaded) == ("site", True)
+        assert (office.resource, office.already_loaded, office.vintage) == ("office", False, 2)
+        store.ingest("office", write(tmp_path, "one.csv", "id", "east"))
+        assert store.tables() == {"office": 1, "site": 2}
+
+
 @pytest.mark.parametrize("again", ["same path", "same bytes"])
 def test_deliveries_that_are_one_file_are_refused(store: Store, tmp_path: Path, again: str) -> None:
     store.ingest("person", people(tmp_path, "P1"))
