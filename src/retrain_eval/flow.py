@@ -312,6 +312,8 @@ class Study:
         package = hashlib.sha256()
         for file in sorted(Path(__file__).parent.rglob("*.py")):
             package.update(file.read_bytes())
+        for name in self.file.records:  # what the dictionary says
+            package.update(self.package[name].sha256.encode())
         return {
             "study": self.file.sha256(),
             "script": sha256(self.folder / SCRIPT),

@@ -118,20 +118,18 @@ class Loader:
         self, name: str, deliveries: Sequence[RawFile], mode: Mode, tolerate: float
     ) -> tuple[list[IngestReport], list[tuple[RawFile, bool]]]:
         """Say which deliveries are held already, and which are to be loaded, each with whether it is an update."""
-        schema = self.package[name].sha256
-        held = [
-            file if file.schema_sha256 == schema and file.rows_rejected <= tolerate * file.rows_in else None
-            for file in loads.held(self.con, name, self.vintage)
-        ]
-        same = {file.sha256: file for file in held if file is not None}
-        prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 if file else "" for file in held]
-        if mode == "update" or (held and prefix):
-            if None in held:
+        held = loads.held(self.con, name, self.vintage)
+        change = loads.change(self.con, self.package[name], held)
+        prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 for file in held]
+        accepted = all(file.rows_rejected <= tolerate * file.rows_in for file in held)
+        if mode == "update" or (held and prefix and accepted and change is None):
+            if change is not None:
                 raise InputError(
-                    f"the schema of {name} has changed since its rows were loaded",
+                    f"the schema of {name} has changed since its rows were loaded: {change}",
                     file=deliveries[0].path,
                     fix='load all its files again, the first one with mode="replace"',
                 )
+            same = {file.sha256: file for file in held}
             kept = [
                 IngestReport(
                     name, raw.path.name, raw.sha256, file.rows_in, file.rows_loaded, file.rows_rejected,
@@ -210,7 +208,7 @@ class Loader:
     def _kept(self, resource: Resource, batch: Sequence[Staged]) -> str | None:
         """Return SQL for the rows in the store that a load leaves in force; None if there are none."""
         mine = [staged for staged in batch if staged.resource.name == resource.name]
-        rows = loads.in_force(self.con, resource.name, self.vintage)
+        rows = loads.in_force(self.con, resource, self.vintage)
         if rows is None or (mine and not mine[0].update):
             return None
         key = loads.key_of(resource)
@@ -223,7 +221,7 @@ class Loader:
         mine = [staged for staged in batch if staged.resource.name == name]
         parts = [staged.rows() for staged in mine]
         if not mine or mine[0].update:
-            before = loads.in_force(self.con, name, self.vintage)
+            before = loads.in_force(self.con, self.package[name], self.vintage)
             parts += [] if before is None else [before]
         return " UNION ALL BY NAME ".join(parts) or None
 

@@ -19,6 +19,7 @@ from retrain_eval.ingest import REFUSED, Staged, same_key
 from retrain_eval.schemas import ddl
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.table_schema import Resource
+from retrain_eval.versions import definition, difference
 
 TABLES = """
 CREATE SCHEMA IF NOT EXISTS archive;
@@ -32,6 +33,8 @@ CREATE TABLE IF NOT EXISTS rejects (
   "column" VARCHAR, value VARCHAR, rule VARCHAR NOT NULL, message VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS archive.superseded (
   resource VARCHAR NOT NULL, _load INTEGER NOT NULL, _record BIGINT NOT NULL, by_load INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS archive.schemas (
+  sha256 VARCHAR NOT NULL, resource VARCHAR NOT NULL, definition VARCHAR NOT NULL, PRIMARY KEY (resource, sha256));
 CREATE TABLE IF NOT EXISTS settings (name VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
 """
 HIDDEN = ("_load INTEGER NOT NULL", "_record BIGINT NOT NULL")
@@ -69,21 +72,43 @@ def last_vintage(con: duckdb.DuckDBPyConnection) -> int:
     return int(con.execute("SELECT coalesce(max(vintage), 0) FROM loads").fetchall()[0][0])
 
 
-def in_force(con: duckdb.DuckDBPyConnection, name: str, vintage: int, hidden: Sequence[str] = ()) -> str | None:
-    """Return SQL for the rows of a record type at a vintage, ``hidden`` columns first; None if it has none."""
+def in_force(
+    con: duckdb.DuckDBPyConnection, resource: Resource, vintage: int, hidden: Sequence[str] = (), where: str = ""
+) -> str | None:
+    """Return SQL for the rows of a record type at a vintage, ``hidden`` columns first; None if it has none.
+
+    Columns that the schema has gained since are missing in them; where it has changed otherwise, rows are shown as
+    they were loaded. ``where`` are further conditions on the archive's table ``t``.
+    """
+    name = resource.name
     files = held(con, name, vintage)
     if not files:
         return None
-    table = _table(name, files[-1].schema_sha256)
-    columns = con.sql(f"FROM {table} LIMIT 0").columns[len(HIDDEN) :]
-    wanted = ", ".join(f"t.{sql_name(column)}" for column in (*hidden, *columns))
-    ids = ", ".join(str(file.id) for file in files)
+    gained = {} if change(con, resource, files) else {field.name: field.sql_type for field in resource.fields}
     mine = f"resource = {sql_text(name)} AND by_load <= {files[-1].id}"
     gone = con.execute(f"SELECT count(*) FROM archive.superseded WHERE {mine}").fetchall()[0][0]
-    rows = f"SELECT {wanted} FROM {table} t"
-    if gone:
-        rows += f" ANTI JOIN (FROM archive.superseded WHERE {mine}) s ON t._load = s._load AND t._record = s._record"
-    return f"{rows} WHERE t._load IN ({ids})"
+    anti = f"ANTI JOIN (FROM archive.superseded WHERE {mine}) s ON t._load = s._load AND t._record = s._record"
+    parts = []
+    for schema in dict.fromkeys(file.schema_sha256 for file in files):
+        table = _table(name, schema)
+        columns = con.sql(f"FROM {table} LIMIT 0").columns[len(HIDDEN) :]
+        wanted = [f"t.{sql_name(column)}" for column in (*hidden, *columns)]
+        wanted += [f"NULL::{kind} AS {sql_name(column)}" for column, kind in gained.items() if column not in columns]
+        # the loads from the first to the last are all in force: a replacement starts anew
+        loads = f"t._load BETWEEN {files[0].id} AND {files[-1].id}"
+        parts.append(f"SELECT {', '.join(wanted)} FROM {table} t {anti if gone else ''} WHERE {loads}{where}")
+    return " UNION ALL BY NAME ".join(parts)
+
+
+def change(con: duckdb.DuckDBPyConnection, resource: Resource, files: Sequence[Held]) -> str | None:
+    """Say why the rows of some loads do not hold under the schema as it is now; None if they do."""
+    earlier = {file.schema_sha256 for file in files} - {resource.sha256}
+    found = con.execute(
+        "SELECT definition FROM archive.schemas WHERE resource = $1 AND list_contains($2::VARCHAR[], sha256) "
+        "ORDER BY sha256",
+        [resource.name, sorted(earlier)],
+    ).fetchall()
+    return next(filter(None, (difference(text, definition(resource)) for (text,) in found)), None)
 
 
 def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected: int) -> int:
@@ -97,10 +122,13 @@ def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected
     ).fetchall()[0][0]
     if not known:
         con.execute(ddl(resource, table, HIDDEN))
+        con.execute(
+            "INSERT INTO archive.schemas VALUES ($1, $2, $3)", [resource.sha256, resource.name, definition(resource)]
+        )
     superseded = 0
     key = key_of(resource)
-    before = in_force(con, resource.name, vintage, ("_load", "_record")) if staged.update else None
-    if before is not None and key:
+    if staged.update and key and held(con, resource.name, vintage):
+        before = in_force(con, resource, vintage, ("_load", "_record"), _span(con, staged, key))
         found = con.execute(
             f"INSERT INTO archive.superseded SELECT {sql_text(resource.name)}, t._load, t._record, {load_id} "
             f"FROM ({before}) t SEMI JOIN ({staged.rows()}) s ON {same_key(key, 't', 's')}"
@@ -159,6 +187,23 @@ def _enter(
         f"FROM {REFUSED} WHERE staged = $3",
         [load_id, name, staged.number],
     )
+
+
+def _span(con: duckdb.DuckDBPyConnection, staged: Staged, key: Sequence[str]) -> str:
+    """Return conditions that a row of ``t`` can have a key of the file: most of what came before is not even read.
+
+    It is on numbers and dates that cannot be missing, such as the period.
+    """
+    resource, conditions = staged.resource, ""
+    for column in key:
+        if resource.required(column) and resource.field(column).type not in ("string", "boolean"):
+            name = sql_name(column)
+            bounds = f"CAST(min({name}) AS VARCHAR), CAST(max({name}) AS VARCHAR)"
+            low, high = con.execute(f"SELECT {bounds} FROM ({staged.rows()})").fetchall()[0]
+            if low is not None:
+                ends = [f"CAST({sql_text(end)} AS {resource.field(column).sql_type})" for end in (low, high)]
+                conditions += f" AND t.{name} BETWEEN {' AND '.join(ends)}"
+    return conditions
 
 
 def _next_id(con: duckdb.DuckDBPyConnection) -> int:

@@ -286,7 +286,7 @@ class Store:
     def _show(self) -> None:
         """Let the record types' names stand for the rows in force at the vintage shown."""
         for name in self.names:
-            rows = loads.in_force(self.con, name, self.vintage)
+            rows = loads.in_force(self.con, self.package[name], self.vintage)
             if rows is not None:
                 # temporary, so that another vintage of the same file can be looked at in another process
                 self.con.execute(f"CREATE OR REPLACE TEMP VIEW {sql_name(name)} AS {rows}")
