@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -611,6 +612,34 @@ def test_a_folder_that_is_read_only_is_said_to_be_so(tmp_path: Path) -> None:
         assert "Error " in line
         assert "Permission denied" in line or "cannot" in line, said
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+
+
+LOCKED = """
+import os, sys
+from retrain_eval.errors import InputError
+from retrain_eval.rawfile import open_raw
+os.setgid(65534)
+os.setuid(65534)
+for path in sys.argv[1:]:
+    try:
+        open_raw(path)
+    except InputError as error:
+        print(str(error).splitlines()[0])
+"""
+
+
+@ROOT_ONLY
+def test_a_file_that_may_not_be_read_is_not_said_to_be_broken() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        files = [people(folder, "P1"), folder / "person.parquet"]
+        pd.DataFrame({"person_id": ["P1"]}).to_parquet(files[1])
+        for file in files:
+            file.chmod(0)
+        command = [sys.executable, "-c", LOCKED, *map(str, files)]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/").stdout.splitlines()
+    assert said == ["the file cannot be read: Permission denied"] * 2
 
 
 # --- memory and kills, at scale

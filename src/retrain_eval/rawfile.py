@@ -175,6 +175,7 @@ def open_raw(path: str | Path) -> RawFile:
         stamp = _stamp(path)
         if stamp[1] == 0:
             raise InputError("the file is empty (0 bytes)", file=path, rule="a header and at least one row")
+        path.open("rb").close()  # DuckDB would blame the content
         return _open_parquet(path, stamp) if path.suffix == ".parquet" else _open_csv(path, stamp)
     except OSError as error:
         raise InputError(f"the file cannot be read: {error.strerror}", file=path) from error
