@@ -107,6 +107,26 @@ def test_one_file_can_hold_two_record_types(tmp_path: Path) -> None:
         assert store.tables() == {"office": 1, "site": 2}
 
 
+def test_a_second_unique_key_holds_across_deliveries(tmp_path: Path) -> None:
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    field = '{{"name": "{0}", "type": "string", "title": "-", "description": "-"}}'
+    (schemas / "site.json").write_text(
+        f'{{"fieldsMatch": "superset", "primaryKey": ["id"], "uniqueKeys": [["name"]], '
+        f'"fields": [{field.format("id")}, {field.format("name")}]}}'
+    )
+    with Store.open(tmp_path / "s.duckdb", package=load_package(schemas)) as store:
+        store.ingest("site", write(tmp_path, "1.csv", "id,name", "1,north", "2,south"))
+        twice = write(tmp_path, "2.csv", "id,name", "3,south")
+        with pytest.raises(InputError, match="share a unique key") as caught:
+            store.ingest("site", twice, mode="update")
+        assert (caught.value.column, caught.value.value) == ("name", "south")
+        assert (store.vintage, store.tables()) == (1, {"site": 2})
+        moved = write(tmp_path, "3.csv", "id,name", "2,east", "3,south")
+        assert store.ingest("site", moved, mode="update").rows_superseded == 1
+        assert rows(store, "FROM site ORDER BY 1") == [("1", "north"), ("2", "east"), ("3", "south")]
+
+
 @pytest.mark.parametrize("again", ["same path", "same bytes"])
 def test_deliveries_that_are_one_file_are_refused(store: Store, tmp_path: Path, again: str) -> None:
     store.ingest("person", people(tmp_path, "P1"))

@@ -166,6 +166,9 @@ class Loader:
                 for name, value in settings.items():
                     con.execute("INSERT OR REPLACE INTO settings VALUES ($1, $2)", [name, value])
                 superseded = [loads.write(con, one, vintage, refused[one.number]) for one in batch]
+                for staged in batch:
+                    if staged.update:
+                        self._check_other_keys(staged, vintage)
         return {
             (one.resource.name, one.raw.sha256): IngestReport(
                 resource=one.resource.name,
@@ -204,6 +207,23 @@ class Loader:
             rows = self._kept(resource, batch)
             if rows is not None:
                 validation.check_kept(self.con, resource, rows, targets)
+
+    def _check_other_keys(self, staged: Staged, vintage: int) -> None:
+        """Refuse a load that leaves two rows with one unique key; by the first key, the later row supersedes."""
+        resource = staged.resource
+        for key in resource.unique_keys:
+            if key != loads.key_of(resource):
+                columns = ", ".join(map(sql_name, key))
+                rows = loads.in_force(self.con, resource, vintage)
+                twice = f"SELECT {columns} FROM ({rows}) GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+                for values in self.con.execute(twice).fetchall():
+                    raise InputError(
+                        "rows of this file share a unique key with rows loaded before",
+                        file=staged.raw.path,
+                        column=", ".join(key),
+                        value=identifiers.withhold(", ".join(map(str, values))),
+                        rule="uniqueKeys",
+                    )
 
     def _kept(self, resource: Resource, batch: Sequence[Staged]) -> str | None:
         """Return SQL for the rows in the store that a load leaves in force; None if there are none."""
