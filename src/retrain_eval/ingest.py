@@ -1,231 +1,21 @@
-"""Validation of delivered files as SQL generated from their schemas, inside DuckDB.
-
-A CSV file is read once, as text, into a temporary table of typed values; a row that breaks a rule carries the broken
-rules with it. A Parquet file is checked where it lies: its columns are compared in their own types, and only rows that
-look wrong are read as text, so that what is refused, and the words, do not depend on the kind of file. Rules over
-several rows (keys) follow as set operations. Nothing here writes to the store.
-"""
+"""Rules over several rows of staged files, as set operations inside DuckDB: keys, references, and what is refused."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 
 import duckdb
 import numpy as np
 import pandas as pd
-from msgspec import structs
 
-from retrain_eval.errors import InputError, unknown
-from retrain_eval.identifiers import withhold, withhold_sql
-from retrain_eval.periods import BOUNDS
-from retrain_eval.rawfile import RawFile
-from retrain_eval.schemas import Check, Reading, checks, typed
+from retrain_eval.errors import InputError
+from retrain_eval.identifiers import withhold_sql
 from retrain_eval.sources import sql_name, sql_text
-from retrain_eval.table_schema import Field, ForeignKey, Resource
+from retrain_eval.staging import REFUSED, SCRATCH, Staged
+from retrain_eval.table_schema import ForeignKey, Resource
 
-SCRATCH = "ingest_"  # how the names of the temporary tables begin
-REFUSED = f"temp.{SCRATCH}refused"
 _SHOWN = 5
-_RAGGED = 0  # the rule that comes before those of the schema: nothing else can be said of such a row
 _NOT_RAGGED = "NOT s._ragged"
-# types of Parquet columns that say the same as their text would, by type of field; other columns are read as text
-_NATIVE = {
-    "integer": r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|DECIMAL\((\d|1[0-5]),\d+\)",
-    "number": r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|DECIMAL\((\d|1[0-5]),\d+\)|DOUBLE",
-    "boolean": "BOOLEAN",
-    "date": "DATE",
-}
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A checked file: where its typed rows are, beside what broke a rule.
-
-    Attributes
-    ----------
-    table : str
-        SQL after FROM: ``_record``, ``_ragged`` and the resource's columns; a temporary table or the file itself.
-    number : int
-        Of the file within the load, from 0; ``staged`` in the table of refusals.
-    update : bool
-        Whether the rows come on top of those in the store, or in their place.
-    reading : Reading
-        How the file was read.
-    """
-
-    resource: Resource
-    raw: RawFile
-    table: str
-    number: int
-    update: bool
-    reading: Reading
-
-    def rows(self, *hidden: str) -> str:
-        """Return SQL for the rows that no rule refuses: ``hidden`` columns, then those of the record type."""
-        columns = ", ".join([*hidden, _list(self.resource.columns)])
-        refused = f"SELECT record FROM {REFUSED} WHERE staged = {self.number}"
-        return f"SELECT {columns} FROM {self.table} s WHERE _record NOT IN ({refused})"
-
-
-def begin(con: duckdb.DuckDBPyConnection) -> None:
-    """Make an empty temporary table of refusals."""
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {REFUSED} (staged INTEGER NOT NULL, file VARCHAR NOT NULL, "
-        'record BIGINT NOT NULL, line BIGINT, "column" VARCHAR, value VARCHAR, rule VARCHAR NOT NULL, '
-        "message VARCHAR NOT NULL)"
-    )
-
-
-def stage(
-    con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, number: int, update: bool, reading: Reading
-) -> Staged:
-    """Note every value of a file that breaks a rule of its row.
-
-    Raises
-    ------
-    InputError
-        If a column is not declared, a required one is missing, or the file cannot be read to its end.
-    """
-    _check_header(resource, raw)
-    rules = checks(resource, reading)
-    try:
-        if raw.delimiter or reading.hashed:  # a hash is dear: it is made once
-            table = f"temp.{sql_name(f'{SCRATCH}staged_{number}')}"
-            con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {table} AS "
-                f"SELECT _record, _ragged, {_values(resource, reading)}, {_broken(rules)} AS _broken "
-                f"FROM ({_texts(resource, raw)})"
-            )
-            _enter_broken(con, table, number, raw, rules)
-            found = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
-        else:
-            native = _native(resource, raw)
-            texts = f"({_texts(resource, raw, native)})"
-            table = f"(SELECT _record, _ragged, {_values(resource, reading, native)} FROM {texts})"
-            suspects = f"temp.{sql_name(f'{SCRATCH}suspect')}"
-            con.execute(
-                f"CREATE OR REPLACE TEMP TABLE {suspects} AS SELECT _record FROM {texts} "
-                f"WHERE {_suspect(resource, reading, native)}"
-            )
-            if con.execute(f"SELECT count(*) FROM {suspects}").fetchall() != [(0,)]:
-                rows = f"FROM ({_texts(resource, raw)}) SEMI JOIN {suspects} USING (_record)"
-                _enter_broken(con, f"(SELECT _record, {_broken(rules)} AS _broken {rows})", number, raw, rules)
-            found = raw.rows
-    except duckdb.Error as error:
-        raise raw.parse_error(error) or error from error
-    raw.check_unchanged()
-    if found != raw.rows:
-        raise InputError(
-            f"the file has {raw.rows} rows by its line breaks and {found} by its quotes",
-            file=raw.path,
-            rule='a value that holds a quote is quoted: "so ""called"" value"',
-        )
-    return Staged(resource, raw, table, number, update, reading)
-
-
-def _texts(resource: Resource, raw: RawFile, native: Collection[str] = ()) -> str:
-    """Return SQL for the columns of the record type as the file has them: text, but for ``native`` columns."""
-    missing = ", ".join(map(sql_text, resource.missing_values))
-    columns = [
-        f"NULL::VARCHAR AS {sql_name(name)}"
-        if name not in raw.columns
-        else sql_name(name)
-        if name in native
-        else f"CASE WHEN {sql_name(name)} NOT IN ({missing}) THEN {sql_name(name)} END AS {sql_name(name)}"
-        for name in resource.columns
-    ]
-    return f"SELECT _record, _ragged, {', '.join(columns)} FROM ({raw.sql(native)})"
-
-
-def _values(resource: Resource, reading: Reading, native: Collection[str] = ()) -> str:
-    """Return the typed columns, to be read from `_texts`."""
-    return ", ".join(
-        f"TRY_CAST({sql_name(field.name)} AS {field.sql_type}) AS {sql_name(field.name)}"
-        if field.name in native
-        else f"{typed(field, reading)} AS {sql_name(field.name)}"
-        for field in resource.fields
-    )
-
-
-def _broken(rules: Sequence[Check]) -> str:
-    """Return SQL for the list of rules that a row of `_texts` breaks, each with the value; NULL if there are none."""
-    each = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
-    each += [
-        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {check.value}}} END"
-        for place, check in enumerate(rules, start=1)
-    ]
-    any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
-    return (
-        f"CASE WHEN _ragged THEN [{{'rule': {_RAGGED}, 'value': NULL}}] "
-        f"WHEN {any_broken} THEN list_filter([{', '.join(each)}], lambda one: one IS NOT NULL) END"
-    )
-
-
-def _native(resource: Resource, raw: RawFile) -> set[str]:
-    """Return the columns of a Parquet file that need not be read as text."""
-    if any(resource.missing_values):  # such as "-99": a matter of how a number is written
-        return set()
-    found = set()
-    for name, kind in zip(raw.columns, raw.types, strict=True):
-        field = resource.field(name)
-        known = re.fullmatch(_NATIVE.get(field.type, ""), kind)
-        if known and (kind != "BOOLEAN" or ("true" in field.true_values and "false" in field.false_values)):
-            found.add(name)
-    return found
-
-
-def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> str:
-    """Return the condition that a row of `_texts` may break a rule; it holds for every row that does.
-
-    The rules are those of the same columns declared more plainly: periods as whole numbers within bounds.
-    """
-    fields = tuple(_plain(field, reading) if field.name in native else field for field in resource.fields)
-    conditions = ["false"]
-    for check in checks(replace(resource, fields=fields), reading):
-        if check.column in native and resource.field(check.column).type == "date" and check.rule == "type":
-            conditions.append(f"NOT isfinite({sql_name(check.column)})")  # the rule itself is about text
-        else:
-            conditions.append(check.condition)
-    return " OR ".join(f"({condition})" for condition in conditions)
-
-
-def _plain(field: Field, reading: Reading) -> Field:
-    """Return a field as a column of its own type has to meet it."""
-    limits = field.constraints
-    if field.format == "period" and reading.frequency in BOUNDS:
-        low, high = map(float, BOUNDS[reading.frequency])
-        if isinstance(limits.minimum, float):
-            low = max(low, limits.minimum)
-        if isinstance(limits.maximum, float):
-            high = min(high, limits.maximum)
-        limits = structs.replace(limits, minimum=low, maximum=high)
-    return structs.replace(field, format="default", constraints=limits, true_values=("true",), false_values=("false",))
-
-
-def _enter_broken(
-    con: duckdb.DuckDBPyConnection, broken: str, number: int, raw: RawFile, rules: Sequence[Check]
-) -> None:
-    """Write each broken rule of each row into the table of refusals."""
-    described = pd.DataFrame(
-        [
-            (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has"),
-            *((place, check.column, check.rule, check.message) for place, check in enumerate(rules, start=1)),
-        ],
-        columns=["number", "column", "rule", "message"],
-    )
-    con.register("described", described)
-    con.execute(
-        f"""
-        INSERT INTO {REFUSED}
-        SELECT {number}, {sql_text(raw.path.name)}, _record, NULL,
-            d."column", one.value, d.rule, d.message
-        FROM (SELECT _record, unnest(_broken) AS one FROM {broken} WHERE _broken IS NOT NULL)
-        JOIN described d ON d.number = one.rule
-        """
-    )
-    con.unregister("described")
 
 
 def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
@@ -337,26 +127,6 @@ def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: M
     error = InputError("\n".join([*lines, ""]), fix="mend the file; every refused row is listed in the table rejects")
     error.file, error.row, error.column, error.value, error.rule = file, line, column, value, rule
     return error
-
-
-def _check_header(resource: Resource, raw: RawFile) -> None:
-    for name in map(withhold, raw.columns):  # a file without a header begins with a person
-        if name not in resource.columns:
-            error = unknown(f"column of {resource.name}", name, resource.columns)
-            fix = error.fix
-            if len(raw.columns) == 1 and any(mark in name for mark in ";\t|"):
-                fix = "the fields seem not to be separated by commas: save the file as comma-separated"
-            raise InputError(str(error).splitlines()[0], file=raw.path, row=1, column=name, rule="header", fix=fix)
-    for name in resource.columns:
-        if resource.required(name) and name not in raw.columns:
-            raise InputError(
-                f"column {name!r} of {resource.name} is missing",
-                file=raw.path,
-                row=1,
-                column=name,
-                rule="required",
-                fix=f"the file has: {', '.join(raw.columns)}",
-            )
 
 
 def _refuse(

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import duckdb
 
-from retrain_eval import identifiers, loads
+from retrain_eval import identifiers, loads, staging
 from retrain_eval import ingest as validation
 from retrain_eval.errors import InputError, StoreError, unknown
-from retrain_eval.ingest import Staged
 from retrain_eval.loads import Mode
 from retrain_eval.rawfile import RawFile, open_raw
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
+from retrain_eval.staging import Staged
 from retrain_eval.table_schema import Package, Resource
 
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
@@ -148,7 +148,7 @@ class Loader:
         con = self.con
         settings = self._settings()
         batch = self._validate(todo)
-        counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {validation.REFUSED} GROUP BY ALL").fetchall()
+        counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {staging.REFUSED} GROUP BY ALL").fetchall()
         refused = dict.fromkeys(range(len(batch)), 0) | dict(counts)
         if any(refused[one.number] > tolerate * one.raw.rows for one in batch):
             if not dry_run:
@@ -187,11 +187,11 @@ class Loader:
 
     def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
         """Check every file, and what they refer to, in temporary tables."""
-        validation.begin(self.con)
+        staging.begin(self.con)
         batch: list[Staged] = []
         for number, (name, raw, update) in enumerate(todo):
             resource = self.package[name]
-            staged = validation.stage(self.con, resource, raw, number=number, update=update, reading=self.reading)
+            staged = staging.stage(self.con, resource, raw, number=number, update=update, reading=self.reading)
             validation.check_unique(self.con, staged)
             batch.append(staged)  # before its references, which may be to itself
         for staged in batch:
@@ -315,7 +315,7 @@ class Loader:
             with suppress(duckdb.Error):
                 mine = self.con.execute(
                     "SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, $1)",
-                    [validation.SCRATCH],
+                    [staging.SCRATCH],
                 ).fetchall()
                 for (table,) in mine:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
