@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
+from retrain_eval.errors import InputError
 from retrain_eval.panel import build_panel
 from retrain_eval.synthetic import Parameters, Simulation
 from retrain_eval.synthetic.agency import RECORDS
@@ -248,3 +249,61 @@ def test_any_agency_holds_together(seed, people, quarters, displaced):
     assert list(made.truth.columns) == ["outcome", "cohort", "event_time", "subgroup", "level", "att", "n"]
     assert made.truth["att"].notna().all()
     con.close()
+
+
+@pytest.mark.parametrize("unlinked", [0.0, 0.3])
+def test_no_wages_are_held_of_the_unlinked_and_all_of_the_others(unlinked):
+    # somebody displaced had a job: without any record, linked, the panel would take them for jobless all along
+    con = rte.simulate(people=300, parameters=Parameters(displaced=1.0, unlinked=unlinked)).con
+    found = con.sql(
+        "SELECT status = 'unlinked', count(*) FROM linkage WHERE person_id NOT IN (SELECT person_id FROM wage_record) "
+        "GROUP BY ALL"
+    ).fetchall()
+    without = con.sql("SELECT count(*) FROM linkage WHERE status = 'unlinked'").fetchall()[0][0]
+    assert found == ([(True, without)] if unlinked else [])
+
+
+@pytest.mark.parametrize("missing", [{"trained": 0.0}, {"displaced": 0.0}, {"displaced": 1.0}])
+def test_a_moment_of_nobody_is_missing_and_not_ok(missing):
+    table = rte.simulate(people=100, parameters=Parameters(**missing)).calibration()
+    assert table["simulated"].isna().any()
+    assert not table.loc[table["simulated"].isna(), "ok"].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "column"),
+    [
+        ({"people": 1e4}, "people"),
+        ({"people": "many"}, "people"),
+        ({"quarters": 40.0}, "quarters"),
+        ({"seed": 1.7}, "seed"),
+        ({"seed": "abc"}, "seed"),
+        ({"parameters": {}}, "parameters"),
+        ({"database": "no/such/folder/agency.duckdb"}, "folder not found"),
+    ],
+)
+def test_what_is_no_number_or_no_folder_is_refused(arguments, column):
+    with pytest.raises(InputError, match=column):
+        rte.simulate(**({"people": 100} | arguments))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"age_gain": (1.0,)},
+        {"tier_gain": 1.0},
+        {"dip_quarters": 0},
+        {"training_quarters": (0, 0, 0)},
+        {"training_quarters": (2, 3, 4.5)},
+        {"wage_gain": "much"},
+        {"trained": True},
+    ],
+)
+def test_parameters_of_the_wrong_kind_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Parameters(**wrong)
+
+
+def test_a_folder_that_is_missing_is_named(agency, tmp_path):
+    with pytest.raises(InputError, match="folder not found"):
+        agency.write(tmp_path / "none")

@@ -64,6 +64,8 @@ class Simulation:
         if deliveries not in ("one", "year"):
             raise unknown("deliveries", deliveries, ("one", "year"))
         folder, written = Path(folder), dict[str, list[Path]]()
+        if not folder.is_dir():
+            raise InputError("folder not found", file=folder, fix="name an existing folder")
         for name in RECORDS:
             parts: Mapping[str, str] = {name: f"FROM {sql_name(name)}"}
             if name == "wage_record" and deliveries == "year":
@@ -81,7 +83,8 @@ class Simulation:
         Returns
         -------
         DataFrame
-            ``moment, source, target, tolerance, simulated, ok``.
+            ``moment, source, target, tolerance, simulated, ok``; a moment of people who do not exist, such as trainees
+            where nobody is trained, is missing and not ok.
         """
         measured = measure(self.con, self.truth)
         rows = [self._row(moment, measured[moment.name]) for moment in MOMENTS]
@@ -145,12 +148,19 @@ def simulate(
     >>> bool((agency.truth.query("event_time < 0")["att"] == 0).all())
     True
     """
-    if isinstance(people, bool) or people < 100:
+    for name, value in (("people", people), ("quarters", quarters), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{name} is a whole number", column=name, value=value, fix="give an integer")
+    if parameters is not None and not isinstance(parameters, Parameters):
+        raise InputError("these are no parameters", value=parameters, fix="give Parameters(...)")
+    if people < 100:
         raise InputError("a synthetic agency needs people", column="people", value=people, rule="at least 100")
     if quarters < _SHORTEST:
         raise InputError("the records are too short", column="quarters", value=quarters, rule=f"at least {_SHORTEST}")
     if database is not None and Path(database).exists():
         raise InputError("the file exists already", file=Path(database), fix="name a new one")
+    if database is not None and not Path(database).parent.is_dir():
+        raise InputError("folder not found", file=Path(database).parent, fix="name a file in an existing folder")
     parameters = parameters or Parameters()
     first = parse_period(start)
     low, high = BOUNDS["quarter"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import NamedTuple
 
 import duckdb
@@ -94,8 +95,12 @@ def measure(con: duckdb.DuckDBPyConnection, truth: pd.DataFrame) -> dict[str, fl
 
     def effect(low: int, high: int) -> float:
         rows = employed[employed["event_time"].between(low, high)]
-        return float((rows["att"] * rows["n"]).sum() / rows["n"].sum())
+        return float((rows["att"] * rows["n"]).sum() / rows["n"].sum()) if len(rows) else nan
 
+    # where nobody of a kind exists, the moment is missing
+    around = tuple(nan if value is None else value for value in around)
+    moves, logs = (tuple(nan if value is None else value for value in found) for found in (moves, logs))
+    growth, before, recalls = (nan if value is None else value for value in (growth, before, recalls))
     values = (
         *moves,
         *logs,

@@ -103,13 +103,18 @@ def build_careers(con: duckdb.DuckDBPyConnection, people: int, quarters: int, p:
 def _enter_training(con: duckdb.DuckDBPyConnection, t: int, p: Parameters) -> None:
     """Let some of the displaced who have no job enter training: the odds depend on nothing but what records show."""
     odds = (
-        f"{p.trained} / (1 - {p.trained}) * exp(.25 * (school - 1) + .10 * (t - lost) - .6 * (base - ln(9300)) "
-        "- .4 * shock - .4 * (band = 3)::INT)"
+        f"{p.trained} / (1 - {p.trained}) * exp(.25 * (school - 1) + .10 * (t - lost) - .7 * ln(before / 9000) "
+        "- .4 * (band = 3)::INT)"
     ).replace("t - lost", f"{t} - lost")
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE sim_entering AS
-        SELECT s.* FROM sim_state s JOIN sim_person USING (n)
+        WITH history AS (  -- earnings of the year before displacement, as the wage records show them
+          SELECT c.n, CAST(sum(CAST(pay AS DECIMAL(18,6))) AS DOUBLE) / 4 AS before
+          FROM sim_career c JOIN sim_person USING (n)
+          WHERE arm = 0 AND c.t BETWEEN {t - WAIT - 4} AND {t - 2} AND c.t BETWEEN lost - 4 AND lost - 1 GROUP BY c.n
+        )
+        SELECT s.* FROM sim_state s JOIN sim_person USING (n) JOIN history USING (n)
         WHERE arm = 0 AND entry IS NULL AND NOT employed AND displaced AND {t} BETWEEN lost + 1 AND lost + {WAIT}
           AND draw('entry', n, {t}) < ({odds}) / (1 + {odds})
         """

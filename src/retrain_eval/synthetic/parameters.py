@@ -95,8 +95,16 @@ class Parameters:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
                   "recall", "shock_persistence", "downgrade", "trained", "lock_in", "unlinked")  # fmt: skip
         for field in fields(self):
-            value = getattr(self, field.name)
+            value, like = getattr(self, field.name), field.default
+            if isinstance(like, tuple) and not (isinstance(value, tuple) and len(value) == len(like)):
+                rule = f"a tuple of {len(like)} numbers"
+                raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
+            whole = field.name in ("dip_quarters", "training_quarters")
             for number in value if isinstance(value, tuple) else (value,):
+                kind = int if whole else (int, float)
+                if isinstance(number, bool) or not isinstance(number, kind) or (whole and number < 1):
+                    rule = "whole quarters, at least 1" if whole else "a number"
+                    raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
                 if not 0 <= number < 1e6 or (field.name in shares and number > 1):
                     rule = "0 to 1" if field.name in shares else "zero or more"
                     raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)

@@ -106,7 +106,7 @@ def build_records(con: duckdb.DuckDBPyConnection, people: int, quarters: int, st
         FROM (SELECT n, draw('linked', n, 0) AS u FROM sim_person) ORDER BY n;
         """
     )
-    _wages(con, start, firms)
+    _wages(con, start, firms, p)
     con.execute(
         f"""
         CREATE TABLE displacement AS
@@ -114,16 +114,16 @@ def build_records(con: duckdb.DuckDBPyConnection, people: int, quarters: int, st
           employer_id,
           p.r0::VARCHAR || '1' AS isco, (11 + firm0 % 80)::VARCHAR AS naics, CAST(lost - job_start AS INTEGER) AS
             tenure,
-          CAST(round(exp(base) / factor, 2) AS DECIMAL(12,2)) AS prior_wage, draw('layoff', firm0, lost) < .45 AS
+          w.wages AS prior_wage, draw('layoff', firm0, lost) < .45 AS
             mass_layoff
         FROM sim_person p JOIN sim_firm f ON f.firm = p.firm0 AND f.t = p.lost
-        JOIN sim_deflator d ON d.region = p.region AND d.t = p.lost
+        JOIN sim_paid w ON w.n = p.n AND w.arm = 0 AND w.t = p.lost - 1
         WHERE displaced ORDER BY p.n
         """
     )
 
 
-def _wages(con: duckdb.DuckDBPyConnection, start: int, firms: int) -> None:
+def _wages(con: duckdb.DuckDBPyConnection, start: int, firms: int, p: Parameters) -> None:
     """Create the observed wage records and, for the truth, real earnings of both arms from the same cents."""
     side = "CAST(round(pay * (.12 + .2 * draw('side pay', c.n, c.t)) / factor, 2) AS DECIMAL(12,2))"
     con.execute(
@@ -155,7 +155,7 @@ def _wages(con: duckdb.DuckDBPyConnection, start: int, firms: int) -> None:
         FROM jobs j JOIN sim_firm f ON f.firm = j.firm AND f.t = j.t
         JOIN sim_person p USING (n)
         SEMI JOIN (FROM coverage WHERE available) c ON c.region = p.region AND c.period = {start} + j.t
-        WHERE draw('linked', n, 0) >= .01  -- of those not found in the source there is nothing
+        WHERE draw('linked', n, 0) >= {p.unlinked} / 2  -- of those not found in the source there is nothing
         ORDER BY period, person_id, employer_id
         """
     )
