@@ -581,8 +581,8 @@ def killed_at(folder: Path, delays: list[float], people: int) -> int:
             rows = store.tables()
             assert (rows["person"], rows["wage_record"]) in states
             assert (rows["person"] == people) or "loaded" not in said
-            loaded = store.con.execute("SELECT sum(rows_loaded) FROM loads WHERE status = 'loaded'").fetchall()
-            assert loaded == [(sum(rows.values()),)]
+            loads = store.loads()
+            assert loads.loc[loads["status"] == "loaded", "rows_loaded"].sum() == sum(rows.values())
             store.ingest_all({"person": new[0], "wage_record": new[1]})
             assert store.tables() == {"person": people, "wage_record": people * 10}
     return died
