@@ -37,3 +37,9 @@ def test_importing_loads_no_heavy_package(command):
 def test_the_citation_names_the_version_of_the_package():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_no_public_name_is_that_of_a_module():
+    """A submodule that is imported somewhere would take the place of the name."""
+    modules = {path.stem for path in (ROOT / "src" / "retrain_eval").iterdir()}
+    assert not modules & set(rte.__all__) - {"match"}

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retrain_eval.baseline import baseline
     from retrain_eval.effects import EffectTable
     from retrain_eval.flow import Run, Study
+    from retrain_eval.history import baseline
     from retrain_eval.jobs import build_jobs
     from retrain_eval.lifetable import LifeTable
     from retrain_eval.moments import OutcomeMoments, outcome_moments
@@ -58,7 +58,7 @@ _HOME = {
     "Spells": "survival.spells",
     "Study": "flow",
     "alkire_foster": "quality",
-    "baseline": "baseline",
+    "baseline": "history",
     "build_jobs": "jobs",
     "build_outcome_paths": "outcome_paths",
     "build_panel": "panel",
