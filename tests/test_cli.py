@@ -230,6 +230,19 @@ def test_a_dry_run_needs_no_store_and_makes_none(shell: Shell, study: Path) -> N
     assert not (study / "store").exists()
 
 
+def test_ingest_lists_the_vintages_whether_it_made_one_or_not(shell: Shell, study: Path) -> None:
+    code, printed, said = shell("ingest", study)
+    assert code == 0
+    assert "already loaded (680 rows, vintage 1), nothing to do" in said
+    assert "UTC: 4,841 rows of person: person.csv, programme: programme.csv, enrolment" in " ".join(printed.split())
+    edit("wage_record", put(0, "wages", "1.00"))(study)
+    code, printed, said = shell("ingest", study, "--json")
+    assert code == 0
+    facts = json.loads(printed)
+    assert facts["vintage"] == 2
+    assert [(one["vintage"], one["rows_loaded"]) for one in facts["vintages"]] == [(1, 4841), (2, 4080)]
+
+
 def test_run_as_of_a_vintage_reads_the_records_of_then(shell: Shell, study: Path) -> None:
     code, _, said = shell("run", study, "--as-of", "1")
     assert code == 0

@@ -28,6 +28,8 @@ Folder = Annotated[Path, typer.Argument(help="Study folder, with its study.toml.
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again though nothing has changed.")]
 
+_SHOWN = 5  # latest vintages in the output of ingest
+
 out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -97,12 +99,15 @@ def ingest(
     study = Study.open(folder)
     title = f"{'Checking' if dry_run else 'Loading'} the records of {folder}"
     with _Steps(title, quiet=as_json) as say, study.ingest(say, dry_run=dry_run) as store:
-        inputs, vintage = loaded_files(store), store.vintage
+        inputs, vintage, vintages = loaded_files(store), store.vintage, store.vintages()
     rows = sum(int(str(item["rows_in"])) for item in inputs)
     text = f"{rows:,} rows of {len(inputs)} record files are in {study.store_path}, vintage {vintage}"
+    for one in vintages.tail(_SHOWN).itertuples():
+        text += f"\n  vintage {one.vintage}, {one.time:%Y-%m-%d %H:%M} UTC: {one.rows_loaded:,} rows of {one.files}"
     if dry_run:
         text = f"nothing was written; the store is {f'at vintage {vintage}' if vintage else 'empty'}"
-    _done(as_json, {"inputs": inputs, "vintage": vintage, "dry_run": dry_run}, text)
+    facts = {"inputs": inputs, "vintage": vintage, "dry_run": dry_run}
+    _done(as_json, {**facts, "vintages": json.loads(vintages.to_json(orient="records", date_format="iso"))}, text)
 
 
 @app.command(epilog="Example: retrain-eval run analyses/nsw")
