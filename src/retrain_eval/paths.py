@@ -306,13 +306,25 @@ def second_moments(
         totals = ", ".join(f"sum(z_{i}) AS z_{i}" for i in range(size))
         full = [(i, j) for i in range(size) for j in range(size)]
         products = ", ".join(f"sum(a.z_{i} * b.z_{j})" for i, j in full)
+        units, clusters = f"{paths.table}_units", f"{paths.table}_clusters"
+        steps = (
+            # each step in a stated order, so that sums of floats come out the same bit for bit
+            f"CREATE TEMP TABLE {units} AS WITH numbered AS ({numbered}) "
+            f"SELECT cluster, cell, {z} FROM numbered ORDER BY unit",
+            f"CREATE TEMP TABLE {clusters} AS SELECT cluster, cell, {totals} FROM {units} GROUP BY cluster, cell "
+            "ORDER BY cluster, cell",
+        )
         sql = (
-            f"WITH numbered AS ({numbered}), units AS (SELECT cluster, cell, {z} FROM numbered), "
-            f"clusters AS (SELECT cluster, cell, {totals} FROM units GROUP BY cluster, cell) "
-            f"SELECT a.cell, b.cell, {products} FROM clusters a JOIN clusters b "
+            f"SELECT a.cell, b.cell, {products} FROM {clusters} a JOIN {clusters} b "
             f"ON a.cluster = b.cluster AND a.cell <= b.cell GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell"
         )
-        rows = paths.query(sql).fetchall()
+        try:
+            for step in steps:
+                paths.query(step)
+            rows = paths.query(sql).fetchall()
+        finally:
+            for table in (units, clusters):
+                paths.query(f"DROP TABLE IF EXISTS {table}")
         count = paths.query(f"SELECT count(DISTINCT cluster) FROM {paths.table}").fetchall()[0][0]
         return {(row[0], row[1]): np.array(row[2:], dtype=float).reshape(size, size) for row in rows}, int(count)
     products = ", ".join(f"sum(z_{i} * z_{j})" for i, j in upper)

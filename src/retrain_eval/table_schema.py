@@ -46,8 +46,8 @@ Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 RESERVED = (
     "archive", "baseline", "coverage_classes", "coverage_people", "coverage_periods", "derived", "described",
     "employer_run", "job", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
-    "places", "quality", "ranked_job", "rejects", "settings", "source", "spells", "state_run", "successor_run",
-    "superseded", "vintages",
+    "places", "quality", "ranked_job", "rejects", "schemas", "settings", "source", "spells", "state_run",
+    "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
 _INT32 = 2**31 - 1
