@@ -27,7 +27,7 @@ from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.paths import Columns, Paths, build_paths, first_moments, reference_path, second_moments
-from retrain_eval.sources import Source, as_relation
+from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.tablefile import read_table, write_table
 from retrain_eval.wide import array_length, build_wide_paths
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Pairs = Mapping[tuple[int, int], Array]
+
+_NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+                 "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class OutcomeMoments:
         Clusters counted, and units left out because they lack a period.
     weighted : bool
         Whether weights were given.
+    numbers : tuple of str
+        Strata that are numbers: as covariates they enter linearly.
     """
 
     outcome: str
@@ -79,6 +84,7 @@ class OutcomeMoments:
     n_clusters: int = 0
     n_dropped: int = 0
     weighted: bool = False
+    numbers: tuple[str, ...] = ()
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -133,7 +139,7 @@ class OutcomeMoments:
         InputError
             If the two do not describe the same paths: outcome, periods, strata, cluster.
         """
-        for name in ("outcome", "times", "strata", "cluster", "weighted"):
+        for name in ("outcome", "times", "strata", "cluster", "weighted", "numbers"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise InputError(
@@ -199,7 +205,8 @@ class OutcomeMoments:
         strata = tuple(name for name in self.strata if name not in gone)
         cells = self.cells.drop(columns=list(gone))
         cells, first, second = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
-        return replace(self, strata=strata, cells=cells, first=first, second=second)
+        numbers = tuple(name for name in self.numbers if name in strata)
+        return replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -228,6 +235,7 @@ class OutcomeMoments:
             "n_clusters": self.n_clusters,
             "n_dropped": self.n_dropped,
             "weighted": self.weighted,
+            "numbers": list(self.numbers),
         }
         write_table(path, "outcome_moments", table, facts)
 
@@ -265,6 +273,7 @@ class OutcomeMoments:
             n_clusters=facts["n_clusters"],
             n_dropped=facts["n_dropped"],
             weighted=facts["weighted"],
+            numbers=tuple(facts["numbers"]),
         )
 
     # ---- estimating ------------------------------------------------------------------------------------------
@@ -320,8 +329,8 @@ def outcome_moments(
     by : str or sequence of str
         Columns of strata, constant within a unit (age band, education).
     covariates : str or sequence of str
-        Categorical columns, constant within a unit, that cells are kept apart by as well. Estimates pool over them
-        unless they are named in ``by`` of the result; `att_gt` does not condition on them yet.
+        Columns, constant within a unit, that `att_gt` may condition on: texts as categories, numbers linearly. Cells
+        are kept apart by them as well.
     weights : str, optional
         Column of weights, constant within a unit. A unit of weight zero is left out.
     cluster : str, optional
@@ -360,6 +369,7 @@ def outcome_moments(
     levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
     strata = (*levels, *(name for name in controls if name not in levels))
     relation = as_relation(source, memory_limit)
+    numbers = _numbers(relation, controls)
     with _paths(relation, unit, time, cohort, outcome, strata, weights, cluster, unbalanced=unbalanced) as paths:
         reference = reference_path(paths)
         cells, first = first_moments(paths, strata, reference)
@@ -378,7 +388,28 @@ def outcome_moments(
         n_clusters=n_clusters,
         n_dropped=paths.dropped,
         weighted=weights is not None,
+        numbers=numbers,
     )
+
+
+def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that hold numbers; refuse those in which one is missing or infinite."""
+    require_columns(relation, list(names))
+    kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
+    found = tuple(name for name in names if kinds[name].startswith(_NUMBER_TYPES))
+    for name in found:
+        column = f"CAST({sql_name(name)} AS DOUBLE)"
+        bad = query(
+            relation, f"SELECT count(*) FROM source WHERE {column} IS NULL OR NOT isfinite({column})"
+        ).fetchall()
+        if bad[0][0]:
+            raise InputError(
+                f"{bad[0][0]} row(s) have no finite value of a covariate that is a number",
+                column=name,
+                rule="a number enters linearly, so none may be missing",
+                fix="leave these units out, or make it a text whose missing values are a category",
+            )
+    return found
 
 
 def _paths(

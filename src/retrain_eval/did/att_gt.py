@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.did.aggregate import aggregate
+from retrain_eval.did.conditional import TRIM, Contrast, contrast, design
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import OutcomeMoments
 
 Array = npt.NDArray[np.float64]
@@ -100,9 +102,10 @@ def att_gt(
         Units compared with: never treated, or not treated by the later of the two periods compared. A cohort that
         starts after the last period counts as never treated.
     method : {"reg", "ipw", "dr"}
-        Without covariates the three coincide: each is the difference of differences of cell means.
+        Outcome regression, inverse probability weights (Hajek), doubly robust. Without covariates the three coincide:
+        each is the difference of differences of cell means.
     covariates : sequence of str
-        Must be empty here: conditioning on covariates is refused, not ignored.
+        Strata of the moments to condition on, main effects: texts as categories, numbers linearly.
     anticipation : int
         Periods before treatment in which effects may already show; the base period moves back by as many.
     base_period : {"universal", "varying"}
@@ -118,7 +121,7 @@ def att_gt(
     Raises
     ------
     InputError
-        For a keyword that does not exist.
+        For a keyword or a covariate that does not exist.
     DesignError
         If no group-time effect can be estimated: no treated cohort, no controls, no pre-period.
 
@@ -128,8 +131,10 @@ def att_gt(
 
         ATT(g, t) = (Ȳ_gt − Ȳ_gb) − (Ȳ_Ct − Ȳ_Cb)
 
-    The influence function of a weighted mean Ȳ over cells of total weight W is w (Y − Ȳ) / W.
-    Variances are divided by n, without a small-sample factor, as in the reference implementations.
+    The influence function of a weighted mean Ȳ over cells of total weight W is w (Y − Ȳ) / W. With covariates, see
+    `retrain_eval.did.conditional.contrast` (Sant'Anna and Zhao 2020). A comparison whose treated have no counterpart
+    among the controls is left out, and ``notes`` says so. Variances are divided by n, without a small-sample factor,
+    as in the reference implementations.
 
     Examples
     --------
@@ -148,18 +153,15 @@ def att_gt(
     ):
         if value not in known:
             raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(known)}")
-    if covariates:
-        raise InputError(
-            "att_gt does not condition on covariates yet",
-            column="covariates",
-            value=tuple(covariates),
-            fix="match on them first (rte.match), or stratify with by=",
-        )
+    for name in covariates:
+        if name not in moments.strata:
+            raise unknown("covariate", name, moments.strata)
     if anticipation < 0:
         raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
     options: dict[str, object] = {
         "control": control,
         "method": method,
+        "covariates": tuple(covariates),
         "anticipation": anticipation,
         "base_period": base_period,
         "seed": seed,
@@ -188,22 +190,27 @@ def _estimate(
     notes: list[str] = []
     influence = _Coefficients(size, n_cells)
     cohort_influence = _Coefficients(size, n_cells)
+    contrasts = _Contrasts(moments, options)
     for subgroup, level, mask in groups:
         where = "" if subgroup is pd.NA else f" in {subgroup} = {level}"
         for item in _comparisons(moments, mask, options, notes, where):
+            members = np.flatnonzero(item.treated | item.control)
+            try:
+                found = contrasts.of(item, members)
+            except DesignError as error:
+                notes.append(f"cohort {item.cohort:g}, period {moments.times[item.time]}{where} is left out: {error}")
+                continue
+            if found.n_trimmed:
+                notes.append(f"cohort {item.cohort:g}{where}: controls with a propensity above {TRIM} are left out")
+            change = means[members, item.time] - means[members, item.base]
             estimate = 0.0
-            for sign, members in ((1.0, np.flatnonzero(item.treated)), (-1.0, np.flatnonzero(item.control))):
-                weight = moments.first[members, 0]
-                total = weight.sum()
-                change = means[members, item.time] - means[members, item.base]
-                average = float(weight @ change / total)
-                estimate += sign * average
-                if item.time != item.base:
-                    influence.add(len(rows), members, 0, -sign * average / total)
-                    influence.add(len(rows), members, 1 + item.time, sign / total)
-                    influence.add(len(rows), members, 1 + item.base, -sign / total)
+            if item.time != item.base:
+                estimate = float((moments.first[members, 0] * found.slope) @ change)
+                influence.add(len(rows), members, 0, found.intercept(change))
+                influence.add(len(rows), members, 1 + item.time, found.slope)
+                influence.add(len(rows), members, 1 + item.base, -found.slope)
             treated = np.flatnonzero(item.treated)
-            cohort_influence.add(len(rows), treated, 0, 1.0)
+            cohort_influence.add(len(rows), treated, 0, np.ones(len(treated)))
             rows.append(
                 {
                     "subgroup": subgroup,
@@ -228,6 +235,32 @@ def _estimate(
         cohort_influence.matrix(len(rows)),
         tuple(dict.fromkeys(notes)),
     )
+
+
+class _Contrasts:
+    """The weights of each pair of treated and control cells, computed once for all the periods they serve."""
+
+    def __init__(self, moments: OutcomeMoments, options: dict[str, object]) -> None:
+        covariates = tuple(str(name) for name in cast(tuple[str, ...], options["covariates"]))
+        # without covariates the three methods are one, and the regression on a constant is the shortest way to it
+        self.method = str(options["method"]) if covariates else "reg"
+        self.design, self.names = design(moments.cells, covariates, moments.numbers)
+        self.weight = moments.first[:, 0]
+        self.known: dict[bytes, Contrast | DesignError] = {}
+
+    def of(self, item: _Cell, members: npt.NDArray[np.intp]) -> Contrast:
+        key = item.treated.tobytes() + item.control.tobytes()
+        if key not in self.known:
+            try:
+                self.known[key] = contrast(
+                    self.method, self.design[members], self.weight[members], item.treated[members], self.names
+                )
+            except DesignError as error:
+                self.known[key] = error
+        found = self.known[key]
+        if isinstance(found, DesignError):
+            raise found
+        return found
 
 
 def _comparisons(
@@ -277,13 +310,13 @@ class _Coefficients:
 
     def __init__(self, size: int, n_cells: int) -> None:
         self.size, self.n_cells = size, n_cells
-        self.index: list[tuple[int, npt.NDArray[np.intp], float]] = []
+        self.index: list[tuple[int, npt.NDArray[np.intp], Array]] = []
 
-    def add(self, row: int, cells: npt.NDArray[np.intp], coordinate: int, value: float) -> None:
-        self.index.append((row, cells * self.size + coordinate, value))
+    def add(self, row: int, cells: npt.NDArray[np.intp], coordinate: int, values: Array) -> None:
+        self.index.append((row, cells * self.size + coordinate, values))
 
     def matrix(self, n_rows: int) -> sparse.csr_array:
         rows = np.concatenate([np.full(len(columns), row) for row, columns, _ in self.index])
         columns = np.concatenate([columns for _, columns, _ in self.index])
-        values = np.concatenate([np.full(len(columns), value) for _, columns, value in self.index])
+        values = np.concatenate([found for _, _, found in self.index])
         return sparse.csr_array((values, (rows, columns)), shape=(n_rows, self.n_cells * self.size))
