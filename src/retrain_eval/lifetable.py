@@ -25,7 +25,7 @@ from scipy import sparse
 
 from retrain_eval.coarsening import move_to_grid, publishable_durations
 from retrain_eval.errors import DisclosureError, InputError, unknown
-from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
+from retrain_eval.lifecells import COUNTS, MAX_PAIRS, SpellColumns, check_spells, count_cells, count_products
 from retrain_eval.sources import Source, as_relation
 from retrain_eval.tablefile import read_table, write_table
 
@@ -33,6 +33,7 @@ Array = npt.NDArray[np.float64]
 
 _ENDING = ["entry", "duration", "cause"]
 _PRODUCTS = ("product_with", "product")
+_BLOCK = 500_000  # clusters at a time, so that memory stays small
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class LifeTable:
         Column that ``products`` are summed over.
     products : sparse array, shape (C, C), or None
         Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``.
+    totals : sparse array, shape (J, C), or None
+        Sums of weights by cluster and cell, kept instead where so many pairs of cells share a cluster that their
+        products would be the larger. Together ``products + totalsᵀ totals``. Never written to a file.
     n_people : int or None
         Distinct ids. Fewer than the spells: some people have several. None: not known, because the table is a part
         of one in which people have several spells.
@@ -72,6 +76,7 @@ class LifeTable:
     n_people: int | None = None
     grid: tuple[float, ...] | None = None
     stopped: bool = False
+    totals: sparse.csr_array | None = None
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -112,9 +117,16 @@ class LifeTable:
         ndarray, shape (K, K)
             Clusters are taken as independent; without a cluster, spells are.
         """
-        middle = sparse.diags_array(self.cells["sum_w2"].to_numpy()) if self.products is None else self.products
-        dense: Array = (influence @ middle @ influence.T).toarray()
-        return (dense + dense.T) / 2
+        found: Array = np.zeros((influence.shape[0], influence.shape[0]))
+        if self.products is not None or self.totals is None:
+            middle = sparse.diags_array(self.cells["sum_w2"].to_numpy()) if self.products is None else self.products
+            found += (influence @ middle @ influence.T).toarray()
+        if self.totals is not None:
+            by_cell = influence.T.toarray()
+            for start in range(0, self.totals.shape[0], _BLOCK):
+                by_cluster = self.totals[start : start + _BLOCK] @ by_cell
+                found += by_cluster.T @ by_cluster
+        return (found + found.T) / 2
 
     # ---- combining -------------------------------------------------------------------------------------------
 
@@ -132,13 +144,18 @@ class LifeTable:
                 raise InputError(
                     f"cannot add life tables whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
                 )
-        products = None
-        if self.products is not None and other.products is not None:
-            products = sparse.block_diag([self.products, other.products], format="csr")
+        products = totals = None
+        if self.products is not None or other.products is not None:
+            both_products = [_or_empty(t.products, len(t.cells), len(t.cells)) for t in (self, other)]
+            products = sparse.csr_array(sparse.block_diag(both_products, format="csr"))
+        if self.totals is not None or other.totals is not None:
+            both_totals = [_or_empty(t.totals, 0, len(t.cells)) for t in (self, other)]
+            totals = sparse.csr_array(sparse.block_diag(both_totals, format="csr"))
         known = self.n_people is not None and other.n_people is not None
         both = replace(
             self,
             products=products,
+            totals=totals,
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
@@ -169,6 +186,7 @@ class LifeTable:
             self,
             cells=self.cells[keep].reset_index(drop=True),
             products=None if self.products is None else sparse.csr_array(self.products[keep][:, keep]),
+            totals=None if self.totals is None else sparse.csr_array(self.totals[:, keep]),
         )
         # who of several spells is left is not known from counts
         return replace(part, n_people=None if self.repeated else part.n_spells)
@@ -241,14 +259,35 @@ class LifeTable:
     # ---- keeping ---------------------------------------------------------------------------------------------
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write one row per cell: ``cells`` and, with a cluster, the row of ``products``."""
+        """Write one row per cell: ``cells`` and, with a cluster, the row of products.
+
+        Raises
+        ------
+        InputError
+            If the products are too many to write: large clusters and many cells.
+        """
         columns = {name: pa.array(self.cells[name].tolist()) for name in self.cells.columns}
-        if self.products is not None:
-            rows = [self.products[[c]].tocoo() for c in range(len(self.cells))]
+        products = self._all_products()
+        if products is not None:
+            rows = [products[[c]].tocoo() for c in range(len(self.cells))]
             columns[_PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
             columns[_PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
         names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
         write_table(path, "life_table", pa.table(columns), {name: getattr(self, name) for name in names})
+
+    def _all_products(self) -> sparse.csr_array | None:
+        """Return ``products`` with those of the totals, which name single clusters and so are not written."""
+        if self.totals is None:
+            return self.products
+        if len(self.cells) ** 2 > MAX_PAIRS:
+            raise InputError(
+                f"{len(self.cells):,} cells of which most share a cluster: their products are too many to write",
+                column="cluster",
+                value=self.cluster,
+                fix="collapse columns of levels, or measure the duration in a coarser unit",
+            )
+        own = self.totals.T @ self.totals
+        return sparse.csr_array(own if self.products is None else own + self.products)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> LifeTable:
@@ -335,7 +374,9 @@ def life_table(
     cells = count_cells(relation, columns)
     if cells.empty:
         raise InputError("every spell has weight zero", column=weights)
-    products = None if cluster is None else count_products(relation, columns, cluster, len(cells))
+    products, totals = None, None
+    if cluster is not None:
+        products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)
     n_spells = int(cells["n"].sum())
     return LifeTable(
         duration=duration,
@@ -344,6 +385,7 @@ def life_table(
         weighted=weight_type == "probability",
         cluster=cluster,
         products=products,
+        totals=totals,
         n_people=n_spells if n_ids == n_rows else n_ids,
     )
 
@@ -381,8 +423,14 @@ def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeT
     place = cells.assign(_group=group).groupby(["_group", *_ENDING], sort=True).ngroup().to_numpy()
     summed = cells.groupby(place, sort=True)
     merged = pd.concat([summed[keys].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
-    products = table.products
-    if products is not None:
-        sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
-        products = sparse.csr_array(sums @ products @ sums.T)
-    return replace(table, cells=merged, products=products)
+    sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
+    return replace(
+        table,
+        cells=merged,
+        products=None if table.products is None else sparse.csr_array(sums @ table.products @ sums.T),
+        totals=None if table.totals is None else sparse.csr_array(table.totals @ sums.T),
+    )
+
+
+def _or_empty(matrix: sparse.csr_array | None, *shape: int) -> sparse.csr_array:
+    return sparse.csr_array(shape) if matrix is None else matrix

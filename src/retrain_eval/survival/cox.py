@@ -230,7 +230,7 @@ def event_of(table: LifeTable, cause: object) -> npt.NDArray[np.bool_]:
         raise DesignError("every spell is censored: there is no event to model")
     if cause is None:
         return event
-    known = sorted(set(table.cells["cause"]) - {CENSORED})
+    known = sorted(set(table.cells["cause"].unique()) - {CENSORED})
     if str(cause) not in known:
         raise unknown("cause", cause, known)
     return event & (table.cells["cause"] == str(cause)).to_numpy(dtype=bool)
@@ -247,8 +247,8 @@ def require_events_by_level(table: LifeTable, model: Model, event: npt.NDArray[n
     for name in model.reference:
         if name not in table.by:
             continue
-        happened = set(table.cells.loc[event, name])
-        for value in dict.fromkeys(table.cells[name]):
+        happened = set(table.cells.loc[event, name].unique())
+        for value in table.cells[name].unique():
             if value not in happened:
                 raise DesignError(
                     f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "

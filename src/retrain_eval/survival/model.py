@@ -157,7 +157,7 @@ def levels_in_order(table: LifeTable, name: str) -> list[str]:
     Groups are sorted by all columns, so a level that the first block of groups lacks comes too late there; the order
     is put together from all blocks.
     """
-    found = list(dict.fromkeys(table.cells[name]))
+    found = [str(level) for level in table.cells[name].unique()]
     if all(_number(level) is not None for level in found):
         return sorted(found, key=lambda level: (_number(level), level))
     place = table.by.index(name)
