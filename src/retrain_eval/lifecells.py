@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.cooccurrence import MAX_PAIRS
 from retrain_eval.errors import InputError
 from retrain_eval.paths import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
 
 CENSORED = "0"
 COUNTS = ("n", "sum_w", "sum_w2")
-MAX_PAIRS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,16 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> pd.
     keys = ", ".join(_keys(columns))
     # a frequency weight says how many alike spells a row stands for, each of weight one
     counts = "sum(w), sum(w), sum(w)" if columns.weight_type == "frequency" else "count(*), sum(w), sum(w * w)"
-    rows = query(
-        relation,
-        f"WITH spells AS ({_spells(relation, columns)}) SELECT {keys}, {counts} FROM spells "
-        f"GROUP BY {keys} ORDER BY {_order(columns)}",
-    ).fetchall()
-    frame = pd.DataFrame(rows, columns=[*columns.by, "entry", "duration", "cause", *COUNTS])
+    frame: pd.DataFrame = (
+        query(
+            relation,
+            f"WITH spells AS ({_spells(relation, columns)}) SELECT {keys}, {counts} FROM spells "
+            f"GROUP BY {keys} ORDER BY {_order(columns)}",
+        )
+        .to_arrow_table()
+        .to_pandas()
+    )
+    frame.columns = [*columns.by, "entry", "duration", "cause", *COUNTS]
     types = {name: "str" for name in (*columns.by, "cause")} | dict.fromkeys(("sum_w", "sum_w2"), "float64")
     return frame.astype(types | {"entry": "float64", "duration": "float64", "n": "int64"})
 
@@ -151,8 +155,8 @@ def count_products(
     products : sparse array, shape (C, C), or None
         Σ over clusters of (Σw in cell c)(Σw in cell d), where few pairs of spells share a cluster.
     totals : sparse array, shape (J, C), or None
-        Σw by cluster and cell otherwise: a thousand providers with a thousand spells each have a billion pairs, but only
-        a million totals. Clusters are in ascending order.
+        Σw by cluster and cell otherwise: a thousand providers with a thousand spells each have a billion pairs, but
+        only a million totals. Clusters are in ascending order.
     """
     size = len(cells)
     spells = _spells(relation, columns)
@@ -177,7 +181,8 @@ def count_products(
     if pairs > MAX_PAIRS:
         found = query(
             relation,
-            held + "SELECT dense_rank() OVER (ORDER BY cluster) - 1 AS a, cell AS b, total AS sums FROM held ORDER BY a, b",
+            held + "SELECT dense_rank() OVER (ORDER BY cluster) - 1 AS a, cell AS b, total AS sums "
+            "FROM held ORDER BY a, b",
         ).fetchnumpy()
         return None, _sparse(found, (int(found["a"][-1]) + 1, size))
     found = query(

@@ -24,8 +24,9 @@ import pyarrow as pa
 from scipy import sparse
 
 from retrain_eval.coarsening import move_to_grid, publishable_durations
+from retrain_eval.cooccurrence import products_of, quadratic_form, side_by_side
 from retrain_eval.errors import DisclosureError, InputError, unknown
-from retrain_eval.lifecells import COUNTS, MAX_PAIRS, SpellColumns, check_spells, count_cells, count_products
+from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
 from retrain_eval.sources import Source, as_relation
 from retrain_eval.tablefile import read_table, write_table
 
@@ -33,7 +34,6 @@ Array = npt.NDArray[np.float64]
 
 _ENDING = ["entry", "duration", "cause"]
 _PRODUCTS = ("product_with", "product")
-_BLOCK = 500_000  # clusters at a time, so that memory stays small
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class LifeTable:
     cluster : str or None
         Column that ``products`` are summed over.
     products : sparse array, shape (C, C), or None
-        Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``.
+        Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``, and
+        where ``totals`` stand for it.
     totals : sparse array, shape (J, C), or None
         Sums of weights by cluster and cell, kept instead where so many pairs of cells share a cluster that their
         products would be the larger. Together ``products + totalsᵀ totals``. Never written to a file.
@@ -117,16 +118,10 @@ class LifeTable:
         ndarray, shape (K, K)
             Clusters are taken as independent; without a cluster, spells are.
         """
-        found: Array = np.zeros((influence.shape[0], influence.shape[0]))
-        if self.products is not None or self.totals is None:
-            middle = sparse.diags_array(self.cells["sum_w2"].to_numpy()) if self.products is None else self.products
-            found += (influence @ middle @ influence.T).toarray()
-        if self.totals is not None:
-            by_cell = influence.T.toarray()
-            for start in range(0, self.totals.shape[0], _BLOCK):
-                by_cluster = self.totals[start : start + _BLOCK] @ by_cell
-                found += by_cluster.T @ by_cluster
-        return (found + found.T) / 2
+        middle = self.products
+        if self.cluster is None:
+            middle = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
+        return quadratic_form(influence, middle, self.totals)
 
     # ---- combining -------------------------------------------------------------------------------------------
 
@@ -144,13 +139,9 @@ class LifeTable:
                 raise InputError(
                     f"cannot add life tables whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
                 )
-        products = totals = None
-        if self.products is not None or other.products is not None:
-            both_products = [_or_empty(t.products, len(t.cells), len(t.cells)) for t in (self, other)]
-            products = sparse.csr_array(sparse.block_diag(both_products, format="csr"))
-        if self.totals is not None or other.totals is not None:
-            both_totals = [_or_empty(t.totals, 0, len(t.cells)) for t in (self, other)]
-            totals = sparse.csr_array(sparse.block_diag(both_totals, format="csr"))
+        sizes = (len(self.cells), len(other.cells))
+        products = side_by_side(self.products, other.products, sizes, sizes)
+        totals = side_by_side(self.totals, other.totals, sizes)
         known = self.n_people is not None and other.n_people is not None
         both = replace(
             self,
@@ -267,27 +258,13 @@ class LifeTable:
             If the products are too many to write: large clusters and many cells.
         """
         columns = {name: pa.array(self.cells[name].tolist()) for name in self.cells.columns}
-        products = self._all_products()
+        products = products_of(self.products, self.totals)
         if products is not None:
             rows = [products[[c]].tocoo() for c in range(len(self.cells))]
             columns[_PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
             columns[_PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
         names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
         write_table(path, "life_table", pa.table(columns), {name: getattr(self, name) for name in names})
-
-    def _all_products(self) -> sparse.csr_array | None:
-        """Return ``products`` with those of the totals, which name single clusters and so are not written."""
-        if self.totals is None:
-            return self.products
-        if len(self.cells) ** 2 > MAX_PAIRS:
-            raise InputError(
-                f"{len(self.cells):,} cells of which most share a cluster: their products are too many to write",
-                column="cluster",
-                value=self.cluster,
-                fix="collapse columns of levels, or measure the duration in a coarser unit",
-            )
-        own = self.totals.T @ self.totals
-        return sparse.csr_array(own if self.products is None else own + self.products)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> LifeTable:
@@ -430,7 +407,3 @@ def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeT
         products=None if table.products is None else sparse.csr_array(sums @ table.products @ sums.T),
         totals=None if table.totals is None else sparse.csr_array(table.totals @ sums.T),
     )
-
-
-def _or_empty(matrix: sparse.csr_array | None, *shape: int) -> sparse.csr_array:
-    return sparse.csr_array(shape) if matrix is None else matrix

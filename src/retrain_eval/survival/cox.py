@@ -13,21 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, sparse, stats
+from scipy import sparse, stats
 
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.lifecells import CENSORED
+from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.model import Model, dependent_columns, read_model
+from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
+from retrain_eval.survival.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.survival.partial import TIES, Likelihood, RiskCells
-from retrain_eval.survival.risk import is_event, require_independent_spells
+from retrain_eval.survival.risk import require_independent_spells
 
 Array = npt.NDArray[np.float64]
-
-_MAX_STEPS = 60
-_DECREMENT = 1e-20  # twice the gain in log-likelihood that a further step could bring
-_RUNAWAY = 1e-3  # a step of the linear predictor that does not shrink although nothing is gained
 
 
 @dataclass(frozen=True)
@@ -68,8 +64,8 @@ class CoxFit:
 
     def vcov(self) -> Array:
         """Return the covariance of ``beta``."""
-        inverse = _inverse(self.fitted.information())
-        return self.sandwich(self.fitted.influence() @ inverse) if self.robust else inverse
+        bread = inverse(self.fitted.information())
+        return self.sandwich(self.fitted.influence() @ bread) if self.robust else bread
 
 
 def cox(
@@ -133,7 +129,7 @@ def cox(
     ...                      "arm": ["control"] * 4 + ["trained"] * 4})
     >>> model = cox(life_table(rows, id="id", duration="weeks", cause="cause", by="arm"), "arm")
     >>> model.to_frame()[["estimand", "estimate", "std_error"]].round(3).to_dict("list")
-    {'estimand': ['arm[T.trained]'], 'estimate': [0.978], 'std_error': [0.861]}
+    {'estimand': ['arm[T.trained]'], 'estimate': [0.965], 'std_error': [0.884]}
     """
     fit = fit_cox(table, formula, ties, strata, cause, robust, reference)
     covariance = fit.vcov()
@@ -209,51 +205,10 @@ def fit_cox(
         efron=ties == "efron",
     )
     null = cells.at(np.zeros(len(names)))
-    _require_independent_terms(null, names)
-    fitted, beta = _maximum(null, names)
+    require_independent_terms(null, names)
+    fitted, beta = maximum(null, names)
     wanted = table.weighted or table.cluster is not None
     return CoxFit(table, model, names, x, null, fitted, beta, scale, wanted if robust is None else robust)
-
-
-def event_of(table: LifeTable, cause: object) -> npt.NDArray[np.bool_]:
-    """Return whether each cell's spells end by ``cause``, or by any where it is None.
-
-    Raises
-    ------
-    InputError
-        If nothing in the table has this cause.
-    DesignError
-        If every spell is censored.
-    """
-    event = is_event(table)
-    if not event.any():
-        raise DesignError("every spell is censored: there is no event to model")
-    if cause is None:
-        return event
-    known = sorted(set(table.cells["cause"].unique()) - {CENSORED})
-    if str(cause) not in known:
-        raise unknown("cause", cause, known)
-    return event & (table.cells["cause"] == str(cause)).to_numpy(dtype=bool)
-
-
-def require_events_by_level(table: LifeTable, model: Model, event: npt.NDArray[np.bool_]) -> None:
-    """Refuse a factor with a level in which nothing happens.
-
-    Raises
-    ------
-    DesignError
-        Naming the level.
-    """
-    for name in model.reference:
-        if name not in table.by:
-            continue
-        happened = set(table.cells.loc[event, name].unique())
-        for value in table.cells[name].unique():
-            if value not in happened:
-                raise DesignError(
-                    f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "
-                    "Leave these spells out, merge the level with another, or stratify by it"
-                )
 
 
 def _strata(table: LifeTable, model: Model, strata: str | Sequence[str]) -> npt.NDArray[np.int64]:
@@ -283,73 +238,6 @@ def _names(strata: str | Sequence[str]) -> tuple[str, ...]:
     return (strata,) if isinstance(strata, str) else tuple(strata)
 
 
-# ---- the maximum ---------------------------------------------------------------------------------------------------
-
-
-def _require_independent_terms(null: Likelihood, names: Sequence[str]) -> None:
-    """Refuse terms whose effects the risk sets cannot tell apart."""
-    found = dependent_columns(null.information(), names)
-    if not found:
-        return
-    said = [
-        f"{name!r} is a combination of {', '.join(map(repr, others))}"
-        if others
-        else f"{name!r} never differs between spells at risk when something happens"
-        for name, others in found
-    ]
-    raise DesignError(f"the data cannot tell these terms apart: {'; '.join(said)}. Leave one out")
-
-
-def _maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Array]:
-    """Return the likelihood at its maximum and where that is, by Newton's method with halved steps.
-
-    Raises
-    ------
-    DesignError
-        If it has none: some coefficients grow without bound while nothing more is gained.
-    """
-    now, beta = null, np.zeros(len(names))
-    for _ in range(_MAX_STEPS):
-        step = _solve(now.information(), now.score)
-        decrement = float(now.score @ step)
-        moved = np.ptp(now.cells.x * step, axis=0)
-        # nothing to gain: either the maximum, or a slope that flattens for ever
-        if decrement < 1e-8 and moved.max(initial=0.0) > _RUNAWAY:
-            grow = ", ".join(repr(name) for name, move in zip(names, moved, strict=True) if move > _RUNAWAY)
-            raise DesignError(
-                f"the log hazard ratio of {grow} is infinite: by these terms the order of events is parted. "
-                "Merge levels, or leave the terms out"
-            )
-        if decrement <= _DECREMENT * max(1.0, abs(now.log)):
-            return now, beta
-        share = 1.0
-        while True:
-            trial = now.cells.at(beta + share * step)
-            # a difference below rounding is no loss
-            if np.isfinite(trial.log) and trial.log >= now.log - 1e-12 * abs(now.log):
-                break
-            share /= 2
-            if share < 1e-10:
-                raise DesignError("the partial likelihood cannot be raised although its score is not zero")
-        settled = decrement < 1e-14 * max(1.0, abs(now.log))
-        now, beta = trial, beta + share * step
-        if settled:  # Newton's error squares with each step, so this one was the last
-            return now, beta
-    raise DesignError(f"the partial likelihood did not converge in {_MAX_STEPS} steps; simplify the formula")
-
-
-def _solve(information: Array, score: Array) -> Array:
-    try:
-        found: Array = linalg.cho_solve(linalg.cho_factor(information), score)
-    except linalg.LinAlgError:  # flat in some direction, as where a coefficient runs away
-        found = np.linalg.lstsq(information, score, rcond=None)[0]
-    return found
-
-
-def _inverse(information: Array) -> Array:
-    return _solve(information, np.eye(len(information)))
-
-
 # ---- what is said of a fit -----------------------------------------------------------------------------------------
 
 
@@ -363,7 +251,7 @@ def _tests(fit: CoxFit, covariance: Array) -> dict[str, dict[str, float]]:
     score = fit.null.score
     found = {
         "likelihood ratio": chi2_test(2 * (fit.fitted.log - fit.null.log), df),
-        "score": chi2_test(float(score @ _solve(fit.null.information(), score)), df),
+        "score": chi2_test(float(score @ solve(fit.null.information(), score)), df),
         "wald": chi2_test(float(fit.beta @ np.linalg.lstsq(covariance, fit.beta, rcond=None)[0]), df),
     }
     if fit.robust:

@@ -1,8 +1,8 @@
 """The design of a regression on a life table: a formula over its columns of levels, evaluated once per group.
 
-A column all of whose levels are numbers enters linearly, unless the formula wraps it in ``C(...)``; any other column is a
-factor, coded against a reference level. Everything is a function of the group, so a design has as many rows as there
-are groups, however many spells they hold.
+A column all of whose levels are numbers enters linearly, unless the formula wraps it in ``C(...)``; any other column
+is a factor, coded against a reference level. Everything is a function of the group, so a design has as many rows as
+there are groups, however many spells they hold.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import pandas as pd
 from formulaic import Formula
 from formulaic.errors import FormulaicError
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.lifecells import CENSORED
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.paths import MISSING_LEVEL
 from retrain_eval.sample.formula import ANSI, CONTEXT, columns_read
+from retrain_eval.survival.risk import is_event
 
 Array = npt.NDArray[np.float64]
 
@@ -177,6 +179,47 @@ def levels_in_order(table: LifeTable, name: str) -> list[str]:
         return sorted(found, key=lambda level: (level == MISSING_LEVEL, level))
 
 
+def event_of(table: LifeTable, cause: object) -> npt.NDArray[np.bool_]:
+    """Return whether each cell's spells end by ``cause``, or by any where it is None.
+
+    Raises
+    ------
+    InputError
+        If nothing in the table has this cause.
+    DesignError
+        If every spell is censored.
+    """
+    event = is_event(table)
+    if not event.any():
+        raise DesignError("every spell is censored: there is no event to model")
+    if cause is None:
+        return event
+    known = sorted(set(table.cells["cause"].unique()) - {CENSORED})
+    if str(cause) not in known:
+        raise unknown("cause", cause, known)
+    return event & (table.cells["cause"] == str(cause)).to_numpy(dtype=bool)
+
+
+def require_events_by_level(table: LifeTable, model: Model, event: npt.NDArray[np.bool_]) -> None:
+    """Refuse a factor with a level in which nothing happens.
+
+    Raises
+    ------
+    DesignError
+        Naming the level.
+    """
+    for name in model.reference:
+        if name not in table.by:
+            continue
+        happened = set(table.cells.loc[event, name].unique())
+        for value in table.cells[name].unique():
+            if value not in happened:
+                raise DesignError(
+                    f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "
+                    "Leave these spells out, merge the level with another, or stratify by it"
+                )
+
+
 def dependent_columns(gram: Array, names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return each column that is a linear combination of those before it, with the columns it is made of.
 
@@ -193,7 +236,7 @@ def dependent_columns(gram: Array, names: Sequence[str]) -> list[tuple[str, list
     """
     scale = np.sqrt(np.clip(np.diag(gram), 0, None))
     kept: list[int] = []
-    found = []
+    found: list[tuple[str, list[str]]] = []
     for column in range(len(gram)):
         if not scale[column] > 0:
             found.append((names[column], []))

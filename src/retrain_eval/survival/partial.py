@@ -181,7 +181,7 @@ class Likelihood:
     def influence(self, scale: Array | None = None) -> Array:
         """Return the score of a unit of weight in each cell, shape (C, p): the score residual.
 
-        A tied death is counted as at risk for the share 1 − f of the k-th step, and its observed part is the mean over k
+        A tied death is at risk for the share 1 − f of the k-th step, and its observed part is the mean over k
         (Therneau and Grambsch 2000, section 4.3). ``scale`` weighs the event times.
         """
         cells, ties, s1, e1 = self.cells, self.ties, self.s1, self.e1

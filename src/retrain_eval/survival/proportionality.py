@@ -1,12 +1,12 @@
-r"""Test of proportional hazards: does a log hazard ratio change with duration?
+r"""Test of proportional hazards: whether a log hazard ratio changes with duration.
 
 The alternative is ``β_j(t) = β_j + γ_j g(t)``. The test is the score test of γ = 0 in that larger model (Therneau and
 Grambsch 2000, section 6.2, in the exact form of R's ``cox.zph`` since survival 3.0), which keeps each event time's own
-information and its tied deaths; the older approximation, a correlation of scaled Schoenfeld residuals with time, does not.
+information and its tied deaths; the older approximation, scaled Schoenfeld residuals against time, does not.
 
 With ``U_γ = Σ_t g(t) U(t)``, ``I_βγ = Σ g I(t)``, ``I_γγ = Σ g² I(t)`` at β̂, model-based:
-``χ² = U_γᵀ (I_γγ − I_γβ I_ββ⁻¹ I_βγ)⁻¹ U_γ``. With probability weights or a cluster, the variance of ``U_γ`` is instead the
-sandwich of its influence ``U_γ,c − I_γβ I_ββ⁻¹ U_β,c``.
+``χ² = U_γᵀ (I_γγ − I_γβ I_ββ⁻¹ I_βγ)⁻¹ U_γ``. With probability weights or a cluster, the
+variance of ``U_γ`` is instead the sandwich of its influence ``U_γ,c − I_γβ I_ββ⁻¹ U_β,c``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def proportional_hazards(
     ...                      "arm": ["control"] * 4 + ["trained"] * 4})
     >>> table = life_table(rows, id="id", duration="weeks", cause="cause", by="arm")
     >>> proportional_hazards(table, "arm", transform="identity").round(3).iloc[0].to_dict()
-    {'term': 'arm[T.trained]', 'chi2': 0.0, 'df': 1, 'p_value': 0.998}
+    {'term': 'arm[T.trained]', 'chi2': 0.286, 'df': 1, 'p_value': 0.593}
     """
     if transform not in _TRANSFORMS:
         raise unknown("transform", transform, _TRANSFORMS)
@@ -70,10 +70,10 @@ def proportional_hazards(
     g = g - np.average(g, weights=fit.fitted.cells.deaths)  # changes nothing but rounding
     score, variance = fit.fitted.score_over(g), _variance(fit, g)
     rows: list[dict[str, object]] = [
-        {"term": name} | chi2_test(float(score[j] ** 2 / variance[j, j]), 1) for j, name in enumerate(fit.names)
+        {"term": name, **chi2_test(float(score[j] ** 2 / variance[j, j]), 1)} for j, name in enumerate(fit.names)
     ]
     together = float(score @ np.linalg.lstsq(variance, score, rcond=None)[0])
-    return pd.DataFrame([*rows, {"term": "(all)"} | chi2_test(together, int(np.linalg.matrix_rank(variance)))])
+    return pd.DataFrame([*rows, {"term": "(all)", **chi2_test(together, int(np.linalg.matrix_rank(variance)))}])
 
 
 def _variance(fit: CoxFit, g: Array) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable, life_table
 from retrain_eval.sources import Source
-from retrain_eval.survival import curves, summaries
+from retrain_eval.survival import cox, curves, hazard, proportionality, summaries
 from retrain_eval.survival.logrank import LogRank, logrank
 
 
@@ -105,6 +107,49 @@ class Spells:
     def logrank(self) -> LogRank:
         """Test equal hazards between groups; see `retrain_eval.survival.logrank.logrank`."""
         return logrank(self.table)
+
+    def cox(
+        self,
+        formula: str,
+        ties: str = "efron",
+        cluster: str | None = None,
+        strata: str | Sequence[str] = (),
+        cause: object = None,
+        robust: bool | None = None,
+        reference: Mapping[str, str] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return log hazard ratios of a proportional hazards model; see `retrain_eval.survival.cox.cox`."""
+        return cox.cox(self._with(cluster), formula, ties, strata, cause, robust, reference, level)
+
+    def proportional_hazards(
+        self,
+        formula: str,
+        transform: str = "km",
+        ties: str = "efron",
+        cluster: str | None = None,
+        strata: str | Sequence[str] = (),
+        cause: object = None,
+        robust: bool | None = None,
+        reference: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:
+        """Test whether hazard ratios change with duration; see `retrain_eval.survival.proportionality`."""
+        return proportionality.proportional_hazards(
+            self._with(cluster), formula, transform, ties, strata, cause, robust, reference
+        )
+
+    def discrete_hazard(
+        self,
+        formula: str,
+        link: str = "cloglog",
+        bins: Sequence[float] | None = None,
+        cluster: str | None = None,
+        cause: object = None,
+        reference: Mapping[str, str] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return a discrete-time hazard model; see `retrain_eval.survival.hazard.discrete_hazard`."""
+        return hazard.discrete_hazard(self._with(cluster), formula, link, bins, cause, reference, level)
 
     def _with(self, cluster: str | None) -> LifeTable:
         """Return the table clustered as asked."""
