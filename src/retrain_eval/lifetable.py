@@ -191,6 +191,14 @@ class LifeTable:
         by = tuple(name for name in self.by if name not in gone)
         return _merged(replace(self, by=by), self.cells.drop(columns=list(gone)), by)
 
+    def with_lone_clusters(self, cluster: str) -> LifeTable:
+        """Return the table clustered by a column each value of which has one spell, such as an id without repeats.
+
+        Nothing co-occurs, so that the rows need not be read again.
+        """
+        alone = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
+        return replace(self, cluster=cluster, products=alone)
+
     def coarsen(self, min_cell: int) -> LifeTable:
         """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
 

@@ -163,5 +163,9 @@ class Spells:
                 fix="build it from the rows with this cluster",
             )
         if cluster not in self._clustered:
-            self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster)
+            id, *_, weight_type = self._columns
+            if cluster == id and not self.table.repeated and weight_type != "frequency":
+                self._clustered[cluster] = self.table.with_lone_clusters(cluster)
+            else:
+                self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster)
         return self._clustered[cluster]
