@@ -3,8 +3,8 @@
     python benchmarks/cox.py --survival-python /path/to/venv/bin/python --spells 1000000 10000000
 
 Each run is a process of its own and starts from spells in a DuckDB file; imports are not counted, exports are.
-`survival` 2.0.0 is run in two ways: with text columns, as a user would, and with dummies and a numbered cluster that are
-prepared in SQL, the fastest input we found. Its virtual environment needs `survival` and `duckdb`. At more than
+`survival` 2.0.0 is run in two ways: with text columns, as a user would, and with dummies and a numbered cluster that
+are prepared in SQL, the fastest input we found. Its virtual environment needs `survival` and `duckdb`. At more than
 ``--peer-limit`` spells only our own run is made.
 """
 

@@ -409,6 +409,12 @@ def test_nothing_to_model_is_said() -> None:
         cox(one([1, 2, 3, 4], [1, 1, 1, 1], entry_group=list("aabb"), arm=list("aabb")), "arm", strata="entry_group")
 
 
+def test_a_trend_needs_two_durations_with_events() -> None:
+    table = one([1, 2, 2, 2, 3, 3], [0, 1, 1, 0, 0, 0], arm=list("aababb"))
+    with pytest.raises(DesignError, match="all events happen at one duration"):
+        proportional_hazards(table, "arm")
+
+
 def test_a_spell_that_is_alone_at_risk_has_no_part() -> None:
     data = people(n=60).assign(entry=0.0)
     late = data.iloc[:1].assign(id=999, entry=50.0, quarters=60.0, cause="job")

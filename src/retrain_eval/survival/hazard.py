@@ -33,6 +33,7 @@ Array = npt.NDArray[np.float64]
 
 PERIOD = "period"
 _RUNAWAY = 12.0  # an effect of e^12 over the range of a term is on its way to infinity
+_NEVER = 1e-9
 _BASELINE = re.compile(rf"Intercept|{PERIOD}\[[^:]*\]")
 
 
@@ -110,7 +111,7 @@ def discrete_hazard(
     require_events_by_level(table, model, event)
     names, x = _design(model, trials, labels)
     slope = _LINKS[link]
-    beta = _fit(trials, x, names, link)
+    beta = _fit(table, trials, x, names, link)
     hazard, rate = slope(x @ beta)
     information = x.T @ ((trials.at_risk * rate**2 / (hazard * (1 - hazard)))[:, None] * x)
     inverse: Array = np.asarray(np.linalg.inv(information), dtype=float)
@@ -171,7 +172,7 @@ def _logit(linear: Array) -> tuple[Array, Array]:
 _LINKS: dict[str, Callable[[Array], tuple[Array, Array]]] = {"cloglog": _cloglog, "logit": _logit}
 
 
-def _fit(trials: Trials, x: Array, names: list[str], link: str) -> Array:
+def _fit(table: LifeTable, trials: Trials, x: Array, names: list[str], link: str) -> Array:
     """Return the maximum-likelihood coefficients, after refusing those that do not exist."""
     # on the unit interval, so that a coefficient is the effect over the whole range of its term
     low, width = x.min(axis=0), np.ptp(x, axis=0)
@@ -198,6 +199,17 @@ def _fit(trials: Trials, x: Array, names: list[str], link: str) -> Array:
         raise DesignError(
             f"the coefficient of {', '.join(map(repr, far))} is infinite: these terms part those who end from the "
             "others. Merge levels, merge periods with bins=, or leave the terms out"
+        )
+    hazard, _ = _LINKS[link](unit @ effect)
+    extreme = np.flatnonzero(~((hazard > _NEVER) & (hazard < 1 - _NEVER)))
+    if len(extreme):
+        trial = extreme[0]
+        who = " × ".join(
+            f"{name} {level}" for name, level in zip(table.by, table.groups()[trials.group[trial]], strict=True)
+        )
+        raise DesignError(
+            f"the fitted hazard of {who or 'all'} in period {trials.label[trial]} is zero or one: a coefficient is "
+            "infinite. Merge levels, or merge periods with bins="
         )
     if not result.converged:
         raise DesignError("the likelihood did not converge in 200 steps; simplify the formula")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.errors import unknown
+from retrain_eval.errors import DesignError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.cox import CoxFit, chi2_test, fit_cox
 
@@ -52,7 +52,7 @@ def proportional_hazards(
     Raises
     ------
     InputError, DesignError
-        See `retrain_eval.survival.cox.cox`; an unknown ``transform``.
+        See `retrain_eval.survival.cox.cox`; an unknown ``transform``; events at one duration only.
 
     Examples
     --------
@@ -67,6 +67,8 @@ def proportional_hazards(
         raise unknown("transform", transform, _TRANSFORMS)
     fit = fit_cox(table, formula, ties, strata, cause, robust, reference)
     g = _TRANSFORMS[transform](fit)
+    if np.ptp(g) == 0:
+        raise DesignError("all events happen at one duration: a trend over duration cannot be seen")
     g = g - np.average(g, weights=fit.fitted.cells.deaths)  # changes nothing but rounding
     score, variance = fit.fitted.score_over(g), _variance(fit, g)
     rows: list[dict[str, object]] = [
