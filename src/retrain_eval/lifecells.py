@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.cooccurrence import MAX_PAIRS
 from retrain_eval.errors import InputError
 from retrain_eval.paths import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
@@ -120,33 +122,80 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> pd.
     keys = ", ".join(_keys(columns))
     # a frequency weight says how many alike spells a row stands for, each of weight one
     counts = "sum(w), sum(w), sum(w)" if columns.weight_type == "frequency" else "count(*), sum(w), sum(w * w)"
-    rows = query(
-        relation,
-        f"WITH spells AS ({_spells(relation, columns)}) SELECT {keys}, {counts} FROM spells "
-        f"GROUP BY {keys} ORDER BY {_order(columns)}",
-    ).fetchall()
-    frame = pd.DataFrame(rows, columns=[*columns.by, "entry", "duration", "cause", *COUNTS])
+    frame: pd.DataFrame = (
+        query(
+            relation,
+            f"WITH spells AS ({_spells(relation, columns)}) SELECT {keys}, {counts} FROM spells "
+            f"GROUP BY {keys} ORDER BY {_order(columns)}",
+        )
+        .to_arrow_table()
+        .to_pandas()
+    )
+    frame.columns = [*columns.by, "entry", "duration", "cause", *COUNTS]
     types = {name: "str" for name in (*columns.by, "cause")} | dict.fromkeys(("sum_w", "sum_w2"), "float64")
     return frame.astype(types | {"entry": "float64", "duration": "float64", "n": "int64"})
 
 
 def count_products(
-    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, cluster: str, n_cells: int
-) -> sparse.csr_array:
-    """Return Σ over clusters of (Σw in cell c)(Σw in cell d), shape (C, C), cells in the order of `count_cells`."""
+    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, cluster: str, cells: pd.DataFrame, one_each: bool
+) -> tuple[sparse.csr_array | None, sparse.csr_array | None]:
+    """Return how cells co-occur in clusters, as products or as totals, whichever is small.
+
+    Parameters
+    ----------
+    relation, columns, cluster
+        The spells, and the column of clusters.
+    cells : DataFrame
+        From `count_cells`.
+    one_each : bool
+        Whether every id has one spell.
+
+    Returns
+    -------
+    products : sparse array, shape (C, C), or None
+        Σ over clusters of (Σw in cell c)(Σw in cell d), where few pairs of spells share a cluster.
+    totals : sparse array, shape (J, C), or None
+        Σw by cluster and cell otherwise: a thousand providers with a thousand spells each have a billion pairs, but
+        only a million totals. Clusters are in ascending order.
+    """
+    size = len(cells)
+    spells = _spells(relation, columns)
+    alone = one_each and cluster == columns.id
+    pairs, most = 0, 1
+    if not alone:
+        pairs, most = query(
+            relation,
+            f"SELECT sum(CAST(least(k, {size}) AS DOUBLE) ** 2), max(k) "
+            f"FROM (SELECT count(*) AS k FROM ({spells}) GROUP BY cluster)",
+        ).fetchall()[0]
+    if most == 1:  # nothing co-occurs
+        return sparse.csr_array(sparse.diags_array(cells["sum_w2"].to_numpy())), None
     keys = ", ".join(_keys(columns))
-    pairs = query(
-        relation,
-        f"WITH spells AS ({_spells(relation, columns)}), "
+    held = (
+        f"WITH spells AS ({spells}), "
         f"cells AS (SELECT {keys}, row_number() OVER (ORDER BY {_order(columns)}) - 1 AS cell "
         f"FROM spells GROUP BY {keys}), "
         f"held AS (SELECT cluster, cell, sum(w) AS total FROM spells JOIN cells USING ({keys}) "
         "GROUP BY cluster, cell) "
-        "SELECT a.cell AS a, b.cell AS b, sum(a.total * b.total) AS product FROM held a JOIN held b "
+    )
+    if pairs > MAX_PAIRS:
+        found = query(
+            relation,
+            held + "SELECT dense_rank() OVER (ORDER BY cluster) - 1 AS a, cell AS b, total AS sums "
+            "FROM held ORDER BY a, b",
+        ).fetchnumpy()
+        return None, _sparse(found, (int(found["a"][-1]) + 1, size))
+    found = query(
+        relation,
+        held + "SELECT a.cell AS a, b.cell AS b, sum(a.total * b.total) AS sums FROM held a JOIN held b "
         "ON a.cluster = b.cluster GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell",
     ).fetchnumpy()
-    index = (np.asarray(pairs["a"], dtype=np.int64), np.asarray(pairs["b"], dtype=np.int64))
-    return sparse.csr_array((np.asarray(pairs["product"], dtype=float), index), shape=(n_cells, n_cells))
+    return _sparse(found, (size, size)), None
+
+
+def _sparse(found: dict[str, Any], shape: tuple[int, int]) -> sparse.csr_array:
+    index = (np.asarray(found["a"], dtype=np.int32), np.asarray(found["b"], dtype=np.int32))
+    return sparse.csr_array((np.asarray(found["sums"], dtype=float), index), shape=shape)
 
 
 def _spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:

@@ -24,6 +24,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from retrain_eval.coarsening import move_to_grid, publishable_durations
+from retrain_eval.cooccurrence import products_of, quadratic_form, side_by_side
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
 from retrain_eval.sources import Source, as_relation
@@ -53,7 +54,11 @@ class LifeTable:
     cluster : str or None
         Column that ``products`` are summed over.
     products : sparse array, shape (C, C), or None
-        Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``.
+        Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``, and
+        where ``totals`` stand for it.
+    totals : sparse array, shape (J, C), or None
+        Sums of weights by cluster and cell, kept instead where so many pairs of cells share a cluster that their
+        products would be the larger. Together ``products + totalsᵀ totals``. Never written to a file.
     n_people : int or None
         Distinct ids. Fewer than the spells: some people have several. None: not known, because the table is a part
         of one in which people have several spells.
@@ -72,6 +77,7 @@ class LifeTable:
     n_people: int | None = None
     grid: tuple[float, ...] | None = None
     stopped: bool = False
+    totals: sparse.csr_array | None = None
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -112,9 +118,10 @@ class LifeTable:
         ndarray, shape (K, K)
             Clusters are taken as independent; without a cluster, spells are.
         """
-        middle = sparse.diags_array(self.cells["sum_w2"].to_numpy()) if self.products is None else self.products
-        dense: Array = (influence @ middle @ influence.T).toarray()
-        return (dense + dense.T) / 2
+        middle = self.products
+        if self.cluster is None:
+            middle = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
+        return quadratic_form(influence, middle, self.totals)
 
     # ---- combining -------------------------------------------------------------------------------------------
 
@@ -132,13 +139,14 @@ class LifeTable:
                 raise InputError(
                     f"cannot add life tables whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
                 )
-        products = None
-        if self.products is not None and other.products is not None:
-            products = sparse.block_diag([self.products, other.products], format="csr")
+        sizes = (len(self.cells), len(other.cells))
+        products = side_by_side(self.products, other.products, sizes, sizes)
+        totals = side_by_side(self.totals, other.totals, sizes)
         known = self.n_people is not None and other.n_people is not None
         both = replace(
             self,
             products=products,
+            totals=totals,
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
@@ -169,6 +177,7 @@ class LifeTable:
             self,
             cells=self.cells[keep].reset_index(drop=True),
             products=None if self.products is None else sparse.csr_array(self.products[keep][:, keep]),
+            totals=None if self.totals is None else sparse.csr_array(self.totals[:, keep]),
         )
         # who of several spells is left is not known from counts
         return replace(part, n_people=None if self.repeated else part.n_spells)
@@ -181,6 +190,14 @@ class LifeTable:
                 raise unknown("column of levels", name, self.by)
         by = tuple(name for name in self.by if name not in gone)
         return _merged(replace(self, by=by), self.cells.drop(columns=list(gone)), by)
+
+    def with_lone_clusters(self, cluster: str) -> LifeTable:
+        """Return the table clustered by a column each value of which has one spell, such as an id without repeats.
+
+        Nothing co-occurs, so that the rows need not be read again.
+        """
+        alone = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
+        return replace(self, cluster=cluster, products=alone)
 
     def coarsen(self, min_cell: int) -> LifeTable:
         """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
@@ -241,10 +258,17 @@ class LifeTable:
     # ---- keeping ---------------------------------------------------------------------------------------------
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write one row per cell: ``cells`` and, with a cluster, the row of ``products``."""
+        """Write one row per cell: ``cells`` and, with a cluster, the row of products.
+
+        Raises
+        ------
+        InputError
+            If the products are too many to write: large clusters and many cells.
+        """
         columns = {name: pa.array(self.cells[name].tolist()) for name in self.cells.columns}
-        if self.products is not None:
-            rows = [self.products[[c]].tocoo() for c in range(len(self.cells))]
+        products = products_of(self.products, self.totals)
+        if products is not None:
+            rows = [products[[c]].tocoo() for c in range(len(self.cells))]
             columns[_PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
             columns[_PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
         names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
@@ -335,7 +359,9 @@ def life_table(
     cells = count_cells(relation, columns)
     if cells.empty:
         raise InputError("every spell has weight zero", column=weights)
-    products = None if cluster is None else count_products(relation, columns, cluster, len(cells))
+    products, totals = None, None
+    if cluster is not None:
+        products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)
     n_spells = int(cells["n"].sum())
     return LifeTable(
         duration=duration,
@@ -344,6 +370,7 @@ def life_table(
         weighted=weight_type == "probability",
         cluster=cluster,
         products=products,
+        totals=totals,
         n_people=n_spells if n_ids == n_rows else n_ids,
     )
 
@@ -381,8 +408,10 @@ def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeT
     place = cells.assign(_group=group).groupby(["_group", *_ENDING], sort=True).ngroup().to_numpy()
     summed = cells.groupby(place, sort=True)
     merged = pd.concat([summed[keys].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
-    products = table.products
-    if products is not None:
-        sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
-        products = sparse.csr_array(sums @ products @ sums.T)
-    return replace(table, cells=merged, products=products)
+    sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
+    return replace(
+        table,
+        cells=merged,
+        products=None if table.products is None else sparse.csr_array(sums @ table.products @ sums.T),
+        totals=None if table.totals is None else sparse.csr_array(table.totals @ sums.T),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,13 @@ from retrain_eval.errors import InputError, unknown
 Array = npt.NDArray[np.float64]
 
 FUNCTIONS = ("I", "C", "log", "log10", "log2", "log1p", "exp", "sqrt", "abs")
-_CONTEXT = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}  # formulaic brings the others
+CONTEXT = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}  # formulaic brings the others
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.FloorDiv, ast.Mod)
 _PLAIN = (ast.Expression, ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.USub, ast.UAdd)
 _COMPARE = (ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _ALLOWED = (*_PLAIN, *_ARITHMETIC, *_COMPARE, ast.Call)
 _QUOTED = re.compile(r"`([^`]*)`")
-_ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
+ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class TreatmentFormula:
         """
         try:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # reported below, with the unit
-                matrix = self.right.get_model_matrix(cells, context=_CONTEXT, na_action="ignore", output="numpy")
+                matrix = self.right.get_model_matrix(cells, context=CONTEXT, na_action="ignore", output="numpy")
         except FormulaicError as error:
-            raise InputError(f"the formula cannot be computed: {_ANSI.sub('', str(error))}", value=self.text) from error
+            raise InputError(f"the formula cannot be computed: {ANSI.sub('', str(error))}", value=self.text) from error
         names = tuple(str(name) for name in matrix.model_spec.column_names)
         values = np.asarray(matrix, dtype=float).reshape(len(cells), len(names))
         finite = np.isfinite(values)
@@ -100,7 +101,7 @@ def parse_formula(text: str) -> TreatmentFormula:
     try:
         formula = Formula(text)
     except (FormulaicError, TypeError, AttributeError) as error:
-        reason = _ANSI.sub("", str(error)).splitlines()
+        reason = ANSI.sub("", str(error)).splitlines()
         raise InputError(
             f"the formula cannot be read: {reason[0] if reason else error}", value=text, fix=f"write it as {shape!r}"
         ) from error
@@ -110,17 +111,29 @@ def parse_formula(text: str) -> TreatmentFormula:
     factors = [factor for term in left for factor in term.factors]
     if len(factors) != 1 or factors[0].eval_method.value != "lookup":
         raise InputError("the left of ~ must be one treatment column", value=text, fix=f"such as {shape!r}")
-    covariates: list[str] = []
-    for term in right:
-        for factor in term.factors:
-            if factor.eval_method.value == "lookup":
-                covariates.append(str(factor.expr))
-            elif factor.eval_method.value == "python":
-                covariates.extend(_names(str(factor.expr), text))
+    covariates = columns_read(right, text)
     treat = str(factors[0].expr)
     if treat in covariates:
         raise InputError("the treatment is also a covariate", column=treat, value=text, fix="leave it out on the right")
-    return TreatmentFormula(text, treat, tuple(dict.fromkeys(covariates)), right)
+    return TreatmentFormula(text, treat, covariates, right)
+
+
+def columns_read(terms: Iterable[Any], text: str) -> tuple[str, ...]:
+    """Return the columns that the terms of a formula read, in order of first appearance.
+
+    Raises
+    ------
+    InputError
+        If a term is not row-wise arithmetic with the functions in `FUNCTIONS`.
+    """
+    found: list[str] = []
+    for term in terms:
+        for factor in term.factors:
+            if factor.eval_method.value == "lookup":
+                found.append(str(factor.expr))
+            elif factor.eval_method.value == "python":
+                found.extend(_names(str(factor.expr), text))
+    return tuple(dict.fromkeys(found))
 
 
 def _names(expression: str, text: str) -> list[str]:

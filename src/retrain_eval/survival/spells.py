@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable, life_table
 from retrain_eval.sources import Source
-from retrain_eval.survival import curves, summaries
+from retrain_eval.survival import cox, curves, hazard, proportionality, summaries
 from retrain_eval.survival.logrank import LogRank, logrank
 
 
@@ -106,6 +108,49 @@ class Spells:
         """Test equal hazards between groups; see `retrain_eval.survival.logrank.logrank`."""
         return logrank(self.table)
 
+    def cox(
+        self,
+        formula: str,
+        ties: str = "efron",
+        cluster: str | None = None,
+        strata: str | Sequence[str] = (),
+        cause: object = None,
+        robust: bool | None = None,
+        reference: Mapping[str, str] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return log hazard ratios of a proportional hazards model; see `retrain_eval.survival.cox.cox`."""
+        return cox.cox(self._with(cluster), formula, ties, strata, cause, robust, reference, level)
+
+    def proportional_hazards(
+        self,
+        formula: str,
+        transform: str = "km",
+        ties: str = "efron",
+        cluster: str | None = None,
+        strata: str | Sequence[str] = (),
+        cause: object = None,
+        robust: bool | None = None,
+        reference: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:
+        """Test whether hazard ratios change with duration; see `retrain_eval.survival.proportionality`."""
+        return proportionality.proportional_hazards(
+            self._with(cluster), formula, transform, ties, strata, cause, robust, reference
+        )
+
+    def discrete_hazard(
+        self,
+        formula: str,
+        link: str = "cloglog",
+        bins: Sequence[float] | None = None,
+        cluster: str | None = None,
+        cause: object = None,
+        reference: Mapping[str, str] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return a discrete-time hazard model; see `retrain_eval.survival.hazard.discrete_hazard`."""
+        return hazard.discrete_hazard(self._with(cluster), formula, link, bins, cause, reference, level)
+
     def _with(self, cluster: str | None) -> LifeTable:
         """Return the table clustered as asked."""
         if cluster is None or cluster == self.table.cluster:
@@ -118,5 +163,9 @@ class Spells:
                 fix="build it from the rows with this cluster",
             )
         if cluster not in self._clustered:
-            self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster)
+            id, *_, weight_type = self._columns
+            if cluster == id and not self.table.repeated and weight_type != "frequency":
+                self._clustered[cluster] = self.table.with_lone_clusters(cluster)
+            else:
+                self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster)
         return self._clustered[cluster]
