@@ -228,14 +228,28 @@ def _match_units(units: Units, score: Floats, width: float, options: _Options) -
         )
     stratum = np.zeros(len(units.cells), dtype=np.int64)
     if options.exact:
-        codes = units.cells.groupby(list(options.exact), sort=True).ngroup()
-        stratum = codes.to_numpy().astype(np.int64)
+        stratum = strata(units.cells, options.exact)
     line = Line.build(score[units.cell], units.treated, stratum[units.cell])
     if options.replace:
         return match_with_replacement(line, ratio=options.ratio, ties=options.ties, caliper=width)
     return match_without_replacement(
         line, ratio=options.ratio, m_order=options.m_order, caliper=width, seed=options.seed
     )
+
+
+def strata(cells: pd.DataFrame, exact: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Number the combinations of the exact columns, from 0 and without gaps, in ascending order."""
+    code = np.zeros(len(cells), dtype=np.int64)
+    for name in exact:
+        level, levels = pd.factorize(cells[name], sort=True)
+        code = code * len(levels) + level
+        # without gaps after each column, so that the product of many levels cannot overflow
+        if (possible := int(code.max(initial=0)) + 1) <= 4 * len(code):
+            there = np.bincount(code, minlength=possible) > 0
+            code = (np.cumsum(there) - 1)[code]
+        else:
+            code = np.unique(code, return_inverse=True)[1]
+    return code
 
 
 def _nobody(options: _Options, width: float) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -52,13 +53,13 @@ class MatchedSample:
     pairs: duckdb.DuckDBPyRelation
     weights: duckdb.DuckDBPyRelation
     audit: Mapping[str, object]
-    _balance: pd.DataFrame
+    _balance: Callable[[], pd.DataFrame]
     _score: Floats
-    _groups: dict[str, npt.NDArray[np.int64]]
+    _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
 
     def balance(self) -> pd.DataFrame:
         """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
-        return self._balance.copy()
+        return self._balance().copy()
 
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
@@ -78,7 +79,7 @@ class MatchedSample:
         Groups are ``treated`` (all), ``control before`` (all) and ``control matched``. These are raw counts; the
         release layer protects small ones.
         """
-        return overlap_table(self._score, self._groups, bins)
+        return overlap_table(self._score, self._groups(), bins)
 
     def __repr__(self) -> str:
         a = self.audit
@@ -158,17 +159,28 @@ def assemble(
         "subclass": pa.array(sets.member[kept], mask=sets.member[kept] == 0),
     }
     all_treated, all_control = np.flatnonzero(units.treated), np.flatnonzero(~units.treated)
-    ones = np.ones(n)
 
-    def arm(who: Ints, weight: Floats) -> Arm:
-        return Arm.build(units.cell[who], weight[who], n_cells)
+    @cache
+    def balance() -> pd.DataFrame:
+        """Compare when first asked: among millions of cells this takes longer than matching."""
+        ones = np.ones(n)
 
-    arms = Arms(
-        treated_before=arm(all_treated, ones),
-        treated_after=arm(matched_treated, ones),
-        control_before=arm(all_control, ones),
-        control_after=arm(matched_control, sets.weight),
-    )
+        def arm(who: Ints, weight: Floats) -> Arm:
+            return Arm.build(units.cell[who], weight[who], n_cells)
+
+        arms = Arms(
+            treated_before=arm(all_treated, ones),
+            treated_after=arm(matched_treated, ones),
+            control_before=arm(all_control, ones),
+            control_after=arm(matched_control, sets.weight),
+        )
+        return balance_table(units.cells, covariates, score, arms)
+
+    @cache
+    def groups() -> dict[str, Ints]:
+        people = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
+        return {name: np.bincount(units.cell[who], minlength=n_cells) for name, who in people.items()}
+
     audit = {
         **choices,
         "n_treated": len(all_treated),
@@ -183,14 +195,13 @@ def assemble(
         "ties_broken": pairs.ties_broken,
         "pairs_sha256": _hash(treated_ids, control_ids),
     }
-    groups = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
     return MatchedSample(
         pairs=_keep(relation, pair_table, "pairs"),
         weights=_keep(relation, weight_table, "weights"),
         audit=audit,
-        _balance=balance_table(units.cells, covariates, score, arms),
+        _balance=balance,
         _score=score,
-        _groups={name: np.bincount(units.cell[who], minlength=n_cells) for name, who in groups.items()},
+        _groups=groups,
     )
 
 

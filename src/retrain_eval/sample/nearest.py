@@ -72,7 +72,7 @@ class Line:
     @classmethod
     def build(cls, score: Floats, is_treated: npt.NDArray[np.bool_], stratum: Ints) -> Line:
         """Sort all units once; the rest follows from counting the controls before each."""
-        order = np.lexsort((score, stratum))  # stable, so the unit's number is the last key
+        order = sort_within(score, stratum)
         is_control = ~is_treated[order]
         before: Ints = np.cumsum(is_control) - is_control
         place = np.empty(len(score), dtype=np.int64)
@@ -88,6 +88,19 @@ class Line:
             low=np.searchsorted(strata, stratum[treated], side="left"),
             high=np.searchsorted(strata, stratum[treated], side="right"),
         )
+
+
+def sort_within(score: Floats, stratum: Ints) -> Ints:
+    """Return the units by (stratum, score, number): strata are few, so they are dealt out before scores are sorted."""
+    n_strata = int(stratum.max()) + 1 if len(stratum) else 0
+    if n_strata * 16 > len(stratum):
+        return np.lexsort((score, stratum))  # stable, so the unit's number is the last key
+    dealt = np.argsort(stratum.astype(np.uint16 if n_strata <= 1 << 16 else np.int64), kind="stable")
+    ends = np.cumsum(np.bincount(stratum, minlength=n_strata))
+    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        mine = dealt[start:end]
+        dealt[start:end] = mine[np.argsort(score[mine], kind="stable")]
+    return dealt
 
 
 def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:

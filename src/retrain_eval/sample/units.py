@@ -150,7 +150,8 @@ class _Flow:
         self._kind = reader.schema.field("id").type
         for batch in reader:
             here = slice(start, start + batch.num_rows)
-            self._ids.append(batch.column("id"))
+            ids = batch.column("id")
+            self._ids.append(pa.concat_arrays([ids[:1], ids[1:]]))  # a copy: a column keeps its whole batch in memory
             self.treated[here] = batch.column("t").to_numpy(zero_copy_only=False) == 1
             for name, column in self.more.items():
                 column[here] = batch.column(name).to_numpy(zero_copy_only=False)
