@@ -266,7 +266,7 @@ def test_no_rows() -> None:
     ("options", "message"),
     [
         ({"method": "cem"}, "unknown matching method 'cem'.*\n.*known: nearest"),
-        ({"distance": "mahalanobis"}, "unknown distance 'mahalanobis'.*\n.*glm"),
+        ({"distance": "euclid"}, "unknown distance 'euclid'.*\n.*glm, mahalanobis"),
         ({"distance": "g"}, "distance must be a numeric column"),
         ({"exact": ["region"]}, "unknown column 'region'"),
         ({"m_order": "biggest"}, "unknown m_order 'biggest'"),

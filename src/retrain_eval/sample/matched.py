@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrain_eval.errors import DesignError
 from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size, overlap_table
 from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.units import Units
@@ -54,7 +55,7 @@ class MatchedSample:
     weights: duckdb.DuckDBPyRelation
     audit: Mapping[str, object]
     _balance: Callable[[], pd.DataFrame]
-    _score: Floats
+    _score: Floats | None
     _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
 
     def balance(self) -> pd.DataFrame:
@@ -65,6 +66,8 @@ class MatchedSample:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
         a = self.audit
         alone = "no control within reach" if a["n_treated_unmatched"] else ""
+        if a.get("n_treated_discarded"):
+            alone = f"no control within reach, or (n = {a['n_treated_discarded']}) outside the common support"
         steps = [
             ("Candidates for matching", "treated", a["n_treated"], ""),
             ("Candidates for matching", "control", a["n_control"], ""),
@@ -79,6 +82,8 @@ class MatchedSample:
         Groups are ``treated`` (all), ``control before`` (all) and ``control matched``. These are raw counts; the
         release layer protects small ones.
         """
+        if self._score is None:
+            raise DesignError(f"{self.audit['distance']} has no score whose support could be compared")
         return overlap_table(self._score, self._groups(), bins)
 
     def __repr__(self) -> str:
@@ -117,7 +122,7 @@ def assemble(
     relation: duckdb.DuckDBPyRelation,
     unit: str,
     units: Units,
-    score: Floats,
+    score: Floats | None,
     pairs: Pairs,
     covariates: Sequence[str],
     choices: Mapping[str, object],
@@ -131,8 +136,8 @@ def assemble(
     unit : str
         Name of the id column.
     units : Units
-    score : ndarray, shape (C,)
-        By cell.
+    score : ndarray, shape (C,), optional
+        By cell; None where units were compared by their covariates.
     pairs : Pairs
         At least one.
     covariates : sequence of str
@@ -174,6 +179,8 @@ def assemble(
             control_before=arm(all_control, ones),
             control_after=arm(matched_control, sets.weight),
         )
+        if score is None:
+            return balance_table(units.cells, covariates, np.zeros(n_cells), arms).iloc[1:].reset_index(drop=True)
         return balance_table(units.cells, covariates, score, arms)
 
     @cache
@@ -193,11 +200,11 @@ def assemble(
         "control_reuse_max": int(sets.uses.max()),
         "control_reuse_mean": len(pairs.treated) / len(matched_control),
         "ties_broken": pairs.ties_broken,
-        "pairs_sha256": _hash(treated_ids, control_ids),
+        "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }
     return MatchedSample(
-        pairs=_keep(relation, pair_table, "pairs"),
-        weights=_keep(relation, weight_table, "weights"),
+        pairs=keep_table(relation, pair_table, "pairs"),
+        weights=keep_table(relation, weight_table, "weights"),
         audit=audit,
         _balance=balance,
         _score=score,
@@ -205,7 +212,8 @@ def assemble(
     )
 
 
-def _hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
+def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
+    """Return the SHA-256 of the pairs, one line each."""
     lines = pc.binary_join_element_wise(treated.cast(pa.string()), control.cast(pa.string()), "\t")
     digest = hashlib.sha256()
     for line in lines.to_pylist():
@@ -213,7 +221,7 @@ def _hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
     return digest.hexdigest()
 
 
-def _keep(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
+def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
     """Store a small table beside the source, in row order."""
     name = f"retrain_match_{what}_{uuid.uuid4().hex}"
     retrain_eval_rows = pa.table(dict(columns))

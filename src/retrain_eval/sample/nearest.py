@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -121,21 +122,54 @@ def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: 
         Used by ``random`` only.
     """
     search = _Search(line, caliper)
-    waiting = list(_visits(line, m_order, seed))
+    treated, control, distance = greedy(search, visits(line.treated_score, m_order, seed), ratio, m_order)
+    return Pairs(line.treated[treated], line.control[control], distance, search.ties_broken)
+
+
+class Search(Protocol):
+    """Who is free, and who of them is nearest."""
+
+    taken: set[int]
+
+    def nearest(self, t: int) -> tuple[int, float] | None:
+        """Return the nearest free control of treated unit ``t`` and its distance."""
+
+    def take(self, t: int, control: int) -> None:
+        """Give the control to ``t``; nobody else finds it from then on."""
+
+
+def greedy(search: Search, order: Ints, ratio: int, m_order: str) -> tuple[Ints, Ints, Floats]:
+    """Let treated units choose in turn, one control a round; return pairs by treated unit and round.
+
+    Parameters
+    ----------
+    search : Search
+    order : int ndarray
+        Treated units in the order in which they choose; ``closest`` and ``farthest`` begin with it.
+    ratio : int
+        Rounds. Who found nobody in one is left out of the next.
+    m_order : str
+        One of `M_ORDERS`.
+    """
+    waiting: list[int] = order.tolist()
     found: list[tuple[int, int, float]] = []
     for _ in range(ratio):
         if m_order in {"closest", "farthest"}:
             matched = list(_by_distance(search, waiting, sign=1.0 if m_order == "closest" else -1.0))
         else:
-            matched = [(t, *pair) for t in waiting if (pair := search.take_nearest(t)) is not None]
+            matched = []
+            for t in waiting:
+                if (pair := search.nearest(t)) is not None:
+                    search.take(t, pair[0])
+                    matched.append((t, *pair))
         found.extend(matched)
         still = {t for t, _, _ in matched}
         waiting = [t for t in waiting if t in still]
     treated = np.array([t for t, _, _ in found], dtype=np.int64)
+    by_unit = np.argsort(treated, kind="stable")  # keeps the rounds in order
     control = np.array([c for _, c, _ in found], dtype=np.int64)
     distance = np.array([d for _, _, d in found], dtype=float)
-    order = np.argsort(treated, kind="stable")  # keeps the rounds in order
-    return Pairs(line.treated[treated[order]], line.control[control[order]], distance[order], search.ties_broken)
+    return treated[by_unit], control[by_unit], distance[by_unit]
 
 
 def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float) -> Pairs:
@@ -216,19 +250,18 @@ def _bisect(line: Line, low: Ints, high: Ints, distance: Floats, *, beyond_first
     return low
 
 
-def _visits(line: Line, m_order: str, seed: int) -> Iterator[int]:
+def visits(score: Floats, m_order: str, seed: int) -> Ints:
+    """Return the order in which treated units, given in the order of their ids, choose."""
     if m_order == "largest":
-        order = np.argsort(-line.treated_score, kind="stable")
-    elif m_order == "smallest":
-        order = np.argsort(line.treated_score, kind="stable")
-    elif m_order == "random":
-        order = np.random.default_rng(seed).permutation(len(line.treated))
-    else:
-        order = np.arange(len(line.treated))
-    yield from order.tolist()
+        return np.argsort(-score, kind="stable")
+    if m_order == "smallest":
+        return np.argsort(score, kind="stable")
+    if m_order == "random":
+        return np.random.default_rng(seed).permutation(len(score))
+    return np.arange(len(score))
 
 
-def _by_distance(search: _Search, waiting: list[int], sign: float) -> Iterator[tuple[int, int, float]]:
+def _by_distance(search: Search, waiting: list[int], sign: float) -> Iterator[tuple[int, int, float]]:
     """Match the closest (or farthest) pair next.
 
     At equal distance treated units take turns by id, but one that has just lost its control and found another is
@@ -266,13 +299,6 @@ class _Search:
         left, right = self._sides(t)
         control = left if left[1] <= right[1] else right
         return control if control[1] <= self.caliper and np.isfinite(control[1]) else None
-
-    def take_nearest(self, t: int) -> tuple[int, float] | None:
-        """Take the nearest free control."""
-        pair = self.nearest(t)
-        if pair is not None:
-            self.take(t, pair[0])
-        return pair
 
     def take(self, t: int, control: int) -> None:
         """Remove a control from the line, and note whether another one was as near."""

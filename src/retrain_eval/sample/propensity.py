@@ -11,6 +11,7 @@ starts from the maximum for all treated rows and every `THIN`-th other one, whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +94,7 @@ def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Arra
     start = np.zeros(len(kept))
     if design.n >= START_ON_FEWER:
         start = _start(design, centre, scale, treated, total)
-    fit = _newton(design, centre, scale, treated, total, start)
+    fit = _maximise(design, centre, scale, treated, total, start)
     if fit is None:
         raise DesignError(separation(formula, cells, treated > 0, treated < total))
     beta, iterations, mean_score = fit
@@ -121,20 +122,28 @@ def _start(design: Design, centre: Array, scale: Array, treated: Array, total: A
     rows = np.sort(np.concatenate([np.flatnonzero(treated > 0), others]))
     weight = np.where(treated[rows] > 0, 1.0, float(THIN)) * total[rows]
     zero = np.zeros(len(scale))
-    fit = _newton(design.rows(rows), centre, scale, treated[rows], weight, zero)
+    fit = _maximise(design.rows(rows), centre, scale, treated[rows], weight, zero)
     return zero if fit is None else fit[0]
 
 
-def _newton(
-    design: Design, centre: Array, scale: Array, treated: Array, total: Array, start: Array
+def newton(
+    derivatives: Callable[[Array], tuple[float, Array, Array]], start: Array, n: float
 ) -> tuple[Array, int, float] | None:
-    """Maximise the likelihood; None when it has no maximum."""
+    """Maximise a concave likelihood; None when it has no maximum.
+
+    Parameters
+    ----------
+    derivatives : callable
+        Log-likelihood, gradient and information at some coefficients.
+    start : ndarray
+    n : float
+        Number of units, by which likelihood and gradient are judged.
+    """
     beta = start.copy()
     likelihood = -np.inf
     step = np.zeros_like(beta)
-    n = float(total.sum())
     for iteration in range(MAX_ITERATIONS):
-        value, score, information = _derivatives(design, centre, scale, treated, total, beta)
+        value, score, information = derivatives(beta)
         if value < likelihood - 1e-9 * n and iteration:
             step = step / 2
             beta = beta - step
@@ -144,11 +153,20 @@ def _newton(
             step = np.linalg.solve(information, score)
         except np.linalg.LinAlgError:
             return None
-        mean_score = float(np.abs(score).max()) / n
-        if mean_score <= TOLERANCE and np.abs(step).max() <= TOLERANCE:
+        mean_score = float(np.abs(score).max(initial=0.0)) / n
+        if mean_score <= TOLERANCE and np.abs(step).max(initial=0.0) <= TOLERANCE:
             return beta, iteration, mean_score
         beta = beta + step
     return None
+
+
+def _maximise(
+    design: Design, centre: Array, scale: Array, treated: Array, total: Array, start: Array
+) -> tuple[Array, int, float] | None:
+    def derivatives(beta: Array) -> tuple[float, Array, Array]:
+        return _derivatives(design, centre, scale, treated, total, beta)
+
+    return newton(derivatives, start, float(total.sum()))
 
 
 def _derivatives(

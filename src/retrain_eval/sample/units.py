@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 MAX_LEVELS = 100
 MAX_CELLS = 250_000
 BATCH = 122_880  # rows at a time; changes nothing but memory
-_INTEGER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT)$")
+INTEGER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT)$")
 _NUMBER = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|BOOLEAN|DECIMAL\(.*\))$")
 _TEXT = re.compile(r"(VARCHAR|ENUM\(.*\))$", re.DOTALL)
 
@@ -66,6 +66,8 @@ def load_units(
     covariates: Sequence[str],
     others: Sequence[str],
     more: Sequence[str] = (),
+    *,
+    both_arms: bool = True,
 ) -> Units:
     """Read units, treatment and cells from a relation with one row per unit.
 
@@ -80,6 +82,8 @@ def load_units(
         strata) may be of any type.
     more : sequence of str
         Whole numbers that come along and may be missing.
+    both_arms : bool
+        Refuse a source in which nobody, or everybody, is treated.
 
     Raises
     ------
@@ -125,7 +129,7 @@ def load_units(
     _check_levels(frame, [name for name in covariates if _TEXT.match(types[name])])
     extra = {name: flow.more[f"m{i}"] for i, name in enumerate(more)}
     units = Units(ids=flow.ids(), treated=flow.treated, cell=cell, cells=frame, more=extra)
-    _check_units(units, unit, treat)
+    _check_units(units, unit, treat, both_arms)
     return units
 
 
@@ -219,7 +223,7 @@ def _every_unit(
 
 
 def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Sequence[str]) -> None:
-    if not _INTEGER.match(types[unit]) and types[unit] != "VARCHAR":
+    if not INTEGER.match(types[unit]) and types[unit] != "VARCHAR":
         raise InputError(
             f"a unit id of type {types[unit]} has no exact order",
             column=unit,
@@ -278,7 +282,7 @@ def _check_levels(cells: pd.DataFrame, texts: Sequence[str]) -> None:
             )
 
 
-def _check_units(units: Units, unit: str, treat: str) -> None:
+def _check_units(units: Units, unit: str, treat: str, both_arms: bool) -> None:
     n = len(units.treated)
     if n == 0:
         raise DesignError("the source has no rows")
@@ -293,5 +297,5 @@ def _check_units(units: Units, unit: str, treat: str) -> None:
             fix="match on one row per person, with covariates as they were before treatment",
         )
     for present, who in ((units.treated.any(), "treated unit"), (not units.treated.all(), "control")):
-        if not present:
+        if both_arms and not present:
             raise DesignError(f"no {who}: {treat!r} is {int(units.treated[0])} for all {n} units")
