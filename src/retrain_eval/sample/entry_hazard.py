@@ -116,7 +116,7 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
     InputError
         If a term of the formula is not finite.
     """
-    total = np.bincount(people.cell, weights=people.count, minlength=len(cells))
+    total = np.bincount(people.cell, weights=people.count, minlength=len(cells)).astype(float)
     full = Design.build(formula, cells)
     full = Design(("(constant)", *full.names), (np.ones(full.n, dtype=np.uint8), *full.columns), full.n)
     kept = full.independent(total)  # the constant comes first: what it determines, the intercepts α determine as well
@@ -165,8 +165,9 @@ class _Likelihood:
     @classmethod
     def build(cls, design: Design, centre: Array, scale: Array, people: AtRisk) -> _Likelihood:
         n = int(people.periods.max(initial=0))
-        entering = np.bincount(people.periods[people.enters] - 1, weights=people.count[people.enters], minlength=n)
-        leaving = np.bincount(people.periods, weights=people.count, minlength=n + 1)
+        last, enters = people.periods, people.enters
+        entering = np.bincount(last[enters] - 1, weights=people.count[enters], minlength=n).astype(float)
+        leaving = np.bincount(last, weights=people.count, minlength=n + 1).astype(float)
         at_risk = np.cumsum(leaving[::-1])[::-1][1:]
         return cls(design, centre, scale, people, n, np.flatnonzero(entering < at_risk), at_risk, entering)
 

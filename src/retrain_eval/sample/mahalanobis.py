@@ -41,7 +41,7 @@ def metric(x: Floats, treated: Bools, distance: str) -> Floats:
     Rubin, D. (1980), Biometrics 36, 293-298 (covariance within arms, as MatchIt takes it).
     Rosenbaum, P. (2010), Design of Observational Studies, section 8.3 (ranks).
     """
-    x = x[:, x.max(axis=0) > x.min(axis=0)]
+    x = np.asarray(x, dtype=np.float64)[:, x.max(axis=0) > x.min(axis=0)]
     if x.shape[1] == 0:
         return np.zeros((len(x), 1))
     if distance == "robust_mahalanobis":
@@ -58,7 +58,7 @@ def metric(x: Floats, treated: Bools, distance: str) -> Floats:
     value, vector = np.linalg.eigh(covariance)
     kept = value > _SINGULAR * value.max()
     if not kept.any():  # no covariate varies within an arm
-        return z
+        return np.asarray(z, dtype=np.float64)
     weights = vector[:, kept] / np.sqrt(value[kept])
     out = np.zeros((len(z), weights.shape[1]))
     for j in range(z.shape[1]):  # in a fixed order, so that equal rows stay equal to the last bit

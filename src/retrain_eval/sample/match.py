@@ -64,16 +64,17 @@ class _Options:
         if self.link is not None and self.distance != "glm":
             raise InputError("link is read by the estimated score only", column="link", fix='with distance="glm"')
         if self.distance in DISTANCES:
-            for name, value, wrong in (
-                ("caliper", self.caliper, self.caliper is not None),
-                ("discard", self.discard, self.discard != "none"),
-                ("m_order", self.m_order, self.m_order in {"largest", "smallest"}),
-            ):
+            by_score = {
+                "caliper": self.caliper is not None,
+                "discard": self.discard != "none",
+                "m_order": self.m_order in {"largest", "smallest"},
+            }
+            for name, wrong in by_score.items():
                 if wrong:
                     raise InputError(
                         f"{name} needs a score, and {self.distance} is a distance between two units",
                         column=name,
-                        value=value,
+                        value=getattr(self, name),
                         fix='match on distance="glm", or leave this out',
                     )
         if not _is_whole(self.ratio) or self.ratio < 1:

@@ -221,12 +221,18 @@ def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
     return digest.hexdigest()
 
 
-def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
-    """Store a small table beside the source, in row order."""
+def store_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> str:
+    """Store a small table beside the source, its rows numbered in ``_row``, and return its name."""
     name = f"retrain_match_{what}_{uuid.uuid4().hex}"
     retrain_eval_rows = pa.table(dict(columns))
     numbered = pa.array(np.arange(retrain_eval_rows.num_rows))
     retrain_eval_rows = retrain_eval_rows.append_column("_row", numbered)  # DuckDB reads this variable by its name
     relation.query("source", f"CREATE TEMP TABLE {name} AS SELECT * FROM retrain_eval_rows")
+    return name
+
+
+def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
+    """Store a small table beside the source, in row order."""
+    name = store_table(relation, columns, what)
     listed = ", ".join(sql_name(column) for column in columns)
     return query(relation, f"SELECT {listed} FROM {name} ORDER BY _row ASC")

@@ -150,7 +150,7 @@ def newton(
             continue
         likelihood = value
         try:
-            step = np.linalg.solve(information, score)
+            step = np.asarray(np.linalg.solve(information, score), dtype=np.float64)
         except np.linalg.LinAlgError:
             return None
         mean_score = float(np.abs(score).max(initial=0.0)) / n
@@ -194,7 +194,10 @@ def logistic(eta: Array) -> tuple[Array, Array]:
 
 
 def separation(
-    formula: TreatmentFormula, cells: pd.DataFrame, has_treated: npt.NDArray[np.bool_], has_control: npt.NDArray[np.bool_]
+    formula: TreatmentFormula,
+    cells: pd.DataFrame,
+    has_treated: npt.NDArray[np.bool_],
+    has_control: npt.NDArray[np.bool_],
 ) -> str:
     """Say which covariate tells treated from controls without error."""
     reasons: list[str] = []

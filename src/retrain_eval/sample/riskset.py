@@ -9,7 +9,6 @@ far, whatever happens to them afterwards.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import duckdb
@@ -24,18 +23,17 @@ from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample, keep_table, pairs_hash
-from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, sort_within
+from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.scores import caliper_width, given_score, strata
 from retrain_eval.sample.units import INTEGER, Units, load_units
+from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
 from retrain_eval.sources import query, sql_name
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-MAX_DURATIONS = 600
 _ENTERS = "retrain_enters"
-_NEVER = np.iinfo(np.int64).max
 
 
 def match_riskset(
@@ -154,19 +152,19 @@ def match_riskset(
         query(relation, f"SELECT *, {enters} AS {_ENTERS} FROM source"), unit, _ENTERS, formula.covariates,
         [*exact, *given], (start, entry, end), both_arms=False,
     )  # fmt: skip
-    spells = _Spells.build(units, start, entry, end, allow_later_treated)
+    spells = WaitingTimes.build(units, start, entry, end, allow_later_treated)
     score, hazard = _score(formula, units, spells, distance)
     unit_score = score[units.cell]
     width = caliper_width(unit_score, units.treated, caliper, caliper_sd)
     stratum = strata(units.cells, exact)[units.cell]
-    pairs = _match(spells, unit_score, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width)
+    pairs = match_waiting(spells, unit_score, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width)
     if len(pairs.treated) == 0:
         raise DesignError(
             "no trainee has a control who is still unemployed and untrained after as long a time"
             + (f", with equal {', '.join(exact)}" if exact else "")
             + (f", within the caliper of {caliper} SD ({width:.6g} on the score)" if caliper is not None else "")
         )
-    choices = {
+    choices: dict[str, object] = {
         "unit": unit, "formula": formula.text, "estimand": "ATT", "method": "riskset", "distance": distance,
         "link": "linear.logit" if distance == "glm" else None, "start": start, "entry": entry, "end": end,
         "allow_later_treated": allow_later_treated, "exact": list(exact), "caliper": caliper, "caliper_sd": caliper_sd,
@@ -180,8 +178,9 @@ def match_riskset(
 def _check_options(distance: str, link: str | None, m_order: str | None, discard: str, later: object) -> None:
     if distance in DISTANCES:
         raise InputError("riskset matches on a score", column="distance", value=distance, fix='distance="glm"')
-    for name, value, fixed in (("link", link, "linear.logit"), ("m_order", m_order, None), ("discard", discard, "none")):
-        if value is not None and value != fixed:
+    fixed = {"link": (link, "linear.logit"), "m_order": (m_order, None), "discard": (discard, "none")}
+    for name, (value, only) in fixed.items():
+        if value is not None and value != only:
             raise InputError(f"riskset has no {name} to choose", column=name, value=value, fix=f"leave out {name}")
     if not isinstance(later, bool):
         raise InputError("allow_later_treated must be True or False", column="allow_later_treated", value=later)
@@ -199,7 +198,7 @@ def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, col
                 f"a period of type {types[name]}",
                 column=name,
                 rule="periods are whole numbers of one calendar",
-                fix="count quarters (year * 4 + quarter - 1) or months, such as datediff('month', DATE '1970-01-01', x)",
+                fix="count quarters (year * 4 + quarter - 1), or months: datediff('month', DATE '1970-01-01', x)",
             )
     start, entry, end = map(sql_name, columns)
     rules = [
@@ -212,7 +211,9 @@ def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, col
         disagrees = f"{said} IS DISTINCT FROM CAST({entry} IS NOT NULL AS DOUBLE)"
         rules.append((treat, disagrees, f"the treatment is 1 where {columns[1]} is given, else 0"))
     for column, broken, rule in rules:
-        first = f"SELECT {sql_name(unit)}, {sql_name(column)} FROM source WHERE {broken} ORDER BY 1 ASC NULLS FIRST LIMIT 1"
+        first = (
+            f"SELECT {sql_name(unit)}, {sql_name(column)} FROM source WHERE {broken} ORDER BY 1 ASC NULLS FIRST LIMIT 1"
+        )
         for identifier, value in query(relation, first).fetchall():
             raise InputError(
                 "a spell breaks a rule",
@@ -224,69 +225,8 @@ def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, col
             )
 
 
-@dataclass(frozen=True)
-class _Spells:
-    """Elapsed durations, by person in the order of ids.
-
-    Attributes
-    ----------
-    start : int ndarray, shape (n,)
-    entered : int ndarray, shape (n,)
-        Elapsed duration at entry; −1 for people who do not enter from this spell.
-    eligible : int ndarray, shape (n,)
-        Last elapsed duration at which the person can be a control; −1 for never.
-    exposed : int ndarray, shape (n,)
-        Last elapsed duration at which the person could enter.
-    trained_at : int ndarray, shape (n,)
-        Period of entry, `_NEVER` = none known.
-    last_period : int
-        Last one on record.
-    """
-
-    start: Ints
-    entered: Ints
-    eligible: Ints
-    exposed: Ints
-    trained_at: Ints
-    last_period: int
-
-    @classmethod
-    def build(cls, units: Units, start: str, entry: str, end: str, later: bool) -> _Spells:
-        began = units.more[start].astype(np.int64)
-        trained_at, ended = (_or_never(units.more[name]) for name in (entry, end))
-        known = [began, trained_at[trained_at < _NEVER], ended[ended < _NEVER]]
-        last_period = max(int(periods.max(initial=int(began.min()))) for periods in known)
-        entered = np.where(units.treated, trained_at - began, -1)
-        if not units.treated.any():
-            raise DesignError(f"no treated unit: {entry!r} is nowhere given, or always after {end!r}")
-        if len(durations := np.unique(entered[units.treated])) > MAX_DURATIONS:
-            raise InputError(
-                f"people enter after {len(durations)} different durations",
-                column=entry,
-                rule=f"at most {MAX_DURATIONS}",
-                fix="count in weeks, months or quarters",
-            )
-        unemployed = np.minimum(ended - 1, last_period) - began
-        untrained = np.where(trained_at < _NEVER, trained_at - 1 - began, np.iinfo(np.int64).max)
-        eligible = np.minimum(unemployed, untrained)
-        if not later:
-            eligible[trained_at < _NEVER] = -1
-        exposed = np.where(units.treated, entered, np.minimum(unemployed, untrained))
-        return cls(began, entered, np.maximum(eligible, -1), exposed, trained_at, last_period)
-
-    @property
-    def durations(self) -> Ints:
-        """Elapsed durations at which somebody enters."""
-        return np.unique(self.entered[self.entered >= 0])
-
-
-def _or_never(periods: Floats) -> Ints:
-    missing = np.isnan(periods)
-    return np.where(missing, _NEVER, np.where(missing, 0, periods).astype(np.int64))
-
-
 def _score(
-    formula: TreatmentFormula, units: Units, spells: _Spells, distance: str
+    formula: TreatmentFormula, units: Units, spells: WaitingTimes, distance: str
 ) -> tuple[Floats, dict[str, object] | None]:
     if distance != "glm":
         return given_score(units, distance), None
@@ -308,51 +248,11 @@ def _score(
     }
 
 
-def _match(
-    spells: _Spells, score: Floats, stratum: Ints, *, ratio: int, replace: bool, ties: str, caliper: float
-) -> Pairs:
-    """Match duration by duration. Everybody is sorted once; who leaves the risk set never comes back."""
-    order = sort_within(score, stratum)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    ends = np.cumsum(np.bincount(stratum))
-    begins = ends - np.bincount(stratum)
-    eligible = spells.eligible[order]
-    waiting = np.flatnonzero(eligible >= 0)
-    found: list[Pairs] = []
-    for duration in spells.durations.tolist():
-        waiting = waiting[eligible[waiting] >= duration]
-        who = np.flatnonzero(spells.entered == duration)
-        control = order[waiting]
-        line = Line(
-            treated=who,
-            treated_score=score[who],
-            control=control,
-            control_score=score[control],
-            place=np.searchsorted(waiting, rank[who]),
-            low=np.searchsorted(waiting, begins[stratum[who]]),
-            high=np.searchsorted(waiting, ends[stratum[who]]),
-        )
-        if replace:
-            found.append(match_with_replacement(line, ratio=ratio, ties=ties, caliper=caliper))
-        else:
-            found.append(match_without_replacement(line, ratio=ratio, m_order="data", caliper=caliper, seed=0))
-            eligible[rank[found[-1].control]] = -1
-    treated = np.concatenate([pairs.treated for pairs in found])
-    by_id = np.argsort(treated, kind="stable")
-    return Pairs(
-        treated[by_id],
-        np.concatenate([pairs.control for pairs in found])[by_id],
-        np.concatenate([pairs.distance for pairs in found])[by_id],
-        sum(pairs.ties_broken for pairs in found),
-    )
-
-
 def _assemble(
     relation: duckdb.DuckDBPyRelation,
     unit: str,
     units: Units,
-    spells: _Spells,
+    spells: WaitingTimes,
     score: Floats,
     pairs: Pairs,
     covariates: Sequence[str],
@@ -370,14 +270,14 @@ def _assemble(
     # a row of weights per control and elapsed duration, in the order of both
     span = int(elapsed.max()) + 1
     role, place, copies = np.unique(pairs.control * span + elapsed, return_inverse=True, return_counts=True)
-    weight = np.bincount(place, weights=share) * (len(controls) / len(matched))
+    weight: Floats = np.bincount(place, weights=share).astype(float) * (len(controls) / len(matched))
     alone = np.zeros(len(role), dtype=np.int64)
     alone[place] = subclass
     alone[copies > 1] = 0
     person = np.concatenate([matched, role // span])
     after = np.concatenate([spells.entered[matched], role % span])
     member = np.concatenate([np.arange(1, len(matched) + 1), alone])
-    cut = np.concatenate([np.full(len(matched), _NEVER), spells.trained_at[role // span]])
+    cut = np.concatenate([np.full(len(matched), NEVER), spells.trained_at[role // span]])
     treated_ids, control_ids = units.ids.take(pa.array(pairs.treated)), units.ids.take(pa.array(pairs.control))
     later = spells.trained_at[pairs.control]
     pair_table = {
@@ -387,7 +287,7 @@ def _assemble(
         "distance": pairs.distance,
         "weight": share,
         "elapsed": elapsed,
-        "censored_at": pa.array(later, mask=later == _NEVER),
+        "censored_at": pa.array(later, mask=later == NEVER),
     }
     weight_table = {
         unit: units.ids.take(pa.array(person)),
@@ -397,7 +297,7 @@ def _assemble(
         "match_id": np.arange(1, len(person) + 1),
         "elapsed": after,
         "period": spells.start[person] + after,
-        "censored_at": pa.array(cut, mask=cut == _NEVER),
+        "censored_at": pa.array(cut, mask=cut == NEVER),
     }
     everyone = np.flatnonzero(units.treated)
     candidates = np.flatnonzero(spells.eligible >= int(spells.durations[0]))
@@ -428,13 +328,13 @@ def _assemble(
         "n_control_matched": len(controls),
         "n_treated_unmatched": len(everyone) - len(matched),
         "n_pairs": len(pairs.treated),
-        "ess_control": effective_size(np.bincount(role // span, weights=weight)[controls]),
+        "ess_control": effective_size(np.bincount(role // span, weights=weight)[controls].astype(float)),
         "control_reuse_max": int(uses.max()),
         "control_reuse_mean": len(pairs.treated) / len(controls),
         "ties_broken": pairs.ties_broken,
-        "n_control_later_trained": int((spells.trained_at[controls] < _NEVER).sum()),
+        "n_control_later_trained": int((spells.trained_at[controls] < NEVER).sum()),
         "n_control_also_treated": int(per_treated[controls].astype(bool).sum()),
-        "n_trained_after_unemployment": int(((spells.trained_at < _NEVER) & ~units.treated).sum()),
+        "n_trained_after_unemployment": int(((spells.trained_at < NEVER) & ~units.treated).sum()),
         "last_period": spells.last_period,
         "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }

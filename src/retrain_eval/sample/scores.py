@@ -19,7 +19,7 @@ DISCARDS = ("none", "treated", "control", "both")
 
 
 def strata(cells: pd.DataFrame, exact: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Number the combinations of the exact columns, from 0 and without gaps, in ascending order."""
+    """Return the number of each row's combination of the exact columns, from 0 and without gaps, ascending."""
     code = np.zeros(len(cells), dtype=np.int64)
     for name in exact:
         level, levels = pd.factorize(cells[name], sort=True)

@@ -168,7 +168,7 @@ class _Flow:
 def _distinct_cells(
     relation: duckdb.DuckDBPyRelation, rows: str, columns: Sequence[str], numbers: set[str], more: Sequence[str]
 ) -> tuple[pd.DataFrame, Ints, _Flow]:
-    """Number the distinct rows in ascending order, and read the number of each unit."""
+    """Return the distinct rows in ascending order, and which of them each unit has."""
     cells = f"retrain_cells_{uuid.uuid4().hex}"
     listed = ", ".join(columns)
     ascending = ", ".join(f"{column} ASC" for column in columns)
