@@ -63,8 +63,9 @@ def main() -> None:
     for name, against in goal.items():
         estimate, error = np.array([run[name] for run in runs]).T
         covered = np.abs(estimate - true[against]) <= 1.96 * error
+        bias = estimate.mean() - true[against]
         print(
-            f"{name:<22}{against:<10}{true[against]:>8.4f}{estimate.mean():>8.4f}{estimate.mean() - true[against]:>8.4f}"
+            f"{name:<22}{against:<10}{true[against]:>8.4f}{estimate.mean():>8.4f}{bias:>8.4f}"
             f"{estimate.std(ddof=1):>8.4f}{error.mean():>9.4f}{covered.mean():>10.3f}"
         )
 

@@ -99,6 +99,7 @@ def test_duration_at_which_all_enter_says_nothing_of_covariates() -> None:
 
 def test_separation_is_refused_by_name() -> None:
     cells, periods, enters = people(400, 3)
-    cells["g"] = np.where(enters, "r", "p")
-    with pytest.raises(DesignError, match="'g' = 'r' has only treated|separate"):
+    cells["g"] = np.where(enters, cells["g"], "p")
+    periods = np.where(enters, 1, periods)
+    with pytest.raises(DesignError, match="'g' = 'q' has only treated units; 'g' = 'r' has only treated units"):
         fit("t ~ a + g", cells, periods, enters)

@@ -10,7 +10,8 @@ from retrain_eval.errors import InputError
 from retrain_eval.sample.matched import MatchedSample, store_table
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
-_BROUGHT = ("match_id", "treat", "weight", "subclass", "event_time", "cohort", "duration", "event")
+ENTRY = 1000
+_BROUGHT = ("match_id", "treat", "weight", "subclass", "event_time", "clock", "cohort")
 
 
 def follow_outcomes(
@@ -35,9 +36,10 @@ def follow_outcomes(
     Returns
     -------
     DuckDBPyRelation
-        ``match_id`` (the unit to give to `retrain_eval.outcome_moments`), the person, ``treat, weight, subclass``,
-        ``event_time`` (periods since entry or, for a control, since the same elapsed duration), ``cohort`` (0 for
-        trainees in event time, NULL for controls), the period and the outcomes; as many rows as the panel has for
+        ``match_id, clock`` (unit and time for `retrain_eval.outcome_moments`), the person, ``treat, weight, subclass``,
+        ``event_time`` (periods since entry or, for a control, since the same elapsed duration), ``clock`` (the same
+        on a calendar on which everybody's entry is period `ENTRY`), ``cohort`` (`ENTRY` for trainees, NULL for
+        controls), the period and the outcomes; as many rows as the panel has for
         each ``match_id``.
 
     Raises
@@ -78,7 +80,8 @@ def follow_outcomes(
     return query(
         relation,
         f"SELECT m.match_id, m.{person}, m.treat, m.weight, m.subclass, p.{period} - m.period AS event_time, "
-        f"CASE WHEN m.treat = 1 THEN 0 END AS cohort, p.{period}{columns} "
+        f"p.{period} - m.period + {ENTRY} AS clock, CASE WHEN m.treat = 1 THEN {ENTRY} END AS cohort, "
+        f"p.{period}{columns} "
         f"FROM {weights} AS m JOIN source AS p ON m.{person} = p.{person}",
     )
 

@@ -82,7 +82,7 @@ class EntryHazard:
     coefficients : dict
         By column of the design.
     baseline : ndarray, shape (J,)
-        α by duration; infinite where everybody at risk enters.
+        α by duration; infinite where everybody at risk enters, or nobody.
     aliased : tuple of str
     linear : ndarray, shape (C,)
         xᵀβ per cell: at each duration the hazard increases with it.
@@ -139,7 +139,7 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
     beta, iterations, mean_score = fit
     n_alpha = len(beta) - len(scale)
     raw = unstandardise(beta[n_alpha:], centre, scale, None)
-    baseline = np.full(likelihood.n_durations, np.inf)
+    baseline = np.where(likelihood.entering > 0, np.inf, -np.inf)
     baseline[likelihood.open_] = beta[:n_alpha] - float((beta[n_alpha:] * centre / scale).sum())
     return EntryHazard(
         coefficients=dict(zip(design.names, raw.tolist(), strict=True)),
@@ -158,7 +158,7 @@ class _Likelihood:
     scale: Array
     people: AtRisk
     n_durations: int
-    open_: Ints  # durations at which not everybody enters: the others say nothing of β
+    open_: Ints  # durations at which some enter and some do not: the others say nothing of β
     at_risk: Array
     entering: Array
 
@@ -169,7 +169,9 @@ class _Likelihood:
         entering = np.bincount(last[enters] - 1, weights=people.count[enters], minlength=n).astype(float)
         leaving = np.bincount(last, weights=people.count, minlength=n + 1).astype(float)
         at_risk = np.cumsum(leaving[::-1])[::-1][1:]
-        return cls(design, centre, scale, people, n, np.flatnonzero(entering < at_risk), at_risk, entering)
+        return cls(
+            design, centre, scale, people, n, np.flatnonzero((entering > 0) & (entering < at_risk)), at_risk, entering
+        )
 
     def start(self) -> Array:
         """Return the hazards by duration alone, and no effect of covariates."""

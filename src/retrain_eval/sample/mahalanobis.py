@@ -17,6 +17,7 @@ Bools = npt.NDArray[np.bool_]
 
 DISTANCES = ("mahalanobis", "robust_mahalanobis")
 MAX_DISTANCES = 5_000_000_000
+_TIE = 1e-9  # squared distances that differ by less are equal: rotating covariates rounds their last bits
 _SINGULAR = 1e-9  # share of the largest eigenvalue below which a direction carries no information
 
 
@@ -114,7 +115,7 @@ def match_metric(
     if replace:
         return _with_replacement(cloud, ratio, ties)
     order = visits(np.zeros(len(cloud.treated)), m_order, seed)
-    t, c, distance = greedy(cloud, order, ratio, m_order)
+    t, c, distance = greedy(cloud, order, ratio, m_order, _TIE)
     return Pairs(cloud.treated[t], cloud.control[c], distance, cloud.ties_broken)
 
 
@@ -153,17 +154,21 @@ class _Cloud:
         low, high = int(self.low[t]), int(self.high[t])
         if not self.free[low:high].any():
             return None
-        squares = np.where(self.free[low:high], self.squares(t), np.inf)
-        best = int(np.argmin(squares))
+        squares = self.squares(t)
+        best = int(np.argmin(np.where(self.free[low:high], _graded(squares), np.inf)))
         return low + best, float(np.sqrt(squares[best]))
 
     def take(self, t: int, control: int) -> None:
         """Remove a control, and note whether another free one was as near."""
         low, high = int(self.low[t]), int(self.high[t])
-        squares = self.squares(t)
+        squares = _graded(self.squares(t))
         self.free[control] = False
         self.taken.add(control)
         self.ties_broken += bool((self.free[low:high] & (squares == squares[control - low])).any())
+
+
+def _graded(squares: Floats) -> Floats:
+    return np.rint(squares / _TIE)
 
 
 def _with_replacement(cloud: _Cloud, ratio: int, ties: str) -> Pairs:
@@ -173,9 +178,9 @@ def _with_replacement(cloud: _Cloud, ratio: int, ties: str) -> Pairs:
         squares = cloud.squares(t)
         if not len(squares):
             continue
-        farthest = np.partition(squares, min(ratio, len(squares)) - 1)[min(ratio, len(squares)) - 1]
-        near = np.flatnonzero(squares <= farthest)
-        near = near[np.argsort(squares[near], kind="stable")]
+        graded, wanted = _graded(squares), min(ratio, len(squares))
+        near = np.flatnonzero(graded <= np.partition(graded, wanted - 1)[wanted - 1])
+        near = near[np.argsort(graded[near], kind="stable")]
         if ties == "first":
             broken += len(near) > ratio
             near = near[:ratio]

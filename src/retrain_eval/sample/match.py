@@ -18,6 +18,7 @@ from retrain_eval.sample.nearest import (
     Pairs,
     match_with_replacement,
     match_without_replacement,
+    tie_width,
 )
 from retrain_eval.sample.propensity import LINKS, fit_propensity
 from retrain_eval.sample.riskset import match_riskset
@@ -241,7 +242,8 @@ def match(
     unit_score = score[units.cell]
     kept = common_support(unit_score, units.treated, discard)
     width = caliper_width(unit_score[kept], units.treated[kept], caliper, caliper_sd)
-    pairs = _match_units(units, unit_score, kept, width, options)
+    tie = tie_width(score) if link == "linear.logit" else 0.0
+    pairs = _match_units(units, unit_score, kept, width, tie, options)
     if len(pairs.treated) == 0:
         raise DesignError(_nobody(options, width))
     choices |= {
@@ -279,13 +281,13 @@ def _check_ratio(ratio: int, n_control: int) -> None:
         raise InputError(f"ratio is {ratio}, but there are only {n_control} control(s)", column="ratio", value=ratio)
 
 
-def _match_units(units: Units, score: Floats, kept: Bools, width: float, options: _Options) -> Pairs:
+def _match_units(units: Units, score: Floats, kept: Bools, width: float, tie: float, options: _Options) -> Pairs:
     _check_ratio(options.ratio, int((~units.treated & kept).sum()))
     stratum = strata(units.cells, options.exact)[units.cell]
     if kept.all():
-        line = Line.build(score, units.treated, stratum)
+        line = Line.build(score, units.treated, stratum, tie)
     else:
-        line = Line.build(score[kept], units.treated[kept], stratum[kept])
+        line = Line.build(score[kept], units.treated[kept], stratum[kept], tie)
         number = np.flatnonzero(kept)
         line = replace(line, treated=number[line.treated], control=number[line.control])
     if options.replace:

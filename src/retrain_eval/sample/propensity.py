@@ -29,6 +29,7 @@ LINKS = ("logit", "linear.logit")
 TOLERANCE = 1e-10  # of the mean score and of the last step, on standardised columns
 MAX_ITERATIONS = 40
 SIGNIFICANT_DIGITS = 12
+_LARGEST_ERROR = 1e4  # standard error of a coefficient of a standardised column
 THIN = 20
 START_ON_FEWER = 400_000  # rows from which on a start from fewer rows pays
 
@@ -155,7 +156,9 @@ def newton(
             return None
         mean_score = float(np.abs(score).max(initial=0.0)) / n
         if mean_score <= TOLERANCE and np.abs(step).max(initial=0.0) <= TOLERANCE:
-            return beta, iteration, mean_score
+            # where a maximum lies at infinity, the steps end when probabilities are 0 or 1 to the last bit
+            flat = np.abs(np.diag(np.linalg.inv(information))).max(initial=0.0) > _LARGEST_ERROR**2
+            return None if flat else (beta, iteration, mean_score)
         beta = beta + step
     return None
 

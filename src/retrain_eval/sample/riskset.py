@@ -23,7 +23,7 @@ from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample, keep_table, pairs_hash
-from retrain_eval.sample.nearest import Pairs
+from retrain_eval.sample.nearest import Pairs, tie_width
 from retrain_eval.sample.scores import caliper_width, given_score, strata
 from retrain_eval.sample.units import INTEGER, Units, load_units
 from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
@@ -157,7 +157,8 @@ def match_riskset(
     unit_score = score[units.cell]
     width = caliper_width(unit_score, units.treated, caliper, caliper_sd)
     stratum = strata(units.cells, exact)[units.cell]
-    pairs = match_waiting(spells, unit_score, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width)
+    tie = tie_width(score) if distance == "glm" else 0.0
+    pairs = match_waiting(spells, unit_score, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width, tie=tie)
     if len(pairs.treated) == 0:
         raise DesignError(
             "no trainee has a control who is still unemployed and untrained after as long a time"

@@ -81,7 +81,15 @@ def _or_never(periods: Floats) -> Ints:
 
 
 def match_waiting(
-    spells: WaitingTimes, score: Floats, stratum: Ints, *, ratio: int, replace: bool, ties: str, caliper: float
+    spells: WaitingTimes,
+    score: Floats,
+    stratum: Ints,
+    *,
+    ratio: int,
+    replace: bool,
+    ties: str,
+    caliper: float,
+    tie: float,
 ) -> Pairs:
     """Match duration by duration. Everybody is sorted once; who leaves the risk set never comes back."""
     order = sort_within(score, stratum)
@@ -104,6 +112,7 @@ def match_waiting(
             place=np.searchsorted(waiting, rank[who]),
             low=np.searchsorted(waiting, begins[stratum[who]]),
             high=np.searchsorted(waiting, ends[stratum[who]]),
+            tie=tie,
         )
         if replace:
             found.append(match_with_replacement(line, ratio=ratio, ties=ties, caliper=caliper))
