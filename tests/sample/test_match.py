@@ -449,7 +449,7 @@ def test_nothing_is_left_behind_after_a_refusal() -> None:
         assert con.sql("SHOW TABLES").fetchall() == [("people",)]
 
 
-@pytest.mark.parametrize("name", ["treat", "Weight", "subclass"])
+@pytest.mark.parametrize("name", ["treat", "Weight", "subclass", "period"])
 def test_reserved_unit_names(name: str) -> None:
     with pytest.raises(InputError, match="cannot be called"):
         match(people().rename(columns={"id": name}), SMALL, name)

@@ -271,6 +271,7 @@ def test_periods_are_read_by_risk_sets_only() -> None:
         ({"entry": 1}, r"(?s)id=7.*column:\s+entry.*1.*training begins in or after"),
         ({"until": 1}, r"(?s)id=7.*column:\s+until.*1.*does not end before"),
         ({"trained": 2}, r"(?s)id=7.*column:\s+trained.*treatment is 1 where entry is given"),
+        ({"trained": "yes"}, r"(?s)id=\d+.*column:\s+trained.*treatment is 1 where entry is given"),
         ({"trained": None}, r"(?s)id=7.*column:\s+trained.*missing"),
         ({"x": None}, r"(?s)id=7.*column:\s+x.*missing"),
     ],
@@ -279,6 +280,8 @@ def test_spells_that_contradict_themselves(change: dict[str, Any], message: str)
     data = spells(40, 1).assign(trained=lambda d: d["entry"].notna().astype("Int64"))
     data["start"] = data["start"].astype("Int64")
     for name, value in change.items():
+        if isinstance(value, str):
+            data[name] = data[name].astype(str)
         data.loc[7, name] = pd.NA if value is None else value
     with pytest.raises(InputError, match=message):
         risk_sets(data)

@@ -31,7 +31,7 @@ Bools = npt.NDArray[np.bool_]
 
 METHODS = ("nearest", "riskset")
 TIES = ("all", "first")
-_RESERVED = ("treat", "weight", "subclass", "_row")
+_RESERVED = ("treat", "weight", "subclass", "match_id", "elapsed", "period", "censored_at", "_row")
 
 __all__ = ["MatchedSample", "match"]
 

@@ -39,6 +39,7 @@ class MatchedSample:
         One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and ``subclass``. A treated unit weighs
         1. A control weighs the sum of its pairs' weights, times matched controls / matched treated, so that the
         weights of controls add up to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
+        Samples from risk sets have more columns in both; see `retrain_eval.sample.riskset.match_riskset`.
     audit : mapping
         Options, counts, propensity coefficients and the SHA-256 of the pairs; plain numbers and text, ready for JSON.
 

@@ -208,7 +208,7 @@ def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, col
         (columns[2], f"{end} < {start}", "unemployment does not end before it begins"),
     ]
     if treat in types:
-        said = f"CAST({sql_name(treat)} AS DOUBLE)"
+        said = f"TRY_CAST({sql_name(treat)} AS DOUBLE)"
         disagrees = f"{said} IS DISTINCT FROM CAST({entry} IS NOT NULL AS DOUBLE)"
         rules.append((treat, disagrees, f"the treatment is 1 where {columns[1]} is given, else 0"))
     for column, broken, rule in rules:
