@@ -112,7 +112,13 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Annotated[int, msgspec.Meta(ge=1)] = 1
     replace: bool = False
     ties: str = "all"
-    m_order: str = "largest"
+    m_order: str | None = None
+    link: str | None = None
+    discard: str = "none"
+    start: str | None = None
+    entry: str | None = None
+    end: str | None = None
+    allow_later_treated: bool = True
 
 
 class Did(msgspec.Struct, frozen=True, kw_only=True):

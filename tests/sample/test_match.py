@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.sample import design, propensity, units
 from retrain_eval.sample.match import MatchedSample, match
 from retrain_eval.sample.nearest import M_ORDERS
 
@@ -70,6 +71,35 @@ def test_row_order_and_threads_change_nothing(options: dict[str, Any], seed: int
             sample = match(con.table("people"), SMALL, "id", **options)
             results.append((*identity(sample), sample.balance().to_dict(), sample.overlap().to_dict("list")))
     assert repr(results[0]) == repr(results[1])  # repr, since NaN is not itself
+
+
+@given(options=OPTIONS, link=st.sampled_from(["logit", "linear.logit"]), seed=st.integers(0, 1000))
+@settings(max_examples=8, deadline=None)
+def test_cells_rows_and_sizes_of_chunks_change_no_pair(options: dict[str, Any], link: str, seed: int) -> None:
+    """As cells of equal covariates, or a row per unit, in chunks of some sizes, started on fewer rows or not."""
+    data = people(200, seed=seed)
+    first = match(data, SMALL, "id", **options, link=link)
+    for max_cells, batch, block, read, fewer in ((0, 2048, 64, 128, 100), (0, 10**6, 7, 50, 10**9), (99, 1, 33, 34, 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(units, "MAX_CELLS", max_cells)
+            patch.setattr(units, "BATCH", batch)
+            patch.setattr(design, "BLOCK", block)
+            patch.setattr(design, "READ", read)
+            patch.setattr(propensity, "START_ON_FEWER", fewer)
+            again = match(data.sample(frac=1, random_state=seed), SMALL, "id", **options, link=link)
+            assert again.audit["pairs_sha256"] == first.audit["pairs_sha256"]
+            pd.testing.assert_frame_equal(again.pairs.df(), first.pairs.df(), rtol=1e-9)
+            pd.testing.assert_frame_equal(again.balance(), first.balance(), rtol=1e-9)
+            pd.testing.assert_frame_equal(again.overlap(), first.overlap())
+
+
+@pytest.mark.parametrize("options", [{}, {"caliper": 0.2}, {"exact": "race"}, {"replace": True}, {"ratio": 3}])
+def test_lalonde_by_rows_keeps_every_pair(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = match(lalonde(), LALONDE, "name", **options).audit
+    monkeypatch.setattr(units, "MAX_CELLS", 0)
+    rows = match(lalonde(), LALONDE, "name", **options).audit
+    assert rows["pairs_sha256"] == cells["pairs_sha256"]
+    assert rows["propensity"]["coefficients"] == cells["propensity"]["coefficients"]
 
 
 def test_shuffled_lalonde_keeps_every_pair_and_every_bit() -> None:
@@ -208,6 +238,68 @@ def test_pooled_caliper() -> None:
     assert audit["caliper_width"] == pytest.approx(0.5 * np.sqrt((1 + 4) / 2))
 
 
+def test_linear_predictor_orders_as_the_probability_does() -> None:
+    probability = match(lalonde(), LALONDE, "id", caliper=0.2)
+    linear = match(lalonde(), LALONDE, "id", caliper=0.2, link="linear.logit")
+    assert (probability.audit["link"], linear.audit["link"]) == ("logit", "linear.logit")
+    beta = linear.audit["propensity"]["coefficients"]
+    assert beta == probability.audit["propensity"]["coefficients"]
+    data = lalonde()
+    x = beta["Intercept"] + sum(
+        beta[name] * data[name] for name in ("age", "educ", "married", "nodegree", "re74", "re75")
+    )
+    x = x + data["race"].map({"black": 0.0, "hispan": beta["race[T.hispan]"], "white": beta["race[T.white]"]})
+    assert linear.audit["caliper_width"] == pytest.approx(0.2 * x.std(), rel=1e-9)
+    pairs = linear.pairs.df()
+    x.index = data["id"]
+    gap = np.abs(x[pairs["treated_id"]].to_numpy() - x[pairs["control_id"]].to_numpy())
+    assert pairs["distance"].to_numpy() == pytest.approx(gap, abs=1e-9)
+    data["score"] = x.to_numpy()
+    given = match(data, LALONDE, "id", caliper=0.2, distance="score").audit
+    assert given["pairs_sha256"] == linear.audit["pairs_sha256"]
+    # without replacement and without a caliper the order of choices is the same, the nearest side may differ
+    assert match(data, LALONDE, "id", link="logit").audit["n_pairs"] == 185
+
+
+@pytest.mark.parametrize(("discard", "treated", "control"), [("treated", 2, 0), ("control", 0, 3), ("both", 2, 3)])
+def test_common_support(discard: str, treated: int, control: int) -> None:
+    data = pd.DataFrame(
+        {
+            "id": range(12),
+            "t": [1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0],
+            "s": [0.3, 0.4, 0.5, 0.8, 0.9, 0.1, 0.2, 0.25, 0.3, 0.35, 0.45, 0.6],
+            "x": 1.0,
+        }
+    )
+    sample = match(data, "t ~ x", "id", distance="s", discard=discard, caliper=1)
+    assert (sample.audit["n_treated_discarded"], sample.audit["n_control_discarded"]) == (treated, control)
+    pairs, s = sample.pairs.df(), data.set_index("id")["s"]
+    low = s[data["t"] == 1].min() if control else 0
+    high = s[data["t"] == 0].max() if treated else 1
+    stay = s[((data["t"] == 1) | (s >= low)) & ((data["t"] == 0) | (s <= high))]
+    assert sample.audit["caliper_width"] == pytest.approx(stay.std())
+    assert set(pairs["treated_id"]) | set(pairs["control_id"]) <= set(stay.index)
+    by_hand = match(data[data["id"].isin(stay.index)], "t ~ x", "id", distance="s", caliper=1)
+    assert by_hand.audit["pairs_sha256"] == sample.audit["pairs_sha256"]
+    if treated:
+        assert "outside the common support" in sample.flow()["reason"].iloc[2]
+
+
+def test_scores_that_do_not_overlap() -> None:
+    data = pd.DataFrame({"id": range(4), "t": [1, 1, 0, 0], "s": [0.8, 0.9, 0.1, 0.2], "x": 1.0})
+    with pytest.raises(DesignError, match="leaves no treated units"):
+        match(data, "t ~ x", "id", distance="s", discard="treated")
+    assert match(data, "t ~ x", "id", distance="s").audit["n_pairs"] == 2
+
+
+def test_random_order_follows_its_seed_and_not_the_rows() -> None:
+    hashes = [
+        match(frame, LALONDE, "id", m_order="random", seed=seed).audit["pairs_sha256"]
+        for seed, frame in ((1, lalonde()), (1, lalonde().sample(frac=1, random_state=0)), (2, lalonde()))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_boolean_treatment_and_odd_names() -> None:
     data = people().rename(columns={"x": 'größe "cm"', "g": "re'gion x", "id": "person id"})
     data["treat"] = data["treat"] == 1
@@ -265,8 +357,8 @@ def test_no_rows() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "cem"}, "unknown matching method 'cem'.*\n.*known: nearest"),
-        ({"distance": "mahalanobis"}, "unknown distance 'mahalanobis'.*\n.*glm"),
+        ({"method": "optimal"}, "unknown matching method 'optimal'.*\n.*known: nearest, riskset"),
+        ({"distance": "euclid"}, "unknown distance 'euclid'.*\n.*glm, mahalanobis"),
         ({"distance": "g"}, "distance must be a numeric column"),
         ({"exact": ["region"]}, "unknown column 'region'"),
         ({"m_order": "biggest"}, "unknown m_order 'biggest'"),
@@ -275,6 +367,9 @@ def test_no_rows() -> None:
         ({"caliper": 0}, "caliper must be a positive number"),
         ({"caliper": float("nan")}, "caliper must be a positive number"),
         ({"caliper": "0.2"}, "caliper must be a positive number"),
+        ({"link": "probit"}, "unknown link 'probit'.*\n.*logit, linear.logit"),
+        ({"link": "logit", "distance": "x"}, "link is read by the estimated score only"),
+        ({"discard": "outside"}, "unknown discard"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"ratio": 0}, "ratio must be a whole number"),
         ({"ratio": 1.5}, "ratio must be a whole number"),
@@ -354,7 +449,7 @@ def test_nothing_is_left_behind_after_a_refusal() -> None:
         assert con.sql("SHOW TABLES").fetchall() == [("people",)]
 
 
-@pytest.mark.parametrize("name", ["treat", "Weight", "subclass"])
+@pytest.mark.parametrize("name", ["treat", "Weight", "subclass", "period"])
 def test_reserved_unit_names(name: str) -> None:
     with pytest.raises(InputError, match="cannot be called"):
         match(people().rename(columns={"id": name}), SMALL, name)

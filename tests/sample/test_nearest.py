@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retrain_eval.errors import DesignError
 from retrain_eval.sample import nearest
-from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement
+from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, tie_width
 
 
 @st.composite
@@ -135,3 +135,17 @@ def test_too_many_ties_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line.build(np.zeros(12), np.arange(12) < 2, np.zeros(12, dtype=np.int64))
     with pytest.raises(DesignError, match="20 pairs"):
         match_with_replacement(line, ratio=1, ties="all", caliper=np.inf)
+
+
+def test_distances_equal_but_for_rounding_are_ties() -> None:
+    """0.3 − 0.2 and 0.2 − 0.1 differ in the last bit; on an estimated predictor the left one wins all the same."""
+    score, treated = np.array([0.2, 0.1, 0.3]), np.array([True, False, False])
+    assert abs(score[0] - score[1]) != abs(score[0] - score[2])
+    flat = np.zeros(3, dtype=np.int64)
+    for values in (score, -score):
+        line = Line.build(values, treated, flat, tie_width(values))
+        left = 1 if values is score else 2
+        pairs = match_without_replacement(line, ratio=1, m_order="data", caliper=np.inf, seed=1)
+        assert (pairs.control.tolist(), pairs.ties_broken) == ([left], 1)
+        assert match_with_replacement(line, ratio=1, ties="first", caliper=np.inf).control.tolist() == [left]
+        assert match_with_replacement(line, ratio=1, ties="all", caliper=np.inf).control.tolist() == [1, 2]

@@ -53,19 +53,21 @@ class TreatmentFormula:
     covariates: tuple[str, ...]
     right: Any
 
-    def design(self, cells: pd.DataFrame) -> tuple[tuple[str, ...], Array]:
+    def design(self, cells: pd.DataFrame, *, full_rank: bool = True) -> tuple[tuple[str, ...], Array]:
         """Return the names and the values of the design's columns, one row per row of ``cells``.
 
-        Text columns become treatment-coded dummies, the first level in code-point order being the reference.
+        Text columns become treatment-coded dummies, the first level in code-point order being the reference;
+        without ``full_rank`` every level has its column.
 
         Raises
         ------
         InputError
             If a term cannot be computed, or is not finite somewhere (the logarithm of zero).
         """
+        options = {"na_action": "ignore", "output": "numpy", "ensure_full_rank": full_rank}
         try:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # reported below, with the unit
-                matrix = self.right.get_model_matrix(cells, context=CONTEXT, na_action="ignore", output="numpy")
+                matrix = self.right.get_model_matrix(cells, context=CONTEXT, **options)
         except FormulaicError as error:
             raise InputError(f"the formula cannot be computed: {ANSI.sub('', str(error))}", value=self.text) from error
         names = tuple(str(name) for name in matrix.model_spec.column_names)

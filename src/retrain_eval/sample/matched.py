@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrain_eval.errors import DesignError
 from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size, overlap_table
 from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.units import Units
@@ -37,6 +39,7 @@ class MatchedSample:
         One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and ``subclass``. A treated unit weighs
         1. A control weighs the sum of its pairs' weights, times matched controls / matched treated, so that the
         weights of controls add up to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
+        Samples from risk sets have more columns in both; see `retrain_eval.sample.riskset.match_riskset`.
     audit : mapping
         Options, counts, propensity coefficients and the SHA-256 of the pairs; plain numbers and text, ready for JSON.
 
@@ -52,18 +55,20 @@ class MatchedSample:
     pairs: duckdb.DuckDBPyRelation
     weights: duckdb.DuckDBPyRelation
     audit: Mapping[str, object]
-    _balance: pd.DataFrame
-    _score: Floats
-    _groups: dict[str, npt.NDArray[np.int64]]
+    _balance: Callable[[], pd.DataFrame]
+    _score: Floats | None
+    _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
 
     def balance(self) -> pd.DataFrame:
         """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
-        return self._balance.copy()
+        return self._balance().copy()
 
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
         a = self.audit
         alone = "no control within reach" if a["n_treated_unmatched"] else ""
+        if a.get("n_treated_discarded"):
+            alone = f"no control within reach, or (n = {a['n_treated_discarded']}) outside the common support"
         steps = [
             ("Candidates for matching", "treated", a["n_treated"], ""),
             ("Candidates for matching", "control", a["n_control"], ""),
@@ -78,7 +83,9 @@ class MatchedSample:
         Groups are ``treated`` (all), ``control before`` (all) and ``control matched``. These are raw counts; the
         release layer protects small ones.
         """
-        return overlap_table(self._score, self._groups, bins)
+        if self._score is None:
+            raise DesignError(f"{self.audit['distance']} has no score whose support could be compared")
+        return overlap_table(self._score, self._groups(), bins)
 
     def __repr__(self) -> str:
         a = self.audit
@@ -116,7 +123,7 @@ def assemble(
     relation: duckdb.DuckDBPyRelation,
     unit: str,
     units: Units,
-    score: Floats,
+    score: Floats | None,
     pairs: Pairs,
     covariates: Sequence[str],
     choices: Mapping[str, object],
@@ -130,8 +137,8 @@ def assemble(
     unit : str
         Name of the id column.
     units : Units
-    score : ndarray, shape (C,)
-        By cell.
+    score : ndarray, shape (C,), optional
+        By cell; None where units were compared by their covariates.
     pairs : Pairs
         At least one.
     covariates : sequence of str
@@ -158,17 +165,30 @@ def assemble(
         "subclass": pa.array(sets.member[kept], mask=sets.member[kept] == 0),
     }
     all_treated, all_control = np.flatnonzero(units.treated), np.flatnonzero(~units.treated)
-    ones = np.ones(n)
 
-    def arm(who: Ints, weight: Floats) -> Arm:
-        return Arm.build(units.cell[who], weight[who], n_cells)
+    @cache
+    def balance() -> pd.DataFrame:
+        """Compare when first asked: among millions of cells this takes longer than matching."""
+        ones = np.ones(n)
 
-    arms = Arms(
-        treated_before=arm(all_treated, ones),
-        treated_after=arm(matched_treated, ones),
-        control_before=arm(all_control, ones),
-        control_after=arm(matched_control, sets.weight),
-    )
+        def arm(who: Ints, weight: Floats) -> Arm:
+            return Arm.build(units.cell[who], weight[who], n_cells)
+
+        arms = Arms(
+            treated_before=arm(all_treated, ones),
+            treated_after=arm(matched_treated, ones),
+            control_before=arm(all_control, ones),
+            control_after=arm(matched_control, sets.weight),
+        )
+        if score is None:
+            return balance_table(units.cells, covariates, np.zeros(n_cells), arms).iloc[1:].reset_index(drop=True)
+        return balance_table(units.cells, covariates, score, arms)
+
+    @cache
+    def groups() -> dict[str, Ints]:
+        people = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
+        return {name: np.bincount(units.cell[who], minlength=n_cells) for name, who in people.items()}
+
     audit = {
         **choices,
         "n_treated": len(all_treated),
@@ -181,20 +201,20 @@ def assemble(
         "control_reuse_max": int(sets.uses.max()),
         "control_reuse_mean": len(pairs.treated) / len(matched_control),
         "ties_broken": pairs.ties_broken,
-        "pairs_sha256": _hash(treated_ids, control_ids),
+        "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }
-    groups = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
     return MatchedSample(
-        pairs=_keep(relation, pair_table, "pairs"),
-        weights=_keep(relation, weight_table, "weights"),
+        pairs=keep_table(relation, pair_table, "pairs"),
+        weights=keep_table(relation, weight_table, "weights"),
         audit=audit,
-        _balance=balance_table(units.cells, covariates, score, arms),
+        _balance=balance,
         _score=score,
-        _groups={name: np.bincount(units.cell[who], minlength=n_cells) for name, who in groups.items()},
+        _groups=groups,
     )
 
 
-def _hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
+def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
+    """Return the SHA-256 of the pairs, one line each."""
     lines = pc.binary_join_element_wise(treated.cast(pa.string()), control.cast(pa.string()), "\t")
     digest = hashlib.sha256()
     for line in lines.to_pylist():
@@ -202,12 +222,18 @@ def _hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
     return digest.hexdigest()
 
 
-def _keep(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
-    """Store a small table beside the source, in row order."""
+def store_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> str:
+    """Store a small table beside the source, its rows numbered in ``_row``, and return its name."""
     name = f"retrain_match_{what}_{uuid.uuid4().hex}"
     retrain_eval_rows = pa.table(dict(columns))
     numbered = pa.array(np.arange(retrain_eval_rows.num_rows))
     retrain_eval_rows = retrain_eval_rows.append_column("_row", numbered)  # DuckDB reads this variable by its name
     relation.query("source", f"CREATE TEMP TABLE {name} AS SELECT * FROM retrain_eval_rows")
+    return name
+
+
+def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
+    """Store a small table beside the source, in row order."""
+    name = store_table(relation, columns, what)
     listed = ", ".join(sql_name(column) for column in columns)
     return query(relation, f"SELECT {listed} FROM {name} ORDER BY _row ASC")

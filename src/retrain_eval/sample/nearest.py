@@ -3,6 +3,9 @@
 Units are numbered in the order of their ids. Controls stand on a line, sorted by (stratum, score, number), and each
 treated unit has its place between them. Its nearest control is the closer of the first free one to its left and
 the first free one to its right; the left one wins at equal distance. So ties are settled by (score, id) alone.
+
+On an estimated linear predictor people of ages 29 and 31 are equally far from one of 30, but not to the last bit of a
+computer's arithmetic. There distances count as equal within `Line.tie`, lest a processor's rounding chooses pairs.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 M_ORDERS = ("largest", "smallest", "data", "closest", "farthest", "random")
 MAX_PAIRS = 20_000_000
+_TIE = 1e-10  # of the range of an estimated linear predictor, whose coefficients have 12 digits
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Line:
         Controls ``place - 1`` and below are to the left, ``place`` and above to the right.
     low, high : int ndarray, shape (T,)
         Controls of the same stratum: ``low <= index < high``.
+    tie : float
+        Distances that differ by no more are equal.
     """
 
     treated: Ints
@@ -68,11 +75,12 @@ class Line:
     place: Ints
     low: Ints
     high: Ints
+    tie: float = 0.0
 
     @classmethod
-    def build(cls, score: Floats, is_treated: npt.NDArray[np.bool_], stratum: Ints) -> Line:
+    def build(cls, score: Floats, is_treated: npt.NDArray[np.bool_], stratum: Ints, tie: float = 0.0) -> Line:
         """Sort all units once; the rest follows from counting the controls before each."""
-        order = np.lexsort((score, stratum))  # stable, so the unit's number is the last key
+        order = sort_within(score, stratum)
         is_control = ~is_treated[order]
         before: Ints = np.cumsum(is_control) - is_control
         place = np.empty(len(score), dtype=np.int64)
@@ -87,7 +95,30 @@ class Line:
             place=place[treated],
             low=np.searchsorted(strata, stratum[treated], side="left"),
             high=np.searchsorted(strata, stratum[treated], side="right"),
+            tie=tie,
         )
+
+    def graded(self, distance: Floats) -> Floats:
+        """Return distances of which equal ones are equal to the last bit."""
+        return np.rint(distance / self.tie) if self.tie else distance
+
+
+def tie_width(linear: Floats) -> float:
+    """Return by how much distances on an estimated linear predictor may differ and yet be equal."""
+    return _TIE * float(np.ptp(linear))
+
+
+def sort_within(score: Floats, stratum: Ints) -> Ints:
+    """Return the units by (stratum, score, number): strata are few, so they are dealt out before scores are sorted."""
+    n_strata = int(stratum.max()) + 1 if len(stratum) else 0
+    if n_strata * 16 > len(stratum):
+        return np.lexsort((score, stratum))  # stable, so the unit's number is the last key
+    dealt = np.argsort(stratum.astype(np.uint16 if n_strata <= 1 << 16 else np.int64), kind="stable")
+    ends = np.cumsum(np.bincount(stratum, minlength=n_strata))
+    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        mine = dealt[start:end]
+        dealt[start:end] = mine[np.argsort(score[mine], kind="stable")]
+    return dealt
 
 
 def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:
@@ -108,21 +139,56 @@ def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: 
         Used by ``random`` only.
     """
     search = _Search(line, caliper)
-    waiting = list(_visits(line, m_order, seed))
+    treated, control, distance = greedy(search, visits(line.treated_score, m_order, seed), ratio, m_order, line.tie)
+    return Pairs(line.treated[treated], line.control[control], distance, search.ties_broken)
+
+
+class Search(Protocol):
+    """Who is free, and who of them is nearest."""
+
+    taken: set[int]
+
+    def nearest(self, t: int) -> tuple[int, float] | None:
+        """Return the nearest free control of treated unit ``t`` and its distance."""
+
+    def take(self, t: int, control: int) -> None:
+        """Give the control to ``t``; nobody else finds it from then on."""
+
+
+def greedy(search: Search, order: Ints, ratio: int, m_order: str, tie: float) -> tuple[Ints, Ints, Floats]:
+    """Let treated units choose in turn, one control a round; return pairs by treated unit and round.
+
+    Parameters
+    ----------
+    search : Search
+    order : int ndarray
+        Treated units in the order in which they choose; ``closest`` and ``farthest`` begin with it.
+    ratio : int
+        Rounds. Who found nobody in one is left out of the next.
+    m_order : str
+        One of `M_ORDERS`.
+    tie : float
+        Distances that differ by no more are equal to ``closest`` and ``farthest``.
+    """
+    waiting: list[int] = order.tolist()
     found: list[tuple[int, int, float]] = []
     for _ in range(ratio):
         if m_order in {"closest", "farthest"}:
-            matched = list(_by_distance(search, waiting, sign=1.0 if m_order == "closest" else -1.0))
+            matched = list(_by_distance(search, waiting, 1.0 if m_order == "closest" else -1.0, tie))
         else:
-            matched = [(t, *pair) for t in waiting if (pair := search.take_nearest(t)) is not None]
+            matched = []
+            for t in waiting:
+                if (pair := search.nearest(t)) is not None:
+                    search.take(t, pair[0])
+                    matched.append((t, *pair))
         found.extend(matched)
         still = {t for t, _, _ in matched}
         waiting = [t for t in waiting if t in still]
     treated = np.array([t for t, _, _ in found], dtype=np.int64)
+    by_unit = np.argsort(treated, kind="stable")  # keeps the rounds in order
     control = np.array([c for _, c, _ in found], dtype=np.int64)
     distance = np.array([d for _, _, d in found], dtype=float)
-    order = np.argsort(treated, kind="stable")  # keeps the rounds in order
-    return Pairs(line.treated[treated[order]], line.control[control[order]], distance[order], search.ties_broken)
+    return treated[by_unit], control[by_unit], distance[by_unit]
 
 
 def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float) -> Pairs:
@@ -152,13 +218,13 @@ def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float)
     distance = np.full(index.shape, np.inf)
     distance[inside] = _distance(line, np.nonzero(inside)[0], index[inside])
     distance[distance > caliper] = np.inf
-    order = np.argsort(distance, axis=1, kind="stable")[:, :ratio]
+    order = np.argsort(line.graded(distance), axis=1, kind="stable")[:, :ratio]
     chosen, near = np.take_along_axis(index, order, axis=1), np.take_along_axis(distance, order, axis=1)
     found = np.isfinite(near)
 
     # a tie is a control beyond the chosen ones that is exactly as near as the farthest of them
     farthest = np.where(found, near, -np.inf).max(axis=1)
-    first, last = _reach(line, farthest)
+    first, last = _reach(line, np.minimum(farthest + line.tie, caliper))
     matched = found.any(axis=1)
     size = np.where(matched, last - first, 0)
     if ties == "first":
@@ -174,7 +240,7 @@ def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float)
         row = np.repeat(np.arange(len(size)), size)
         picked = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size) + first[row]
         gap = _distance(line, row, picked)
-        nearest_first = np.lexsort((line.control[picked], gap, row))
+        nearest_first = np.lexsort((line.control[picked], line.graded(gap), row))
         row, picked, gap = row[nearest_first], picked[nearest_first], gap[nearest_first]
         n_ties = 0
     return Pairs(line.treated[row], line.control[picked], gap, n_ties)
@@ -203,38 +269,41 @@ def _bisect(line: Line, low: Ints, high: Ints, distance: Floats, *, beyond_first
     return low
 
 
-def _visits(line: Line, m_order: str, seed: int) -> Iterator[int]:
+def visits(score: Floats, m_order: str, seed: int) -> Ints:
+    """Return the order in which treated units, given in the order of their ids, choose."""
     if m_order == "largest":
-        order = np.argsort(-line.treated_score, kind="stable")
-    elif m_order == "smallest":
-        order = np.argsort(line.treated_score, kind="stable")
-    elif m_order == "random":
-        order = np.random.default_rng(seed).permutation(len(line.treated))
-    else:
-        order = np.arange(len(line.treated))
-    yield from order.tolist()
+        return np.argsort(-score, kind="stable")
+    if m_order == "smallest":
+        return np.argsort(score, kind="stable")
+    if m_order == "random":
+        return np.random.default_rng(seed).permutation(len(score))
+    return np.arange(len(score))
 
 
-def _by_distance(search: _Search, waiting: list[int], sign: float) -> Iterator[tuple[int, int, float]]:
+def _by_distance(search: Search, waiting: list[int], sign: float, tie: float) -> Iterator[tuple[int, int, float]]:
     """Match the closest (or farthest) pair next.
 
     At equal distance treated units take turns by id, but one that has just lost its control and found another is
     served before (closest) or after (farthest) those that wait with the same distance, as MatchIt inserts it.
     """
-    queue: list[tuple[float, int, int, int]] = []
+
+    def rank(distance: float) -> float:
+        return sign * (round(distance / tie) if tie else distance)
+
+    queue: list[tuple[float, int, int, int, float]] = []
     for t in waiting:
         if (pair := search.nearest(t)) is not None:
-            queue.append((sign * pair[1], len(queue), t, pair[0]))
+            queue.append((rank(pair[1]), len(queue), t, *pair))
     heapq.heapify(queue)
     turn = 0 if sign > 0 else len(queue)
     while queue:
-        signed, _, t, control = heapq.heappop(queue)
+        _, _, t, control, distance = heapq.heappop(queue)
         if control not in search.taken:
             search.take(t, control)
-            yield t, control, abs(signed)
+            yield t, control, distance
         elif (pair := search.nearest(t)) is not None:
             turn += -1 if sign > 0 else 1
-            heapq.heappush(queue, (sign * pair[1], turn, t, pair[0]))
+            heapq.heappush(queue, (rank(pair[1]), turn, t, *pair))
 
 
 @dataclass
@@ -251,22 +320,16 @@ class _Search:
     def nearest(self, t: int) -> tuple[int, float] | None:
         """Return the index and the distance of the nearest free control, None beyond the caliper."""
         left, right = self._sides(t)
-        control = left if left[1] <= right[1] else right
+        near = left[1] <= min(right[1] + self.line.tie, self.caliper)
+        control = left if near else right
         return control if control[1] <= self.caliper and np.isfinite(control[1]) else None
-
-    def take_nearest(self, t: int) -> tuple[int, float] | None:
-        """Take the nearest free control."""
-        pair = self.nearest(t)
-        if pair is not None:
-            self.take(t, pair[0])
-        return pair
 
     def take(self, t: int, control: int) -> None:
         """Remove a control from the line, and note whether another one was as near."""
         distance = self._gap(t, control)
         self.taken.add(control)
         self._left[control], self._right[control] = control - 1, control + 1
-        self.ties_broken += any(gap == distance for _, gap in self._sides(t))
+        self.ties_broken += any(abs(gap - distance) <= self.line.tie for _, gap in self._sides(t))
 
     def _sides(self, t: int) -> tuple[tuple[int, float], tuple[int, float]]:
         line = self.line

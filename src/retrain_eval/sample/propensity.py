@@ -4,10 +4,14 @@ With ``n_c`` units in cell ``c``, ``d_c`` of them treated, the log-likelihood is
 ``Σ_c d_c x_cᵀβ − n_c log(1 + exp(x_cᵀβ))``. Newton's method is run until the score
 ``Σ_c x_c (d_c − n_c p_c)`` vanishes and the last step was nil; coefficients are then rounded to 12 significant
 digits, so that scores do not carry the noise of a processor and follow from the coefficients in the audit.
+
+Sums run over blocks of rows, so that millions of distinct rows need no matrix of their own. There Newton's method
+starts from the maximum for all treated rows and every `THIN`-th other one, which leaves three passes over all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +20,18 @@ import pandas as pd
 from scipy.special import expit
 
 from retrain_eval.errors import DesignError
+from retrain_eval.sample.design import Design
 from retrain_eval.sample.formula import TreatmentFormula
 
 Array = npt.NDArray[np.float64]
 
+LINKS = ("logit", "linear.logit")
 TOLERANCE = 1e-10  # of the mean score and of the last step, on standardised columns
 MAX_ITERATIONS = 40
 SIGNIFICANT_DIGITS = 12
-_ALIASED = 1e-10  # share of a column's length that earlier columns leave unexplained
+_LARGEST_ERROR = 1e4  # standard error of a coefficient of a standardised column
+THIN = 20
+START_ON_FEWER = 400_000  # rows from which on a start from fewer rows pays
 
 
 @dataclass(frozen=True)
@@ -36,18 +44,24 @@ class Propensity:
         By column of the design.
     aliased : tuple of str
         Columns left out because earlier ones determine them (R prints NA for these).
-    score : ndarray, shape (C,)
-        P(treated | covariates) per cell.
+    linear : ndarray, shape (C,)
+        The linear predictor per cell, xᵀβ.
     iterations : int
+        Newton steps over all rows.
     mean_score : float
         Largest |derivative of the log-likelihood| per unit at the solution, on standardised columns.
     """
 
     coefficients: dict[str, float]
     aliased: tuple[str, ...]
-    score: Array
+    linear: Array
     iterations: int
     mean_score: float
+
+    @property
+    def score(self) -> Array:
+        """P(treated | covariates) per cell."""
+        return np.asarray(expit(self.linear))
 
 
 def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, total: Array) -> Propensity:
@@ -74,98 +88,121 @@ def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Arra
     McCullagh, P. and Nelder, J. (1989), Generalized Linear Models, section 4.4.
     Albert, A. and Anderson, J. (1984), Biometrika 71, 1-10 (when the maximum does not exist).
     """
-    names, design = formula.design(cells)
-    kept = _independent(design, total)
-    x = np.ascontiguousarray(design[:, kept])
-    centre, scale = _standardise(x, total)
-    z = (x - centre) / scale
-    fit = _newton(z, treated, total)
+    full = Design.build(formula, cells)
+    kept = full.independent(total)
+    design = full.keep(kept)
+    centre, scale = design.standardise(total)
+    start = np.zeros(len(kept))
+    if design.n >= START_ON_FEWER:
+        start = _start(design, centre, scale, treated, total)
+    fit = _maximise(design, centre, scale, treated, total, start)
     if fit is None:
-        raise DesignError(_separation(formula, cells, treated, total))
+        raise DesignError(separation(formula, cells, treated > 0, treated < total))
     beta, iterations, mean_score = fit
-
-    raw = beta / scale
-    constant = np.flatnonzero((x == 1).all(axis=0))
-    if len(constant):
-        raw[constant[0]] -= float((raw * centre).sum())
-    raw = np.array([float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in raw])
-    used = [names[j] for j in kept]
+    raw = unstandardise(beta, centre, scale, design.constant())
     return Propensity(
-        coefficients=dict(zip(used, raw.tolist(), strict=True)),
-        aliased=tuple(name for j, name in enumerate(names) if j not in kept),
-        score=expit(_linear(x, raw)),
+        coefficients=dict(zip(design.names, raw.tolist(), strict=True)),
+        aliased=tuple(name for j, name in enumerate(full.names) if j not in kept),
+        linear=design.linear(raw),
         iterations=iterations,
         mean_score=mean_score,
     )
 
 
-def _linear(x: Array, beta: Array) -> Array:
-    """Add column by column: BLAS may round equal rows differently, depending on where they stand."""
-    total = np.zeros(len(x))
-    for j, value in enumerate(beta):
-        total += x[:, j] * value
-    return total
+def unstandardise(beta: Array, centre: Array, scale: Array, constant: int | None) -> Array:
+    """Return coefficients of the columns as they are, rounded to `SIGNIFICANT_DIGITS`."""
+    raw = beta / scale
+    if constant is not None:
+        raw[constant] -= float((raw * centre).sum())
+    return np.array([float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in raw])
 
 
-def _independent(design: Array, total: Array) -> list[int]:
-    """Return the columns that earlier columns do not determine, as R's pivoting keeps them."""
-    length = np.sqrt(np.einsum("ij,ij,i->j", design, design, total))
-    scaled = design / np.where(length > 0, length, 1.0) * np.sqrt(total)[:, None]
-    triangle: Array = np.asarray(np.linalg.qr(scaled, mode="r"))  # keeps all inner products in a small matrix
-    kept: list[int] = []
-    basis = np.zeros((triangle.shape[0], 0))
-    for j in range(design.shape[1]):
-        rest = triangle[:, j]
-        for _ in range(2):  # twice is enough (Gram-Schmidt)
-            rest = rest - basis @ (basis.T @ rest)
-        norm = float(np.linalg.norm(rest))
-        if norm > _ALIASED:
-            kept.append(j)
-            basis = np.column_stack([basis, rest / norm])
-    return kept
+def _start(design: Design, centre: Array, scale: Array, treated: Array, total: Array) -> Array:
+    """Fit all rows with a treated unit and every `THIN`-th of the others, in their order, with the weight of all."""
+    others = np.flatnonzero(treated == 0)[::THIN]
+    rows = np.sort(np.concatenate([np.flatnonzero(treated > 0), others]))
+    weight = np.where(treated[rows] > 0, 1.0, float(THIN)) * total[rows]
+    zero = np.zeros(len(scale))
+    fit = _maximise(design.rows(rows), centre, scale, treated[rows], weight, zero)
+    return zero if fit is None else fit[0]
 
 
-def _standardise(x: Array, total: Array) -> tuple[Array, Array]:
-    """Centre and scale by weighted mean and SD; without a constant column the origin must stay."""
-    constant = (x == 1).all(axis=0)
-    n = total.sum()
-    centre = np.einsum("ij,i->j", x, total) / n if constant.any() else np.zeros(x.shape[1])
-    centre[constant] = 0.0
-    spread = np.sqrt(np.einsum("ij,ij,i->j", x - centre, x - centre, total) / n)
-    return centre, spread
+def newton(
+    derivatives: Callable[[Array], tuple[float, Array, Array]], start: Array, n: float
+) -> tuple[Array, int, float] | None:
+    """Maximise a concave likelihood; None when it has no maximum.
 
-
-def _newton(z: Array, treated: Array, total: Array) -> tuple[Array, int, float] | None:
-    """Maximise the likelihood; None when it has no maximum. Sums avoid BLAS, whose threads change the last bit."""
-    beta = np.zeros(z.shape[1])
+    Parameters
+    ----------
+    derivatives : callable
+        Log-likelihood, gradient and information at some coefficients.
+    start : ndarray
+    n : float
+        Number of units, by which likelihood and gradient are judged.
+    """
+    beta = start.copy()
     likelihood = -np.inf
     step = np.zeros_like(beta)
-    n = float(total.sum())
     for iteration in range(MAX_ITERATIONS):
-        eta = _linear(z, beta)
-        value = float((treated * eta - total * np.logaddexp(0, eta)).sum())
+        value, score, information = derivatives(beta)
         if value < likelihood - 1e-9 * n and iteration:
             step = step / 2
             beta = beta - step
             continue
         likelihood = value
-        p = expit(eta)
-        score = np.einsum("ij,i->j", z, treated - total * p)
-        information = np.einsum("ij,ik->jk", z, z * (total * p * (1 - p))[:, None])
         try:
-            step = np.linalg.solve(information, score)
+            step = np.asarray(np.linalg.solve(information, score), dtype=np.float64)
         except np.linalg.LinAlgError:
             return None
-        mean_score = float(np.abs(score).max()) / n
-        if mean_score <= TOLERANCE and np.abs(step).max() <= TOLERANCE:
-            return beta, iteration, mean_score
+        mean_score = float(np.abs(score).max(initial=0.0)) / n
+        if mean_score <= TOLERANCE and np.abs(step).max(initial=0.0) <= TOLERANCE:
+            # where a maximum lies at infinity, the steps end when probabilities are 0 or 1 to the last bit
+            flat = np.abs(np.diag(np.linalg.inv(information))).max(initial=0.0) > _LARGEST_ERROR**2
+            return None if flat else (beta, iteration, mean_score)
         beta = beta + step
     return None
 
 
-def _separation(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, total: Array) -> str:
+def _maximise(
+    design: Design, centre: Array, scale: Array, treated: Array, total: Array, start: Array
+) -> tuple[Array, int, float] | None:
+    def derivatives(beta: Array) -> tuple[float, Array, Array]:
+        return _derivatives(design, centre, scale, treated, total, beta)
+
+    return newton(derivatives, start, float(total.sum()))
+
+
+def _derivatives(
+    design: Design, centre: Array, scale: Array, treated: Array, total: Array, beta: Array
+) -> tuple[float, Array, Array]:
+    """Return the log-likelihood, its gradient and the information. No BLAS: its threads change the last bit."""
+    p = len(beta)
+    value, score, information = 0.0, np.zeros(p), np.zeros((p, p))
+    for rows in design.blocks():
+        z = (design.values(rows) - centre[:, None]) / scale[:, None]
+        eta = np.einsum("ji,j->i", z, beta)
+        probability, softplus = logistic(eta)
+        d, n = treated[rows], total[rows]
+        value += float((d * eta - n * softplus).sum())
+        score += np.einsum("ji,i->j", z, d - n * probability)
+        information += np.einsum("ji,ki->jk", z, z * (n * probability * (1 - probability)))
+    return value, score, information
+
+
+def logistic(eta: Array) -> tuple[Array, Array]:
+    """Return 1/(1 + exp(−η)) and log(1 + exp(η)), from one exponential."""
+    small = np.exp(-np.abs(eta))
+    probability = np.where(eta >= 0, 1.0, small) / (1 + small)
+    return probability, np.maximum(eta, 0) + np.log1p(small)
+
+
+def separation(
+    formula: TreatmentFormula,
+    cells: pd.DataFrame,
+    has_treated: npt.NDArray[np.bool_],
+    has_control: npt.NDArray[np.bool_],
+) -> str:
     """Say which covariate tells treated from controls without error."""
-    has_treated, has_control = treated > 0, treated < total
     reasons: list[str] = []
     for name in formula.covariates:
         values = cells[name]
@@ -174,7 +211,7 @@ def _separation(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, 
             if low.max() <= high.min() or low.min() >= high.max():
                 reasons.append(f"{name!r} does not overlap between treated and controls")
             continue
-        for level, rows in values.groupby(values):
+        for level, rows in values.groupby(values, observed=True):
             mine = rows.index.to_numpy()
             if not has_treated[mine].any() or not has_control[mine].any():
                 only = "treated units" if has_treated[mine].any() else "controls"

@@ -1,0 +1,68 @@
+"""What matching asks of scores and strata: their numbers, their support, the width of a caliper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.sample.units import Units
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+CALIPER_SDS = ("full", "pooled")
+DISCARDS = ("none", "treated", "control", "both")
+
+
+def strata(cells: pd.DataFrame, exact: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the number of each row's combination of the exact columns, from 0 and without gaps, ascending."""
+    code = np.zeros(len(cells), dtype=np.int64)
+    for name in exact:
+        level, levels = pd.factorize(cells[name], sort=True)
+        code = code * len(levels) + level
+        # without gaps after each column, so that the product of many levels cannot overflow
+        if (possible := int(code.max(initial=0)) + 1) <= 4 * len(code):
+            there = np.bincount(code, minlength=possible) > 0
+            code = (np.cumsum(there) - 1)[code]
+        else:
+            code = np.unique(code, return_inverse=True)[1]
+    return code
+
+
+def given_score(units: Units, distance: str) -> Floats:
+    """Return a numeric column of the cells."""
+    column = units.cells[distance]
+    if not pd.api.types.is_numeric_dtype(column):
+        raise InputError("the distance must be a numeric column", column=distance, value=column.iloc[0])
+    return column.to_numpy(dtype=float)
+
+
+def common_support(score: Floats, treated: Bools, discard: str) -> Bools:
+    """Return who stays: those of the arms named whose score lies between the extremes of the other arm."""
+    kept = np.ones(len(score), dtype=bool)
+    for arm, name in ((treated, "treated"), (~treated, "control")):
+        if discard in (name, "both"):
+            other = score[~arm]
+            kept &= ~arm | ((score >= other.min()) & (score <= other.max()))
+    for arm, who in ((treated, "treated units"), (~treated, "controls")):
+        if not (kept & arm).any():
+            raise DesignError(f"the scores of the arms do not overlap: discard={discard!r} leaves no {who}")
+    return kept
+
+
+def caliper_width(score: Floats, treated: Bools, caliper: float | None, sd: str) -> float:
+    """Return the largest distance allowed: so many standard deviations of all units, or of the two arms."""
+    if caliper is None:
+        return float("inf")
+    if sd == "full":
+        deviation = float(np.std(score, ddof=1))
+    else:
+        arms = (score[treated], score[~treated])
+        if min(len(arm) for arm in arms) < 2:
+            raise DesignError('caliper_sd="pooled" needs two units in each arm; use "full"')
+        deviation = float(np.sqrt(sum(np.var(arm, ddof=1) for arm in arms) / 2))
+    return caliper * deviation
