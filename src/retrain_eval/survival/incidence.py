@@ -163,7 +163,7 @@ def _steps(table: LifeTable, risk: RiskSet, causes: Sequence[str]) -> _Steps:
             np.bincount(place, weights=np.where(own["cause"] == cause, own["sum_w"], 0.0), minlength=len(risk.times))
             for cause in causes
         ]
-    )
+    ).astype(float)
     # where all at risk end, weights may leave a rounding error; the counts say that nobody is left
     last = risk.n_events == risk.n
     weight = np.where(last, risk.events, risk.weight)
