@@ -171,7 +171,7 @@ def att_gt(
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Comparison:
     """One ATT(g, t) to estimate: periods as positions in ``times``, cells as masks."""
 
     cohort: float
@@ -193,7 +193,7 @@ def _estimate(
     contrasts = _Contrasts(moments, options)
     for subgroup, level, mask in groups:
         where = "" if subgroup is pd.NA else f" in {subgroup} = {level}"
-        for item in _comparisons(moments, mask, options, notes, where):
+        for item in comparisons(moments, mask, options, notes, where):
             members = np.flatnonzero(item.treated | item.control)
             try:
                 found = contrasts.of(item, members)
@@ -248,7 +248,7 @@ class _Contrasts:
         self.weight = moments.first[:, 0]
         self.known: dict[bytes, Contrast | DesignError] = {}
 
-    def of(self, item: _Cell, members: npt.NDArray[np.intp]) -> Contrast:
+    def of(self, item: Comparison, members: npt.NDArray[np.intp]) -> Contrast:
         key = item.treated.tobytes() + item.control.tobytes()
         if key not in self.known:
             try:
@@ -263,9 +263,9 @@ class _Contrasts:
         return found
 
 
-def _comparisons(
+def comparisons(
     moments: OutcomeMoments, mask: Mask, options: dict[str, object], notes: list[str], where: str
-) -> Iterator[_Cell]:
+) -> Iterator[Comparison]:
     """Yield every (cohort, period) that can be estimated; append to ``notes`` what cannot."""
     times, n = np.array(moments.times), moments.cells["n"].to_numpy()
     anticipation = int(str(options["anticipation"]))
@@ -302,7 +302,7 @@ def _comparisons(
                 left = "nobody is" if n_control == 0 else "one unit is"
                 notes.append(f"cohort {g:g}, period {times[t]}{where}: {left} left untreated to compare with")
                 continue
-            yield _Cell(g, t, base, treated, control)
+            yield Comparison(g, t, base, treated, control)
 
 
 class _Coefficients:
