@@ -70,7 +70,9 @@ class Columns:
             found["the cluster must not be missing"] = (self.cluster, f"{sql_name(self.cluster)} IS NULL")
         for name in self.numbers:
             number = f"CAST({sql_name(name)} AS DOUBLE)"
-            rule = f"{name}, a covariate that is a number, enters linearly, so it must be finite and none may be missing"
+            rule = (
+                f"{name}, a covariate that is a number, enters linearly, so it must be finite and none may be missing"
+            )
             found[rule] = (name, f"{number} IS NULL OR NOT isfinite({number})")
         return found
 
