@@ -125,6 +125,8 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
             if not odds_total > 0:
                 raise DesignError("every control has a propensity too high to be used")
             away = mean - weighed.gram[side][0] / odds_total
+            if efficient and select.sum() < 0:
+                away = mean + weighed.gram[side][0] / odds_total - 2 * treated[side][0] / share
         if regress:
             inverted = inverse(control[side], span)
             if inverted is None:

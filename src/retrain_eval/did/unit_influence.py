@@ -121,25 +121,34 @@ def _influence(
             probability = None if propensities is None else propensities.of(here, x)
             for i, b in enumerate(here.tolist()):
                 arm = effects[b].arms[treated, side]
-                moved = _arm_influence(arm, treated, x, w, y, None if probability is None else probability[i])
-                psi[at[b], rows] += moved
+                coefficients, carriers = _factors(
+                    arm, treated, x, w, y, None if probability is None else probability[i]
+                )
+                if isinstance(rows, slice):
+                    np.matmul(coefficients, carriers, out=psi[at[b]])
+                else:
+                    psi[at[b], rows] += coefficients @ carriers
     return np.array([*places, n_rows + units.cell], dtype=np.intp), psi
 
 
-def _arm_influence(arm: Arm, treated: bool, x: Array, w: Array, y: Array, probability: Array | None) -> Array:
-    """Return the influence of rows on the comparisons of a block, shape (K, rows); see `Arm`."""
+def _factors(arm: Arm, treated: bool, x: Array, w: Array, y: Array, probability: Array | None) -> tuple[Array, Array]:
+    """Return the influence of rows on the comparisons of a block as a product, (K, m) by (m, rows); see `Arm`."""
     slope = arm.lead @ x
-    coefficients, carriers = [arm.shift], [w * x]
+    parts = [arm.select, -arm.fit, arm.shift]
     if probability is not None:
-        coefficients.append(arm.score)
-        carriers.append(w * (treated - probability) * x)
+        parts += [arm.score, arm.level[:, None]]
+    coefficients = np.hstack(parts)
+    carriers = np.zeros((coefficients.shape[1], len(w)))
+    n_periods, q = len(y), len(x)
+    end = n_periods + 2 * q
+    if probability is not None:
+        np.multiply(w * (treated - probability), x, out=carriers[end : end + q])
         if not treated:
             chance = odds(probability)
             slope += arm.odds_share * chance
-            coefficients.append(arm.level[:, None])
-            carriers.append((w * chance)[None])
-    psi = arm.select @ y
-    psi -= arm.fit @ x
-    psi *= w * slope
-    psi += np.hstack(coefficients) @ np.vstack(carriers)
-    return psi
+            np.multiply(w, chance, out=carriers[-1])
+    slope *= w
+    np.multiply(slope, y, out=carriers[:n_periods])
+    np.multiply(slope, x, out=carriers[n_periods : n_periods + q])
+    np.multiply(w, x, out=carriers[n_periods + q : end])
+    return coefficients, carriers

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block, Sums, basis
-from retrain_eval.did.unit_rows import Units, UnitTable
+from retrain_eval.did.unit_rows import UnitTable
 from retrain_eval.errors import DesignError
 
 Array = npt.NDArray[np.float64]
@@ -164,7 +164,7 @@ def _derivatives(
     q = len(table.names)
     place = {int(b): i for i, b in enumerate(turn)}
     value, score, information = np.zeros(len(turn)), np.zeros((len(turn), q)), np.zeros((len(turn), q, q))
-    for chunk in table.groups(2 * len(turn), outcomes=False):
+    for chunk in table.groups(4 * len(turn), outcomes=False):
         for units in chunk:
             for side, rows, _ in units.sides():
                 x, w = units.x[:, rows], units.weight[rows]

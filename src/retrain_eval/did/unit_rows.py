@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.intp]
 
 MAX_LEVELS = 1000
-_CHUNK_VALUES = 6_000_000  # numbers held at a time, 48 MB
+_CHUNK_VALUES = 1_000_000  # numbers held at a time: 8 MB, which allocators hand out again without the system's help
 _BALANCED, _GAPS, _ROWS = "balanced", "gaps", "rows"
 
 
