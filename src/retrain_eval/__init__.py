@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from retrain_eval.spells import build_spells
     from retrain_eval.survival.spells import Spells
     from retrain_eval.synthetic.agency import Simulation, simulate
+    from retrain_eval.trajectories import wage_trajectory
 
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "path_periods",
     "simulate",
     "verify",
+    "wage_trajectory",
 ]
 
 _HOME = {
@@ -72,6 +74,7 @@ _HOME = {
     "path_periods": "outcome_paths",
     "simulate": "synthetic.agency",
     "verify": "release.verify",
+    "wage_trajectory": "trajectories",
 }
 
 

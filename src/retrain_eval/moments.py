@@ -33,6 +33,7 @@ from retrain_eval.wide import array_length, build_wide_paths
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
+    from retrain_eval.effects import EffectTable
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -300,6 +301,95 @@ class OutcomeMoments:
             base_period=base_period,
             seed=seed,
         )
+
+    def twfe(
+        self,
+        event_window: tuple[int, int] | None = None,
+        *,
+        anticipation: int = 0,
+        small_sample: bool = True,
+        seed: int = 20260101,
+    ) -> EffectTable:
+        """Return the two-way fixed-effects regression; see `retrain_eval.did.two_way.twfe`."""
+        from retrain_eval.did.two_way import twfe
+
+        return twfe(self, event_window, anticipation=anticipation, small_sample=small_sample, seed=seed)
+
+    def sun_abraham(
+        self,
+        aggregation: str = "dynamic",
+        by: str | Sequence[str] = (),
+        *,
+        anticipation: int = 0,
+        shares: str = "fixed",
+        small_sample: bool = True,
+        seed: int = 20260101,
+    ) -> EffectTable:
+        """Return the interaction-weighted event study; see `retrain_eval.did.saturated.sun_abraham`."""
+        from retrain_eval.did.saturated import sun_abraham
+
+        return sun_abraham(
+            self,
+            aggregation=aggregation,
+            by=by,
+            anticipation=anticipation,
+            shares=shares,
+            small_sample=small_sample,
+            seed=seed,
+        )
+
+    def imputation(
+        self,
+        aggregation: str = "dynamic",
+        by: str | Sequence[str] = (),
+        *,
+        anticipation: int = 0,
+        pretrends: int = 0,
+        seed: int = 20260101,
+    ) -> EffectTable:
+        """Return the imputation estimator; see `retrain_eval.did.saturated.imputation`."""
+        from retrain_eval.did.saturated import imputation
+
+        return imputation(
+            self, aggregation=aggregation, by=by, anticipation=anticipation, pretrends=pretrends, seed=seed
+        )
+
+    def etwfe(
+        self,
+        aggregation: str = "dynamic",
+        by: str | Sequence[str] = (),
+        *,
+        control: str = "not_yet_treated",
+        covariates: Sequence[str] = (),
+        anticipation: int = 0,
+        small_sample: bool = True,
+        seed: int = 20260101,
+    ) -> EffectTable:
+        """Return extended two-way fixed effects; see `retrain_eval.did.saturated.etwfe`."""
+        from retrain_eval.did.saturated import etwfe
+
+        return etwfe(
+            self,
+            aggregation=aggregation,
+            by=by,
+            control=control,
+            covariates=covariates,
+            anticipation=anticipation,
+            small_sample=small_sample,
+            seed=seed,
+        )
+
+    def bacon(self) -> pd.DataFrame:
+        """Return the decomposition of static TWFE; see `retrain_eval.did.bacon.bacon`."""
+        from retrain_eval.did.bacon import bacon
+
+        return bacon(self)
+
+    def twfe_weights(self) -> pd.DataFrame:
+        """Return the weights of static TWFE on ATT(g, t); see `retrain_eval.did.bacon.twfe_weights`."""
+        from retrain_eval.did.bacon import twfe_weights
+
+        return twfe_weights(self)
 
 
 def outcome_moments(

@@ -10,6 +10,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -22,6 +23,7 @@ from retrain_eval.sources import query, require_columns, sql_name
 Array = npt.NDArray[np.float64]
 
 MAX_PERIODS = 400
+_SUMS_PER_QUERY = 8_000  # DuckDB divides by zero where the sums of a group outgrow a block of 256 kB
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
 MISSING_LEVEL = "(missing)"
 
@@ -326,7 +328,6 @@ def second_moments(
         # one row per cluster × cell, then the products of all pairs of cells that a cluster holds
         totals = ", ".join(f"sum(z_{i}) AS z_{i}" for i in range(size))
         full = [(i, j) for i in range(size) for j in range(size)]
-        products = ", ".join(f"sum(a.z_{i} * b.z_{j})" for i, j in full)
         units, clusters = f"{paths.table}_units", f"{paths.table}_clusters"
         steps = (
             # each step in a stated order, so that sums of floats come out the same bit for bit
@@ -336,29 +337,36 @@ def second_moments(
             "ORDER BY cluster, cell",
         )
         sql = (
-            f"SELECT a.cell, b.cell, {products} FROM {clusters} a JOIN {clusters} b "
+            f"SELECT a.cell, b.cell, {{products}} FROM {clusters} a JOIN {clusters} b "
             f"ON a.cluster = b.cluster AND a.cell <= b.cell GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell"
         )
         try:
             for step in steps:
                 paths.query(step)
-            rows = paths.query(sql).fetchall()
+            rows = _sums_of_products(paths, sql, [f"sum(a.z_{i} * b.z_{j})" for i, j in full], n_keys=2)
         finally:
             for table in (units, clusters):
                 paths.query(f"DROP TABLE IF EXISTS {table}")
         count = paths.query(f"SELECT count(DISTINCT cluster) FROM {paths.table}").fetchall()[0][0]
         return {(row[0], row[1]): np.array(row[2:], dtype=float).reshape(size, size) for row in rows}, int(count)
-    products = ", ".join(f"sum(z_{i} * z_{j})" for i, j in upper)
     sql = (
         f"WITH units AS (SELECT {_grouped(n_strata)}, {z} FROM {paths.table}) "
-        f"SELECT count(*), {products} FROM units GROUP BY {_grouped(n_strata)} ORDER BY {_cell_order(n_strata)}"
+        f"SELECT count(*), {{products}} FROM units GROUP BY {_grouped(n_strata)} ORDER BY {_cell_order(n_strata)}"
     )
     second: dict[tuple[int, int], Array] = {}
     count = 0
-    for cell, row in enumerate(paths.query(sql).fetchall()):
+    rows = _sums_of_products(paths, sql, [f"sum(z_{i} * z_{j})" for i, j in upper], n_keys=1)
+    for cell, row in enumerate(rows):
         block = np.zeros((size, size))
         for (i, j), value in zip(upper, row[1:], strict=True):
             block[i, j] = block[j, i] = value
         second[cell, cell] = block
         count += row[0]
     return second, count
+
+
+def _sums_of_products(paths: Paths, sql: str, products: list[str], *, n_keys: int) -> list[tuple[Any, ...]]:
+    """Run ``sql`` with as many sums at a time as a group's row can hold; join the answers, which come in order."""
+    parts = [products[i : i + _SUMS_PER_QUERY] for i in range(0, len(products), _SUMS_PER_QUERY)]
+    answers = [paths.query(sql.format(products=", ".join(part))).fetchall() for part in parts]
+    return [sum((row[n_keys:] for row in rows), rows[0][:n_keys]) for rows in zip(*answers, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +25,15 @@ _KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
 
 @dataclass(frozen=True)
 class _Average:
-    """A linear combination of group-time effects whose weights may themselves be estimated."""
+    """A linear combination of group-time effects whose weights may themselves be estimated.
+
+    ``effects`` and ``shares`` are its coefficients on the rows' effects and on their Σw, over all K rows.
+    """
 
     keys: dict[str, object]
     estimate: float
-    influence: sparse.csr_array
+    effects: Array
+    shares: Array
     members: npt.NDArray[np.intp]
 
 
@@ -76,6 +80,14 @@ def aggregate(
     >>> m.att_gt().aggregate("dynamic").to_frame()["estimate"].tolist()
     [0.0, 2.0, 3.0, 2.5]
     """
+    frame, influence = averages(effects, kind, min_event=min_event, max_event=max_event)
+    return tabulate(effects, kind, frame, influence)
+
+
+def averages(
+    effects: GroupTimeEffects, kind: str, *, min_event: int | None = None, max_event: int | None = None
+) -> tuple[pd.DataFrame, sparse.csr_array]:
+    """Return the rows of `aggregate`, without inference, and their influence coefficients."""
     if kind not in KINDS:
         raise InputError(f"unknown kind={kind!r}", fix=f"use one of {', '.join(KINDS)}")
     rows = effects.rows
@@ -86,10 +98,10 @@ def aggregate(
     if max_event is not None:
         keep &= event <= max_event
 
-    averages: list[_Average] = []
+    found: list[_Average] = []
     for _, block in rows[keep].groupby(["subgroup", "level"], dropna=False, sort=False):
-        averages += _level(effects, block, kind)
-    if not averages:
+        found += _level(effects, block, kind)
+    if not found:
         raise DesignError("no period after treatment is left to average")
 
     estimand = {"simple": "ATT", "dynamic": "ATT(e)", "group": "ATT(g)", "calendar": "ATT(t)"}[kind]
@@ -97,19 +109,27 @@ def aggregate(
         [
             {
                 "outcome": effects.moments.outcome,
-                "estimator": "att_gt",
+                "estimator": effects.estimator,
                 "estimand": estimand,
                 **average.keys,
                 "estimate": average.estimate,
                 **_counts(rows, average.members),
             }
-            for average in averages
+            for average in found
         ]
     )
-    vcov = effects.moments.covariance(sparse.csr_array(sparse.vstack([average.influence for average in averages])))
+    on_effects = sparse.csr_array(np.vstack([average.effects for average in found]))
+    on_shares = sparse.csr_array(np.vstack([average.shares for average in found]))
+    return frame, effects.combine(on_effects, on_shares)
+
+
+def tabulate(effects: GroupTimeEffects, kind: str, frame: pd.DataFrame, influence: sparse.csr_array) -> EffectTable:
+    """Add inference to rows of averages; one band over all but the overall ones."""
+    vcov = effects.moments.covariance(influence)
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
     meta = {**effects.options, "aggregation": kind, "notes": effects.notes}
-    return EffectTable.build(frame, vcov, band=band, seed=int(str(effects.options["seed"])), meta=meta)
+    seed = int(str(effects.options["seed"]))
+    return EffectTable.build(frame, vcov, band=band, df=effects.df, seed=seed, meta=meta)
 
 
 def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
@@ -135,18 +155,14 @@ def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_A
     if kind == "group":
         overall = _overall_by_share(effects, post_parts, level)
     else:
-        share = 1 / len(post_parts)
-        estimate = share * sum(part.estimate for part in post_parts)
-        stacked = sparse.csr_array(sparse.vstack([part.influence for part in post_parts]))
-        influence = _combine(stacked, None, np.full(len(post_parts), share))
-        overall = _Average(level, estimate, influence, np.concatenate([part.members for part in post_parts]))
+        overall = _combine(post_parts, np.full(len(post_parts), 1 / len(post_parts)), level)
     return [*parts, overall]
 
 
 def _evenly(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
-    share = np.full(len(members), 1 / len(members))
-    estimate = float(share @ effects.rows["estimate"].to_numpy()[members])
-    return _Average(keys, estimate, _combine(effects.influence, members, share), members)
+    on_effects = _place(effects, members, np.full(len(members), 1 / len(members)))
+    estimate = float(on_effects @ effects.rows["estimate"].to_numpy())
+    return _Average(keys, estimate, on_effects, np.zeros(len(on_effects)), members)
 
 
 def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
@@ -154,27 +170,35 @@ def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: di
     att = effects.rows["estimate"].to_numpy()[members]
     total = weight.sum()
     estimate = float(weight @ att / total)
-    influence = _combine(effects.influence, members, weight / total)
     # the derivative of a ratio Σ W ATT / Σ W with respect to W
-    influence = influence + _combine(effects.cohort_influence, members, (att - estimate) / total)
-    return _Average(keys, estimate, sparse.csr_array(influence), members)
+    shares = _place(effects, members, (att - estimate) / total)
+    return _Average(keys, estimate, _place(effects, members, weight / total), shares, members)
 
 
 def _overall_by_share(effects: GroupTimeEffects, parts: list[_Average], keys: dict[str, object]) -> _Average:
     """Average of cohort effects by cohort size, the weights' own error carried."""
     first = np.array([part.members[0] for part in parts])
     weight = effects.rows["weight"].to_numpy()[first]
-    att = np.array([part.estimate for part in parts])
     total = weight.sum()
-    estimate = float(weight @ att / total)
-    influence = _combine(sparse.csr_array(sparse.vstack([p.influence for p in parts])), None, weight / total)
-    influence = influence + _combine(effects.cohort_influence, first, (att - estimate) / total)
-    return _Average(keys, estimate, sparse.csr_array(influence), np.concatenate([part.members for part in parts]))
+    overall = _combine(parts, weight / total, keys)
+    att = np.array([part.estimate for part in parts])
+    return replace(overall, shares=overall.shares + _place(effects, first, (att - overall.estimate) / total))
 
 
-def _combine(matrix: sparse.csr_array, rows: npt.NDArray[np.intp] | None, share: Array) -> sparse.csr_array:
-    chosen = matrix if rows is None else matrix[rows]
-    return sparse.csr_array(sparse.csr_array(share.reshape(1, -1)) @ chosen)
+def _combine(parts: list[_Average], share: Array, keys: dict[str, object]) -> _Average:
+    return _Average(
+        keys,
+        float(share @ [part.estimate for part in parts]),
+        share @ np.vstack([part.effects for part in parts]),
+        share @ np.vstack([part.shares for part in parts]),
+        np.concatenate([part.members for part in parts]),
+    )
+
+
+def _place(effects: GroupTimeEffects, members: npt.NDArray[np.intp], values: Array) -> Array:
+    out = np.zeros(len(effects.rows))
+    out[members] = values
+    return out
 
 
 def _counts(rows: pd.DataFrame, members: npt.NDArray[np.intp]) -> dict[str, int]:

@@ -47,6 +47,12 @@ class GroupTimeEffects:
         φ of each row's ``weight``: aggregations carry the sampling error of the shares too.
     notes : tuple of str
         What could not be estimated, and why.
+    estimator : str
+        Name that results carry.
+    df : float, optional
+        Degrees of freedom of Student's t; None uses the normal distribution.
+    common : (sparse array (K, R), ndarray (R, C · (1 + T))), optional
+        A part of ``influence`` that many rows share, as a product that is never multiplied out.
     """
 
     moments: OutcomeMoments | UnitInfluence
@@ -55,16 +61,29 @@ class GroupTimeEffects:
     influence: sparse.csr_array
     cohort_influence: sparse.csr_array
     notes: tuple[str, ...]
+    estimator: str = "att_gt"
+    df: float | None = None
+    common: tuple[sparse.csr_array, Array] | None = None
+
+    def combine(self, effects: sparse.csr_array, shares: sparse.csr_array | None = None) -> sparse.csr_array:
+        """Return the influence coefficients of linear combinations of effects and of cohort weights, (J, K) each."""
+        out = effects @ self.influence
+        if shares is not None:
+            out = out + shares @ self.cohort_influence
+        if self.common is not None:
+            out = out + sparse.csr_array((effects @ self.common[0]) @ self.common[1])
+        return sparse.csr_array(out)
 
     def to_effects(self) -> EffectTable:
         """Return the group-time effects as an EffectTable, with a simultaneous band over all rows."""
         frame = self.rows.drop(columns="weight").assign(
-            outcome=self.moments.outcome, estimator="att_gt", estimand="ATT(g,t)"
+            outcome=self.moments.outcome, estimator=self.estimator, estimand="ATT(g,t)"
         )
-        vcov = self.moments.covariance(self.influence)
+        vcov = self.moments.covariance(self.combine(sparse.csr_array(sparse.eye_array(len(frame)))))
         meta = {**self.options, "notes": self.notes}
         seed = int(str(self.options["seed"]))
-        return EffectTable.build(frame, vcov, band=np.ones(len(frame), dtype=bool), seed=seed, meta=meta)
+        band = np.ones(len(frame), dtype=bool)
+        return EffectTable.build(frame, vcov, band=band, df=self.df, seed=seed, meta=meta)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the tidy frame of `to_effects`."""
@@ -193,8 +212,8 @@ def _estimate(
     means, n = moments.first[:, 1:] / moments.first[:, :1], moments.cells["n"].to_numpy()
     rows: list[dict[str, object]] = []
     notes: list[str] = []
-    influence = _Coefficients(size, n_cells)
-    cohort_influence = _Coefficients(size, n_cells)
+    influence = Coefficients(size, n_cells)
+    cohort_influence = Coefficients(size, n_cells)
     contrasts = _Contrasts(moments, options)
     for subgroup, level, mask in groups:
         where = "" if subgroup is pd.NA else f" in {subgroup} = {level}"
@@ -310,7 +329,7 @@ def comparisons(
             yield Comparison(g, t, base, treated, control)
 
 
-class _Coefficients:
+class Coefficients:
     """Collects influence coefficients φ by (row, cell, coordinate)."""
 
     def __init__(self, size: int, n_cells: int) -> None:
@@ -318,9 +337,11 @@ class _Coefficients:
         self.index: list[tuple[int, npt.NDArray[np.intp], Array]] = []
 
     def add(self, row: int, cells: npt.NDArray[np.intp], coordinate: int, values: Array) -> None:
+        """Add values at one coordinate of some cells."""
         self.index.append((row, cells * self.size + coordinate, values))
 
     def matrix(self, n_rows: int) -> sparse.csr_array:
+        """Return what was added, shape (n_rows, C · (1 + T))."""
         rows = np.concatenate([np.full(len(columns), row) for row, columns, _ in self.index])
         columns = np.concatenate([columns for _, columns, _ in self.index])
         values = np.concatenate([found for _, _, found in self.index])
