@@ -27,10 +27,8 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
     check_options(columns, "refuse")
     check_values(relation, columns)
     times = distinct_times(relation, columns)
-    twice = query(
-        relation,
-        f"SELECT min(u), count(*) FROM (SELECT {sql_name(columns.unit)} AS u FROM source GROUP BY u HAVING count(*) > 1)",
-    ).fetchall()[0]
+    units = f"SELECT {sql_name(columns.unit)} AS u FROM source GROUP BY u HAVING count(*) > 1"
+    twice = query(relation, f"SELECT min(u), count(*) FROM ({units})").fetchall()[0]
     if twice[1]:
         raise InputError(
             f"{twice[1]} unit(s) have more than one row; the first is {twice[0]!r}",

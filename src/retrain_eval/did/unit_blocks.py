@@ -97,7 +97,8 @@ class Sums:
         """Return the zero-one columns, shape (q,), that some control has and no treated unit: propensity zero."""
         sides = list(block.sides)
         high = self.high[:, sides].max(axis=1)
-        return table.binary & (high[block.treated].max(axis=0) <= 0) & (high[block.control].max(axis=0) > 0)
+        found: Mask = table.binary & (high[block.treated].max(axis=0) <= 0) & (high[block.control].max(axis=0) > 0)
+        return found
 
     def units(self, cells: Mask, time: int, base: int) -> int:
         """Count the units of some cells that are observed in at least one of two periods."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from retrain_eval.cross_sections import build_cross_sections
 from retrain_eval.did.att_gt import BASE_PERIODS, CONTROLS, METHODS, Comparison, GroupTimeEffects, comparisons
@@ -165,9 +166,9 @@ def att_gt(
     Notes
     -----
     Callaway and Sant'Anna (2021) with the estimators of Sant'Anna and Zhao (2020); formulas in
-    `retrain_eval.did.unit_effects`. Controls with a propensity of .995 or more are left out, and ``notes`` says so; so it
-    does of comparisons that cannot be made. The logit pools the rows of both periods where they differ.
-    Variances are divided by n, without a small-sample factor.
+    `retrain_eval.did.unit_effects`. Controls with a propensity of .995 or more are left out, and ``notes`` says so, as
+    it does of comparisons that cannot be made. Where the rows of two periods differ, the logit pools them. Variances
+    are divided by n, without a small-sample factor. Figures are those of R `did` 2.5.1 with `DRDID` 1.2.3.
 
     Examples
     --------
@@ -232,7 +233,8 @@ def _check_time(relation: duckdb.DuckDBPyRelation, time: str | Sequence[int], ou
 def _estimate(request: _Request, names: tuple[str, ...]) -> GroupTimeEffects:
     options = request.options
     require_columns(request.relation, names)
-    with request.open(names) as paths:
+    # products of small matrices: several threads cost more than they save, and would change the last bit
+    with request.open(names) as paths, threadpool_limits(1, user_api="blas"):
         columns = Columns(**{**vars(request.columns), "by": tuple(dict.fromkeys([*names, *request.categories]))})
         keep_gaps, panel = options["unbalanced"] == "allow", bool(options["panel"])
         table = open_units(paths, columns, names, request.categories, keep_gaps=keep_gaps, panel=panel)

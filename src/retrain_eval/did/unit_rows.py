@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.intp]
 
 MAX_LEVELS = 1000
-_CHUNK_VALUES = 1_000_000  # numbers held at a time: 8 MB, which allocators hand out again without the system's help
+_CHUNK_VALUES = 1_000_000  # numbers held at a time, 8 MB: larger arrays cost more to allocate than to compute
 _BALANCED, _GAPS, _ROWS = "balanced", "gaps", "rows"
 
 
@@ -166,10 +166,8 @@ class UnitTable:
             y = _matrix(table, [f"y_{i}" for i in range(len(self.times))], len(cell))
             y -= self.reference[:, None]
         order = np.argsort(cell, kind="stable")
-        ends = np.flatnonzero(np.diff(cell[order], append=-1))
-        start = 0
-        for end in ends + 1:
-            rows = order[start:end]
+        ends = np.flatnonzero(np.diff(cell[order], append=-1)) + 1
+        for rows in np.split(order, ends[:-1]):
             yield Units(
                 cell=int(cell[rows[0]]),
                 weight=weight[rows],
@@ -179,7 +177,6 @@ class UnitTable:
                 cluster=None if cluster is None else cluster[rows],
                 one_side=self.one_side,
             )
-            start = end
 
     def _design(self, numbers: Array, codes: dict[int, Index]) -> Array:
         x = np.empty((len(self.names), numbers.shape[1]))
@@ -236,7 +233,12 @@ def open_units(
         cell_of[where] = c
     centre, scale, binary = _scales(paths, columns.numbers)
     dummies = [f"{columns.by[i]} = {level}" for i in groups for level in levels[i]]
-    kind = (_GAPS if keep_gaps else _BALANCED) if panel else _ROWS
+    kind = _BALANCED if panel else _ROWS
+    if keep_gaps and panel:
+        missing = " OR ".join(f"y_{i} IS NULL" for i in range(len(paths.times)))
+        kind = (
+            _GAPS if paths.query(f"SELECT count(*) FROM {paths.table} WHERE {missing}").fetchall()[0][0] else _BALANCED
+        )
     return UnitTable(
         paths=paths,
         kind=kind,
