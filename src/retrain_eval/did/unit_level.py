@@ -37,6 +37,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 UNBALANCED = ("refuse", "drop", "allow")
+MAX_EFFECTS = 15_000  # their products take 1.8 GB
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,11 @@ def _estimate(request: _Request, names: tuple[str, ...]) -> GroupTimeEffects:
             wanted += [(keys, where, item) for item in found]
         if not wanted:
             raise _nothing(notes)
+        if len(wanted) > MAX_EFFECTS:
+            raise DesignError(
+                f"{len(wanted)} group-time effects; the products of more than {MAX_EFFECTS} do not fit into memory. "
+                "Gather cohorts (years for quarters), or use categorical covariates and outcome_moments"
+            )
         blocks = make_blocks(table, [item for _, _, item in wanted])
         sums = sum_units(table)
         # without covariates the three methods are one, and the regression on a constant is the shortest way to it
