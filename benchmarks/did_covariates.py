@@ -63,14 +63,14 @@ def generate(file: Path, people: int, order: str) -> None:
         )
 
 
-def measure(file: Path) -> None:
+def measure(file: Path, memory: str) -> None:
     import pyarrow  # noqa: F401  # imports are not timed, the peer's neither
 
     import retrain_eval as rte
     from retrain_eval.did.unit_level import att_gt
 
     start = time.perf_counter()
-    with duckdb.connect(str(file), read_only=True, config={"threads": THREADS}) as con:
+    with duckdb.connect(str(file), read_only=True, config={"threads": THREADS, "memory_limit": memory}) as con:
         names = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y", "covariates": COVARIATES}
         table: rte.EffectTable = att_gt(con.table("panel"), **names, method="dr").aggregate("dynamic")
     frame = table.to_frame()
@@ -93,10 +93,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, nargs="+", default=[500_000])
     parser.add_argument("--peer-python", help="compares with diff-diff")
+    parser.add_argument("--memory", default="4GB", help="DuckDB's limit in our process")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.file:
-        return measure(options.file)
+        return measure(options.file, options.memory)
     for people in options.people:
         for order, said in (("id, t", "by person"), ("hash(id, t)", "in no order")):
             with tempfile.TemporaryDirectory() as name:
@@ -104,7 +105,7 @@ def main() -> None:
                 generate(file, people, order)
                 print(f"\n{people:,} people × {QUARTERS} quarters, rows {said}")
                 print(f"{'':<28}{'seconds':>9}{'peak GB':>9}{'effect at 5':>13}{'std. error':>12}")
-                ours = child([sys.executable, __file__, "--file", str(file)])
+                ours = child([sys.executable, __file__, "--file", str(file), "--memory", options.memory])
                 print(f"{'retrain_eval, with bands':<28}{row(ours)}", flush=True)
                 if options.peer_python:
                     compare(options.peer_python, file, ours)

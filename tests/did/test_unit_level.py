@@ -129,12 +129,13 @@ def test_without_covariates_people_give_what_cells_give() -> None:
 
 
 def test_many_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clusters of 1,300 people go over three chunks; a cluster's last one may begin the next chunk."""
+    """Clusters go over three chunks of 1,024 people, break at their ends, or (fours) end where they end."""
     data = simulate(np.random.default_rng(2), n=4000)
+    data["four"] = data["id"].str[1:].astype(int) // 4
     data["region"] = np.where(data["id"].str[-1] < "4", "a", data["id"].str[-2:])
     options = {**NAMES, "covariates": ("age", "sex"), "unbalanced": "allow"}
     part = data[np.random.default_rng(3).uniform(size=len(data)) < 0.9]
-    for cluster in (None, "school", "region"):
+    for cluster in (None, "school", "region", "four"):
         monkeypatch.setattr(unit_rows, "_CHUNK_VALUES", 10_000_000)
         whole = rte.att_gt(part, **options, cluster=cluster)
         monkeypatch.setattr(unit_rows, "_CHUNK_VALUES", 0)
@@ -217,21 +218,20 @@ def test_a_panel_without_gaps_is_the_panel() -> None:
 @pytest.mark.parametrize("method", ["reg", "ipw", "dr"])
 @pytest.mark.parametrize("unbalanced", ["refuse", "allow"])
 def test_coverage_is_nominal(method: str, unbalanced: str) -> None:
-    """300 draws: the 95% interval holds the truth in 92-98%, and without covariates it does not."""
+    """500 draws: the 95% interval holds the truth in 93-97%; without covariates it does not."""
     covered, naive = 0, 0
-    for draw in range(300):
+    for draw in range(500):
         rng = np.random.default_rng(draw)
         data = simulate(rng, n=400)
         if unbalanced == "allow":
             data = data[rng.uniform(size=len(data)) < 0.85]
-        found = []
-        for covariates in (("age", "sex", "educ"), ()):
+        for covariates in (("age", "sex", "educ"), ())[: 2 if draw < 50 else 1]:
             gt = rte.att_gt(data, **NAMES, covariates=covariates, method=method, unbalanced=unbalanced)
             row = gt.aggregate("simple").to_frame().iloc[0]
-            found.append(row["ci_low"] <= 1.0 <= row["ci_high"])
-        covered, naive = covered + found[0], naive + found[1]
-    assert 0.92 <= covered / 300 <= 0.98
-    assert naive < covered - 20
+            covers = row["ci_low"] <= 1.0 <= row["ci_high"]
+            covered, naive = covered + (covers and bool(covariates)), naive + (covers and not covariates)
+    assert 0.93 <= covered / 500 <= 0.97
+    assert naive < 45
 
 
 # ---- what must not matter ------------------------------------------------------------------------------------------
