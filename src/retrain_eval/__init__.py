@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrain_eval.did.unit_level import att_gt
     from retrain_eval.effects import EffectTable
     from retrain_eval.flow import Run, Study
     from retrain_eval.history import baseline
@@ -36,6 +37,7 @@ __all__ = [
     "Spells",
     "Study",
     "alkire_foster",
+    "att_gt",
     "baseline",
     "build_jobs",
     "build_outcome_paths",
@@ -60,6 +62,7 @@ _HOME = {
     "Spells": "survival.spells",
     "Study": "flow",
     "alkire_foster": "quality",
+    "att_gt": "did.unit_level",
     "baseline": "history",
     "build_jobs": "jobs",
     "build_outcome_paths": "outcome_paths",

@@ -39,7 +39,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Pairs = Mapping[tuple[int, int], Array]
 
-_NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
                  "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 
 
@@ -486,7 +486,7 @@ def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[s
     """Return the columns that hold numbers; refuse those in which one is missing or infinite."""
     require_columns(relation, list(names))
     kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
-    found = tuple(name for name in names if kinds[name].startswith(_NUMBER_TYPES))
+    found = tuple(name for name in names if kinds[name].startswith(NUMBER_TYPES))
     for name in found:
         column = f"CAST({sql_name(name)} AS DOUBLE)"
         bad = query(

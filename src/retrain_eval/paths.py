@@ -39,16 +39,49 @@ class Columns:
     by: tuple[str, ...] = ()
     weights: str | None = None
     cluster: str | None = None
+    numbers: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """Return every column used, each once."""
         optional = [name for name in (self.weights, self.cluster) if name is not None]
-        return list(dict.fromkeys([self.unit, self.time, self.cohort, self.outcome, *self.by, *optional]))
+        fixed = [self.unit, self.time, self.cohort, self.outcome, *self.by, *optional, *self.numbers]
+        return list(dict.fromkeys(fixed))
+
+    def fixed(self) -> dict[str, str]:
+        """Return the columns of a path table that are the same in all periods of a unit, as SQL on ``source``."""
+        cohort = f"CAST({sql_name(self.cohort)} AS DOUBLE)"
+        never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
+        found = {"cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
+        for i, name in enumerate(self.by):
+            found[f"by_{i}"] = f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')"
+            # the column's own type orders the levels: a category keeps its order, a number counts
+            found[f"key_{i}"] = sql_name(name)
+        found["w"] = "1.0::DOUBLE" if self.weights is None else f"CAST({sql_name(self.weights)} AS DOUBLE)"
+        if self.cluster is not None:
+            found["cluster"] = sql_name(self.cluster)
+        return found | {f"x_{i}": f"CAST({sql_name(name)} AS DOUBLE)" for i, name in enumerate(self.numbers)}
+
+    def rules(self) -> dict[str, tuple[str, str]]:
+        """Return what weights, clusters and covariates must obey: rule → column, SQL of the rows that break it."""
+        found: dict[str, tuple[str, str]] = {}
+        if self.weights is not None:
+            weight = f"TRY_CAST({sql_name(self.weights)} AS DOUBLE)"
+            condition = f"{weight} IS NULL OR NOT isfinite({weight}) OR {weight} < 0"
+            found["the weight must be a finite number, zero or more"] = (self.weights, condition)
+        if self.cluster is not None:
+            found["the cluster must not be missing"] = (self.cluster, f"{sql_name(self.cluster)} IS NULL")
+        for name in self.numbers:
+            number = f"CAST({sql_name(name)} AS DOUBLE)"
+            rule = (
+                f"{name}, a covariate that is a number, enters linearly, so it must be finite and none may be missing"
+            )
+            found[rule] = (name, f"{number} IS NULL OR NOT isfinite({number})")
+        return found
 
 
 @dataclass(frozen=True)
 class Paths:
-    """A temporary table with one row per unit: ``cohort, by_0.., w, cluster, y_0..y_{T-1}``.
+    """A temporary table with one row per unit: ``cohort, by_0.., w, cluster, x_0.., y_0..y_{T-1}``.
 
     Use as a context manager: the table goes when the block ends.
     """
@@ -69,7 +102,9 @@ class Paths:
         self.query(f"DROP TABLE IF EXISTS {self.table}")
 
 
-def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanced: str = "refuse") -> Paths:
+def build_paths(
+    relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanced: str = "refuse", keep_gaps: bool = False
+) -> Paths:
     """Pivot one row per unit × time into one row per unit, refusing what cannot be right.
 
     Parameters
@@ -80,29 +115,32 @@ def build_paths(relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanc
         Names of its columns.
     unbalanced : {"refuse", "drop"}
         What to do with units that lack a period: refuse with their number, or drop them and count them.
+    keep_gaps : bool
+        Keep them, whatever ``unbalanced`` says, with NULL where nothing was observed; drop who never was.
 
     Raises
     ------
     InputError
-        For a column that does not exist, a missing unit or time, a time that is not a whole number, an outcome or
-        weight that is not finite, a negative weight, a repeated unit × time, or a cohort, stratum, weight or
-        cluster that changes within a unit. The first offending unit is named.
+        For a column that does not exist, a missing unit or time, a time that is not a whole number, an outcome,
+        weight or number that is not finite, a negative weight, a repeated unit × time, or a cohort, stratum, weight,
+        cluster or number that changes within a unit. The first offending unit is named.
     DesignError
         If no unit is left, or there are more than 400 periods.
     """
     require_columns(relation, columns.names())
     check_options(columns, unbalanced)
-    _check_values(relation, columns)
-    times = _times(relation, columns)
+    check_values(relation, columns)
+    times = distinct_times(relation, columns)
     table = f"retrain_paths_{uuid.uuid4().hex}"
     query(relation, _pivot_sql(columns, times, table))
     paths = Paths(relation, table, times, 0)
     try:
         _check_units(paths, columns)
-        incomplete = _count(paths, f"SELECT count(*) FROM {table} WHERE n_present < {len(times)}")
-        if incomplete and unbalanced == "refuse":
+        needed = 1 if keep_gaps else len(times)
+        incomplete = _count(paths, f"SELECT count(*) FROM {table} WHERE n_present < {needed}")
+        if incomplete and unbalanced == "refuse" and not keep_gaps:
             _refuse_unbalanced(paths, columns, incomplete)
-        paths.query(f"DELETE FROM {table} WHERE n_present < {len(times)} OR w = 0")
+        paths.query(f"DELETE FROM {table} WHERE n_present < {needed} OR w = 0")
         if _count(paths, f"SELECT count(*) FROM {table}") == 0:
             raise DesignError(f"no unit is observed in all {len(times)} periods {list(times)}")
     except BaseException:
@@ -121,7 +159,7 @@ def check_options(columns: Columns, unbalanced: str) -> None:
         raise InputError(f"unknown unbalanced={unbalanced!r}", fix='use "refuse" or "drop"')
 
 
-def _check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
+def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
     """Name the first value that can never be right, in one pass over the rows."""
     unit, time, outcome = sql_name(columns.unit), sql_name(columns.time), sql_name(columns.outcome)
     number = f"TRY_CAST({outcome} AS DOUBLE)"
@@ -140,14 +178,7 @@ def _check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             f"OR TRY_CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf')",
         ),
     }
-    if columns.weights is not None:
-        weight = f"TRY_CAST({sql_name(columns.weights)} AS DOUBLE)"
-        rules["the weight must be a finite number, zero or more"] = (
-            columns.weights,
-            f"{weight} IS NULL OR NOT isfinite({weight}) OR {weight} < 0",
-        )
-    if columns.cluster is not None:
-        rules["the cluster must not be missing"] = (columns.cluster, f"{sql_name(columns.cluster)} IS NULL")
+    rules |= columns.rules()
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
     broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
     for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
@@ -165,7 +196,8 @@ def _check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             )
 
 
-def _times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple[int, ...]:
+def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple[int, ...]:
+    """Return the periods that occur, ascending; refuse no rows, and a column that is hardly the period."""
     found = query(
         relation,
         f"SELECT DISTINCT CAST({sql_name(columns.time)} AS BIGINT) AS t FROM source ORDER BY t LIMIT {MAX_PERIODS + 1}",
@@ -179,18 +211,7 @@ def _times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple[int, ..
 
 def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
     """One GROUP BY: the path, how many periods it has, and whether anything changed that must not."""
-    cohort = f"CAST({sql_name(columns.cohort)} AS DOUBLE)"
-    never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
-    fixed = {"cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
-    fixed |= {
-        f"by_{i}": f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')"
-        for i, name in enumerate(columns.by)
-    }
-    # the column's own type orders the levels: a category keeps its order, a number counts
-    fixed |= {f"key_{i}": sql_name(name) for i, name in enumerate(columns.by)}
-    fixed["w"] = "1.0" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
-    if columns.cluster is not None:
-        fixed["cluster"] = sql_name(columns.cluster)
+    fixed = columns.fixed()
     values = ", ".join(f"first({expression}) AS {name}" for name, expression in fixed.items())
     # one 64-bit hash of all that must not change; a cohort that is NULL in some rows and a year in others differs too
     together = f"hash({', '.join(fixed.values())})"
@@ -228,8 +249,8 @@ def _check_units(paths: Paths, columns: Columns) -> None:
         fixed = [columns.cohort, *columns.by, *(c for c in (columns.weights, columns.cluster) if c is not None)]
         raise InputError(
             f"{changing[0][1]} unit(s) change where they must not; the first is {changing[0][0]!r}",
-            column=", ".join(fixed),
-            rule="cohort, strata, weight and cluster are the same in all periods of a unit",
+            column=", ".join([*fixed, *columns.numbers]),
+            rule="cohort, strata, covariates, weight and cluster are the same in all periods of a unit",
             fix="use the value at baseline",
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import duckdb
 
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.paths import MAX_PERIODS, MISSING_LEVEL, Columns, Paths, check_options
+from retrain_eval.paths import MAX_PERIODS, Columns, Paths, check_options
 from retrain_eval.sources import query, require_columns, sql_name
 
 
@@ -21,9 +21,16 @@ def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
 
 
 def build_wide_paths(
-    relation: duckdb.DuckDBPyRelation, columns: Columns, times: Sequence[int], *, unbalanced: str = "refuse"
+    relation: duckdb.DuckDBPyRelation,
+    columns: Columns,
+    times: Sequence[int],
+    *,
+    unbalanced: str = "refuse",
+    keep_gaps: bool = False,
 ) -> Paths:
     """Lay out one row per unit from rows whose outcome is an array over ``times``, refusing what cannot be right.
+
+    The keywords are those of `retrain_eval.paths.build_paths`.
 
     Raises
     ------
@@ -45,17 +52,7 @@ def build_wide_paths(
             fix="give their periods, in order: time=path_periods(con)",
         )
     _check_rows(relation, columns)
-    cohort = f"CAST({sql_name(columns.cohort)} AS DOUBLE)"
-    never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
-    fixed = {"unit": sql_name(columns.unit), "cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
-    for i, name in enumerate(columns.by):
-        fixed |= {
-            f"by_{i}": f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')",
-            f"key_{i}": sql_name(name),
-        }
-    fixed["w"] = "1.0::DOUBLE" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
-    if columns.cluster is not None:
-        fixed["cluster"] = sql_name(columns.cluster)
+    fixed = {"unit": sql_name(columns.unit), **columns.fixed()}
     fixed |= {f"y_{i}": f"CAST({sql_name(columns.outcome)}[{i + 1}] AS DOUBLE)" for i in range(len(times))}
     table = f"retrain_paths_{uuid.uuid4().hex}"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
@@ -63,9 +60,9 @@ def build_wide_paths(
     query(relation, f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM source ORDER BY unit")
     paths = Paths(relation, table, tuple(times), 0)
     try:
-        missing = " OR ".join(f"y_{i} IS NULL" for i in range(len(times)))
+        missing = (" AND " if keep_gaps else " OR ").join(f"y_{i} IS NULL" for i in range(len(times)))
         first, incomplete = paths.query(f"SELECT min(unit), count(*) FROM {table} WHERE {missing}").fetchall()[0]
-        if incomplete and unbalanced == "refuse":
+        if incomplete and unbalanced == "refuse" and not keep_gaps:
             raise DesignError(
                 f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
                 f'them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
@@ -93,12 +90,7 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             f"CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf'",
         ),
     }
-    if columns.weights is not None:
-        weight = f"CAST({sql_name(columns.weights)} AS DOUBLE)"
-        condition = f"{weight} IS NULL OR NOT isfinite({weight}) OR {weight} < 0"
-        rules["the weight must be a finite number, zero or more"] = (columns.weights, condition)
-    if columns.cluster is not None:
-        rules["the cluster must not be missing"] = (columns.cluster, f"{sql_name(columns.cluster)} IS NULL")
+    rules |= columns.rules()
     for rule, (column, condition) in rules.items():
         first, count = query(relation, f"SELECT min({unit}), count(*) FROM source WHERE {condition}").fetchall()[0]
         if count:

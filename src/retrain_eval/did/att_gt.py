@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from retrain_eval.did.conditional import TRIM, Contrast, contrast, design
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import OutcomeMoments
+
+if TYPE_CHECKING:
+    from retrain_eval.did.unit_level import UnitInfluence
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -31,8 +34,8 @@ class GroupTimeEffects:
 
     Attributes
     ----------
-    moments : OutcomeMoments
-        The table that everything is read from.
+    moments : OutcomeMoments or UnitInfluence
+        The table that everything is read from; products of influence functions where people were read.
     options : dict
         Keywords of `att_gt`, so that `by` can repeat it for subgroups.
     rows : DataFrame, K rows
@@ -52,7 +55,7 @@ class GroupTimeEffects:
         A part of ``influence`` that many rows share, as a product that is never multiplied out.
     """
 
-    moments: OutcomeMoments
+    moments: OutcomeMoments | UnitInfluence
     options: dict[str, object]
     rows: pd.DataFrame
     influence: sparse.csr_array
@@ -91,6 +94,8 @@ class GroupTimeEffects:
 
         The levels keep their joint covariance, so differences between them are exact.
         """
+        if not isinstance(self.moments, OutcomeMoments):
+            return self.moments.by(names)
         masks = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in self.moments.levels(names)]
         return _estimate(self.moments, masks, self.options)
 
@@ -190,7 +195,7 @@ def att_gt(
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Comparison:
     """One ATT(g, t) to estimate: periods as positions in ``times``, cells as masks."""
 
     cohort: float
@@ -212,7 +217,7 @@ def _estimate(
     contrasts = _Contrasts(moments, options)
     for subgroup, level, mask in groups:
         where = "" if subgroup is pd.NA else f" in {subgroup} = {level}"
-        for item in _comparisons(moments, mask, options, notes, where):
+        for item in comparisons(moments.times, moments.cells, mask, options, notes, where):
             members = np.flatnonzero(item.treated | item.control)
             try:
                 found = contrasts.of(item, members)
@@ -267,7 +272,7 @@ class _Contrasts:
         self.weight = moments.first[:, 0]
         self.known: dict[bytes, Contrast | DesignError] = {}
 
-    def of(self, item: _Cell, members: npt.NDArray[np.intp]) -> Contrast:
+    def of(self, item: Comparison, members: npt.NDArray[np.intp]) -> Contrast:
         key = item.treated.tobytes() + item.control.tobytes()
         if key not in self.known:
             try:
@@ -282,13 +287,13 @@ class _Contrasts:
         return found
 
 
-def _comparisons(
-    moments: OutcomeMoments, mask: Mask, options: dict[str, object], notes: list[str], where: str
-) -> Iterator[_Cell]:
+def comparisons(
+    periods: Sequence[int], cells: pd.DataFrame, mask: Mask, options: dict[str, object], notes: list[str], where: str
+) -> Iterator[Comparison]:
     """Yield every (cohort, period) that can be estimated; append to ``notes`` what cannot."""
-    times, n = np.array(moments.times), moments.cells["n"].to_numpy()
+    times, n = np.array(periods), cells["n"].to_numpy()
     anticipation = int(str(options["anticipation"]))
-    cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
+    cohort = cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
     # a cohort that starts after the last period is untreated throughout
     never = mask & (cohort > times[-1] + anticipation)
     treated_cohorts = sorted({float(g) for g in cohort[mask & ~never]})
@@ -321,7 +326,7 @@ def _comparisons(
                 left = "nobody is" if n_control == 0 else "one unit is"
                 notes.append(f"cohort {g:g}, period {times[t]}{where}: {left} left untreated to compare with")
                 continue
-            yield _Cell(g, t, base, treated, control)
+            yield Comparison(g, t, base, treated, control)
 
 
 class Coefficients:
