@@ -57,6 +57,7 @@ def analyse(run: Run) -> None:
         if main:
             run.publish("did", effects.aggregate("simple"))
             run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
+            run.publish_robustness("event_study", moments)
 
     for name in study.strata:
         run.say(f"effects by {study.strata[name].title.lower()}, matched within each group")
@@ -181,11 +182,9 @@ def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights"
 
 
 def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments, kind: str) -> None:
-    """Publish the effect in each level and the differences between levels."""
-    levels = moments.att_gt(**run.study.did_options()).by(name).aggregate("simple")
+    """Publish the effect in each level, the differences between levels, and verdicts."""
     run.results.moments[f"{kind}_{name}"] = moments
-    run.publish(f"att_by_{name}", levels)
-    run.publish(f"difference_by_{name}", levels.difference())
+    run.publish_levels(name, moments.att_gt(**run.study.did_options()).by(name).aggregate("simple"))
 
 
 def stability(run: Run) -> None:

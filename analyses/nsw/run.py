@@ -83,6 +83,7 @@ def analyse(run: Run) -> None:
     run.publish("event_study", effects.aggregate("dynamic"))
     run.publish("benchmark_event_study", truth.aggregate("dynamic"))
     run.results.add_table("tests", pretrend_test(effects.aggregate("dynamic")).assign(result="event_study"))
+    run.publish_robustness("event_study", moments["matched"])
 
     for name in strata:
         run.say(f"effects by {study.strata[name].title.lower()}, trainees and controls matched within each group")
@@ -90,10 +91,8 @@ def analyse(run: Run) -> None:
         within.weights.create_view("weights_within")
         rows = con.sql("FROM panel JOIN weights_within USING (person_id) JOIN baseline USING (person_id, treat)")
         by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster="subclass")
-        levels = by_group.att_gt(**study.did_options()).by(name).aggregate("simple")
         run.results.moments[f"matched_by_{name}"] = by_group
-        run.publish(f"att_by_{name}", levels)
-        run.publish(f"difference_by_{name}", levels.difference())
+        run.publish_levels(name, by_group.att_gt(**study.did_options()).by(name).aggregate("simple"))
         run.publish(f"benchmark_by_{name}", truth.by(name).aggregate("simple"))
 
     run.say("the same estimates from rows, with pyfixest")

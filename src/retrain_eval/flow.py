@@ -21,9 +21,11 @@ from typing import Any
 
 import duckdb
 
+from retrain_eval.did.robustness import robustness
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError, ReleaseError, StoreError
+from retrain_eval.errors import DesignError, InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
+from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
@@ -66,6 +68,51 @@ class Run:
     def publish(self, name: str, effects: EffectTable) -> None:
         """Keep an EffectTable under the name that the report finds it by."""
         self.results.add_effects(name, effects)
+
+    def publish_levels(self, name: str, levels: EffectTable) -> None:
+        """Keep the effects by a stratum, differences between levels and, if the plan says what matters, verdicts.
+
+        Parameters
+        ----------
+        name : str
+            The stratum.
+        levels : EffectTable
+            One effect per level.
+        """
+        result = f"att_by_{name}"
+        self.publish(result, levels)
+        self.publish(f"difference_by_{name}", levels.difference())
+        worth = self.study.did.smallest_worthwhile if self.study.did else None
+        if worth is None:
+            return
+        try:
+            judged = levels.heterogeneity(worth, seed=self.study.study.seed)
+        except DesignError as error:
+            self.say(f"no verdicts by {name}: {error}")
+            return
+        self.results.add_table("verdicts", judged.levels.assign(result=result, smallest_worthwhile=worth))
+        self.results.add_table("tests", judged.equality.assign(result=result))
+
+    def publish_robustness(self, name: str, moments: OutcomeMoments) -> None:
+        """Keep bounds, power of the pre-test, other base periods and placebo starts of an event study.
+
+        Parameters
+        ----------
+        name : str
+            The result that the event study was published under.
+        moments : OutcomeMoments
+            What it was estimated from.
+        """
+        options = self.study.did_options()
+        del options["base_period"]
+        found = robustness(moments, **options)
+        if len(found.bounds):
+            self.results.add_table("bounds", found.bounds.assign(result=name))
+            self.results.add_table("pretest_power", found.power.assign(result=name))
+        for part, effects in found.effects.items():
+            self.publish(part, effects)
+        for note in found.notes:
+            self.say(note)
 
 
 def loaded_files(store: Store) -> list[dict[str, object]]:

@@ -26,13 +26,29 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "flow": ("step", "group", "n", "reason"),
     "means": ("outcome", "group", "time", "mean", "n"),
     "tests": ("result", "test", "statistic", "df", "p_value"),
+    "verdicts": (
+        "result",
+        "subgroup",
+        "level",
+        "smallest_worthwhile",
+        "p_holm",
+        "p_romano_wolf",
+        "p_equivalence",
+        "mde",
+        "n_treated",
+        "n_control",
+        "verdict",
+        "n_needed",
+    ),
+    "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
+    "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 SIGNIFICANT_DIGITS = 10
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
-    "test", "resource", "column", "title", "type", "unit", "constraints", "description",
+    "test", "restriction", "verdict", "resource", "column", "title", "type", "unit", "constraints", "description",
 )  # fmt: skip
 
 

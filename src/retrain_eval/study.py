@@ -122,12 +122,13 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Did(msgspec.Struct, frozen=True, kw_only=True):
-    """``[did]``: the outcome and the keywords of `att_gt`."""
+    """``[did]``: the outcome, the keywords of `att_gt`, and the smallest effect that would matter to anyone."""
 
     outcome: str
     control: Literal["never_treated", "not_yet_treated"] = "never_treated"
     base_period: Literal["universal", "varying"] = "universal"
     anticipation: Annotated[int, msgspec.Meta(ge=0)] = 0
+    smallest_worthwhile: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class Survival(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,7 +203,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
             If it has no ``[did]``.
         """
         options = msgspec.structs.asdict(_given(self.did, "did"))
-        del options["outcome"]
+        del options["outcome"], options["smallest_worthwhile"]
         return {**options, "seed": self.study.seed}
 
     def sha256(self) -> str:

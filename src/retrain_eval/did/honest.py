@@ -6,7 +6,6 @@ that the periods before treatment make credible bound the effect.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,16 +32,16 @@ class EventStudy:
     ----------
     before, after : ndarray, shapes (K,) and (M,)
         Places of the coefficients before and after treatment in ``estimate``.
-    steps_before, steps_after : ndarray
-        Number of waves from the reference: −1, −2, … backwards and 1, 2, … forwards.
+    ago, ahead : ndarray, shapes (K,) and (M,)
+        Periods from the reference, both positive. They are 1, 2, … only where no wave is missing.
     """
 
     estimate: Array
     vcov: Array
     before: npt.NDArray[np.intp]
     after: npt.NDArray[np.intp]
-    steps_before: Array
-    steps_after: Array
+    ago: Array
+    ahead: Array
 
     @classmethod
     def read(cls, effects: EffectTable) -> EventStudy:
@@ -63,8 +62,8 @@ class EventStudy:
             raise DesignError("bounds need an event study with one reference period: base_period='universal'")
         base = int(np.flatnonzero(fixed)[0])
         place = rows.index.to_numpy()
-        step = np.arange(len(rows)) - base
-        before, after = (step < 0), (step > 0) & (event >= 0)
+        distance = event - event[base]
+        before, after = distance < 0, (distance > 0) & (event >= 0)
         if not before.any() or not after.any():
             raise DesignError("bounds need a coefficient before the reference period and one after treatment")
         return cls(
@@ -72,8 +71,8 @@ class EventStudy:
             effects.vcov,
             place[before],
             place[after],
-            step[before].astype(float),
-            step[after].astype(float),
+            -distance[before],
+            distance[after],
         )
 
 
@@ -91,7 +90,7 @@ def relative_magnitude(
     effects : EffectTable
         ``aggregate("dynamic")`` with a universal base period.
     m : sequence of float
-        Largest step of δ after treatment, relative to the largest between two waves before.
+        Largest step of δ per period after treatment, relative to the largest between two waves before.
     event_time : int, optional
         Effect wanted; the mean over event times ≥ 0 by default.
     level : float
@@ -127,14 +126,15 @@ def relative_magnitude(
     target = _target(effects, study, event_time)
     _check(m, level)
     z = float(stats.norm.ppf(0.5 + level / 2))
-    # δ runs over the waves: a step is the difference of neighbours, the reference being zero
-    order = np.concatenate([study.before, [-1]])
-    steps = np.zeros((len(study.before), len(study.estimate)))
-    for i, (one, other) in enumerate(itertools.pairwise(order)):
-        steps[i, one] -= 1.0
-        if other >= 0:
-            steps[i, other] += 1.0
-    reach = float(np.abs(np.cumsum(target[study.after][::-1])).sum()) + _gap(study, target)
+    # a step of δ is the difference of neighbouring waves for each period between them; the reference is zero
+    k = len(study.before)
+    gaps = -np.diff(np.append(study.ago, 0.0))
+    steps = np.zeros((k, len(study.estimate)))
+    steps[np.arange(k), study.before] -= 1 / gaps
+    steps[np.arange(k - 1), study.before[1:]] += 1 / gaps[:-1]
+    # a step after treatment moves every later coefficient
+    later = np.cumsum(target[study.after][::-1])[::-1]
+    reach = float(np.abs(later) @ np.diff(np.insert(study.ahead, 0, 0.0)))
     rows = []
     for value in m:
         ends = np.concatenate([target + value * reach * sign * steps for sign in (-1.0, 1.0)])
@@ -149,14 +149,14 @@ def relative_magnitude(
 def smoothness(
     effects: EffectTable, m: Sequence[float] = (0.0,), *, event_time: int | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """Bound an effect if the slope of diverging trends changes by at most ``m`` from one wave to the next.
+    """Bound an effect if the slope of diverging trends changes by at most ``m`` from one period to the next.
 
     Parameters
     ----------
     effects, event_time, level
         See `relative_magnitude`.
     m : sequence of float
-        Largest change of slope, in the outcome's unit per wave; 0 lets trends diverge linearly.
+        Largest change of slope per period, in the outcome's unit; 0 lets trends diverge linearly.
 
     Returns
     -------
@@ -172,7 +172,8 @@ def smoothness(
     -----
     Rambachan and Roth (2023, sections 2.4.1 and 3.3, Δ^SD): the shortest interval of fixed length around an estimator
     linear in β, whose half length is cv(b/σ) σ with b the largest bias, σ the standard error and cv(t) the quantile
-    of the absolute value of N(t, 1). Written by changes of slope, the largest bias is a sum of absolute values.
+    of the absolute value of N(t, 1). Written by changes of slope, the largest bias is a sum of absolute values. Where
+    waves are missing, δ is taken as straight between those that exist.
 
     Examples
     --------
@@ -184,12 +185,15 @@ def smoothness(
     study = EventStudy.read(effects)
     target = _target(effects, study, event_time)
     _check(m, level)
-    back, ahead = -study.steps_before, study.steps_after
+    back, ahead = study.ago, study.ahead
     weight = target[study.after]
+    # δ bends at the waves, each by m times the periods that it stands for: half of those to either side
+    waves = np.concatenate([-back, [0.0], ahead])
+    share = np.append((waves[2:] - waves[:-2]) / 2, 0.0)
+    bends = dict(zip(waves[1:].tolist(), share.tolist(), strict=True))
     # largest bias = m (Σ|after| + Σ|C v|) for estimators target'β + v'β_before with Σ v back = Σ weight ahead
-    last, first = int(max(ahead.max(), 1)), int(back.max())
-    curve_after = sum(abs(float(weight @ np.clip(ahead - i, 0, None))) for i in range(1, last))
-    curve = np.array([np.clip(back - i, 0, None) for i in range(first)])
+    curve_after = sum(abs(float(weight @ np.clip(ahead - x, 0, None))) * h for x, h in bends.items() if x > 0)
+    curve = np.array([np.clip(back + x, 0, None) * h for x, h in bends.items() if x <= 0])
     slope = float(weight @ ahead)
     vcov_before = study.vcov[np.ix_(study.before, study.before)]
     cross = study.vcov[np.ix_(study.before, np.arange(len(target)))] @ target
@@ -273,11 +277,6 @@ def _target(effects: EffectTable, study: EventStudy, event_time: int | None) -> 
     out = np.zeros(len(event))
     out[chosen] = 1 / len(chosen)
     return out
-
-
-def _gap(study: EventStudy, target: Array) -> float:
-    """Count the steps between the reference and the first wave after treatment that anticipation takes away."""
-    return float((study.steps_after.min() - 1) * abs(target[study.after].sum()))
 
 
 def _half_length(bias: float, variance: float, level: float) -> float:

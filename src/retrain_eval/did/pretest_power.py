@@ -40,7 +40,7 @@ def pretest_power(
     Returns
     -------
     DataFrame
-        One row per power: ``slope`` (outcome's unit per wave), ``bias`` of the mean effect over event times ≥ 0 under
+        One row per power: ``slope`` (outcome's unit per period), ``bias`` of the mean effect over event times ≥ 0 under
         it, and ``bias_if_passed``, the bias among those samples in which nothing was found.
 
     Raises
@@ -52,7 +52,7 @@ def pretest_power(
 
     Notes
     -----
-    Roth (2022, section III): under slope γ the coefficients are N(γ · waves, Σ), and passing truncates those before
+    Roth (2022, section III): under slope γ the coefficients are N(γ · periods, Σ), and passing truncates those before
     treatment to a box; the bias after treatment follows from their correlation. Adding the same draws to every slope
     makes the power rise with it.
 
@@ -68,7 +68,7 @@ def pretest_power(
         if not 1 - level < value < 1:
             raise InputError("power lies between the size of the test and 1", column="power", value=value)
     places = np.concatenate([study.before, study.after])
-    waves = np.concatenate([study.steps_before, study.steps_after])
+    periods = np.concatenate([-study.ago, study.ahead])
     vcov = study.vcov[np.ix_(places, places)]
     error = np.sqrt(np.diag(vcov))[: len(study.before)]
     if not (error > 0).all():
@@ -82,18 +82,18 @@ def pretest_power(
     k = len(study.before)
 
     def passed(slope: float) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = (np.abs(noise[:, :k] + slope * waves[:k]) <= critical * error).all(axis=1)
+        found: npt.NDArray[np.bool_] = (np.abs(noise[:, :k] + slope * periods[:k]) <= critical * error).all(axis=1)
         return found
 
     rows = []
     for value in power:
-        low, high = 0.0, float((error / np.abs(waves[:k])).max()) * 10
+        low, high = 0.0, float((error / np.abs(periods[:k])).max()) * 10
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if 1 - passed(middle).mean() < value else (low, middle)
         through = passed(high)
         after = noise[:, k:].mean(axis=1)
-        bias = float(high * waves[k:].mean())
+        bias = float(high * periods[k:].mean())
         shift = float(after[through].mean()) if through.any() else float("nan")
         rows.append({"power": float(value), "slope": high, "bias": bias, "bias_if_passed": bias + shift})
     return pd.DataFrame(rows)

@@ -150,6 +150,21 @@ class Bundle:
         return self._table("tests.csv")
 
     @property
+    def verdicts(self) -> pd.DataFrame | None:
+        """Adjusted p-values, equivalence and a verdict by level of each subgroup."""
+        return self._table("verdicts.csv")
+
+    @property
+    def bounds(self) -> pd.DataFrame | None:
+        """Bounds of the mean effect when trends are not parallel."""
+        return self._table("bounds.csv")
+
+    @property
+    def pretest_power(self) -> pd.DataFrame | None:
+        """Differences in trends that a look at the pre-trends would have found."""
+        return self._table("pretest_power.csv")
+
+    @property
     def dictionary(self) -> pd.DataFrame | None:
         """Data dictionary of the records the study was made from."""
         return self._table("dictionary.csv")

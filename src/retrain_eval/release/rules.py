@@ -49,6 +49,8 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
             safe.tables[name], notes = _effects(frame, min_cell)
         elif name == "overlap":
             safe.tables[name], notes = _overlap(frame, min_cell)
+        elif name == "verdicts":
+            safe.tables[name], notes = _verdicts(frame, min_cell)
         elif "n" in frame.columns:
             safe.tables[name], notes = _counts(name, frame, min_cell)
         else:
@@ -56,9 +58,10 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
         record += notes
     if "balance" in safe.tables:
         _check_balance(results.tables.get("overlap"), min_cell)
-    if "tests" in safe.tables:
-        safe.tables["tests"], notes = _tests(safe.tables["tests"], safe.tables.get("effects"), min_cell)
-        record += notes
+    for name in ("tests", "bounds", "pretest_power"):
+        if name in safe.tables:
+            safe.tables[name], notes = _of_published(name, safe.tables[name], safe.tables.get("effects"), min_cell)
+            record += notes
     for name, moments in results.moments.items():
         safe.moments[name], notes = _moments(name, moments, min_cell)
         record += notes
@@ -131,15 +134,27 @@ def _check_balance(overlap: pd.DataFrame | None, min_cell: int) -> None:
             raise DisclosureError(f"the balance table compares {n} people of group {group!r}, fewer than {min_cell}")
 
 
-def _tests(tests: pd.DataFrame, effects: pd.DataFrame | None, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out tests of results whose estimates are not all published: only these say how many people there are."""
-    kept = pd.Series(data=False, index=tests.index)
+def _verdicts(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Withhold what is said of levels with fewer than ``min_cell`` people on either side."""
+    counts = frame[list(COUNTS)].astype("Float64")
+    small = ((counts < min_cell).fillna(value=False).any(axis=1) | counts.isna().all(axis=1)).to_numpy()
+    return frame[~small].reset_index(drop=True), (
+        [f"Verdicts: {small.sum()} level(s) of fewer than {min_cell} are withheld."] if small.any() else []
+    )
+
+
+def _of_published(
+    name: str, frame: pd.DataFrame, effects: pd.DataFrame | None, min_cell: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out what is said of results not all of whose estimates are published: only they say how many people."""
+    kept = pd.Series(data=False, index=frame.index)
     if effects is not None:
         withheld = effects.loc[effects["note"] == _note(min_cell), "result"]
-        kept = tests["result"].isin(effects["result"]) & ~tests["result"].isin(withheld)
-    names = ", ".join(map(str, tests.loc[~kept, "result"].unique()))
-    record = [f"Tests: those of {names} are withheld: not all their estimates are published."] if names else []
-    return tests[kept].reset_index(drop=True), record
+        kept = frame["result"].isin(effects["result"]) & ~frame["result"].isin(withheld)
+    names = ", ".join(map(str, frame.loc[~kept, "result"].unique()))
+    what = name.replace("_", " ").capitalize()
+    record = [f"{what}: those of {names} are withheld: not all their estimates are published."] if names else []
+    return frame[kept].reset_index(drop=True), record
 
 
 def _note(min_cell: int) -> str:
