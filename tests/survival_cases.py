@@ -37,6 +37,15 @@ def mgus2() -> pd.DataFrame:
 
 
 @cache
+def progression() -> pd.DataFrame:
+    """Gammopathy patients until progression (1) or death without it (2), in months and in quarters of a year."""
+    data = mgus2()
+    months = data["ptime"].where(data["pstat"] == 1, data["futime"])
+    data = data.assign(etime=months, ev=np.where(data["pstat"] == 1, 1, 2 * data["death"]), q=np.ceil(months / 3))
+    return data[data["etime"] > 0]
+
+
+@cache
 def oracle() -> pd.Series:
     frame = pd.read_csv(ORACLES / "survival" / "r_survival.csv")
     return frame.sort_values("j").groupby("key")["v"].apply(np.array)

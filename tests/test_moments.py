@@ -308,3 +308,62 @@ def test_levels_that_never_occur_together_are_refused() -> None:
     moments = rte.outcome_moments(frame, **NAMES, by=("sex", "first_sex"))
     with pytest.raises(InputError, match="no cell has all"):
         moments.subset(sex="f", first_sex="m")
+
+
+# ---- what cells cannot hold ----------------------------------------------------------------------------------------
+
+
+def test_continuous_covariates_are_read_from_the_source(tmp_path: Path) -> None:
+    """Beyond 2,000 combinations the same call reads people; what has lost its source refuses, and says so."""
+    rng = np.random.default_rng(1)
+    n = 2_400
+    people = pd.DataFrame(
+        {"id": range(n), "g": rng.choice([0, 2], n), "x": rng.normal(size=n), "sex": rng.choice(["f", "m"], n)}
+    )
+    long = pd.concat(
+        [people.assign(t=t, y=people["x"] * t + (t == 2) * (people["g"] == 2) + rng.normal(size=n)) for t in (1, 2)]
+    )
+    names = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
+    moments = rte.outcome_moments(long, **names, by="sex", covariates="x")
+    assert len(moments.cells) == 4
+    assert moments.by_person == ("x",)
+    found = moments.att_gt(covariates=("x",), method="dr").aggregate("simple")
+    direct = rte.att_gt(long, **names, covariates="x", method="dr").aggregate("simple")
+    pd.testing.assert_frame_equal(found.frame, direct.frame)
+    assert len(moments.att_gt(covariates=("x",)).by("sex").aggregate("simple")) == 2
+    plain = rte.outcome_moments(long, **names).att_gt().aggregate("simple")
+    np.testing.assert_allclose(moments.att_gt().aggregate("simple").frame["estimate"], plain.frame["estimate"])
+
+    moments.to_parquet(tmp_path / "moments.parquet")
+    for lost in (
+        rte.OutcomeMoments.read_parquet(tmp_path / "moments.parquet"),
+        moments.subset(sex="f"),
+        moments + moments,
+    ):
+        with pytest.raises(InputError, match="they have no source"):
+            lost.att_gt(covariates=("x",))
+    few = rte.outcome_moments(long[long["id"] < 300], **names, covariates="x")
+    assert few.by_person == ()
+    assert len(few.cells) == 300
+
+
+def test_incomplete_paths_are_read_from_the_source() -> None:
+    rng = np.random.default_rng(2)
+    long = pd.DataFrame(
+        {
+            "id": np.repeat(np.arange(200), 4),
+            "t": np.tile([1, 2, 3, 4], 200),
+            "g": np.repeat(rng.choice([0, 3], 200), 4),
+        }
+    )
+    long["y"] = rng.normal(size=800)
+    long = long[rng.uniform(size=800) < 0.8]
+    names = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
+    moments = rte.outcome_moments(long, **names, unbalanced="allow")
+    found = moments.att_gt().aggregate("simple").frame
+    expected = rte.att_gt(long, **names, unbalanced="allow", method="reg").aggregate("simple").frame
+    pd.testing.assert_frame_equal(found, expected)
+    assert moments.n_dropped > 0
+    for name in ("twfe", "sun_abraham", "imputation", "etwfe", "bacon"):
+        with pytest.raises(DesignError, match="needs complete paths"):
+            getattr(moments, name)()

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
+from scipy.sparse import csgraph
 
 from retrain_eval.errors import InputError
+
+if TYPE_CHECKING:
+    from retrain_eval.heterogeneity import Heterogeneity
 
 Array = npt.NDArray[np.float64]
 
@@ -173,6 +178,59 @@ class EffectTable:
             meta={**self.meta, "contrast": "level minus first"},
         )
 
+    # ---- reading further: the modules sit above this one, the methods only give them a familiar place --------------
+
+    def heterogeneity(
+        self, smallest_worthwhile: float, *, level: float = 0.95, power: float = 0.8, seed: int = 20260101
+    ) -> Heterogeneity:
+        """Judge effects by subgroup together; see `retrain_eval.heterogeneity.heterogeneity`."""
+        from retrain_eval.heterogeneity import heterogeneity
+
+        return heterogeneity(self, smallest_worthwhile, level=level, power=power, seed=seed)
+
+    def relative_magnitude(
+        self, m: Sequence[float] = (0.5, 1.0, 1.5, 2.0), *, event_time: int | None = None, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Bound an effect when trends diverge; see `retrain_eval.did.honest.relative_magnitude`."""
+        from retrain_eval.did.honest import relative_magnitude
+
+        return relative_magnitude(self, m, event_time=event_time, level=level)
+
+    def smoothness(
+        self, m: Sequence[float] = (0.0,), *, event_time: int | None = None, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Bound an effect when trends diverge smoothly; see `retrain_eval.did.honest.smoothness`."""
+        from retrain_eval.did.honest import smoothness
+
+        return smoothness(self, m, event_time=event_time, level=level)
+
+    def plot(self, title: str = "") -> Any:
+        """Draw the table: an event study where it has event times, else a forest plot.
+
+        Parameters
+        ----------
+        title : str
+
+        Returns
+        -------
+        plotnine.ggplot
+            Points, pointwise intervals and, where the table has one, the simultaneous band.
+
+        Raises
+        ------
+        InputError
+            If the table has no rows.
+
+        Examples
+        --------
+        >>> table = EffectTable.build([{"event_time": 0, "estimate": 1.0}], np.array([[0.04]]))
+        >>> type(table.plot()).__name__
+        'ggplot'
+        """
+        from retrain_eval.effect_plots import plot
+
+        return plot(self, title)
+
 
 def simultaneous_critical_value(
     vcov: Array, *, level: float = 0.95, draws: int = 100_000, seed: int = 20260101
@@ -205,10 +263,15 @@ def simultaneous_critical_value(
         return pointwise
     kept = vcov[np.ix_(keep, keep)]
     scale = np.sqrt(np.diag(kept))
-    values, vectors = np.linalg.eigh(kept / np.outer(scale, scale))
-    root = vectors * np.sqrt(np.clip(values, 0, None))
+    correlation = kept / np.outer(scale, scale)
+    # groups that share nobody are independent: drawing each by itself is the same distribution for less
+    _, block = csgraph.connected_components(sparse.csr_array(correlation), directed=False)
     generator = np.random.default_rng(seed)
-    largest = np.empty(draws)
-    for part in np.array_split(largest, -(-draws // 10_000)):  # views, so that memory stays small
-        part[:] = np.abs(generator.standard_normal((len(part), len(scale))) @ root.T).max(axis=1)
+    largest = np.zeros(draws)
+    for b in np.unique(block):
+        values, vectors = np.linalg.eigh(correlation[np.ix_(block == b, block == b)])
+        root = vectors * np.sqrt(np.clip(values, 0, None))
+        for part in np.array_split(largest, -(-draws // 10_000)):  # views, so that memory stays small
+            drawn = np.abs(generator.standard_normal((len(part), len(root))) @ root.T).max(axis=1)
+            np.maximum(part, drawn, out=part)
     return max(float(np.quantile(largest, level)), pointwise)

@@ -14,9 +14,10 @@ Every estimate is a function of cell means, and its influence function is linear
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Pairs = Mapping[tuple[int, int], Array]
+
+MAX_COMBINATIONS = 2_000  # of the values of covariates that are numbers; beyond, people are read one by one
+INCOMPLETE = "(incomplete paths)"
 
 NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
                  "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
@@ -72,6 +76,11 @@ class OutcomeMoments:
         Whether weights were given.
     numbers : tuple of str
         Strata that are numbers: as covariates they enter linearly.
+    by_person : tuple of str
+        Covariates that nearly tell every unit apart, which cells cannot hold, or ``"(incomplete paths)"``: `att_gt`
+        reads them from the source.
+    source : callable, optional
+        `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or cut have none.
     """
 
     outcome: str
@@ -86,6 +95,8 @@ class OutcomeMoments:
     n_dropped: int = 0
     weighted: bool = False
     numbers: tuple[str, ...] = ()
+    by_person: tuple[str, ...] = ()
+    source: Callable[..., GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -140,7 +151,7 @@ class OutcomeMoments:
         InputError
             If the two do not describe the same paths: outcome, periods, strata, cluster.
         """
-        for name in ("outcome", "times", "strata", "cluster", "weighted", "numbers"):
+        for name in ("outcome", "times", "strata", "cluster", "weighted", "numbers", "by_person"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise InputError(
@@ -163,6 +174,7 @@ class OutcomeMoments:
             second=second,
             n_clusters=self.n_clusters + other.n_clusters,
             n_dropped=self.n_dropped + other.n_dropped,
+            source=None,
         )
 
     def subset(self, **levels: object) -> OutcomeMoments:
@@ -195,7 +207,7 @@ class OutcomeMoments:
         # clusters are counted once over all cells, so for a part of them only the unclustered count is known
         n_clusters = int(self.cells["n"].to_numpy()[index].sum()) if self.cluster is None else self.n_clusters
         cells = self.cells.iloc[index].reset_index(drop=True)
-        return replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters)
+        return replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, source=None)
 
     def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
         """Return the moments with the strata ``over`` summed out."""
@@ -207,7 +219,7 @@ class OutcomeMoments:
         cells = self.cells.drop(columns=list(gone))
         cells, first, second = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
         numbers = tuple(name for name in self.numbers if name in strata)
-        return replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers)
+        return replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, source=None)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -237,6 +249,7 @@ class OutcomeMoments:
             "n_dropped": self.n_dropped,
             "weighted": self.weighted,
             "numbers": list(self.numbers),
+            "by_person": list(self.by_person),
         }
         write_table(path, "outcome_moments", table, facts)
 
@@ -275,6 +288,7 @@ class OutcomeMoments:
             n_dropped=facts["n_dropped"],
             weighted=facts["weighted"],
             numbers=tuple(facts["numbers"]),
+            by_person=tuple(facts["by_person"]),
         )
 
     # ---- estimating ------------------------------------------------------------------------------------------
@@ -288,10 +302,29 @@ class OutcomeMoments:
         base_period: str = "universal",
         seed: int = 20260101,
     ) -> GroupTimeEffects:
-        """Return group-time average treatment effects; see `retrain_eval.did.att_gt.att_gt`."""
+        """Return group-time average treatment effects; see `retrain_eval.did.att_gt.att_gt`.
+
+        Covariates and paths that cells cannot hold are read from the source: `retrain_eval.att_gt`.
+        """
         # the estimator sits above this module; the method only gives it a familiar place to be found
         from retrain_eval.did.att_gt import att_gt
 
+        beyond = [name for name in self.by_person if name in covariates or name == INCOMPLETE]
+        if beyond and self.source is None:
+            raise InputError(
+                "needs the people, and these moments were read, added or cut, so they have no source",
+                column=beyond[0],
+                fix="estimate from the moments as they were made, or call retrain_eval.att_gt on the people",
+            )
+        if beyond and self.source is not None:
+            return self.source(
+                control=control,
+                method=method,
+                covariates=covariates,
+                anticipation=anticipation,
+                base_period=base_period,
+                seed=seed,
+            )
         return att_gt(
             self,
             control=control,
@@ -425,8 +458,9 @@ def outcome_moments(
         Column of weights, constant within a unit. A unit of weight zero is left out.
     cluster : str, optional
         Column to cluster standard errors by: provider, region, matched set. None: the unit.
-    unbalanced : {"refuse", "drop"}
-        What to do with units that lack a period.
+    unbalanced : {"refuse", "drop", "allow"}
+        What to do with units that lack a period. "allow": the moments hold the complete ones, and `att_gt` reads all
+        from the source; other estimators refuse.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 
@@ -457,15 +491,29 @@ def outcome_moments(
     3.0
     """
     levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
-    strata = (*levels, *(name for name in controls if name not in levels))
     relation = as_relation(source, memory_limit)
     numbers = _numbers(relation, controls)
-    with _paths(relation, unit, time, cohort, outcome, strata, weights, cluster, unbalanced=unbalanced) as paths:
+    apart = tuple(name for name in numbers if name not in levels) if _many(relation, numbers) else ()
+    strata = (*levels, *(name for name in controls if name not in (*levels, *apart)))
+    complete = "drop" if unbalanced == "allow" else unbalanced
+    with _paths(relation, unit, time, cohort, outcome, strata, weights, cluster, unbalanced=complete) as paths:
         reference = reference_path(paths)
         cells, first = first_moments(paths, strata, reference)
         second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
     if not all(np.isfinite(block).all() for block in (first, *second.values())):
         raise InputError("sums of squares overflow", column=outcome, rule="finite sums", fix="use a larger unit")
+    by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and paths.dropped else ()))
+    people = partial(
+        _people,
+        relation,
+        unit=unit,
+        time=time,
+        cohort=cohort,
+        outcome=outcome,
+        weights=weights,
+        cluster=cluster,
+        unbalanced=unbalanced,
+    )
     return OutcomeMoments(
         outcome=outcome,
         times=paths.times,
@@ -478,8 +526,26 @@ def outcome_moments(
         n_clusters=n_clusters,
         n_dropped=paths.dropped,
         weighted=weights is not None,
-        numbers=numbers,
+        numbers=tuple(name for name in numbers if name in strata),
+        by_person=by_person,
+        source=people if by_person else None,
     )
+
+
+def _people(relation: duckdb.DuckDBPyRelation, **options: Any) -> GroupTimeEffects:
+    """Read the people behind the moments; the estimator sits above this module."""
+    from retrain_eval.did.unit_level import att_gt
+
+    return att_gt(relation, **options)
+
+
+def _many(relation: duckdb.DuckDBPyRelation, numbers: tuple[str, ...]) -> bool:
+    """Whether numbers take so many combinations of values that cells are no summary."""
+    if not numbers:
+        return False
+    values = ", ".join(sql_name(name) for name in numbers)
+    sql = f"SELECT count(*) FROM (SELECT DISTINCT {values} FROM source LIMIT {MAX_COMBINATIONS + 1})"
+    return int(query(relation, sql).fetchall()[0][0]) > MAX_COMBINATIONS
 
 
 def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[str, ...]:

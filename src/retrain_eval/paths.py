@@ -212,12 +212,10 @@ def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple
 def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
     """One GROUP BY: the path, how many periods it has, and whether anything changed that must not."""
     fixed = columns.fixed()
-    values = ", ".join(f"min({expression}) AS {name}" for name, expression in fixed.items())
-    # a cohort that is NULL in some rows and a year in others must not pass as constant
-    changes = " OR ".join(
-        f"min({expression}) IS DISTINCT FROM max({expression}) OR (count({expression}) NOT IN (0, count(*)))"
-        for expression in fixed.values()
-    )
+    values = ", ".join(f"first({expression}) AS {name}" for name, expression in fixed.items())
+    # one 64-bit hash of all that must not change; a cohort that is NULL in some rows and a year in others differs too
+    together = f"hash({', '.join(fixed.values())})"
+    changes = f"min({together}) <> max({together})"
     outcome = f"CAST({sql_name(columns.outcome)} AS DOUBLE)"
     time = f"CAST({sql_name(columns.time)} AS BIGINT)"
     path = ", ".join(f"max({outcome}) FILTER (WHERE {time} = {t}) AS y_{i}" for i, t in enumerate(times))

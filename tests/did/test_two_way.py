@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -77,45 +74,6 @@ def test_static_and_event_study_equal_rows(panel: str, cluster: str | None, weig
     assert table.frame.set_index("event_time").loc[-1, "estimate"] == 0
     plain = moments.twfe(small_sample=False)
     assert plain.vcov[0, 0] * factor(data, 1, by) == pytest.approx(static.vcov[0, 0])
-
-
-SEEDS = """
-import json, warnings
-warnings.simplefilter("ignore")
-import numpy as np
-from did_cases import staggered
-from retrain_eval.did import regression
-data = staggered(np.random.default_rng(1))
-data["d"] = ((data["g"] > 0) & (data["t"] >= data["g"])).astype(float)
-one = data[data["g"].isin([0, 4])].assign(ever=lambda x: (x["g"] == 4).astype(int))
-last = one[one["t"] == 6]
-found = [
-    regression.fixed_effects(data, "y", ["t", "d"], unit="id", time="t").frame,
-    regression.mean_difference_rows(last, "y", "ever", cluster="school").frame,
-    regression.event_study_rows(one, "y", unit="id", time="t", treated="ever", cohort=4, reference=3).frame,
-    regression.event_study_rows(
-        one, "y", unit="id", time="t", treated="ever", cohort=4, reference=3, cluster="school", weights="w").frame,
-]
-print(json.dumps([frame[["estimate", "std_error", "ci_low"]].fillna(0).values.tolist() for frame in found]))
-"""
-
-
-def test_row_regressions_do_not_depend_on_the_hash_seed() -> None:
-    """pyfixest counts nested fixed effects in the order of a set; none of our figures may feel it."""
-    tests = os.path.dirname(os.path.dirname(__file__))
-    path = os.pathsep.join([tests, *(p for p in sys.path if p)])
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", SEEDS],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    ]
-    assert answers[0].startswith("[[[")
-    assert len(set(answers)) == 1
 
 
 # ---- decomposition ---------------------------------------------------------------------------------------------------

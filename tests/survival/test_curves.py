@@ -1,4 +1,4 @@
-"""Kaplan–Meier and Nelson–Aalen curves against R, rows, identities and simulation."""
+"""Kaplan–Meier and Nelson–Aalen curves against rows, identities and simulation; for R see `test_r_survival`."""
 
 from __future__ import annotations
 
@@ -15,55 +15,7 @@ from retrain_eval.errors import DesignError, InputError
 from retrain_eval.lifetable import LifeTable, life_table
 from retrain_eval.survival.curves import kaplan_meier, nelson_aalen
 from retrain_eval.survival.spells import Spells
-from survival_cases import LUNG, NAMES, PROBABILITY, lung, mgus2, one, oracle, spells
-
-QUANTITIES = {"surv": "estimate", "se": "std_error", "lo": "ci_low", "hi": "ci_high"}
-LUNG_TIMES = (100, 300, 500, 700)
-
-
-# ---- oracles -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize(
-    ("key", "weights", "options", "quantities"),
-    [
-        ("lung.km.loglog", {}, {}, "surv se lo hi"),
-        ("lung.km.plain", {}, {"conf_type": "plain"}, "surv se lo hi"),
-        ("lung.kmw.rob.loglog", PROBABILITY, {}, "surv se lo hi"),
-        ("lung.kmw.cl.loglog", PROBABILITY, {"cluster": "cl"}, "surv se lo hi"),
-    ],
-)
-def test_lung_equals_r(key: str, weights: dict[str, str], options: dict[str, str], quantities: str) -> None:
-    """R survival 3.5-3, estimates, errors and intervals to 1e-12."""
-    frame = Spells(lung(), **LUNG, **weights).kaplan_meier(times=LUNG_TIMES, **options).to_frame()
-    for quantity in quantities.split():
-        np.testing.assert_allclose(frame[QUANTITIES[quantity]], oracle()[f"{key}.{quantity}"], rtol=0, atol=1e-12)
-
-
-@pytest.mark.oracle
-def test_lung_with_frequency_weights_equals_r() -> None:
-    """R's model-based variance under weights w: that of 10 w repeated rows times 10; to 1e-12."""
-    z = 1.959963984540054
-    frame = Spells(lung(), **LUNG, weights="tenths", weight_type="frequency").kaplan_meier(times=LUNG_TIMES).to_frame()
-    survival, error = frame["estimate"].to_numpy(), np.sqrt(10) * frame["std_error"].to_numpy()
-    np.testing.assert_allclose(survival, oracle()["lung.kmw.loglog.surv"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(error, oracle()["lung.kmw.loglog.se"], rtol=0, atol=1e-12)
-    for sign, quantity in ((-1, "lo"), (1, "hi")):
-        bound = np.exp(-np.exp(np.log(-np.log(survival)) + sign * z * error / (survival * np.log(survival))))
-        np.testing.assert_allclose(bound, oracle()[f"lung.kmw.loglog.{quantity}"], rtol=0, atol=1e-12)
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize(("key", "weights"), [("lt.km", {}), ("lt.kmw.rob", PROBABILITY)])
-def test_left_truncation_equals_r(key: str, weights: dict[str, str]) -> None:
-    """R survival 3.5-3 on the age scale, log-log intervals, numbers at risk; to 1e-12."""
-    table = Spells(mgus2(), "id", entry="age", duration="exit_age", cause="death", by=(), **weights)
-    frame = table.kaplan_meier(times=(65, 75, 85, 92)).to_frame()
-    for quantity, column in QUANTITIES.items():
-        np.testing.assert_allclose(frame[column], oracle()[f"{key}.{quantity}"], rtol=0, atol=1e-12)
-    assert frame["n_treated"].tolist() == oracle()["lt.nrisk"].tolist()
-
+from survival_cases import NAMES, PROBABILITY, one, spells
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
 

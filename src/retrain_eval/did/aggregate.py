@@ -105,6 +105,7 @@ def averages(
         raise DesignError("no period after treatment is left to average")
 
     estimand = {"simple": "ATT", "dynamic": "ATT(e)", "group": "ATT(g)", "calendar": "ATT(t)"}[kind]
+    counts = rows[["cohort", "n_treated", "n_control"]].to_numpy(dtype=float)
     frame = pd.DataFrame(
         [
             {
@@ -113,7 +114,7 @@ def averages(
                 "estimand": estimand,
                 **average.keys,
                 "estimate": average.estimate,
-                **_counts(rows, average.members),
+                **_counts(counts, average.members),
             }
             for average in found
         ]
@@ -201,8 +202,8 @@ def _place(effects: GroupTimeEffects, members: npt.NDArray[np.intp], values: Arr
     return out
 
 
-def _counts(rows: pd.DataFrame, members: npt.NDArray[np.intp]) -> dict[str, int]:
+def _counts(counts: Array, members: npt.NDArray[np.intp]) -> dict[str, int]:
     """People behind an average: its distinct cohorts added up; its smallest control group."""
-    used = rows.loc[members]
-    treated = used.drop_duplicates("cohort")["n_treated"].sum()
-    return {"n_treated": int(treated), "n_control": int(used["n_control"].min())}
+    cohort, treated, control = counts[members].T
+    _, once = np.unique(cohort, return_index=True)
+    return {"n_treated": int(treated[once].sum()), "n_control": int(control.min())}

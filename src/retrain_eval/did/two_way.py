@@ -16,7 +16,7 @@ from scipy import linalg, sparse
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.moments import Mask, OutcomeMoments
+from retrain_eval.moments import INCOMPLETE, Mask, OutcomeMoments
 
 Array = npt.NDArray[np.float64]
 
@@ -114,6 +114,8 @@ def panel(moments: OutcomeMoments, mask: Mask | None = None, *, pooled: bool = T
     DesignError
         If nobody is first treated after the first period.
     """
+    if INCOMPLETE in moments.by_person:
+        raise DesignError('this estimator needs complete paths: make the moments with unbalanced="drop"')
     chosen = np.ones(len(moments.cells), dtype=bool) if mask is None else mask
     cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
     cohort = np.where(cohort > moments.times[-1], np.inf, cohort)

@@ -139,13 +139,14 @@ def _hazard(risk: RiskSet) -> _Steps:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is estimated, how its interval is made, and its largest possible value."""
+    """What is estimated, how its interval and its variance are made, and its largest possible value."""
 
     estimator: str
     estimand: str
     steps: Callable[[RiskSet], _Steps]
     intervals: Mapping[str, Interval]
     ceiling: float
+    model_variance: str
 
 
 def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float] | None, level: float) -> EffectTable:
@@ -154,24 +155,16 @@ def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float]
     require_independent_spells(table, "Give cluster= the person's id; or a spell's own id as id= if they are.")
     robust = table.weighted or table.cluster is not None
     groups = risk_sets(table)
-    asked = [_asked(risk, times) for risk in groups]
-    n_rows = sum(len(at) for at in asked)
-    if n_rows == 0:
-        raise InputError("no group is observed for so long", column="times", value=list(times or ()))
-    if n_rows > MAX_ROWS:
-        raise InputError(
-            f"the curve would have {n_rows:,} rows, and a covariance of that many squared",
-            rule=f"at most {MAX_ROWS:,} rows",
-            fix="give times=..., or round the duration to a coarser unit",
-        )
+    asked_times = [asked(risk, times) for risk in groups]
+    require_rows(sum(len(at) for at in asked_times), times)
     rows, blocks, influence = [], [], []
-    for risk, at in zip(groups, asked, strict=True):
+    for risk, at in zip(groups, asked_times, strict=True):
         steps = kind.steps(risk)
         # place 0 is before the first duration
         place = np.searchsorted(risk.times, at, side="right")
         value, scale = np.append(steps.start, steps.value)[place], np.append(0.0, steps.scale)[place]
         keys = row_keys(table, risk, kind.estimand, kind.estimator)
-        numbers = zip(at, value, _at_risk(table, risk, at), strict=True)
+        numbers = zip(at, value, number_at_risk(table, risk, at), strict=True)
         rows += [keys | {"time": time, "estimate": estimate, "n_treated": n} for time, estimate, n in numbers]
         if robust:
             influence.append(_influence(table, risk, steps, at, scale))
@@ -179,26 +172,12 @@ def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float]
             variance = np.append(0.0, steps.variance)[place]
             blocks.append(np.outer(scale, scale) * np.minimum.outer(variance, variance))
     vcov = table.covariance(sparse.csr_array(sparse.vstack(influence))) if robust else block_diag(*blocks)
-    meta = {
-        "conf_type": conf_type,
-        "variance": _variance_name(table, kind),
-        "spells": table.n_spells,
-        "people": table.n_people,
-        "weighted": table.weighted,
-        "cluster": table.cluster,
-        "grid": table.grid,
-        "stopped": table.stopped,
-    }
+    meta = facts(table, conf_type, variance_name(table, kind.model_variance))
     result = EffectTable.build(rows, vcov, level=level, meta=meta)
-    estimate, error = result.frame["estimate"].to_numpy(), result.frame["std_error"].to_numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = kind.intervals[conf_type](estimate, error, float(stats.norm.ppf(0.5 + level / 2)))
-    unknown_spread = np.isnan(error)  # where 1 ** NaN would be 1
-    low, high = (np.where(unknown_spread, np.nan, end) for end in (low, np.minimum(high, kind.ceiling)))
-    return with_interval(result, low, high)
+    return with_scaled_interval(result, kind.intervals[conf_type], kind.ceiling)
 
 
-def _asked(risk: RiskSet, times: Sequence[float] | None) -> Array:
+def asked(risk: RiskSet, times: Sequence[float] | None) -> Array:
     """Return the times to report: all, or those asked for at which the group is still observed."""
     if times is None:
         return risk.times
@@ -209,7 +188,7 @@ def _asked(risk: RiskSet, times: Sequence[float] | None) -> Array:
     return observed
 
 
-def _at_risk(table: LifeTable, risk: RiskSet, at: Array) -> npt.NDArray[np.int64]:
+def number_at_risk(table: LifeTable, risk: RiskSet, at: Array) -> npt.NDArray[np.int64]:
     """Return the number of spells at risk just before each time."""
     own = table.cells.iloc[risk.cells]
     entry, duration, n = (own[name].to_numpy() for name in ("entry", "duration", "n"))
@@ -234,12 +213,47 @@ def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, at: Array, scale:
     return sparse.coo_array((values.ravel(), (rows.ravel(), risk.cells[columns.ravel()])), shape=shape)
 
 
-def _variance_name(table: LifeTable, kind: _Kind) -> str:
+def variance_name(table: LifeTable, otherwise: str = "infinitesimal jackknife, by spell") -> str:
+    """Return how a variance is made: robust where spells have weights or clusters."""
     if table.cluster is not None:
         return f"infinitesimal jackknife, clustered by {table.cluster}"
-    if table.weighted:
-        return "infinitesimal jackknife, by spell"
-    return "Greenwood" if kind is _KAPLAN_MEIER else "Aalen"
+    return "infinitesimal jackknife, by spell" if table.weighted else otherwise
+
+
+def facts(table: LifeTable, conf_type: str, variance: str) -> dict[str, object]:
+    """Return what a curve's ``meta`` says of how it was made."""
+    return {
+        "conf_type": conf_type,
+        "variance": variance,
+        "spells": table.n_spells,
+        "people": table.n_people,
+        "weighted": table.weighted,
+        "cluster": table.cluster,
+        "grid": table.grid,
+        "stopped": table.stopped,
+    }
+
+
+def require_rows(n_rows: int, times: Sequence[float] | None) -> None:
+    """Refuse a curve without rows, or with more than a covariance can hold."""
+    if n_rows == 0:
+        raise InputError("no group is observed for so long", column="times", value=list(times or ()))
+    if n_rows > MAX_ROWS:
+        raise InputError(
+            f"the curve would have {n_rows:,} rows, and a covariance of that many squared",
+            rule=f"at most {MAX_ROWS:,} rows",
+            fix="give times=..., or round the duration to a coarser unit",
+        )
+
+
+def with_scaled_interval(table: EffectTable, interval: Interval, ceiling: float = 1.0) -> EffectTable:
+    """Return the table with an interval that is symmetric on another scale, at the table's own level."""
+    estimate, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = interval(estimate, error, float(stats.norm.ppf(0.5 + float(str(table.meta["level"])) / 2)))
+    unknown_spread = np.isnan(error)  # where 1 ** NaN would be 1
+    low, high = (np.where(unknown_spread, np.nan, end) for end in (low, np.minimum(high, ceiling)))
+    return with_interval(table, low, high)
 
 
 def with_interval(table: EffectTable, low: Array, high: Array) -> EffectTable:
@@ -275,7 +289,7 @@ def _log_log(estimate: Array, error: Array, z: float) -> tuple[Array, Array]:
     return estimate ** (1 / power), estimate**power
 
 
-_KAPLAN_MEIER = _Kind(
-    "kaplan_meier", "survival", _survival, {"log-log": _log_log, "log": _log, "plain": _plain}, ceiling=1.0
-)
-_NELSON_AALEN = _Kind("nelson_aalen", "cumulative hazard", _hazard, {"log": _log, "plain": _plain}, ceiling=np.inf)
+# intervals of a probability, by the scale on which they are symmetric
+INTERVALS: Mapping[str, Interval] = {"log-log": _log_log, "log": _log, "plain": _plain}
+_KAPLAN_MEIER = _Kind("kaplan_meier", "survival", _survival, INTERVALS, 1.0, "Greenwood")
+_NELSON_AALEN = _Kind("nelson_aalen", "cumulative hazard", _hazard, {"log": _log, "plain": _plain}, np.inf, "Aalen")

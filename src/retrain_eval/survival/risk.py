@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
-from retrain_eval.errors import DesignError
+from retrain_eval.errors import DesignError, InputError
 from retrain_eval.lifecells import CENSORED
 from retrain_eval.lifetable import LifeTable
 
@@ -71,6 +72,33 @@ def risk_sets(table: LifeTable, times: Array | None = None) -> list[RiskSet]:
             )
         )
     return found
+
+
+def after(table: LifeTable, given: float) -> LifeTable:
+    """Return the spells that last longer than ``given``, under observation from then.
+
+    Its Kaplan–Meier curve is S(t)/S(given), and its covariance that of the ratio, since spells that left before have no
+    influence on it.
+
+    Raises
+    ------
+    InputError
+        If ``given`` is not a duration, or a group has no spell that lasts longer.
+    """
+    if not 0 < given < np.inf:
+        raise InputError(f"given must be a finite duration above zero, not {given}", column="given", value=given)
+    keep = (table.cells["duration"] > given).to_numpy(dtype=bool)
+    cells = table.cells[keep].reset_index(drop=True)
+    part = replace(
+        table,
+        cells=cells.assign(entry=cells["entry"].clip(lower=given)),
+        products=None if table.products is None else sparse.csr_array(table.products[keep][:, keep]),
+        n_people=None if table.repeated else int(cells["n"].sum()),
+    )
+    gone = [group_name(level) or "all" for level in table.groups() if not len(cells) or level not in part.groups()]
+    if gone:
+        raise InputError(f"no spell of {gone[0]} lasts longer than {given:g}", column="given", value=given)
+    return part
 
 
 def group_name(parts: tuple[str, ...]) -> str:

@@ -10,8 +10,10 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable, life_table
 from retrain_eval.sources import Source
-from retrain_eval.survival import cox, curves, hazard, proportionality, summaries
-from retrain_eval.survival.logrank import LogRank, logrank
+from retrain_eval.survival import contrasts, cox, curves, hazard, incidence, proportionality, retention, summaries
+from retrain_eval.survival.gray import gray
+from retrain_eval.survival.grouptest import GroupTest
+from retrain_eval.survival.logrank import logrank
 
 
 class Spells:
@@ -94,6 +96,34 @@ class Spells:
         """Return cumulative hazards by group; see `retrain_eval.survival.curves.nelson_aalen`."""
         return curves.nelson_aalen(self._with(cluster), conf_type, times, level)
 
+    def cumulative_incidence(
+        self,
+        conf_type: str = "log-log",
+        cluster: str | None = None,
+        times: Sequence[float] | None = None,
+        level: float = 0.95,
+        variance: str = "jackknife",
+    ) -> EffectTable:
+        """Return the probability of having ended by each cause, by group.
+
+        See `retrain_eval.survival.incidence.cumulative_incidence`.
+        """
+        return incidence.cumulative_incidence(self._with(cluster), times, conf_type, level, variance)
+
+    def conditional_survival(
+        self,
+        given: float,
+        conf_type: str = "log-log",
+        cluster: str | None = None,
+        times: Sequence[float] | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return S(t | s), survival of those who lasted longer than ``given``.
+
+        See `retrain_eval.survival.summaries.conditional_survival`.
+        """
+        return summaries.conditional_survival(self._with(cluster), given, conf_type, times, level)
+
     def quantile(
         self, p: float = 0.5, conf_type: str = "log-log", cluster: str | None = None, level: float = 0.95
     ) -> EffectTable:
@@ -104,9 +134,90 @@ class Spells:
         """Return mean durations up to ``tau``; see `retrain_eval.survival.summaries.rmst`."""
         return summaries.rmst(self._with(cluster), tau, level)
 
-    def logrank(self) -> LogRank:
+    def rmst_difference(
+        self,
+        tau: float,
+        cluster: str | None = None,
+        between: str | None = None,
+        reference: str | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return differences between arms in mean durations up to ``tau``.
+
+        See `retrain_eval.survival.contrasts.rmst_difference`.
+        """
+        return contrasts.rmst_difference(self._with(cluster), tau, between, reference, level)
+
+    def survival_difference(
+        self,
+        times: Sequence[float] = (2, 4, 8),
+        cluster: str | None = None,
+        between: str | None = None,
+        reference: str | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return differences between arms in survival; see `retrain_eval.survival.contrasts.survival_difference`."""
+        return contrasts.survival_difference(self._with(cluster), times, between, reference, level)
+
+    def incidence_difference(
+        self,
+        times: Sequence[float] = (2, 4, 8),
+        cluster: str | None = None,
+        between: str | None = None,
+        reference: str | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return differences between arms in cumulative incidence.
+
+        See `retrain_eval.survival.contrasts.incidence_difference`.
+        """
+        return contrasts.incidence_difference(self._with(cluster), times, between, reference, level)
+
+    def logrank(
+        self,
+        rho: float = 0.0,
+        gamma: float = 0.0,
+        strata: str | Sequence[str] = (),
+        robust: bool | None = None,
+        cluster: str | None = None,
+    ) -> GroupTest:
         """Test equal hazards between groups; see `retrain_eval.survival.logrank.logrank`."""
-        return logrank(self.table)
+        return logrank(self._with(cluster), rho, gamma, strata, robust)
+
+    def gray(self, cause: str) -> GroupTest:
+        """Test equal cumulative incidence of a cause between groups; see `retrain_eval.survival.gray.gray`."""
+        return gray(self.table, cause)
+
+    def retention(
+        self,
+        quarters: Sequence[float] = (2, 4, 8),
+        same_employer: bool = True,
+        cluster: str | None = None,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return the shares whose job, or employment, lasts longer than the given quarters.
+
+        See `retrain_eval.survival.retention.retention`.
+        """
+        return retention.retention(self._with(cluster), quarters, same_employer, level)
+
+    def ever_ended(
+        self, times: Sequence[float] = (2, 4, 8), cluster: str | None = None, level: float = 0.95
+    ) -> EffectTable:
+        """Return the shares whose spell has ended; of joblessness, the shares ever re-employed.
+
+        See `retrain_eval.survival.retention.ever_ended`.
+        """
+        return retention.ever_ended(self._with(cluster), times, level)
+
+    def cause_share(
+        self, cause: str, times: Sequence[float] = (4,), cluster: str | None = None, level: float = 0.95
+    ) -> EffectTable:
+        """Return the share of a cause among the spells that have ended, such as recalls.
+
+        See `retrain_eval.survival.retention.cause_share`.
+        """
+        return retention.cause_share(self._with(cluster), cause, times, level)
 
     def cox(
         self,

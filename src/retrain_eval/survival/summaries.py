@@ -1,8 +1,9 @@
-"""Medians and restricted means, read off Kaplan–Meier curves."""
+"""Medians, restricted means and conditional survival, read off Kaplan–Meier curves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier, row_keys, with_interval
-from retrain_eval.survival.risk import RiskSet, group_name, risk_sets
+from retrain_eval.survival.risk import RiskSet, after, group_name, risk_sets
 
 Array = npt.NDArray[np.float64]
 
@@ -103,6 +104,49 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
         rows.append(keys | {"estimate": area, "n_treated": table.cells["n"].iloc[risk.cells].sum()})
     result = EffectTable.build(rows, lengths @ curve.vcov @ lengths.T, level=level, meta=curve.meta)
     return with_interval(result, result.frame["ci_low"].to_numpy(), result.frame["ci_high"].to_numpy())
+
+
+def conditional_survival(
+    table: LifeTable,
+    given: float,
+    conf_type: str = "log-log",
+    times: Sequence[float] | None = None,
+    level: float = 0.95,
+) -> EffectTable:
+    """Return S(t | s) = S(t)/S(s), the survival of those who lasted longer than ``given``, s.
+
+    Parameters
+    ----------
+    table : LifeTable
+    given : float
+        The duration s.
+    conf_type, times, level
+        As in `retrain_eval.survival.curves.kaplan_meier`; ``times`` beyond ``given``.
+
+    Returns
+    -------
+    EffectTable
+        One row per group × duration after ``given``, ``estimand`` "survival given 4". The covariance is that of the
+        ratio, robust where the curve's is.
+
+    Raises
+    ------
+    InputError
+        If a group has no spell that lasts so long, or one of ``times`` does not lie after ``given``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.lifetable import life_table
+    >>> spells = pd.DataFrame({"id": range(5), "weeks": [1, 2, 3, 4, 4], "cause": [1, 1, 1, 1, 0]})
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause")
+    >>> conditional_survival(table, given=2).to_frame()[["time", "estimate"]].round(3).to_numpy().tolist()
+    [[3.0, 0.667], [4.0, 0.333]]
+    """
+    if times is not None and len(times) and min(times) <= given:
+        raise InputError(f"times must lie after {given:g}", column="times", value=list(times))
+    curve = kaplan_meier(after(table, given), conf_type, times, level)
+    return replace(curve, frame=curve.frame.assign(estimand=f"survival given {given:g}"))
 
 
 def _blocks(groups: Sequence[RiskSet]) -> list[tuple[RiskSet, slice]]:

@@ -1,0 +1,159 @@
+"""From a long DuckDB table to the event study with standard errors and bands, beside diff-diff and moderndid.
+
+    python benchmarks/did.py --peer-python /path/to/python      # a Python ≥ 3.12 that has duckdb, diff-diff, moderndid
+    python benchmarks/did.py --scale                            # 0.5 and 5 million people × 40 quarters within 4 GB
+
+All read the same DuckDB file; each task runs in a process of its own, its imports are not counted, and the peers' load
+from the file is. Their bands would need a bootstrap, so they are timed without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+
+MEMORY, THREADS = "4GB", 2
+PEAK = "import resource; print(json.dumps([time.perf_counter() - start, "
+PEAK += "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, rows]))"
+PEERS = {
+    "diff-diff": """
+import json, sys, time, warnings
+import duckdb, diff_diff
+warnings.simplefilter("ignore")
+start = time.perf_counter()
+with duckdb.connect(sys.argv[1], read_only=True) as con:
+    data = con.sql("SELECT person_id, period, coalesce(cohort, 0) AS cohort, earnings FROM panel").df()
+fit = diff_diff.CallawaySantAnna(estimation_method="reg", base_period="universal").fit(
+    data, outcome="earnings", unit="person_id", time="period", first_treat="cohort", aggregate="event_study")
+rows = len(fit.event_study_effects)
+""",
+    "moderndid": """
+import json, sys, time, warnings
+import duckdb, moderndid, polars
+warnings.simplefilter("ignore")
+start = time.perf_counter()
+with duckdb.connect(sys.argv[1], read_only=True) as con:
+    data = con.sql("SELECT person_id, period, coalesce(cohort, 0) AS cohort, earnings FROM panel").pl()
+fit = moderndid.att_gt(data=data, yname="earnings", tname="period", idname="person_id", gname="cohort",
+    est_method="reg", base_period="universal", boot=False)
+rows = len(moderndid.aggte(fit, type="dynamic").event_times)
+""",
+}
+
+
+def generate(file: Path, people: int, quarters: int) -> None:
+    """Write the long table: eight cohorts, a third never treated, five age bands, four levels of education."""
+    first = 8064 + quarters // 2
+    with duckdb.connect(str(file), config={"memory_limit": MEMORY, "threads": THREADS}) as con:
+        con.execute(
+            f"""
+            CREATE TABLE panel AS
+            SELECT n AS person_id, CAST(8064 + t AS INTEGER) AS period, round(pay * 12000, 2) AS earnings,
+              CASE WHEN n % 3 > 0 THEN CAST({first} + n // 3 % 8 AS INTEGER) END AS cohort,
+              ['16-24', '25-34', '35-44', '45-54', '55+'][1 + n // 24 % 5] AS age_band,
+              ['primary', 'secondary', 'tertiary', 'unknown'][1 + n // 120 % 4] AS education
+            FROM (SELECT n, t, (hash(n, t) % 1000) / 1000.0 + (hash(n) % 1000) / 500.0 AS pay
+                  FROM range({people}) AS a(n), range({quarters}) AS b(t))
+            """
+        )
+
+
+def measure(file: Path, task: str) -> None:
+    """Print seconds, peak memory in GB and rows of one task."""
+    import resource
+
+    import retrain_eval as rte
+    from retrain_eval.did import att_gt  # noqa: F401  # imports are not timed, the peers' neither
+
+    with duckdb.connect(str(file), config={"memory_limit": MEMORY, "threads": THREADS}) as con:
+        table = "paths" if task == "from stored paths" else "panel"
+        strata = ("age_band", "education") if task == "by 20 cells" else ()
+        if task == "store paths":
+            start = time.perf_counter()
+            rte.build_outcome_paths(con, ["earnings"])
+            rows = 0
+        else:
+            start = time.perf_counter()
+            period = rte.path_periods(con) if table == "paths" else "period"
+            moments = rte.outcome_moments(
+                con.table(table), unit="person_id", time=period, cohort="cohort", outcome="earnings", by=strata
+            )
+            effects = moments.att_gt()
+            rows = len((effects.by(*strata) if strata else effects).aggregate("dynamic").to_frame())
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    print(json.dumps([seconds, peak, rows]))
+
+
+def child(*command: str) -> tuple[float, float, int]:
+    done = subprocess.run(list(command), stdout=subprocess.PIPE, text=True, check=True)
+    seconds, peak, rows = json.loads(done.stdout.splitlines()[-1])
+    return seconds, peak, rows
+
+
+def show(name: str, found: tuple[float, float, int], beside: str = "") -> None:
+    print(f"{name:<34}{found[0]:>8.1f} s{found[1]:>8.2f} GB{found[2]:>7} rows  {beside}", flush=True)
+
+
+def compare(folder: Path, people: int, python: str | None) -> None:
+    """The four tasks on one file, then the peers and their ratios."""
+    file = folder / "panel.duckdb"
+    generate(file, people, 20)
+    print(f"{people:,} people × 20 quarters")
+    own: dict[str, tuple[float, float, int]] = {}
+    for task in ("from the long table", "by 20 cells", "store paths", "from stored paths"):
+        own[task] = child(sys.executable, __file__, "--file", str(file), "--task", task)
+        ratio = own[task][0] / own["from the long table"][0]
+        show(task, own[task], f"{ratio:.2f} times the cost of no subgroups" if task == "by 20 cells" else "")
+    for name, script in PEERS.items() if python else ():
+        try:
+            peer = child(str(python), "-c", script + PEAK, str(file))
+        except subprocess.CalledProcessError as error:
+            print(f"{name:<34} stopped with exit {error.returncode}")
+            continue
+        long, paths = own["from the long table"], own["from stored paths"]
+        show(name, peer, f"{peer[0] / long[0]:.0f} times as long, {peer[1] / long[1]:.1f} times the memory; "
+                         f"{peer[0] / paths[0]:.0f} times as long as from stored paths")  # fmt: skip
+
+
+def scale(folder: Path) -> None:
+    """Cost per row at 0.5 and 5 million people × 40 quarters."""
+    cost = []
+    for people in (500_000, 5_000_000):
+        file = folder / f"panel_{people}.duckdb"
+        generate(file, people, 40)
+        found = child(sys.executable, __file__, "--file", str(file), "--task", "from the long table")
+        cost.append(found[0] / (people * 40) * 1e6)
+        show(f"{people:,} people × 40 quarters", found, f"{cost[-1]:.3f} µs a row")
+        file.unlink()
+    print(f"cost per row, large / small: {cost[1] / cost[0]:.2f}")
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=500_000)
+    parser.add_argument("--peer-python", help="a Python that has the peers")
+    parser.add_argument("--scale", action="store_true", help="run the two large sizes instead")
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.task:
+        measure(options.file, options.task)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if options.scale:
+            scale(Path(folder))
+        else:
+            compare(Path(folder), options.people, options.peer_python)
+
+
+if __name__ == "__main__":
+    main()

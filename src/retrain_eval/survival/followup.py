@@ -1,0 +1,293 @@
+"""Employment in the quarters after an event, and the time to the first job, from the panel.
+
+These need the panel, not spells: who is employed in the second quarter after leaving a programme, whatever happened
+in between. A person is counted by the pattern of what is known of the quarters asked for, so that the result comes
+from a table of patterns that is as small and additive as a life table, and is one: of a single period, in which the
+pattern takes the place of the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse, stats
+
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.survival.curves import variance_name, with_interval
+from retrain_eval.survival.risk import group_name
+
+Array = npt.NDArray[np.float64]
+
+EVENTS = ("to_exit", "to_entry", "to_displacement")
+_ONE = "_one"
+_PATTERN = "_pattern"
+
+
+def employment_after(
+    panel: Source,
+    since: str = "to_exit",
+    quarters: Sequence[int] = (2, 4, 8),
+    id: str = "person_id",
+    by: str | Sequence[str] = (),
+    weights: str | None = None,
+    weight_type: str | None = None,
+    cluster: str | None = None,
+    level: float = 0.95,
+) -> EffectTable:
+    """Return the shares employed, and with the same employer, in quarters after an event.
+
+    Parameters
+    ----------
+    panel : DuckDB relation, DataFrame, Arrow table or path
+        One row per person and quarter with the columns ``id``, ``since``, ``employed`` and ``main_employer``, as
+        `retrain_eval.build_panel` makes them, and those of ``by``, ``weights`` and ``cluster``, which do not change
+        within a person.
+    since : {"to_exit", "to_entry", "to_displacement"}
+        Column of the quarters since the event; people for whom it is NULL have no part.
+    quarters : sequence of int
+        Quarters after the event, ascending.
+    id, by, weights, weight_type, cluster
+        As in `retrain_eval.lifetable.life_table`.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    EffectTable
+        Per group, with the quarter in ``time``: "employed", the share employed in the quarter of those whose
+        employment in it is known; and for each quarter but the first "same employer since quarter 2", the
+        share whose main employer is that of the first quarter, of those employed in the first quarter and known
+        in both. ``n_treated`` is the denominator, in people. Intervals are symmetric on the logit scale; ``vcov``
+        covers all rows, clustered by ``cluster``, else by person.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a keyword unknown, a column of levels, weights or cluster changes within a person,
+        or a person has two rows for one quarter.
+    DesignError
+        If a share has no denominator.
+
+    Notes
+    -----
+    With quarters 2 and 4 after exit, "same employer since quarter 2" is the measure of retention of the US Workforce
+    Innovation and Opportunity Act (20 CFR 677.155(a)(1)(vi)): of the participants employed in the second quarter after
+    exit, the share employed by the same employer in the fourth. The panel's main employer stands for the
+    employer, so that a person who keeps a job that has become a side job is not counted, and a
+    successor employer is another one.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> panel = pd.DataFrame({"person_id": [1, 1, 2, 2, 3, 3], "to_exit": [2, 4] * 3,
+    ...     "employed": [1.0, 1.0, 1.0, 0.0, 0.0, 1.0], "main_employer": ["A", "A", "B", None, None, "C"]})
+    >>> found = employment_after(panel, quarters=(2, 4)).to_frame()
+    >>> found[["estimand", "time", "estimate", "n_treated"]].round(3).to_numpy().tolist()
+    [['employed', 2.0, 0.667, 3], ['employed', 4.0, 0.667, 3], ['same employer since quarter 2', 4.0, 0.5, 2]]
+    """
+    if since not in EVENTS:
+        raise unknown("event", since, EVENTS)
+    asked = [int(quarter) for quarter in quarters]
+    if not asked or asked != sorted(set(asked)) or asked != list(quarters):
+        raise InputError("quarters must be whole numbers, ascending", column="quarters", value=list(quarters))
+    levels = (by,) if isinstance(by, str) else tuple(by)
+    patterns = _patterns(as_relation(panel), since, asked, id, levels, weights, cluster)
+    table = life_table(patterns, id, _ONE, _PATTERN, None, levels, weights, weight_type, cluster)
+    shares = _shares(asked)
+    rows: list[dict[str, object]] = []
+    influence: list[Array] = []
+    group, weight, n = table.group_numbers(), table.cells["sum_w"].to_numpy(), table.cells["n"].to_numpy()
+    known = table.cells["cause"].str.split(",")
+    for number, name in enumerate(table.groups()):
+        own = group == number
+        for estimand, quarter, base, hit in shares:
+            counted = own & np.array([base(pattern) for pattern in known])
+            successes = counted & np.array([hit(pattern) for pattern in known])
+            total = weight[counted].sum()
+            if total == 0:
+                raise DesignError(f"nobody in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}")
+            share = weight[successes].sum() / total
+            influence.append((successes - share * counted) / total)
+            keys: dict[str, object] = {
+                "outcome": "employed",
+                "estimator": "share",
+                "subgroup": group_name(levels) or None,
+            }
+            keys |= {"level": group_name(name) or None, "estimand": estimand, "time": quarter}
+            rows.append(keys | {"estimate": share, "n_treated": n[counted].sum()})
+    vcov = table.covariance(sparse.csr_array(np.vstack(influence)))
+    meta = {"variance": _variance(table), "conf_type": "logit", "people": table.n_people, "since": since}
+    result = EffectTable.build(rows, vcov, level=level, meta=meta)
+    return _with_logit_interval(result, level)
+
+
+def first_job_spells(
+    panel: Source, since: str = "to_exit", id: str = "person_id", keep: Sequence[str] = ()
+) -> duckdb.DuckDBPyRelation:
+    """Return spells from an event to the first job after it, one per person, ready for `retrain_eval.Spells`.
+
+    Parameters
+    ----------
+    panel : DuckDB relation, DataFrame, Arrow table or path
+        One row per person and quarter with the columns ``id``, ``since`` and ``employed``.
+    since : {"to_exit", "to_entry", "to_displacement"}
+        Column of the quarters since the event.
+    id : str
+        Column of the person.
+    keep : sequence of str
+        Columns to carry along that do not change within a person: levels, weights, cluster.
+
+    Returns
+    -------
+    DuckDBPyRelation
+        ``id``, ``quarters`` (the first quarter after the event, from 1, with employment; or the last one known to be
+        without, from the first on), ``cause`` ("job", or NULL if censored) and ``keep``. The quarter of the event
+        itself does not count. People of whose first quarter nothing is known are left out.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a keyword unknown, or a column of ``keep`` changes within a person.
+
+    Notes
+    -----
+    What is unknown censors: a job that began in a gap of coverage would otherwise be taken for a later one. The time to
+    the first job is then ``cumulative_incidence()`` or ``quantile()`` of the spells.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> panel = pd.DataFrame({"person_id": [1] * 3 + [2] * 3, "to_exit": [1, 2, 3] * 2,
+    ...                       "employed": [0.0, 0.0, 1.0, 0.0, None, 1.0]})
+    >>> first_job_spells(panel).order("person_id").fetchall()
+    [(1, 3, 'job'), (2, 1, None)]
+    """
+    if since not in EVENTS:
+        raise unknown("event", since, EVENTS)
+    relation = as_relation(panel)
+    require_columns(relation, [id, since, "employed", *keep])
+    carried = [sql_name(name) for name in dict.fromkeys(keep)]
+    person, quarter = sql_name(id), sql_name(since)
+    groups = ", ".join([person, *carried])
+    _require_constant(relation, since, id, keep)
+    # a quarter that is missing from the panel is not known either, so the n-th row has to be the n-th quarter
+    return query(
+        relation,
+        f"WITH numbered AS (SELECT {groups}, {quarter} AS q, CAST(employed AS DOUBLE) AS employed, "
+        f"row_number() OVER (PARTITION BY {person} ORDER BY {quarter}) AS n FROM source WHERE {quarter} >= 1), "
+        f"ends AS (SELECT {groups}, min(q) FILTER (employed > 0) AS job, max(q) AS final, "
+        "min(n) FILTER (employed IS NULL OR isnan(employed) OR q <> n) AS gap FROM numbered "
+        f"GROUP BY {groups}), "
+        f"spells AS (SELECT *, coalesce(job < coalesce(gap, job + 1), false) AS found FROM ends) "
+        f"SELECT {person}, CAST(CASE WHEN found THEN job ELSE coalesce(gap - 1, final) END AS INTEGER) AS quarters, "
+        f"CASE WHEN found THEN 'job' END AS cause{''.join(', ' + name for name in carried)} "
+        "FROM spells WHERE found OR coalesce(gap - 1, final) >= 1",
+    )
+
+
+def _patterns(
+    relation: duckdb.DuckDBPyRelation,
+    since: str,
+    quarters: list[int],
+    id: str,
+    levels: tuple[str, ...],
+    weights: str | None,
+    cluster: str | None,
+) -> duckdb.DuckDBPyRelation:
+    """Return one row per person with the pattern of its quarters, items joined by commas.
+
+    The item of a quarter is "1" or "0", or "-" if not known; then comes one item for each quarter but the first: "s"
+    same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
+    """
+    keep = list(dict.fromkeys([*levels, *(name for name in (weights, cluster) if name is not None and name != id)]))
+    require_columns(relation, [id, since, "employed", "main_employer", *keep])
+    _require_constant(relation, since, id, keep)
+    person, quarter = sql_name(id), sql_name(since)
+    groups = ", ".join([person, *(sql_name(name) for name in keep)])
+    known = "CAST(employed AS DOUBLE)"
+    work = [f"max({known}) FILTER ({quarter} = {q} AND NOT isnan({known}))" for q in quarters]
+    firm = [f"max(CAST(main_employer AS VARCHAR)) FILTER ({quarter} = {q})" for q in quarters]
+    columns = ", ".join(
+        [f"{sql} AS work_{q}" for q, sql in zip(quarters, work, strict=True)]
+        + [f"{sql} AS firm_{q}" for q, sql in zip(quarters, firm, strict=True)]
+    )
+    first = quarters[0]
+    items = [f"CASE WHEN work_{q} IS NULL THEN '-' WHEN work_{q} > 0 THEN '1' ELSE '0' END" for q in quarters] + [
+        f"CASE WHEN NOT coalesce(work_{first} > 0, false) OR work_{q} IS NULL THEN '-' WHEN work_{q} = 0 THEN 'd' "
+        f"WHEN firm_{first} IS NULL OR firm_{q} IS NULL THEN '-' WHEN firm_{first} = firm_{q} THEN 's' ELSE 'd' END"
+        for q in quarters[1:]
+    ]
+    return query(
+        relation,
+        f"WITH wide AS (SELECT {groups}, {columns} FROM source WHERE {quarter} IS NOT NULL GROUP BY {groups}) "
+        f"SELECT {groups}, 1 AS {_ONE}, concat_ws(',', {', '.join(items)}) AS {_PATTERN} FROM wide",
+    )
+
+
+def _require_constant(relation: duckdb.DuckDBPyRelation, since: str, id: str, keep: Sequence[str]) -> None:
+    """Refuse columns that change within a person, and two rows of a person for one quarter."""
+    person, quarter = sql_name(id), sql_name(since)
+    rows = f"FROM source WHERE {quarter} IS NOT NULL"
+    twice = query(
+        relation, f"SELECT {person}, {quarter} {rows} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+    ).fetchall()
+    if twice:
+        raise InputError(
+            f"two rows for one quarter; the first is {id}={twice[0][0]!r}",
+            column=since,
+            value=twice[0][1],
+            rule="one row per person and quarter",
+        )
+    for name in keep:
+        changed = query(
+            relation,
+            f"SELECT {person} {rows} GROUP BY {person} "
+            f"HAVING min({sql_name(name)}) <> max({sql_name(name)}) "
+            f"OR count({sql_name(name)}) NOT IN (0, count(*)) ORDER BY ALL LIMIT 1",
+        ).fetchall()
+        if changed:
+            raise InputError(
+                f"{name} changes within a person; the first is {id}={changed[0][0]!r}",
+                column=name,
+                fix="use its value at the event for all quarters",
+            )
+
+
+def _shares(quarters: list[int]) -> list[tuple[str, int, _Rule, _Rule]]:
+    """Return each share: its estimand, quarter, and what counts in its denominator and numerator."""
+    shares: list[tuple[str, int, _Rule, _Rule]] = [
+        ("employed", quarter, _Rule(place, "01"), _Rule(place, "1")) for place, quarter in enumerate(quarters)
+    ]
+    shares += [
+        (f"same employer since quarter {quarters[0]}", quarter, _Rule(place, "sd"), _Rule(place, "s"))
+        for place, quarter in enumerate(quarters[1:], start=len(quarters))
+    ]
+    return shares
+
+
+class _Rule:
+    """Whether the item of a pattern at a place is one of some."""
+
+    def __init__(self, place: int, items: str) -> None:
+        self.place, self.items = place, items
+
+    def __call__(self, pattern: list[str]) -> bool:
+        return pattern[self.place] in self.items
+
+
+def _variance(table: LifeTable) -> str:
+    return variance_name(table, "by person").replace("by spell", "by person")
+
+
+def _with_logit_interval(table: EffectTable, level: float) -> EffectTable:
+    share, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre, half = np.log(share / (1 - share)), stats.norm.ppf(0.5 + level / 2) * error / (share * (1 - share))
+        low, high = (1 / (1 + np.exp(-(centre + sign * half))) for sign in (-1, 1))
+    return with_interval(table, low, high)

@@ -1,0 +1,89 @@
+"""What a test of equality between groups reports, whichever test it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from retrain_eval.errors import DesignError
+from retrain_eval.lifetable import LifeTable
+from retrain_eval.survival.risk import group_name
+
+Array = npt.NDArray[np.float64]
+
+_SINGULAR = 1e-10
+
+
+@dataclass(frozen=True)
+class GroupTest:
+    """A test that all groups are alike.
+
+    Attributes
+    ----------
+    test : str
+        Its name, with the weights of durations and the strata.
+    chi2, df, p_value : float, int, float
+        The statistic, its degrees of freedom and the upper tail probability.
+    groups : DataFrame
+        ``level``, ``n`` (spells), ``observed`` and ``expected`` (ends, under equality, in the test's weights).
+    variance : str
+        What the test takes spells to be.
+    """
+
+    test: str
+    chi2: float
+    df: int
+    p_value: float
+    groups: pd.DataFrame
+    variance: str
+
+    @classmethod
+    def build(
+        cls, test: str, groups: pd.DataFrame, kept: npt.NDArray[np.int64], spread: Array, variance: str
+    ) -> GroupTest:
+        """Return the test from the deviations, observed minus expected, and their covariance.
+
+        Parameters
+        ----------
+        kept : int ndarray
+            Rows of ``groups`` that take part. Their deviations add up to zero, so the last says nothing new.
+        spread : ndarray, shape (G, G)
+            Covariance of the deviations.
+
+        Raises
+        ------
+        DesignError
+            If they cannot deviate.
+        """
+        kept = kept[:-1]
+        covariance = spread[np.ix_(kept, kept)]
+        rank = int(np.linalg.matrix_rank(covariance, rtol=_SINGULAR, hermitian=True)) if len(kept) else 0
+        if rank == 0:
+            raise DesignError(
+                f"nothing to compare: {groups['observed'].sum():g} event(s) in {len(groups)} group(s), and never two "
+                "groups at risk when some but not all end"
+            )
+        deviation = (groups["observed"] - groups["expected"]).to_numpy()[kept]
+        chi2 = float(deviation @ np.linalg.pinv(covariance, rcond=_SINGULAR, hermitian=True) @ deviation)
+        return cls(test, chi2, rank, float(stats.chi2.sf(chi2, rank)), groups, variance)
+
+
+def group_frame(
+    table: LifeTable, levels: Sequence[tuple[str, ...]], group: npt.NDArray[np.int64], observed: Array, expected: Array
+) -> pd.DataFrame:
+    """Return the frame of a `GroupTest`; ``group`` is each cell's place in ``levels``."""
+    n = np.bincount(group, weights=table.cells["n"].to_numpy(), minlength=len(levels)).astype(np.int64)
+    whole = bool((observed == np.round(observed)).all())
+    return pd.DataFrame(
+        {
+            "level": pd.Series([group_name(level) for level in levels], dtype="str"),
+            "n": n,
+            "observed": observed.astype(np.int64) if whole else observed,
+            "expected": expected,
+        }
+    )
