@@ -43,6 +43,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("effects", "event_study"),
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
+        ("sensitivity", "sensitivity"),
         ("stability", "survival"),
         ("replication", "replication"),
     ),

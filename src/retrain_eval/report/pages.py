@@ -19,7 +19,18 @@ from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.words import Words
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
-TABLES = ("effects", "balance", "overlap", "flow", "means", "tests", "dictionary")
+TABLES = (
+    "effects",
+    "balance",
+    "overlap",
+    "flow",
+    "means",
+    "tests",
+    "verdicts",
+    "bounds",
+    "pretest_power",
+    "dictionary",
+)
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
 
 
@@ -60,6 +71,11 @@ class Study:
         formula = str(self.bundle.study.get("match", {}).get("formula", ""))
         found = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
         return sorted({-int(number) if before else int(number) for before, number in found})
+
+    @property
+    def outcome(self) -> str:
+        """The main outcome."""
+        return str(self.bundle.study["did"]["outcome"])
 
     def means(self, outcome: str = "") -> pd.DataFrame:
         """Return the mean paths of an outcome; of the study's own, the first in the file, by default."""
@@ -140,6 +156,7 @@ class Release:
         families["outcomes"] = bool(main.other_outcomes)
         families["truth"] = bool(main.results("truth"))
         families["engines"] = len(set(main.result("att_matched")["estimator"])) > 1
+        families["sensitivity"] = bool(parts & {"bounds", "base_moved_back", "placebo_starts"})
         families["survival"] = self.study_with("km_") is not None
         families["replication"] = self.study_with("example_") is not None
         return parts | {name for name, present in families.items() if present}

@@ -12,7 +12,7 @@ from great_tables import GT
 
 from retrain_eval.report.cards import Html
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import NBSP, Words, csv, p_value, plain, sentence, signed
+from retrain_eval.report.words import NBSP, Words, csv, p_value, percent, plain, sentence, signed
 
 SUPPRESSED = "suppressed"
 
@@ -109,10 +109,7 @@ def estimates(
         "—" if pd.isna(e) else words.interval(low, high)
         for low, high, e in zip(rows["ci_low"], rows["ci_high"], error, strict=True)
     ]
-    shown["p"] = [
-        "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
-        for value in rows["p_value"]
-    ]
+    shown["p"] = [_p(value) for value in rows["p_value"]]
     for column in ("n_treated", "n_control"):
         if counts and rows[column].notna().any():
             shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
@@ -203,6 +200,62 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
         }
     )
     return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p‑value"}, left=["test"])
+
+
+def verdicts(rows: pd.DataFrame, words: Words) -> Table:
+    """Tabulate what can be said of each level."""
+    needed = [int(n) if pd.notna(n) else 0 for n in rows["n_needed"]]
+    shown = pd.DataFrame(
+        {
+            "label": rows["label"],
+            "panel": rows["panel"],
+            "verdict": rows["verdict"],
+            "p_romano_wolf": [_p(value) for value in rows["p_romano_wolf"]],
+            "p_equivalence": [_p(value) for value in rows["p_equivalence"]],
+            "mde": [words.amount(value) for value in rows["mde"]],
+            "n_treated": [f"{int(n):,}" for n in rows["n_treated"]],
+            "n_needed": [f"{n:,}" if n else "—" for n in needed],
+        }
+    )
+    labels = {"label": "Group", "verdict": "Verdict", "p_romano_wolf": "p, no effect", "p_equivalence": "p, matters",
+              "mde": "Detectable", "n_treated": "Trained", "n_needed": "Needed"}  # fmt: skip
+    data = rows.drop(columns=["label", "panel"])
+    return table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
+
+
+def bounds(rows: pd.DataFrame, words: Words) -> Table:
+    """Tabulate the range of the mean effect under each assumption."""
+    shown = pd.DataFrame(
+        {
+            "label": rows["label"],
+            "range": [
+                words.amount(low) if low == high else words.interval(low, high)
+                for low, high in zip(rows["low"], rows["high"], strict=True)
+            ],
+            "interval": [words.interval(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)],
+        }
+    )
+    labels = {"label": "Assumption", "range": "Range at the estimates", "interval": "95% interval"}
+    return table(shown, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
+
+
+def pretest_power(rows: pd.DataFrame, words: Words) -> Table:
+    """Tabulate the drifts that a look at the periods before would have noticed."""
+    shown = pd.DataFrame(
+        {
+            "power": [percent(value) for value in rows["power"]],
+            "slope": [words.amount(value) for value in rows["slope"]],
+            "bias": [words.amount(value) for value in rows["bias"]],
+            "bias_if_passed": [words.amount(value) for value in rows["bias_if_passed"]],
+        }
+    )
+    labels = {"power": "Noticed", "slope": f"Drift per {words.period}", "bias": "Adds to the effect",
+              "bias_if_passed": "Adds where unnoticed"}  # fmt: skip
+    return table(shown, rows, labels=labels)
+
+
+def _p(value: float) -> str:
+    return "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
 
 
 def dictionary(frame: pd.DataFrame) -> Table:
