@@ -30,6 +30,7 @@ demo: $(VENV)/.installed ## the NSW study on real data, from raw records to the 
 	@$(CLI) report analyses/nsw --edition $(EDITION)
 
 agency: $(VENV)/.installed ## the synthetic agency: quarterly wage records to the built report
+	@test -f analyses/agency/plan.json || $(CLI) plan analyses/agency
 	@$(CLI) run analyses/agency && $(CLI) release analyses/agency --edition $(EDITION) --replace
 	@$(CLI) report analyses/agency --edition $(EDITION)
 
@@ -51,4 +52,4 @@ lock: ## refresh requirements.lock (needs uv)
 	  --extra demo --extra dev pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and everything the studies made
-	rm -rf $(VENV) analyses/*/data analyses/*/store analyses/*/release analyses/*/report
+	rm -rf $(VENV) analyses/*/data analyses/*/store analyses/*/release analyses/*/report analyses/*/plan.json

@@ -84,25 +84,25 @@ def test_running_twice_does_nothing_twice(shell: Shell, study: Path) -> None:
 
 def test_releasing_the_same_twice_is_fine_and_another_content_is_not(shell: Shell, study: Path) -> None:
     manifest = (study / "release" / "2026" / "manifest.json").read_bytes()
-    assert shell("release", study, "--edition", "2026")[0] == 0
+    assert shell("release", study, "--edition", "2026", "--draft")[0] == 0
     assert (study / "release" / "2026" / "manifest.json").read_bytes() == manifest
     toml = study / "study.toml"
     toml.write_text(toml.read_text().replace("min_cell = 10", "min_cell = 20"))
-    code, _, said = shell("release", study, "--edition", "2026")
+    code, _, said = shell("release", study, "--edition", "2026", "--draft")
     assert code == 1
     assert "has changed since the last run" in said
     assert shell("run", study)[0] == 0
-    code, _, said = shell("release", study, "--edition", "2026")
+    code, _, said = shell("release", study, "--edition", "2026", "--draft")
     assert code == 1
     assert "exists and differs" in said
     assert (study / "release" / "2026" / "manifest.json").read_bytes() == manifest
-    assert shell("release", study, "--edition", "2026b")[0] == 0
+    assert shell("release", study, "--edition", "2026b", "--draft")[0] == 0
 
 
 def test_results_of_another_script_are_not_released(shell: Shell, study: Path) -> None:
     with (study / "run.py").open("a") as file:
         file.write("# another analysis\n")
-    code, _, said = shell("release", study, "--edition", "2026b")
+    code, _, said = shell("release", study, "--edition", "2026b", "--draft")
     assert code == 1
     assert "run.py has changed since the last run" in said
 
@@ -145,7 +145,7 @@ def test_init_never_overwrites(shell: Shell, study: Path) -> None:
     assert "exists already" in said
 
 
-@pytest.mark.parametrize("verb", ["init", "ingest", "run", "release", "report", "verify", "schema"])
+@pytest.mark.parametrize("verb", ["init", "ingest", "plan", "run", "release", "report", "verify", "schema"])
 def test_help_shows_an_example(shell: Shell, verb: str) -> None:
     code, printed, _ = shell(verb, "--help")
     assert code == 0
@@ -187,7 +187,7 @@ def test_the_agency_template_writes_its_records_only_when_it_is_run(shell: Shell
 def test_the_agency_template_runs_as_it_is(shell: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     shell("init", folder, "--template", "agency")
-    for args in (["run", folder], ["ingest", folder, "--dry-run"], ["release", folder, "--edition", "2026"]):
+    for args in (["run", folder], ["ingest", folder, "--dry-run"], ["release", folder, "--edition", "2026", "--draft"]):
         code, _, said = shell(*args)
         assert code == 0, said
     assert shell("verify", folder / "release" / "2026")[0] == 0
@@ -338,7 +338,7 @@ def test_bad_input_gets_one_clear_screen_and_changes_nothing(shell: Shell, study
     spoil(study)
     code, _, said = shell("run", study)
     if code == 0:  # some designs are only refused when they would be published
-        code, _, said = shell("release", study, "--edition", "2027")
+        code, _, said = shell("release", study, "--edition", "2027", "--draft")
     else:
         assert (study / "store" / "results" / "key.json").read_bytes() == results
 
@@ -364,3 +364,52 @@ def test_bad_input_gets_one_clear_screen_and_changes_nothing(shell: Shell, study
     with Store.open(before.store_path, package=before.package) as store:
         held = store.con.sql("SELECT * FROM person JOIN wage_record USING (person_id) ORDER BY ALL").fetchall()
     assert held == records
+
+
+# ---- plan and approval ---------------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_registered_before_the_first_run_and_said_to_be_late_after(shell: Shell, tmp_path: Path) -> None:
+    folder = own_study.make(tmp_path / "mine")
+    code, printed, _ = shell("plan", folder, "--json")
+    first = json.loads(printed)
+    assert (code, first["new"], first["opened"]) == (0, True, 0)
+    assert json.loads(shell("plan", folder, "--json")[1]) == {**first, "new": False}
+    Study.open(folder).run()
+    with (folder / "run.py").open("a") as file:
+        file.write("# another analysis\n")
+    code, _, said = shell("plan", folder)
+    assert code == 1
+    assert "differs from the study: run.py" in said
+    assert "--reason" in said
+    code, printed, _ = shell("plan", folder, "--reason", "a remark in the script")
+    assert code == 0
+    assert f"amends the plan with SHA-256 {first['sha256']}" in printed
+    assert "4 record files had been read by a run before" in printed
+
+
+def test_an_edition_needs_a_name_behind_it_or_is_a_draft(
+    shell: Shell, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, said = shell("release", study, "--edition", "2027")
+    assert code == 1
+    assert "--approved-by" in said
+    assert "--draft" in said
+    assert not (study / "release" / "2027").exists()
+    code, _, said = shell("release", study, "--edition", "2027", "--draft", "--approved-by", "A. Name")
+    assert code == 1
+    assert "a draft is approved by nobody" in said
+    code, printed, _ = shell("release", study, "--edition", "2027", "--approved-by", "A. Name", "--json")
+    assert code == 0
+    assert json.loads(printed)["approved_by"] == "A. Name"
+    assert Study.open(study).bundle("2027").approved_by == "A. Name"
+
+
+def test_at_a_terminal_the_name_is_asked_for(shell: Shell, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(cli.typer, "prompt", lambda text: asked.append(text) or "B. Name")
+    assert shell("release", study, "--edition", "2028")[0] == 0
+    assert len(asked) == 1
+    assert Study.open(study).bundle("2028").approved_by == "B. Name"

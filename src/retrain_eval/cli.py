@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from retrain_eval.errors import RetrainEvalError
+from retrain_eval.errors import InputError, RetrainEvalError
 
 app = typer.Typer(
     name="retrain-eval",
@@ -127,20 +127,75 @@ def run(
     _done(as_json, {"results": names}, f"{len(names)} results: {', '.join(names)}")
 
 
-@app.command(epilog="Example: retrain-eval release analyses/nsw --edition 2026")
+@app.command(epilog="Example: retrain-eval plan analyses/nsw")
+def plan(
+    folder: Folder,
+    reason: Annotated[str, typer.Option(help="What changed and why, where a plan is registered that differs.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Register the study file as the plan, before outcomes are opened; a registered plan is only ever amended."""
+    from retrain_eval.flow import Study
+
+    made, new = Study.open(folder).plan(reason=reason)
+    facts = {"new": new, "sha256": made.sha256, "time": made.time, "amends": made.amends, "opened": len(made.opened)}
+    text = f"{'registered' if new else 'already registered'} on {made.time}, SHA-256 {made.sha256}"
+    if made.amends:
+        text += f"\namends the plan with SHA-256 {made.amends}: {made.reason}"
+    if made.opened:
+        text += (
+            f"\n{len(made.opened)} record files had been read by a run before: for their outcomes this is no plan, "
+            "and the report says so"
+        )
+    _done(as_json, facts, text)
+
+
+@app.command(epilog='Example: retrain-eval release analyses/nsw --edition 2026 --approved-by "A. Name"')
 def release(
     folder: Folder,
     edition: Annotated[str, typer.Option(help="Name of the edition, such as the year.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft edition that differs.")] = False,
+    approved_by: Annotated[
+        str, typer.Option(help="Who approves it for publication: an approved edition never changes.")
+    ] = "",
+    corrects: Annotated[str | None, typer.Option(help="The approved edition that this one corrects.")] = None,
+    reason: Annotated[str, typer.Option(help="What was wrong with the edition corrected.")] = "",
+    draft: Annotated[bool, typer.Option("--draft", help="Write a draft, which nobody has approved.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft that differs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Apply the disclosure rules and write a release bundle."""
+    """Apply the disclosure rules and write a release bundle: an approved edition, or a draft to look at."""
     from retrain_eval.flow import Study
 
+    study = Study.open(folder)
+    approved_by = _approval(approved_by, draft=draft, replace=replace)
     with _Steps(f"Releasing {folder}, edition {edition}", quiet=as_json) as say:
-        bundle = Study.open(folder).release(edition, replace=replace, say=say)
-    facts = {"bundle": str(bundle.path), "sha256": bundle.sha256, "files": len(bundle.manifest["files"])}
-    _done(as_json, facts, f"{facts['files']} files in {bundle.path}, manifest SHA-256 {bundle.sha256[:16]}…")
+        bundle = study.release(
+            edition, approved_by=approved_by, corrects=corrects, reason=reason, replace=replace, say=say
+        )
+    facts = {
+        "bundle": str(bundle.path),
+        "sha256": bundle.sha256,
+        "files": len(bundle.manifest["files"]),
+        "approved_by": bundle.approved_by,
+        "corrects": bundle.corrects.get("edition", ""),
+    }
+    standing = f"approved by {bundle.approved_by}" if bundle.approved_by else "a draft"
+    _done(
+        as_json, facts, f"{facts['files']} files in {bundle.path}, {standing}, manifest SHA-256 {bundle.sha256[:16]}…"
+    )
+
+
+def _approval(name: str, *, draft: bool, replace: bool) -> str:
+    """Return who approves: as given, or asked for at a terminal; nobody where a draft is written."""
+    if draft and name.strip():
+        raise InputError("a draft is approved by nobody", fix="drop --draft or --approved-by")
+    if draft or replace or name.strip():
+        return name
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return str(typer.prompt("Approved for publication by (your name)"))
+    raise InputError(
+        "an edition is approved by somebody",
+        fix='--approved-by "A. Name", or --draft to write one that can still change',
+    )
 
 
 @app.command(epilog="Example: retrain-eval report analyses/nsw --edition 2026")

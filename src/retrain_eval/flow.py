@@ -26,8 +26,10 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.plan import Registration, register
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.report import book
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
@@ -228,13 +230,50 @@ class Study:
             write_text(work / "key.json", json.dumps(key, indent=1))
         return run.results
 
-    def release(self, edition: str, *, replace: bool = False, say: Say = lambda _: None) -> Bundle:
+    def plan(self, *, reason: str = "") -> tuple[Registration, bool]:
+        """Register the study file as the plan; see `retrain_eval.plan.register`.
+
+        Parameters
+        ----------
+        reason : str
+            Why the plan is amended, where one is registered that differs.
+        """
+        put_back(self._results)
+        inputs = self._results / "inputs.json"
+        opened = [item["sha256"] for item in json.loads(inputs.read_text())] if inputs.exists() else []
+        return register(self.folder, self.file, sha256(self.folder / SCRIPT), opened=opened, reason=reason)
+
+    def release(
+        self,
+        edition: str,
+        *,
+        approved_by: str = "",
+        corrects: str | None = None,
+        reason: str = "",
+        replace: bool = False,
+        say: Say = lambda _: None,
+    ) -> Bundle:
         """Protect the last run's results and write them as an edition under ``release/``.
+
+        Parameters
+        ----------
+        edition : str
+            Name of the edition, such as the year.
+        approved_by : str
+            Who approved it for publication. An approved edition never changes; without a name it is a draft.
+        corrects : str, optional
+            The approved edition that this one corrects.
+        reason : str
+            What was wrong with that.
+        replace : bool
+            Overwrite a draft that differs.
+        say : callable
+            Given one line of text at each stage.
 
         Raises
         ------
         ReleaseError
-            If there is no run, the run is out of date, or the edition exists and differs.
+            If there is no run, the run is out of date, or the edition exists, differs and is not to be overwritten.
         """
         if not edition or edition != Path(edition).name or edition.startswith("."):
             raise InputError(f"{edition!r} cannot name an edition", fix="use a plain name such as 2026")
@@ -246,12 +285,14 @@ class Study:
         for name, key, now in ((FILE, "study", self.file.sha256()), (SCRIPT, "script", sha256(self.folder / SCRIPT))):
             if was[key] != now:
                 raise ReleaseError(f"{name} has changed since the last run: retrain-eval run {self.folder}")
+        standing = approval(self.folder / "release", edition, approved_by=approved_by, corrects=corrects, reason=reason)
         bundle = bundles.write(
             Results.read(self._results),
             self.folder,
             self.file,
             self.folder / "release" / edition,
             inputs=json.loads((self._results / "inputs.json").read_text()),
+            standing={**standing, "script_sha256": was["script"]},
             replace=replace,
         )
         for line in bundle.manifest["protection"]:
@@ -261,7 +302,7 @@ class Study:
     def report(self, edition: str | None = None, *, force: bool = False, say: Say = lambda _: None) -> Path:
         """Build the book of an edition (default: the latest) with the companions' editions of the same name."""
         main = self._edition(edition)
-        companions = [Study.open(self.folder / name)._edition(main.name) for name in self.file.report.companions]
+        companions = [Study.open(self.folder / name)._edition_beside(main) for name in self.file.report.companions]
         output = self.folder / "report" / main.name
         if force or not output.exists():
             check_writable(output.parent)
@@ -370,9 +411,7 @@ class Study:
 
     def _edition(self, edition: str | None) -> Path:
         folder = self.folder / "release"
-        for aside in folder.glob(".*.previous"):
-            put_back(folder / aside.name.removeprefix(".").removesuffix(".previous"))
-        found = sorted(path.name for path in folder.glob("[!.]*")) if folder.is_dir() else []
+        found = edition_names(folder)
         if not found or (edition is not None and edition not in found):
             wanted = edition or "YEAR"
             raise ReleaseError(
@@ -380,6 +419,11 @@ class Study:
                 + f"; make it with: retrain-eval release {self.folder} --edition {wanted}"
             )
         return folder / (edition or found[-1])
+
+    def _edition_beside(self, main: Path) -> Path:
+        """Return the edition to print beside another study's: of the same name, or of the name that it corrects."""
+        have = edition_names(self.folder / "release")
+        return self._edition(next((name for name in origin(main.parent, main.name) if name in have), main.name))
 
 
 def _matching(folder: Path, text: str) -> list[Path]:

@@ -139,6 +139,13 @@ class Survival(msgspec.Struct, frozen=True, kw_only=True):
     conf_type: Literal["log-log", "log", "plain"] = "log-log"
 
 
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """``[plan]``: what is asked beside the main outcome and the strata; anything else is exploratory."""
+
+    outcomes: tuple[str, ...] = ()
+    subgroups: tuple[str, ...] = ()
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """``[release]``: the disclosure rule."""
 
@@ -163,6 +170,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     match: Match | None = None
     did: Did | None = None
     survival: Survival | None = None
+    plan: Plan = Plan()
     release: Release = Release()
     report: Report = Report()
 

@@ -24,12 +24,14 @@ from retrain_eval.errors import ReleaseError
 from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.plan import PLAN, Registration, read_plan
 from retrain_eval.release.rules import protect
 from retrain_eval.results import Results, read_table
 from retrain_eval.study import FILE, StudyFile
 
 BUNDLE_VERSION = 1
 MANIFEST = "manifest.json"
+DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # the standing of an edition nobody approved
 
 
 # the packages whose version decides a number or a page
@@ -169,6 +171,22 @@ class Bundle:
         """Data dictionary of the records the study was made from."""
         return self._table("dictionary.csv")
 
+    @cached_property
+    def plan(self) -> tuple[Registration, ...]:
+        """The registrations of the study's plan, oldest first; none where no plan was registered."""
+        return read_plan(self.path)
+
+    @property
+    def approved_by(self) -> str:
+        """Who approved the edition; empty for a draft."""
+        return str(self.manifest.get("approved_by", ""))
+
+    @property
+    def corrects(self) -> Mapping[str, str]:
+        """The edition this one corrects: ``edition, sha256, reason``; empty where it corrects none."""
+        corrects: Mapping[str, str] = self.manifest.get("corrects") or {}
+        return corrects
+
     def moments(self, name: str) -> OutcomeMoments:
         """Return the outcome moments released under ``name``."""
         return OutcomeMoments.read_parquet(self._file(f"moments/{name}.parquet"))
@@ -196,6 +214,7 @@ def write(
     target: Path,
     *,
     inputs: Sequence[Mapping[str, object]],
+    standing: Mapping[str, object] | None = None,
     replace: bool = False,
 ) -> Bundle:
     """Protect the results and write them as an edition, whole or not at all.
@@ -205,15 +224,18 @@ def write(
     results : Results
         What the run found.
     study_folder : Path
-        Folder of the study; its ``study.toml`` goes into the bundle as it stands.
+        Folder of the study; its ``study.toml``, and ``plan.json`` if there is one, go into the bundle as they stand.
     study : StudyFile
         The study as run.
     target : Path
         Folder of the new edition.
     inputs : sequence of mapping
         Name, file, SHA-256 and row counts of every file that was loaded.
+    standing : mapping, optional
+        What the manifest is to say beside: ``approved_by``, ``corrects``, ``script_sha256``. A draft by default.
     replace : bool
-        Overwrite an edition that differs. Meant for drafts: a published edition is not to change.
+        Overwrite a draft that differs. A draft that differs only in its approval needs no such leave, and an
+        approved edition is never overwritten.
 
     Returns
     -------
@@ -223,7 +245,7 @@ def write(
     Raises
     ------
     ReleaseError
-        If the edition exists and differs, and ``replace`` is not set.
+        If the edition exists and differs, and is approved or ``replace`` is not set.
     DisclosureError
         If something cannot be protected.
     """
@@ -231,23 +253,34 @@ def write(
     with new_folder(target.with_name(f".{target.name}.staged")) as work:
         safe.write(work)
         shutil.copyfile(study_folder / FILE, work / FILE)
-        manifest = _manifest(work, target.name, study, inputs, record)
+        if (study_folder / PLAN).exists():
+            shutil.copyfile(study_folder / PLAN, work / PLAN)
+        manifest = _manifest(work, target.name, study, inputs, record) | dict(standing or DRAFT)
         write_text(work / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     staged = target.with_name(f".{target.name}.staged")
     try:
         if target.exists():
             if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(staged / MANIFEST):
                 return Bundle.open(target)
-            if not replace:
-                raise ReleaseError(
-                    f"the edition {target} exists and differs from what would be written; "
-                    "release under a new name, or replace a draft with --replace"
-                )
+            _check_overwriting(target, read_manifest(staged), replace=replace)
         with new_folder(target) as work:
             shutil.copytree(staged, work, dirs_exist_ok=True)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return Bundle.open(target)
+
+
+def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -> None:
+    """Refuse to write over an edition that is approved, or over a draft that differs in more than its approval."""
+    old = read_manifest(target) if (target / MANIFEST).exists() else {}
+    differs = f"the edition {target} exists and differs from what would be written"
+    if old.get("approved_by"):
+        raise ReleaseError(
+            f"{differs}; it was approved by {old['approved_by']} and stays as it is. "
+            f"Correct it in a new edition: --edition {target.name}-1 --corrects {target.name}"
+        )
+    if not replace and {**old, **DRAFT} != {**new, **DRAFT}:
+        raise ReleaseError(f"{differs}; release under a new name, or replace a draft with --replace")
 
 
 def _manifest(
