@@ -17,13 +17,17 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.sample.balance import COLUMNS as BALANCE
+from retrain_eval.sample.composition import BASELINE_PATHS, MATCHING
 
 EFFECTS = ("result", *COLUMNS, "note")
 TABLES: Mapping[str, tuple[str, ...]] = {
     "effects": EFFECTS,
     "balance": BALANCE,
     "overlap": ("bin_low", "bin_high", "group", "n"),
+    "matching": MATCHING,
+    "baseline_paths": BASELINE_PATHS,
     "flow": ("step", "group", "n", "reason"),
+    "linkage": ("subgroup", "level", "n", "n_linked", "rate"),
     "means": ("outcome", "group", "time", "mean", "n"),
     "tests": ("result", "test", "statistic", "df", "p_value"),
     "verdicts": (
@@ -42,13 +46,27 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
     "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
+    "rosenbaum": ("result", "gamma", "p_value", "n_pairs"),
+    "e_values": ("result", "estimate", "std_error", "sd", "risk_ratio", "e_value", "e_value_limit"),
+    "oster": (
+        "result",
+        "r2_max",
+        "beta_uncontrolled",
+        "r2_uncontrolled",
+        "beta_controlled",
+        "r2_controlled",
+        "delta",
+        "beta_star",
+        "n",
+    ),
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 SIGNIFICANT_DIGITS = 10
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
-    "test", "restriction", "verdict", "resource", "column", "title", "type", "unit", "constraints", "description",
+    "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
+    "description",
 )  # fmt: skip
 
 

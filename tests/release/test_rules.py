@@ -163,3 +163,63 @@ def test_the_paths_of_one_matched_pair_across_strata_do_not_leave() -> None:
     assert safe.moments["m"].strata == ()
     assert all(block[0, 0] >= 10 for block in safe.moments["m"].second.values())
     assert len(record) == 1
+
+
+MATCHING = {"n_treated": 40, "n_treated_matched": 40, "n_control": 900, "n_control_matched": 40, "ess_control": 40.0,
+            "reuse_mean": 1.0, "reuse_max": 1}  # fmt: skip
+
+
+def matching(*levels: dict[str, object]) -> pd.DataFrame:
+    rows = [{"subgroup": None, "level": None}, *levels, {"subgroup": "sex", "level": "f"}]
+    return pd.DataFrame([{**MATCHING, **row} for row in rows])
+
+
+@pytest.mark.parametrize(
+    "small",
+    [
+        {"n_treated": 9, "n_treated_matched": 9},
+        {"n_treated_matched": 31},  # nine found no control
+        {"n_control_matched": 3},
+        {"n_control": 45, "n_control_matched": 40},
+    ],
+)
+def test_a_small_level_takes_its_stratum_with_it(small: dict[str, object]) -> None:
+    """With the other levels and the total, one withheld level could be computed."""
+    frame = matching({"subgroup": "age", "level": "old", **small}, {"subgroup": "age", "level": "young"})
+    safe, record = protect(Results(tables={"matching": frame}), 10)
+    assert safe.tables["matching"]["subgroup"].fillna("all").tolist() == ["all", "sex"]
+    assert record == ["Table matching: age is withheld, because a level has a count below 10."]
+
+
+def test_nobody_left_out_is_no_small_count() -> None:
+    frame = matching({"subgroup": "age", "level": "old", "n_control_matched": 0, "n_treated_matched": 0})
+    safe, record = protect(Results(tables={"matching": frame}), 10)
+    assert record == []
+    pd.testing.assert_frame_equal(safe.tables["matching"], frame, check_dtype=False)
+
+
+def test_a_few_without_a_control_are_not_told_by_difference() -> None:
+    frame = matching().assign(n_treated_matched=[38, 40])
+    safe, record = protect(Results(tables={"matching": frame}), 10)
+    row = safe.tables["matching"].iloc[0]
+    assert row["n_treated"] == 40
+    assert row[["n_treated_matched", "ess_control", "reuse_mean"]].isna().all()
+    assert record == ["Table matching: a count below 10 over all people is withheld."]
+
+
+def test_linkage_rates_of_small_levels_are_withheld() -> None:
+    rows = [(None, None, 200, 180), ("region", "north", 100, 96), ("region", "south", 100, 84), ("sex", "f", 200, 180)]
+    frame = pd.DataFrame(rows, columns=["subgroup", "level", "n", "n_linked"]).assign(rate=lambda d: d.n_linked / d.n)
+    safe, _ = protect(Results(tables={"linkage": frame}), 10)
+    assert safe.tables["linkage"]["subgroup"].fillna("all").tolist() == ["all", "sex"]
+
+
+@pytest.mark.parametrize("name", ["rosenbaum", "e_values", "oster"])
+def test_sensitivity_of_a_withheld_estimate_is_withheld(name: str) -> None:
+    results = Results()
+    for result, n in (("large", 99), ("small", 9)):
+        results.add_effects(result, EffectTable.build([{"estimate": 1.5, "n_treated": n}], np.eye(1)))
+        results.add_table(name, pd.DataFrame([{**dict.fromkeys(TABLES[name], 50.0), "result": result}]))
+    safe, record = protect(results, 10)
+    assert safe.tables[name]["result"].tolist() == ["large"]
+    assert "small are withheld" in record[-1]

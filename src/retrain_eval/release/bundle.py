@@ -137,6 +137,21 @@ class Bundle:
         return self._table("overlap.csv")
 
     @property
+    def matching(self) -> pd.DataFrame | None:
+        """Who was matched, over all people and by stratum."""
+        return self._table("matching.csv")
+
+    @property
+    def baseline_paths(self) -> pd.DataFrame | None:
+        """Mean outcome before the programme by period and group."""
+        return self._table("baseline_paths.csv")
+
+    @property
+    def linkage(self) -> pd.DataFrame | None:
+        """Share of people found in the wage records, over all and by stratum."""
+        return self._table("linkage.csv")
+
+    @property
     def flow(self) -> pd.DataFrame | None:
         """Sample flow from submitted to analysed."""
         return self._table("flow.csv")
@@ -165,6 +180,21 @@ class Bundle:
     def pretest_power(self) -> pd.DataFrame | None:
         """Differences in trends that a look at the pre-trends would have found."""
         return self._table("pretest_power.csv")
+
+    @property
+    def rosenbaum(self) -> pd.DataFrame | None:
+        """Bounds of the p-value under hidden bias of each strength."""
+        return self._table("rosenbaum.csv")
+
+    @property
+    def e_values(self) -> pd.DataFrame | None:
+        """Strength of confounding that would explain an estimate away."""
+        return self._table("e_values.csv")
+
+    @property
+    def oster(self) -> pd.DataFrame | None:
+        """Selection on what is not seen, relative to what is, that would explain an estimate away."""
+        return self._table("oster.csv")
 
     @property
     def dictionary(self) -> pd.DataFrame | None:

@@ -51,6 +51,8 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
             safe.tables[name], notes = _overlap(frame, min_cell)
         elif name == "verdicts":
             safe.tables[name], notes = _verdicts(frame, min_cell)
+        elif name in ("matching", "linkage"):
+            safe.tables[name], notes = _strata(name, frame, min_cell)
         elif "n" in frame.columns:
             safe.tables[name], notes = _counts(name, frame, min_cell)
         else:
@@ -58,7 +60,7 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
         record += notes
     if "balance" in safe.tables:
         _check_balance(results.tables.get("overlap"), min_cell)
-    for name in ("tests", "bounds", "pretest_power"):
+    for name in ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster"):
         if name in safe.tables:
             safe.tables[name], notes = _of_published(name, safe.tables[name], safe.tables.get("effects"), min_cell)
             record += notes
@@ -95,6 +97,33 @@ def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
     if "mean" in frame.columns:
         frame["mean"] = frame["mean"].mask(small)
     return frame, [f"Table {name}: {small.sum()} count(s) below {min_cell} are withheld."] if small.any() else []
+
+
+def _strata(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Withhold every level of a stratum if a count of one of them is small, or the number of those left out is.
+
+    One level alone would follow from the others and the row over all people.
+    """
+    parts = [("n_treated", "n_treated_matched"), ("n_control", "n_control_matched")] if name == "matching" else []
+    parts += [("n", "n_linked")] if name == "linkage" else []
+    counts = frame[[column for pair in parts for column in pair]].astype("Float64")
+    for whole, part in parts:
+        counts[f"{whole} left out"] = counts[whole] - counts[part]
+    small = ((counts > 0) & (counts < min_cell)).fillna(value=False).any(axis=1)
+    everybody = frame["subgroup"].isna()
+    kept = everybody | ~frame["subgroup"].isin(frame.loc[small, "subgroup"])
+    safe, found = frame.copy(), []
+    wholes = [whole for whole, _ in parts]
+    for column in frame.columns.difference(["subgroup", "level"]):
+        safe[column] = frame[column].mask(
+            everybody & (frame[column].between(1, min_cell - 1) if column in wholes else small)
+        )
+    if (everybody & small).any():
+        found = [f"Table {name}: a count below {min_cell} over all people is withheld."]
+    gone = ", ".join(dict.fromkeys(frame.loc[~kept, "subgroup"].astype(str)))
+    if gone:
+        found.append(f"Table {name}: {gone} is withheld, because a level has a count below {min_cell}.")
+    return safe[kept].reset_index(drop=True), found
 
 
 def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:

@@ -23,12 +23,18 @@ TABLES = (
     "effects",
     "balance",
     "overlap",
+    "matching",
+    "baseline_paths",
     "flow",
+    "linkage",
     "means",
     "tests",
     "verdicts",
     "bounds",
     "pretest_power",
+    "rosenbaum",
+    "e_values",
+    "oster",
     "dictionary",
 )
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
@@ -156,7 +162,9 @@ class Release:
         families["outcomes"] = bool(main.other_outcomes)
         families["truth"] = bool(main.results("truth"))
         families["engines"] = len(set(main.result("att_matched")["estimator"])) > 1
-        families["sensitivity"] = bool(parts & {"bounds", "base_moved_back", "placebo_starts"})
+        families["sensitivity"] = bool(
+            parts & {"bounds", "base_moved_back", "placebo_starts", "rosenbaum", "e_values", "oster"}
+        )
         families["survival"] = self.study_with("km_") is not None
         families["replication"] = self.study_with("example_") is not None
         return parts | {name for name, present in families.items() if present}

@@ -24,7 +24,18 @@ COLUMNS = (
     "smd_after",
     "variance_ratio_before",
     "variance_ratio_after",
+    "ecdf_mean_before",
+    "ecdf_mean_after",
+    "ecdf_max_before",
+    "ecdf_max_after",
+    "effect_size_before",
+    "effect_size_after",
+    "wwc",
 )
+SATISFIED, ADJUST, FAILED = "satisfied", "needs adjustment", "not satisfied"
+WWC_SATISFIED, WWC_ADJUST = 0.05, 0.25  # What Works Clearinghouse (2022), table 7: absolute effect sizes
+_LOGITS_PER_SD = 1.65  # of the Cox index
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -35,16 +46,19 @@ class Arm:
     ----------
     weight : ndarray, shape (C,)
     squares : float
+    n : int
+        Rows with a weight.
     """
 
     weight: Floats
     squares: float
+    n: int
 
     @classmethod
     def build(cls, cell: Ints, weight: Floats, n_cells: int) -> Arm:
         """Add unit weights up by cell."""
         sums: Floats = np.bincount(cell, weights=weight, minlength=n_cells).astype(float)
-        return cls(sums, float((weight**2).sum()))
+        return cls(sums, float((weight**2).sum()), int(np.count_nonzero(weight)))
 
     def mean(self, x: Floats) -> float:
         """Return Σwx / Σw."""
@@ -100,14 +114,88 @@ def balance_table(cells: pd.DataFrame, covariates: Sequence[str], score: Floats,
         of the treated units' standard deviation before matching (√(p(1−p)) for a 0/1 covariate); ``smd_after``
         compares the matched units of both arms. ``variance_ratio_*`` is treated over control, NaN for 0/1
         covariates. A standardised difference is NaN when treated units do not vary but controls differ from them.
+        ``ecdf_mean_*`` and ``ecdf_max_*`` are the mean and the largest vertical distance between the two weighted
+        distribution functions, over the values that occur before matching; for a 0/1 covariate both are the
+        difference in shares. ``effect_size_*`` is Hedges' g, or the Cox index of a 0/1 covariate, within the sample
+        compared (`effect_size`), and ``wwc`` what the What Works Clearinghouse concludes from the one after
+        matching: ``satisfied`` (≤ .05), ``needs adjustment`` (≤ .25) or ``not satisfied``.
 
     References
     ----------
-    Stuart, E. (2010), Statistical Science 25, section 4.1. The denominators are those of MatchIt and cobalt.
+    Stuart, E. (2010), Statistical Science 25, section 4.1. Denominators and distribution functions are those of
+    MatchIt and cobalt. What Works Clearinghouse (2022), Procedures and Standards Handbook 5.0, chapter IV and
+    appendix E.
     """
     rows = [_compare("distance", score, False, arms)]
     rows.extend(_compare(name, x, binary, arms) for name, x, binary in _numeric(cells, covariates))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def ecdf_distance(x: Floats, treated: Floats, control: Floats) -> tuple[float, float]:
+    """Return the mean and the largest distance between two weighted distribution functions.
+
+    Parameters
+    ----------
+    x : ndarray, shape (C,)
+        Values; they need be neither sorted nor distinct.
+    treated, control : ndarray, shape (C,)
+        Weight of each value in the two arms. The mean is over the distinct values of ``x``, weighted or not.
+
+    Examples
+    --------
+    >>> ecdf_distance(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 1, 0, 0]), np.array([0, 0, 1.0, 1]))
+    (0.5, 1.0)
+    """
+    order = np.argsort(x, kind="stable")
+    gap = np.abs(np.cumsum(treated[order] / treated.sum() - control[order] / control.sum()))
+    last = np.append(np.diff(x[order]) != 0, True)
+    return float(gap[last].mean()), float(gap[last].max())
+
+
+def effect_size(x: Floats, treated: Arm, control: Arm, *, binary: bool) -> float:
+    """Return the standardised difference as the What Works Clearinghouse computes it.
+
+    Parameters
+    ----------
+    x : ndarray, shape (C,)
+        Value of each cell.
+    treated, control : Arm
+        The two arms of the sample that is analysed.
+    binary : bool
+        Whether the values are 0 and 1.
+
+    Returns
+    -------
+    float
+        Hedges' g: the difference in means over the pooled standard deviation of the two arms; for shares p and q
+        the Cox index, (logit p − logit q) / 1.65. Both times 1 − 3/(4N − 9). Where one share, but not the other, is
+        0 or 1, the Cox index does not exist, and g of the 0/1 variable stands in. NaN where neither arm varies
+        and their means differ, or an arm is a single unit.
+    """
+    n = treated.n + control.n
+    small = 1 - 3 / (4 * n - 9)
+    p, q = treated.mean(x), control.mean(x)
+    if _difference(p, q) == 0:
+        return 0.0
+    if binary and min(p, q) > 0 and max(p, q) < 1:
+        return float(small * (np.log(p / (1 - p)) - np.log(q / (1 - q))) / _LOGITS_PER_SD)
+    if n <= 2:
+        return float("nan")
+    arms = ((treated.n, treated.variance(x)), (control.n, control.variance(x)))
+    pooled = sum((m - 1) * variance for m, variance in arms if m > 1) / (n - 2)
+    return float(small * (p - q) / np.sqrt(pooled)) if pooled > 0 else float("nan")
+
+
+def equivalence(size: float) -> str:
+    """Return what the What Works Clearinghouse concludes from an effect size at baseline.
+
+    Examples
+    --------
+    >>> equivalence(-0.05), equivalence(0.2), equivalence(0.3), equivalence(float("nan"))
+    ('satisfied', 'needs adjustment', 'not satisfied', 'not satisfied')
+    """
+    size = abs(size)
+    return SATISFIED if size <= WWC_SATISFIED else ADJUST if size <= WWC_ADJUST else FAILED
 
 
 def _numeric(cells: pd.DataFrame, covariates: Sequence[str]) -> Iterator[tuple[str, Floats, bool]]:
@@ -136,11 +224,20 @@ def _compare(name: str, x: Floats, binary: bool, arms: Arms) -> dict[str, object
         "after": (arms.treated_after, arms.control_after),
     }
     for stage, (treated, control) in stages.items():
-        difference = treated.mean(x) - control.mean(x)
+        difference = _difference(treated.mean(x), control.mean(x))
         row[f"smd_{stage}"] = _ratio(difference, float(np.sqrt(max(variance, 0.0))))
         spread = float("nan") if binary else _ratio(treated.variance(x), control.variance(x))
         row[f"variance_ratio_{stage}"] = spread
+        apart = (abs(difference),) * 2 if binary else ecdf_distance(x, treated.weight, control.weight)
+        row[f"ecdf_mean_{stage}"], row[f"ecdf_max_{stage}"] = apart
+        row[f"effect_size_{stage}"] = size = effect_size(x, treated, control, binary=binary)
+        row["wwc"] = equivalence(size)  # the last stage is the one after matching
     return row
+
+
+def _difference(a: float, b: float) -> float:
+    """Return a − b, or nothing where rounding alone keeps two weighted means of one value apart."""
+    return 0.0 if abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) else a - b
 
 
 def _ratio(value: float, unit: float) -> float:

@@ -1,0 +1,191 @@
+"""Who was matched, by stratum, and how the groups' outcome ran before the programme; in SQL where the people lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import duckdb
+import pandas as pd
+
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.sample.formula import parse_formula
+from retrain_eval.sample.matched import MatchedSample, store_table
+from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name, sql_text
+
+MATCHING = (
+    "subgroup",
+    "level",
+    "n_treated",
+    "n_treated_matched",
+    "n_control",
+    "n_control_matched",
+    "ess_control",
+    "reuse_mean",
+    "reuse_max",
+)
+BASELINE_PATHS = ("outcome", "group", "time", "mean", "n")
+# as in `MatchedSample.overlap`; each with the weight a person has in it
+_GROUPS = {
+    "treated": "CASE WHEN _treated THEN 1.0 END",
+    "treated matched": "nullif(_weight_treated, 0)",
+    "control before": "CASE WHEN NOT _treated THEN 1.0 END",
+    "control matched": "nullif(_weight_control, 0)",
+}
+
+
+def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Count who was matched, over all people and by stratum.
+
+    Parameters
+    ----------
+    candidates : DuckDB relation, DataFrame, Arrow table or path
+        The people the sample was drawn from, one row each, with their strata.
+    sample : MatchedSample
+        What `match` returned for them.
+    by : sequence of str
+        Columns of strata.
+
+    Returns
+    -------
+    DataFrame
+        ``subgroup, level, n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean,
+        reuse_max``; the first row is over all people, with ``subgroup`` and ``level`` missing. ``ess_control`` is
+        Kish's effective number of controls, (Σw)²/Σw²; ``reuse_*`` is in how many comparisons a matched control
+        stands. With risk sets, who could be a control depends on the moment: ``n_control`` is missing by stratum.
+
+    Raises
+    ------
+    InputError
+        If a column does not exist, or the candidates are not those of the sample.
+
+    Examples
+    --------
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({
+    ...     "person": [1, 2, 3, 4, 5], "trained": [1, 1, 0, 0, 0], "age": [25, 41, 24, 33, 40], "sex": list("fmfmm"),
+    ... })
+    >>> sample = match(people, "trained ~ age", unit="person")
+    >>> matching_table(people, sample, by=["sex"])[["level", "n_treated", "n_control"]].values.tolist()
+    [[None, 2, 3], ['f', 1, 1], ['m', 1, 2]]
+    """
+    relation = as_relation(candidates)
+    with _people(relation, sample, by) as people:
+        rows = [_counted(relation, people, "NULL", "NULL")]
+        rows += [_counted(relation, people, sql_text(name), sql_name(name)) for name in by]
+    table = pd.concat(rows, ignore_index=True)
+    a = sample.audit
+    if (int(table["n_treated"].iloc[0]), int(table["n_treated_matched"].iloc[0])) != (
+        a["n_treated"],
+        a["n_treated_matched"],
+    ):
+        raise InputError(
+            f"the candidates hold {table['n_treated'].iloc[0]} treated people, {table['n_treated_matched'].iloc[0]} of "
+            f"them matched; the sample has {a['n_treated']} and {a['n_treated_matched']}",
+            fix="give the same people as to match()",
+        )
+    if a["method"] == "riskset":
+        n_control = int(str(a["n_control"]))
+        table["n_control"] = [n_control if pd.isna(subgroup) else None for subgroup in table["subgroup"]]
+    return table[list(MATCHING)]
+
+
+def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, columns: Mapping[int, str]) -> pd.DataFrame:
+    """Return the mean outcome before the programme, period by period, of those trained and of controls.
+
+    Parameters
+    ----------
+    candidates, sample
+        As in `matching_table`.
+    outcome : str
+        What the columns hold.
+    columns : mapping of int to str
+        Period, or distance from the start of training → column.
+
+    Returns
+    -------
+    DataFrame
+        ``outcome, group, time, mean, n``. Groups are ``treated``, ``treated matched``, ``control before`` and ``control
+        matched``, the last by their weights; people without a value in a period do not count in it.
+
+    Raises
+    ------
+    InputError
+        If a column does not exist, or none is given.
+
+    Examples
+    --------
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({"person": [1, 2, 3], "trained": [1, 0, 0], "wage": [25.0, 24.0, 90.0]})
+    >>> sample = match(people, "trained ~ wage", unit="person", distance="wage")
+    >>> baseline_paths(people, sample, "wage", {2019: "wage"})[["group", "mean"]].values.tolist()
+    [['treated', 25.0], ['treated matched', 25.0], ['control before', 57.0], ['control matched', 24.0]]
+    """
+    if not columns:
+        raise InputError("no period before the programme", column="columns", fix='such as {1975: "earnings_1975"}')
+    relation = as_relation(candidates)
+    parts = [
+        f"SELECT {place} AS place, {sql_text(group)} AS group_, {int(time)} AS time, "
+        f"sum({weight} * {sql_name(column)}) / sum({weight}) FILTER ({sql_name(column)} IS NOT NULL) AS mean, "
+        f"count({weight}) FILTER ({sql_name(column)} IS NOT NULL) AS n FROM people"
+        for place, (group, weight) in enumerate(_GROUPS.items())
+        for time, column in sorted(columns.items())
+    ]
+    with _people(relation, sample, list(columns.values())) as people:
+        sql = f"WITH people AS ({people}) {' UNION ALL '.join(parts)} ORDER BY place ASC, time ASC"
+        found: pd.DataFrame = query(relation, sql).df()
+    return found.rename(columns={"group_": "group"}).assign(outcome=outcome)[list(BASELINE_PATHS)]
+
+
+@contextmanager
+def _people(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns: Sequence[str]) -> Iterator[str]:
+    """Give SQL with one row per candidate: _treated, _weight_treated, _weight_control, _uses, the columns."""
+    a = sample.audit
+    unit = str(a["unit"])
+    treat = str(a["entry"]) if a["method"] == "riskset" else parse_formula(str(a["formula"])).treat
+    require_columns(relation, [unit, treat])
+    for column in columns:
+        if column not in relation.columns:
+            raise unknown("column of the candidates", column, relation.columns)
+    is_treated = f"{sql_name(treat)} IS NOT NULL" if a["method"] == "riskset" else f"{sql_name(treat)}::INTEGER = 1"
+    roles = _stored(
+        relation,
+        sample.weights,
+        f"SELECT {sql_name(unit)} AS _person, coalesce(sum(weight) FILTER (treat = 1), 0) AS _weight_treated, "
+        "coalesce(sum(weight) FILTER (treat = 0), 0) AS _weight_control FROM source GROUP BY ALL",
+    )
+    uses = _stored(relation, sample.pairs, "SELECT control_id AS _person, count(*) AS _uses FROM source GROUP BY ALL")
+    listed = "".join(f", {sql_name(column)}" for column in dict.fromkeys(columns))
+    try:
+        yield (
+            f"SELECT {is_treated} AS _treated, coalesce(_weight_treated, 0) AS _weight_treated, "
+            f"coalesce(_weight_control, 0) AS _weight_control, _uses{listed} FROM source "
+            f"LEFT JOIN {roles} r ON r._person = source.{sql_name(unit)} "
+            f"LEFT JOIN {uses} u ON u._person = source.{sql_name(unit)}"
+        )
+    finally:
+        for table in (roles, uses):
+            query(relation, f"DROP TABLE IF EXISTS {table}")
+
+
+def _stored(relation: duckdb.DuckDBPyRelation, part: duckdb.DuckDBPyRelation, sql: str) -> str:
+    """Put a summary of the sample's tables, one row per matched person, beside the candidates."""
+    found = query(part, sql).to_arrow_table()
+    return store_table(relation, dict(zip(found.column_names, found.columns, strict=True)), "roles")
+
+
+def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, level: str) -> pd.DataFrame:
+    found: pd.DataFrame = query(
+        relation,
+        f"""
+        SELECT CAST({subgroup} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level,
+          count(*) FILTER (_treated) AS n_treated,
+          count(*) FILTER (_weight_treated > 0) AS n_treated_matched,
+          count(*) FILTER (NOT _treated) AS n_control,
+          count(*) FILTER (_weight_control > 0) AS n_control_matched,
+          sum(_weight_control) ** 2 / nullif(sum(_weight_control ** 2), 0) AS ess_control,
+          avg(_uses) AS reuse_mean, max(_uses) AS reuse_max
+        FROM ({people}) GROUP BY ALL ORDER BY level ASC NULLS LAST
+        """,
+    ).df()
+    return found
