@@ -46,6 +46,10 @@ def training_effects() -> pd.DataFrame:
             effect(name, 1581.0 + shift, 810.0, event_time=0.0),
             effect(name, 1581.0 + shift, 810.0),
         ]
+    for result, levels in {"base_moved_back": ("0 before", "1 before"), "placebo_starts": ("1 before",)}.items():
+        rows += [
+            effect(result, 1581.0 - 700.0 * i, 810.0, subgroup=result, level=level) for i, level in enumerate(levels)
+        ]
     for e, share in ((-4.0, 0.012), (-3.0, 0.0), (0.0, -0.08), (3.0, 0.046)):
         row = effect("event_study_employed", share, 0.021 if share else None, event_time=e)
         rows.append(row | {"outcome": "employed"})
@@ -90,6 +94,32 @@ def grant_effects() -> pd.DataFrame:
         for e, b in ((0, -0.26), (1, -0.46))
     ]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def sensitivity_tables() -> dict[str, pd.DataFrame]:
+    """Return verdicts on groups, bounds of the mean effect and power of the pre-test."""
+    verdicts = pd.DataFrame(
+        [
+            ("age_band", "<25", 0.41, 1.0, 1996.0, 88, "inconclusive", 1694.0),
+            ("age_band", "25+", 0.002, 0.99, 3311.0, 97, "effect", None),
+            ("education", "no degree", 0.6, 0.01, 264.0, 131, "equivalent to none", None),
+            ("education", "degree", 0.043, 0.9, 3540.0, 54, "effect", None),
+        ],
+        columns=["subgroup", "level", "p_romano_wolf", "p_equivalence", "mde", "n_treated", "verdict", "n_needed"],
+    ).assign(result=lambda d: "att_by_" + d["subgroup"], smallest_worthwhile=500.0, n_control=97, p_holm=0.5)
+    bounds = pd.DataFrame(
+        [
+            ("relative magnitude", 0.0, 1581.0, 1581.0, 135.0, 2819.0, False),
+            ("relative magnitude", 0.5, 1418.0, 1744.0, -273.0, 3159.0, True),
+            ("smoothness", 0.0, 1358.0, 1358.0, -1051.0, 3767.0, True),
+        ],
+        columns=["restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"],
+    ).assign(result="event_study")
+    power = pd.DataFrame(
+        [("event_study", 0.5, 647.0, 1940.0, 1973.0), ("event_study", 0.8, 926.0, 2779.0, 2828.0)],
+        columns=["result", "power", "slope", "bias", "bias_if_passed"],
+    )
+    return {"verdicts": verdicts, "bounds": bounds, "pretest_power": power}
 
 
 def training_tables() -> dict[str, pd.DataFrame]:
@@ -159,6 +189,7 @@ def training_tables() -> dict[str, pd.DataFrame]:
         "flow": flow,
         "means": means,
         "dictionary": dictionary,
+        **sensitivity_tables(),
     }
 
 

@@ -21,8 +21,8 @@ from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
 from retrain_eval.resources import resource
 
-PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "stability", "replication", "methods",
-         "limitations", "dictionary", "downloads"}  # fmt: skip
+PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "sensitivity", "stability", "replication",
+         "methods", "limitations", "dictionary", "downloads"}  # fmt: skip
 
 
 def hashes(folder: Path) -> dict[str, str]:

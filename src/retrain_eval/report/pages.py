@@ -78,11 +78,6 @@ class Study:
         found = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
         return sorted({-int(number) if before else int(number) for before, number in found})
 
-    @property
-    def outcome(self) -> str:
-        """The main outcome."""
-        return str(self.bundle.study["did"]["outcome"])
-
     def means(self, outcome: str = "") -> pd.DataFrame:
         """Return the mean paths of an outcome; of the study's own, the first in the file, by default."""
         means = self.bundle.means

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.pages import Release, Study
-from retrain_eval.report.words import NBSP, in_sentence, listed, p_value, percent, plain, sentence
+from retrain_eval.report.words import NBSP, listed, p_value, percent, plain, sentence
 
 CLOSE, FAR = 0.1, 0.25  # standardised mean differences: good balance; matching alone is not enough (Stuart 2010)
 
@@ -257,70 +255,6 @@ def verdicts(study: Study) -> str:
             f"({words.name(most['level'])})."
         )
     return " ".join(told)
-
-
-def bounds(study: Study) -> str:
-    """Say how far paths may drift before the conclusion fails."""
-    rows = views.bounds(study)
-    drift = rows[rows["restriction"] == "relative magnitude"].sort_values("m")
-    if bool(drift["includes_zero"].iloc[0]):
-        return (
-            "Even with exactly parallel paths the interval of the mean effect includes zero, so there is no conclusion "
-            "that a drift could overturn. The ranges below say what remains possible."
-        )
-    holds = drift.loc[~drift["includes_zero"].astype(bool), "m"].max()
-    fails = drift.loc[drift["includes_zero"].astype(bool), "m"].min()
-    if pd.isna(fails):
-        return (
-            f"The mean effect stays clear of zero even if, after training, the paths drifted apart {holds:g} times as "
-            "fast as they ever did between two periods before."
-        )
-    if holds == 0:
-        return (
-            "The mean effect is clear of zero if the paths would have stayed parallel, and no longer so if they could "
-            f"have drifted apart {fails:g} times as fast as they ever did between two periods before training."
-        )
-    return (
-        f"The mean effect stays clear of zero if, after training, the paths drifted apart {holds:g} times as fast as "
-        f"they ever did between two periods before, and no longer so at {fails:g} times."
-    )
-
-
-def pretest_power(study: Study) -> str:
-    """Say how large a drift would have been noticed."""
-    rows, words = study.bundle.pretest_power, study.words
-    assert rows is not None
-    row = rows.iloc[0]
-    told = (
-        f"A steady drift of {words.amount(row['slope'])} per {words.period} would have been noticed before training "
-        f"only {percent(row['power'])} of the time. It would add {words.amount(row['bias'])} to the mean effect"
-    )
-    main = main_effect(study)
-    if main is None or main["estimate"] == 0:
-        return f"{told}."
-    return f"{told}, against the {words.amount(abs(main['estimate']))} that is estimated."
-
-
-def base_moved_back(study: Study) -> str:
-    """Say whether the base period carries the effect."""
-    rows, words = views.timing(study, "base_moved_back"), study.words
-    shown = rows[rows["estimate"].notna()]
-    low, high = shown["estimate"].min(), shown["estimate"].max()
-    return f"From the bases below, the mean effect lies between {words.interval(low, high).replace(' to ', ' and ')}."
-
-
-def placebo_starts(study: Study) -> str:
-    """Say whether a start that was none has an effect."""
-    rows = views.timing(study, "placebo_starts")
-    rows = rows[rows["std_error"].notna()]
-    clear = [row for _, row in rows.iterrows() if excludes_zero(row)]
-    told = "A start at which nothing started should have no effect. "
-    if study.matched_periods:
-        told += "The controls were chosen to be alike before training, which makes this easier to pass. "
-    if not clear:
-        return told + ("None of these has one." if len(rows) > 1 else "This one has none.")
-    names = listed([f"{in_sentence(row['label'])} ({study.words.amount(row['estimate'])})" for row in clear])
-    return told + f"{len(clear)} of {len(rows)} {'has' if len(clear) == 1 else 'have'} one all the same: {names}."
 
 
 def curves(study: Study, result: str) -> str:

@@ -12,7 +12,7 @@ from great_tables import GT
 
 from retrain_eval.report.cards import Html
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import NBSP, Words, csv, p_value, percent, plain, sentence, signed
+from retrain_eval.report.words import NBSP, Words, csv, p_value, plain, sentence, signed
 
 SUPPRESSED = "suppressed"
 
@@ -221,37 +221,6 @@ def verdicts(rows: pd.DataFrame, words: Words) -> Table:
               "mde": "Detectable", "n_treated": "Trained", "n_needed": "Needed"}  # fmt: skip
     data = rows.drop(columns=["label", "panel"])
     return table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
-
-
-def bounds(rows: pd.DataFrame, words: Words) -> Table:
-    """Tabulate the range of the mean effect under each assumption."""
-    shown = pd.DataFrame(
-        {
-            "label": rows["label"],
-            "range": [
-                words.amount(low) if low == high else words.interval(low, high)
-                for low, high in zip(rows["low"], rows["high"], strict=True)
-            ],
-            "interval": [words.interval(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)],
-        }
-    )
-    labels = {"label": "Assumption", "range": "Range at the estimates", "interval": "95% interval"}
-    return table(shown, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
-
-
-def pretest_power(rows: pd.DataFrame, words: Words) -> Table:
-    """Tabulate the drifts that a look at the periods before would have noticed."""
-    shown = pd.DataFrame(
-        {
-            "power": [percent(value) for value in rows["power"]],
-            "slope": [words.amount(value) for value in rows["slope"]],
-            "bias": [words.amount(value) for value in rows["bias"]],
-            "bias_if_passed": [words.amount(value) for value in rows["bias_if_passed"]],
-        }
-    )
-    labels = {"power": "Noticed", "slope": f"Drift per {words.period}", "bias": "Adds to the effect",
-              "bias_if_passed": "Adds where unnoticed"}  # fmt: skip
-    return table(shown, rows, labels=labels)
 
 
 def _p(value: float) -> str:

@@ -82,33 +82,6 @@ def verdicts(study: Study) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-def bounds(study: Study) -> pd.DataFrame:
-    """Return the bounds of the mean effect, each assumption in words, the strongest first."""
-    rows = study.bundle.bounds
-    assert rows is not None
-    rows = rows[rows["result"] == "event_study"].reset_index(drop=True)
-    labels = []
-    for restriction, m in zip(rows["restriction"], rows["m"], strict=True):
-        if restriction == "smoothness":
-            labels.append("Straight line" if m == 0 else "Bent line")
-        else:
-            labels.append("Parallel paths" if m == 0 else f"No faster than {m:g} times before")
-    middle = (rows["low"] + rows["high"]) / 2
-    return rows.assign(label=labels, estimate=middle, outcome=study.outcome)
-
-
-def timing(study: Study, result: str) -> pd.DataFrame:
-    """Return the estimates by base period or by pretended start, named in words."""
-    rows = study.result(result)
-    words = study.words
-    periods = rows["level"].str.extract(r"(\d+)")[0].astype(int)
-    if result == "placebo_starts":
-        labels = [f"Start {words.periods(n)} early" for n in periods]
-    else:
-        labels = ["The usual base" if n == 0 else f"A base {words.periods(n)} earlier" for n in periods]
-    return rows.assign(label=labels)
-
-
 def replication(study: Study) -> pd.DataFrame:
     """Return the textbook coefficients as each package computes them, one row per coefficient."""
     wide = {}
