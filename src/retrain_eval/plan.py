@@ -26,6 +26,7 @@ from retrain_eval.study import StudyFile
 PLAN = "plan.json"
 PLAN_VERSION = 1
 SCRIPT_FIELD = "run.py"  # how a changed script stands among the deviations
+_CHECKS = ("base_moved_back", "placebo_starts")  # their levels are periods, no groups of people
 _SHOWN_ONLY = ("report.",)  # decides how results are shown, none of them
 
 
@@ -232,11 +233,10 @@ def exploratory(effects: pd.DataFrame, plan: StudyFile) -> set[str]:
     """
     outcomes = {"", *plan.plan.outcomes} | ({plan.did.outcome} if plan.did else set())
     outcomes |= {plan.survival.duration} if plan.survival else set()
-    # a subgroup with a space in its name is made by the program: base periods, pretended starts
     groups = {"", *plan.strata, *plan.plan.subgroups}
     found = set()
     for result, outcome, group in effects[["result", "outcome", "subgroup"]].fillna("").itertuples(index=False):
-        if str(outcome) not in outcomes or (" " not in str(group) and str(group) not in groups):
+        if str(outcome) not in outcomes or (str(result) not in _CHECKS and str(group) not in groups):
             found.add(str(result))
     return found
 
@@ -248,6 +248,6 @@ def _flat(value: Any, place: str = "") -> dict[str, str]:
         for key, item in value.items():
             leaves |= _flat(item, f"{place}.{key}" if place else str(key))
         return leaves
-    if value is None or value == {}:
+    if value is None or value in ({}, ""):
         return {}
     return {place: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -205,12 +207,14 @@ def spell_tables() -> dict[str, pd.DataFrame]:
     }
 
 
-def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str, Any], toml: str = "") -> Path:
-    """Write tables, study file and manifest as a release does."""
+def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str, Any], toml: str = "",
+                 extra: Mapping[str, str] = MappingProxyType({})) -> Path:  # fmt: skip
+    """Write tables, study file, further files and manifest as a release does."""
     folder.mkdir(parents=True)
     for name, frame in tables.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
-    (folder / "study.toml").write_text(toml, encoding="utf-8")
+    for name, text in {"study.toml": toml, **extra}.items():
+        (folder / name).write_text(text, encoding="utf-8")
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     manifest = {
         "bundle_version": 1, "edition": "2026", "study": study, "files": files, "study_sha256": "0" * 64,

@@ -30,7 +30,7 @@ def test_parts_say_what_a_release_holds(release: Release) -> None:
 def test_pages_without_data_are_left_out(release: Release, tmp_path: Path) -> None:
     book.prepare(Release(release.companions[1]), resource("book"), tmp_path / "grants")
     pages = {file.stem for file in (tmp_path / "grants").glob("*.md")}
-    assert pages == {"index", "effects", "replication", "methods", "limitations", "downloads"}
+    assert pages == {"index", "effects", "replication", "plan", "methods", "limitations", "downloads"}
     assert "prose.benchmark(study)" not in (tmp_path / "grants" / "effects.md").read_text()
     book.prepare(release, resource("book"), tmp_path / "all")
     assert "prose.benchmark(study)" in (tmp_path / "all" / "effects.md").read_text()
@@ -38,7 +38,7 @@ def test_pages_without_data_are_left_out(release: Release, tmp_path: Path) -> No
 
 def test_no_page_has_a_number_of_its_own() -> None:
     """Prose takes every figure from the release: no digits but years of citations and the 95% of intervals."""
-    for name in ("index", "sample", "balance", "effects", "jobs", "subgroups", "stability"):
+    for name in ("index", "sample", "balance", "effects", "jobs", "subgroups", "stability", "plan"):
         text = (resource("book") / f"{name}.md").read_text(encoding="utf-8")
         body = text.split("---", 2)[2]
         lines = [line for line in body.splitlines() if not line.startswith(("%", ":", "`"))]

@@ -47,7 +47,13 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("stability", "survival"),
         ("replication", "replication"),
     ),
-    "For reference": (("methods", ""), ("limitations", ""), ("dictionary", "dictionary"), ("downloads", "")),
+    "For reference": (
+        ("plan", ""),
+        ("methods", ""),
+        ("limitations", ""),
+        ("dictionary", "dictionary"),
+        ("downloads", ""),
+    ),
 }
 
 
@@ -123,6 +129,8 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "sha256": release.main.bundle.sha256,
         "question": facts["question"],
         "synthetic": bool(facts.get("synthetic")),
+        "approved_by": release.main.bundle.approved_by,
+        "corrects": dict(release.main.bundle.corrects),
         "citation": facts.get("citation") or "",
         "software": f"retrain-eval {version('retrain-eval')}, Python {release.main.bundle.manifest['python']}, "
         f"Jupyter Book {version('jupyter-book')}",

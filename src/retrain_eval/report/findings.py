@@ -81,6 +81,11 @@ def verdict(row: pd.Series) -> str:
     return "The interval includes zero: these data cannot tell the effect from none."
 
 
+def unplanned(study: Study, result: str) -> str:
+    """Return a sentence for a result that the registered plan does not name; nothing for any other."""
+    return " The registered plan does not name it: exploratory." if result in study.exploratory else ""
+
+
 def effect(study: Study) -> Finding | None:
     """Say whether it works: the average effect on those trained."""
     row = main_effect(study)
@@ -98,7 +103,8 @@ def effect(study: Study) -> Finding | None:
         f"{words.amount(abs(row['estimate']))}{words.per_period()} on average, against {compared} {words.units} "
         f"who were not trained. {verdict(row)}",
         caveat=f"An average over {words.count(row['n_treated'])}; it does not say what training did for any one "
-        f"{words.unit}, and rests on the two groups faring alike had nobody been trained.",
+        f"{words.unit}, and rests on the two groups faring alike had nobody been trained."
+        + unplanned(study, str(row["result"])),
     )
 
 
@@ -154,7 +160,8 @@ def for_whom(study: Study) -> Finding | None:
             if several
             else "By difference-in-differences; "
         )
-        + "a group that differs is not thereby the reason for the difference.",
+        + "a group that differs is not thereby the reason for the difference."
+        + unplanned(study, str(row["result"])),
     )
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from retrain_eval.errors import ReportError
+from retrain_eval.plan import Registration, deviations, exploratory, in_force
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.words import Words
+from retrain_eval.study import read_study
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
 TABLES = (
@@ -93,6 +95,28 @@ class Study:
         """Return the ids of results that start with ``prefix``, in the order of the file."""
         return [name for name in dict.fromkeys(self.effects["result"]) if name.startswith(prefix)]
 
+    @cached_property
+    def registration(self) -> Registration | None:
+        """The registered plan that binds these results, if there is one."""
+        return in_force(self.bundle.plan, [str(item["sha256"]) for item in self.bundle.manifest["inputs"]])
+
+    @cached_property
+    def deviations(self) -> pd.DataFrame:
+        """What departs from the plan in force, ``field, planned, used``; empty where none binds."""
+        if self.registration is None:
+            return pd.DataFrame(columns=["field", "planned", "used"])
+        script = str(self.bundle.manifest.get("script_sha256", ""))
+        return deviations(self.registration, read_study(self.bundle.path), script)
+
+    @cached_property
+    def exploratory(self) -> set[str]:
+        """Results that the plan in force does not name; empty where none binds, for then all of them are."""
+        return set() if self.registration is None else exploratory(self.effects, self.registration.plan)
+
+    def marked(self, result: str, label: str) -> str:
+        """Return the label of a result, with a mark where the registered plan does not name it."""
+        return f"{label} (exploratory)" if result in self.exploratory else label
+
     def result(self, name: str, **keys: str) -> pd.DataFrame:
         """Return the rows of one result, with every key given."""
         rows = self.effects[self.effects["result"] == name]
@@ -152,6 +176,9 @@ class Release:
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
         families["paired_within"] = any(name.startswith("moments/pairs_by_") for name in main.bundle.manifest["files"])
+        families["plan"] = bool(main.bundle.plan)
+        families["deviations"] = len(main.deviations) > 0
+        families["exploratory"] = bool(main.exploratory)
         families["matched"] = "match" in main.bundle.study
         families["matched_on_outcome"] = bool(main.matched_periods)
         families["outcomes"] = bool(main.other_outcomes)

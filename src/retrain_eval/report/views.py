@@ -57,7 +57,7 @@ def subgroups(study: Study) -> pd.DataFrame:
     rows = rows.sort_values(
         ["subgroup", "level", "shape"], key=lambda s: s.map(order | levels | {"own": 0, "experiment": 1})
     )
-    rows["panel"] = rows["subgroup"].map(study.words.name).map(sentence)
+    rows["panel"] = _headings(study, rows)
     rows["label"] = rows["level"].map(study.words.name) + rows["shape"].map({"own": "", "experiment": ", experiment"})
     return rows.reset_index(drop=True)
 
@@ -65,8 +65,13 @@ def subgroups(study: Study) -> pd.DataFrame:
 def differences(study: Study) -> pd.DataFrame:
     """Return the differences between levels of each subgroup, with the joint covariance."""
     rows = pd.concat([study.result(name) for name in study.results("difference_by_")], ignore_index=True)
-    rows["label"] = rows["subgroup"].map(study.words.name).map(sentence) + ": " + rows["level"]
+    rows["label"] = _headings(study, rows) + ": " + rows["level"]
     return rows
+
+
+def _headings(study: Study, rows: pd.DataFrame) -> pd.Series:
+    """Return the heading of each row's subgroup, marked where the plan does not name it."""
+    return rows["subgroup"].map(lambda name: sentence(study.marked(f"att_by_{name}", study.words.name(name))))
 
 
 def verdicts(study: Study) -> pd.DataFrame:
@@ -77,7 +82,7 @@ def verdicts(study: Study) -> pd.DataFrame:
              for i, level in enumerate(study.in_order(block["level"], str(name)))}  # fmt: skip
     groups = {name: i for i, name in enumerate(dict.fromkeys(rows["subgroup"]))}
     rows = rows.sort_values(["subgroup", "level"], key=lambda s: s.map(groups | order))
-    rows["panel"] = rows["subgroup"].map(study.words.name).map(sentence)
+    rows["panel"] = _headings(study, rows)
     rows["label"] = rows["level"].map(study.words.name)
     return rows.reset_index(drop=True)
 
