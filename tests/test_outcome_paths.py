@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain_eval import outcome_moments
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.moments import outcome_moments
 from retrain_eval.outcome_paths import build_outcome_paths, built, path_periods
 from retrain_eval.panel import build_panel
 

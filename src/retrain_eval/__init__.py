@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrain_eval.history import baseline
     from retrain_eval.jobs import build_jobs
     from retrain_eval.lifetable import LifeTable
-    from retrain_eval.moments import OutcomeMoments, outcome_moments
+    from retrain_eval.moments import OutcomeMoments
     from retrain_eval.outcome_paths import build_outcome_paths, path_periods
     from retrain_eval.panel import build_panel
     from retrain_eval.quality import alkire_foster, build_quality
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from retrain_eval.sample.match import match
     from retrain_eval.sample.matched import MatchedSample
     from retrain_eval.spells import build_spells
+    from retrain_eval.summing import outcome_moments
     from retrain_eval.survival.spells import Spells
     from retrain_eval.synthetic.agency import Simulation, simulate
     from retrain_eval.trajectories import wage_trajectory
@@ -70,7 +71,7 @@ _HOME = {
     "build_quality": "quality",
     "build_spells": "spells",
     "match": "sample.match",
-    "outcome_moments": "moments",
+    "outcome_moments": "summing",
     "path_periods": "outcome_paths",
     "simulate": "synthetic.agency",
     "verify": "release.verify",

@@ -16,21 +16,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.paths import Columns, Paths, build_paths, first_moments, reference_path, second_moments
-from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
-from retrain_eval.tablefile import read_table, write_table
-from retrain_eval.wide import array_length, build_wide_paths
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -40,16 +33,12 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Pairs = Mapping[tuple[int, int], Array]
 
-MAX_COMBINATIONS = 2_000  # of the values of covariates that are numbers; beyond, people are read one by one
 INCOMPLETE = "(incomplete paths)"
-
-NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-                 "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class OutcomeMoments:
-    """First and second moments of outcome paths by cell. Make one with `outcome_moments`; add them with ``+``.
+    """First and second moments of outcome paths by cell: make them with `outcome_moments`, add them with ``+``.
 
     Attributes
     ----------
@@ -183,6 +172,7 @@ class OutcomeMoments:
         Examples
         --------
         >>> import pandas as pd
+        >>> from retrain_eval import outcome_moments
         >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2, 1, 2], "g": [2, 2, 0, 0],
         ...                      "y": [1.0, 3.0, 1.0, 1.5], "sex": ["f", "f", "m", "m"]})
         >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y", by="sex")
@@ -225,33 +215,9 @@ class OutcomeMoments:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write one row per cell: keys, ``n``, ``first``, and the ``second`` moments with each later cell."""
-        order = sorted(self.second)
-        with_cells = [[b for a, b in order if a == c] for c in range(len(self.cells))]
-        blocks = [[self.second[c, b].ravel().tolist() for b in found] for c, found in enumerate(with_cells)]
-        table = pa.table(
-            {
-                "cell": pa.array(range(len(self.cells)), pa.int32()),
-                "cohort": pa.array([None if pd.isna(g) else float(g) for g in self.cells["cohort"]], pa.float64()),
-                **{name: pa.array(self.cells[name].astype(str).tolist(), pa.string()) for name in self.strata},
-                "n": pa.array(self.cells["n"].tolist(), pa.int64()),
-                "first": pa.array(self.first.tolist(), pa.list_(pa.float64())),
-                "second_with": pa.array(with_cells, pa.list_(pa.int32())),
-                "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
-            }
-        )
-        facts = {
-            "outcome": self.outcome,
-            "times": list(self.times),
-            "strata": list(self.strata),
-            "reference": self.reference.tolist(),
-            "cluster": self.cluster,
-            "n_clusters": self.n_clusters,
-            "n_dropped": self.n_dropped,
-            "weighted": self.weighted,
-            "numbers": list(self.numbers),
-            "by_person": list(self.by_person),
-        }
-        write_table(path, "outcome_moments", table, facts)
+        from retrain_eval.moments_file import write
+
+        write(self, path)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> OutcomeMoments:
@@ -262,34 +228,9 @@ class OutcomeMoments:
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, "outcome_moments")
-        strata, size = tuple(facts["strata"]), 1 + len(facts["times"])
-        cells = pd.DataFrame({"cohort": pd.array(table["cohort"].to_pylist(), dtype="Float64")})
-        for name in strata:
-            cells[name] = pd.Series(table[name].to_pylist(), dtype="str")
-        cells["n"] = table["n"].to_pylist()
-        second = {
-            (c, d): np.array(block).reshape(size, size)
-            for c, (found, blocks) in enumerate(
-                zip(table["second_with"].to_pylist(), table["second"].to_pylist(), strict=True)
-            )
-            for d, block in zip(found, blocks, strict=True)
-        }
-        return cls(
-            outcome=facts["outcome"],
-            times=tuple(facts["times"]),
-            strata=strata,
-            cells=cells,
-            first=np.array(table["first"].to_pylist()).reshape(len(cells), size),
-            second=second,
-            reference=np.array(facts["reference"]),
-            cluster=facts["cluster"],
-            n_clusters=facts["n_clusters"],
-            n_dropped=facts["n_dropped"],
-            weighted=facts["weighted"],
-            numbers=tuple(facts["numbers"]),
-            by_person=tuple(facts["by_person"]),
-        )
+        from retrain_eval.moments_file import read
+
+        return read(path)
 
     # ---- estimating ------------------------------------------------------------------------------------------
 
@@ -316,24 +257,15 @@ class OutcomeMoments:
                 column=beyond[0],
                 fix="estimate from the moments as they were made, or call retrain_eval.att_gt on the people",
             )
-        if beyond and self.source is not None:
-            return self.source(
-                control=control,
-                method=method,
-                covariates=covariates,
-                anticipation=anticipation,
-                base_period=base_period,
-                seed=seed,
-            )
-        return att_gt(
-            self,
-            control=control,
-            method=method,
-            covariates=covariates,
-            anticipation=anticipation,
-            base_period=base_period,
-            seed=seed,
-        )
+        options: dict[str, Any] = {
+            "control": control,
+            "method": method,
+            "covariates": covariates,
+            "anticipation": anticipation,
+            "base_period": base_period,
+            "seed": seed,
+        }
+        return self.source(**options) if beyond and self.source is not None else att_gt(self, **options)
 
     def twfe(
         self,
@@ -423,175 +355,6 @@ class OutcomeMoments:
         from retrain_eval.did.bacon import twfe_weights
 
         return twfe_weights(self)
-
-
-def outcome_moments(
-    source: Source,
-    unit: str,
-    time: str | Sequence[int],
-    cohort: str,
-    outcome: str,
-    by: str | Sequence[str] = (),
-    covariates: str | Sequence[str] = (),
-    weights: str | None = None,
-    cluster: str | None = None,
-    *,
-    unbalanced: str = "refuse",
-    memory_limit: str | None = None,
-) -> OutcomeMoments:
-    """Sum a long table, or stored outcome paths, to outcome moments, inside DuckDB.
-
-    Parameters
-    ----------
-    source : DuckDB relation, DataFrame, Arrow table or path
-        One row per unit × time; or one row per unit, with the outcome a fixed-size array (`build_outcome_paths`).
-    unit, cohort, outcome : str
-        Columns. ``cohort`` is the first treated period; NULL, 0 or +inf mean never treated.
-    time : str or sequence of int
-        Column of periods; of an outcome that is an array, the periods of its values.
-    by : str or sequence of str
-        Columns of strata, constant within a unit (age band, education).
-    covariates : str or sequence of str
-        Columns, constant within a unit, that `att_gt` may condition on: texts as categories, numbers linearly. Cells
-        are kept apart by them as well.
-    weights : str, optional
-        Column of weights, constant within a unit. A unit of weight zero is left out.
-    cluster : str, optional
-        Column to cluster standard errors by: provider, region, matched set. None: the unit.
-    unbalanced : {"refuse", "drop", "allow"}
-        What to do with units that lack a period. "allow": the moments hold the complete ones, and `att_gt` reads all
-        from the source; other estimators refuse.
-    memory_limit : str, optional
-        DuckDB's limit where the source is not a relation with its own connection.
-
-    Returns
-    -------
-    OutcomeMoments
-
-    Raises
-    ------
-    InputError, DesignError
-        See `retrain_eval.paths.build_paths` and `retrain_eval.wide.build_wide_paths`.
-
-    Notes
-    -----
-    The moments are those that the influence functions of Callaway and Sant'Anna (2021, section 4) need; see
-    the module's docstring.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> long = pd.DataFrame({
-    ...     "person": [1, 1, 2, 2, 3, 3, 4, 4], "year": [2020, 2021] * 4, "trained": [2021] * 4 + [0] * 4,
-    ...     "earnings": [10.0, 14.0, 8.0, 12.0, 9.0, 10.0, 11.0, 12.0]})
-    >>> m = outcome_moments(long, unit="person", time="year", cohort="trained", outcome="earnings")
-    >>> m.cells[["cohort", "n"]].to_dict("list")
-    {'cohort': [2021.0, None], 'n': [2, 2]}
-    >>> m.att_gt().aggregate("simple").to_frame()["estimate"].item()
-    3.0
-    """
-    levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
-    relation = as_relation(source, memory_limit)
-    numbers = _numbers(relation, controls)
-    apart = tuple(name for name in numbers if name not in levels) if _many(relation, numbers) else ()
-    strata = (*levels, *(name for name in controls if name not in (*levels, *apart)))
-    complete = "drop" if unbalanced == "allow" else unbalanced
-    with _paths(relation, unit, time, cohort, outcome, strata, weights, cluster, unbalanced=complete) as paths:
-        reference = reference_path(paths)
-        cells, first = first_moments(paths, strata, reference)
-        second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
-    if not all(np.isfinite(block).all() for block in (first, *second.values())):
-        raise InputError("sums of squares overflow", column=outcome, rule="finite sums", fix="use a larger unit")
-    by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and paths.dropped else ()))
-    people = partial(
-        _people,
-        relation,
-        unit=unit,
-        time=time,
-        cohort=cohort,
-        outcome=outcome,
-        weights=weights,
-        cluster=cluster,
-        unbalanced=unbalanced,
-    )
-    return OutcomeMoments(
-        outcome=outcome,
-        times=paths.times,
-        strata=strata,
-        cells=cells,
-        first=first,
-        second=second,
-        reference=reference,
-        cluster=cluster,
-        n_clusters=n_clusters,
-        n_dropped=paths.dropped,
-        weighted=weights is not None,
-        numbers=tuple(name for name in numbers if name in strata),
-        by_person=by_person,
-        source=people if by_person else None,
-    )
-
-
-def _people(relation: duckdb.DuckDBPyRelation, **options: Any) -> GroupTimeEffects:
-    """Read the people behind the moments; the estimator sits above this module."""
-    from retrain_eval.did.unit_level import att_gt
-
-    return att_gt(relation, **options)
-
-
-def _many(relation: duckdb.DuckDBPyRelation, numbers: tuple[str, ...]) -> bool:
-    """Whether numbers take so many combinations of values that cells are no summary."""
-    if not numbers:
-        return False
-    values = ", ".join(sql_name(name) for name in numbers)
-    sql = f"SELECT count(*) FROM (SELECT DISTINCT {values} FROM source LIMIT {MAX_COMBINATIONS + 1})"
-    return int(query(relation, sql).fetchall()[0][0]) > MAX_COMBINATIONS
-
-
-def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that hold numbers; refuse those in which one is missing or infinite."""
-    require_columns(relation, list(names))
-    kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
-    found = tuple(name for name in names if kinds[name].startswith(NUMBER_TYPES))
-    for name in found:
-        column = f"CAST({sql_name(name)} AS DOUBLE)"
-        bad = query(
-            relation, f"SELECT count(*) FROM source WHERE {column} IS NULL OR NOT isfinite({column})"
-        ).fetchall()
-        if bad[0][0]:
-            raise InputError(
-                f"{bad[0][0]} row(s) have no finite value of a covariate that is a number",
-                column=name,
-                rule="a number enters linearly, so none may be missing",
-                fix="leave these units out, or make it a text whose missing values are a category",
-            )
-    return found
-
-
-def _paths(
-    relation: duckdb.DuckDBPyRelation,
-    unit: str,
-    time: str | Sequence[int],
-    cohort: str,
-    outcome: str,
-    strata: tuple[str, ...],
-    weights: str | None,
-    cluster: str | None,
-    *,
-    unbalanced: str,
-) -> Paths:
-    """Lay out one row per unit, from long rows or from arrays."""
-    columns = Columns(unit, time if isinstance(time, str) else "", cohort, outcome, strata, weights, cluster)
-    if isinstance(time, str):
-        if array_length(relation, outcome) is not None:
-            fix = "give the periods of its values: time=path_periods(con)"
-            raise InputError("the outcome is a path, so time is no column", column=outcome, value=time, fix=fix)
-        return build_paths(relation, columns, unbalanced=unbalanced)
-    if array_length(relation, outcome) is None:
-        raise InputError(
-            "periods are given, and the outcome is no fixed-size array", column=outcome, fix="name a column"
-        )
-    return build_wide_paths(relation, columns, time, unbalanced=unbalanced)
 
 
 def _merge_cells(

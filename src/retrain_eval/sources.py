@@ -18,6 +18,9 @@ from retrain_eval.errors import InputError, unknown
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
+_NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+                 "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
+
 
 def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckDBPyRelation:
     """Return the source as a DuckDB relation; run SQL on it with `query`.
@@ -79,6 +82,12 @@ def require_columns(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -
     for column in columns:
         if column not in have:
             raise unknown("column", column, have)
+
+
+def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the columns ``names`` whose type is a number."""
+    kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
+    return tuple(name for name in names if kinds[name].startswith(_NUMBER_TYPES))
 
 
 def sql_name(name: str) -> str:

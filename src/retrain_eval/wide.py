@@ -20,6 +20,28 @@ def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
     return int(str(kind.children[1][1])) if kind.id == "array" else None
 
 
+def stored_periods(
+    relation: duckdb.DuckDBPyRelation, time: str | Sequence[int], outcome: str
+) -> tuple[int, ...] | None:
+    """Return the periods of an outcome that is an array; None where ``time`` is the column of periods.
+
+    Raises
+    ------
+    InputError
+        If the outcome is an array and a column of periods is named, or the other way round.
+    """
+    is_array = array_length(relation, outcome) is not None
+    if isinstance(time, str):
+        if is_array:
+            fix = "give the periods of its values: time=path_periods(con)"
+            raise InputError("the outcome is a path, so time is no column", column=outcome, value=time, fix=fix)
+        return None
+    if not is_array:
+        what = "periods are given, and the outcome is no fixed-size array"
+        raise InputError(what, column=outcome, fix="name the column of periods")
+    return tuple(time)
+
+
 def build_wide_paths(
     relation: duckdb.DuckDBPyRelation,
     columns: Columns,

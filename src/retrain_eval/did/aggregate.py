@@ -73,7 +73,7 @@ def aggregate(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.moments import outcome_moments
+    >>> from retrain_eval import outcome_moments
     >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "t": [1, 2, 3] * 4,
     ...                      "g": [2] * 6 + [0] * 6, "y": [1.0, 4.0, 5.0] * 2 + [1.0, 2.0, 2.0] * 2})
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")

@@ -163,7 +163,7 @@ def att_gt(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.moments import outcome_moments
+    >>> from retrain_eval import outcome_moments
     >>> long = pd.DataFrame({"id": [1, 1, 2, 2, 3, 3, 4, 4], "t": [1, 2] * 4, "g": [2, 2, 2, 2, 0, 0, 0, 0],
     ...                      "y": [1.0, 4.0, 2.0, 5.5, 1.0, 2.0, 2.0, 3.5]})
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")

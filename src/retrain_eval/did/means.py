@@ -56,7 +56,7 @@ def mean_difference(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.moments import outcome_moments
+    >>> from retrain_eval import outcome_moments
     >>> long = pd.DataFrame({"id": [1, 2, 3, 4], "t": [1] * 4, "g": [1, 1, 0, 0], "y": [3.0, 5.0, 1.0, 2.0]})
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
     >>> frame = mean_difference(m, 1).to_frame()

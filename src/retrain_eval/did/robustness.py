@@ -60,7 +60,7 @@ def robustness(
     --------
     >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "t": [1, 2, 3] * 4,
     ...                      "g": [3] * 6 + [0] * 6, "y": [3.0, 2.9, 4.0, 3.2, 3.0, 4.4, 3.0, 3.1, 3.0, 3.1, 3.2, 3.1]})
-    >>> from retrain_eval.moments import outcome_moments
+    >>> from retrain_eval import outcome_moments
     >>> found = robustness(outcome_moments(long, unit="id", time="t", cohort="g", outcome="y"))
     >>> len(found.bounds), found.effects["placebo_starts"].to_frame()["level"].tolist()
     (5, ['1 before'])

@@ -54,7 +54,7 @@ def base_moved_back(
     --------
     >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "t": [1, 2, 3] * 4,
     ...                      "g": [3] * 6 + [0] * 6, "y": [3.0, 1.0, 3.0, 3.2, 1.0, 3.4, 3.0, 3.0, 3.0, 3.1, 3.2, 3.1]})
-    >>> from retrain_eval.moments import outcome_moments
+    >>> from retrain_eval import outcome_moments
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
     >>> base_moved_back(m, (0, 1)).to_frame()["estimate"].round(2).tolist()
     [2.25, 0.1]
@@ -103,7 +103,7 @@ def placebo_starts(
     --------
     >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "t": [1, 2, 3] * 4,
     ...                      "g": [3] * 6 + [0] * 6, "y": [3.0, 1.0, 3.0, 3.2, 1.0, 3.4, 3.0, 3.0, 3.0, 3.1, 3.2, 3.1]})
-    >>> from retrain_eval.moments import outcome_moments
+    >>> from retrain_eval import outcome_moments
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
     >>> placebo_starts(m, (1,)).to_frame()["estimate"].round(2).tolist()
     [-2.15]

@@ -28,10 +28,9 @@ from retrain_eval.did.unit_influence import influence_products, sum_odds
 from retrain_eval.did.unit_propensity import Propensities, fit_propensities
 from retrain_eval.did.unit_rows import UnitTable, open_units
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.moments import NUMBER_TYPES
 from retrain_eval.paths import Columns, Paths, build_paths
-from retrain_eval.sources import Source, as_relation, require_columns
-from retrain_eval.wide import array_length, build_wide_paths
+from retrain_eval.sources import Source, as_relation, numbers_among, require_columns
+from retrain_eval.wide import build_wide_paths, stored_periods
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -192,12 +191,13 @@ def att_gt(
         raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
     names = (covariates,) if isinstance(covariates, str) else tuple(dict.fromkeys(covariates))
     relation = as_relation(source, memory_limit)
-    kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
     for name in names:
-        if name not in kinds:
-            raise unknown("covariate", name, kinds)
-    numbers = tuple(name for name in names if kinds[name].startswith(NUMBER_TYPES))
-    _check_time(relation, time, outcome, panel=panel)
+        if name not in relation.columns:
+            raise unknown("covariate", name, relation.columns)
+    numbers = numbers_among(relation, names)
+    times = stored_periods(relation, time, outcome)
+    if times is not None and not panel:
+        raise InputError("cross sections have no paths", column=outcome, fix="name the column of periods")
     options: dict[str, object] = {
         "control": control,
         "method": method,
@@ -211,24 +211,11 @@ def att_gt(
     request = _Request(
         relation,
         Columns(unit, time if isinstance(time, str) else "", cohort, outcome, (), weights, cluster, numbers),
-        None if isinstance(time, str) else tuple(time),
+        times,
         tuple(name for name in names if name not in numbers),
         options,
     )
     return _estimate(request, ())
-
-
-def _check_time(relation: duckdb.DuckDBPyRelation, time: str | Sequence[int], outcome: str, *, panel: bool) -> None:
-    """Refuse periods that do not fit the outcome."""
-    length = array_length(relation, outcome)
-    if isinstance(time, str):
-        if length is not None:
-            fix = "give the periods of its values: time=path_periods(con)"
-            raise InputError("the outcome is a path, so time is no column", column=outcome, value=time, fix=fix)
-        return
-    if length is None or not panel:
-        what = "the outcome is no fixed-size array" if panel else "cross sections have no paths"
-        raise InputError(f"periods are given, and {what}", column=outcome, fix="name the column of periods")
 
 
 def _estimate(request: _Request, names: tuple[str, ...]) -> GroupTimeEffects:
