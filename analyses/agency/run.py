@@ -40,8 +40,7 @@ def analyse(run: Run) -> None:
     candidates = con.sql("FROM candidate WHERE eligible")
     sample = rte.match(candidates, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
-    run.results.add_table("balance", sample.balance())
-    run.results.add_table("overlap", sample.overlap())
+    run.publish_sample(candidates, sample, before={-k: f"earnings_m{k}" for k in range(2, BEFORE + 1)})
     run.results.add_table("flow", flow(run, sample))
 
     for outcome in OUTCOMES:
@@ -58,6 +57,8 @@ def analyse(run: Run) -> None:
             run.publish("did", effects.aggregate("simple"))
             run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
             run.publish_robustness("event_study", moments)
+            after = candidates.project(f"*, list_avg(earnings[{BEFORE + 1}:]) AS earnings_after")
+            run.publish_hidden_bias("did", after, sample, "earnings_after")
 
     for name in study.strata:
         run.say(f"effects by {study.strata[name].title.lower()}, matched within each group")

@@ -57,8 +57,7 @@ def analyse(run: Run) -> None:
     candidates = con.sql(f"FROM baseline WHERE treat = 1 OR source = '{FROM_SURVEY}'")
     sample = rte.match(candidates, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
-    run.results.add_table("balance", sample.balance())
-    run.results.add_table("overlap", sample.overlap())
+    run.publish_sample(candidates, sample, before={year: f"earnings_{year}" for year in study.match_periods()})
     run.results.add_table("flow", flow(con, sample))
 
     run.say("outcome moments of the matched sample, the pool and the experiment")
@@ -84,6 +83,8 @@ def analyse(run: Run) -> None:
     run.publish("benchmark_event_study", truth.aggregate("dynamic"))
     run.results.add_table("tests", pretrend_test(effects.aggregate("dynamic")).assign(result="event_study"))
     run.publish_robustness("event_study", moments["matched"])
+    later = con.sql(f"SELECT person_id, earnings AS earnings_after FROM panel WHERE period = {AFTER}")
+    run.publish_hidden_bias("att_matched", candidates.join(later, "person_id"), sample, "earnings_after")
 
     for name in strata:
         run.say(f"effects by {study.strata[name].title.lower()}, trainees and controls matched within each group")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrain_eval.confounding import e_value, oster_bounds, rosenbaum_bounds
     from retrain_eval.did.unit_level import att_gt
     from retrain_eval.effects import EffectTable
     from retrain_eval.flow import Run, Study
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from retrain_eval.panel import build_panel
     from retrain_eval.quality import alkire_foster, build_quality
     from retrain_eval.release.verify import verify
+    from retrain_eval.sample.composition import baseline_paths, matching_table
+    from retrain_eval.sample.hidden_bias import HiddenBias
     from retrain_eval.sample.match import match
     from retrain_eval.sample.matched import MatchedSample
+    from retrain_eval.sample.verdict import balance_verdict
     from retrain_eval.spells import build_spells
     from retrain_eval.summing import outcome_moments
     from retrain_eval.survival.spells import Spells
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EffectTable",
+    "HiddenBias",
     "LifeTable",
     "MatchedSample",
     "OutcomeMoments",
@@ -39,15 +44,21 @@ __all__ = [
     "Study",
     "alkire_foster",
     "att_gt",
+    "balance_verdict",
     "baseline",
+    "baseline_paths",
     "build_jobs",
     "build_outcome_paths",
     "build_panel",
     "build_quality",
     "build_spells",
+    "e_value",
     "match",
+    "matching_table",
+    "oster_bounds",
     "outcome_moments",
     "path_periods",
+    "rosenbaum_bounds",
     "simulate",
     "verify",
     "wage_trajectory",
@@ -55,6 +66,7 @@ __all__ = [
 
 _HOME = {
     "EffectTable": "effects",
+    "HiddenBias": "sample.hidden_bias",
     "LifeTable": "lifetable",
     "MatchedSample": "sample.matched",
     "OutcomeMoments": "moments",
@@ -64,15 +76,21 @@ _HOME = {
     "Study": "flow",
     "alkire_foster": "quality",
     "att_gt": "did.unit_level",
+    "balance_verdict": "sample.verdict",
     "baseline": "history",
+    "baseline_paths": "sample.composition",
     "build_jobs": "jobs",
     "build_outcome_paths": "outcome_paths",
     "build_panel": "panel",
     "build_quality": "quality",
     "build_spells": "spells",
+    "e_value": "confounding",
     "match": "sample.match",
+    "matching_table": "sample.composition",
+    "oster_bounds": "confounding",
     "outcome_moments": "summing",
     "path_periods": "outcome_paths",
+    "rosenbaum_bounds": "confounding",
     "simulate": "synthetic.agency",
     "verify": "release.verify",
     "wage_trajectory": "trajectories",

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,11 @@ from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.report import book
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
+from retrain_eval.sample.composition import baseline_paths, matching_table
+from retrain_eval.sample.hidden_bias import hidden_bias
+from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.schemas import Package, dictionary, load_package
+from retrain_eval.sources import Source
 from retrain_eval.store import Store
 from retrain_eval.study import FILE, StudyFile, read_study
 
@@ -70,6 +74,50 @@ class Run:
     def publish(self, name: str, effects: EffectTable) -> None:
         """Keep an EffectTable under the name that the report finds it by."""
         self.results.add_effects(name, effects)
+
+    def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
+        """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.
+
+        Parameters
+        ----------
+        candidates : DuckDB relation, DataFrame, Arrow table or path
+            The people given to ``match``, with the plan's strata as columns.
+        sample : MatchedSample
+            What it returned.
+        before : mapping of int to str
+            Period, or distance from the start of training → column of the main outcome; empty if there is none.
+        """
+        self.results.add_table("balance", sample.balance())
+        try:
+            self.results.add_table("overlap", sample.overlap())
+        except DesignError as error:
+            self.say(f"no common support to show: {error}")
+        self.results.add_table("matching", matching_table(candidates, sample, by=list(self.study.strata)))
+        if before and self.study.did:
+            paths = baseline_paths(candidates, sample, self.study.did.outcome, before)
+            self.results.add_table("baseline_paths", paths)
+
+    def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
+        """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
+
+        Parameters
+        ----------
+        name : str
+            The result that the effect was published under; its first row is meant.
+        people : DuckDB relation, DataFrame, Arrow table or path
+            The people given to ``match``, with the outcome as a column.
+        sample : MatchedSample
+            What it returned.
+        outcome : str
+            Column whose difference in means the effect is.
+        """
+        effects = self.results.tables["effects"]
+        row = effects[effects["result"] == name].iloc[0]
+        found = hidden_bias(people, sample, outcome, estimate=row["estimate"], std_error=row["std_error"])
+        for table, frame in found.tables().items():
+            self.results.add_table(table, frame.assign(result=name))
+        for note in found.notes:
+            self.say(note)
 
     def publish_levels(self, name: str, levels: EffectTable) -> None:
         """Keep the effects by a stratum, differences between levels and, if the plan says what matters, verdicts.

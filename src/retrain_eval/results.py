@@ -18,6 +18,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.sample.balance import COLUMNS as BALANCE
 from retrain_eval.sample.composition import BASELINE_PATHS, MATCHING
+from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 
 EFFECTS = ("result", *COLUMNS, "note")
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -46,19 +47,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
     "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
-    "rosenbaum": ("result", "gamma", "p_value", "n_pairs"),
-    "e_values": ("result", "estimate", "std_error", "sd", "risk_ratio", "e_value", "e_value_limit"),
-    "oster": (
-        "result",
-        "r2_max",
-        "beta_uncontrolled",
-        "r2_uncontrolled",
-        "beta_controlled",
-        "r2_controlled",
-        "delta",
-        "beta_star",
-        "n",
-    ),
+    "rosenbaum": ROSENBAUM,
+    "e_values": E_VALUES,
+    "oster": OSTER,
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 SIGNIFICANT_DIGITS = 10

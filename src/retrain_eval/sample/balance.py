@@ -148,6 +148,7 @@ def ecdf_distance(x: Floats, treated: Floats, control: Floats) -> tuple[float, f
     """
     order = np.argsort(x, kind="stable")
     gap = np.abs(np.cumsum(treated[order] / treated.sum() - control[order] / control.sum()))
+    gap[gap < _ROUNDING] = 0
     last = np.append(np.diff(x[order]) != 0, True)
     return float(gap[last].mean()), float(gap[last].max())
 

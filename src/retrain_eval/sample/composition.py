@@ -70,7 +70,7 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
     [[None, 2, 3], ['f', 1, 1], ['m', 1, 2]]
     """
     relation = as_relation(candidates)
-    with _people(relation, sample, by) as people:
+    with people_sql(relation, sample, by) as people:
         rows = [_counted(relation, people, "NULL", "NULL")]
         rows += [_counted(relation, people, sql_text(name), sql_name(name)) for name in by]
     table = pd.concat(rows, ignore_index=True)
@@ -131,34 +131,43 @@ def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, colu
         for place, (group, weight) in enumerate(_GROUPS.items())
         for time, column in sorted(columns.items())
     ]
-    with _people(relation, sample, list(columns.values())) as people:
+    with people_sql(relation, sample, list(columns.values())) as people:
         sql = f"WITH people AS ({people}) {' UNION ALL '.join(parts)} ORDER BY place ASC, time ASC"
         found: pd.DataFrame = query(relation, sql).df()
     return found.rename(columns={"group_": "group"}).assign(outcome=outcome)[list(BASELINE_PATHS)]
 
 
-@contextmanager
-def _people(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns: Sequence[str]) -> Iterator[str]:
-    """Give SQL with one row per candidate: _treated, _weight_treated, _weight_control, _uses, the columns."""
+def treatment(sample: MatchedSample) -> str:
+    """Return the candidates' column that says who is treated: with risk sets, the one of when training began."""
     a = sample.audit
-    unit = str(a["unit"])
-    treat = str(a["entry"]) if a["method"] == "riskset" else parse_formula(str(a["formula"])).treat
-    require_columns(relation, [unit, treat])
+    return str(a["entry"]) if a["method"] == "riskset" else parse_formula(str(a["formula"])).treat
+
+
+def treated_sql(sample: MatchedSample) -> str:
+    """Return SQL that is true for the treated among the candidates."""
+    name = sql_name(treatment(sample))
+    return f"{name} IS NOT NULL" if sample.audit["method"] == "riskset" else f"CAST({name} AS INTEGER) = 1"
+
+
+@contextmanager
+def people_sql(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns: Sequence[str]) -> Iterator[str]:
+    """Give SQL with one row per candidate: _treated, _weight_treated, _weight_control, _uses, the columns."""
+    unit = str(sample.audit["unit"])
+    require_columns(relation, [unit, treatment(sample)])
     for column in columns:
         if column not in relation.columns:
             raise unknown("column of the candidates", column, relation.columns)
-    is_treated = f"{sql_name(treat)} IS NOT NULL" if a["method"] == "riskset" else f"{sql_name(treat)}::INTEGER = 1"
-    roles = _stored(
+    roles = stored(
         relation,
         sample.weights,
         f"SELECT {sql_name(unit)} AS _person, coalesce(sum(weight) FILTER (treat = 1), 0) AS _weight_treated, "
         "coalesce(sum(weight) FILTER (treat = 0), 0) AS _weight_control FROM source GROUP BY ALL",
     )
-    uses = _stored(relation, sample.pairs, "SELECT control_id AS _person, count(*) AS _uses FROM source GROUP BY ALL")
+    uses = stored(relation, sample.pairs, "SELECT control_id AS _person, count(*) AS _uses FROM source GROUP BY ALL")
     listed = "".join(f", {sql_name(column)}" for column in dict.fromkeys(columns))
     try:
         yield (
-            f"SELECT {is_treated} AS _treated, coalesce(_weight_treated, 0) AS _weight_treated, "
+            f"SELECT {treated_sql(sample)} AS _treated, coalesce(_weight_treated, 0) AS _weight_treated, "
             f"coalesce(_weight_control, 0) AS _weight_control, _uses{listed} FROM source "
             f"LEFT JOIN {roles} r ON r._person = source.{sql_name(unit)} "
             f"LEFT JOIN {uses} u ON u._person = source.{sql_name(unit)}"
@@ -168,7 +177,7 @@ def _people(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns: S
             query(relation, f"DROP TABLE IF EXISTS {table}")
 
 
-def _stored(relation: duckdb.DuckDBPyRelation, part: duckdb.DuckDBPyRelation, sql: str) -> str:
+def stored(relation: duckdb.DuckDBPyRelation, part: duckdb.DuckDBPyRelation, sql: str) -> str:
     """Put a summary of the sample's tables, one row per matched person, beside the candidates."""
     found = query(part, sql).to_arrow_table()
     return store_table(relation, dict(zip(found.column_names, found.columns, strict=True)), "roles")

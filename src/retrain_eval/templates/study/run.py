@@ -15,8 +15,8 @@ def analyse(run: Run) -> None:
     run.say("matching")
     sample = rte.match(people, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
-    run.results.add_table("balance", sample.balance())
-    run.results.add_table("overlap", sample.overlap())
+    outcome = study.did.outcome
+    run.publish_sample(people, sample, before={period: f"{outcome}_{period}" for period in study.match_periods()})
     run.results.add_table("flow", sample.flow())
 
     run.say("effects")
