@@ -13,8 +13,10 @@ from scipy import sparse
 
 import datasets
 import retrain_eval as rte
+from retrain_eval.did.att_gt import GroupTimeEffects
 
 FIGURES = datasets.ORACLES / "did" / "moderndid_grid.parquet"
+NAMES: dict[str, Any] = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 OPTIONS = ["panel", "covariates", "method", "control", "base_period", "anticipation", "weighted"]
 
 
@@ -56,8 +58,7 @@ PANELS = {
 
 @cache
 def moments(panel: str, covariates: tuple[str, ...], *, weighted: bool) -> rte.OutcomeMoments:
-    names = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
-    return rte.outcome_moments(PANELS[panel].data(), **names, covariates=covariates, weights="w" if weighted else None)
+    return rte.outcome_moments(PANELS[panel].data(), **NAMES, covariates=covariates, weights="w" if weighted else None)
 
 
 def beside(key: dict[str, Any], peer: pd.DataFrame) -> pd.DataFrame:
@@ -78,3 +79,46 @@ def largest(both: pd.DataFrame, column: str) -> float:
     """The largest difference relative to the larger of the two; NaN where only one has a figure."""
     one, two = both[column].to_numpy(), both[f"{column}_peer"].to_numpy()
     return float(np.nanmax(np.abs(one - two) / np.maximum(np.abs(one), np.abs(two))))
+
+
+# ---- R's own figures: unbalanced panels, repeated cross sections, clusters ------------------------------------------
+
+# three continuous covariates, doubly robust, never-treated controls and varying base unless the case says otherwise
+R_CASES: dict[str, dict[str, Any]] = {
+    "base_dr": {},
+    "base_ipw": {"method": "ipw"},
+    "base_reg": {"method": "reg"},
+    "nyt": {"control": "not_yet_treated"},
+    "antic1": {"anticipation": 1},
+    "universal": {"base_period": "universal"},
+    "weights": {"weights": "w"},
+    "clusteranalytic": {"cluster": "cl"},
+    "unbal_drop": {"unbalanced": "drop"},
+    "unbal_allow": {"unbalanced": "allow"},
+    "rcs": {"panel": False, "unit": "rid"},
+    "rcs_w": {"panel": False, "unit": "rid", "weights": "w"},
+}
+
+
+def hard_rows(case: str) -> pd.DataFrame:
+    """Rows of the simulated panel that a case of R's uses."""
+    rows = pd.read_parquet(datasets.ORACLES / "did" / "hard.parquet")
+    if case.startswith("unbal"):
+        return rows[rows["in_unbalanced"].astype(bool)]
+    return rows[rows["rid"].notna()] if case.startswith("rcs") else rows
+
+
+def beside_r(case: str) -> pd.DataFrame:
+    """Averages of R `did` 2.5.1 with `DRDID` 1.2.3 and ours, by row of its output."""
+    options = {**NAMES, "method": "dr", "base_period": "varying", "covariates": ("x1", "x2", "x3"), **R_CASES[case]}
+    return beside_r_averages(rte.att_gt(hard_rows(case), **options), case)
+
+
+def beside_r_averages(effects: GroupTimeEffects, case: str) -> pd.DataFrame:
+    """Join the averages of group-time effects to R's of the same case."""
+    dynamic = effects.aggregate("dynamic").to_frame()
+    events = dynamic["event_time"]
+    names = ["dynamic" if pd.isna(e) else f"e{int(e)}" for e in events]
+    ours = pd.concat([dynamic.assign(row=names), effects.aggregate("simple").to_frame().assign(row="simple")])
+    theirs = pd.read_csv(datasets.ORACLES / "did" / "r_did_hard.csv").query("case == @case")
+    return theirs.merge(ours[["row", "estimate", "std_error"]], on="row", how="left", suffixes=("_peer", ""))

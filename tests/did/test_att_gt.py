@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datasets
+import did_panels
 import retrain_eval as rte
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
@@ -65,39 +66,21 @@ def test_county_panel_equals_r_did() -> None:
     assert compared == len(oracle) == 216
 
 
-HARD = {
-    "base_dr": {},
-    "base_ipw": {"method": "ipw"},
-    "base_reg": {"method": "reg"},
-    "nyt": {"control": "not_yet_treated"},
-    "antic1": {"anticipation": 1},
-    "universal": {"base_period": "universal"},
-    "weights": {},
-    "clusteranalytic": {},
-}
-X = ("x1", "x2", "x3")
-
-
 @pytest.mark.oracle
-@pytest.mark.parametrize("case", HARD)
+@pytest.mark.parametrize(
+    "case", ["base_dr", "base_ipw", "base_reg", "nyt", "antic1", "universal", "weights", "clusteranalytic"]
+)
 def test_three_continuous_covariates_equal_r_did(case: str) -> None:
-    """R `did` 2.5.1 on the simulated panel: 1e-9 where it prints ten decimals."""
-    oracle = pd.read_csv(datasets.ORACLES / "did" / "r_did_hard.csv").query("case == @case")
-    m = rte.outcome_moments(
-        pd.read_parquet(datasets.ORACLES / "did" / "hard.parquet"), unit="id", time="t", cohort="g", outcome="y",
-        covariates=X, weights="w" if case == "weights" else None, cluster="cl" if case == "clusteranalytic" else None,
-    )  # fmt: skip
-    gt = m.att_gt(**{"method": "dr", "base_period": "varying"} | HARD[case], covariates=X)
-    simple, dynamic = gt.aggregate("simple").to_frame(), gt.aggregate("dynamic").to_frame()
-    for row in oracle.itertuples():
-        if row.row == "simple":
-            ours = simple.iloc[0]
-        else:
-            ours = pick(dynamic, "dynamic", "overall" if row.row == "dynamic" else row.row.removeprefix("e"))
-        assert ours["estimate"] == pytest.approx(row.estimate, abs=1e-9), row.row
-        if row.std_error == row.std_error:  # the base period has none
-            assert ours["std_error"] == pytest.approx(row.std_error, abs=1e-9), row.row
-    assert len(oracle) >= 12
+    """Moments that read the people themselves: R `did` 2.5.1 to 1e-9 where it prints ten decimals."""
+    options = {"method": "dr", "base_period": "varying", **did_panels.R_CASES[case]}
+    of_moments = {name: options.pop(name) for name in ("weights", "cluster") if name in options}
+    names, covariates = did_panels.NAMES, ("x1", "x2", "x3")
+    moments = rte.outcome_moments(did_panels.hard_rows(case), **names, covariates=covariates, **of_moments)
+    both = did_panels.beside_r_averages(moments.att_gt(**options, covariates=covariates), case)
+    assert len(both) >= 12
+    for column in ("estimate", "std_error"):
+        said = both[f"{column}_peer"].notna()  # the base period has no standard error
+        np.testing.assert_allclose(both[column][said], both[f"{column}_peer"][said], rtol=0, atol=1e-9)
 
 
 @pytest.mark.oracle

@@ -16,56 +16,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import datasets
+import did_panels
 import retrain_eval as rte
+from did_panels import NAMES
 from retrain_eval.did import unit_level, unit_rows
 from retrain_eval.errors import DesignError, InputError
 
-NAMES: dict[str, Any] = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 X = ("x1", "x2", "x3")
-
-CASES: dict[str, dict[str, Any]] = {
-    "base_dr": {},
-    "base_ipw": {"method": "ipw"},
-    "base_reg": {"method": "reg"},
-    "nyt": {"control": "not_yet_treated"},
-    "antic1": {"anticipation": 1},
-    "universal": {"base_period": "universal"},
-    "weights": {"weights": "w"},
-    "clusteranalytic": {"cluster": "cl"},
-    "unbal_drop": {"unbalanced": "drop"},
-    "unbal_allow": {"unbalanced": "allow"},
-    "rcs": {"panel": False, "unit": "rid"},
-    "rcs_w": {"panel": False, "unit": "rid", "weights": "w"},
-}
-
-
-def hard(case: str) -> pd.DataFrame:
-    rows = pd.read_parquet(datasets.ORACLES / "did" / "hard.parquet")
-    if case.startswith("unbal"):
-        return rows[rows["in_unbalanced"].astype(bool)]
-    return rows[rows["rid"].notna()] if case.startswith("rcs") else rows
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", did_panels.R_CASES)
 def test_every_hard_case_equals_r_did(case: str) -> None:
     """R `did` 2.5.1 with `DRDID` 1.2.3 prints ten decimals: 1e-9 in estimates, 1e-8 of standard errors."""
-    oracle = pd.read_csv(datasets.ORACLES / "did" / "r_did_hard.csv").query("case == @case")
-    options = {**NAMES, "base_period": "varying", "covariates": X, **CASES[case]}
-    gt = rte.att_gt(hard(case), **options)
-    simple, dynamic = gt.aggregate("simple").to_frame(), gt.aggregate("dynamic").to_frame()
-    for row in oracle.itertuples():
-        if row.row == "simple":
-            ours = simple.iloc[0]
-        elif row.row == "dynamic":
-            ours = dynamic[dynamic["event_time"].isna()].iloc[0]
-        else:
-            ours = dynamic[dynamic["event_time"] == float(row.row.removeprefix("e"))].iloc[0]
-        assert ours["estimate"] == pytest.approx(row.estimate, abs=1e-9), row.row
-        if row.std_error == row.std_error:  # the base period has none
-            assert ours["std_error"] == pytest.approx(row.std_error, rel=1e-8), row.row
-    assert len(oracle) >= 12
+    both = did_panels.beside_r(case)
+    assert len(both) >= 12
+    np.testing.assert_allclose(both["estimate"], both["estimate_peer"], rtol=0, atol=1e-9)
+    said = both["std_error_peer"].notna()  # the base period has none
+    np.testing.assert_allclose(both["std_error"][said], both["std_error_peer"][said], rtol=1e-8)
 
 
 # ---- people give what cells give -----------------------------------------------------------------------------------
