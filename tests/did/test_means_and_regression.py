@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -92,30 +93,42 @@ def test_event_study_equals_pyfixest(cluster: str | None) -> None:
 
 
 SEEDED = """
-import numpy as np
 import datasets
 from retrain_eval.did.regression import event_study_rows, fixed_effects, mean_difference_rows
-d = datasets.nsw()
-es = event_study_rows(d, "earnings", unit="person", time="year", treated="treat", cohort=1976, reference=1975)
-md = mean_difference_rows(d[d["year"] == 1978], "earnings", "treat", cluster="age")
-fe = fixed_effects(datasets.training_grants(), "lscrap", ["d88", "grant"], unit="fcode", time="year")
-print([t.to_frame()["std_error"].dropna().tolist() for t in (es, md, fe)])
+from retrain_eval.trajectories import MODELS, wage_trajectory
+d = datasets.nsw().assign(w=lambda d: 1 + d["educ"] / 10)
+study = dict(unit="person", time="year", treated="treat", cohort=1976, reference=1975)
+tables = [event_study_rows(d, "earnings", **study, cluster=by, weights=w) for by in (None, "person", "age")
+          for w in (None, "w")]
+tables += [mean_difference_rows(d[d["year"] == 1978], "earnings", "treat", cluster=by) for by in (None, "age")]
+tables += [fixed_effects(datasets.training_grants(), "lscrap", ["d88", "d89", "grant", "grant_1"], unit="fcode",
+                         time="year", engine=engine) for engine in ("pyfixest", "linearmodels")]
+growth = dict(outcome="earnings", unit="person", time="year", exit="entry", treated="treat", degree=1)
+tables += [wage_trajectory(d.assign(entry=1974), **growth, model=model, cluster=by) for model in MODELS
+           for by in (None, "age")]
+for table in tables:
+    print(table.to_frame().to_json(double_precision=15), table.vcov.tolist())
+print(len(tables))
 """
 
 
-def test_pyfixest_figures_do_not_depend_on_the_hash_seed() -> None:
-    """pyfixest walks a set of fixed effects when it counts nested ones; our options leave it nothing to count."""
-    printed = {
+def test_figures_of_regression_packages_do_not_depend_on_the_hash_seed() -> None:
+    """Every call that the project makes of pyfixest and linearmodels, to the last bit.
+
+    pyfixest walks a set of fixed effects when it counts nested ones; our options leave it nothing to count.
+    """
+    printed = [
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", SEEDED],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "tests", "PATH": ""},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(["tests", *sys.path]), "PATH": ""},
             capture_output=True,
             text=True,
             check=True,
-        ).stdout
+        ).stdout.splitlines()
         for seed in ("0", "1", "2")
-    }
-    assert len(printed) == 1
+    ]
+    assert printed[0] == printed[1] == printed[2]
+    assert printed[0][-1] == "18"
 
 
 def test_by_stratum_equals_the_stratum_alone() -> None:
