@@ -178,23 +178,20 @@ def release(
         "approved_by": bundle.approved_by,
         "corrects": bundle.corrects.get("edition", ""),
     }
-    standing = f"approved by {bundle.approved_by}" if bundle.approved_by else "a draft"
+    standing = f"approved by {bundle.approved_by}" if bundle.approved_by else "a draft (--approved-by publishes it)"
     _done(
         as_json, facts, f"{facts['files']} files in {bundle.path}, {standing}, manifest SHA-256 {bundle.sha256[:16]}…"
     )
 
 
 def _approval(name: str, *, draft: bool, replace: bool) -> str:
-    """Return who approves: as given, or asked for at a terminal; nobody where a draft is written."""
+    """Return who approves: as given, or asked for at a terminal; a script that names nobody writes a draft."""
     if draft and name.strip():
         raise InputError("a draft is approved by nobody", fix="drop --draft or --approved-by")
-    if draft or replace or name.strip():
+    if draft or replace or name.strip() or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return name
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        return str(typer.prompt("Approved for publication by (your name)"))
-    raise InputError(
-        "an edition is approved by somebody",
-        fix='--approved-by "A. Name", or --draft to write one that can still change',
+    return str(
+        typer.prompt("Approved for publication by (your name; empty for a draft)", default="", show_default=False)
     )
 
 
