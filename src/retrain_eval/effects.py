@@ -17,6 +17,7 @@ from scipy import sparse, stats
 from scipy.sparse import csgraph
 
 from retrain_eval.errors import InputError
+from retrain_eval.recipe import Recipe, recorded
 
 if TYPE_CHECKING:
     from retrain_eval.heterogeneity import Heterogeneity
@@ -55,6 +56,7 @@ class EffectTable:
     frame: pd.DataFrame
     vcov: Array
     meta: Mapping[str, object] = field(default_factory=dict)
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def build(
@@ -127,6 +129,7 @@ class EffectTable:
     def __len__(self) -> int:
         return len(self.frame)
 
+    @recorded
     def difference(self) -> EffectTable:
         """Contrast the levels of a subgroup with the first one, using the joint covariance.
 

@@ -20,13 +20,17 @@ from types import ModuleType
 from typing import Any
 
 import duckdb
+import pandas as pd
 
-from retrain_eval.did.robustness import robustness
+from retrain_eval.did.pretest_power import pretest_power
+from retrain_eval.did.robustness import bounds, robustness
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
+from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import Registration, register
+from retrain_eval.recipe import recipe_of
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
@@ -71,8 +75,16 @@ class Run:
         """The store's DuckDB connection, records loaded."""
         return self.store.con
 
+    @property
+    def _seed(self) -> int:
+        return self.study.study.seed
+
     def publish(self, name: str, effects: EffectTable) -> None:
-        """Keep an EffectTable under the name that the report finds it by."""
+        """Keep an EffectTable under the name that the report finds it by.
+
+        It knows how it was made; so that a release can make it again, keep the table that it was made from in
+        ``results.moments`` or ``results.life_tables``, before or after.
+        """
         self.results.add_effects(name, effects)
 
     def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
@@ -119,6 +131,12 @@ class Run:
         for note in found.notes:
             self.say(note)
 
+    def publish_table(
+        self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
+    ) -> None:
+        """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`."""
+        self.results.derive_table(name, make, of, result, **options)
+
     def publish_levels(self, name: str, levels: EffectTable) -> None:
         """Keep the effects by a stratum, differences between levels and, if the plan says what matters, verdicts.
 
@@ -136,12 +154,10 @@ class Run:
         if worth is None:
             return
         try:
-            judged = levels.heterogeneity(worth, seed=self.study.study.seed)
+            self.results.derive_table("verdicts", verdicts, levels, result, smallest_worthwhile=worth, seed=self._seed)
+            self.results.derive_table("tests", equal_effects, levels, result)
         except DesignError as error:
             self.say(f"no verdicts by {name}: {error}")
-            return
-        self.results.add_table("verdicts", judged.levels.assign(result=result, smallest_worthwhile=worth))
-        self.results.add_table("tests", judged.equality.assign(result=result))
 
     def publish_robustness(self, name: str, moments: OutcomeMoments) -> None:
         """Keep bounds, power of the pre-test, other base periods and placebo starts of an event study.
@@ -157,8 +173,10 @@ class Run:
         del options["base_period"]
         found = robustness(moments, **options)
         if len(found.bounds):
-            self.results.add_table("bounds", found.bounds.assign(result=name))
-            self.results.add_table("pretest_power", found.power.assign(result=name))
+            made = recipe_of(bounds, found.event_study)
+            self.results.add_table("bounds", found.bounds, name, made)
+            made = recipe_of(pretest_power, found.event_study, seed=self._seed)
+            self.results.add_table("pretest_power", found.power, name, made)
         for part, effects in found.effects.items():
             self.publish(part, effects)
         for note in found.notes:

@@ -180,6 +180,32 @@ def _one_per_level(effects: EffectTable) -> tuple[npt.NDArray[np.intp], list[str
     return np.flatnonzero(usable.to_numpy()), notes
 
 
+def verdicts(
+    effects: EffectTable,
+    smallest_worthwhile: float,
+    *,
+    level: float = 0.95,
+    power: float = 0.8,
+    seed: int = 20260101,
+) -> pd.DataFrame:
+    """Return the ``levels`` of `heterogeneity`, with ``smallest_worthwhile`` beside them."""
+    judged = heterogeneity(effects, smallest_worthwhile, level=level, power=power, seed=seed)
+    return judged.levels.assign(smallest_worthwhile=judged.smallest_worthwhile)
+
+
+def equal_effects(effects: EffectTable) -> pd.DataFrame:
+    """Return the Wald test that all levels have one effect, as `heterogeneity` does.
+
+    Examples
+    --------
+    >>> rows = [{"subgroup": "age", "level": level, "estimate": b} for level, b in (("<55", 3.0), ("55+", 1.0))]
+    >>> equal_effects(EffectTable.build(rows, np.diag([0.5, 0.5])))["statistic"].round(6).item()
+    4.0
+    """
+    place, _ = _one_per_level(effects)
+    return equality(effects.frame.loc[place].reset_index(drop=True), effects.vcov[np.ix_(place, place)])
+
+
 def holm(p_values: Array) -> Array:
     """Return p-values adjusted for their number by Holm's (1979) step-down method.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from retrain_eval.coarsening import move_to_grid, publishable_durations
 from retrain_eval.cooccurrence import products_of, quadratic_form, side_by_side
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
+from retrain_eval.recipe import Recipe, recorded
 from retrain_eval.sources import Source, as_relation
 from retrain_eval.tablefile import read_table, write_table
 
@@ -78,6 +79,7 @@ class LifeTable:
     grid: tuple[float, ...] | None = None
     stopped: bool = False
     totals: sparse.csr_array | None = None
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -152,7 +154,8 @@ class LifeTable:
         )
         return _merged(both, pd.concat([self.cells, other.cells], ignore_index=True), self.by)
 
-    def subset(self, **levels: object) -> LifeTable:
+    @recorded
+    def subset(self, /, **levels: object) -> LifeTable:
         """Return the life table of the groups whose columns have the given level, or one of a list.
 
         Examples
@@ -182,6 +185,7 @@ class LifeTable:
         # who of several spells is left is not known from counts
         return replace(part, n_people=None if self.repeated else part.n_spells)
 
+    @recorded
     def collapse(self, over: str | Iterable[str]) -> LifeTable:
         """Return the life table with the columns ``over`` summed out."""
         gone = (over,) if isinstance(over, str) else tuple(over)

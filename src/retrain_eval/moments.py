@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.recipe import Recipe, recorded
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -86,6 +87,7 @@ class OutcomeMoments:
     numbers: tuple[str, ...] = ()
     by_person: tuple[str, ...] = ()
     source: Callable[..., GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
 
@@ -166,7 +168,8 @@ class OutcomeMoments:
             source=None,
         )
 
-    def subset(self, **levels: object) -> OutcomeMoments:
+    @recorded
+    def subset(self, /, **levels: object) -> OutcomeMoments:
         """Return the moments of the cells whose strata (or ``cohort``) have the given level, or one of a list.
 
         Examples
@@ -199,6 +202,7 @@ class OutcomeMoments:
         cells = self.cells.iloc[index].reset_index(drop=True)
         return replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, source=None)
 
+    @recorded
     def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
         """Return the moments with the strata ``over`` summed out."""
         gone = (over,) if isinstance(over, str) else tuple(over)
@@ -234,6 +238,7 @@ class OutcomeMoments:
 
     # ---- estimating ------------------------------------------------------------------------------------------
 
+    @recorded
     def att_gt(
         self,
         control: str = "never_treated",
@@ -267,6 +272,7 @@ class OutcomeMoments:
         }
         return self.source(**options) if beyond and self.source is not None else att_gt(self, **options)
 
+    @recorded
     def twfe(
         self,
         event_window: tuple[int, int] | None = None,
@@ -280,6 +286,7 @@ class OutcomeMoments:
 
         return twfe(self, event_window, anticipation=anticipation, small_sample=small_sample, seed=seed)
 
+    @recorded
     def sun_abraham(
         self,
         aggregation: str = "dynamic",
@@ -303,6 +310,7 @@ class OutcomeMoments:
             seed=seed,
         )
 
+    @recorded
     def imputation(
         self,
         aggregation: str = "dynamic",
@@ -319,6 +327,7 @@ class OutcomeMoments:
             self, aggregation=aggregation, by=by, anticipation=anticipation, pretrends=pretrends, seed=seed
         )
 
+    @recorded
     def etwfe(
         self,
         aggregation: str = "dynamic",

@@ -6,16 +6,20 @@ have these columns is refused here, before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.files import write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
 from retrain_eval.sample.balance import COLUMNS as BALANCE
 from retrain_eval.sample.composition import BASELINE_PATHS, MATCHING
 from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
@@ -53,12 +57,41 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 SIGNIFICANT_DIGITS = 10
+RECIPES = "recipes.json"
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
     "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
     "description",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring rows of one table that were made by one call.
+
+    Attributes
+    ----------
+    table : str
+        Name of the table.
+    rows : int
+        How many there are.
+    result : str or None
+        Name of the result that the rows are of, or say something of.
+    derivation : Derivation or None
+        How they follow from a table that is kept; None: they are what was counted or estimated from people.
+    covariance : list of list of float or None
+        Covariance of the estimates, where they do not follow from a table.
+    recipe : Recipe or None
+        What ``derivation`` is read from, once the run has said which tables it keeps.
+    """
+
+    table: str
+    rows: int
+    result: str | None = None
+    derivation: Derivation | None = None
+    covariance: list[list[float]] | None = None
+    recipe: Recipe | None = None
 
 
 @dataclass
@@ -71,6 +104,8 @@ class Results:
         Keys and columns as in ``TABLES``.
     moments : dict of OutcomeMoments
     life_tables : dict of LifeTable
+    parts : list of Part
+        What the rows of the tables were made by, in the order of the rows; a table without parts is one as it stands.
 
     Examples
     --------
@@ -84,25 +119,88 @@ class Results:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     moments: dict[str, OutcomeMoments] = field(default_factory=dict)
     life_tables: dict[str, LifeTable] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
 
     def add_effects(self, name: str, effects: EffectTable) -> None:
         """Keep an EffectTable under a name of its own; several calls with one name append."""
         _check_name(name)
-        frame = effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
-        known = [self.tables["effects"]] if "effects" in self.tables else []
-        self.tables["effects"] = pd.concat([*known, frame], ignore_index=True)
+        covariance = effects.vcov.tolist() if effects.recipe is None else None
+        part = Part("effects", len(effects), name, covariance=covariance, recipe=effects.recipe)
+        self._append(part, effects_frame(name, effects))
 
-    def add_table(self, name: str, frame: pd.DataFrame) -> None:
+    def derive_table(
+        self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
+    ) -> None:
+        """Keep what ``make(of, **options)`` returns, and how it was made; ``result`` says what the rows are of.
+
+        Examples
+        --------
+        >>> from retrain_eval.did.means import mean_paths
+        >>> from retrain_eval.moments import outcome_moments
+        >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
+        >>> results = Results()
+        >>> results.moments["all"] = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+        >>> results.derive_table("means", mean_paths, results.moments["all"])
+        >>> results.resolved()[0].derivation
+        Derivation(of='moments/all', steps=(('mean_paths', {'shift': 0}),))
+        """
+        self.add_table(name, make(of, **options), result, recipe_of(make, of, **options))
+
+    def add_table(
+        self, name: str, frame: pd.DataFrame, result: str | None = None, recipe: Recipe | None = None
+    ) -> None:
         """Keep a table; several calls with one name append.
+
+        Parameters
+        ----------
+        name : str
+        frame : DataFrame
+        result : str, optional
+            Goes into the column of that name.
+        recipe : Recipe, optional
+            How the frame was made; see `derive_table`. None: it is kept as it stands.
 
         Raises
         ------
         InputError
             If the name is not one of ``TABLES``, or the columns are not its columns.
         """
+        frame = frame if result is None else frame.assign(result=result)
         _check_table(name, frame)
-        known = [self.tables[name]] if name in self.tables else []
-        self.tables[name] = pd.concat([*known, frame[list(TABLES[name])]], ignore_index=True)
+        self._append(Part(name, len(frame), result, recipe=recipe), frame[list(TABLES[name])])
+
+    def resolved(self) -> list[Part]:
+        """Return the parts with what their recipes say, read against the tables that are kept."""
+        known = {id(table): name for name, table in self.kept().items()}
+        return [
+            part if part.recipe is None else replace(part, derivation=trace(part.recipe, known), recipe=None)
+            for part in self.parts
+        ]
+
+    def kept(self) -> dict[str, OutcomeMoments | LifeTable]:
+        """Return the additive tables by the names of their files, such as ``"moments/matched"``."""
+        return {
+            **{f"moments/{name}": table for name, table in self.moments.items()},
+            **{f"life_tables/{name}": table for name, table in self.life_tables.items()},
+        }
+
+    def blocks(self) -> Iterator[tuple[Part, pd.DataFrame]]:
+        """Yield each part with its rows; a table without parts is one part."""
+        parts, place = self.resolved(), dict.fromkeys(self.tables, 0)
+        for name in self.tables:
+            if all(part.table != name for part in parts):
+                parts.append(Part(name, len(self.tables[name])))
+        for part in parts:
+            start = place[part.table]
+            place[part.table] = start + part.rows
+            yield part, self.tables[part.table].iloc[start : start + part.rows]
+
+    def _append(self, part: Part, frame: pd.DataFrame) -> None:
+        known = [self.tables[part.table]] if part.table in self.tables else []
+        if known and all(other.table != part.table for other in self.parts):
+            self.parts.append(Part(part.table, len(known[0])))  # what was set by hand
+        self.parts.append(part)
+        self.tables[part.table] = pd.concat([*known, frame], ignore_index=True)
 
     def write(self, folder: Path) -> None:
         """Write the layout into an existing, empty folder.
@@ -124,6 +222,9 @@ class Results:
             for name, item in objects.items():
                 _check_name(name)
                 item.to_parquet(folder / kind / f"{name}.parquet")
+        if self.parts:
+            parts = [{k: v for k, v in asdict(part).items() if v is not None} for part in self.resolved()]
+            write_text(folder / RECIPES, json.dumps(parts, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -134,7 +235,24 @@ class Results:
             life_tables={
                 file.stem: LifeTable.read_parquet(file) for file in sorted(folder.glob("life_tables/*.parquet"))
             },
+            parts=_read_parts(folder / RECIPES),
         )
+
+
+def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
+    """Return the rows of an EffectTable in the layout."""
+    return effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
+
+
+def _read_parts(path: Path) -> list[Part]:
+    if not path.exists():
+        return []
+    parts = []
+    for item in json.loads(path.read_text(encoding="utf-8")):
+        made = item.pop("derivation", None)
+        derivation = None if made is None else Derivation(made["of"], tuple((v, o) for v, o in made["steps"]))
+        parts.append(Part(**item, derivation=derivation))
+    return parts
 
 
 def read_table(path: Path) -> pd.DataFrame:

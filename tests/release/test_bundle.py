@@ -52,7 +52,7 @@ def test_it_reads_back_what_was_found(tmp_path: Path, study: StudyFile) -> None:
     assert bundle.study["study"]["title"] == "T"
     again = bundle.moments("m").att_gt().to_frame()
     pd.testing.assert_frame_equal(again, results().moments["m"].att_gt().to_frame())
-    assert sorted(bundle.manifest["files"]) == ["effects.csv", "moments/m.parquet", "study.toml"]
+    assert sorted(bundle.manifest["files"]) == ["effects.csv", "moments/m.parquet", "recipes.json", "study.toml"]
     assert bundle.manifest["packages"]["duckdb"]
     with pytest.raises(ReleaseError, match=r"has no moments/z\.parquet"):
         bundle.moments("z")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import retrain_eval as rte
 from retrain_eval.effects import COUNTS, NUMBERS, EffectTable
 from retrain_eval.errors import DisclosureError
-from retrain_eval.release.rules import protect
+from retrain_eval.release.protect import protect
 from retrain_eval.results import TABLES, Results
 
 

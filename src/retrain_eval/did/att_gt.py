@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from retrain_eval.did.conditional import TRIM, Contrast, contrast, design
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.recipe import Recipe, recorded
 
 if TYPE_CHECKING:
     from retrain_eval.did.unit_level import UnitInfluence
@@ -64,6 +65,7 @@ class GroupTimeEffects:
     estimator: str = "att_gt"
     df: float | None = None
     common: tuple[sparse.csr_array, Array] | None = None
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     def combine(self, effects: sparse.csr_array, shares: sparse.csr_array | None = None) -> sparse.csr_array:
         """Return the influence coefficients of linear combinations of effects and of cohort weights, (J, K) each."""
@@ -74,6 +76,7 @@ class GroupTimeEffects:
             out = out + sparse.csr_array((effects @ self.common[0]) @ self.common[1])
         return sparse.csr_array(out)
 
+    @recorded
     def to_effects(self) -> EffectTable:
         """Return the group-time effects as an EffectTable, with a simultaneous band over all rows."""
         frame = self.rows.drop(columns="weight").assign(
@@ -89,6 +92,7 @@ class GroupTimeEffects:
         """Return the tidy frame of `to_effects`."""
         return self.to_effects().to_frame()
 
+    @recorded
     def by(self, *names: str) -> GroupTimeEffects:
         """Estimate within each level of the named strata; several names give their combinations.
 
@@ -99,6 +103,7 @@ class GroupTimeEffects:
         masks = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in self.moments.levels(names)]
         return _estimate(self.moments, masks, self.options)
 
+    @recorded
     def aggregate(
         self, kind: str = "dynamic", min_event: int | None = None, max_event: int | None = None
     ) -> EffectTable:

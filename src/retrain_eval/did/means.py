@@ -12,12 +12,14 @@ from scipy import sparse
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import Mask, OutcomeMoments
+from retrain_eval.recipe import recorded
 
 Array = npt.NDArray[np.float64]
 
 VCES = ("iid", "HC1", "CR1")
 
 
+@recorded
 def mean_difference(
     moments: OutcomeMoments, time: int, *, vce: str | None = None, by: str | Sequence[str] = ()
 ) -> EffectTable:
@@ -115,8 +117,14 @@ def mean_difference(
     return EffectTable.build(rows, vcov, df=float(min(dfs)), meta={"vce": vce})
 
 
-def mean_paths(moments: OutcomeMoments) -> pd.DataFrame:
+def mean_paths(moments: OutcomeMoments, shift: int = 0) -> pd.DataFrame:
     """Return the weighted mean outcome of treated and control units by period.
+
+    Parameters
+    ----------
+    moments : OutcomeMoments
+    shift : int
+        Added to the periods: where they count from an event, what is to be zero.
 
     Returns
     -------
@@ -130,7 +138,7 @@ def mean_paths(moments: OutcomeMoments) -> pd.DataFrame:
         n = int(moments.cells["n"].to_numpy()[members].sum())
         for i, t in enumerate(moments.times):
             mean = total[1 + i] / total[0] + moments.reference[i] if n else np.nan
-            rows.append({"outcome": moments.outcome, "group": group, "time": t, "mean": mean, "n": n})
+            rows.append({"outcome": moments.outcome, "group": group, "time": t + shift, "mean": mean, "n": n})
     return pd.DataFrame(rows)
 
 

@@ -18,14 +18,45 @@ MAGNITUDES = (0.0, 0.5, 1.0, 2.0)
 PERIODS = (1, 2, 4)
 
 
+def bounds(effects: EffectTable) -> pd.DataFrame:
+    """Bound the mean effect of an event study when trends are not parallel.
+
+    Parameters
+    ----------
+    effects : EffectTable
+        ``aggregate("dynamic")`` with a universal base period.
+
+    Returns
+    -------
+    DataFrame
+        `retrain_eval.did.honest.relative_magnitude` and ``smoothness``: slopes may change by nothing, and by the most
+        they did before treatment.
+
+    Examples
+    --------
+    >>> table = EffectTable.build(
+    ...     [{"event_time": e, "estimate": b} for e, b in ((-2, 0.0), (-1, 0.0), (0, 1.0))], np.diag([0.01, 0, 0.01]))
+    >>> bounds(table)[["restriction", "m"]].iloc[0].tolist()
+    ['relative magnitude', 0.0]
+    """
+    study = EventStudy.read(effects)
+    path = np.append(study.estimate[study.before], 0.0)
+    gaps = -np.diff(np.append(study.ago, 0.0))
+    bend = float(np.abs(np.diff(np.diff(path) / gaps)).max()) if len(path) > 2 else 0.0
+    parts = [relative_magnitude(effects, MAGNITUDES), smoothness(effects, sorted({0.0, bend}))]
+    return pd.concat(parts, ignore_index=True)
+
+
 @dataclass
 class Robustness:
     """What `robustness` finds; a part that the design cannot answer is empty, and ``notes`` says why.
 
     Attributes
     ----------
+    event_study : EffectTable
+        What is asked.
     bounds : DataFrame
-        `retrain_eval.did.honest.relative_magnitude` and ``smoothness``, for the mean effect.
+        `bounds` of it.
     power : DataFrame
         `retrain_eval.did.pretest_power.pretest_power`.
     effects : dict of EffectTable
@@ -33,6 +64,7 @@ class Robustness:
     notes : list of str
     """
 
+    event_study: EffectTable
     bounds: pd.DataFrame = field(default_factory=pd.DataFrame)
     power: pd.DataFrame = field(default_factory=pd.DataFrame)
     effects: dict[str, EffectTable] = field(default_factory=dict)
@@ -53,7 +85,7 @@ def robustness(
     Returns
     -------
     Robustness
-        Slopes may change by nothing, and by the most they did before treatment. The base moves back, and placebo
+        The base moves back, and placebo
         starts lie, 1, 2 and 4 periods before, as far as there are periods.
 
     Examples
@@ -65,15 +97,10 @@ def robustness(
     >>> len(found.bounds), found.effects["placebo_starts"].to_frame()["level"].tolist()
     (5, ['1 before'])
     """
-    out = Robustness()
     effects = moments.att_gt(control=control, anticipation=anticipation, seed=seed).aggregate("dynamic")
+    out = Robustness(effects)
     try:
-        study = EventStudy.read(effects)
-        path = np.append(study.estimate[study.before], 0.0)
-        gaps = -np.diff(np.append(study.ago, 0.0))
-        bend = float(np.abs(np.diff(np.diff(path) / gaps)).max()) if len(path) > 2 else 0.0
-        parts = [relative_magnitude(effects, MAGNITUDES), smoothness(effects, sorted({0.0, bend}))]
-        out.bounds = pd.concat(parts, ignore_index=True)
+        out.bounds = bounds(effects)
         out.power = pretest_power(effects, seed=seed)
     except DesignError as error:
         out.notes.append(f"no bounds: {error}")

@@ -13,12 +13,14 @@ from retrain_eval.did.att_gt import GroupTimeEffects
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.recipe import recorded
 
 Array = npt.NDArray[np.float64]
 
 
+@recorded
 def base_moved_back(
-    moments: OutcomeMoments, back: Sequence[int] = (0, 1, 2, 4), *, level: float = 0.95, **options: object
+    moments: OutcomeMoments, /, back: Sequence[int] = (0, 1, 2, 4), *, level: float = 0.95, **options: object
 ) -> EffectTable:
     """Estimate the mean effect with the base period moved back, to see whether a dip before entry carries it.
 
@@ -67,8 +69,9 @@ def base_moved_back(
     return _table(moments, found, shared, "base period", level)
 
 
+@recorded
 def placebo_starts(
-    moments: OutcomeMoments, shifts: Sequence[int] = (1, 2, 4), *, level: float = 0.95, **options: object
+    moments: OutcomeMoments, /, shifts: Sequence[int] = (1, 2, 4), *, level: float = 0.95, **options: object
 ) -> EffectTable:
     """Estimate effects of start dates at which nothing began: periods before treatment only.
 

@@ -25,7 +25,7 @@ from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import PLAN, Registration, read_plan
-from retrain_eval.release.rules import protect
+from retrain_eval.release.protect import protect
 from retrain_eval.results import Results, read_table
 from retrain_eval.study import FILE, StudyFile
 

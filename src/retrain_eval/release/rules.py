@@ -1,82 +1,38 @@
-"""Disclosure rules: what may leave the agency.
+"""Disclosure rules for the rows of tables: a minimum number of people behind every published number.
 
-The rule of this version is a minimum number of people behind every published number. Each function takes one kind
-of result and returns it protected, with a line for every thing it withheld or merged.
+Each function takes one kind of table and returns it protected, with a line for every thing it withheld or merged. The
+additive tables have rules of their own, in `retrain_eval.release.protect`.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pandas as pd
 
 from retrain_eval.effects import COUNTS, NUMBERS
 from retrain_eval.errors import DisclosureError
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.moments import OutcomeMoments
-from retrain_eval.results import Results
+
+PART = "_part"  # column that says which part of the results a row belongs to
+SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster")
 
 
-def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
-    """Return the results as they may be published, and a record of what was withheld.
-
-    Parameters
-    ----------
-    results : Results
-        What the run found.
-    min_cell : int
-        Fewest people behind a published number.
-
-    Returns
-    -------
-    Results, list of str
-
-    Raises
-    ------
-    DisclosureError
-        If a moments or life table cannot be made to hold the rule.
-
-    Examples
-    --------
-    >>> flow = pd.DataFrame({"step": ["a", "b"], "group": "treated", "n": [185, 4], "reason": ""})
-    >>> safe, record = protect(Results(tables={"flow": flow}), 10)
-    >>> safe.tables["flow"]["n"].isna().tolist(), record
-    ([False, True], ['Table flow: 1 count(s) below 10 are withheld.'])
-    """
-    safe, record = Results(), []
-    for name, frame in results.tables.items():
-        if name == "effects":
-            safe.tables[name], notes = _effects(frame, min_cell)
-        elif name == "overlap":
-            safe.tables[name], notes = _overlap(frame, min_cell)
-        elif name == "verdicts":
-            safe.tables[name], notes = _verdicts(frame, min_cell)
-        elif name in ("matching", "linkage"):
-            safe.tables[name], notes = _strata(name, frame, min_cell)
-        elif "n" in frame.columns:
-            safe.tables[name], notes = _counts(name, frame, min_cell)
-        else:
-            safe.tables[name], notes = frame, []
-        record += notes
-    if "balance" in safe.tables:
-        _check_balance(results.tables.get("overlap"), min_cell)
-    for name in ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster"):
-        if name in safe.tables:
-            safe.tables[name], notes = _of_published(name, safe.tables[name], safe.tables.get("effects"), min_cell)
-            record += notes
-    for name, moments in results.moments.items():
-        safe.moments[name], notes = _moments(name, moments, min_cell)
-        record += notes
-    for name, table in results.life_tables.items():
-        _check_life_table(name, table, min_cell)
-        safe.life_tables[name] = table
-    return safe, record
+def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Apply the rule of a table to its rows; doing it twice changes nothing."""
+    if name == "effects":
+        return _effects(frame, min_cell)
+    if name == "overlap":
+        return _overlap(frame, min_cell)
+    if name == "verdicts":
+        return _verdicts(frame, min_cell)
+    if name in ("matching", "linkage"):
+        return _strata(name, frame, min_cell)
+    return _counts(name, frame, min_cell) if "n" in frame.columns else (frame, [])
 
 
 def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
     """Withhold estimates from fewer than ``min_cell`` people on either side, or from nobody knows how many."""
     counts = frame[list(COUNTS)].astype("Float64")
     small = (counts < min_cell).fillna(value=False).any(axis=1) | counts.isna().all(axis=1)
+    small &= ~is_withheld(frame)  # once is enough
     frame = frame.copy()
     frame[list(COUNTS)] = frame[list(COUNTS)].astype("Int64")
     frame.loc[small, list(NUMBERS)] = float("nan")
@@ -114,7 +70,7 @@ def _strata(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
     kept = everybody | ~frame["subgroup"].isin(frame.loc[small, "subgroup"])
     safe, found = frame.copy(), []
     wholes = [whole for whole, _ in parts]
-    for column in frame.columns.difference(["subgroup", "level"]):
+    for column in frame.columns.difference(["subgroup", "level", PART]):
         safe[column] = frame[column].mask(
             everybody & (frame[column].between(1, min_cell - 1) if column in wholes else small)
         )
@@ -148,10 +104,11 @@ def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str
     record = (
         [f"Common support: {merged} bin(s) of fewer than {min_cell} are pooled with a neighbour."] if merged else []
     )
-    return pd.DataFrame(pooled, columns=["bin_low", "bin_high", "group", "n"]), record
+    out = pd.DataFrame(pooled, columns=["bin_low", "bin_high", "group", "n"])
+    return out.assign(**{PART: frame[PART].iloc[0]} if PART in frame.columns else {}), record
 
 
-def _check_balance(overlap: pd.DataFrame | None, min_cell: int) -> None:
+def check_balance(overlap: pd.DataFrame | None, min_cell: int) -> None:
     """Refuse means of covariates over too few people; the common support beside them says over how many."""
     if overlap is None:
         raise DisclosureError(
@@ -172,13 +129,13 @@ def _verdicts(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[st
     )
 
 
-def _of_published(
+def of_published(
     name: str, frame: pd.DataFrame, effects: pd.DataFrame | None, min_cell: int
 ) -> tuple[pd.DataFrame, list[str]]:
     """Leave out what is said of results not all of whose estimates are published: only they say how many people."""
     kept = pd.Series(data=False, index=frame.index)
     if effects is not None:
-        withheld = effects.loc[effects["note"] == _note(min_cell), "result"]
+        withheld = effects.loc[is_withheld(effects), "result"]
         kept = frame["result"].isin(effects["result"]) & ~frame["result"].isin(withheld)
     names = ", ".join(map(str, frame.loc[~kept, "result"].unique()))
     what = name.replace("_", " ").capitalize()
@@ -190,39 +147,6 @@ def _note(min_cell: int) -> str:
     return f"withheld: fewer than {min_cell}"
 
 
-def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[OutcomeMoments, list[str]]:
-    """Sum out strata, the last first, until every cell, and every two that share sets, hold ``min_cell`` units."""
-    record = []
-    while (smallest := _smallest(moments)) < min_cell:
-        if not moments.strata:
-            raise DisclosureError(
-                f"the moments {name!r} have a cohort of {smallest:g}, fewer than {min_cell}, and no strata left to "
-                "merge; leave that cohort out of the study, or pool it with a neighbour"
-            )
-        record.append(f"Moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}.")
-        moments = moments.collapse(over=moments.strata[-1])
-    if 0 < moments.n_dropped < min_cell:
-        record.append(f"Moments {name}: the number of units left out, below {min_cell}, is withheld.")
-        moments = replace(moments, n_dropped=0)
-    return moments, record
-
-
-def _smallest(moments: OutcomeMoments) -> float:
-    """Return the fewest units of a cell, or matched sets that two cells share: of one set, the paths could be read.
-
-    A product of two cells' weights within a set is one where every weight is its cell's mean.
-    """
-    n = moments.cells["n"].to_numpy()
-    weight = moments.first[:, 0] / n
-    shared = [block[0, 0] / (weight[c] * weight[d]) for (c, d), block in moments.second.items() if c != d]
-    return float(round(min([n.min(), *shared]), 6))
-
-
-def _check_life_table(name: str, table: LifeTable, min_cell: int) -> None:
-    """Refuse a life table with a small count: it must be coarsened before it is read."""
-    smallest = int(table.cells["n"].min())
-    if smallest < min_cell:
-        raise DisclosureError(
-            f"the life table {name!r} has a count of {smallest}, fewer than {min_cell}; "
-            f"coarsen it first: table.coarsen({min_cell})"
-        )
+def is_withheld(effects: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows of a table of effects say that they are withheld."""
+    return effects["note"].astype("str").str.startswith("withheld").fillna(value=False).astype(bool)

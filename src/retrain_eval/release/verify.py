@@ -1,39 +1,87 @@
-"""Check that a release bundle is what was released."""
+"""Check that a release bundle is what was released, and that its numbers follow from its tables."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.errors import RetrainEvalError
 from retrain_eval.release.bundle import Bundle, read_manifest
+from retrain_eval.release.protect import publish
+from retrain_eval.results import SIGNIFICANT_DIGITS, Part, Results
+
+Floats = npt.NDArray[np.float64]
+
+_NOISE = 1e-12  # share of the largest number of a result's column below which a difference is rounding of the machine
+_SHOWN = 20  # numbers that differ, named one by one
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found: the number of files checked and one line for each that differs."""
+    """What `verify` found.
+
+    Attributes
+    ----------
+    path : Path
+    n_files : int
+        Files checked against the manifest.
+    problems : tuple of str
+        One line for each file, and each number, that is not as it should be.
+    n_rederived : int
+        Numbers that were computed again from the additive tables of the bundle.
+    on_covariance : dict of str → int
+        Numbers of results that rest on the covariance released with them, by result.
+    primary : dict of str → int
+        Numbers that are themselves what was counted, by table.
+    """
 
     path: Path
     n_files: int
     problems: tuple[str, ...]
+    n_rederived: int = 0
+    on_covariance: dict[str, int] = field(default_factory=dict)
+    primary: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether every file is as released."""
+        """Whether every file is as released and every number follows."""
         return not self.problems
+
+    def __str__(self) -> str:
+        """Return what was found, as the command line prints it."""
+        if self.problems:
+            return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in self.problems)
+        lines = [f"all {self.n_files} files of {self.path} are as they were released"]
+        lines.append(f"all {self.n_rederived:,} numbers re-derived from its moments and life tables")
+        for found, what in (
+            (self.on_covariance, "rest on the covariance released with them"),
+            (self.primary, "are primary: what was counted or measured, released as it is"),
+        ):
+            if found:
+                names = ", ".join(f"{name} {count:,}" for name, count in found.items())
+                lines.append(f"{sum(found.values()):,} numbers {what}: {names}")
+        return "\n".join(lines)
 
 
 def verify(path: str | Path) -> Verification:
-    """Compare every file of a bundle with the SHA-256 in its manifest.
+    """Re-derive every published number of a bundle, and compare.
 
     Parameters
     ----------
     path : str or Path
-        Folder of an edition.
+        Folder of an edition. Nothing else is read.
 
     Returns
     -------
     Verification
-        Missing, altered and extra files, by name. This version checks hashes; it does not recompute estimates.
+        First every file is held against the SHA-256 in the manifest: missing, altered and extra files, by name. If
+        all are sound, every row that follows from a moments or life table is made again, the disclosure
+        rules and the rounding are applied again, and what differs is named.
 
     Raises
     ------
@@ -48,4 +96,99 @@ def verify(path: str | Path) -> Verification:
     retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
     bundle = Bundle(Path(path), read_manifest(Path(path)))
-    return Verification(bundle.path, len(bundle.manifest["files"]), tuple(bundle.problems()))
+    n_files, problems = len(bundle.manifest["files"]), bundle.problems()
+    if problems:
+        return Verification(bundle.path, n_files, tuple(problems))
+    try:
+        published = Results.read(bundle.path)
+        derived = rederive(bundle, published)
+    except (RetrainEvalError, KeyError, TypeError, ValueError) as error:
+        # a file may be hashed and still hold anything
+        return Verification(bundle.path, n_files, (f"cannot be re-derived: {str(error).splitlines()[0]}",))
+    differences: list[str] = []
+    numbers: Counter[str] = Counter()
+    on_covariance: Counter[str] = Counter()
+    primary: Counter[str] = Counter()
+    found = list(derived.blocks())
+    for (part, rows), (again, expected) in zip(published.blocks(), found, strict=False):
+        name = part.table if part.result is None else f"{part.table} {part.result}"
+        if (part.table, part.result, part.rows) != (again.table, again.result, again.rows):
+            differences.append(f"{name}: {part.rows} row(s) published, {again.rows} re-derived")
+            continue
+        differences += [f"{name}, {difference}" for difference in _compare(rows, expected)]
+        count = int(rows.select_dtypes("number").notna().to_numpy().sum())
+        if again.derivation is not None:
+            numbers[part.table] += count
+        elif part.covariance is not None:
+            differences += [f"{name}, {difference}" for difference in _on_covariance(part, rows)]
+            on_covariance[str(part.result)] += count
+        elif count:
+            primary[part.table] += count
+    if len(found) != len(list(published.blocks())):
+        differences.append("recipes.json does not say how many parts there are")
+    if len(differences) > _SHOWN:
+        differences[_SHOWN:] = [f"and {len(differences) - _SHOWN} more"]
+    return Verification(bundle.path, n_files, tuple(differences), numbers.total(), dict(on_covariance), dict(primary))
+
+
+def rederive(bundle: Bundle, published: Results | None = None) -> Results:
+    """Return the results of a bundle, made again from its tables and not rounded.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    published : Results, optional
+        What the bundle holds, where it has been read already.
+
+    Returns
+    -------
+    Results
+        Tables and parts; rows that follow from no table stand as they were published.
+    """
+    published = Results.read(bundle.path) if published is None else published
+    again, _ = publish(published, published.kept(), int(bundle.manifest["rules"]["min_cell"]))
+    return again
+
+
+def _compare(published: pd.DataFrame, derived: pd.DataFrame) -> list[str]:
+    """Name the fields that differ."""
+    found = []
+    for column in published.columns:
+        old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
+        if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
+            a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
+            same = agree(a, b, SIGNIFICANT_DIGITS)
+        else:
+            same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
+        for row in np.flatnonzero(~same):
+            found.append(f"row {row + 1}, {column}: published {old[row]}, re-derived {new[row]}")
+    return found
+
+
+def agree(published: Floats, derived: Floats, digits: int) -> npt.NDArray[np.bool_]:
+    """Whether each published number is the derived one, rounded to so many significant digits.
+
+    Examples
+    --------
+    >>> agree(np.array([1.234, 1.235, np.nan]), np.array([1.23449, 1.23449, np.nan]), 4).tolist()
+    [True, False, True]
+    """
+    size = np.abs(derived)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = np.where(size > 0, 0.5 * 10 ** (np.floor(np.log10(size)) + 1 - digits), 0.0)
+        noise = _NOISE * np.nanmax(np.append(size[np.isfinite(size)], 0.0))
+        close = np.abs(published - derived) <= half * (1 + 1e-6) + noise
+    same: npt.NDArray[np.bool_] = close | (published == derived) | (np.isnan(published) & np.isnan(derived))
+    return same
+
+
+def _on_covariance(part: Part, rows: pd.DataFrame) -> list[str]:
+    """Name standard errors that are not those of the covariance released with them."""
+    variance = np.diag(np.array(part.covariance, dtype=float).reshape(len(rows), len(rows)))
+    error = rows["std_error"].to_numpy(dtype=float)
+    expected = np.sqrt(np.clip(variance, 0, None))
+    same = agree(error, expected, SIGNIFICANT_DIGITS) | np.isnan(error)
+    return [
+        f"row {row + 1}, std_error: published {error[row]}, of the covariance {expected[row]}"
+        for row in np.flatnonzero(~same)
+    ]

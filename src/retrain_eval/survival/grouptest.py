@@ -72,6 +72,11 @@ class GroupTest:
         chi2 = float(deviation @ np.linalg.pinv(covariance, rcond=_SINGULAR, hermitian=True) @ deviation)
         return cls(test, chi2, rank, float(stats.chi2.sf(chi2, rank)), groups, variance)
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row: ``test, statistic, df, p_value``."""
+        row = {"test": self.test, "statistic": self.chi2, "df": self.df, "p_value": self.p_value}
+        return pd.DataFrame([row])
+
 
 def group_frame(
     table: LifeTable, levels: Sequence[tuple[str, ...]], group: npt.NDArray[np.int64], observed: Array, expected: Array

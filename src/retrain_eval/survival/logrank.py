@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
@@ -122,6 +123,17 @@ def logrank(
         spread,
         variance_name(table) if made_robust else "hypergeometric",
     )
+
+
+def logrank_test(
+    table: LifeTable,
+    rho: float = 0.0,
+    gamma: float = 0.0,
+    strata: str | Sequence[str] = (),
+    robust: bool | None = None,
+) -> pd.DataFrame:
+    """Return `logrank` as one row: ``test, statistic, df, p_value``."""
+    return logrank(table, rho, gamma, strata, robust).to_frame()
 
 
 Block = list[tuple[int, RiskSet]]

@@ -9,6 +9,7 @@ import pandas as pd
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.recipe import recorded
 from retrain_eval.sources import Source
 from retrain_eval.survival import contrasts, cox, curves, hazard, incidence, proportionality, retention, summaries
 from retrain_eval.survival.gray import gray
@@ -72,6 +73,7 @@ class Spells:
         spells._source, spells.table, spells._clustered = None, table, {}
         return spells
 
+    @recorded
     def kaplan_meier(
         self,
         conf_type: str = "log-log",
@@ -86,6 +88,7 @@ class Spells:
         """
         return curves.kaplan_meier(self._with(cluster), conf_type, times, level)
 
+    @recorded
     def nelson_aalen(
         self,
         conf_type: str = "log",
@@ -96,6 +99,7 @@ class Spells:
         """Return cumulative hazards by group; see `retrain_eval.survival.curves.nelson_aalen`."""
         return curves.nelson_aalen(self._with(cluster), conf_type, times, level)
 
+    @recorded
     def cumulative_incidence(
         self,
         conf_type: str = "log-log",
@@ -110,6 +114,7 @@ class Spells:
         """
         return incidence.cumulative_incidence(self._with(cluster), times, conf_type, level, variance)
 
+    @recorded
     def conditional_survival(
         self,
         given: float,
@@ -124,16 +129,19 @@ class Spells:
         """
         return summaries.conditional_survival(self._with(cluster), given, conf_type, times, level)
 
+    @recorded
     def quantile(
         self, p: float = 0.5, conf_type: str = "log-log", cluster: str | None = None, level: float = 0.95
     ) -> EffectTable:
         """Return the duration by which a share ``p`` has ended; see `retrain_eval.survival.summaries.quantile`."""
         return summaries.quantile(self._with(cluster), p, conf_type, level)
 
+    @recorded
     def rmst(self, tau: float, cluster: str | None = None, level: float = 0.95) -> EffectTable:
         """Return mean durations up to ``tau``; see `retrain_eval.survival.summaries.rmst`."""
         return summaries.rmst(self._with(cluster), tau, level)
 
+    @recorded
     def rmst_difference(
         self,
         tau: float,
@@ -148,6 +156,7 @@ class Spells:
         """
         return contrasts.rmst_difference(self._with(cluster), tau, between, reference, level)
 
+    @recorded
     def survival_difference(
         self,
         times: Sequence[float] = (2, 4, 8),
@@ -159,6 +168,7 @@ class Spells:
         """Return differences between arms in survival; see `retrain_eval.survival.contrasts.survival_difference`."""
         return contrasts.survival_difference(self._with(cluster), times, between, reference, level)
 
+    @recorded
     def incidence_difference(
         self,
         times: Sequence[float] = (2, 4, 8),
@@ -188,6 +198,7 @@ class Spells:
         """Test equal cumulative incidence of a cause between groups; see `retrain_eval.survival.gray.gray`."""
         return gray(self.table, cause)
 
+    @recorded
     def retention(
         self,
         quarters: Sequence[float] = (2, 4, 8),
@@ -201,6 +212,7 @@ class Spells:
         """
         return retention.retention(self._with(cluster), quarters, same_employer, level)
 
+    @recorded
     def ever_ended(
         self, times: Sequence[float] = (2, 4, 8), cluster: str | None = None, level: float = 0.95
     ) -> EffectTable:
@@ -210,6 +222,7 @@ class Spells:
         """
         return retention.ever_ended(self._with(cluster), times, level)
 
+    @recorded
     def cause_share(
         self, cause: str, times: Sequence[float] = (4,), cluster: str | None = None, level: float = 0.95
     ) -> EffectTable:
@@ -219,6 +232,7 @@ class Spells:
         """
         return retention.cause_share(self._with(cluster), cause, times, level)
 
+    @recorded
     def cox(
         self,
         formula: str,
@@ -249,6 +263,7 @@ class Spells:
             self._with(cluster), formula, transform, ties, strata, cause, robust, reference
         )
 
+    @recorded
     def discrete_hazard(
         self,
         formula: str,

@@ -23,10 +23,10 @@ def analyse(run: Run) -> None:
     moments = outcome_moments(run, "weights", by=())
     event_study = moments.att_gt(**study.did_options()).aggregate("dynamic")
     run.results.moments["matched"] = moments
-    run.results.add_table("means", mean_paths(moments))
+    run.publish_table("means", mean_paths, moments)
     run.publish("did", moments.att_gt(**study.did_options()).aggregate("simple"))
     run.publish("event_study", event_study)
-    run.results.add_table("tests", pretrend_test(event_study).assign(result="event_study"))
+    run.publish_table("tests", pretrend_test, event_study, "event_study")
 
     for name in study.strata:
         run.say(f"effects by {name}, trainees and controls matched within each group")

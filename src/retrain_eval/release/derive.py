@@ -1,0 +1,124 @@
+"""Make results again from additive tables, by the recipes that say how they were made.
+
+Only verbs that are named here, or marked as recorded on the tables and results themselves, can be asked for: a file
+of recipes runs no code of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.did.means import mean_difference, mean_paths
+from retrain_eval.did.pretest_power import pretest_power
+from retrain_eval.did.robustness import bounds
+from retrain_eval.did.timing import base_moved_back, placebo_starts
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.lifetable import LifeTable
+from retrain_eval.moments import OutcomeMoments
+from retrain_eval.recipe import Derivation, is_recorded, repeat
+from retrain_eval.results import TABLES, Part, effects_frame
+from retrain_eval.survival.logrank import logrank_test
+from retrain_eval.survival.spells import Spells
+
+Tables = Mapping[str, OutcomeMoments | LifeTable]
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        base_moved_back,
+        bounds,
+        equal_effects,
+        logrank_test,
+        mean_difference,
+        mean_paths,
+        placebo_starts,
+        pretest_power,
+        pretrend_test,
+        verdicts,
+    )
+}
+
+
+class Deriver:
+    """Repeats derivations from one set of tables; steps that several share are made once.
+
+    Parameters
+    ----------
+    tables : mapping of str → OutcomeMoments or LifeTable
+        By the names that derivations give, such as ``"moments/matched"``.
+
+    Examples
+    --------
+    >>> from retrain_eval.moments import outcome_moments
+    >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
+    >>> deriver = Deriver({"moments/all": outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")})
+    >>> deriver.make(Derivation("moments/all", (("mean_paths", {}),)))["mean"].tolist()
+    [1.0, 3.0, 1.0, 1.5]
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self._made: dict[str, Any] = {}
+
+    def make(self, derivation: Derivation) -> Any:
+        """Return the result of a derivation.
+
+        Raises
+        ------
+        InputError
+            If a table, a verb, an option or a level is not there.
+        DesignError
+            If what is left in the tables cannot answer.
+        """
+        if derivation.of not in self.tables:
+            raise unknown("table", derivation.of, self.tables)
+        made: Any = self.tables[derivation.of]
+        for number, (verb, options) in enumerate(derivation.steps):
+            key = json.dumps([derivation.of, derivation.steps[: number + 1]])
+            if key not in self._made:
+                self._made[key] = _step(made, verb, options)
+            made = self._made[key]
+        return made
+
+    def rows(self, part: Part) -> pd.DataFrame:
+        """Return the rows of a part, made again.
+
+        Raises
+        ------
+        InputError, DesignError
+            As `make`; also if the part has no derivation.
+        """
+        if part.derivation is None:
+            raise InputError(f"rows of {part.table} follow from no table", value=part.result)
+        made = self.make(part.derivation)
+        if isinstance(made, EffectTable) and part.table == "effects":
+            return effects_frame(str(part.result), made)
+        if not isinstance(made, pd.DataFrame) or part.table == "effects":
+            raise InputError(f"{part.derivation.steps[-1][0]} makes no rows of {part.table}", value=part.result)
+        return (made if part.result is None else made.assign(result=part.result))[list(TABLES[part.table])]
+
+
+def _step(of: Any, verb: str, options: Mapping[str, Any]) -> Any:
+    """Ask an object for a verb: a function named above, or a recorded method of it or of the front to a life table."""
+    function: Any = FUNCTIONS.get(verb)
+    if function is None:
+        if isinstance(of, LifeTable) and not is_recorded(getattr(LifeTable, verb, None)):
+            of = Spells.from_table(of)
+        function = getattr(type(of), verb, None)
+        if not is_recorded(function):
+            methods = [name for name in dir(type(of)) if is_recorded(getattr(type(of), name))]
+            raise unknown("verb", verb, [*FUNCTIONS, *methods])
+    try:
+        return repeat(function, of, options)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        # a recipe is a file, and a file may hold anything
+        raise InputError(f"{verb} cannot be repeated", value=dict(options), rule=str(error)) from error

@@ -1,0 +1,201 @@
+"""Every number of a bundle follows from its tables: recipes, repeated, and tampering that hashes cannot show."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrain_eval as rte
+from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.did.means import mean_difference, mean_paths
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import InputError
+from retrain_eval.files import sha256
+from retrain_eval.recipe import Derivation, trace
+from retrain_eval.release import bundle as bundles
+from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.derive import Deriver
+from retrain_eval.release.verify import rederive, verify
+from retrain_eval.results import Results
+from retrain_eval.study import read_study
+from retrain_eval.survival.logrank import logrank_test
+
+STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n'
+
+
+def moments(n: int = 240, seed: int = 1) -> rte.OutcomeMoments:
+    rng = np.random.default_rng(seed)
+    people = pd.DataFrame({"id": range(n), "g": rng.choice([0, 3, 4], n), "band": rng.choice(["a", "b"], n)})
+    long = people.merge(pd.DataFrame({"t": range(1, 6)}), how="cross")
+    long["y"] = rng.normal(0, 1, len(long)) + (long["g"] > 0) * (long["t"] >= long["g"])
+    return rte.outcome_moments(long, unit="id", time="t", cohort="g", outcome="y", by="band")
+
+
+def spells(n: int = 300) -> rte.Spells:
+    rng = np.random.default_rng(2)
+    rows = pd.DataFrame(
+        {
+            "id": range(n),
+            "quarters": rng.integers(1, 5, n),
+            "cause": rng.integers(0, 2, n),
+            "arm": rng.choice(["x", "y"], n),
+        }
+    )
+    return rte.Spells.from_table(rte.Spells(rows, id="id").table.coarsen(10))
+
+
+def results() -> Results:
+    found, m, s = Results(), moments(), spells()
+    effects = m.att_gt(control="not_yet_treated")
+    found.add_effects("event_study", effects.aggregate("dynamic"))  # before its table: the order does not matter
+    found.moments["all"] = m
+    found.life_tables["arm"] = s.table
+    levels = effects.by("band").aggregate("simple")
+    found.add_effects("by_band", levels)
+    found.add_effects("difference", levels.difference())
+    found.add_effects("one_band", m.subset(band="a").att_gt().to_effects())
+    found.add_effects("gap", mean_difference(m, 5))
+    found.add_effects("km", s.kaplan_meier(times=(1, 2, 3)))
+    found.add_effects("peer", EffectTable.build([{"estimate": 1.0, "n_treated": 50}], np.array([[0.25]])))
+    found.derive_table("means", mean_paths, m)
+    found.derive_table("tests", pretrend_test, effects.aggregate("dynamic"), "event_study")
+    found.derive_table("tests", logrank_test, s.table, "km")
+    found.add_table("flow", pd.DataFrame({"step": ["all"], "group": "treated", "n": 240, "reason": ""}))
+    return found
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "study.toml").write_text(STUDY)
+    return bundles.write(results(), folder, read_study(folder), folder / "release" / "2026", inputs=[])
+
+
+@pytest.fixture
+def bundle(released: Bundle, tmp_path: Path) -> Bundle:
+    return Bundle.open(shutil.copytree(released.path, tmp_path / "2026"))
+
+
+def rehash(bundle: Bundle) -> None:
+    """Make the manifest fit what is in the folder, as somebody who tampers would."""
+    path = bundle.path / "manifest.json"
+    facts = json.loads(path.read_text())
+    facts["files"] = {name: sha256(bundle.path / name) for name in facts["files"]}
+    path.write_text(json.dumps(facts))
+
+
+def test_a_result_knows_how_it_was_made() -> None:
+    m = moments()
+    made = m.att_gt(anticipation=1).by("band").aggregate("dynamic", max_event=1).difference()
+    found = trace(made, {id(m): "moments/all"})
+    assert found is not None
+    assert [verb for verb, _ in found.steps] == ["att_gt", "by", "aggregate", "difference"]
+    assert found.steps[0][1]["anticipation"] == 1
+    assert found.steps[0][1]["method"] == "reg"  # a default is written out, or a later one would change the number
+    assert json.loads(json.dumps(found.steps)) == [list(step) for step in found.steps]
+    again = Deriver({"moments/all": m}).make(
+        Derivation("moments/all", tuple(map(tuple, json.loads(json.dumps(found.steps)))))
+    )
+    pd.testing.assert_frame_equal(again.to_frame(), made.to_frame(), check_exact=True)
+
+
+def test_a_changed_result_has_no_recipe() -> None:
+    from dataclasses import replace
+
+    made = moments().att_gt().aggregate("simple")
+    assert made.recipe is not None
+    assert replace(made, frame=made.frame.assign(estimate=0.0)).recipe is None
+
+
+def test_what_people_alone_can_give_does_not_follow_from_cells() -> None:
+    rng = np.random.default_rng(0)
+    n = 3_000
+    long = pd.DataFrame({"id": range(n), "g": rng.choice([0, 2], n), "x": rng.normal(size=n)}).merge(
+        pd.DataFrame({"t": [1, 2]}), how="cross"
+    )
+    long["y"] = rng.normal(size=len(long))
+    m = rte.outcome_moments(long, unit="id", time="t", cohort="g", outcome="y", covariates="x")
+    found = Results(moments={"m": m})
+    found.add_effects("dr", m.att_gt(method="dr", covariates=("x",)).aggregate("simple"))
+    with pytest.raises(InputError, match="needs the people"):
+        Deriver(Results(moments={"m": m.collapse(())}).kept()).rows(found.resolved()[0])
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [("to_parquet", {"path": "x"}), ("__class__", {}), ("att_gt", {"controls": "x"}), ("att_gt", {"covariates": 3})],
+)
+def test_a_file_of_recipes_runs_nothing_but_verbs(verb: str, options: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        Deriver({"moments/all": moments()}).make(Derivation("moments/all", ((verb, options),)))
+
+
+def test_every_number_of_a_bundle_is_derived_again(bundle: Bundle) -> None:
+    found = verify(bundle.path)
+    assert found.problems == ()
+    assert found.n_rederived > 150
+    assert set(found.on_covariance) == {"peer"}
+    assert found.primary == {"flow": 1}
+    effects = bundle.effects
+    assert effects is not None
+    again = rederive(bundle).tables["effects"]
+    for column in ("estimate", "std_error", "band_high", "p_value"):
+        assert again[column].to_numpy() == pytest.approx(effects[column].to_numpy(), rel=1e-9, abs=1e-10, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "names"),
+    [
+        ("effects.csv", "estimate", "effects event_study"),
+        ("effects.csv", "p_value", "effects event_study"),
+        ("effects.csv", "n_treated", "effects event_study"),
+        ("means.csv", "mean", "means"),
+        ("tests.csv", "statistic", "tests event_study"),
+    ],
+)
+def test_a_number_changed_under_recomputed_hashes_is_named(bundle: Bundle, file: str, column: str, names: str) -> None:
+    text = pd.read_csv(bundle.path / file, dtype="str", keep_default_na=False)
+    digits = text.loc[0, column][:7]
+    text.loc[0, column] = digits[:-1] + ("1" if digits[-1] != "1" else "2")
+    text.to_csv(bundle.path / file, index=False, lineterminator="\n")
+    rehash(bundle)
+    problems = verify(bundle.path).problems
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{names}, row 1, {column}: published")
+
+
+def test_a_table_changed_under_recomputed_hashes_is_found(bundle: Bundle) -> None:
+    other = moments(seed=9)
+    other.to_parquet(bundle.path / "moments" / "all.parquet")
+    rehash(bundle)
+    assert any("effects event_study" in line for line in verify(bundle.path).problems)
+
+
+def test_a_standard_error_apart_from_its_covariance_is_found(bundle: Bundle) -> None:
+    path = bundle.path / "recipes.json"
+    parts = json.loads(path.read_text())
+    next(part for part in parts if part.get("result") == "peer")["covariance"] = [[0.16]]
+    path.write_text(json.dumps(parts))
+    rehash(bundle)
+    assert verify(bundle.path).problems == ("effects peer, row 1, std_error: published 0.5, of the covariance 0.4",)
+
+
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
+@settings(max_examples=15, deadline=None)
+def test_any_file_of_recipes_is_read_or_refused_never_a_crash(
+    released: Bundle, tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    bundle = Bundle.open(shutil.copytree(released.path, tmp_path_factory.mktemp("one") / "2026"))
+    content = bytearray((bundle.path / "recipes.json").read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    (bundle.path / "recipes.json").write_bytes(content)
+    assert verify(bundle.path).problems == ("altered: recipes.json",)
+    rehash(bundle)
+    verify(bundle.path)  # finds something or, where a blank was changed, nothing
