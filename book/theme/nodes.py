@@ -290,13 +290,28 @@ class Page:
         for image in re.findall(r"<img\b[^>]*>", html):
             if not re.search(r'\balt="[^"]+"', image):
                 raise self.error(f"an image in {label or 'a cell'} has no alt text")
-        return scrolling(html, f"{label}-caption" if label else "") if "<table" in html else html
+        if "<table" not in html:
+            return html
+        if label:  # great-tables names the cells of every table alike
+            html = re.sub(r'(?<![\w-])(id|headers)="([^"]*)"', lambda m: f'{m[1]}="{named(m[2], label)}"', html)
+        return scrolling(html, f"{label}-caption" if label else "")
 
 
 def scrolling(table: str, caption: str = "") -> str:
     """Wrap a table so that it scrolls inside the page, by keyboard too."""
     name = f'aria-labelledby="{caption}"' if caption else 'aria-label="Table"'
     return f'<div class="scroll" role="region" tabindex="0" {name}>{table}</div>'
+
+
+def named(names: str, place: str, mark: str = "-") -> str:
+    """Return identifiers, separated by spaces, as names of one place.
+
+    Examples
+    --------
+    >>> named("stub_1 estimate", "tbl-flow")
+    'tbl-flow-stub_1 tbl-flow-estimate'
+    """
+    return " ".join(f"{place}{mark}{name}" for name in names.split())
 
 
 def find(node: Node, kind: str) -> list[Node]:

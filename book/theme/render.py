@@ -1,4 +1,4 @@
-"""Write the book as static HTML: no script, no request to anywhere, readable from a folder.
+"""Write the book as static HTML: no script, no request to anywhere, readable from a folder; and as one page, to print.
 
 Jupyter Book runs this program (`build.render` in template.yml) when every page is parsed and executed. It
 serves the pages at ``CONTENT_CDN`` and expects the site in ``BUILD_DIRECTORY``. What this edition is, for the
@@ -19,6 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nodes import Page, ThemeError
+from onefile import section
 
 THEME = Path(__file__).resolve().parent
 OUTWARD = re.compile(
@@ -74,11 +75,15 @@ def build(site: Site, out: Path, edition: dict[str, Any]) -> None:
                       trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     template = env.get_template("page.html.j2")
     out.mkdir(parents=True, exist_ok=True)
+    sections: list[dict[str, Any]] = []
+    sources: dict[str, Markup] = {}
     for number, entry in enumerate(pages):
         slug = entry["slug"]
         page = Page(slug, site.text)
         body = page.render(parsed[slug]["mdast"])
         cited = (parsed[slug].get("references") or {}).get("cite") or {"order": [], "data": {}}
+        references = {label: Markup(cited["data"][label]["html"]) for label in cited["order"]}
+        description = parsed[slug]["frontmatter"].get("description", "")
         html = template.render(
             slug=slug,
             entry=entry,
@@ -86,17 +91,31 @@ def build(site: Site, out: Path, edition: dict[str, Any]) -> None:
             body=Markup(body),
             headings=page.headings,
             footnotes=[Markup(note) for note in page.footnotes],
-            references=[(label, Markup(cited["data"][label]["html"])) for label in sorted(cited["order"])],
+            references=sorted(references.items()),
             before=pages[number - 1] if number else None,
             after=pages[number + 1] if number + 1 < len(pages) else None,
-            description=parsed[slug]["frontmatter"].get("description", ""),
+            description=description,
             edition=edition,
         )
         (out / entry["href"]).write_text(checked(html, slug), encoding="utf-8")
+        sources |= references
+        sections.append(
+            {
+                "slug": slug,
+                "title": entry["title"],
+                "description": description,
+                "body": Markup(section(slug, body)),
+                "footnotes": [Markup(section(slug, note)) for note in page.footnotes],
+            }
+        )
         for name, content in page.files.items():
             file = out / name
             file.parent.mkdir(exist_ok=True)
             file.write_text(content, encoding="utf-8")
+    whole = env.get_template("print.html.j2").render(
+        entries=entries, sections=sections, references=sorted(sources.items()), edition=edition
+    )
+    (out / "print.html").write_text(checked(whole, "print"), encoding="utf-8")
     shutil.copytree(THEME / "static", out, dirs_exist_ok=True)
 
 

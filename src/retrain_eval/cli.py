@@ -199,6 +199,9 @@ def _approval(name: str, *, draft: bool, replace: bool) -> str:
 def report(
     folder: Folder,
     edition: Annotated[str | None, typer.Option(help="Edition to print; the latest by default.")] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print it to report.pdf too, where a Chromium or Chrome is found.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -209,10 +212,17 @@ def report(
     study = Study.open(folder)
     with _Steps(f"Building the report of {folder}", quiet=as_json) as say:
         page = study.report(edition, force=force, say=say)
+        printed = study.pdf(edition, force=force, say=say) if pdf else None
     findings = headline_findings(study.bundle(edition))
-    lines = [f"The report is at {page.resolve().as_uri()}", "", "Headline findings"]
+    lines = [f"The report is at {page.resolve().as_uri()}"]
+    if printed is not None:
+        lines.append(f"and printed at   {printed.resolve().as_uri()}")
+    lines += ["", "Headline findings"]
     lines += [f"  {i}. {finding.statement}" for i, finding in enumerate(findings, 1)]
-    _done(as_json, {"report": str(page), "findings": [finding.statement for finding in findings]}, "\n".join(lines))
+    facts: dict[str, object] = {"report": str(page), "findings": [finding.statement for finding in findings]}
+    if pdf:
+        facts["pdf"] = None if printed is None else str(printed)
+    _done(as_json, facts, "\n".join(lines))
 
 
 @app.command(epilog="Example: retrain-eval verify analyses/nsw/release/2026")

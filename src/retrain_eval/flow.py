@@ -34,7 +34,7 @@ from retrain_eval.recipe import recipe_of
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
-from retrain_eval.report import book
+from retrain_eval.report import book, pdf
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
 from retrain_eval.sample.composition import baseline_paths, matching_table
@@ -373,6 +373,25 @@ class Study:
         if force or not output.exists():
             check_writable(output.parent)
         return book.build([main, *companions], output, progress=say, force=force)
+
+    def pdf(self, edition: str | None = None, *, force: bool = False, say: Say = lambda _: None) -> Path | None:
+        """Print the report of an edition (default: the latest) where a browser is found that can; else say so.
+
+        Raises
+        ------
+        ReportError
+            If there is no report of the edition, or the browser does not print it.
+        """
+        report = self.folder / "report" / self._edition(edition).name
+        printed = report / pdf.TARGET
+        if printed.exists() and not force:
+            say("the PDF is up to date")
+            return printed
+        browser = pdf.find_browser()
+        if browser is None:
+            say(f"no PDF, for no Chromium, Chrome or Edge was found: print {report / pdf.SOURCE} from any browser")
+            return None
+        return pdf.print_pdf(report, browser)
 
     def bundle(self, edition: str | None = None) -> Bundle:
         """Open an edition (default: the latest)."""

@@ -22,7 +22,7 @@ from retrain_eval.report import book
 from retrain_eval.resources import resource
 
 PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "sensitivity", "stability", "replication",
-         "plan", "methods", "limitations", "dictionary", "downloads"}  # fmt: skip
+         "plan", "methods", "limitations", "dictionary", "downloads", "print"}  # fmt: skip
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -23,7 +23,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-nodes, render = load("nodes"), load("render")
+nodes, onefile, render = load("nodes"), load("onefile"), load("render")
 
 
 def text(value: str) -> dict[str, Any]:
@@ -153,3 +153,17 @@ def test_a_page_that_reaches_out_is_refused(html: str) -> None:
 def test_a_link_for_the_reader_to_follow_is_no_request() -> None:
     html = '<a href="https://doi.org/10.1/x">10.1/x</a><img src="figures/a.svg" alt="a">'
     assert render.checked(html, "demo") == html
+
+
+def test_one_page_keeps_names_apart_and_links_within() -> None:
+    body = (
+        '<h2 id="a">A</h2><td headers="x y" id="z">1</td><div aria-labelledby="t-caption"></div>'
+        '<a href="#a">a</a><a href="methods.html#b">b</a><a href="methods.html">m</a>'
+        '<a href="#ref-roth2022">r</a><a href="data/a.csv">c</a><a href="https://x.org/p.html">x</a>'
+    )
+    assert onefile.section("effects", body) == (
+        '<h3 id="effects--a">A</h3><td headers="effects--x effects--y" id="effects--z">1</td>'
+        '<div aria-labelledby="effects--t-caption"></div>'
+        '<a href="#effects--a">a</a><a href="#methods--b">b</a><a href="#methods">m</a>'
+        '<a href="#ref-roth2022">r</a><a href="data/a.csv">c</a><a href="https://x.org/p.html">x</a>'
+    )
