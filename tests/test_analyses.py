@@ -134,6 +134,23 @@ def test_the_agency_follows_from_its_bundle_alone(released: dict[str, Bundle]) -
         assert rows["estimate"].to_numpy() == pytest.approx(again["estimate"].to_numpy(), rel=1e-8, abs=1e-12)
 
 
+def test_the_agency_says_when_training_has_paid_for_itself(released: dict[str, Bundle]) -> None:
+    """The intervals hold the break-even and payback of the effects that the generator put in."""
+    effects = released["agency"].effects
+    assert effects is not None
+    truth = effects[(effects["result"] == "truth_event_study") & (effects["event_time"] >= 0)].sort_values("event_time")
+    total = truth["estimate"].cumsum().to_numpy()
+    rows = effects[effects["result"] == "payback"].set_index("estimand")
+    cost = rows.loc["cost per participant", "estimate"]
+    assert 1_000 < cost < 20_000
+    for mark, target in (("break-even", 0.0), ("payback", cost)):
+        true = float((total >= target).argmax())
+        assert rows.loc[mark, "ci_low"] <= true
+        assert pd.isna(rows.loc[mark, "ci_high"]) or true <= rows.loc[mark, "ci_high"]
+    depth = rows.loc["lock-in depth"]
+    assert depth["ci_low"] < truth["estimate"].min() < depth["ci_high"]
+
+
 @pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness", "agency"])
 def test_nothing_published_rests_on_fewer_than_ten(released: dict[str, Bundle], study: str) -> None:
     bundle = released[study]

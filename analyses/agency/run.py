@@ -8,6 +8,7 @@ import retrain_eval as rte
 from retrain_eval.coverage import uncovered_records
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
+from retrain_eval.did.payback import payback
 from retrain_eval.flow import Run
 from retrain_eval.survival.logrank import logrank_test
 
@@ -58,6 +59,7 @@ def analyse(run: Run) -> None:
             run.publish("did", effects.aggregate("simple"))
             run.publish_table("tests", pretrend_test, event_study, "event_study")
             run.publish_robustness("event_study", moments)
+            run.publish("payback", payback(event_study, cost_per_trainee(run)))
             after = candidates.project(f"*, list_avg(earnings[{BEFORE + 1}:]) AS earnings_after")
             run.publish_hidden_bias("did", after, sample, "earnings_after")
 
@@ -153,6 +155,20 @@ def build_waiting(run: Run) -> None:
         WHERE cohort IS NULL AND period > start GROUP BY person_id
         """
     )
+
+
+def cost_per_trainee(run: Run) -> float:
+    """Return what training cost for each person who entered it, in prices of the base quarter, to the dollar."""
+    found: float = run.con.execute(
+        """
+        WITH prices AS (SELECT period, avg(cpi) AS cpi FROM price GROUP BY period)
+        SELECT round(sum(CAST(amount AS DOUBLE) / cpi * (SELECT cpi FROM prices WHERE period = $base)) /
+          (SELECT count(DISTINCT person_id) FROM enrolment))
+        FROM cost JOIN prices USING (period)
+        """,
+        {"base": run.study.panel_options()["base_period"]},
+    ).fetchall()[0][0]
+    return found
 
 
 def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights") -> rte.OutcomeMoments:

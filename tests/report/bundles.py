@@ -55,6 +55,13 @@ def training_effects() -> pd.DataFrame:
     for e, share in ((-4.0, 0.012), (-3.0, 0.0), (0.0, -0.08), (3.0, 0.046)):
         row = effect("event_study_employed", share, 0.021 if share else None, event_time=e)
         rows.append(row | {"outcome": "employed"})
+    for e, total in enumerate((-420.0, 180.0, 1761.0)):
+        rows.append(effect("payback", total, 90.0 * (e + 1), event_time=float(e), estimand="cumulative effect"))
+    milestones = {"lock-in depth": (-420.0, -590.0, -240.0), "break-even": (1.0, 1.0, 2.0), "payback": (2.0, 2.0, None)}
+    for estimand, (estimate, low, high) in milestones.items():
+        row = effect("payback", estimate, None, event_time=0.0 if estimand == "lock-in depth" else None)
+        rows.append(row | {"estimand": estimand, "ci_low": low, "ci_high": high})
+    rows.append(effect("payback", 1500.0, None, estimand="cost per participant"))
     groups = {"age_band": ("<25", "25+"), "education": ("no degree", "degree")}
     for (group, (low, high)), (a, b) in zip(groups.items(), ((410.0, 2842.0), (1294.0, 2349.0)), strict=True):
         for result, add in (("att_by", -150.0), ("benchmark_by", 0.0)):

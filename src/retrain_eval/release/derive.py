@@ -14,6 +14,7 @@ import pandas as pd
 
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_difference, mean_paths
+from retrain_eval.did.payback import payback
 from retrain_eval.did.pretest_power import pretest_power
 from retrain_eval.did.robustness import bounds
 from retrain_eval.did.timing import base_moved_back, placebo_starts
@@ -38,6 +39,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         logrank_test,
         mean_difference,
         mean_paths,
+        payback,
         placebo_starts,
         pretest_power,
         pretrend_test,
