@@ -25,8 +25,9 @@ def _marks(study: Study) -> dict[str, Mark]:
     """Return the milestones by name, each with its numbers."""
     rows = study.result("payback").drop_duplicates("estimand", keep="last")
     columns = ["event_time", "estimate", "ci_low", "ci_high"]
-    numbers = rows[columns].astype("float64").to_dict("records")
-    return {str(name): dict(row) for name, row in zip(rows["estimand"], numbers, strict=True)}
+    numbers = rows[columns].astype("float64").to_numpy()
+    named = zip(rows["estimand"].astype(str), numbers, strict=True)
+    return {name: dict(zip(columns, row, strict=True)) for name, row in named}
 
 
 def say(study: Study) -> str:
