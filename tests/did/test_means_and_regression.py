@@ -115,7 +115,8 @@ print(len(tables))
 def test_figures_of_regression_packages_do_not_depend_on_the_hash_seed() -> None:
     """Every call that the project makes of pyfixest and linearmodels, to the last bit.
 
-    pyfixest walks a set of fixed effects when it counts nested ones; our options leave it nothing to count.
+    pyfixest walks a set of fixed effects when it counts nested ones; our options leave it nothing to count. The set's
+    order is another under the third of these seeds, and with pyfixest's own options this test fails.
     """
     printed = [
         subprocess.run(
@@ -125,7 +126,7 @@ def test_figures_of_regression_packages_do_not_depend_on_the_hash_seed() -> None
             text=True,
             check=True,
         ).stdout.splitlines()
-        for seed in ("0", "1", "2")
+        for seed in ("0", "3", "6")
     ]
     assert printed[0] == printed[1] == printed[2]
     assert printed[0][-1] == "18"
