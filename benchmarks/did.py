@@ -65,6 +65,12 @@ def generate(file: Path, people: int, quarters: int) -> None:
         )
 
 
+def make(file: Path, people: int, quarters: int) -> None:
+    """Generate in a process of its own: a process takes over its parent's peak of memory, so this one stays small."""
+    size = [str(people), str(quarters)]
+    subprocess.run([sys.executable, __file__, "--file", str(file), "--generate", *size], check=True)
+
+
 def measure(file: Path, task: str) -> None:
     """Print seconds, peak memory in GB and rows of one task."""
     import resource
@@ -105,7 +111,7 @@ def show(name: str, found: tuple[float, float, int], beside: str = "") -> None:
 def compare(folder: Path, people: int, python: str | None) -> None:
     """The four tasks on one file, then the peers and their ratios."""
     file = folder / "panel.duckdb"
-    generate(file, people, 20)
+    make(file, people, 20)
     print(f"{people:,} people × 20 quarters")
     own: dict[str, tuple[float, float, int]] = {}
     for task in ("from the long table", "by 20 cells", "store paths", "from stored paths"):
@@ -128,7 +134,7 @@ def scale(folder: Path) -> None:
     cost = []
     for people in (500_000, 5_000_000):
         file = folder / f"panel_{people}.duckdb"
-        generate(file, people, 40)
+        make(file, people, 40)
         found = child(sys.executable, __file__, "--file", str(file), "--task", "from the long table")
         cost.append(found[0] / (people * 40) * 1e6)
         show(f"{people:,} people × 40 quarters", found, f"{cost[-1]:.3f} µs a row")
@@ -143,8 +149,12 @@ def main() -> None:
     parser.add_argument("--peer-python", help="a Python that has the peers")
     parser.add_argument("--scale", action="store_true", help="run the two large sizes instead")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--generate", nargs=2, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.generate:
+        generate(options.file, *options.generate)
+        return
     if options.task:
         measure(options.file, options.task)
         return

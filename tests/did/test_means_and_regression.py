@@ -115,8 +115,8 @@ print(len(tables))
 def test_figures_of_regression_packages_do_not_depend_on_the_hash_seed() -> None:
     """Every call that the project makes of pyfixest and linearmodels, to the last bit.
 
-    pyfixest walks a set of fixed effects when it counts nested ones; our options leave it nothing to count. The set's
-    order is another under the third of these seeds, and with pyfixest's own options this test fails.
+    pyfixest keeps several fixed effects in a set, whose order is another under the third of these seeds: with unit and
+    period effects both absorbed, this test fails.
     """
     printed = [
         subprocess.run(

@@ -176,10 +176,18 @@ def event_study_rows(
     EffectTable
         One row per event time, the reference as zero.
 
+    Raises
+    ------
+    InputError
+        If the reference is no period of the data.
+    DesignError
+        If effects are collinear with unit and period effects: everyone or nobody is treated.
+
     Notes
     -----
-    No small-sample factor: pyfixest's count of nested fixed effects depends on the order of a set, so its
-    factor would not be reproducible. The sandwich itself is, and equals that of the moments.
+    No small-sample factor, and period effects as regressors: pyfixest keeps several fixed effects in a set, and both
+    its count of nested ones and the last bit of a coefficient depend on the set's order. The sandwich equals that of
+    the moments.
 
     Examples
     --------
@@ -197,17 +205,22 @@ def event_study_rows(
         raise unknown("period", reference, times)
     rows = data.rename(columns={outcome: "_y", unit: "_unit", time: "_time"})
     names = {t: f"_d{i}" for i, t in enumerate(times) if t != reference}
+    periods = {t: f"_t{i}" for i, t in enumerate(times) if t != reference}
     for t, name in names.items():
-        rows[name] = rows[treated] * (rows["_time"] == t)
+        rows[periods[t]] = (rows["_time"] == t).astype(float)
+        rows[name] = rows[treated] * rows[periods[t]]
     by = "_unit" if cluster in (None, unit) else cluster
     fit = _feols(
-        f"_y ~ {' + '.join(names.values())} | _unit + _time",
+        f"_y ~ {' + '.join([*periods.values(), *names.values()])} | _unit",
         data=rows,
         vcov={"CRV1": by},
         weights=weights,
         ssc=pf.ssc(k_adj=False, G_adj=False, k_fixef="none"),
     )
     order = list(fit._coefnames)
+    missing = [f"{treated} × {t}" for t, name in names.items() if name not in order]
+    if missing:
+        raise DesignError(f"collinear with the unit and period effects: {', '.join(missing)}")
     estimates, vcov = np.zeros(len(times)), np.zeros((len(times), len(times)))
     place = [times.index(t) for t in names]
     position = [order.index(name) for name in names.values()]
