@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse, special
 from scipy.sparse import csgraph
+from threadpoolctl import threadpool_limits
 
 from retrain_eval.errors import InputError
 from retrain_eval.recipe import Recipe, recorded
@@ -106,13 +107,14 @@ class EffectTable:
         std_error = np.sqrt(variance)
         scale = std_error.max(initial=0.0)
         std_error = np.where(std_error <= _SINGULAR * scale, np.nan, std_error)
-        quantile = float(stats.norm.ppf(0.5 + level / 2) if df is None else stats.t.ppf(0.5 + level / 2, df))
+        # of scipy.special: scipy.stats would cost every process 50 MB and half a second
+        quantile = float(special.ndtri(0.5 + level / 2) if df is None else special.stdtrit(df, 0.5 + level / 2))
         estimate = frame["estimate"].to_numpy()
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.abs(estimate) / std_error
         frame["std_error"] = std_error
         frame["ci_low"], frame["ci_high"] = estimate - quantile * std_error, estimate + quantile * std_error
-        frame["p_value"] = 2 * (stats.norm.sf(t) if df is None else stats.t.sf(t, df))
+        frame["p_value"] = 2 * (special.ndtr(-t) if df is None else special.stdtr(df, -t))
 
         facts: dict[str, object] = {"level": level, "df": df, **(meta or {})}
         if band is not None:
@@ -261,20 +263,27 @@ def simultaneous_critical_value(
     """
     variance = np.diag(vcov)
     keep = variance > (_SINGULAR**2) * variance.max(initial=0.0)
-    pointwise = float(stats.norm.ppf(0.5 + level / 2))
+    pointwise = float(special.ndtri(0.5 + level / 2))
     if keep.sum() == 0:
         return pointwise
     kept = vcov[np.ix_(keep, keep)]
     scale = np.sqrt(np.diag(kept))
     correlation = kept / np.outer(scale, scale)
-    # groups that share nobody are independent: drawing each by itself is the same distribution for less
+    # groups that share nobody are independent: the same draws serve each, in an order of its own
     _, block = csgraph.connected_components(sparse.csr_array(correlation), directed=False)
-    generator = np.random.default_rng(seed)
-    largest = np.zeros(draws)
+    roots = []
     for b in np.unique(block):
         values, vectors = np.linalg.eigh(correlation[np.ix_(block == b, block == b)])
-        root = vectors * np.sqrt(np.clip(values, 0, None))
+        roots.append(vectors * np.sqrt(np.clip(values, 0, None)))
+    size = max(len(root) for root in roots)
+    generator = np.random.default_rng(seed)
+    largest = np.zeros(draws)
+    # small matrices: more threads cost more than they save, and change the last bit
+    with threadpool_limits(1, user_api="blas"):
         for part in np.array_split(largest, -(-draws // 10_000)):  # views, so that memory stays small
-            drawn = np.abs(generator.standard_normal((len(part), len(root))) @ root.T).max(axis=1)
-            np.maximum(part, drawn, out=part)
+            normal = generator.standard_normal((len(part), size))
+            for i, root in enumerate(roots):
+                drawn = root @ normal[:, : len(root)].T
+                drawn = np.abs(drawn, out=drawn).max(axis=0)
+                np.maximum(part, drawn if i == 0 else drawn[generator.permutation(len(part))], out=part)
     return max(float(np.quantile(largest, level)), pointwise)

@@ -210,7 +210,8 @@ def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
     changes = f"min({together}) <> max({together})"
     outcome = f"CAST({sql_name(columns.outcome)} AS DOUBLE)"
     time = f"CAST({sql_name(columns.time)} AS BIGINT)"
-    path = ", ".join(f"max({outcome}) FILTER (WHERE {time} = {t}) AS y_{i}" for i, t in enumerate(times))
+    # CASE, not FILTER, which cuts every batch of rows anew for every period
+    path = ", ".join(f"max(CASE WHEN {time} = {t} THEN {outcome} END) AS y_{i}" for i, t in enumerate(times))
     present = f"count({outcome})"
     # in the order of units, so that sums of floats come out the same bit for bit
     return (
