@@ -131,6 +131,34 @@ def sensitivity_tables() -> dict[str, pd.DataFrame]:
     return {"verdicts": verdicts, "bounds": bounds, "pretest_power": power}
 
 
+def hidden_bias_tables() -> dict[str, pd.DataFrame]:
+    """Return who was matched, paths before the programme, and bounds on hidden bias."""
+    matching = pd.DataFrame(
+        [(None, None, 185, 185, 15992, 185, 185.0), ("age_band", "25+", 97, 97, 11863, 56, 56.0),
+         ("age_band", "<25", 88, 88, 4129, 129, 129.0)],
+        columns=["subgroup", "level", "n_treated", "n_treated_matched", "n_control", "n_control_matched",
+                 "ess_control"],
+    ).assign(reuse_mean=1.0, reuse_max=1)  # fmt: skip
+    means = {"treated": (2096, 1532), "treated matched": (2096, 1532), "control before": (14017, 13651),
+             "control matched": (1905, 1302)}  # fmt: skip
+    paths = pd.DataFrame(
+        [("earnings", group, time, mean, 185) for group, path in means.items()
+         for time, mean in zip((1974, 1975), path, strict=True)],
+        columns=["outcome", "group", "time", "mean", "n"],
+    )  # fmt: skip
+    rosenbaum = pd.DataFrame({"gamma": [1.0, 1.15, 1.2], "p_value": [0.007, 0.05, 0.08], "n_pairs": 172})
+    e_values = {"estimate": 1706.8, "std_error": 678.2, "sd": 6906.0, "risk_ratio": 1.252, "e_value": 1.814}
+    oster = pd.DataFrame({"r2_max": [0.62, 1.0], "delta": [-0.228, -0.062], "beta_star": [3863.0, 13254.0]})
+    oster = oster.assign(beta_uncontrolled=-8497.5, r2_uncontrolled=0.01, beta_controlled=699.0, r2_controlled=0.47)
+    return {
+        "matching": matching,
+        "baseline_paths": paths,
+        "rosenbaum": rosenbaum.assign(result="att_matched"),
+        "e_values": pd.DataFrame([{"result": "att_matched", **e_values, "e_value_limit": 1.284}]),
+        "oster": oster.assign(result="att_matched", n=16177),
+    }
+
+
 def training_tables() -> dict[str, pd.DataFrame]:
     """Return every table of a matched study."""
     covariates = ("distance", "age", "educ", "black", "married", "nodegree", "re74", "re75")
@@ -145,6 +173,10 @@ def training_tables() -> dict[str, pd.DataFrame]:
         }
     )
     balance = balance.assign(smd_before=before, smd_after=after, variance_ratio_before=0.4, variance_ratio_after=0.97)
+    for measure, at in (("ecdf_mean", 0.3), ("ecdf_max", 0.5)):
+        balance = balance.assign(**{f"{measure}_before": at, f"{measure}_after": at / 10})
+    balance = balance.assign(effect_size_before=before, effect_size_after=after)
+    balance["wwc"] = ["satisfied" if abs(size) <= 0.05 else "needs adjustment" for size in after]
     bins = [round(0.1 * i, 1) for i in range(11)]
     overlap = pd.DataFrame(
         [
@@ -192,6 +224,7 @@ def training_tables() -> dict[str, pd.DataFrame]:
     )
     effects = training_effects()
     return {
+        **hidden_bias_tables(),
         "effects": effects,
         "balance": balance,
         "overlap": overlap,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.report import figures, views
+from retrain_eval.report import figures, sample_figures, views
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.pages import Release, Study
 
@@ -20,8 +20,9 @@ def drawn(release: Release) -> dict[str, Figure]:
     main, spells, grants = release.studies
     bundle = main.bundle
     return {
-        "love": figures.love_plot(bundle.balance, main.words),
-        "overlap": figures.overlap(bundle.overlap, main.words),
+        "love": sample_figures.love_plot(bundle.balance, main.words),
+        "overlap": sample_figures.overlap(bundle.overlap, main.words),
+        "before": sample_figures.baseline_paths(bundle.baseline_paths, main.words),
         "paths": figures.mean_paths(bundle.means, main.words),
         "event": figures.event_study(main.result("event_study"), main.words, main.result("benchmark_event_study")),
         "comparison": figures.estimates(views.comparison(main), main.words),
@@ -36,7 +37,7 @@ def drawn(release: Release) -> dict[str, Figure]:
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # inside plotnine, with pandas 3
 
 
-NAMES = ["love", "overlap", "paths", "event", "comparison", "subgroups", "group-time", "survival"]
+NAMES = ["love", "overlap", "before", "paths", "event", "comparison", "subgroups", "group-time", "survival"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,6 +62,10 @@ def test_a_phone_gets_its_own_drawing_at_reading_size(drawn: dict[str, Figure], 
 
 def test_alt_texts_state_what_the_figure_shows(drawn: dict[str, Figure]) -> None:
     assert "falls from 2.40 before matching to 0.11 after; 7 of 8 lie within 0.1" in drawn["love"].alt
+    assert drawn["before"].alt == (
+        "Mean annual earnings before the programme, from 1974 to 1975: trained $2,096 to $1,532; "
+        "all possible controls $14,017 to $13,651; matched controls $1,905 to $1,302."
+    )
     assert "matched controls from $2,107 in 1974 to $4,642 in 1978" in drawn["paths"].alt
     assert "At year 0: $1,581 (95% interval −$7 to $3,169)" in drawn["event"].alt
     assert "Raw comparison −$8,498 (−$9,893 to −$7,102)" in drawn["comparison"].alt

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from retrain_eval.errors import ReportError
-from retrain_eval.report import book, prose, tables
+from retrain_eval.report import balance, book, prose, tables
 from retrain_eval.report.pages import Release, open_release
 from retrain_eval.resources import resource
 
@@ -80,7 +80,7 @@ def test_periods_counted_from_training_are_read_so(tmp_path: Path) -> None:
 def test_sentences_follow_the_numbers(release: Release) -> None:
     main, spells, grants = release.studies
     assert "185 of 15,992 people submitted as possible controls (1.2%)" in prose.sample(main)
-    assert "7 of 8 lie within 0.1" in prose.balance(main)
+    assert "7 of 8 lie within 0.1" in balance.say_differences(main)
     assert "inside the experiment's interval" in prose.benchmark(main)
     assert prose.group_differences(main).startswith("None of the 2 differences excludes zero")
     assert prose.benchmark_by_group(main).startswith("Each of the 4 matched estimates lies inside")

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrain_eval.report import tables, views
+from retrain_eval.report import balance, tables, views
 from retrain_eval.report.pages import Release, Study
 
 
 def test_tables_carry_no_style_of_their_own(study: Study) -> None:
-    html = tables.balance(study.bundle.balance, study.words).html()
+    html = balance.tabulate_means(study.bundle.balance, study.words).html()
     assert html.startswith("<table")
     assert "<style" not in html
     assert "style=" not in html
@@ -54,6 +54,15 @@ def test_what_users_wrote_is_escaped(study: Study) -> None:
 
 def test_the_matched_trained_get_a_column_where_some_were_lost(study: Study) -> None:
     frame = study.bundle.balance
-    assert "Mean of trained" not in tables.balance(frame, study.words).html()
+    assert "Mean of trained" not in balance.tabulate_means(frame, study.words).html()
     lost = frame.assign(mean_treated_after=frame["mean_treated"] + 1)
-    assert "Mean of trained" in tables.balance(lost, study.words).html()
+    assert "Mean of trained" in balance.tabulate_means(lost, study.words).html()
+
+
+def test_a_withheld_count_is_neither_zero_nor_a_dash(study: Study) -> None:
+    flow = study.bundle.flow
+    flow.loc[3, "n"] = np.nan
+    html = tables.flow(flow).html()
+    assert "withheld" in html
+    assert ">0<" not in html
+    assert "—" not in html

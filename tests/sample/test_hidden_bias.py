@@ -65,6 +65,10 @@ def test_whole_report_on_trainees_and_the_survey() -> None:
     assert found.notes == ()
     assert found.rosenbaum is not None
     assert 1 < found.rosenbaum.critical < 2
+    table = found.tables()["rosenbaum"]
+    assert table["gamma"].is_monotonic_increasing
+    assert table.loc[table["gamma"] == found.rosenbaum.critical, "p_value"].tolist() == [0.05]
+    assert found.tables()["oster"]["r2_max"].tolist()[1:] == [1.0]
     assert found.regressions is not None
     assert found.regressions.beta_uncontrolled == pytest.approx(-8497.5, abs=0.05)
     assert found.regressions.beta_controlled == pytest.approx(699.13, abs=0.05)  # the linear specification, as DW print

@@ -119,3 +119,15 @@ def few(limits: tuple[float, float], n: int) -> list[float]:
 def nudge(values: pd.Series, narrow: bool) -> float:
     """Return a small step to the right of a point, for its label."""
     return (0.05 if narrow else 0.03) * float(values.max() - values.min() or 1)
+
+
+def axis_of_periods(times: pd.Series, words: Words) -> str:
+    """Return the title of an axis of periods, or of distances from the start of training."""
+    return f"{words.period}s from the start of training" if (times < 0).any() else words.period
+
+
+def ticks_of_periods(times: pd.Series, words: Words) -> dict[str, Any]:
+    """Return ticks at the periods observed, thinned to eight, as options of a scale."""
+    seen = sorted(times.unique())
+    shown = seen[:: -(-len(seen) // 8)]
+    return {"breaks": shown, "labels": [words.time(time) for time in shown]}

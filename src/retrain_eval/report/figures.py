@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
@@ -19,82 +18,16 @@ from retrain_eval.report.drawing import (
     Figure,
     Plot,
     amounts,
+    axis_of_periods,
     chart,
     few,
     nudge,
     p9,
+    ticks_of_periods,
 )
 from retrain_eval.report.words import Words, listed, signed
 
 START = -0.5  # training begins between event times -1 and 0
-
-
-def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
-    """Draw standardised mean differences before and after matching, largest first (Stuart 2010)."""
-    order = balance.sort_values("smd_before", key=abs)["covariate"].map(words.name).tolist()
-    data = balance.assign(covariate=balance["covariate"].map(words.name)).melt(
-        "covariate", ["smd_before", "smd_after"], var_name="sample", value_name="smd"
-    )
-    data["sample"] = data["sample"].map({"smd_before": "before matching", "smd_after": "after matching"})
-    data["covariate"] = pd.Categorical(data["covariate"], order)
-    data["smd"] = data["smd"].abs()
-    top = data[data["covariate"] == order[-1]].assign(side=["right", "left"])
-    top["at"] = [top["smd"].iloc[0], max(top["smd"].iloc[1], 0.1) + 0.02 * data["smd"].max()]
-    worst = balance[["smd_before", "smd_after"]].abs().max()
-    within = int((balance["smd_after"].abs() <= 0.1).sum())
-
-    def draw(narrow: bool) -> Plot:
-        return (
-            chart(data, x="smd", y="covariate")
-            + p9.geom_vline(xintercept=0, **ZERO)
-            + p9.geom_vline(xintercept=0.1, linetype="dashed", **ZERO)
-            + p9.geom_point(p9.aes(color="sample", shape="sample"), size=2.8)
-            + p9.geom_text(p9.aes("at", label="sample", color="sample", ha="side"), data=top, nudge_y=0.5, size=8.5)
-            + p9.scale_color_manual({"before matching": VERMILION, "after matching": BLUE})
-            + p9.scale_shape_manual({"before matching": "s", "after matching": "o"})
-            + p9.scale_y_discrete(expand=(0, 0.6, 0, 0.9))
-            + p9.scale_x_continuous(expand=(0.02, 0, 0.12, 0))
-            + p9.labs(x="absolute standardised mean difference", y="")
-            + p9.theme(panel_grid_major_y=p9.element_blank())
-        )
-
-    alt = (
-        f"Love plot of {len(balance)} covariates. The largest absolute standardised mean difference falls from "
-        f"{worst['smd_before']:.2f} before matching to {worst['smd_after']:.2f} after; "
-        f"{within} of {len(balance)} lie within 0.1 after matching."
-    )
-    size = 1.0 + 0.3 * len(balance)
-    return Figure(draw, alt, balance, height=size, narrow_height=size)
-
-
-def overlap(bins: pd.DataFrame, words: Words) -> Figure:
-    """Draw the distribution of each group over the propensity score: common support.
-
-    Bins may be of unequal width, because small ones are pooled: heights are densities.
-    """
-    filled = bins[bins["n"] > 0]
-    share = filled["n"] / filled.groupby("group")["n"].transform("sum")
-    data = filled.assign(density=share / (filled["bin_high"] - filled["bin_low"]))
-    known = {"treated": "trained", "control before": "all possible controls", "control matched": "matched controls"}
-    names = {group: known.get(group, group) for group in dict.fromkeys(data["group"])}
-    data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
-    colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
-
-    def draw(narrow: bool) -> Plot:
-        return (
-            chart(data, xmin="bin_low", xmax="bin_high", ymax="density", fill="panel")
-            + p9.geom_rect(ymin=0, color="white", size=0.3)
-            + p9.facet_wrap("panel", ncol=1, scales="free_y")
-            + p9.scale_fill_manual(colours)
-            + p9.labs(
-                x="estimated probability of training (propensity score)", y="", subtitle=f"density of {words.units}"
-            )
-            + p9.theme(axis_text_y=p9.element_blank(), panel_grid_major_y=p9.element_blank())
-        )
-
-    middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
-    alt = "Distribution of the propensity score. Median: " + "; ".join(f"{k} {v:.2f}" for k, v in middle.items()) + "."
-    return Figure(draw, alt, bins, height=4.6, narrow_height=4.8)
 
 
 def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
@@ -113,9 +46,11 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
             + p9.scale_color_manual(GROUPS)
             + p9.scale_shape_manual({"treated": "o", "control": "s"})
             + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
-            + p9.scale_x_continuous(**_periods(data["time"], words), expand=(0.04, 0, room, 0))
+            + p9.scale_x_continuous(**ticks_of_periods(data["time"], words), expand=(0.04, 0, room, 0))
             + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
-            + p9.labs(x=_axis(data["time"], words), y="", subtitle=f"mean {words.name(data['outcome'].iloc[0])}")
+            + p9.labs(
+                x=axis_of_periods(data["time"], words), y="", subtitle=f"mean {words.name(data['outcome'].iloc[0])}"
+            )
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
 
@@ -307,21 +242,3 @@ def _from_one(curve: pd.DataFrame) -> pd.DataFrame:
     points = curve.sort_values("time")[["time", "level", *columns]]
     points[columns] = points[columns].clip(0, 1)
     return pd.concat([start, points], ignore_index=True)
-
-
-def _median_bin(rows: pd.DataFrame) -> float:
-    rows = rows.sort_values("bin_low")
-    row = rows[rows["n"].cumsum() >= rows["n"].sum() / 2].iloc[0]
-    return float((row["bin_low"] + row["bin_high"]) / 2)
-
-
-def _axis(times: pd.Series, words: Words) -> str:
-    """Title of an axis of periods, or of distances from the start of training."""
-    return f"{words.period}s from the start of training" if (times < 0).any() else words.period
-
-
-def _periods(times: pd.Series, words: Words) -> dict[str, Any]:
-    """Ticks at the periods observed, thinned to eight."""
-    seen = sorted(times.unique())
-    shown = seen[:: -(-len(seen) // 8)]
-    return {"breaks": shown, "labels": [words.time(time) for time in shown]}

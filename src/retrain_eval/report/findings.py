@@ -14,6 +14,8 @@ import pandas as pd
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.pages import Study
 from retrain_eval.report.words import listed, p_value, sentence
+from retrain_eval.sample.balance import WWC_ADJUST
+from retrain_eval.sample.verdict import RED
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,18 @@ def main_effect(study: Study) -> pd.Series | None:
     return None
 
 
+def imbalance(study: Study) -> str:
+    """Return how a headline begins where matching has not made the groups alike; nothing otherwise."""
+    verdict = study.balance_verdict
+    if verdict is None or verdict.light != RED:
+        return ""
+    names = listed([study.words.name(name) for name in verdict.failed])
+    return (
+        f"The groups compared are not alike enough for a verdict: after matching they still differ by more than "
+        f"{WWC_ADJUST:g} standard deviations in {names}. What follows is not to be read as the effect of training. "
+    )
+
+
 def excludes_zero(row: pd.Series) -> bool:
     """Whether the 95% interval lies wholly on one side of zero."""
     return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
@@ -99,7 +113,7 @@ def effect(study: Study) -> Finding | None:
         number=words.amount(row["estimate"], signed=True),
         measure=f"{outcome}{words.per_period()}",
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"For the {words.units} trained, the estimate is that training {way} {outcome} by "
+        statement=f"{imbalance(study)}For the {words.units} trained, the estimate is that training {way} {outcome} by "
         f"{words.amount(abs(row['estimate']))}{words.per_period()} on average, against {compared} {words.units} "
         f"who were not trained. {verdict(row)}",
         caveat=f"An average over {words.count(row['n_treated'])}; it does not say what training did for any one "

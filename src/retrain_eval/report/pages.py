@@ -18,6 +18,7 @@ from retrain_eval.errors import ReportError
 from retrain_eval.plan import Registration, deviations, exploratory, in_force
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.words import Words
+from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
 from retrain_eval.study import read_study
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
@@ -94,6 +95,14 @@ class Study:
     def results(self, prefix: str = "") -> list[str]:
         """Return the ids of results that start with ``prefix``, in the order of the file."""
         return [name for name in dict.fromkeys(self.effects["result"]) if name.startswith(prefix)]
+
+    @cached_property
+    def balance_verdict(self) -> BalanceVerdict | None:
+        """What balance allows one to conclude; None without matching, or in an edition that lacks effect sizes."""
+        balance = self.bundle.balance
+        if balance is None or "effect_size_after" not in balance:
+            return None
+        return balance_verdict(balance, self.bundle.matching)
 
     @cached_property
     def registration(self) -> Registration | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
+from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.pages import Release, Study
 from retrain_eval.report.words import NBSP, listed, p_value, percent, plain, sentence
-
-CLOSE, FAR = 0.1, 0.25  # standardised mean differences: good balance; matching alone is not enough (Stuart 2010)
 
 
 def analysed(study: Study) -> list[tuple[str, str]]:
@@ -16,13 +17,14 @@ def analysed(study: Study) -> list[tuple[str, str]]:
     if flow is None:
         return []
     if set(flow["group"]) == {"treated"}:  # a study without a comparison, of spells for example
-        return [(f"{int(flow['n'].iloc[0]):,}", f"{study.words.units} followed")]
+        first = flow["n"].iloc[0]
+        return [(WITHHELD if pd.isna(first) else f"{int(first):,}", f"{study.words.units} followed")]
     counts = []
     for group, name in {"treated": "trained", "control": "controls"}.items():
         rows = flow[flow["group"] == group]
         if len(rows):
-            first, last = int(rows["n"].iloc[0]), int(rows["n"].iloc[-1])
-            counts += [(f"{first:,}", f"{name}, submitted"), (f"{last:,}", f"{name}, analysed")]
+            first, last = (WITHHELD if pd.isna(n) else f"{int(n):,}" for n in rows["n"].iloc[[0, -1]])
+            counts += [(first, f"{name}, submitted"), (last, f"{name}, analysed")]
     return counts
 
 
@@ -31,14 +33,20 @@ def sample(study: Study) -> str:
     flow, words = study.bundle.flow, study.words
     assert flow is not None
     if set(flow["group"]) == {"treated"}:
-        return f"The study follows {words.count(flow['n'].iloc[0])}."
+        first = flow["n"].iloc[0]
+        people = f"{words.units}, whose number is {WITHHELD}" if pd.isna(first) else words.count(first)
+        return f"The study follows {people}."
     says = []
     for group, name in {"treated": "trained", "control": "possible controls"}.items():
         rows = flow[flow["group"] == group]
-        if len(rows):
-            first, last = rows["n"].iloc[0], rows["n"].iloc[-1]
-            share = percent(last / first, 0 if last / first > 0.1 else 1)
-            says.append(f"{int(last):,} of {words.count(first)} submitted as {name} ({share})")
+        if rows.empty:
+            continue
+        first, last = rows["n"].iloc[0], rows["n"].iloc[-1]
+        if pd.isna(first) or pd.isna(last):
+            says.append(f"a number of {name} that is withheld")
+            continue
+        share = percent(last / first, 0 if last / first > 0.1 else 1)
+        says.append(f"{int(last):,} of {words.count(first)} submitted as {name} ({share})")
     return f"The estimates rest on {listed(says)}."
 
 
@@ -46,32 +54,6 @@ def suppressed(study: Study) -> str:
     """Say how many rows of results are withheld."""
     number, rows = study.suppressed, len(study.effects)
     return f"{number} of {rows} rows of results" if number else f"none of the {rows} rows of results"
-
-
-def balance(study: Study) -> str:
-    """Say how alike the groups are after matching."""
-    frame = study.bundle.balance
-    assert frame is not None
-    after = frame["smd_after"].abs()
-    worst = frame.iloc[int(after.to_numpy().argmax())]
-    close = int((after <= CLOSE).sum())
-    verdict = "all" if close == len(frame) else f"{close} of {len(frame)}"
-    return (
-        f"Before matching, the largest standardised mean difference was {plain(frame['smd_before'].abs().max(), 2)}. "
-        f"After matching, {verdict} lie within {CLOSE:g}, the usual mark of good balance; the largest left is "
-        f"{plain(abs(worst['smd_after']), 2)} ({study.words.name(worst['covariate'])})."
-    )
-
-
-def gap_reading(study: Study) -> str:
-    """Say what the remaining imbalance asks of the reader."""
-    frame = study.bundle.balance
-    assert frame is not None
-    far = frame[frame["smd_after"].abs() > FAR]
-    if far.empty:
-        return f"No difference above {FAR:g} remains, beyond which matching alone is not enough."
-    names = listed([study.words.name(name) for name in far["covariate"]])
-    return f"Differences above {FAR:g} remain in {names}: read the effects with that in mind."
 
 
 def paths(study: Study) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from great_tables import GT
 
 from retrain_eval.report.cards import Html
+from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.pages import Study
 from retrain_eval.report.words import NBSP, Words, csv, p_value, plain, sentence, signed
 
@@ -146,30 +147,6 @@ def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:
     return [words.interval(a, b) if k else "—" for a, b, k in zip(lows, highs, known, strict=True)]
 
 
-def balance(frame: pd.DataFrame, words: Words) -> Table:
-    """Tabulate covariate balance before and after matching."""
-    shown = pd.DataFrame({"covariate": frame["covariate"].map(words.name)})
-    everybody = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
-    hidden = {"covariate"} | ({"mean_treated_after"} if everybody else set())
-    numbers = [column for column in frame.columns if column not in hidden]
-    for column in numbers:
-        digits = 2 if column.startswith("mean") else 3
-        shown[column] = [
-            "—" if pd.isna(value) else plain(value, 0 if abs(value) >= 100 else digits) for value in frame[column]
-        ]
-    labels = {
-        "mean_treated": "Trained" if everybody else "All",
-        "mean_treated_after": "Matched",
-        "mean_control_before": "Pool",
-        "mean_control_after": "Matched",
-    }
-    labels |= {f"{kind}_{when}": sentence(when) for kind in ("smd", "variance_ratio") for when in ("before", "after")}
-    means = {"Mean": "mean_"} if everybody else {"Mean of trained": "mean_treated", "Of controls": "mean_control"}
-    kinds = {**means, "Std. mean difference": "smd_", "Variance ratio": "variance_"}
-    spanners = {title: [name for name in numbers if name.startswith(kind)] for title, kind in kinds.items()}
-    return table(shown, frame, labels=labels, spanners=spanners)
-
-
 def flow(frame: pd.DataFrame) -> Table:
     """Tabulate the sample from submitted to analysed: one row per step, a column per group, the reason beside."""
     alone = set(frame["group"]) == {"treated"}
@@ -178,9 +155,12 @@ def flow(frame: pd.DataFrame) -> Table:
         reason=frame["reason"].astype("string").fillna(""),
         group=frame["group"].map(lambda group: names.get(group, group)),
     )
-    wide = steps.pivot_table(index="step", columns="group", values="n", sort=False, aggfunc="sum")
-    wide = wide[[column for column in [*names.values(), *wide.columns] if column in wide.columns]].T.drop_duplicates().T
-    shown = wide.map(lambda n: "—" if pd.isna(n) else f"{int(n):,}").reset_index()
+    steps["n"] = [WITHHELD if pd.isna(n) else f"{int(n):,}" for n in steps["n"]]
+    order = list(dict.fromkeys(steps["step"]))
+    shown = pd.DataFrame({"step": order})
+    for group in dict.fromkeys([*(name for name in names.values() if name in set(steps["group"])), *steps["group"]]):
+        counts = steps[steps["group"] == group].set_index("step")["n"]
+        shown[group] = [str(counts.get(step, "—")) for step in order]
     reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
     shown["reason"] = shown["step"].map(reasons).astype("string").fillna("")
     return table(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.confounding import (
+    ALPHA,
     EValue,
     OsterBounds,
     Regressions,
@@ -71,7 +72,10 @@ class HiddenBias:
     notes: tuple[str, ...]
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return what is published, by name of the table, but for the name of the result."""
+        """Return what is published, by name of the table, but for the name of the result.
+
+        Rosenbaum's table has a row more, for the Γ at which the conclusion falls.
+        """
         e = self.e_value
         found = {
             "e_values": pd.DataFrame(
@@ -87,6 +91,10 @@ class HiddenBias:
         }
         if self.rosenbaum is not None:
             found["rosenbaum"] = self.rosenbaum.table
+            if np.isfinite(self.rosenbaum.critical):
+                at = self.rosenbaum.table.head(1).assign(gamma=self.rosenbaum.critical, p_value=ALPHA)
+                rows = pd.concat([self.rosenbaum.table, at])
+                found["rosenbaum"] = rows.drop_duplicates("gamma").sort_values("gamma", ignore_index=True)
         if self.regressions is not None and self.oster:
             # beyond the usual R² max, the most sceptical one
             bounds = [oster_bounds(self.regressions, r2_max) for r2_max in dict.fromkeys((self.oster.r2_max, 1.0))]

@@ -1,0 +1,225 @@
+"""The page on balance: the light, what decides it, and the tables behind it.
+
+Each part of the page has its sentences and its table; its figures are in `retrain_eval.report.sample_figures`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+
+from retrain_eval.report.cards import Html
+from retrain_eval.report.pages import Study
+from retrain_eval.report.sample_figures import covariate
+from retrain_eval.report.tables import SUPPRESSED, Table, table
+from retrain_eval.report.words import Words, listed, percent, plain, sentence
+from retrain_eval.sample.balance import WWC_ADJUST, WWC_SATISFIED
+from retrain_eval.sample.verdict import AMBER, EFFECTIVE, FOUND, GREEN, RED, SPREAD
+
+CLOSE = 0.1  # standardised mean difference of good balance (Stuart 2010)
+LIGHTS = {GREEN: ("✓", "Alike"), AMBER: ("!", "Alike with reservations"), RED: ("✕", "Not alike enough")}
+
+
+def light(study: Study) -> Html:
+    """Return the verdict as a card: a light with its sign and its word, and the reason."""
+    verdict = study.balance_verdict
+    assert verdict is not None
+    sign, word = LIGHTS[verdict.light]
+    return Html(
+        f'<aside class="light {verdict.light}"><p class="light-word"><span aria-hidden="true">{sign}</span> '
+        f"{escape(word)}</p><p>{escape(say_verdict(study))}</p></aside>"
+    )
+
+
+def say_verdict(study: Study) -> str:
+    """Say what the light means for the effect."""
+    verdict, words = study.balance_verdict, study.words
+    assert verdict is not None
+    if verdict.light == RED:
+        return (
+            f"After matching, the groups still differ by more than {WWC_ADJUST:g} standard deviations in "
+            f"{listed([words.name(name) for name in verdict.failed])}. By the standard of the What Works Clearinghouse "
+            "no adjustment mends that: the effects are not to be read as caused by training."
+        )
+    if verdict.light == GREEN:
+        return (
+            f"After matching, no covariate differs by more than {WWC_SATISFIED:g} standard deviations: by the "
+            "standard of the What Works Clearinghouse the groups are equivalent at baseline."
+        )
+    reasons = [_reason(row, study) for _, row in verdict.checks[verdict.checks["light"] != GREEN].iterrows()]
+    return "The comparison holds with reservations: " + "; ".join(reasons) + "."
+
+
+def _reason(row: pd.Series, study: Study) -> str:
+    words, balance = study.words, study.bundle.balance
+    assert balance is not None
+    name = words.name(row["where"])
+    if row["check"] == "difference":
+        adjust = balance[(balance["wwc"] == "needs adjustment") & (balance["covariate"] != "distance")]
+        names = adjust.sort_values("effect_size_after", key=abs, ascending=False)["covariate"].map(words.name).tolist()
+        return (
+            f"{listed(names)} still differ{'s' if len(names) == 1 else ''} by {WWC_SATISFIED:g} to {WWC_ADJUST:g} "
+            "standard deviations, for which the What Works Clearinghouse asks that the estimate be adjusted"
+        )
+    if row["check"] == "spread":
+        return f"the spread of {name} among the trained is {_times(row['value'])} that among controls"
+    if row["check"] == "found":
+        return f"{percent(row['value'])} of the trained have a control, and the effect is one on them"
+    return "few controls carry the comparison"
+
+
+def _times(ratio: float) -> str:
+    return f"{plain(ratio, 1)} times" if ratio >= 0.1 else f"{plain(ratio, 2)} times"
+
+
+def say_differences(study: Study) -> str:
+    """Say how much matching has brought the groups together."""
+    frame = study.bundle.balance
+    assert frame is not None
+    after = frame["smd_after"].abs()
+    worst = frame.iloc[int(after.fillna(float("inf")).to_numpy().argmax())]
+    close = int((after <= CLOSE).sum())
+    count = "all" if close == len(frame) else f"{close} of {len(frame)}"
+    return (
+        f"Before matching, the largest standardised mean difference was {plain(frame['smd_before'].abs().max(), 2)}. "
+        f"After matching, {count} lie within {CLOSE:g}, the usual mark of good balance; the largest left is "
+        f"{plain(abs(worst['smd_after']), 2)} ({covariate(worst['covariate'], study.words)})."
+    )
+
+
+def tabulate_checks(study: Study) -> Table:
+    """Tabulate what the light is made of."""
+    verdict, words = study.balance_verdict, study.words
+    assert verdict is not None
+    named = {
+        "difference": ("Largest difference", f"up to {WWC_SATISFIED:g}"),
+        "spread": ("Variance ratio farthest from one", f"{1 / SPREAD:g} to {SPREAD:g}"),
+        "found": ("Trained who have a control", f"at least {percent(FOUND)}"),
+        "effective": ("Effective controls per trained", f"at least {EFFECTIVE:g}"),
+    }
+    rows = verdict.checks
+    shown = pd.DataFrame(
+        {
+            "check": [
+                named[check][0] + (f": {words.name(name)}" if name else "")
+                for check, name in zip(rows["check"], rows["where"].fillna(""), strict=True)
+            ],
+            "value": [
+                percent(value) if check == "found" else "not known" if value == float("inf") else plain(value, 2)
+                for check, value in zip(rows["check"], rows["value"], strict=True)
+            ],
+            "limit": [named[check][1] for check in rows["check"]],
+            "light": [f"{LIGHTS[colour][0]} {colour}" for colour in rows["light"]],
+        }
+    )
+    return table(shown, rows, labels={"value": "Found", "limit": "Green if"})
+
+
+def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
+    """Tabulate means and differences before and after matching, with the What Works Clearinghouse's verdict."""
+    shown = pd.DataFrame({"covariate": [covariate(name, words) for name in frame["covariate"]]})
+    everybody = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
+    means = [
+        "mean_treated",
+        *([] if everybody else ["mean_treated_after"]),
+        "mean_control_before",
+        "mean_control_after",
+    ]
+    for column in means:
+        shown[column] = [_number(value, 2) for value in frame[column]]
+    sizes = ["smd_before", "smd_after", *(["effect_size_after"] if "effect_size_after" in frame else [])]
+    for column in sizes:
+        shown[column] = [_number(value, 3) for value in frame[column]]
+    if "wwc" in frame:
+        shown["wwc"] = frame["wwc"].astype(str).replace("needs adjustment", "adjust")
+    labels = {
+        "mean_treated": "Trained" if everybody else "All",
+        "mean_treated_after": "Matched",
+        "mean_control_before": "Pool",
+        "mean_control_after": "Matched",
+        "smd_before": "Before",
+        "smd_after": "After",
+        "effect_size_after": "Effect size",
+        "wwc": "Equivalence",
+    }
+    split = {"Mean": means} if everybody else {"Mean of trained": means[:2], "Of controls": means[2:]}
+    spanners = {**split, "Std. mean difference": ["smd_before", "smd_after"]}
+    if "wwc" in frame:
+        spanners["What Works Clearinghouse"] = ["effect_size_after", "wwc"]
+    return table(shown, frame, labels=labels, spanners=spanners, left=("wwc",))
+
+
+def tabulate_distributions(frame: pd.DataFrame, words: Words) -> Table:
+    """Tabulate how alike the whole distributions are: variance ratios and distances of distribution functions."""
+    kinds = {"variance_ratio": "Variance ratio", "ecdf_mean": "Mean distance", "ecdf_max": "Largest distance"}
+    columns = [f"{kind}_{when}" for kind in kinds for when in ("before", "after")]
+    shown = pd.DataFrame({"covariate": [covariate(name, words) for name in frame["covariate"]]})
+    for column in columns:
+        shown[column] = [_number(value, 3) for value in frame[column]]
+    labels = {column: sentence(column.rsplit("_", 1)[1]) for column in columns}
+    spanners = {title: [f"{kind}_before", f"{kind}_after"] for kind, title in kinds.items()}
+    return table(shown, frame[["covariate", *columns]], labels=labels, spanners=spanners)
+
+
+def _number(value: float, digits: int) -> str:
+    return "—" if pd.isna(value) else plain(value, 0 if abs(value) >= 100 else digits)
+
+
+def tabulate_matching(study: Study) -> Table:
+    """Tabulate who was matched, over all and by stratum; a stratum that is withheld is not there."""
+    frame, words = study.bundle.matching, study.words
+    assert frame is not None
+    blocks = [frame[frame["subgroup"].isna()]]
+    for subgroup, rows in frame[frame["subgroup"].notna()].groupby("subgroup", sort=False):
+        order = study.in_order(rows["level"], str(subgroup))
+        blocks.append(rows.set_index("level").loc[order].reset_index())
+    rows = pd.concat(blocks, ignore_index=True)
+    reused = bool((rows["reuse_max"] > 1).any())
+    shown = pd.DataFrame({
+        "level": ["All" if pd.isna(level) else words.name(level) for level in rows["level"]],
+        "group": ["Everybody" if pd.isna(name) else sentence(words.name(name)) for name in rows["subgroup"]],
+        "n_treated": [_count(n) for n in rows["n_treated"]],
+        "without": [_count(n) for n in rows["n_treated"] - rows["n_treated_matched"]],
+        "n_control": ["—" if pd.isna(n) else _count(n) for n in rows["n_control"]],
+        "n_control_matched": [_count(n) for n in rows["n_control_matched"]],
+        "ess_control": [SUPPRESSED if pd.isna(n) else f"{n:,.0f}" for n in rows["ess_control"]],
+    })  # fmt: skip
+    labels = {"level": "Group", "n_treated": "All", "without": "Without a control", "n_control": "Possible",
+              "n_control_matched": "Matched", "ess_control": "Effective"}  # fmt: skip
+    controls = ["n_control", "n_control_matched", "ess_control"]
+    if reused:
+        shown["reuse"] = [
+            SUPPRESSED if pd.isna(most) else f"{plain(mean, 1)} ({int(most)})"
+            for mean, most in zip(rows["reuse_mean"], rows["reuse_max"], strict=True)
+        ]
+        labels["reuse"] = "Used, mean (most)"
+        controls.append("reuse")
+    spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
+    return table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")
+
+
+def _count(n: float) -> str:
+    return SUPPRESSED if pd.isna(n) else f"{int(n):,}"
+
+
+def say_baseline_paths(study: Study) -> str:
+    """Say how the groups' outcome ran before the programme."""
+    paths, words = study.bundle.baseline_paths, study.words
+    assert paths is not None
+    groups = {str(group): rows.set_index("time")["mean"] for group, rows in paths.groupby("group")}
+    told = []
+    for treated, control in (("treated", "control before"), ("treated matched", "control matched")):
+        gap = (groups[treated] - groups[control]).abs().dropna()
+        if len(gap):
+            widest = int(gap.to_numpy().argmax())
+            told.append(f"{words.amount(gap.iloc[widest])} {words.at(float(gap.index.to_numpy()[widest]))}")
+        else:
+            told.append("withheld")
+    says = (
+        f"At its widest, the gap between the trained and all possible controls was {told[0]}; between the matched "
+        f"trained and their controls it was {told[1]}."
+    )
+    if study.matched_periods:
+        says += " The controls were chosen to be alike in these periods: agreement there is by construction."
+    return says
