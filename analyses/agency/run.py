@@ -196,6 +196,7 @@ def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights"
         weights="weight",
         cluster="subclass",
         unbalanced="drop",
+        winsorise=run.study.release.winsorise if outcome == "earnings" else None,
     )
 
 

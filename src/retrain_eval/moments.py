@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.contributions import merge
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.recipe import Recipe, recorded
 
@@ -69,6 +70,8 @@ class OutcomeMoments:
     by_person : tuple of str
         Covariates that nearly tell every unit apart, which cells cannot hold, or ``"(incomplete paths)"``: `att_gt`
         reads them from the source.
+    largest : ndarray, shape (C, T, 5), optional
+        The largest contributions w·|Y| to each cell and period, where they were asked for; they never leave the agency.
     source : callable, optional
         `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or cut have none.
     """
@@ -87,6 +90,7 @@ class OutcomeMoments:
     numbers: tuple[str, ...] = ()
     by_person: tuple[str, ...] = ()
     source: Callable[..., GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
+    largest: Array | None = field(default=None, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
@@ -157,7 +161,9 @@ class OutcomeMoments:
         second = dict(self.second) | {
             (a + offset, b + offset): shift @ block @ shift.T for (a, b), block in other.second.items()
         }
-        cells, first, second = _merge_cells(stacked, keys, first, second)
+        cells, first, second, group = _merge_cells(stacked, keys, first, second)
+        known = self.largest is not None and other.largest is not None
+        both = np.concatenate([self.largest, other.largest]) if known else None
         return replace(
             self,
             cells=cells,
@@ -166,6 +172,7 @@ class OutcomeMoments:
             n_clusters=self.n_clusters + other.n_clusters,
             n_dropped=self.n_dropped + other.n_dropped,
             source=None,
+            largest=None if both is None else merge(both, group, len(cells)),
         )
 
     @recorded
@@ -200,7 +207,11 @@ class OutcomeMoments:
         # clusters are counted once over all cells, so for a part of them only the unclustered count is known
         n_clusters = int(self.cells["n"].to_numpy()[index].sum()) if self.cluster is None else self.n_clusters
         cells = self.cells.iloc[index].reset_index(drop=True)
-        return replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, source=None)
+        largest = None if self.largest is None else self.largest[index]
+        part = replace(
+            self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, largest=largest
+        )
+        return replace(part, source=None)
 
     @recorded
     def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
@@ -211,9 +222,11 @@ class OutcomeMoments:
                 raise unknown("stratum", name, self.strata)
         strata = tuple(name for name in self.strata if name not in gone)
         cells = self.cells.drop(columns=list(gone))
-        cells, first, second = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
+        cells, first, second, group = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
+        largest = None if self.largest is None else merge(self.largest, group, len(cells))
         numbers = tuple(name for name in self.numbers if name in strata)
-        return replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, source=None)
+        whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, largest=largest)
+        return replace(whole, source=None)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -368,8 +381,8 @@ class OutcomeMoments:
 
 def _merge_cells(
     cells: pd.DataFrame, keys: list[str], first: Array, second: Pairs
-) -> tuple[pd.DataFrame, Array, dict[tuple[int, int], Array]]:
-    """Sum rows of ``cells`` that have the same keys; return the cells, first and second moments."""
+) -> tuple[pd.DataFrame, Array, dict[tuple[int, int], Array], npt.NDArray[np.integer]]:
+    """Sum rows of ``cells`` that have the same keys; return cells, both moments, and the new cell of each row."""
     group = cells.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
     n_groups = int(group.max()) + 1
     merged = cells[keys].drop_duplicates().reset_index(drop=True)
@@ -384,4 +397,4 @@ def _merge_cells(
         for (row, column), part in parts:
             key, value = ((row, column), part) if row <= column else ((column, row), part.T)
             blocks[key] = blocks[key] + value if key in blocks else value
-    return merged, total, blocks
+    return merged, total, blocks, group

@@ -26,6 +26,7 @@ def write(moments: OutcomeMoments, path: str | os.PathLike[str]) -> None:
             "first": pa.array(moments.first.tolist(), pa.list_(pa.float64())),
             "second_with": pa.array(with_cells, pa.list_(pa.int32())),
             "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
+            **({} if moments.largest is None else {"largest": pa.array(moments.largest.tolist())}),
         }
     )
     facts = {
@@ -78,4 +79,5 @@ def read(path: str | os.PathLike[str]) -> OutcomeMoments:
         weighted=facts["weighted"],
         numbers=tuple(facts["numbers"]),
         by_person=tuple(facts["by_person"]),
+        largest=np.array(table["largest"].to_pylist()) if "largest" in table.column_names else None,
     )

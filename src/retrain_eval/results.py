@@ -58,6 +58,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 }
 SIGNIFICANT_DIGITS = 10
 RECIPES = "recipes.json"
+_KEYS = ("cohort", "time", "event_time", "bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "df")
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
@@ -136,7 +137,7 @@ class Results:
         Examples
         --------
         >>> from retrain_eval.did.means import mean_paths
-        >>> from retrain_eval.moments import outcome_moments
+        >>> from retrain_eval.summing import outcome_moments
         >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
         >>> results = Results()
         >>> results.moments["all"] = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
@@ -202,8 +203,8 @@ class Results:
         self.parts.append(part)
         self.tables[part.table] = pd.concat([*known, frame], ignore_index=True)
 
-    def write(self, folder: Path) -> None:
-        """Write the layout into an existing, empty folder.
+    def write(self, folder: Path, digits: int = SIGNIFICANT_DIGITS) -> None:
+        """Write the layout into an existing, empty folder, numbers but for counts and keys to so many digits.
 
         Raises
         ------
@@ -212,6 +213,7 @@ class Results:
         """
         for name, frame in self.tables.items():
             _check_table(name, frame)
+            frame = round_significant(frame, digits)
             # ten digits are beyond any data's precision and the same on every processor
             frame.to_csv(
                 folder / f"{name}.csv", index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"
@@ -237,6 +239,18 @@ class Results:
             },
             parts=_read_parts(folder / RECIPES),
         )
+
+
+def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """Round what is neither a key nor a count.
+
+    Examples
+    --------
+    >>> round_significant(pd.DataFrame({"time": [123456.0], "mean": [123456.0]}), 4).iloc[0].tolist()
+    [123456.0, 123500.0]
+    """
+    measured = [name for name in frame.select_dtypes("float").columns if name not in _KEYS and not name.startswith("n")]
+    return frame.assign(**{name: [float(f"{x:.{digits}g}") for x in frame[name].astype(float)] for name in measured})
 
 
 def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:

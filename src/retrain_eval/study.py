@@ -22,6 +22,7 @@ from retrain_eval.periods import BOUNDS, parse_period
 from retrain_eval.sources import sql_name, sql_text
 
 FILE = "study.toml"
+PROFILES = Path(__file__).parent / "release" / "profiles"
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,9 +148,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """``[release]``: the disclosure rule."""
+    """``[release]``: the disclosure rules, those of a profile unless the study file says otherwise.
 
+    Profiles are files in ``release/profiles``, which say where each figure comes from, or a file beside the study.
+    """
+
+    profile: str = "default"
     min_cell: Annotated[int, msgspec.Meta(ge=3)] = 10
+    max_leverage: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
+    round_counts: Annotated[int, msgspec.Meta(ge=1)] = 1
+    significant_figures: Annotated[int, msgspec.Meta(ge=2, le=10)] = 10
+    dominance_n: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
+    dominance_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    p_percent: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    winsorise: Annotated[float, msgspec.Meta(gt=0.5, le=1)] = 1.0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +279,7 @@ def read_study(path: str | Path) -> StudyFile:
     except tomllib.TOMLDecodeError as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
     _check_keys(raw, StudyFile, "", path)
+    raw["release"] = _with_profile(raw.get("release", {}), path)
     try:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
@@ -286,6 +299,24 @@ def read_study(path: str | Path) -> StudyFile:
         if list(stratum.cuts) != sorted(set(stratum.cuts)):
             raise InputError(f"the cuts of stratum {name!r} do not ascend", file=path, value=list(stratum.cuts))
     return study
+
+
+def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the rules of the profile that ``[release]`` names, and what it overrides."""
+    name = str(release.get("profile", "default"))
+    shipped = sorted(file.stem for file in PROFILES.glob("*.toml"))
+    file = path.parent / name if name.endswith(".toml") else PROFILES / f"{name}.toml"
+    if not file.is_file():
+        raise InputError(
+            "no such profile of disclosure rules", file=path, column="profile", value=name,
+            fix=f"use one of {', '.join(shipped)}, or a file beside the study such as rules.toml",
+        )  # fmt: skip
+    try:
+        rules = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
+    _check_keys({"release": rules}, StudyFile, "", file)
+    return {**rules, **release}
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

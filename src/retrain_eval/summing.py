@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.contributions import cap, largest
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.moments import INCOMPLETE, OutcomeMoments
 from retrain_eval.paths import Columns, Paths, build_paths
@@ -43,6 +44,7 @@ def outcome_moments(
     cluster: str | None = None,
     *,
     unbalanced: str = "refuse",
+    winsorise: float | None = None,
     memory_limit: str | None = None,
 ) -> OutcomeMoments:
     """Sum a long table, or stored outcome paths, to outcome moments, inside DuckDB.
@@ -67,6 +69,9 @@ def outcome_moments(
     unbalanced : {"refuse", "drop", "allow"}
         What to do with units that lack a period. "allow": the moments hold the complete ones, and `att_gt` reads all
         from the source; other estimators refuse.
+    winsorise : float, optional
+        For an outcome that is an amount: values above this quantile of all person-periods are set to it, 1 for none of
+        them; and the largest contributions to each cell are kept, which a release checks for dominance.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 
@@ -104,12 +109,21 @@ def outcome_moments(
     complete = "drop" if unbalanced == "allow" else unbalanced
     columns = Columns(unit, time if isinstance(time, str) else "", cohort, outcome, strata, weights, cluster)
     with _paths(relation, columns, time, unbalanced=complete) as paths:
+        if winsorise is not None:
+            cap(paths, winsorise)
         reference = reference_path(paths)
         cells, first = first_moments(paths, strata, reference)
+        tops = None if winsorise is None else largest(paths, _grouped(len(strata)), _cell_order(len(strata)))
         second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
     if not all(np.isfinite(block).all() for block in (first, *second.values())):
         raise InputError("sums of squares overflow", column=outcome, rule="finite sums", fix="use a larger unit")
     by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and paths.dropped else ()))
+    if by_person and winsorise not in (None, 1):
+        raise InputError(
+            "people are read one by one here, and would not be winsorised",
+            column=by_person[0],
+            fix="cap the outcome in the source",
+        )
     people = partial(
         _people,
         relation,
@@ -136,6 +150,7 @@ def outcome_moments(
         numbers=tuple(name for name in numbers if name in strata),
         by_person=by_person,
         source=people if by_person else None,
+        largest=tops,
     )
 
 

@@ -19,7 +19,10 @@ from retrain_eval.release.verify import verify
 from retrain_eval.results import Results
 from retrain_eval.study import StudyFile, read_study
 
-STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n'
+STUDY = (
+    '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n\n'
+    '[release]\nprofile = "public_use"\n'
+)
 
 
 @pytest.fixture

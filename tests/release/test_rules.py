@@ -13,6 +13,7 @@ from retrain_eval.effects import COUNTS, NUMBERS, EffectTable
 from retrain_eval.errors import DisclosureError
 from retrain_eval.release.protect import protect
 from retrain_eval.results import TABLES, Results
+from retrain_eval.study import Release
 
 
 def panel(sizes: dict[tuple[int, str], int]) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def test_an_estimate_from_nine_people_is_withheld_and_its_keys_stay() -> None:
         {"event_time": 0, "level": "one count", "estimate": 4.5, "n_treated": 99},
     ]
     results.add_effects("att", EffectTable.build(rows, np.eye(4)))
-    safe, record = protect(results, 10)
+    safe, record = protect(results, Release())
     frame = safe.tables["effects"].set_index("level")
     for level in ("small", "few controls"):
         assert frame.loc[level, [*NUMBERS, *COUNTS]].isna().all()
@@ -58,7 +59,7 @@ def test_an_estimate_from_nine_people_is_withheld_and_its_keys_stay() -> None:
 def test_pooled_bins_hold_the_rule_and_lose_nobody(counts: list[int], minimum: int) -> None:
     edges = np.linspace(0, 1, len(counts) + 1)
     frame = pd.DataFrame({"bin_low": edges[:-1], "bin_high": edges[1:], "group": "treated", "n": counts})
-    safe = protect(Results(tables={"overlap": frame}), minimum)[0].tables["overlap"]
+    safe = protect(Results(tables={"overlap": frame}), Release(min_cell=minimum))[0].tables["overlap"]
     assert ((safe["n"] == 0) | (safe["n"] >= minimum)).all()
     if sum(counts) >= minimum:
         assert safe["n"].sum() == sum(counts)
@@ -68,7 +69,7 @@ def test_pooled_bins_hold_the_rule_and_lose_nobody(counts: list[int], minimum: i
 
 def test_small_cells_of_moments_are_summed_out_and_the_merge_is_recorded() -> None:
     fine = moments({(2, "a"): 12, (2, "b"): 4, (0, "a"): 30, (0, "b"): 30})
-    safe, record = protect(Results(moments={"m": fine}), 10)
+    safe, record = protect(Results(moments={"m": fine}), Release())
     assert safe.moments["m"].strata == ()
     assert safe.moments["m"].cells["n"].tolist() == [16, 60]
     assert record == ["Moments m: summed over band, whose smallest cell was below 10."]
@@ -80,18 +81,18 @@ def test_small_cells_of_moments_are_summed_out_and_the_merge_is_recorded() -> No
 
 def test_a_cohort_below_the_rule_cannot_be_released() -> None:
     with pytest.raises(DisclosureError, match="a cohort of 4, fewer than 10"):
-        protect(Results(moments={"m": moments({(2, "a"): 4, (0, "a"): 30})}), 10)
+        protect(Results(moments={"m": moments({(2, "a"): 4, (0, "a"): 30})}), Release())
 
 
 def test_small_counts_are_withheld_with_the_mean_beside_them() -> None:
     means = pd.DataFrame({"outcome": "y", "group": ["treated", "control"], "time": 1, "mean": [5.0, 6.0], "n": [9, 10]})
-    safe = protect(Results(tables={"means": means}), 10)[0].tables["means"]
+    safe = protect(Results(tables={"means": means}), Release())[0].tables["means"]
     assert safe["n"].isna().tolist() == safe["mean"].isna().tolist() == [True, False]
 
 
 def test_zero_is_not_a_small_count() -> None:
     flow = pd.DataFrame({"step": ["a"], "group": ["treated"], "n": [0], "reason": [""]})
-    assert protect(Results(tables={"flow": flow}), 10)[0].tables["flow"]["n"].tolist() == [0]
+    assert protect(Results(tables={"flow": flow}), Release())[0].tables["flow"]["n"].tolist() == [0]
 
 
 def test_an_estimate_from_nobody_knows_how_many_is_withheld() -> None:
@@ -99,7 +100,7 @@ def test_an_estimate_from_nobody_knows_how_many_is_withheld() -> None:
     results.add_effects("att", EffectTable.build([{"level": "?", "estimate": 1.5}], np.eye(1)))
     means = pd.DataFrame({"outcome": "y", "group": ["a", "b", "c"], "time": 1, "mean": 7.5, "n": [np.nan, 3, 30]})
     results.add_table("means", means)
-    safe, record = protect(results, 10)
+    safe, record = protect(results, Release())
     assert safe.tables["effects"].loc[0, [*NUMBERS, *COUNTS]].isna().all()
     assert safe.tables["means"]["mean"].isna().tolist() == [True, True, False]
     assert len(record) == 2
@@ -113,7 +114,7 @@ def test_a_test_goes_with_the_estimates_it_is_of() -> None:
         {"result": ["small", "large", "unknown"], "test": "Wald", "statistic": 4.25, "df": 1, "p_value": 0.04}
     )
     results.add_table("tests", tests)
-    safe, record = protect(results, 10)
+    safe, record = protect(results, Release())
     assert safe.tables["tests"]["result"].tolist() == ["large"]
     assert record[-1] == "Tests: those of small, unknown are withheld: not all their estimates are published."
 
@@ -126,14 +127,14 @@ def test_means_of_covariates_over_too_few_people_do_not_leave(n: int | None) -> 
         overlap = pd.DataFrame({"bin_low": 0.0, "bin_high": 1.0, "group": ["treated", "control before"], "n": [n, 99]})
         results.add_table("overlap", overlap)
     with pytest.raises(DisclosureError, match="balance table"):
-        protect(results, 10)
+        protect(results, Release())
 
 
 def test_how_few_lacked_a_period_does_not_leave() -> None:
     frame = panel({(2, "a"): 20, (0, "a"): 20}).iloc[1:]
     fine = rte.outcome_moments(frame, unit="id", time="t", cohort="g", outcome="y", unbalanced="drop")
     assert fine.n_dropped == 1
-    safe, record = protect(Results(moments={"m": fine}), 10)
+    safe, record = protect(Results(moments={"m": fine}), Release())
     assert safe.moments["m"].n_dropped == 0
     assert record == ["Moments m: the number of units left out, below 10, is withheld."]
 
@@ -159,7 +160,7 @@ def test_the_paths_of_one_matched_pair_across_strata_do_not_leave() -> None:
     assert fine.cells["n"].min() >= 10
     lone = [block for (c, d), block in fine.second.items() if c != d and block[0, 0] == 1]
     assert len(lone) == 1  # its first row is one person's path, less the reference
-    safe, record = protect(Results(moments={"m": fine}), 10)
+    safe, record = protect(Results(moments={"m": fine}), Release())
     assert safe.moments["m"].strata == ()
     assert all(block[0, 0] >= 10 for block in safe.moments["m"].second.values())
     assert len(record) == 1
@@ -186,21 +187,21 @@ def matching(*levels: dict[str, object]) -> pd.DataFrame:
 def test_a_small_level_takes_its_stratum_with_it(small: dict[str, object]) -> None:
     """With the other levels and the total, one withheld level could be computed."""
     frame = matching({"subgroup": "age", "level": "old", **small}, {"subgroup": "age", "level": "young"})
-    safe, record = protect(Results(tables={"matching": frame}), 10)
+    safe, record = protect(Results(tables={"matching": frame}), Release())
     assert safe.tables["matching"]["subgroup"].fillna("all").tolist() == ["all", "sex"]
     assert record == ["Table matching: age is withheld, because a level has a count below 10."]
 
 
 def test_nobody_left_out_is_no_small_count() -> None:
     frame = matching({"subgroup": "age", "level": "old", "n_control_matched": 0, "n_treated_matched": 0})
-    safe, record = protect(Results(tables={"matching": frame}), 10)
+    safe, record = protect(Results(tables={"matching": frame}), Release())
     assert record == []
     pd.testing.assert_frame_equal(safe.tables["matching"], frame, check_dtype=False)
 
 
 def test_a_few_without_a_control_are_not_told_by_difference() -> None:
     frame = matching().assign(n_treated_matched=[38, 40])
-    safe, record = protect(Results(tables={"matching": frame}), 10)
+    safe, record = protect(Results(tables={"matching": frame}), Release())
     row = safe.tables["matching"].iloc[0]
     assert row["n_treated"] == 40
     assert row[["n_treated_matched", "ess_control", "reuse_mean"]].isna().all()
@@ -210,7 +211,7 @@ def test_a_few_without_a_control_are_not_told_by_difference() -> None:
 def test_linkage_rates_of_small_levels_are_withheld() -> None:
     rows = [(None, None, 200, 180), ("region", "north", 100, 96), ("region", "south", 100, 84), ("sex", "f", 200, 180)]
     frame = pd.DataFrame(rows, columns=["subgroup", "level", "n", "n_linked"]).assign(rate=lambda d: d.n_linked / d.n)
-    safe, _ = protect(Results(tables={"linkage": frame}), 10)
+    safe, _ = protect(Results(tables={"linkage": frame}), Release())
     assert safe.tables["linkage"]["subgroup"].fillna("all").tolist() == ["all", "sex"]
 
 
@@ -220,6 +221,6 @@ def test_sensitivity_of_a_withheld_estimate_is_withheld(name: str) -> None:
     for result, n in (("large", 99), ("small", 9)):
         results.add_effects(result, EffectTable.build([{"estimate": 1.5, "n_treated": n}], np.eye(1)))
         results.add_table(name, pd.DataFrame([{**dict.fromkeys(TABLES[name], 50.0), "result": result}]))
-    safe, record = protect(results, 10)
+    safe, record = protect(results, Release())
     assert safe.tables[name]["result"].tolist() == ["large"]
     assert "small are withheld" in record[-1]

@@ -20,14 +20,15 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from retrain_eval.errors import ReleaseError
+from retrain_eval.errors import DisclosureError, ReleaseError
 from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import PLAN, Registration, read_plan
+from retrain_eval.release.attack import differences
 from retrain_eval.release.protect import protect
 from retrain_eval.results import Results, read_table
-from retrain_eval.study import FILE, StudyFile
+from retrain_eval.study import FILE, Release, StudyFile
 
 BUNDLE_VERSION = 1
 MANIFEST = "manifest.json"
@@ -206,6 +207,11 @@ class Bundle:
         """The registrations of the study's plan, oldest first; none where no plan was registered."""
         return read_plan(self.path)
 
+    @cached_property
+    def rules(self) -> Release:
+        """The disclosure rules it was released under."""
+        return msgspec.convert(self.manifest["rules"], Release)
+
     @property
     def approved_by(self) -> str:
         """Who approved the edition; empty for a draft."""
@@ -216,6 +222,14 @@ class Bundle:
         """The edition this one corrects: ``edition, sha256, reason``; empty where it corrects none."""
         corrects: Mapping[str, str] = self.manifest.get("corrects") or {}
         return corrects
+
+    def tables(self) -> dict[str, OutcomeMoments | LifeTable]:
+        """Return all moments and life tables, by the names of their files without the suffix."""
+        names = [name.removesuffix(".parquet") for name in self.manifest["files"] if name.endswith(".parquet")]
+        return {
+            name: (self.moments if name.startswith("moments/") else self.life_table)(name.split("/", 1)[1])
+            for name in names
+        }
 
     def moments(self, name: str) -> OutcomeMoments:
         """Return the outcome moments released under ``name``."""
@@ -279,9 +293,14 @@ def write(
     DisclosureError
         If something cannot be protected.
     """
-    safe, record = protect(results, study.release.min_cell)
+    order = {
+        name: tuple(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
+        for name, stratum in study.strata.items()
+    }
+    safe, record = protect(results, study.release, order)
+    _check_earlier(safe, target, study.release)
     with new_folder(target.with_name(f".{target.name}.staged")) as work:
-        safe.write(work)
+        safe.write(work, study.release.significant_figures)
         shutil.copyfile(study_folder / FILE, work / FILE)
         if (study_folder / PLAN).exists():
             shutil.copyfile(study_folder / PLAN, work / PLAN)
@@ -298,6 +317,27 @@ def write(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return Bundle.open(target)
+
+
+def _check_earlier(safe: Results, target: Path, rules: Release) -> None:
+    """Refuse tables that differ from those of a published edition by few people."""
+    for folder in sorted(target.parent.glob("[!.]*")):
+        if folder == target or not (folder / MANIFEST).exists():
+            continue
+        earlier = Bundle.open(folder)
+        if not earlier.approved_by:
+            continue
+        old = {
+            name: earlier.moments(name)
+            for name in safe.moments
+            if f"moments/{name}.parquet" in earlier.manifest["files"]
+        }
+        if found := differences(safe.moments, old, rules.min_cell, rules.round_counts):
+            raise DisclosureError(
+                f"with the edition {folder.name}, this one would give away what is of few people:\n  "
+                + "\n  ".join(found)
+                + "\nround counts (round_counts in [release]), or run on the vintage of that edition: run --as-of"
+            )
 
 
 def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -> None:
@@ -327,7 +367,7 @@ def _manifest(
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "seed": study.study.seed,
-        "rules": {"min_cell": study.release.min_cell},
+        "rules": msgspec.to_builtins(study.release),
         "protection": record,
     }
 

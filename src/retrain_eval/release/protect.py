@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
+from retrain_eval.contributions import dominated
 from retrain_eval.effects import COUNTS, NUMBERS
 from retrain_eval.errors import DesignError, DisclosureError, InputError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.release.attack import Count, counts, counts_of_matching, every_level, recoverable
 from retrain_eval.release.derive import Deriver, Tables
-from retrain_eval.release.rules import PART, SAID_OF_RESULTS, apply, check_balance, is_withheld, of_published
+from retrain_eval.release.merging import (
+    merge_smallest_level,
+    pool_covariance,
+    relabel,
+    round_life_table,
+    round_moments,
+    sizes,
+)
+from retrain_eval.release.rules import (
+    PART,
+    SAID_OF_RESULTS,
+    apply,
+    check_balance,
+    is_withheld,
+    of_published,
+    round_table,
+)
 from retrain_eval.results import Part, Results
+from retrain_eval.study import Release
+
+Orders = Mapping[str, Sequence[str]]
+Kept = dict[str, OutcomeMoments]
 
 MERGED = "withheld: needs cells that are merged"
 
 
-def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
+def protect(results: Results, rules: Release, order: Orders | None = None) -> tuple[Results, list[str]]:
     """Return the results as they may be published, and a record of what was withheld.
 
     Parameters
     ----------
     results : Results
         What the run found.
-    min_cell : int
-        Fewest people behind a published number.
+    rules : Release
+        ``[release]`` of the study file.
+    order : mapping of str → sequence of str, optional
+        Levels of strata from low to high: a level that is too small joins a neighbour.
 
     Returns
     -------
@@ -39,23 +65,27 @@ def protect(results: Results, min_cell: int) -> tuple[Results, list[str]]:
     Examples
     --------
     >>> flow = pd.DataFrame({"step": ["a", "b"], "group": "treated", "n": [185, 4], "reason": ""})
-    >>> safe, record = protect(Results(tables={"flow": flow}), 10)
+    >>> safe, record = protect(Results(tables={"flow": flow}), Release())
     >>> safe.tables["flow"]["n"].isna().tolist(), record
     ([False, True], ['Table flow: 1 count(s) below 10 are withheld.'])
     """
     safe, record = Results(), []
-    for name, moments in results.moments.items():
-        safe.moments[name], notes = _moments(name, moments, min_cell)
+    matching = results.tables.get("matching", pd.DataFrame())
+    beside = counts_of_matching(apply("matching", matching, rules.min_cell)[0]) if len(matching) else []
+    merged, notes = _merge(results.moments, rules, order or {}, beside)
+    record += notes
+    for name, moments in merged.items():
+        safe.moments[name], notes = _protect_moments(name, moments, rules)
         record += notes
     for name, table in results.life_tables.items():
-        _check_life_table(name, table, min_cell)
-        safe.life_tables[name] = table
-    published, notes = publish(results, safe.kept(), min_cell)
+        _check_life_table(name, table, rules.min_cell)
+        safe.life_tables[name] = round_life_table(table, rules.round_counts)
+    published, notes = publish(results, safe.kept(), rules)
     safe.tables, safe.parts = published.tables, published.parts
     return safe, [*notes, *record]
 
 
-def publish(results: Results, kept: Tables, min_cell: int) -> tuple[Results, list[str]]:
+def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, list[str]]:
     """Make every row again that follows from a protected table, and apply the rules to all rows.
 
     Doing it twice changes nothing, so that `verify` does the same to a bundle and compares.
@@ -66,14 +96,14 @@ def publish(results: Results, kept: Tables, min_cell: int) -> tuple[Results, lis
         Rows, and what they were made by.
     kept : mapping of str → OutcomeMoments or LifeTable
         The protected tables, by the names that derivations give.
-    min_cell : int
+    rules : Release
 
     Returns
     -------
     Results, list of str
         Tables and parts only, and a record of what was withheld.
     """
-    deriver, record = Deriver(kept), list[str]()
+    deriver, record, min_cell = Deriver(kept), list[str](), rules.min_cell
     parts: list[Part] = []
     blocks: dict[str, list[pd.DataFrame]] = {name: [] for name in results.tables}
     for part, standing in results.blocks():
@@ -92,6 +122,7 @@ def publish(results: Results, kept: Tables, min_cell: int) -> tuple[Results, lis
         check_balance(tables.get("overlap"), min_cell)
     for name in tables:
         tables[name], notes = apply(name, tables[name], min_cell)
+        tables[name] = round_table(tables[name], rules.round_counts)
         record += notes
     for name in SAID_OF_RESULTS:
         if name in tables:
@@ -117,32 +148,106 @@ def _without_numbers(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _moments(name: str, moments: OutcomeMoments, min_cell: int) -> tuple[OutcomeMoments, list[str]]:
-    """Sum out strata, the last first, until every cell, and every two that share sets, hold ``min_cell`` units."""
-    record = []
-    while (smallest := _smallest(moments)) < min_cell:
-        if not moments.strata:
+def _merge(
+    moments: Mapping[str, OutcomeMoments], rules: Release, order: Orders, others: Sequence[Count]
+) -> tuple[Kept, list[str]]:
+    """Merge levels, the last stratum's first, until each table holds the rule and several give no small cell away."""
+    safe, record = dict(moments), list[str]()
+    for name in moments:
+        while (found := _broken(safe[name], rules)) is not None:
+            if not safe[name].strata:
+                raise DisclosureError(f"the moments {name!r} have {found.cohort}")
+            stratum = safe[name].strata[-1]
+            names = merge_smallest_level(safe[name], stratum, found.cells, order.get(stratum, ()))
+            if len(set(names.values())) == 1:
+                record.append(f"Moments {name}: summed over {stratum}, {found.why}.")
+                safe[name] = safe[name].collapse(over=stratum)
+            else:
+                record.append(f"Moments {name}: {stratum} {_merges(names)} merged, {found.why}.")
+                safe[name] = relabel(safe[name], stratum, names)
+    before = counts(moments.values())
+    small, every = [count for count in before if count.n < rules.min_cell], every_level([*before, *others])
+    while small and recoverable([*counts(safe.values()), *others], small, every, rules.round_counts)["exact"].any():
+        name = max(safe, key=lambda name: len(safe[name].cells) * bool(safe[name].strata))
+        if not safe[name].strata:
             raise DisclosureError(
-                f"the moments {name!r} have a cohort of {smallest:g}, fewer than {min_cell}, and no strata left to "
-                "merge; leave that cohort out of the study, or pool it with a neighbour"
+                "a small cell follows from tables whose cells all hold the rule; publish fewer tables"
             )
-        record.append(f"Moments {name}: summed over {moments.strata[-1]}, whose smallest cell was below {min_cell}.")
-        moments = moments.collapse(over=moments.strata[-1])
-    if 0 < moments.n_dropped < min_cell:
-        record.append(f"Moments {name}: the number of units left out, below {min_cell}, is withheld.")
-        moments = replace(moments, n_dropped=0)
-    return moments, record
+        stratum = safe[name].strata[-1]
+        record.append(f"Moments {name}: summed over {stratum}: with other tables, a cell below the rule would follow.")
+        safe[name] = safe[name].collapse(over=stratum)
+    return safe, record
 
 
-def _smallest(moments: OutcomeMoments) -> float:
-    """Return the fewest units of a cell, or matched sets that two cells share: of one set, the paths could be read.
+def _merges(names: Mapping[str, str]) -> str:
+    return ", ".join(dict.fromkeys(new for old, new in names.items() if old != new))
 
-    A product of two cells' weights within a set is one where every weight is its cell's mean.
+
+@dataclass(frozen=True)
+class _Broken:
+    """A cell, or two that share sets, that breaks a rule: why a stratum is merged, and what a cohort is told."""
+
+    cells: tuple[int, ...]
+    why: str
+    cohort: str
+
+
+def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
+    """Return the smallest cell, or two that share sets, that break a rule, or a cell that few units dominate.
+
+    Cells whose covariance can be pooled need no more than the minimum.
     """
-    n = moments.cells["n"].to_numpy()
-    weight = moments.first[:, 0] / n
-    shared = [block[0, 0] / (weight[c] * weight[d]) for (c, d), block in moments.second.items() if c != d]
-    return float(round(min([n.min(), *shared]), 6))
+    broken: list[tuple[float, tuple[int, ...], float]] = []
+    for size, cells in sizes(moments):
+        needed = float(rules.min_cell)
+        if moments.cluster is not None:
+            needed = max(needed, second_moments_need(moments, rules, len(cells)))
+        if size < needed:
+            broken.append((size, cells, needed))
+    if broken:
+        size, cells, needed = min(broken)
+        cohort = (
+            f"a cohort of {size:g}, fewer than {needed:g}, and no strata left to merge; "
+            "leave that cohort out of the study, or pool it with a neighbour"
+        )
+        return _Broken(cells, f"whose smallest cell was below {needed:g}", cohort)
+    if moments.largest is not None:
+        total = moments.first[:, 1:] + moments.first[:, :1] * moments.reference
+        rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
+        if len(cells_of := np.flatnonzero(dominated(moments.largest, total, **rule))):
+            cohort = "a cohort whose amounts few units dominate; winsorise them: outcome_moments(winsorise=0.99)"
+            return _Broken((int(cells_of[0]),), "of which few units dominated a cell's amounts", cohort)
+    return None
+
+
+def second_moments_need(moments: OutcomeMoments, rules: Release, n_cells: int = 1) -> float:
+    """Return the people, or sets, that products of their paths have to be summed over.
+
+    Their mean leverage is the number of coordinates over the number of people: one for the sum of weights and one for
+    each period, of both paths where two cells share sets.
+    """
+    return float(np.ceil(n_cells * (1 + len(moments.times)) / rules.max_leverage))
+
+
+def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tuple[OutcomeMoments, list[str]]:
+    """Pool the covariances of cells that are too small for their own, withhold small counts and round the others."""
+    record = []
+    if moments.cluster is None:
+        needed = second_moments_need(moments, rules)
+        n = moments.cells["n"].to_numpy()
+        small = [int(c) for c in np.flatnonzero(n < needed)]
+        if small:
+            if n.sum() < needed:
+                raise DisclosureError(
+                    f"the moments {name!r} are of {n.sum()} units, fewer than the {needed:g} that products of "
+                    f"{len(moments.times)} periods have to be summed over; keep fewer periods"
+                )
+            moments = pool_covariance(moments, small, needed)
+            record.append(f"Moments {name}: {len(small)} cell(s) of fewer than {needed:g} share a pooled covariance.")
+    if 0 < moments.n_dropped < rules.min_cell:
+        record.append(f"Moments {name}: the number of units left out, below {rules.min_cell}, is withheld.")
+        moments = replace(moments, n_dropped=0)
+    return round_moments(replace(moments, largest=None), rules.round_counts), record
 
 
 def _check_life_table(name: str, table: LifeTable, min_cell: int) -> None:

@@ -28,6 +28,19 @@ def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, 
     return _counts(name, frame, min_cell) if "n" in frame.columns else (frame, [])
 
 
+def round_table(frame: pd.DataFrame, base: int) -> pd.DataFrame:
+    """Round the columns that count people, and make a rate beside them the ratio of what is printed."""
+    frame = frame.copy()
+    if base > 1:
+        for name in frame.columns:
+            if name == "n" or (name.startswith("n_") and name != "n_needed"):
+                count = frame[name].astype("Float64")
+                frame[name] = (((2 * count + base) // (2 * base)) * base).astype("Int64")
+        if {"rate", "n", "n_linked"} <= set(frame.columns):
+            frame["rate"] = (frame["n_linked"] / frame["n"]).astype("Float64")
+    return frame
+
+
 def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
     """Withhold estimates from fewer than ``min_cell`` people on either side, or from nobody knows how many."""
     counts = frame[list(COUNTS)].astype("Float64")

@@ -13,7 +13,7 @@ import pandas as pd
 from retrain_eval.errors import RetrainEvalError
 from retrain_eval.release.bundle import Bundle, read_manifest
 from retrain_eval.release.protect import publish
-from retrain_eval.results import SIGNIFICANT_DIGITS, Part, Results
+from retrain_eval.results import Part, Results
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,6 +106,7 @@ def verify(path: str | Path) -> Verification:
         # a file may be hashed and still hold anything
         return Verification(bundle.path, n_files, (f"cannot be re-derived: {str(error).splitlines()[0]}",))
     differences: list[str] = []
+    digits = bundle.rules.significant_figures
     numbers: Counter[str] = Counter()
     on_covariance: Counter[str] = Counter()
     primary: Counter[str] = Counter()
@@ -115,12 +116,12 @@ def verify(path: str | Path) -> Verification:
         if (part.table, part.result, part.rows) != (again.table, again.result, again.rows):
             differences.append(f"{name}: {part.rows} row(s) published, {again.rows} re-derived")
             continue
-        differences += [f"{name}, {difference}" for difference in _compare(rows, expected)]
+        differences += [f"{name}, {difference}" for difference in _compare(rows, expected, digits)]
         count = int(rows.select_dtypes("number").notna().to_numpy().sum())
         if again.derivation is not None:
             numbers[part.table] += count
         elif part.covariance is not None:
-            differences += [f"{name}, {difference}" for difference in _on_covariance(part, rows)]
+            differences += [f"{name}, {difference}" for difference in _on_covariance(part, rows, digits)]
             on_covariance[str(part.result)] += count
         elif count:
             primary[part.table] += count
@@ -146,18 +147,18 @@ def rederive(bundle: Bundle, published: Results | None = None) -> Results:
         Tables and parts; rows that follow from no table stand as they were published.
     """
     published = Results.read(bundle.path) if published is None else published
-    again, _ = publish(published, published.kept(), int(bundle.manifest["rules"]["min_cell"]))
+    again, _ = publish(published, published.kept(), bundle.rules)
     return again
 
 
-def _compare(published: pd.DataFrame, derived: pd.DataFrame) -> list[str]:
+def _compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int) -> list[str]:
     """Name the fields that differ."""
     found = []
     for column in published.columns:
         old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
             a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
-            same = agree(a, b, SIGNIFICANT_DIGITS)
+            same = agree(a, b, digits)
         else:
             same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
         for row in np.flatnonzero(~same):
@@ -182,12 +183,12 @@ def agree(published: Floats, derived: Floats, digits: int) -> npt.NDArray[np.boo
     return same
 
 
-def _on_covariance(part: Part, rows: pd.DataFrame) -> list[str]:
+def _on_covariance(part: Part, rows: pd.DataFrame, digits: int) -> list[str]:
     """Name standard errors that are not those of the covariance released with them."""
     variance = np.diag(np.array(part.covariance, dtype=float).reshape(len(rows), len(rows)))
     error = rows["std_error"].to_numpy(dtype=float)
     expected = np.sqrt(np.clip(variance, 0, None))
-    same = agree(error, expected, SIGNIFICANT_DIGITS) | np.isnan(error)
+    same = agree(error, expected, digits) | np.isnan(error)
     return [
         f"row {row + 1}, std_error: published {error[row]}, of the covariance {expected[row]}"
         for row in np.flatnonzero(~same)
