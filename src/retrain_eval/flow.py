@@ -372,7 +372,8 @@ class Study:
         output = self.folder / "report" / main.name
         if force or not output.exists():
             check_writable(output.parent)
-        return book.build([main, *companions], output, progress=say, force=force)
+        before = [main.parent / name for name in edition_names(main.parent) if name < main.name]
+        return book.build([main, *companions], output, earlier=before, progress=say, force=force)
 
     def pdf(self, edition: str | None = None, *, force: bool = False, say: Say = lambda _: None) -> Path | None:
         """Print the report of an edition (default: the latest) where a browser is found that can; else say so.

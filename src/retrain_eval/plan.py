@@ -209,15 +209,20 @@ def deviations(registration: Registration, used: StudyFile, script_sha256: str =
     >>> deviations(made, msgspec.structs.replace(plan, release=Release(min_cell=20))).to_dict("records")
     [{'field': 'release.min_cell', 'planned': '10', 'used': '20'}]
     """
-    planned, done = _flat(msgspec.to_builtins(registration.plan)), _flat(msgspec.to_builtins(used))
-    fields = [field for field in {**planned, **done} if not field.startswith(_SHOWN_ONLY)]
-    rows = [
-        {"field": field, "planned": planned.get(field, ""), "used": done.get(field, "")}
-        for field in fields
-        if planned.get(field) != done.get(field)
-    ]
+    found = differences(registration.plan, used)
     if script_sha256 and script_sha256 != registration.script_sha256:
-        rows.append({"field": SCRIPT_FIELD, "planned": registration.script_sha256[:16], "used": script_sha256[:16]})
+        found.loc[len(found)] = [SCRIPT_FIELD, registration.script_sha256[:16], script_sha256[:16]]
+    return found
+
+
+def differences(planned: StudyFile, used: StudyFile) -> pd.DataFrame:
+    """Return the fields in which two study files differ, ``field, planned, used``, but for what decides only looks."""
+    one, other = _flat(msgspec.to_builtins(planned)), _flat(msgspec.to_builtins(used))
+    rows = [
+        (field, one.get(field, ""), other.get(field, ""))
+        for field in {**one, **other}
+        if one.get(field) != other.get(field) and not field.startswith(_SHOWN_ONLY)
+    ]
     return pd.DataFrame(rows, columns=["field", "planned", "used"])
 
 

@@ -248,7 +248,8 @@ def spell_tables() -> dict[str, pd.DataFrame]:
 
 
 def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str, Any], toml: str = "",
-                 extra: Mapping[str, str] = MappingProxyType({})) -> Path:  # fmt: skip
+                 extra: Mapping[str, str] = MappingProxyType({}), edition: str = "2026",
+                 **manifest_facts: Any) -> Path:  # fmt: skip
     """Write tables, study file, further files and manifest as a release does."""
     folder.mkdir(parents=True)
     for name, frame in tables.items():
@@ -257,11 +258,12 @@ def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str,
         (folder / name).write_text(text, encoding="utf-8")
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     manifest = {
-        "bundle_version": 1, "edition": "2026", "study": study, "files": files, "study_sha256": "0" * 64,
+        "bundle_version": 1, "edition": edition, "study": study, "files": files, "study_sha256": "0" * 64,
         "inputs": [{"name": "person", "file": "person.csv", "sha256": "a" * 64, "rows_in": 16177, "rows_rejected": 0}],
         "packages": {"duckdb": "2.0.0", "pandas": "3.0.0"}, "python": "3.11.7", "seed": 20260101,
         "rules": {"min_cell": 10}, "protection": ["durations merged: 3"],
     }  # fmt: skip
+    manifest |= manifest_facts
     (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
     return folder
 
@@ -282,3 +284,11 @@ def write_release(root: Path) -> list[Path]:
         write_bundle(root / "spells", spell_tables(), common | spells, strata + '[survival]\nduration = "duration"\n'),
         write_bundle(root / "grants", {"effects": grant_effects()}, common | grants),
     ]
+
+
+def write_earlier(root: Path) -> list[Path]:
+    """Write an earlier edition of the main study; return its folder."""
+    study = {"name": "demo", "title": "Did training raise earnings?", "question": "Did training raise earnings?",
+             "data": "Made-up people.", "unit": "person", "currency": "USD", "synthetic": True, "frequency": "year",
+             "citation": "", "limitations": []}  # fmt: skip
+    return [write_bundle(root / "2025", {"effects": training_effects()}, study, edition="2025")]

@@ -20,6 +20,12 @@ def bundle_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def earlier_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Paths of earlier editions of the main study."""
+    return bundles.write_earlier(tmp_path_factory.mktemp("earlier"))
+
+
+@pytest.fixture(scope="session")
 def release(bundle_paths: list[Path]) -> Release:
     return open_release(bundle_paths)
 
@@ -30,6 +36,6 @@ def study(release: Release) -> Study:
 
 
 @pytest.fixture(scope="session")
-def report(bundle_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(bundle_paths: list[Path], earlier_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the one report that Jupyter Book really builds for the default tests."""
-    return book.build(bundle_paths, tmp_path_factory.mktemp("report") / "html").parent
+    return book.build(bundle_paths, tmp_path_factory.mktemp("report") / "html", earlier=earlier_paths).parent

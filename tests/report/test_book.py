@@ -22,7 +22,7 @@ from retrain_eval.report import book
 from retrain_eval.resources import resource
 
 PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "sensitivity", "stability", "replication",
-         "plan", "methods", "limitations", "dictionary", "downloads", "print"}  # fmt: skip
+         "plan", "years", "methods", "limitations", "dictionary", "downloads", "print"}  # fmt: skip
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -76,10 +76,12 @@ def test_bundles_travel_with_the_report(report: Path, bundle_paths: list[Path], 
         assert Bundle.open(tmp_path / bundle.name / bundle.edition).sha256 == bundle.sha256
 
 
-def test_an_unchanged_report_is_not_built_again(report: Path, bundle_paths: list[Path]) -> None:
+def test_an_unchanged_report_is_not_built_again(
+    report: Path, bundle_paths: list[Path], earlier_paths: list[Path]
+) -> None:
     before = (report / "index.html").stat().st_mtime_ns
     said: list[str] = []
-    assert book.build(bundle_paths, report, progress=said.append) == report / "index.html"
+    assert book.build(bundle_paths, report, earlier=earlier_paths, progress=said.append) == report / "index.html"
     assert said == ["the report is up to date"]
     assert (report / "index.html").stat().st_mtime_ns == before
 
@@ -162,20 +164,22 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # only the local ad
 if [name for _, name in socket.if_nameindex()] != ["lo"]:
     sys.exit("there is a network")
 from retrain_eval.report import book
-book.build([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))
+main, earlier = ([Path(p) for p in text.split("|")] for text in sys.argv[2:])
+book.build(main, Path(sys.argv[1]), earlier=earlier)
 """
 
 
 @pytest.mark.slow
 def test_without_a_network_elsewhere_and_on_another_day_the_bytes_are_the_same(
-    report: Path, bundle_paths: list[Path], tmp_path: Path
+    report: Path, bundle_paths: list[Path], earlier_paths: list[Path], tmp_path: Path
 ) -> None:
     isolated = ["unshare", "--user", "--map-root-user", "--net"]
     if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], check=False).returncode:
         pytest.skip("needs unshare with user namespaces to take the network away")
     moved = [shutil.copytree(path, tmp_path / "moved" / path.name) for path in bundle_paths]
     env = os.environ | {"TZ": "Asia/Tokyo", "SOURCE_DATE_EPOCH": "86400", "PYTHONHASHSEED": "7"}
-    command = [*isolated, sys.executable, "-c", textwrap.dedent(OFFLINE), str(tmp_path / "html"), *map(str, moved)]
+    command = [*isolated, sys.executable, "-c", textwrap.dedent(OFFLINE), str(tmp_path / "html")]
+    command += ["|".join(map(str, paths)) for paths in (moved, earlier_paths)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert hashes(tmp_path / "html") == hashes(report)

@@ -27,7 +27,7 @@ from jinja2 import Environment, StrictUndefined
 from retrain_eval.errors import ReportError
 from retrain_eval.files import new_folder
 from retrain_eval.release.bundle import MANIFEST
-from retrain_eval.report.pages import COMPANIONS, RELEASE, RELEASE_SHA256, Release, Study, open_release
+from retrain_eval.report.pages import COMPANIONS, EARLIER, RELEASE, RELEASE_SHA256, Release, Study, open_release
 from retrain_eval.resources import resource
 
 STAMP = "build.json"
@@ -48,6 +48,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("replication", "replication"),
     ),
     "For reference": (
+        ("years", "earlier"),
         ("plan", ""),
         ("methods", ""),
         ("limitations", ""),
@@ -58,7 +59,12 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def build(
-    bundles: Sequence[Path], output: Path, *, progress: Callable[[str], None] | None = None, force: bool = False
+    bundles: Sequence[Path],
+    output: Path,
+    *,
+    earlier: Sequence[Path] = (),
+    progress: Callable[[str], None] | None = None,
+    force: bool = False,
 ) -> Path:
     """Build the report of a release and return its first page.
 
@@ -68,6 +74,8 @@ def build(
         Release bundles: the study the report is about, then those printed beside it.
     output : Path
         Folder of the report; replaced as a whole when the build succeeds.
+    earlier : sequence of Path
+        Earlier editions of the main study, the first one first.
     progress : callable, optional
         Given one line of text at each stage.
     force : bool
@@ -81,9 +89,13 @@ def build(
         If the book cannot be built; the last report stays.
     """
     say = progress or (lambda _: None)
-    release = open_release(list(bundles))
+    release = open_release(bundles, earlier)
     source = resource("book")
-    stamp = {"bundles": [study.bundle.sha256 for study in release.studies], "source": _fingerprint(source)}
+    stamp = {
+        "bundles": [study.bundle.sha256 for study in release.studies],
+        "earlier": [study.bundle.sha256 for study in release.earlier],
+        "source": _fingerprint(source),
+    }
     made = output / STAMP
     if not force and made.exists() and json.loads(made.read_text(encoding="utf-8")) == stamp:
         say("the report is up to date")
@@ -162,6 +174,7 @@ def _run(release: Release, work: Path) -> Path:
         RELEASE: str(main.bundle.path.resolve()),
         RELEASE_SHA256: main.bundle.sha256,
         COMPANIONS: os.pathsep.join(str(study.bundle.path.resolve()) for study in others),
+        EARLIER: os.pathsep.join(str(study.bundle.path.resolve()) for study in release.earlier),
     }
     status, told = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
     html = work / "_build" / "html"

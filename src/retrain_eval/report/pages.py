@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ TABLES = (
     "dictionary",
 )
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
+EARLIER = "RETRAIN_EARLIER"
 
 
 @dataclass(frozen=True)
@@ -162,15 +163,21 @@ class Study:
 
 @dataclass(frozen=True)
 class Release:
-    """The study a report is about, and the studies printed beside it."""
+    """The study a report is about, the studies printed beside it, and earlier editions of the main one, in order."""
 
     main: Study
     companions: tuple[Study, ...] = ()
+    earlier: tuple[Study, ...] = ()
 
     @property
     def studies(self) -> tuple[Study, ...]:
         """The main study first."""
         return (self.main, *self.companions)
+
+    @property
+    def editions(self) -> tuple[Study, ...]:
+        """The editions of the main study, the earliest first."""
+        return (*self.earlier, self.main)
 
     def study_with(self, prefix: str) -> Study | None:
         """Return the first study that has a result whose id starts with ``prefix``."""
@@ -188,6 +195,7 @@ class Release:
         families["plan"] = bool(main.bundle.plan)
         families["deviations"] = len(main.deviations) > 0
         families["exploratory"] = bool(main.exploratory)
+        families["earlier"] = bool(self.earlier)
         families["matched"] = "match" in main.bundle.study
         families["matched_on_outcome"] = bool(main.matched_periods)
         families["outcomes"] = bool(main.other_outcomes)
@@ -201,8 +209,10 @@ class Release:
         return parts | {name for name, present in families.items() if present}
 
 
-def open_release(paths: list[Path] | None = None) -> Release:
+def open_release(paths: Sequence[Path] | None = None, earlier: Sequence[Path] = ()) -> Release:
     """Open the release named by the environment, or the bundles at ``paths`` (the main one first).
+
+    ``earlier`` are earlier editions of the main study.
 
     Raises
     ------
@@ -214,7 +224,8 @@ def open_release(paths: list[Path] | None = None) -> Release:
     if paths is None:
         named = [os.environ.get(RELEASE, ""), *os.environ.get(COMPANIONS, "").split(os.pathsep)]
         paths = [Path(path) for path in named if path]
+        earlier = [Path(path) for path in os.environ.get(EARLIER, "").split(os.pathsep) if path]
     if not paths:
         raise ReportError(f"no release to report on: set {RELEASE} to a bundle, or use `retrain-eval report`")
     main, *others = (Study(Bundle.open(path)) for path in paths)
-    return Release(main, tuple(others))
+    return Release(main, tuple(others), tuple(Study(Bundle.open(path)) for path in earlier))
