@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ import msgspec
 import typer
 
 from retrain_eval.cli import app
-from retrain_eval.study import StudyFile
+from retrain_eval.study import PROFILES, StudyFile
 
 
 def fields() -> dict[str, dict[str, str]]:
@@ -22,6 +23,8 @@ def fields() -> dict[str, dict[str, str]]:
             named = section.type is not kinds[0] and type(None) not in get_args(section.type)
             name = f"{section.encode_name}.NAME" if named else section.encode_name
             found[name] = {field.encode_name: default(field) for field in msgspec.structs.fields(kinds[0])}
+    rules = tomllib.loads((PROFILES / "default.toml").read_text(encoding="utf-8"))  # what holds unless a study says so
+    found["release"] |= {name: f"`{json.dumps(value)}`" for name, value in rules.items()}
     return found
 
 
