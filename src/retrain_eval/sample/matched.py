@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -17,12 +18,22 @@ import pyarrow.compute as pc
 
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size, overlap_table
+from retrain_eval.sample.drawn import Drawn
+from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.units import Units
-from retrain_eval.sources import query, sql_name
+from retrain_eval.sources import Source, query, sql_name
+
+if TYPE_CHECKING:
+    from retrain_eval.effects import EffectTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+_NEIGHBOUR = ("no control within reach", "not the nearest neighbour of any trainee")
+_STRATUM = ("no control in the same stratum", "no trainee in the same stratum")
+_LOST = {"nearest": _NEIGHBOUR, "riskset": _NEIGHBOUR, **dict.fromkeys(("cem", "ebal", "ipw"), _STRATUM)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +43,14 @@ class MatchedSample:
     Attributes
     ----------
     pairs : DuckDBPyRelation
-        ``subclass, treated_id, control_id, distance, weight``: one row per pair. ``subclass`` numbers the matched
+        ``subclass, treated_id, control_id, distance, weight``: one row per pair; none where the method makes sets
+        (``cem``) or weights (``ebal``, ``ipw``) without pairs. ``subclass`` numbers the matched
         treated units in id order; ``distance`` is the difference of the scores; ``weight`` is the share of the
         control in its treated unit's comparison, so it adds to 1 within a subclass.
     weights : DuckDBPyRelation
-        One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and ``subclass``. A treated unit weighs
-        1. A control weighs the sum of its pairs' weights, times matched controls / matched treated, so that the
+        One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and, where there are sets,
+        ``subclass``. A treated unit weighs 1 (except for the estimands ATE and ATO). A control weighs the sum of its
+        pairs' weights, times matched controls / matched treated, so that the
         weights of controls add up to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
         Samples from risk sets have more columns in both; see `retrain_eval.sample.riskset.match_riskset`.
     audit : mapping
@@ -56,8 +69,33 @@ class MatchedSample:
     weights: duckdb.DuckDBPyRelation
     audit: Mapping[str, object]
     _balance: Callable[[], pd.DataFrame]
-    _score: Floats | None
+    _score: Callable[[], Floats] | None
     _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
+    _drawn: Drawn
+
+    @property
+    def cluster(self) -> str | None:
+        """Column of `weights` that tells independent observations apart; None: each unit is one.
+
+        Give it to `retrain_eval.outcome_moments`. Matched sets without replacement and the cells of ``cem`` are
+        clusters; after matching with replacement, and with weights, units are.
+        """
+        cluster = self.audit["cluster"]
+        return None if cluster is None else str(cluster)
+
+    def att(
+        self,
+        outcome: str | Sequence[str],
+        source: Source | None = None,
+        *,
+        vce: str | None = None,
+        bias_adjust: bool = False,
+        level: float = 0.95,
+    ) -> EffectTable:
+        """Return the effect on an outcome, with the standard error the design asks for; see `att`."""
+        from retrain_eval.sample.att import att
+
+        return att(self, outcome, source, vce=vce, bias_adjust=bias_adjust, level=level)
 
     def balance(self) -> pd.DataFrame:
         """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
@@ -66,14 +104,20 @@ class MatchedSample:
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
         a = self.audit
-        alone = "no control within reach" if a["n_treated_unmatched"] else ""
+        alone, left = _LOST[str(a["method"])]
+        alone = alone if a["n_treated_unmatched"] else ""
         if a.get("n_treated_discarded"):
             alone = f"no control within reach, or (n = {a['n_treated_discarded']}) outside the common support"
         steps = [
             ("Candidates for matching", "treated", a["n_treated"], ""),
             ("Candidates for matching", "control", a["n_control"], ""),
             ("Matched and analysed", "treated", a["n_treated_matched"], alone),
-            ("Matched and analysed", "control", a["n_control_matched"], "not the nearest neighbour of any trainee"),
+            (
+                "Matched and analysed",
+                "control",
+                a["n_control_matched"],
+                left if a["n_control"] != a["n_control_matched"] else "",
+            ),
         ]
         return pd.DataFrame(steps, columns=["step", "group", "n", "reason"])
 
@@ -85,13 +129,14 @@ class MatchedSample:
         """
         if self._score is None:
             raise DesignError(f"{self.audit['distance']} has no score whose support could be compared")
-        return overlap_table(self._score, self._groups(), bins)
+        return overlap_table(self._score(), self._groups(), bins)
 
     def __repr__(self) -> str:
         a = self.audit
+        sets = f"{a['n_pairs']} pairs" if a["n_pairs"] else f"method {a['method']}"
         return (
             f"MatchedSample({a['n_treated_matched']} of {a['n_treated']} treated with {a['n_control_matched']} of "
-            f"{a['n_control']} controls, {a['n_pairs']} pairs)"
+            f"{a['n_control']} controls, {sets})"
         )
 
 
@@ -122,10 +167,10 @@ class _Sets:
 def assemble(
     relation: duckdb.DuckDBPyRelation,
     unit: str,
+    formula: TreatmentFormula,
     units: Units,
     score: Floats | None,
     pairs: Pairs,
-    covariates: Sequence[str],
     choices: Mapping[str, object],
 ) -> MatchedSample:
     """Turn pairs into the tables, balance and audit of a matched sample.
@@ -136,20 +181,16 @@ def assemble(
         The source; the tables are stored beside it.
     unit : str
         Name of the id column.
+    formula : TreatmentFormula
     units : Units
     score : ndarray, shape (C,), optional
         By cell; None where units were compared by their covariates.
     pairs : Pairs
         At least one.
-    covariates : sequence of str
-        Columns of the balance table.
     choices : mapping
         What was asked for and estimated; the audit begins with it.
     """
-    n, n_cells = len(units.treated), len(units.cells)
-    sets = _Sets.build(pairs, n)
-    kept = np.flatnonzero(sets.weight)
-    matched_treated, matched_control = kept[units.treated[kept]], kept[~units.treated[kept]]
+    sets = _Sets.build(pairs, len(units.treated))
     treated_ids, control_ids = units.ids.take(pa.array(pairs.treated)), units.ids.take(pa.array(pairs.control))
     pair_table = {
         "subclass": sets.subclass,
@@ -158,27 +199,79 @@ def assemble(
         "distance": pairs.distance,
         "weight": sets.share,
     }
-    weight_table = {
-        unit: units.ids.take(pa.array(kept)),
-        "treat": units.treated[kept].astype(np.int8),
-        "weight": sets.weight[kept],
-        "subclass": pa.array(sets.member[kept], mask=sets.member[kept] == 0),
+    facts = {
+        "cluster": None if choices["replace"] else "subclass",
+        "n_pairs": len(pairs.treated),
+        "control_reuse_max": int(sets.uses.max()),
+        "control_reuse_mean": len(pairs.treated) / np.count_nonzero(sets.uses),
+        "ties_broken": pairs.ties_broken,
+        "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }
+    drawn = Drawn.of_units(
+        relation, unit, formula, units, sets.weight, subclass=sets.member, pairs=pairs,
+        score=None if score is None else lambda: score,
+    )  # fmt: skip
+    return finish(drawn, score, choices, facts, pair_table)
+
+
+def assemble_weighted(
+    drawn: Drawn, score: Floats | None, choices: Mapping[str, object], facts: Mapping[str, object]
+) -> MatchedSample:
+    """Turn weights that come without pairs into a sample.
+
+    Parameters
+    ----------
+    drawn : Drawn
+    score : ndarray, shape (C,), optional
+        By cell, for the first row of the balance table.
+    choices, facts : mapping
+        Beginning and end of the audit.
+    """
+    nobody = drawn.units.ids.slice(0, 0)
+    no_pairs = {
+        "subclass": pa.array([], pa.int64()),
+        "treated_id": nobody,
+        "control_id": nobody,
+        "distance": pa.array([], pa.float64()),
+        "weight": pa.array([], pa.float64()),
+    }
+    return finish(drawn, score, choices, {"n_pairs": 0, **facts}, no_pairs)
+
+
+def finish(
+    drawn: Drawn,
+    score: Floats | None,
+    choices: Mapping[str, object],
+    facts: Mapping[str, object],
+    pair_table: Mapping[str, object],
+) -> MatchedSample:
+    """Store the tables, and promise balance and overlap, which are computed when first asked for."""
+    units, n_cells = drawn.units, len(drawn.units.cells)
     all_treated, all_control = np.flatnonzero(units.treated), np.flatnonzero(~units.treated)
+    matched_control = drawn.rows[~drawn.treated]
+    ids = units.ids.take(pa.array(drawn.rows))
+    weight_table: dict[str, object] = {
+        drawn.unit: ids,
+        "treat": drawn.treated.astype(np.int8),
+        "weight": drawn.weight,
+    }
+    if drawn.subclass is not None:
+        weight_table["subclass"] = pa.array(drawn.subclass, mask=drawn.subclass == 0)
+    exact = choices["exact"]
+    covariates = list(dict.fromkeys([*drawn.formula.covariates, *(exact if isinstance(exact, list) else [])]))
 
     @cache
     def balance() -> pd.DataFrame:
         """Compare when first asked: among millions of cells this takes longer than matching."""
-        ones = np.ones(n)
 
         def arm(who: Ints, weight: Floats) -> Arm:
-            return Arm.build(units.cell[who], weight[who], n_cells)
+            return Arm.build(units.cell[who], weight, n_cells)
 
         arms = Arms(
-            treated_before=arm(all_treated, ones),
-            treated_after=arm(matched_treated, ones),
-            control_before=arm(all_control, ones),
-            control_after=arm(matched_control, sets.weight),
+            treated_before=arm(all_treated, np.ones(len(all_treated))),
+            treated_after=arm(drawn.rows[drawn.treated], drawn.weight[drawn.treated]),
+            control_before=arm(all_control, np.ones(len(all_control))),
+            control_after=arm(matched_control, drawn.weight[~drawn.treated]),
         )
         if score is None:
             return balance_table(units.cells, covariates, np.zeros(n_cells), arms).iloc[1:].reset_index(drop=True)
@@ -189,27 +282,26 @@ def assemble(
         people = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
         return {name: np.bincount(units.cell[who], minlength=n_cells) for name, who in people.items()}
 
+    n_matched = int(drawn.treated.sum())
     audit = {
         **choices,
         "n_treated": len(all_treated),
         "n_control": len(all_control),
-        "n_treated_matched": len(matched_treated),
+        "n_treated_matched": n_matched,
         "n_control_matched": len(matched_control),
-        "n_treated_unmatched": len(all_treated) - len(matched_treated),
-        "n_pairs": len(pairs.treated),
-        "ess_control": effective_size(sets.weight[matched_control]),
-        "control_reuse_max": int(sets.uses.max()),
-        "control_reuse_mean": len(pairs.treated) / len(matched_control),
-        "ties_broken": pairs.ties_broken,
-        "pairs_sha256": pairs_hash(treated_ids, control_ids),
+        "n_treated_unmatched": len(all_treated) - n_matched,
+        "ess_control": effective_size(drawn.weight[~drawn.treated]),
+        **facts,
+        "weights_sha256": weights_hash(ids, drawn.weight),
     }
     return MatchedSample(
-        pairs=keep_table(relation, pair_table, "pairs"),
-        weights=keep_table(relation, weight_table, "weights"),
+        pairs=keep_table(drawn.relation, pair_table, "pairs"),
+        weights=keep_table(drawn.relation, weight_table, "weights"),
         audit=audit,
         _balance=balance,
-        _score=score,
+        _score=drawn.score,
         _groups=groups,
+        _drawn=drawn,
     )
 
 
@@ -219,6 +311,17 @@ def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
     digest = hashlib.sha256()
     for line in lines.to_pylist():
         digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
+
+
+def weights_hash(ids: pa.ChunkedArray, weight: Floats) -> str:
+    """Return the SHA-256 of the lines ``id <TAB> weight``, weights to 12 significant digits."""
+    digits = 10.0 ** (11 - np.floor(np.log10(weight)))
+    written = pa.array(np.rint(weight * digits) / digits).cast(pa.string())
+    lines = pc.binary_join_element_wise(ids.cast(pa.string()), written, "\t")
+    digest = hashlib.sha256()
+    for chunk in lines.chunks:
+        digest.update("\n".join(chunk.to_pylist()).encode() + b"\n")
     return digest.hexdigest()
 
 

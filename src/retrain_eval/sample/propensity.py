@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from scipy.special import expit
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.design import Design
 from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.units import Units
 
 Array = npt.NDArray[np.float64]
 
@@ -128,7 +130,10 @@ def _start(design: Design, centre: Array, scale: Array, treated: Array, total: A
 
 
 def newton(
-    derivatives: Callable[[Array], tuple[float, Array, Array]], start: Array, n: float
+    derivatives: Callable[[Array], tuple[float, Array, Array]],
+    start: Array,
+    n: float,
+    limit: int = MAX_ITERATIONS,
 ) -> tuple[Array, int, float] | None:
     """Maximise a concave likelihood; None when it has no maximum.
 
@@ -139,11 +144,13 @@ def newton(
     start : ndarray
     n : float
         Number of units, by which likelihood and gradient are judged.
+    limit : int
+        Steps tried at most; a step that overshoots is halved.
     """
     beta = start.copy()
     likelihood = -np.inf
     step = np.zeros_like(beta)
-    for iteration in range(MAX_ITERATIONS):
+    for iteration in range(limit):
         value, score, information = derivatives(beta)
         if value < likelihood - 1e-9 * n and iteration:
             step = step / 2
@@ -221,3 +228,20 @@ def separation(
         f"the covariates separate treated units from controls, so the propensity has no estimate: {what}. "
         "Merge the category, leave these units out (they have no counterpart), or drop the covariate."
     )
+
+
+def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Array]:
+    """Promise the propensity score of each cell, for methods that do not need it: only looking at overlap does."""
+
+    @cache
+    def score() -> Array:
+        return fit_propensity(formula, units.cells, *cell_counts(units)).score
+
+    return score
+
+
+def cell_counts(units: Units) -> tuple[Array, Array]:
+    """Return how many units each cell has: treated, and all."""
+    n_cells = len(units.cells)
+    treated: Array = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
+    return treated, np.bincount(units.cell, minlength=n_cells).astype(float)

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size
+from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.mahalanobis import DISTANCES
@@ -173,7 +174,7 @@ def match_riskset(
         "propensity": hazard,
     }  # fmt: skip
     shown = list(dict.fromkeys([*formula.covariates, *exact]))
-    return _assemble(relation, unit, units, spells, score, pairs, shown, choices)
+    return _assemble(relation, unit, formula, units, spells, score, pairs, shown, choices)
 
 
 def _check_options(distance: str, link: str | None, m_order: str | None, discard: str, later: object) -> None:
@@ -252,6 +253,7 @@ def _score(
 def _assemble(
     relation: duckdb.DuckDBPyRelation,
     unit: str,
+    formula: TreatmentFormula,
     units: Units,
     spells: WaitingTimes,
     score: Floats,
@@ -290,16 +292,19 @@ def _assemble(
         "elapsed": elapsed,
         "censored_at": pa.array(later, mask=later == NEVER),
     }
+    role_weight = np.concatenate([np.ones(len(matched)), weight])
     weight_table = {
         unit: units.ids.take(pa.array(person)),
         "treat": np.repeat(np.array([1, 0], dtype=np.int8), [len(matched), len(role)]),
-        "weight": np.concatenate([np.ones(len(matched)), weight]),
+        "weight": role_weight,
         "subclass": pa.array(member, mask=member == 0),
         "match_id": np.arange(1, len(person) + 1),
         "elapsed": after,
         "period": spells.start[person] + after,
         "censored_at": pa.array(cut, mask=cut == NEVER),
     }
+    trainee = np.arange(len(person)) < len(matched)
+    drawn = Drawn(relation, unit, formula, units, person, trainee, role_weight, score=lambda: score)
     everyone = np.flatnonzero(units.treated)
     candidates = np.flatnonzero(spells.eligible >= int(spells.durations[0]))
 
@@ -323,6 +328,7 @@ def _assemble(
 
     audit = {
         **choices,
+        "cluster": unit,
         "n_treated": len(everyone),
         "n_control": len(candidates),
         "n_treated_matched": len(matched),
@@ -344,6 +350,7 @@ def _assemble(
         weights=keep_table(relation, weight_table, "weights"),
         audit=audit,
         _balance=balance,
-        _score=score,
+        _score=lambda: score,
         _groups=groups,
+        _drawn=drawn,
     )

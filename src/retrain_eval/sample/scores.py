@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from retrain_eval.sample.units import Units
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 CALIPER_SDS = ("full", "pooled")
 DISCARDS = ("none", "treated", "control", "both")
@@ -31,6 +32,36 @@ def strata(cells: pd.DataFrame, exact: Sequence[str]) -> npt.NDArray[np.int64]:
         else:
             code = np.unique(code, return_inverse=True)[1]
     return code
+
+
+def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]:
+    """Give the cells of each combination of the exact columns in which both arms are there, and its name.
+
+    Raises
+    ------
+    DesignError
+        If there is none.
+    """
+    if not exact:
+        yield "", np.arange(len(units.cells))
+        return
+    of_cell = strata(units.cells, exact)
+    of_unit = of_cell[units.cell]
+    n_strata = int(of_cell.max()) + 1
+    both = np.bincount(of_unit[units.treated], minlength=n_strata) > 0
+    both &= np.bincount(of_unit[~units.treated], minlength=n_strata) > 0
+    if not both.any():
+        raise DesignError(f"no treated unit has a control with equal {', '.join(exact)}. Coarsen the columns.")
+    order = np.argsort(of_cell, kind="stable")
+    ends = np.cumsum(np.bincount(of_cell, minlength=n_strata))
+    for stratum in np.flatnonzero(both):
+        cells = order[ends[stratum - 1] if stratum else 0 : ends[stratum]]
+        yield ", ".join(f"{name} = {units.cells[name].iloc[cells[0]]}" for name in exact), cells
+
+
+def rows_of(cells: pd.DataFrame, rows: Ints) -> pd.DataFrame:
+    """Return some rows, numbered anew; no copy where they are all."""
+    return cells if len(rows) == len(cells) else cells.iloc[rows].reset_index(drop=True)
 
 
 def given_score(units: Units, distance: str) -> Floats:

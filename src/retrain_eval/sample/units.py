@@ -31,7 +31,7 @@ MAX_LEVELS = 100
 MAX_CELLS = 250_000
 BATCH = 122_880  # rows at a time; changes nothing but memory
 INTEGER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT)$")
-_NUMBER = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|BOOLEAN|DECIMAL\(.*\))$")
+NUMBER = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|BOOLEAN|DECIMAL\(.*\))$")
 _TEXT = re.compile(r"(VARCHAR|ENUM\(.*\))$", re.DOTALL)
 
 
@@ -103,7 +103,7 @@ def load_units(
     # adding zero turns -0.0 into 0.0, which would otherwise be a cell of its own
     keys = {
         name: f"CAST({sql_name(name)} AS DOUBLE) + 0.0"
-        if _NUMBER.match(types[name])
+        if NUMBER.match(types[name])
         else f"CAST({sql_name(name)} AS VARCHAR)"
         for name in names
     }
@@ -118,7 +118,7 @@ def load_units(
         + " FROM source",
     )
     try:
-        numbers = {column for column, name in zip(columns, names, strict=True) if _NUMBER.match(types[name])}
+        numbers = {column for column, name in zip(columns, names, strict=True) if NUMBER.match(types[name])}
         _check_rows(relation, rows, unit, treat, dict(zip(columns, names, strict=True)), numbers)
         few = _approximate_cells(relation, rows, columns) <= MAX_CELLS
         read = _distinct_cells if few else _every_unit
@@ -230,10 +230,10 @@ def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Seque
             rule="ids are integers or text",
             fix=f"CAST({unit} AS BIGINT) or CAST({unit} AS VARCHAR)",
         )
-    if not _NUMBER.match(types[treat]):
+    if not NUMBER.match(types[treat]):
         raise InputError(f"the treatment is of type {types[treat]}", column=treat, rule="0/1 or boolean")
     for name in covariates:
-        if not _NUMBER.match(types[name]) and not _TEXT.match(types[name]):
+        if not NUMBER.match(types[name]) and not _TEXT.match(types[name]):
             raise InputError(
                 f"a covariate of type {types[name]} has no meaning in a logit",
                 column=name,

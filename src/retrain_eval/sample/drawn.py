@@ -1,0 +1,90 @@
+"""A sample as arrays: who is in it, with what weight and in which set. Tables, balance and inference read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.nearest import Pairs
+from retrain_eval.sample.units import Units
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Rows of a sample's weights, in their order.
+
+    Attributes
+    ----------
+    relation : DuckDBPyRelation
+        The source.
+    unit : str
+        Its column of ids.
+    formula : TreatmentFormula
+    units : Units
+        Everybody in the source.
+    rows : int ndarray, shape (R,)
+        Number of the unit in each row.
+    treated : bool ndarray, shape (R,)
+        In which role.
+    weight : ndarray, shape (R,)
+    subclass : int ndarray, shape (R,), optional
+        0 = in none, or in several. None where the method makes no sets.
+    pairs : Pairs, optional
+        None where the method makes none.
+    score : callable, optional
+        Returns the score of each cell; None where units were compared by their covariates alone.
+    influence : callable, optional
+        Takes outcomes, shape (R, K), and returns the influence of each row on the K effects, with the weights'
+        own estimation in it. None where weights are not estimated.
+    """
+
+    relation: duckdb.DuckDBPyRelation
+    unit: str
+    formula: TreatmentFormula
+    units: Units
+    rows: Ints
+    treated: Bools
+    weight: Floats
+    subclass: Ints | None = None
+    pairs: Pairs | None = None
+    score: Callable[[], Floats] | None = None
+    influence: Callable[[Floats], Floats] | None = None
+
+    @classmethod
+    def of_units(
+        cls,
+        relation: duckdb.DuckDBPyRelation,
+        unit: str,
+        formula: TreatmentFormula,
+        units: Units,
+        weight: Floats,
+        *,
+        subclass: Ints | None = None,
+        pairs: Pairs | None = None,
+        score: Callable[[], Floats] | None = None,
+        influence: Callable[[Floats], Floats] | None = None,
+    ) -> Drawn:
+        """Draw the units with a weight; arrays are over all units, ``influence`` is over those drawn."""
+        rows = np.flatnonzero(weight)
+        return cls(
+            relation,
+            unit,
+            formula,
+            units,
+            rows,
+            units.treated[rows],
+            weight[rows],
+            None if subclass is None else subclass[rows],
+            pairs,
+            score,
+            influence,
+        )

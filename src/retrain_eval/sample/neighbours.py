@@ -1,0 +1,132 @@
+"""The method ``nearest``: from a formula and options to pairs and the sample they make."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.mahalanobis import DISTANCES, check_size, match_metric, metric
+from retrain_eval.sample.matched import MatchedSample, assemble
+from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, tie_width
+from retrain_eval.sample.options import Options
+from retrain_eval.sample.propensity import cell_counts, fit_propensity
+from retrain_eval.sample.scores import caliper_width, common_support, given_score, strata
+from retrain_eval.sample.units import Units, load_units
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+def match_nearest(
+    relation: duckdb.DuckDBPyRelation, formula: TreatmentFormula, unit: str, options: Options
+) -> MatchedSample:
+    """Match each treated unit with its nearest controls; see `retrain_eval.match`."""
+    given = options.distance not in ("glm", *DISTANCES)
+    others = [*options.exact, *([options.distance] if given else [])]
+    units = load_units(relation, unit, formula.treat, formula.covariates, others)
+    choices: dict[str, object] = {
+        "unit": unit,
+        "formula": formula.text,
+        "estimand": "ATT",
+        "method": "nearest",
+        "distance": options.distance,
+        "link": options.link,
+        "exact": list(options.exact),
+        "caliper": options.caliper,
+        "caliper_sd": options.caliper_sd,
+        "ratio": options.ratio,
+        "replace": options.replace,
+        "ties": options.ties,
+        "m_order": options.order,
+        "discard": options.discard,
+        "seed": options.seed,
+    }
+    if options.distance in DISTANCES:
+        pairs = _match_covariates(formula, units, options)
+        if len(pairs.treated) == 0:
+            raise DesignError(_nobody(options, float("inf")))
+        choices |= {"caliper_width": None, "propensity": None}
+        return assemble(relation, unit, formula, units, None, pairs, choices)
+    score, propensity = _score(formula, units, options.distance, options.link or "logit")
+    unit_score = score[units.cell]
+    kept = common_support(unit_score, units.treated, options.discard)
+    width = caliper_width(unit_score[kept], units.treated[kept], options.caliper, options.caliper_sd)
+    tie = tie_width(score) if options.link == "linear.logit" else 0.0
+    pairs = _match_units(units, unit_score, kept, width, tie, options)
+    if len(pairs.treated) == 0:
+        raise DesignError(_nobody(options, width))
+    choices |= {
+        "link": propensity["link"] if propensity else None,
+        "caliper_width": None if options.caliper is None else width,
+        "propensity": propensity,
+        "n_treated_discarded": int((units.treated & ~kept).sum()),
+        "n_control_discarded": int((~units.treated & ~kept).sum()),
+    }
+    return assemble(relation, unit, formula, units, score, pairs, choices)
+
+
+def _score(
+    formula: TreatmentFormula, units: Units, distance: str, link: str
+) -> tuple[Floats, dict[str, object] | None]:
+    """Return the score of each cell and, if it was estimated, how."""
+    if distance != "glm":
+        return given_score(units, distance), None
+    fit = fit_propensity(formula, units.cells, *cell_counts(units))
+    return fit.score if link == "logit" else fit.linear, {
+        "link": link,
+        "coefficients": fit.coefficients,
+        "aliased": list(fit.aliased),
+        "iterations": fit.iterations,
+        "mean_score": fit.mean_score,
+        "n_cells": len(units.cells),
+    }
+
+
+def _check_ratio(ratio: int, n_control: int) -> None:
+    if ratio > n_control:
+        raise InputError(f"ratio is {ratio}, but there are only {n_control} control(s)", column="ratio", value=ratio)
+
+
+def _match_units(units: Units, score: Floats, kept: Bools, width: float, tie: float, options: Options) -> Pairs:
+    _check_ratio(options.ratio, int((~units.treated & kept).sum()))
+    stratum = strata(units.cells, options.exact)[units.cell]
+    if kept.all():
+        line = Line.build(score, units.treated, stratum, tie)
+    else:
+        line = Line.build(score[kept], units.treated[kept], stratum[kept], tie)
+        number = np.flatnonzero(kept)
+        line = replace(line, treated=number[line.treated], control=number[line.control])
+    if options.replace:
+        return match_with_replacement(line, ratio=options.ratio, ties=options.ties, caliper=width)
+    return match_without_replacement(line, ratio=options.ratio, m_order=options.order, caliper=width, seed=options.seed)
+
+
+def _match_covariates(formula: TreatmentFormula, units: Units, options: Options) -> Pairs:
+    _check_ratio(options.ratio, int((~units.treated).sum()))
+    stratum = strata(units.cells, options.exact)[units.cell]
+    check_size(units.treated, stratum)
+    x = formula.design(units.cells, full_rank=False)[1]
+    return match_metric(
+        metric(x[units.cell], units.treated, options.distance),
+        units.treated,
+        stratum,
+        ratio=options.ratio,
+        replace=options.replace,
+        ties=options.ties,
+        m_order=options.order,
+        seed=options.seed,
+    )
+
+
+def _nobody(options: Options, width: float) -> str:
+    limits = []
+    if options.exact:
+        limits.append(f"with equal {', '.join(options.exact)}")
+    if options.caliper is not None:
+        limits.append(f"within the caliper of {options.caliper} SD ({width:.6g} on the score)")
+    return f"no treated unit has a control {' and '.join(limits)}. Coarsen or widen it."
