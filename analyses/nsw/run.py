@@ -66,7 +66,7 @@ def analyse(run: Run) -> None:
     trial = con.sql(f"FROM panel JOIN baseline USING (person_id) WHERE source <> '{FROM_SURVEY}'")
     names = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": study.did.outcome}
     moments = {
-        "matched": rte.outcome_moments(matched, **names, weights="weight", cluster="subclass"),
+        "matched": rte.outcome_moments(matched, **names, weights="weight", cluster=sample.cluster),
         "pool": rte.outcome_moments(pool, **names),
         "experiment": rte.outcome_moments(trial, **names, by=strata),
     }
@@ -91,7 +91,7 @@ def analyse(run: Run) -> None:
         within = rte.match(candidates, unit="person_id", **{**study.match_options(), "exact": (name,)})
         within.weights.create_view("weights_within")
         rows = con.sql("FROM panel JOIN weights_within USING (person_id) JOIN baseline USING (person_id, treat)")
-        by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster="subclass")
+        by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster=within.cluster)
         run.results.moments[f"matched_by_{name}"] = by_group
         run.publish_levels(name, by_group.att_gt(**study.did_options()).by(name).aggregate("simple"))
         run.publish(f"benchmark_by_{name}", truth.by(name).aggregate("simple"))

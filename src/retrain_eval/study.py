@@ -120,6 +120,10 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     entry: str | None = None
     end: str | None = None
     allow_later_treated: bool = True
+    cutpoints: str | dict[str, int | str | tuple[float, ...]] = "sturges"
+    grouping: dict[str, tuple[tuple[str, ...], ...]] = {}
+    moments: int = 1
+    estimand: str = "ATT"
 
 
 class Did(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from retrain_eval.sample.matched import MatchedSample, assemble_weighted
 from retrain_eval.sample.options import Cutpoints, Options, is_whole
 from retrain_eval.sample.propensity import pooled_score
 from retrain_eval.sample.scores import strata
-from retrain_eval.sample.units import load_units
+from retrain_eval.sample.units import Units, load_units
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -83,14 +83,11 @@ def match_cem(
             )
     units = load_units(relation, unit, formula.treat, formula.covariates, options.exact)
     cuts = bounds(units.cells, formula.covariates, options, len(units.treated))
-    stratum = _coarsen(units.cells, formula.covariates, options, cuts)[units.cell]
+    coarse = _coarse(units.cells, formula.covariates, options, cuts)
+    stratum = strata(coarse, coarse.columns.tolist())[units.cell]
     weight, subclass = stratum_weights(units.treated, stratum)
     if not weight.any():
-        raise DesignError(
-            "no stratum of the coarsened covariates holds both a treated unit and a control: "
-            + ", ".join(f"{name} in {len(cut) + 1} bins" for name, cut in cuts.items())
-            + ". Use fewer bins, or fewer covariates."
-        )
+        raise DesignError(_nobody(coarse, units))
     choices = {
         "unit": unit,
         "formula": formula.text,
@@ -203,10 +200,10 @@ def _ascending(cuts: Sequence[object]) -> bool:
     return len(numbers) == len(cuts) > 0 and all(a < b for a, b in pairwise(numbers))
 
 
-def _coarsen(
+def _coarse(
     cells: pd.DataFrame, covariates: Sequence[str], options: Options, cuts: Mapping[str, Sequence[float]]
-) -> Ints:
-    """Return the stratum of each cell."""
+) -> pd.DataFrame:
+    """Return what must be equal, by cell."""
     grouping = options.grouping or {}
     for name in grouping:
         if name not in covariates:
@@ -219,7 +216,21 @@ def _coarsen(
             coarse[name] = np.searchsorted(np.array(cuts[name]), cells[name].to_numpy(dtype=float), side="right")
         elif name not in options.exact:
             coarse[name] = _grouped(cells[name], grouping.get(name, ()))
-    return strata(pd.DataFrame(coarse, copy=False), list(coarse))
+    return pd.DataFrame(coarse, copy=False)
+
+
+def _nobody(coarse: pd.DataFrame, units: Units) -> str:
+    """Say which column keeps the arms apart by itself."""
+    alone = []
+    for name in coarse:
+        level = pd.factorize(coarse[name])[0][units.cell]
+        if not (np.bincount(level[units.treated], minlength=level.max() + 1)[level[~units.treated]] > 0).any():
+            alone.append(repr(name))
+    what = f"{' and '.join(alone)} alone" if alone else f"the combination of {', '.join(map(repr, coarse))}"
+    return (
+        f"no stratum holds both a treated unit and a control: {what} keeps them apart. "
+        "Use fewer bins, group categories, or leave covariates out."
+    )
 
 
 def _grouped(column: pd.Series[str], groups: Sequence[Sequence[str]]) -> pd.Series[str]:

@@ -20,7 +20,7 @@ def analyse(run: Run) -> None:
     run.results.add_table("flow", sample.flow())
 
     run.say("effects")
-    moments = outcome_moments(run, "weights", by=())
+    moments = outcome_moments(run, "weights", sample.cluster, by=())
     event_study = moments.att_gt(**study.did_options()).aggregate("dynamic")
     run.results.moments["matched"] = moments
     run.publish_table("means", mean_paths, moments)
@@ -31,15 +31,16 @@ def analyse(run: Run) -> None:
     for name in study.strata:
         run.say(f"effects by {name}, trainees and controls matched within each group")
         options = {**study.match_options(), "exact": (*study.match.exact, name)}
-        rte.match(people, unit="person_id", **options).weights.create_view("weights_within")
-        moments = outcome_moments(run, "weights_within", by=(name,))
+        within = rte.match(people, unit="person_id", **options)
+        within.weights.create_view("weights_within")
+        moments = outcome_moments(run, "weights_within", within.cluster, by=(name,))
         levels = moments.att_gt(**study.did_options()).by(name).aggregate("simple")
         run.results.moments[f"matched_by_{name}"] = moments
         run.publish(f"att_by_{name}", levels)
         run.publish(f"difference_by_{name}", levels.difference())
 
 
-def outcome_moments(run: Run, weights: str, by: tuple[str, ...]) -> rte.OutcomeMoments:
+def outcome_moments(run: Run, weights: str, cluster: str | None, by: tuple[str, ...]) -> rte.OutcomeMoments:
     """Sum the panel of the people in ``weights`` to outcome moments."""
     rows = run.con.sql(f"FROM panel JOIN {weights} USING (person_id) JOIN baseline USING (person_id, treat)")
     return rte.outcome_moments(
@@ -50,6 +51,5 @@ def outcome_moments(run: Run, weights: str, by: tuple[str, ...]) -> rte.OutcomeM
         outcome=run.study.did.outcome,
         by=by,
         weights="weight",
-        # matched sets are independent; a control used in several sets belongs to none
-        cluster=None if run.study.match.replace else "subclass",
+        cluster=cluster,  # matched sets, or None: each person
     )
