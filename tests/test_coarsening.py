@@ -141,9 +141,39 @@ def test_what_cannot_be_protected_is_refused() -> None:
         life_table(data.assign(arm=["control"] + ["trained"] * 299), **NAMES, by="arm").coarsen(10)
     with pytest.raises(DisclosureError, match="several spells"):
         life_table(data.assign(id=0), **NAMES).coarsen(10)
-    with pytest.raises(DisclosureError, match="neither entries nor clusters"):
+    with pytest.raises(DisclosureError, match="does not protect entries"):
         life_table(data.assign(entry=0.5), **NAMES, entry="entry").coarsen(10)
-    with pytest.raises(DisclosureError, match="neither entries nor clusters"):
-        life_table(data, **NAMES, cluster="arm").coarsen(10)
     with pytest.raises(InputError, match="min_cell must be at least 1"):
         life_table(data, **NAMES).coarsen(0)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_clusters_move_with_their_cells(weighted: bool) -> None:
+    """Where nothing is censored within, a coarsened clustered table is that of the rows with coarsened durations."""
+    data = spells(400, 3, censored=0.0).assign(pair=lambda f: f["id"] // 2)
+    weights = {"weights": "w", "weight_type": "probability"} if weighted else {}
+    safe = life_table(data, **NAMES, by="arm", cluster="pair", **weights).coarsen(10)
+    grid = np.array(safe.grid)
+    at = np.searchsorted(grid, data["quarters"])
+    went_on = at == len(grid)
+    moved = data.assign(quarters=grid[np.where(went_on, len(grid) - 1, at)], cause=data["cause"].where(~went_on, "0"))
+    expected = kaplan_meier(life_table(moved, **NAMES, by="arm", cluster="pair", **weights))
+    found = kaplan_meier(safe)
+    np.testing.assert_allclose(found.frame["estimate"], expected.frame["estimate"], rtol=1e-12)
+    np.testing.assert_allclose(found.vcov, expected.vcov, rtol=1e-10, atol=1e-16)
+    assert np.abs(found.vcov[: len(grid), len(grid) :]).max() > 0  # pairs reach over both arms
+    plain = kaplan_meier(safe.without_clusters())
+    np.testing.assert_array_equal(plain.frame["estimate"], found.frame["estimate"])
+
+
+def test_split_censoring_keeps_every_cluster_whole() -> None:
+    """Totals of weight by pair do not change: what is split stays with its pair."""
+    data = spells(600, 4).assign(pair=lambda f: f["id"] // 2)
+    table = life_table(data, **NAMES, by="arm", cluster="pair", weights="w", weight_type="probability")
+    safe = table.coarsen(10)
+    assert safe.products is not None
+    assert safe.products.sum() == pytest.approx(table.products.sum(), rel=1e-12)
+    assert len(safe.cells) < len(table.cells)
+    np.testing.assert_allclose(
+        kaplan_meier(safe).frame["estimate"], kaplan_meier(table.without_clusters().coarsen(10)).frame["estimate"]
+    )

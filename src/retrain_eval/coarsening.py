@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from retrain_eval.lifecells import CENSORED, COUNTS
 
@@ -59,17 +60,23 @@ def publishable_durations(cells: pd.DataFrame, group: Groups, min_cell: int) -> 
     return kept
 
 
-def move_to_grid(cells: pd.DataFrame, group: Groups, kept: list[float], min_cell: int) -> pd.DataFrame:
-    """Return the cells with their spells at the durations kept; several rows may have the same keys."""
+def move_to_grid(
+    cells: pd.DataFrame, group: Groups, kept: list[float], min_cell: int
+) -> tuple[pd.DataFrame, sparse.csr_array]:
+    """Return the cells with their spells at the durations kept; several rows may have the same keys.
+
+    Beside them, the share of each old cell's weight that each new row holds, shape (rows, C).
+    """
     grid = np.array(kept)
     interval = np.searchsorted(grid, cells["duration"].to_numpy())
-    work = cells.assign(_group=group, _interval=interval)
+    work = cells.assign(_group=group, _interval=interval, _cell=np.arange(len(cells)))
     within, censored = interval < len(grid), (cells["cause"] == CENSORED).to_numpy(dtype=bool)
 
     events = work[within & ~censored].assign(duration=grid[interval[within & ~censored]])
     went_on = work[~within].assign(duration=grid[-1], cause=CENSORED)
     sums = dict.fromkeys(cells.columns, "first") | dict.fromkeys(COUNTS, "sum")
-    pooled = work[within & censored].groupby(["_group", "_interval"]).agg(sums).reset_index()
+    grouped = work[within & censored].groupby(["_group", "_interval"])
+    pooled = grouped.agg(sums).reset_index()
 
     of_group, of_interval = pooled["_group"].to_numpy(), pooled["_interval"].to_numpy()
     wanted = _share_censored_before(work, len(grid))[of_interval, of_group] * pooled["n"].to_numpy()
@@ -81,7 +88,27 @@ def move_to_grid(cells: pd.DataFrame, group: Groups, kept: list[float], min_cell
         for place, n, part in ((starts, n_before, share), (grid, pooled["n"] - n_before, 1 - share))
     ]
     moved = pd.concat([events, *parts, went_on], ignore_index=True)[list(cells.columns)]
-    return moved[moved["n"] > 0].reset_index(drop=True)
+    pool = grouped.ngroup().to_numpy().astype(np.int64)
+    pooled_cells = work.loc[within & censored, "_cell"].to_numpy()
+    origin = sparse.csr_array(
+        sparse.vstack(
+            [
+                _placed(events["_cell"].to_numpy(), np.arange(len(events)), len(events), len(cells)),
+                *(
+                    sparse.diags_array(part) @ _placed(pooled_cells, pool, len(pooled), len(cells))
+                    for part in (share, 1 - share)
+                ),
+                _placed(went_on["_cell"].to_numpy(), np.arange(len(went_on)), len(went_on), len(cells)),
+            ]
+        )
+    )
+    filled = (moved["n"] > 0).to_numpy(dtype=bool)
+    return moved[filled].reset_index(drop=True), sparse.csr_array(origin[filled])
+
+
+def _placed(cell: Groups, row: Groups, n_rows: int, n_cells: int) -> sparse.csr_array:
+    """Return a matrix of ones at (row, cell)."""
+    return sparse.csr_array((np.ones(len(cell)), (row, cell)), shape=(n_rows, n_cells))
 
 
 def _share_censored_before(work: pd.DataFrame, n_intervals: int) -> Array:

@@ -16,7 +16,9 @@ from retrain_eval.paths import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
 
 CENSORED = "0"
+CENSORED_WORD = "censored"  # how `build_spells` writes it
 COUNTS = ("n", "sum_w", "sum_w2")
+_UNSEEN = "left_truncated"
 
 
 @dataclass(frozen=True)
@@ -38,28 +40,19 @@ class SpellColumns:
         return list(dict.fromkeys([self.id, self.duration, self.cause, *self.by, *optional]))
 
 
-def check_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tuple[int, int]:
-    """Refuse what cannot be right and return the number of rows and of ids that have weight, in one pass.
+def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
+    """Refuse what cannot be right, naming the first offending spell.
 
     Raises
     ------
     InputError
-        For a column that does not exist, no rows, a missing id, a duration or entry that is not a finite number, a
-        duration that is not after its entry, a blank cause, a weight that is not finite or is negative, a frequency
-        weight that is not whole. The first offending spell is named.
+        For a missing id, a duration or entry that is not a finite number, a duration that is not after its entry, a
+        blank cause, a weight that is not finite or is negative, a frequency weight that is not whole.
     """
-    require_columns(relation, columns.names())
     rules = _rules(relation, columns)
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
+    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
     row_id = sql_name(columns.id)
-    kept = "true" if columns.weights is None else f"{_number(columns.weights)} > 0"
-    n_all, n_rows, n_ids, *broken = query(
-        relation,
-        f"SELECT count(*), count(*) FILTER (WHERE {kept}), count(DISTINCT {row_id}) FILTER (WHERE {kept}), {counts} "
-        "FROM source",
-    ).fetchall()[0]
-    if n_all == 0:
-        raise InputError("the source has no rows", fix="a life table needs at least one spell")
     for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
         if n_bad:
             name, value = query(
@@ -73,7 +66,22 @@ def check_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tu
                 rule=rule,
                 fix="correct or remove these rows",
             )
-    return int(n_rows), int(n_ids)
+
+
+def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns, n_rows: int) -> int:
+    """Return the number of ids that have weight; ``n_rows`` is the number of their rows.
+
+    Records are mostly kept in the order of their ids. Where each id is larger than the one before, all differ: that is
+    seen in one pass that holds nothing, while counting distinct ids holds them all.
+    """
+    name = sql_name(columns.id)
+    kept = "" if columns.weights is None else f" WHERE {_number(columns.weights)} > 0"
+    ascending = query(
+        relation, f"SELECT bool_and(up) FROM (SELECT {name} > lag({name}) OVER () AS up FROM source{kept})"
+    ).fetchall()[0][0]
+    if ascending:
+        return n_rows
+    return int(query(relation, f"SELECT count(DISTINCT {name}) FROM source{kept}").fetchall()[0][0])
 
 
 def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str, tuple[str, str]]:
@@ -105,6 +113,28 @@ def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str
     return rules
 
 
+def refuse_unseen_beginnings(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
+    """Refuse spells that `build_spells` marks as begun before they were observed: their durations are too short.
+
+    Raises
+    ------
+    InputError
+        If there are any and no ``entry`` says from which duration on they are observed.
+    """
+    if columns.entry is not None or _UNSEEN not in relation.columns:
+        return
+    if str(relation.types[relation.columns.index(_UNSEEN)]) != "BOOLEAN":
+        return
+    n = query(relation, f"SELECT count(*) FILTER (WHERE {_UNSEEN}) FROM source").fetchall()[0][0]
+    if n:
+        raise InputError(
+            f"{n:,} spell(s) began before they were observed",
+            column=_UNSEEN,
+            rule="a duration runs from the beginning of its spell",
+            fix=f"leave them out with .filter('NOT {_UNSEEN}'), or give entry= where their true durations are known",
+        )
+
+
 def _number(column: str) -> str:
     return f"TRY_CAST({sql_name(column)} AS DOUBLE)"
 
@@ -113,27 +143,78 @@ def _not_finite(number: str) -> str:
     return f"({number} IS NULL OR NOT isfinite({number}))"
 
 
-def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> pd.DataFrame:
-    """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
+def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tuple[pd.DataFrame, int]:
+    """Return n, Σw and Σw² by levels × entry × duration × cause, and the number of rows: the one GROUP BY.
 
-    Cells are ordered by level (the column's own order, so that an ordered category keeps its order), entry,
-    duration and cause.
+    Rows are summed by the values as they stand, and only the few sums are put into words and order: by level (the
+    column's own order, so that an ordered category keeps its order), entry, duration and cause. The rules for keys are
+    checked on the sums too.
+
+    Raises
+    ------
+    InputError
+        For a column that does not exist, no rows, no weight, or a spell that breaks a rule: `refuse_bad_spells`.
     """
-    keys = ", ".join(_keys(columns))
-    # a frequency weight says how many alike spells a row stands for, each of weight one
-    counts = "sum(w), sum(w), sum(w)" if columns.weight_type == "frequency" else "count(*), sum(w), sum(w * w)"
-    frame: pd.DataFrame = (
-        query(
-            relation,
-            f"WITH spells AS ({_spells(relation, columns)}) SELECT {keys}, {counts} FROM spells "
-            f"GROUP BY {keys} ORDER BY {_order(columns)}",
+    require_columns(relation, columns.names())
+    refuse_unseen_beginnings(relation, columns)
+    names = [*columns.by, *([] if columns.entry is None else [columns.entry]), columns.duration, columns.cause]
+    raw = ", ".join(f"{sql_name(name)} AS key_{i}" for i, name in enumerate(names))
+    weight = "1.0" if columns.weights is None else _number(columns.weights)
+    sums = "count(*) AS n, n AS sum_w, n AS sum_w2"
+    rows_kept = "n"
+    if columns.weight_type is not None:
+        # a frequency weight says how many alike spells a row stands for, each of weight one
+        repeated = columns.weight_type == "frequency"
+        w2 = weight if repeated else f"{weight} * {weight}"
+        n = f"sum({weight})" if repeated else "count(*)"
+        sums = ", ".join(
+            f"coalesce({value} FILTER (WHERE {weight} > 0), 0) AS {name}"
+            for name, value in {
+                "n": n,
+                "sum_w": f"sum({weight})",
+                "sum_w2": f"sum({w2})",
+                "rows_kept": "count(*)",
+            }.items()
         )
-        .to_arrow_table()
-        .to_pandas()
+        rows_kept = "rows_kept"
+    # what no key shows: ids, clusters and weights
+    whole = f" OR {weight} <> round({weight})" if columns.weight_type == "frequency" else ""
+    hidden = [f"count({sql_name(name)}) < count(*)" for name in (columns.id, columns.cluster) if name is not None]
+    if columns.weights is not None:
+        hidden.append(f"bool_or({_not_finite(weight)} OR {weight} < 0{whole})")
+    place = len(columns.by)
+    entry = "0.0" if columns.entry is None else f"TRY_CAST(key_{place} AS DOUBLE)"
+    wrong_entry = "false" if columns.entry is None else f"{_not_finite('entry')} OR entry < 0 OR duration <= entry"
+    levels = "".join(
+        f"coalesce(CAST(key_{i} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, key_{i} AS sort_{i}, " for i in range(place)
     )
-    frame.columns = [*columns.by, "entry", "duration", "cause", *COUNTS]
+    cause = f"key_{len(names) - 1}"
+    frame: pd.DataFrame = query(
+        relation,
+        f"""
+        WITH sums AS (SELECT {raw}, {sums}, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
+        named AS (
+          SELECT {levels}{entry} AS entry, TRY_CAST(key_{len(names) - 2} AS DOUBLE) AS duration,
+            {_cause(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, {rows_kept} AS row_count,
+            bad OR {_not_finite("duration")} OR duration <= 0 OR {wrong_entry}
+              OR coalesce(trim(CAST({cause} AS VARCHAR)) = '', false) AS bad
+          FROM sums
+        )
+        SELECT {", ".join(_keys(columns))}, sum(n), sum(sum_w), sum(sum_w2), sum(row_count), bool_or(bad)
+        FROM named GROUP BY {", ".join(_keys(columns))} ORDER BY {_order(columns)}
+        """,
+    ).df()
+    if frame.empty:
+        raise InputError("the source has no rows", fix="a life table needs at least one spell")
+    frame.columns = [*columns.by, "entry", "duration", "cause", *COUNTS, "rows", "bad"]
+    if frame["bad"].any():
+        refuse_bad_spells(relation, columns)
+    n_rows = int(frame["rows"].sum())
+    frame = frame[frame["n"] > 0].drop(columns=["rows", "bad"]).reset_index(drop=True)
+    if frame.empty:
+        raise InputError("every spell has weight zero", column=columns.weights)
     types = {name: "str" for name in (*columns.by, "cause")} | dict.fromkeys(("sum_w", "sum_w2"), "float64")
-    return frame.astype(types | {"entry": "float64", "duration": "float64", "n": "int64"})
+    return frame.astype(types | {"entry": "float64", "duration": "float64", "n": "int64"}), n_rows
 
 
 def count_products(
@@ -219,9 +300,12 @@ def _spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:
     return f"SELECT {', '.join(parts)} FROM source{kept}"
 
 
-def _cause(relation: duckdb.DuckDBPyRelation, column: str) -> str:
-    """Return the cause as text, the same for 1, 1.0 and true; NULL and NaN become censored."""
-    name = sql_name(column)
+def _cause(relation: duckdb.DuckDBPyRelation, column: str, name: str = "") -> str:
+    """Return the cause as text, the same for 1, 1.0 and true; NULL, NaN and "censored" become censored.
+
+    ``name`` is what the column is called where the text is used.
+    """
+    name = name or sql_name(column)
     kind = str(relation.types[relation.columns.index(column)])
     text = f"CAST({name} AS VARCHAR)"
     if kind == "BOOLEAN":
@@ -230,6 +314,8 @@ def _cause(relation: duckdb.DuckDBPyRelation, column: str) -> str:
         whole = f"TRY_CAST({name} AS BIGINT)"
         text = f"CASE WHEN isnan(CAST({name} AS DOUBLE)) THEN '{CENSORED}' WHEN {whole} = {name} "
         text += f"THEN CAST({whole} AS VARCHAR) ELSE CAST({name} AS VARCHAR) END"
+    elif kind == "VARCHAR" or kind.startswith("ENUM"):
+        text = f"nullif({text}, '{CENSORED_WORD}')"
     return f"coalesce({text}, '{CENSORED}')"
 
 

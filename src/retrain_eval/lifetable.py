@@ -26,7 +26,7 @@ from scipy import sparse
 from retrain_eval.coarsening import move_to_grid, publishable_durations
 from retrain_eval.cooccurrence import products_of, quadratic_form, side_by_side
 from retrain_eval.errors import DisclosureError, InputError, unknown
-from retrain_eval.lifecells import COUNTS, SpellColumns, check_spells, count_cells, count_products
+from retrain_eval.lifecells import COUNTS, SpellColumns, count_cells, count_people, count_products
 from retrain_eval.recipe import Recipe, recorded
 from retrain_eval.sources import Source, as_relation
 from retrain_eval.tablefile import read_table, write_table
@@ -195,6 +195,19 @@ class LifeTable:
         by = tuple(name for name in self.by if name not in gone)
         return _merged(replace(self, by=by), self.cells.drop(columns=list(gone)), by)
 
+    def without_clusters(self) -> LifeTable:
+        """Return the table without its clusters: the same estimates, standard errors as if spells were independent.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [2, 3, 3, 2], "cause": 1, "pair": [1, 1, 2, 2]})
+        >>> table = life_table(spells, id="id", duration="weeks", cause="cause", cluster="pair")
+        >>> table.without_clusters().cluster is None
+        True
+        """
+        return replace(self, cluster=None, products=None, totals=None)
+
     def with_lone_clusters(self, cluster: str) -> LifeTable:
         """Return the table clustered by a column each value of which has one spell, such as an id without repeats.
 
@@ -225,12 +238,14 @@ class LifeTable:
         Raises
         ------
         DisclosureError
-            If no duration can be kept; if counts are of spells, not people; or if the table is left-truncated or
-            clustered, for which this rule is not enough.
+            If no duration can be kept; if counts are of spells, not people; or if the table is left-truncated, for
+            which this rule is not enough.
 
         Notes
         -----
-        A median read from the result is the end of the interval that holds it.
+        Products of clusters move with their cells, so that standard errors stay clustered; but how many matched pairs
+        two cells share may be a small number: `without_clusters` leaves that out of what is published. A median read
+        from the result is the end of the interval that holds it.
 
         Examples
         --------
@@ -244,8 +259,8 @@ class LifeTable:
             raise InputError(f"min_cell must be at least 1, not {min_cell}", value=min_cell)
         if self.repeated:
             raise DisclosureError("people have several spells here, so a count of spells is not a count of people")
-        if self.left_truncated or self.cluster is not None:
-            raise DisclosureError("coarsen() protects neither entries nor clusters: build the table without them")
+        if self.left_truncated:
+            raise DisclosureError("coarsen() does not protect entries: build the table without them")
         kept = publishable_durations(self.cells, self.group_numbers(), min_cell)
         if not kept:
             sizes = self.cells["n"].groupby(self.group_numbers()).sum().to_numpy()
@@ -254,10 +269,17 @@ class LifeTable:
                 f"no duration leaves every count at {min_cell} or more; the smallest group, {smallest}, "
                 f"has {int(sizes.min())} spell(s): merge levels or causes"
             )
-        cells = move_to_grid(self.cells, self.group_numbers(), kept, min_cell)
+        cells, origin = move_to_grid(self.cells, self.group_numbers(), kept, min_cell)
         grid = tuple(float(duration) for duration in np.unique(cells["duration"]))
         went_on = bool((self.cells["duration"] > kept[-1]).any())
-        return _merged(replace(self, grid=grid, stopped=self.stopped or went_on), cells, self.by)
+        moved = replace(
+            self,
+            grid=grid,
+            stopped=self.stopped or went_on,
+            products=None if self.products is None else sparse.csr_array(origin @ self.products @ origin.T),
+            totals=None if self.totals is None else sparse.csr_array(self.totals @ origin.T),
+        )
+        return _merged(moved, cells, self.by)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -323,8 +345,8 @@ def life_table(
     id : str
         Column of the person. A person may have several spells.
     duration, cause : str
-        Columns of the spell's length (any unit, above zero) and of what ended it: 0 or NULL = censored, anything
-        else an event or its cause.
+        Columns of the spell's length (any unit, above zero) and of what ended it: 0, NULL or "censored" = censored,
+        anything else an event or its cause.
     entry : str, optional
         Column of the duration at which the spell comes under observation (left truncation); the risk set is
         ``(entry, duration]``.
@@ -345,7 +367,7 @@ def life_table(
     Raises
     ------
     InputError
-        See `retrain_eval.lifecells.check_spells`; or for weights without their type.
+        See `retrain_eval.lifecells.count_cells`; or for weights without their type.
 
     Examples
     --------
@@ -359,10 +381,8 @@ def life_table(
     columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster)
     _check_choices(columns)
     relation = as_relation(source, memory_limit)
-    n_rows, n_ids = check_spells(relation, columns)
-    cells = count_cells(relation, columns)
-    if cells.empty:
-        raise InputError("every spell has weight zero", column=weights)
+    cells, n_rows = count_cells(relation, columns)
+    n_ids = count_people(relation, columns, n_rows)
     products, totals = None, None
     if cluster is not None:
         products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.report import figures, sample_figures, views
+from retrain_eval.report import durations, figures, sample_figures, views
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.pages import Release, Study
 
@@ -28,7 +28,7 @@ def drawn(release: Release) -> dict[str, Figure]:
         "comparison": figures.estimates(views.comparison(main), main.words),
         "subgroups": figures.estimates(views.subgroups(main), main.words, panel="panel"),
         "group-time": figures.estimates(views.group_time(grants), grants.words),
-        "survival": figures.survival_curves(
+        "survival": durations.survival_curves(
             spells.result("km_age_band"), spells.words, "spell still open", ["<25", "25–54", "55+"]
         ),
     }

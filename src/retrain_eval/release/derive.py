@@ -25,7 +25,9 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, is_recorded, repeat
 from retrain_eval.results import TABLES, Part, effects_frame
+from retrain_eval.survival.gray import gray_test
 from retrain_eval.survival.logrank import logrank_test
+from retrain_eval.survival.proportionality import trend_test
 from retrain_eval.survival.spells import Spells
 
 Tables = Mapping[str, OutcomeMoments | LifeTable]
@@ -36,6 +38,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         base_moved_back,
         bounds,
         equal_effects,
+        gray_test,
         logrank_test,
         mean_difference,
         mean_paths,
@@ -43,6 +46,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         placebo_starts,
         pretest_power,
         pretrend_test,
+        trend_test,
         verdicts,
     )
 }

@@ -251,7 +251,12 @@ def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tupl
 
 
 def _check_life_table(name: str, table: LifeTable, min_cell: int) -> None:
-    """Refuse a life table with a small count: it must be coarsened before it is read."""
+    """Refuse a life table with a small count, or with clusters: of how many two cells share is a count as well."""
+    if table.cluster is not None:
+        raise DisclosureError(
+            f"the life table {name!r} says how its cells share values of {table.cluster!r}, such as matched pairs; "
+            "keep table.without_clusters() for the release"
+        )
     smallest = int(table.cells["n"].min())
     if smallest < min_cell:
         raise DisclosureError(

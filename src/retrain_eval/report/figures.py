@@ -9,10 +9,8 @@ import pandas as pd
 
 from retrain_eval.report.drawing import (
     BLUE,
-    GREEN,
     GREY,
     GROUPS,
-    PINK,
     VERMILION,
     ZERO,
     Figure,
@@ -185,60 +183,3 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
     size = 0.9 + 0.52 * len(data) + 0.4 * panels
     keep = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]
     return Figure(draw, f"Estimates with 95% intervals: {'; '.join(says)}.", data[keep], size, size + 0.2)
-
-
-def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[str]) -> Figure:
-    """Draw Kaplan-Meier curves with pointwise 95% intervals, one per level, labelled at their ends.
-
-    A release merges durations until each holds enough people, so the curve is known at the points released
-    and is drawn straight between them.
-    """
-    data = pd.concat([_from_one(curve[curve["level"] == level]) for level in levels], ignore_index=True)
-    data["level"] = pd.Categorical(data["level"], levels)
-    ends = data.groupby("level", sort=False, observed=True).tail(1).assign(label=lambda f: f["level"].map(words.name))
-    ends = ends.sort_values("estimate").reset_index(drop=True)
-    heights = ends["estimate"].to_numpy(dtype=float, copy=True)
-    for i in range(1, len(heights)):  # labels of curves that end close together are pushed apart
-        heights[i] = max(heights[i], heights[i - 1] + 0.06)
-    ends["estimate"] = heights
-    longest = max(len(label) for label in ends["label"])
-    colours = dict(zip(levels, (BLUE, VERMILION, GREEN, PINK, GREY), strict=False))
-    shapes = dict(zip(levels, ("o", "s", "^", "D", "v"), strict=False))
-
-    def draw(narrow: bool) -> Plot:
-        return (
-            chart(data, x="time", y="estimate", color="level")
-            + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="level"), alpha=0.14, color="none", na_rm=True)
-            + p9.geom_line(size=0.8)
-            + p9.geom_point(p9.aes(shape="level"), data=data[data["time"] > 0], size=1.8)
-            + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5)
-            + p9.scale_color_manual(colours)
-            + p9.scale_fill_manual(colours)
-            + p9.scale_shape_manual(shapes)
-            + p9.scale_x_continuous(
-                expand=(0.02, 0, max(0.45, 0.034 * longest) if narrow else max(0.2, 0.0145 * longest), 0)
-            )
-            + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.02), expand=(0.01, 0))
-            + p9.labs(x=words.durations, y="", subtitle=f"share {event}")
-        )
-
-    at = float(data["time"].max()) / 2
-    says = [
-        f"{words.name(level)} {data[(data['level'] == level) & (data['time'] <= at)]['estimate'].iloc[-1]:.0%}"
-        for level in levels
-    ]
-    alt = f"Kaplan-Meier curves. Share {event} after {at:g} {words.durations}: {listed(says)}."
-    keep = ["level", "time", "estimate", "ci_low", "ci_high", "n_treated"]
-    at_risk = curve[keep].rename(columns={"n_treated": "n_at_risk"})
-    return Figure(draw, alt, at_risk, height=4.2)
-
-
-def _from_one(curve: pd.DataFrame) -> pd.DataFrame:
-    """Put the start, where the share is one, before the points of a curve."""
-    columns = ["estimate", "ci_low", "ci_high"]
-    start = pd.DataFrame(
-        {"time": [0.0], "level": curve["level"].iloc[:1].to_numpy(), **{name: [1.0] for name in columns}}
-    )
-    points = curve.sort_values("time")[["time", "level", *columns]]
-    points[columns] = points[columns].clip(0, 1)
-    return pd.concat([start, points], ignore_index=True)

@@ -13,7 +13,7 @@ from great_tables import GT
 from retrain_eval.report.cards import Html
 from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import NBSP, Words, csv, p_value, plain, sentence, signed
+from retrain_eval.report.words import Words, csv, plain, sentence, short_p, signed
 
 SUPPRESSED = "suppressed"
 
@@ -110,7 +110,7 @@ def estimates(
         "—" if pd.isna(e) else words.interval(low, high)
         for low, high, e in zip(rows["ci_low"], rows["ci_high"], error, strict=True)
     ]
-    shown["p"] = [_p(value) for value in rows["p_value"]]
+    shown["p"] = [short_p(value) for value in rows["p_value"]]
     for column in ("n_treated", "n_control"):
         if counts and rows[column].notna().any():
             shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
@@ -176,7 +176,7 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
             "test": frame["test"].astype(str),
             "statistic": [plain(value, 2) for value in frame["statistic"]],
             "df": [f"{value:g}" for value in frame["df"]],
-            "p_value": [p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}") for value in frame["p_value"]],
+            "p_value": [short_p(value) for value in frame["p_value"]],
         }
     )
     return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p‑value"}, left=["test"])
@@ -190,8 +190,8 @@ def verdicts(rows: pd.DataFrame, words: Words) -> Table:
             "label": rows["label"],
             "panel": rows["panel"],
             "verdict": rows["verdict"],
-            "p_romano_wolf": [_p(value) for value in rows["p_romano_wolf"]],
-            "p_equivalence": [_p(value) for value in rows["p_equivalence"]],
+            "p_romano_wolf": [short_p(value) for value in rows["p_romano_wolf"]],
+            "p_equivalence": [short_p(value) for value in rows["p_equivalence"]],
             "mde": [words.amount(value) for value in rows["mde"]],
             "n_treated": [f"{int(n):,}" for n in rows["n_treated"]],
             "n_needed": [f"{n:,}" if n else "—" for n in needed],
@@ -201,10 +201,6 @@ def verdicts(rows: pd.DataFrame, words: Words) -> Table:
               "mde": "Detectable", "n_treated": "Trained", "n_needed": "Needed"}  # fmt: skip
     data = rows.drop(columns=["label", "panel"])
     return table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
-
-
-def _p(value: float) -> str:
-    return "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
 
 
 def dictionary(frame: pd.DataFrame) -> Table:

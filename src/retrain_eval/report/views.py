@@ -74,10 +74,11 @@ def _headings(study: Study, rows: pd.DataFrame) -> pd.Series:
     return rows["subgroup"].map(lambda name: sentence(study.marked(f"att_by_{name}", study.words.name(name))))
 
 
-def verdicts(study: Study) -> pd.DataFrame:
-    """Return the verdict on each level, with the headings of `subgroups`."""
+def verdicts(study: Study, prefix: str = "att_by_") -> pd.DataFrame:
+    """Return the verdict on each level of the results whose names start alike, with the headings of `subgroups`."""
     rows = study.bundle.verdicts
     assert rows is not None
+    rows = rows[rows["result"].str.startswith(prefix)].reset_index(drop=True)
     order = {level: i for name, block in rows.groupby("subgroup", sort=False)
              for i, level in enumerate(study.in_order(block["level"], str(name)))}  # fmt: skip
     groups = {name: i for i, name in enumerate(dict.fromkeys(rows["subgroup"]))}

@@ -215,6 +215,17 @@ def p_value(value: float) -> str:
     )
 
 
+def short_p(value: float) -> str:
+    """Return a p-value as a column of p-values prints it.
+
+    Examples
+    --------
+    >>> short_p(0.0416), short_p(float("nan"))
+    ('0.042', '—')
+    """
+    return "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
+
+
 def listed(items: list[str]) -> str:
     """Join words as a sentence does.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
@@ -88,6 +89,11 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
     frame = group_frame(table, table.groups(), table.group_numbers(), ends.sum(axis=0), expected)
     kept = np.flatnonzero(expected > 0)
     return GroupTest.build(f"Gray, CIF({cause})", frame, kept, spread, "without replacement, by cause")
+
+
+def gray_test(table: LifeTable, cause: str) -> pd.DataFrame:
+    """Return `gray` as one row: ``test, statistic, df, p_value``."""
+    return gray(table, cause).to_frame()
 
 
 def _ends(table: LifeTable, risk: RiskSet, of_cause: npt.NDArray[np.bool_]) -> Array:

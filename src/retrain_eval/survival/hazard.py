@@ -245,7 +245,7 @@ def _row(table: LifeTable, trials: Trials, name: str, estimate: float, column: A
         "estimand": name,
         "estimate": estimate,
         "n_treated": int(n[ever].sum()),
-        "n_control": int(n[~ever].sum()),
+        "n_control": int(n[~ever].sum()) if not ever.all() else None,
     }
 
 

@@ -78,6 +78,14 @@ def proportional_hazards(
     return pd.DataFrame([*rows, {"term": "(all)", **chi2_test(together, int(np.linalg.matrix_rank(variance)))}])
 
 
+def trend_test(table: LifeTable, formula: str, reference: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return `proportional_hazards` as rows ``test, statistic, df, p_value``; a test is called "trend of" its term."""
+    found = proportional_hazards(table, formula, reference=reference)
+    return found.assign(test="trend of " + found["term"], statistic=found["chi2"])[
+        ["test", "statistic", "df", "p_value"]
+    ]
+
+
 def _variance(fit: CoxFit, g: Array) -> Array:
     """Return the covariance of the score of γ, β being estimated."""
     likelihood = fit.fitted

@@ -27,6 +27,12 @@ class Spells:
     ----------
     source, id, entry, duration, cause, by, weights, weight_type
         See `retrain_eval.lifetable.life_table`.
+    cluster : str, optional
+        Column that standard errors are clustered by wherever a method is not told otherwise: the matched set, the
+        person who has several spells.
+    exit : str, optional
+        The same as ``duration``, by the name that belongs beside ``entry``: a spell is at risk on (entry, exit], be it
+        in quarters since its beginning or in years of age.
 
     Attributes
     ----------
@@ -35,7 +41,7 @@ class Spells:
     Raises
     ------
     InputError
-        See `retrain_eval.lifetable.life_table`.
+        See `retrain_eval.lifetable.life_table`; or for both ``duration`` and ``exit``.
 
     Examples
     --------
@@ -60,11 +66,15 @@ class Spells:
         by: str | Sequence[str] = ("arm",),
         weights: str | None = None,
         weight_type: str | None = None,
+        cluster: str | None = None,
+        exit: str | None = None,
     ) -> None:
+        if exit is not None and duration != "quarters":
+            raise InputError("duration and exit are two names for one column", column=exit, fix="give one of them")
         self._source: Source | None = source
-        self._columns = (id, duration, cause, entry, by, weights, weight_type)
+        self._columns = (id, exit or duration, cause, entry, by, weights, weight_type)
         self._clustered: dict[str, LifeTable] = {}
-        self.table = life_table(source, *self._columns)
+        self.table = life_table(source, *self._columns, cluster=cluster)
 
     @classmethod
     def from_table(cls, table: LifeTable) -> Spells:
