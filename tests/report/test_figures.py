@@ -91,7 +91,7 @@ def test_suppressed_estimates_are_left_out_of_the_drawing(study: Study) -> None:
 def test_a_curve_starts_at_one_and_keeps_the_released_points(release: Release) -> None:
     curve = release.companions[0].result("km_ui")
     curve = curve[(curve["level"] == "filed a claim") & (curve["time"] > 3)]  # a grid that begins late
-    points = figures._from_one(curve)
+    points = durations._from_one(curve, 1.0)
     assert points["time"].tolist()[:2] == [0.0, 4.0]
     assert points["estimate"].tolist()[0] == 1.0
     assert points["estimate"].iloc[1:].tolist() == curve["estimate"].tolist()

@@ -124,12 +124,12 @@ def cause_labels(rows: pd.DataFrame, words: Words) -> list[str]:
 
 
 def stratified(study: Study, name: str) -> pd.DataFrame:
-    """Return the differences between arms in each level of each stratum, with the headings of `subgroups`."""
+    """Return the differences between arms in each level of each stratum, then how far levels differ in them."""
     strata = study.bundle.study.get("strata", {})
     blocks = []
     for stratum in strata:
         rows = study.result(f"{name}_by_{stratum}").set_index("level", drop=False)
-        blocks.append(rows.loc[study.in_order(rows["level"], stratum)])
+        blocks += [rows.loc[study.in_order(rows["level"], stratum)], study.result(f"{name}_by_{stratum}_difference")]
     found = pd.concat(blocks, ignore_index=True)
     return found.assign(panel=found["subgroup"].map(study.words.name).map(sentence))
 
