@@ -42,6 +42,9 @@ def analyse(run: Run) -> None:
     rte.build_outcome_paths(con, outcomes=OUTCOMES)
     build_candidates(run)
 
+    displaced = con.sql("FROM candidate WHERE displaced IS NOT NULL")
+    run.results.add_table("linkage", rte.linkage_rates(displaced, "covered", by=list(study.strata)))
+
     run.say("matching trainees with displaced workers of the same quarter")
     candidates = con.sql("FROM candidate WHERE eligible")
     sample = rte.match(candidates, unit="person_id", **study.match_options())

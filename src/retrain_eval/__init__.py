@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from retrain_eval.history import baseline
     from retrain_eval.jobs import build_jobs
     from retrain_eval.lifetable import LifeTable
+    from retrain_eval.linkage.exact import Linkage, link_exactly
+    from retrain_eval.linkage.probabilistic import choose_links, score_pairs
+    from retrain_eval.linkage.quality import linkage_rates, match_quality
     from retrain_eval.moments import OutcomeMoments
     from retrain_eval.outcome_paths import build_outcome_paths, path_periods
     from retrain_eval.panel import build_panel
@@ -36,6 +39,7 @@ __all__ = [
     "EffectTable",
     "HiddenBias",
     "LifeTable",
+    "Linkage",
     "MatchedSample",
     "OutcomeMoments",
     "Run",
@@ -52,13 +56,18 @@ __all__ = [
     "build_panel",
     "build_quality",
     "build_spells",
+    "choose_links",
     "e_value",
+    "link_exactly",
+    "linkage_rates",
     "match",
+    "match_quality",
     "matching_table",
     "oster_bounds",
     "outcome_moments",
     "path_periods",
     "rosenbaum_bounds",
+    "score_pairs",
     "simulate",
     "verify",
     "wage_trajectory",
@@ -68,6 +77,7 @@ _HOME = {
     "EffectTable": "effects",
     "HiddenBias": "sample.hidden_bias",
     "LifeTable": "lifetable",
+    "Linkage": "linkage.exact",
     "MatchedSample": "sample.matched",
     "OutcomeMoments": "moments",
     "Run": "flow",
@@ -84,13 +94,18 @@ _HOME = {
     "build_panel": "panel",
     "build_quality": "quality",
     "build_spells": "spells",
+    "choose_links": "linkage.probabilistic",
     "e_value": "confounding",
+    "link_exactly": "linkage.exact",
+    "linkage_rates": "linkage.quality",
     "match": "sample.match",
+    "match_quality": "linkage.quality",
     "matching_table": "sample.composition",
     "oster_bounds": "confounding",
     "outcome_moments": "summing",
     "path_periods": "outcome_paths",
     "rosenbaum_bounds": "confounding",
+    "score_pairs": "linkage.probabilistic",
     "simulate": "synthetic.agency",
     "verify": "release.verify",
     "wage_trajectory": "trajectories",

@@ -1,0 +1,100 @@
+"""Normal forms of identifiers: what must be equal for two records to agree, and the same form in both registers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.sources import sql_name, sql_text
+
+# name of the form → SQL of a text; an empty result is a missing identifier
+FORMS: Mapping[str, str] = {
+    "exact": "{0}",
+    "identifier": "regexp_replace(upper({0}), '[^0-9A-Z]', '', 'g')",
+    "name": "regexp_replace(upper(strip_accents({0})), '[^\\p{{L}}]', '', 'g')",
+    "date": "CAST(TRY_CAST({0} AS DATE) AS VARCHAR)",
+}
+
+
+def normalised(
+    con: duckdb.DuckDBPyConnection, table: str, key: str, forms: Mapping[str, str], missing: Sequence[str]
+) -> str:
+    """Make a table of a register's identifiers in normal form, ``id`` and the fields, and return its name.
+
+    Parameters
+    ----------
+    con : DuckDBPyConnection
+    table, key : str
+        The register and its key.
+    forms : mapping of str to str
+        Field → one of `FORMS`.
+    missing : sequence of str
+        Values, in normal form, that stand for no value: ``"UNKNOWN"``, ``"000000000"``.
+
+    Raises
+    ------
+    InputError
+        If the register, a column or a form does not exist, a key is missing or repeated, or a date cannot be read.
+    """
+    tables = [name for (name, *_) in con.execute("SHOW TABLES").fetchall()]
+    if table not in tables:
+        raise unknown("table", table, tables)
+    columns = con.table(table).columns
+    for column in (key, *forms):
+        if column not in columns:
+            raise unknown(f"column of {table}", column, columns)
+    for form in forms.values():
+        if form not in FORMS:
+            raise unknown("normal form", form, FORMS)
+    _check_key(con, table, key)
+    parts = []
+    for field, form in forms.items():
+        text = f"trim(CAST({sql_name(field)} AS VARCHAR))"
+        shaped = f"nullif({FORMS[form].format(text)}, '')"
+        for value in missing:
+            shaped = f"nullif({shaped}, {sql_text(value)})"
+        if form == "date":
+            _check_dates(con, table, key, field, text, missing)
+        parts.append(f"{shaped} AS {sql_name(field)}")
+    name = f"retrain_link_{uuid.uuid4().hex}"
+    con.execute(f"CREATE TEMP TABLE {name} AS SELECT {sql_name(key)} AS id, {', '.join(parts)} FROM {sql_name(table)}")
+    return name
+
+
+def _check_key(con: duckdb.DuckDBPyConnection, table: str, key: str) -> None:
+    bad = con.execute(
+        f"SELECT {sql_name(key)}, count(*) FROM {sql_name(table)} GROUP BY 1 HAVING count(*) > 1 OR {sql_name(key)} IS "
+        "NULL ORDER BY 1 NULLS FIRST LIMIT 1"
+    ).fetchall()
+    if bad:
+        raise InputError(
+            f"{table} has {bad[0][1]} rows with one key"
+            if bad[0][0] is not None
+            else f"{table} has a row without a key",
+            row=f"{key}={bad[0][0]!r}",
+            column=key,
+            rule="one row per person in each register",
+            fix="settle duplicates within the register first",
+        )
+
+
+def _check_dates(
+    con: duckdb.DuckDBPyConnection, table: str, key: str, field: str, text: str, missing: Sequence[str]
+) -> None:
+    known = "".join(f" AND {text} <> {sql_text(value)}" for value in missing)
+    bad = con.execute(
+        f"SELECT {sql_name(key)}, {text} FROM {sql_name(table)} WHERE {text} <> ''{known} AND TRY_CAST({text} AS DATE) "
+        "IS NULL ORDER BY 1 LIMIT 1"
+    ).fetchall()
+    if bad:
+        raise InputError(
+            f"a date of {table} cannot be read",
+            row=f"{key}={bad[0][0]!r}",
+            column=field,
+            value=bad[0][1],
+            rule="dates are written YYYY-MM-DD",
+            fix="write them so, or name the value in missing= if it stands for no date",
+        )
