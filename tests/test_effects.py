@@ -129,3 +129,11 @@ def test_survival_curves_can_be_contrasted() -> None:
     gap = rte.Spells(spells, id="id", duration="quarters", cause="cause", by="arm").kaplan_meier().difference()
     assert gap.to_frame()[["time", "level"]].iloc[0].tolist() == [1.0, "b minus a"]
     np.testing.assert_allclose(gap.to_frame()["estimate"], [0, 2 / 3 - 1 / 3, 2 / 3 - 1 / 3])
+
+
+def test_a_table_shows_its_rows_and_no_empty_column() -> None:
+    table = EffectTable.build([{"estimand": "ATT", "estimate": 1.5, "n_treated": 12}], np.array([[0.25]]))
+    for shown in (repr(table), table._repr_html_()):
+        assert "std_error" in shown
+        assert "0.5" in shown
+        assert "cohort" not in shown

@@ -131,6 +131,14 @@ class EffectTable:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __repr__(self) -> str:
+        """Return the rows as a console shows them, without the columns that hold nothing."""
+        return f"EffectTable, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
+
+    def _repr_html_(self) -> str:
+        """Return the rows as a notebook shows them."""
+        return str(self.frame.dropna(axis="columns", how="all").to_html(index=False, na_rep=""))
+
     @recorded
     def difference(self) -> EffectTable:
         """Contrast the levels of a subgroup with the first one, using the joint covariance.
