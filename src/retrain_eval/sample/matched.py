@@ -21,7 +21,7 @@ from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.nearest import Pairs
-from retrain_eval.sample.units import Units
+from retrain_eval.sample.units import BATCH, Units
 from retrain_eval.sources import Source, query, sql_name
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class MatchedSample:
     with ``sample.pairs.create("pairs")``. For a source that is no relation, ``sample.weights.df()`` gives pandas.
 
     ``audit["pairs_sha256"]`` is the hash of the UTF-8 lines ``treated_id <TAB> control_id <LF>`` in the order of
-    ``pairs``: by treated id, then in the order matched.
+    ``pairs``: by treated id, then in the order matched. ``audit["weights_sha256"]`` is that of ``id <TAB> weight <LF>``
+    by id, weights rounded to 12 significant digits.
     """
 
     pairs: duckdb.DuckDBPyRelation
@@ -307,21 +308,21 @@ def finish(
 
 def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
     """Return the SHA-256 of the pairs, one line each."""
-    lines = pc.binary_join_element_wise(treated.cast(pa.string()), control.cast(pa.string()), "\t")
-    digest = hashlib.sha256()
-    for line in lines.to_pylist():
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
+    return _lines_hash(treated, control)
 
 
 def weights_hash(ids: pa.ChunkedArray, weight: Floats) -> str:
     """Return the SHA-256 of the lines ``id <TAB> weight``, weights to 12 significant digits."""
     digits = 10.0 ** (11 - np.floor(np.log10(weight)))
-    written = pa.array(np.rint(weight * digits) / digits).cast(pa.string())
-    lines = pc.binary_join_element_wise(ids.cast(pa.string()), written, "\t")
+    return _lines_hash(ids, pa.chunked_array([np.rint(weight * digits) / digits]))
+
+
+def _lines_hash(left: pa.ChunkedArray, right: pa.ChunkedArray) -> str:
     digest = hashlib.sha256()
-    for chunk in lines.chunks:
-        digest.update("\n".join(chunk.to_pylist()).encode() + b"\n")
+    for start in range(0, len(left), BATCH):
+        first, second = (column.slice(start, BATCH).cast(pa.string()) for column in (left, right))
+        lines = pc.binary_join_element_wise(first, second, "\t").to_pylist()
+        digest.update("".join(f"{line}\n" for line in lines).encode())
     return digest.hexdigest()
 
 
