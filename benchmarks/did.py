@@ -1,10 +1,12 @@
 """From a long DuckDB table to the event study with standard errors and bands, beside diff-diff and moderndid.
 
-    python benchmarks/did.py --peer-python /path/to/python      # a Python ≥ 3.12 that has duckdb, diff-diff, moderndid
+    python benchmarks/did.py --peer-python /path/to/python      # one that has duckdb, diff-diff, moderndid
+    python benchmarks/did.py --peer-python /path/to/python --peers diff-diff
     python benchmarks/did.py --scale                            # 0.5 and 5 million people × 40 quarters within 4 GB
 
 All read the same DuckDB file; each task runs in a process of its own, its imports are not counted, and the peers' load
-from the file is. Their bands would need a bootstrap, so they are timed without.
+from the file is. Their bands would need a bootstrap, so they are timed without. Beside the peers DuckDB is held to
+128 MB, beyond which it spills to disk; they hold the long table, so they cannot be.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import duckdb
 
-MEMORY, THREADS = "4GB", 2
+MEMORY, LITTLE_MEMORY, THREADS = "4GB", "128MB", 2
 PEAK = "import resource; print(json.dumps([time.perf_counter() - start, "
 PEAK += "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, rows]))"
 PEERS = {
@@ -71,14 +73,14 @@ def make(file: Path, people: int, quarters: int) -> None:
     subprocess.run([sys.executable, __file__, "--file", str(file), "--generate", *size], check=True)
 
 
-def measure(file: Path, task: str) -> None:
+def measure(file: Path, task: str, memory: str) -> None:
     """Print seconds, peak memory in GB and rows of one task."""
     import resource
 
     import retrain_eval as rte
     from retrain_eval.did import att_gt  # noqa: F401  # imports are not timed, the peers' neither
 
-    with duckdb.connect(str(file), config={"memory_limit": MEMORY, "threads": THREADS}) as con:
+    with duckdb.connect(str(file), config={"memory_limit": memory, "threads": THREADS}) as con:
         table = "paths" if task == "from stored paths" else "panel"
         strata = ("age_band", "education") if task == "by 20 cells" else ()
         if task == "store paths":
@@ -108,19 +110,20 @@ def show(name: str, found: tuple[float, float, int], beside: str = "") -> None:
     print(f"{name:<34}{found[0]:>8.1f} s{found[1]:>8.2f} GB{found[2]:>7} rows  {beside}", flush=True)
 
 
-def compare(folder: Path, people: int, python: str | None) -> None:
+def compare(folder: Path, people: int, python: str | None, peers: list[str]) -> None:
     """The four tasks on one file, then the peers and their ratios."""
     file = folder / "panel.duckdb"
     make(file, people, 20)
     print(f"{people:,} people × 20 quarters")
     own: dict[str, tuple[float, float, int]] = {}
     for task in ("from the long table", "by 20 cells", "store paths", "from stored paths"):
-        own[task] = child(sys.executable, __file__, "--file", str(file), "--task", task)
+        command = [sys.executable, __file__, "--file", str(file), "--memory", LITTLE_MEMORY, "--task", task]
+        own[task] = child(*command)
         ratio = own[task][0] / own["from the long table"][0]
         show(task, own[task], f"{ratio:.2f} times the cost of no subgroups" if task == "by 20 cells" else "")
-    for name, script in PEERS.items() if python else ():
+    for name in peers if python else ():
         try:
-            peer = child(str(python), "-c", script + PEAK, str(file))
+            peer = child(str(python), "-c", PEERS[name] + PEAK, str(file))
         except subprocess.CalledProcessError as error:
             print(f"{name:<34} stopped with exit {error.returncode}")
             continue
@@ -147,22 +150,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=500_000)
     parser.add_argument("--peer-python", help="a Python that has the peers")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--scale", action="store_true", help="run the two large sizes instead")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--generate", nargs=2, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", default=MEMORY, help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.generate:
         generate(options.file, *options.generate)
         return
     if options.task:
-        measure(options.file, options.task)
+        measure(options.file, options.task, options.memory)
         return
     with tempfile.TemporaryDirectory() as folder:
         if options.scale:
             scale(Path(folder))
         else:
-            compare(Path(folder), options.people, options.peer_python)
+            compare(Path(folder), options.people, options.peer_python, options.peers)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def wage_trajectory(
     Parameters
     ----------
     source : DuckDB relation, DataFrame, Arrow table or path
-        One row per unit × period. Rows without an outcome (no wage while out of work) and rows before exit are left
-        out; the panel may be unbalanced.
+        One row per unit × period. Rows without an outcome (no wage while out of work), before exit, or without an exit
+        are left out; the panel may be unbalanced.
     outcome : str
         Log wages, say; coefficients are in its unit per period.
     unit, time : str
@@ -130,6 +130,9 @@ def wage_trajectory(
     if treated is not None and len(np.unique(rows.treated)) < 2:
         arm = "treated" if rows.treated[0] else "untreated"
         raise DesignError(f"everyone with an outcome after exit is {arm}; there is nobody to compare with")
+    for value, arm in ((1.0, "treated"), (0.0, "untreated")) if treated is not None else ():
+        if len(np.unique(rows.unit[rows.treated == value])) < 2:
+            raise DesignError(f"one unit with an outcome after exit is {arm}, which gives no standard error")
     design, gaps = _design(rows, degree, horizons, treated=treated is not None)
     if model not in LEVELS:
         design.pop("treated", None)
@@ -178,12 +181,12 @@ def _read(
     numbers = {"_y": outcome, "_exit": exit, **{f"_x{i}": name for i, name in enumerate(covariates)}}
     if treated is not None:
         numbers["_treated"] = treated
-    columns = ", ".join(f"CAST({sql_name(name)} AS DOUBLE) AS {alias}" for alias, name in numbers.items())
+    selected = ", ".join(f"CAST({sql_name(name)} AS DOUBLE) AS {alias}" for alias, name in numbers.items())
     found = query(
         relation,
         f"SELECT dense_rank() OVER (ORDER BY {sql_name(unit)}) - 1 AS _unit, "
         f"CAST({sql_name(time)} AS BIGINT) AS _time, "
-        f"dense_rank() OVER (ORDER BY {sql_name(cluster or unit)}) - 1 AS _cluster, {columns} FROM source "
+        f"dense_rank() OVER (ORDER BY {sql_name(cluster or unit)}) - 1 AS _cluster, {selected} FROM source "
         f"WHERE {sql_name(outcome)} IS NOT NULL AND {sql_name(time)} >= {sql_name(exit)} ORDER BY _unit, _time",
     ).fetchnumpy()
     if len(found["_unit"]) == 0:
@@ -206,9 +209,17 @@ def _read(
             fix="remove the duplicates",
         )
     arm = values.get("_treated", np.zeros(len(units)))
-    changes = (units[1:] == units[:-1]) & (arm[1:] != arm[:-1])
-    if not np.isin(arm, (0.0, 1.0)).all() or changes.any():
-        raise InputError("treatment is 0 or 1, and constant within a unit", column=treated)
+    if not np.isin(arm, (0.0, 1.0)).all():
+        raise InputError("treatment is 0 or 1", column=treated)
+    for column, fixed in ((exit, values["_exit"]), (treated, arm)):
+        changes = (units[1:] == units[:-1]) & (fixed[1:] != fixed[:-1])
+        if changes.any():
+            raise InputError(
+                f"changes within {len(np.unique(units[1:][changes]))} unit(s)",
+                column=column,
+                rule="exit and treatment are constant within a unit",
+                fix="use the first exit, and the treatment that it ended",
+            )
     kept = {"since_exit": times - values["_exit"], **{name: values[f"_x{i}"] for i, name in enumerate(covariates)}}
     return _Rows(units, times, values["_y"], kept, np.asarray(found["_cluster"]), arm)
 

@@ -164,7 +164,8 @@ def test_a_missing_wave_shifts_nothing() -> None:
         (lambda d: d[d["g"] == 4], {}, "collinear with the other effects: treated"),
         (lambda d: d[d["g"] == 4], {"event_window": (-3, 2)}, "nobody is never treated"),
         (lambda d: d[d["id"] < 2], {}, "collinear|too few"),
-        (lambda d: d[d["id"].isin([0, 6])], {}, "2 clusters are too few"),
+        (lambda d: d[(d["g"] != 3) | (d["id"] == 0)], {"event_window": (-2, 3)}, "1 unit is seen at event time 3"),
+        (lambda d: d[d["id"].isin([0, 6])], {}, "1 unit is treated, which gives no standard error"),
     ],
 )
 def test_designs_without_an_answer_are_refused(change: Any, call: dict[str, Any], words: str) -> None:

@@ -244,7 +244,8 @@ def twfe(
     InputError
         If the window does not hold the reference period.
     DesignError
-        If event times are collinear with periods, as without never-treated units.
+        If event times are collinear with periods, as without never-treated units, or if one unit alone is treated, or
+        seen at an event time.
 
     Notes
     -----
@@ -263,6 +264,7 @@ def twfe(
     2.0
     """
     data = panel(moments)
+    _refuse_one(int(data.n[np.isfinite(data.cohort)].sum()), "treated")
     if event_window is None:
         static = data.treated[:, :, None].astype(float)
         fit = least_squares(data, static, ["treated"])
@@ -274,6 +276,8 @@ def twfe(
     event, reference = _event_times(data, low, high, anticipation)
     used = sorted({float(e) for e in event[np.isfinite(event) & ~reference]})
     x = np.stack([(event == e) & ~reference for e in used], axis=2).astype(float)
+    for j, e in enumerate(used):
+        _refuse_one(int(data.n[x[:, :, j].any(axis=1)].sum()), f"seen at event time {e:g}")
     try:
         fit = least_squares(data, x, [f"event time {e:g}" for e in used])
     except DesignError as error:
@@ -293,6 +297,12 @@ def twfe(
     rows.append({"estimand": "ATT(e)", "estimate": select[-1] @ fit.estimate})
     band = np.array([True] * len(keys) + [False])
     return _table(data, fit, rows, select, {}, small_sample=small_sample, band=band, seed=seed)
+
+
+def _refuse_one(n: int, what: str) -> None:
+    """Refuse a coefficient of a single unit: it fits that unit's mean, and the sandwich would take it for certain."""
+    if n < 2:
+        raise DesignError(f"{n} unit is {what}, which gives no standard error; put more into one event time or cohort")
 
 
 def _event_times(data: Panel, low: int, high: int, anticipation: int) -> tuple[Array, Mask]:
