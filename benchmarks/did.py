@@ -5,8 +5,8 @@
     python benchmarks/did.py --scale                            # 0.5 and 5 million people × 40 quarters within 4 GB
 
 All read the same DuckDB file; each task runs in a process of its own, its imports are not counted, and the peers' load
-from the file is. Their bands would need a bootstrap, so they are timed without. Beside the peers DuckDB is held to
-128 MB, beyond which it spills to disk; they hold the long table, so they cannot be.
+from the file is. Their bands would need a bootstrap, so they are timed without. From the long table DuckDB is held
+to 128 MB, beyond which it spills to disk; the peers hold the long table in memory, so they cannot be.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def compare(folder: Path, people: int, python: str | None, peers: list[str]) -> 
     print(f"{people:,} people × 20 quarters")
     own: dict[str, tuple[float, float, int]] = {}
     for task in ("from the long table", "by 20 cells", "store paths", "from stored paths"):
-        command = [sys.executable, __file__, "--file", str(file), "--memory", LITTLE_MEMORY, "--task", task]
-        own[task] = child(*command)
+        memory = MEMORY if "paths" in task else LITTLE_MEMORY
+        own[task] = child(sys.executable, __file__, "--file", str(file), "--memory", memory, "--task", task)
         ratio = own[task][0] / own["from the long table"][0]
         show(task, own[task], f"{ratio:.2f} times the cost of no subgroups" if task == "by 20 cells" else "")
     for name in peers if python else ():

@@ -74,16 +74,24 @@ def build_wide_paths(
             fix="give their periods, in order: time=path_periods(con)",
         )
     _check_rows(relation, columns)
+    ascending = _ascending(relation, columns)
+    if not ascending:
+        _refuse_repeated(relation, columns)
     fixed = {"unit": sql_name(columns.unit), **columns.fixed()}
     fixed |= {f"y_{i}": f"CAST({sql_name(columns.outcome)}[{i + 1}] AS DOUBLE)" for i in range(len(times))}
     table = f"retrain_paths_{uuid.uuid4().hex}"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
     # in the order of units, so that sums of floats come out the same bit for bit
-    query(relation, f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM source ORDER BY unit")
+    order = "" if ascending else " ORDER BY unit"
+    query(relation, f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM source{order}")
     paths = Paths(relation, table, tuple(times), 0)
     try:
         missing = (" AND " if keep_gaps else " OR ").join(f"y_{i} IS NULL" for i in range(len(times)))
-        first, incomplete = paths.query(f"SELECT min(unit), count(*) FROM {table} WHERE {missing}").fetchall()[0]
+        infinite = " OR ".join(f"NOT isfinite(y_{i})" for i in range(len(times)))
+        counts = ", ".join(f"min(unit) FILTER ({rule}), count(*) FILTER ({rule})" for rule in (missing, infinite))
+        first, incomplete, odd, n_odd = paths.query(f"SELECT {counts} FROM {table}").fetchall()[0]
+        if n_odd:
+            raise _broken(columns, odd, n_odd, columns.outcome, "the outcome must be finite")
         if incomplete and unbalanced == "refuse" and not keep_gaps:
             raise DesignError(
                 f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
@@ -100,13 +108,9 @@ def build_wide_paths(
 
 def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
     """Name the first unit that cannot be right."""
-    unit, path = sql_name(columns.unit), sql_name(columns.outcome)
+    unit = sql_name(columns.unit)
     rules = {
         "the unit id must not be missing": (columns.unit, f"{unit} IS NULL"),
-        "the outcome must be finite": (
-            columns.outcome,
-            f"NOT coalesce(list_bool_and([x IS NULL OR isfinite(x) FOR x IN CAST({path} AS DOUBLE[])]), true)",
-        ),
         "the cohort must be a number; NULL, 0 or +inf mean never treated": (
             columns.cohort,
             f"CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf'",
@@ -116,10 +120,19 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
     for rule, (column, condition) in rules.items():
         first, count = query(relation, f"SELECT min({unit}), count(*) FROM source WHERE {condition}").fetchall()[0]
         if count:
-            raise InputError(
-                f"{count} row(s) break a rule; the first is {columns.unit}={first!r}", column=column, rule=rule,
-                fix="correct or remove these rows",
-            )  # fmt: skip
+            raise _broken(columns, first, count, column, rule)
+
+
+def _ascending(relation: duckdb.DuckDBPyRelation, columns: Columns) -> bool:
+    """Whether units come in strictly ascending order, as `build_outcome_paths` leaves them: sorted, none twice."""
+    unit = sql_name(columns.unit)
+    steps = f"SELECT {unit} AS unit, lag({unit}) OVER () AS before FROM source"
+    return bool(query(relation, f"SELECT coalesce(bool_and(unit > before), true) FROM ({steps})").fetchall()[0][0])
+
+
+def _refuse_repeated(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
+    """Name the first unit that has two rows."""
+    unit = sql_name(columns.unit)
     twice = query(
         relation, f"SELECT min({unit}), count(*) FROM (SELECT {unit} FROM source GROUP BY {unit} HAVING count(*) > 1)"
     ).fetchall()[0]
@@ -129,3 +142,12 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             column=columns.unit,
             rule="one row per unit where the outcome is a path",
         )
+
+
+def _broken(columns: Columns, unit: object, count: int, column: str, rule: str) -> InputError:
+    return InputError(
+        f"{count} row(s) break a rule; the first is {columns.unit}={unit!r}",
+        column=column,
+        rule=rule,
+        fix="correct or remove these rows",
+    )
