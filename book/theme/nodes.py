@@ -48,6 +48,8 @@ class Page:
         Name of the page.
     fetch : callable
         Returns the text of an output that the engine moved to a file of its own.
+    messages : dict of str
+        Words of the theme in the report's language.
     files : dict of str
         Path inside the report → content: drawings and data of the page's figures and tables.
     headings : list of (id, text)
@@ -58,9 +60,14 @@ class Page:
 
     slug: str
     fetch: Callable[[str], str]
+    messages: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     headings: list[tuple[str, str]] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
+
+    def _(self, message: str) -> str:
+        """Return a message in the report's language."""
+        return self.messages.get(message, message)
 
     def render(self, node: Node) -> str:
         """Return the HTML of a node."""
@@ -141,11 +148,16 @@ class Page:
         url = self.href(node["url"]) if node.get("internal") else node["url"]
         return f'<a href="{escape(url)}">{self.inside(node)}</a>'
 
+    def numbered(self, text: str) -> str:
+        """Return "Figure 2" in the report's language; the engine numbers in English."""
+        names = {"Figure": self._("Figure"), "Table": self._("Table")}
+        return re.sub(r"\b(Figure|Table)(?=\s*\d)", lambda found: names[found[1]], text)
+
     def _crossReference(self, node: Node) -> str:
         if not node.get("resolved"):
             raise self.error(f"reference to {node.get('identifier')!r} has no target")
         page = self.href(node["url"]) if node.get("url") else ""
-        return f'<a href="{escape(page)}#{escape(node["html_id"])}">{self.inside(node)}</a>'
+        return f'<a href="{escape(page)}#{escape(node["html_id"])}">{self.numbered(self.inside(node))}</a>'
 
     def _citeGroup(self, node: Node) -> str:
         cites = [self.render(child) for child in node["children"]]
@@ -158,7 +170,7 @@ class Page:
 
     def _footnoteReference(self, node: Node) -> str:
         n = escape(str(node["enumerator"]))
-        return f'<sup><a id="fnref-{n}" href="#fn-{n}" aria-label="Footnote {n}">{n}</a></sup>'
+        return f'<sup><a id="fnref-{n}" href="#fn-{n}" aria-label="{self._("Footnote")} {n}">{n}</a></sup>'
 
     def _footnoteDefinition(self, node: Node) -> str:
         n = escape(str(node["enumerator"]))
@@ -182,7 +194,8 @@ class Page:
         number = f'<span class="equation-number">({node["enumerator"]})</span>' if node.get("enumerator") else ""
         name = f' id="{escape(label)}"' if label else ""
         math = self._mathml(node)
-        return f'<div class="equation"{name} tabindex="0" role="group" aria-label="Equation">{math}{number}</div>'
+        group = f'role="group" aria-label="{self._("Equation")}"'
+        return f'<div class="equation"{name} tabindex="0" {group}>{math}{number}</div>'
 
     def _mathml(self, node: Node) -> str:
         found = re.search(r"<math\b.*?</math>", node.get("html", ""), flags=re.DOTALL)
@@ -229,7 +242,7 @@ class Page:
         return f'<figure id="{label}">{shown}{caption}{data}</figure>'
 
     def _captionNumber(self, node: Node) -> str:
-        return f'<span class="caption-number">{self.inside(node)}</span> '
+        return f'<span class="caption-number">{self.numbered(self.inside(node))}</span> '
 
     def _image(self, node: Node) -> str:
         raise self.error(f"image {node.get('urlSource', node.get('url'))!r}: draw figures in a cell, from the release")
@@ -267,7 +280,8 @@ class Page:
         name = f"data/{label}.csv"
         if name not in self.files:
             return ""
-        return f'<p class="download"><a href="{name}" download>Data of this {kind} (CSV)</a></p>'
+        text = self._("Data of this table (CSV)") if kind == "table" else self._("Data of this figure (CSV)")
+        return f'<p class="download"><a href="{name}" download>{text}</a></p>'
 
     def _content(self, item: Node) -> Any:
         return item["content"] if "content" in item else self.fetch(item["path"])

@@ -73,13 +73,15 @@ def build(site: Site, out: Path, edition: dict[str, Any]) -> None:
 
     env = Environment(loader=FileSystemLoader(THEME / "templates"), autoescape=True, undefined=StrictUndefined,
                       trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    messages: dict[str, str] = edition.get("messages", {})
+    env.globals["_"] = lambda message: messages.get(message, message)
     template = env.get_template("page.html.j2")
     out.mkdir(parents=True, exist_ok=True)
     sections: list[dict[str, Any]] = []
     sources: dict[str, Markup] = {}
     for number, entry in enumerate(pages):
         slug = entry["slug"]
-        page = Page(slug, site.text)
+        page = Page(slug, site.text, messages)
         body = page.render(parsed[slug]["mdast"])
         cited = (parsed[slug].get("references") or {}).get("cite") or {"order": [], "data": {}}
         references = {label: Markup(cited["data"][label]["html"]) for label in cited["order"]}

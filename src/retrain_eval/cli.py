@@ -199,6 +199,9 @@ def _approval(name: str, *, draft: bool, replace: bool) -> str:
 def report(
     folder: Folder,
     edition: Annotated[str | None, typer.Option(help="Edition to print; the latest by default.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language of the report, en or zh; the study file's by default.")
+    ] = None,
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Print it to report.pdf too, where a Chromium or Chrome is found.")
     ] = False,
@@ -208,12 +211,14 @@ def report(
     """Build the report of an edition as a Jupyter Book, from release bundles alone."""
     from retrain_eval.flow import Study
     from retrain_eval.report.findings import headline_findings
+    from retrain_eval.report.language import speaking
 
     study = Study.open(folder)
     with _Steps(f"Building the report of {folder}", quiet=as_json) as say:
-        page = study.report(edition, force=force, say=say)
-        printed = study.pdf(edition, force=force, say=say) if pdf else None
-    findings = headline_findings(study.bundle(edition))
+        page = study.report(edition, language=language, force=force, say=say)
+        printed = study.pdf(edition, language=language, force=force, say=say) if pdf else None
+    with speaking(language or study.file.report.language):
+        findings = headline_findings(study.bundle(edition))
     lines = [f"The report is at {page.resolve().as_uri()}"]
     if printed is not None:
         lines.append(f"and printed at   {printed.resolve().as_uri()}")

@@ -365,17 +365,36 @@ class Study:
             say(line)
         return bundle
 
-    def report(self, edition: str | None = None, *, force: bool = False, say: Say = lambda _: None) -> Path:
-        """Build the book of an edition (default: the latest) with the companions' editions of the same name."""
+    def report(
+        self,
+        edition: str | None = None,
+        *,
+        language: str | None = None,
+        force: bool = False,
+        say: Say = lambda _: None,
+    ) -> Path:
+        """Build the book of an edition (default: the latest) with the companions' editions of the same name.
+
+        ``language`` is ``"en"`` or ``"zh"``; the study file's, by default. A report in another language than that has
+        a folder of its own.
+        """
         main = self._edition(edition)
         companions = [Study.open(self.folder / name)._edition_beside(main) for name in self.file.report.companions]
-        output = self.folder / "report" / main.name
+        output = self._report(main.name, language)
         if force or not output.exists():
             check_writable(output.parent)
         before = [main.parent / name for name in edition_names(main.parent) if name < main.name]
-        return book.build([main, *companions], output, earlier=before, progress=say, force=force)
+        speech = language or self.file.report.language
+        return book.build([main, *companions], output, earlier=before, speech=speech, progress=say, force=force)
 
-    def pdf(self, edition: str | None = None, *, force: bool = False, say: Say = lambda _: None) -> Path | None:
+    def pdf(
+        self,
+        edition: str | None = None,
+        *,
+        language: str | None = None,
+        force: bool = False,
+        say: Say = lambda _: None,
+    ) -> Path | None:
         """Print the report of an edition (default: the latest) where a browser is found that can; else say so.
 
         Raises
@@ -383,7 +402,7 @@ class Study:
         ReportError
             If there is no report of the edition, or the browser does not print it.
         """
-        report = self.folder / "report" / self._edition(edition).name
+        report = self._report(self._edition(edition).name, language)
         printed = report / pdf.TARGET
         if printed.exists() and not force:
             say("the PDF is up to date")
@@ -399,6 +418,10 @@ class Study:
         return Bundle.open(self._edition(edition))
 
     # ---- inside ----------------------------------------------------------------------------------------------
+
+    def _report(self, edition: str, language: str | None) -> Path:
+        own = language in (None, self.file.report.language)
+        return self.folder / "report" / (edition if own else f"{edition}-{language}")
 
     @property
     def _results(self) -> Path:

@@ -169,9 +169,10 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """``[report]``: other studies whose bundles the book shows, as folders relative to this one."""
+    """``[report]``: other studies whose bundles the book shows, as folders relative to this one, and its language."""
 
     companions: tuple[str, ...] = ()
+    language: Literal["en", "zh"] = "en"
 
 
 class StudyFile(msgspec.Struct, frozen=True, kw_only=True):

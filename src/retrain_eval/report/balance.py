@@ -10,6 +10,7 @@ from html import escape
 import pandas as pd
 
 from retrain_eval.report.cards import Html
+from retrain_eval.report.language import N_, _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.sample_figures import covariate
 from retrain_eval.report.tables import SUPPRESSED, Table, table
@@ -18,7 +19,8 @@ from retrain_eval.sample.balance import WWC_ADJUST, WWC_SATISFIED
 from retrain_eval.sample.verdict import AMBER, EFFECTIVE, FOUND, GREEN, RED, SPREAD
 
 CLOSE = 0.1  # standardised mean difference of good balance (Stuart 2010)
-LIGHTS = {GREEN: ("✓", "Alike"), AMBER: ("!", "Alike with reservations"), RED: ("✕", "Not alike enough")}
+LIGHTS = {GREEN: ("✓", N_("Alike")), AMBER: ("!", N_("Alike with reservations")), RED: ("✕", N_("Not alike enough"))}
+COLOURS = {GREEN: N_("green"), AMBER: N_("amber"), RED: N_("red")}
 
 
 def light(study: Study) -> Html:
@@ -26,6 +28,7 @@ def light(study: Study) -> Html:
     verdict = study.balance_verdict
     assert verdict is not None
     sign, word = LIGHTS[verdict.light]
+    word = _(word)
     return Html(
         f'<aside class="light {verdict.light}"><p class="light-word"><span aria-hidden="true">{sign}</span> '
         f"{escape(word)}</p><p>{escape(say_verdict(study))}</p></aside>"
@@ -37,18 +40,21 @@ def say_verdict(study: Study) -> str:
     verdict, words = study.balance_verdict, study.words
     assert verdict is not None
     if verdict.light == RED:
-        return (
-            f"After matching, the groups still differ by more than {WWC_ADJUST:g} standard deviations in "
-            f"{listed([words.name(name) for name in verdict.failed])}. By the standard of the What Works Clearinghouse "
-            "no adjustment mends that: the effects are not to be read as caused by training."
+        return _(
+            "After matching, the groups still differ by more than {wwc_adjust:g} standard deviations "
+            "in {listed}. By the standard of the What Works Clearinghouse no adjustment mends that: "
+            "the effects are not to be read as caused by training.",
+            wwc_adjust=WWC_ADJUST,
+            listed=listed([words.name(name) for name in verdict.failed]),
         )
     if verdict.light == GREEN:
-        return (
-            f"After matching, no covariate differs by more than {WWC_SATISFIED:g} standard deviations: by the "
-            "standard of the What Works Clearinghouse the groups are equivalent at baseline."
+        return _(
+            "After matching, no covariate differs by more than {wwc_satisfied:g} standard deviations: "
+            "by the standard of the What Works Clearinghouse the groups are equivalent at baseline.",
+            wwc_satisfied=WWC_SATISFIED,
         )
-    reasons = [_reason(row, study) for _, row in verdict.checks[verdict.checks["light"] != GREEN].iterrows()]
-    return "The comparison holds with reservations: " + "; ".join(reasons) + "."
+    reasons = [_reason(row, study) for _i, row in verdict.checks[verdict.checks["light"] != GREEN].iterrows()]
+    return _("The comparison holds with reservations: ") + "; ".join(reasons) + "."
 
 
 def _reason(row: pd.Series, study: Study) -> str:
@@ -58,19 +64,29 @@ def _reason(row: pd.Series, study: Study) -> str:
     if row["check"] == "difference":
         adjust = balance[(balance["wwc"] == "needs adjustment") & (balance["covariate"] != "distance")]
         names = adjust.sort_values("effect_size_after", key=abs, ascending=False)["covariate"].map(words.name).tolist()
-        return (
-            f"{listed(names)} still differ{'s' if len(names) == 1 else ''} by {WWC_SATISFIED:g} to {WWC_ADJUST:g} "
-            "standard deviations, for which the What Works Clearinghouse asks that the estimate be adjusted"
+        return _(
+            "{listed} still differ{word} by {wwc_satisfied:g} to {wwc_adjust:g} standard deviations, "
+            "for which the What Works Clearinghouse asks that the estimate be adjusted",
+            listed=listed(names),
+            word="s" if len(names) == 1 else "",
+            wwc_satisfied=WWC_SATISFIED,
+            wwc_adjust=WWC_ADJUST,
         )
     if row["check"] == "spread":
-        return f"the spread of {name} among the trained is {_times(row['value'])} that among controls"
+        return _(
+            "the spread of {name} among the trained is {times} that among controls",
+            name=name,
+            times=_times(row["value"]),
+        )
     if row["check"] == "found":
-        return f"{percent(row['value'])} of the trained have a control, and the effect is one on them"
-    return "few controls carry the comparison"
+        return _(
+            "{percent} of the trained have a control, and the effect is one on them", percent=percent(row["value"])
+        )
+    return _("few controls carry the comparison")
 
 
 def _times(ratio: float) -> str:
-    return f"{plain(ratio, 1)} times" if ratio >= 0.1 else f"{plain(ratio, 2)} times"
+    return _("{plain} times", plain=plain(ratio, 1)) if ratio >= 0.1 else _("{plain} times", plain=plain(ratio, 2))
 
 
 def say_differences(study: Study) -> str:
@@ -80,11 +96,16 @@ def say_differences(study: Study) -> str:
     after = frame["smd_after"].abs()
     worst = frame.iloc[int(after.fillna(float("inf")).to_numpy().argmax())]
     close = int((after <= CLOSE).sum())
-    count = "all" if close == len(frame) else f"{close} of {len(frame)}"
-    return (
-        f"Before matching, the largest standardised mean difference was {plain(frame['smd_before'].abs().max(), 2)}. "
-        f"After matching, {count} lie within {CLOSE:g}, the usual mark of good balance; the largest left is "
-        f"{plain(abs(worst['smd_after']), 2)} ({covariate(worst['covariate'], study.words)})."
+    count = "all" if close == len(frame) else _("{close} of {frame}", close=close, frame=len(frame))
+    return _(
+        "Before matching, the largest standardised mean difference was {plain}. After matching, "
+        "{count} lie within {close:g}, the usual mark of good balance; the largest left is "
+        "{plain_2} ({covariate}).",
+        plain=plain(frame["smd_before"].abs().max(), 2),
+        count=count,
+        close=CLOSE,
+        plain_2=plain(abs(worst["smd_after"]), 2),
+        covariate=covariate(worst["covariate"], study.words),
     )
 
 
@@ -93,10 +114,13 @@ def tabulate_checks(study: Study) -> Table:
     verdict, words = study.balance_verdict, study.words
     assert verdict is not None
     named = {
-        "difference": ("Largest difference", f"up to {WWC_SATISFIED:g}"),
-        "spread": ("Variance ratio farthest from one", f"{1 / SPREAD:g} to {SPREAD:g}"),
-        "found": ("Trained who have a control", f"at least {percent(FOUND)}"),
-        "effective": ("Effective controls per trained", f"at least {EFFECTIVE:g}"),
+        "difference": (_("Largest difference"), _("up to {wwc_satisfied:g}", wwc_satisfied=WWC_SATISFIED)),
+        "spread": (
+            _("Variance ratio farthest from one"),
+            _("{value:g} to {spread:g}", value=1 / SPREAD, spread=SPREAD),
+        ),
+        "found": (_("Trained who have a control"), _("at least {percent}", percent=percent(FOUND))),
+        "effective": (_("Effective controls per trained"), _("at least {effective:g}", effective=EFFECTIVE)),
     }
     rows = verdict.checks
     shown = pd.DataFrame(
@@ -106,14 +130,14 @@ def tabulate_checks(study: Study) -> Table:
                 for check, name in zip(rows["check"], rows["where"].fillna(""), strict=True)
             ],
             "value": [
-                percent(value) if check == "found" else "not known" if value == float("inf") else plain(value, 2)
+                percent(value) if check == "found" else _("not known") if value == float("inf") else plain(value, 2)
                 for check, value in zip(rows["check"], rows["value"], strict=True)
             ],
             "limit": [named[check][1] for check in rows["check"]],
-            "light": [f"{LIGHTS[colour][0]} {colour}" for colour in rows["light"]],
+            "light": [f"{LIGHTS[colour][0]} {_(COLOURS[colour])}" for colour in rows["light"]],
         }
     )
-    return table(shown, rows, labels={"value": "Found", "limit": "Green if"})
+    return table(shown, rows, labels={"value": _("Found"), "limit": _("Green if")})
 
 
 def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
@@ -134,14 +158,14 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     if "wwc" in frame:
         shown["wwc"] = frame["wwc"].astype(str).replace("needs adjustment", "adjust")
     labels = {
-        "mean_treated": "Trained" if everybody else "All",
-        "mean_treated_after": "Matched",
-        "mean_control_before": "Pool",
-        "mean_control_after": "Matched",
-        "smd_before": "Before",
-        "smd_after": "After",
-        "effect_size_after": "Effect size",
-        "wwc": "Equivalence",
+        "mean_treated": _("Trained") if everybody else _("All"),
+        "mean_treated_after": _("Matched"),
+        "mean_control_before": _("Pool"),
+        "mean_control_after": _("Matched"),
+        "smd_before": _("Before"),
+        "smd_after": _("After"),
+        "effect_size_after": _("Effect size"),
+        "wwc": _("Equivalence"),
     }
     split = {"Mean": means} if everybody else {"Mean of trained": means[:2], "Of controls": means[2:]}
     spanners = {**split, "Std. mean difference": ["smd_before", "smd_after"]}
@@ -152,7 +176,7 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
 
 def tabulate_distributions(frame: pd.DataFrame, words: Words) -> Table:
     """Tabulate how alike the whole distributions are: variance ratios and distances of distribution functions."""
-    kinds = {"variance_ratio": "Variance ratio", "ecdf_mean": "Mean distance", "ecdf_max": "Largest distance"}
+    kinds = {"variance_ratio": _("Variance ratio"), "ecdf_mean": _("Mean distance"), "ecdf_max": _("Largest distance")}
     columns = [f"{kind}_{when}" for kind in kinds for when in ("before", "after")]
     shown = pd.DataFrame({"covariate": [covariate(name, words) for name in frame["covariate"]]})
     for column in columns:
@@ -177,30 +201,36 @@ def tabulate_matching(study: Study) -> Table:
     rows = pd.concat(blocks, ignore_index=True)
     reused = bool((rows["reuse_max"] > 1).any())
     shown = pd.DataFrame({
-        "level": ["All" if pd.isna(level) else words.name(level) for level in rows["level"]],
-        "group": ["Everybody" if pd.isna(name) else sentence(words.name(name)) for name in rows["subgroup"]],
+        "level": [_("All") if pd.isna(level) else words.name(level) for level in rows["level"]],
+        "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in rows["subgroup"]],
         "n_treated": [_count(n) for n in rows["n_treated"]],
         "without": [_count(n) for n in rows["n_treated"] - rows["n_treated_matched"]],
         "n_control": ["—" if pd.isna(n) else _count(n) for n in rows["n_control"]],
         "n_control_matched": [_count(n) for n in rows["n_control_matched"]],
-        "ess_control": [SUPPRESSED if pd.isna(n) else f"{n:,.0f}" for n in rows["ess_control"]],
+        "ess_control": [_(SUPPRESSED) if pd.isna(n) else f"{n:,.0f}" for n in rows["ess_control"]],
     })  # fmt: skip
-    labels = {"level": "Group", "n_treated": "All", "without": "Without a control", "n_control": "Possible",
-              "n_control_matched": "Matched", "ess_control": "Effective"}  # fmt: skip
+    labels = {
+        "level": _("Group"),
+        "n_treated": _("All"),
+        "without": _("Without a control"),
+        "n_control": _("Possible"),
+        "n_control_matched": _("Matched"),
+        "ess_control": _("Effective"),
+    }
     controls = ["n_control", "n_control_matched", "ess_control"]
     if reused:
         shown["reuse"] = [
-            SUPPRESSED if pd.isna(most) else f"{plain(mean, 1)} ({int(most)})"
+            _(SUPPRESSED) if pd.isna(most) else f"{plain(mean, 1)} ({int(most)})"
             for mean, most in zip(rows["reuse_mean"], rows["reuse_max"], strict=True)
         ]
-        labels["reuse"] = "Used, mean (most)"
+        labels["reuse"] = _("Used, mean (most)")
         controls.append("reuse")
     spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
     return table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")
 
 
 def _count(n: float) -> str:
-    return SUPPRESSED if pd.isna(n) else f"{int(n):,}"
+    return _(SUPPRESSED) if pd.isna(n) else f"{int(n):,}"
 
 
 def say_baseline_paths(study: Study) -> str:
@@ -215,11 +245,13 @@ def say_baseline_paths(study: Study) -> str:
             widest = int(gap.to_numpy().argmax())
             told.append(f"{words.amount(gap.iloc[widest])} {words.at(float(gap.index.to_numpy()[widest]))}")
         else:
-            told.append("withheld")
-    says = (
-        f"At its widest, the gap between the trained and all possible controls was {told[0]}; between the matched "
-        f"trained and their controls it was {told[1]}."
+            told.append(_("withheld"))
+    says = _(
+        "At its widest, the gap between the trained and all possible controls was {told}; between "
+        "the matched trained and their controls it was {told_2}.",
+        told=told[0],
+        told_2=told[1],
     )
     if study.matched_periods:
-        says += " The controls were chosen to be alike in these periods: agreement there is by construction."
+        says += _(" The controls were chosen to be alike in these periods: agreement there is by construction.")
     return says

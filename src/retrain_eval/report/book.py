@@ -27,7 +27,18 @@ from jinja2 import Environment, StrictUndefined
 from retrain_eval.errors import ReportError
 from retrain_eval.files import new_folder
 from retrain_eval.release.bundle import MANIFEST
-from retrain_eval.report.pages import COMPANIONS, EARLIER, RELEASE, RELEASE_SHA256, Release, Study, open_release
+from retrain_eval.report.language import ENGLISH, N_, TAGS, _, language, speaking
+from retrain_eval.report.messages import messages_of_template, translated
+from retrain_eval.report.pages import (
+    COMPANIONS,
+    EARLIER,
+    LANGUAGE,
+    RELEASE,
+    RELEASE_SHA256,
+    Release,
+    Study,
+    open_release,
+)
 from retrain_eval.resources import resource
 
 STAMP = "build.json"
@@ -38,8 +49,8 @@ FOREIGN = ("JUPYTER_BASE_URL", "JUPYTER_TOKEN", "JUPYTER_PATH", "BASE_URL", "HOS
 # part of the contents → pages in order, each with what the release must hold for it
 CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "": (("index", ""),),
-    "The people": (("sample", "flow"), ("balance", "balance")),
-    "The results": (
+    N_("The people"): (("sample", "flow"), ("balance", "balance")),
+    N_("The results"): (
         ("effects", "event_study"),
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
@@ -47,7 +58,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("stability", "survival"),
         ("replication", "replication"),
     ),
-    "For reference": (
+    N_("For reference"): (
         ("years", "earlier"),
         ("plan", ""),
         ("methods", ""),
@@ -63,6 +74,7 @@ def build(
     output: Path,
     *,
     earlier: Sequence[Path] = (),
+    speech: str = ENGLISH,
     progress: Callable[[str], None] | None = None,
     force: bool = False,
 ) -> Path:
@@ -76,6 +88,8 @@ def build(
         Folder of the report; replaced as a whole when the build succeeds.
     earlier : sequence of Path
         Earlier editions of the main study, the first one first.
+    speech : str
+        Language of the report: ``"en"`` or ``"zh"``.
     progress : callable, optional
         Given one line of text at each stage.
     force : bool
@@ -88,12 +102,16 @@ def build(
     ReportError
         If the book cannot be built; the last report stays.
     """
-    say = progress or (lambda _: None)
-    release = open_release(bundles, earlier)
+    with speaking(speech):
+        return _build(open_release(bundles, earlier), output, progress or (lambda _: None), force)
+
+
+def _build(release: Release, output: Path, say: Callable[[str], None], force: bool) -> Path:
     source = resource("book")
     stamp = {
         "bundles": [study.bundle.sha256 for study in release.studies],
         "earlier": [study.bundle.sha256 for study in release.earlier],
+        "language": language(),
         "source": _fingerprint(source),
     }
     made = output / STAMP
@@ -123,15 +141,16 @@ def prepare(release: Release, source: Path, work: Path) -> None:
     toc: list[dict[str, Any]] = []
     for part, pages in CONTENTS.items():
         kept = [page for page, need in pages if not need or need in parts]
-        for page, _ in pages:
+        for page, _need in pages:
             file = work / f"{page}.md"
             if page in kept:
-                text = env.from_string(file.read_text(encoding="utf-8")).render(release=release, parts=parts)
+                text = translated(file.read_text(encoding="utf-8"), _)
+                text = env.from_string(text).render(release=release, parts=parts)
                 file.write_text(text, encoding="utf-8")
             else:
                 file.unlink()
         entries = [{"file": f"{page}.md"} for page in kept]
-        toc += [{"title": part, "children": entries}] if part and entries else entries
+        toc += [{"title": _(part), "children": entries}] if part and entries else entries
     facts = release.main.facts
     project = {"version": 1, "project": {"title": facts["title"], "toc": toc}}
     (work / "edition.yml").write_text(json.dumps(project, ensure_ascii=False), encoding="utf-8")  # JSON is YAML
@@ -146,9 +165,18 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "citation": facts.get("citation") or "",
         "software": f"retrain-eval {version('retrain-eval')}, Python {release.main.bundle.manifest['python']}, "
         f"Jupyter Book {version('jupyter-book')}",
-        "licence": "Text and figures may be reused with attribution; the software is under the MIT licence.",
+        "licence": _("Text and figures may be reused with attribution; the software is under the MIT licence."),
+        "language": TAGS[language()],
+        "messages": {message: _(message) for message in theme_messages(source)},
     }
     (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
+
+
+def theme_messages(source: Path) -> list[str]:
+    """Return the words of the theme: of its templates and of what it writes around a page's parts."""
+    theme = source / "theme"
+    files = [*sorted((theme / "templates").glob("*.j2")), theme / "nodes.py"]
+    return list(dict.fromkeys(m for file in files for m in messages_of_template(file.read_text(encoding="utf-8"))))
 
 
 def release_folder(study: Study) -> str:
@@ -174,6 +202,7 @@ def _run(release: Release, work: Path) -> Path:
         RELEASE: str(main.bundle.path.resolve()),
         RELEASE_SHA256: main.bundle.sha256,
         COMPANIONS: os.pathsep.join(str(study.bundle.path.resolve()) for study in others),
+        LANGUAGE: language(),
         EARLIER: os.pathsep.join(str(study.bundle.path.resolve()) for study in release.earlier),
     }
     status, told = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from retrain_eval.report.findings import Finding
+from retrain_eval.report.language import _
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,17 @@ class Html:
 def finding_cards(findings: Sequence[Finding]) -> Html:
     """Return each finding with its number, its interval, and what it does not show."""
     cards = []
+    ninety_five, caveat = escape(_("95% interval")), escape(_("What this does not show."))
     for finding in findings:
-        interval = (
-            f'<span class="interval">95% interval<br>{escape(finding.interval)}</span>' if finding.interval else ""
-        )
+        interval = f"{ninety_five}<br>{escape(finding.interval)}" if finding.interval else ""
+        interval = f'<span class="interval">{interval}</span>' if interval else ""
         cards.append(
             '<section class="finding">'
             f"<h2>{escape(finding.question)}</h2>"
             f'<p class="figure"><span class="number">{escape(finding.number)}</span>'
             f'<span class="measure">{escape(finding.measure)}</span>{interval}</p>'
             f'<div><p class="statement">{escape(finding.statement)}</p>'
-            f'<p class="caveat"><strong>What this does not show.</strong> {escape(finding.caveat)}</p></div>'
+            f'<p class="caveat"><strong>{caveat}</strong> {escape(finding.caveat)}</p></div>'
             "</section>"
         )
     return Html(f'<div class="findings">{"".join(cards)}</div>')

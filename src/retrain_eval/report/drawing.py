@@ -17,6 +17,7 @@ import matplotlib.ticker
 import pandas as pd
 import plotnine
 
+from retrain_eval.report.language import _
 from retrain_eval.report.words import MINUS, Words, csv
 
 p9: Any = plotnine  # its annotations cover only some of its functions
@@ -123,7 +124,7 @@ def nudge(values: pd.Series, narrow: bool) -> float:
 
 def axis_of_periods(times: pd.Series, words: Words) -> str:
     """Return the title of an axis of periods, or of distances from the start of training."""
-    return f"{words.period}s from the start of training" if (times < 0).any() else words.period
+    return _("{periods} from the start of training", periods=words.several) if (times < 0).any() else _(words.period)
 
 
 def ticks_of_periods(times: pd.Series, words: Words) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from retrain_eval.report.drawing import (
     p9,
     ticks_of_periods,
 )
+from retrain_eval.report.language import _
 from retrain_eval.report.words import Words, listed, signed
 
 START = -0.5  # training begins between event times -1 and 0
@@ -47,17 +48,30 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
             + p9.scale_x_continuous(**ticks_of_periods(data["time"], words), expand=(0.04, 0, room, 0))
             + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
             + p9.labs(
-                x=axis_of_periods(data["time"], words), y="", subtitle=f"mean {words.name(data['outcome'].iloc[0])}"
+                x=axis_of_periods(data["time"], words),
+                y="",
+                subtitle=_("mean {name}", name=words.name(data["outcome"].iloc[0])),
             )
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
 
     says = [
-        f"{row.label} from {words.amount(row.mean)} {words.at(row.time)} to "
-        f"{words.amount(last.set_index('group')['mean'][row.group])} {words.at(last['time'].iloc[0])}"
+        _(
+            "{label} from {amount} {at} to {amount_2} {at_2}",
+            label=row.label,
+            amount=words.amount(row.mean),
+            at=words.at(row.time),
+            amount_2=words.amount(last.set_index("group")["mean"][row.group]),
+            at_2=words.at(last["time"].iloc[0]),
+        )
         for row in first.itertuples()
     ]
-    return Figure(draw, f"Mean {words.name(data['outcome'].iloc[0])}: {listed(says)}.", means, height=3.8)
+    return Figure(
+        draw,
+        _("Mean {name}: {listed}.", name=words.name(data["outcome"].iloc[0]), listed=listed(says)),
+        means,
+        height=3.8,
+    )
 
 
 def event_study(
@@ -84,6 +98,8 @@ def event_study(
     data["x"] = data["event_time"] + data["source"].map({words.controls: -shift, name: shift})
     last, outcome = data[data["event_time"] == times[-1]], words.name(data["outcome"].iloc[0])
 
+    subtitle = _("effect on {outcome}", outcome=outcome)
+
     def draw(narrow: bool) -> Plot:
         plot = (
             chart(data, x="x", y="estimate", color="source", shape="source")
@@ -95,13 +111,14 @@ def event_study(
             + p9.scale_color_manual({words.controls: BLUE, name: VERMILION})
             + p9.scale_shape_manual({words.controls: "o", name: "s"})
             + p9.scale_x_continuous(
-                breaks=times, labels=[signed(time) for time in times],
+                breaks=times,
+                labels=[signed(time) for time in times],
                 expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
             )
             + p9.scale_y_continuous(labels=amounts(words))
-            + p9.labs(x=f"{words.period}s from the start of training", y="", subtitle=f"effect on {outcome}")
+            + p9.labs(x=_("{periods} from the start of training", periods=words.several), y="", subtitle=subtitle)
             + p9.theme(panel_grid_major_x=p9.element_blank())
-        )  # fmt: skip
+        )
         if len(sets) > 1:
             apart = 0.06 * (data["ci_high"].max() - data["ci_low"].min())
             ends = last.sort_values("estimate").assign(y=lambda f: f["estimate"] + [-apart, apart])
@@ -111,14 +128,20 @@ def event_study(
 
     own = data[(data["source"] == words.controls) & data["std_error"].notna()]
     before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
-    says = ["Event study."]
+    says = [_("Event study.")]
     if len(before):
         span = words.interval(before["estimate"].min(), before["estimate"].max())
-        says.append(f"Before training, estimates lie between {span}.")
-    for _, row in (after if len(after) <= 3 else after.iloc[[0, -1]]).iterrows():
+        says.append(_("Before training, estimates lie between {span}.", span=span))
+    for _i, row in (after if len(after) <= 3 else after.iloc[[0, -1]]).iterrows():
         interval = words.interval(row["ci_low"], row["ci_high"])
         says.append(
-            f"At {words.period} {row['event_time']:g}: {words.amount(row['estimate'])} (95% interval {interval})."
+            _(
+                "At {period} {event_time:g}: {amount} (95% interval {interval}).",
+                period=_(words.period),
+                event_time=row["event_time"],
+                amount=words.amount(row["estimate"]),
+                interval=interval,
+            )
         )
     keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
     return Figure(draw, " ".join(says), data[keep])
@@ -142,7 +165,7 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
     data["label"] = pd.Categorical(data["label"], list(dict.fromkeys(data["label"]))[::-1])
     if panel is not None:
         data[panel] = pd.Categorical(data[panel], list(dict.fromkeys(data[panel])))
-    title = title or f"effect on {words.name(data['outcome'].iloc[0])}"
+    title = title or _("effect on {name}", name=words.name(data["outcome"].iloc[0]))
     data["text"] = [words.amount(value, signed=True) for value in data["estimate"]]
     shape = "shape" if "shape" in data else None
     data["shape"] = data[shape] if shape else "own"
@@ -177,9 +200,9 @@ def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, tit
 
     says = [
         f"{row['label']} {words.amount(row['estimate'])} ({words.interval(row['ci_low'], row['ci_high'])})"
-        for _, row in data.iterrows()
+        for _i, row in data.iterrows()
     ]
     panels = data[panel].nunique() if panel else 0
     size = 0.9 + 0.52 * len(data) + 0.4 * panels
     keep = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]
-    return Figure(draw, f"Estimates with 95% intervals: {'; '.join(says)}.", data[keep], size, size + 0.2)
+    return Figure(draw, _("Estimates with 95% intervals: {join}.", join="; ".join(says)), data[keep], size, size + 0.2)

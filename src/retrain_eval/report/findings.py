@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.words import listed, p_value, sentence
 from retrain_eval.sample.balance import WWC_ADJUST
@@ -77,9 +78,12 @@ def imbalance(study: Study) -> str:
     if verdict is None or verdict.light != RED:
         return ""
     names = listed([study.words.name(name) for name in verdict.failed])
-    return (
-        f"The groups compared are not alike enough for a verdict: after matching they still differ by more than "
-        f"{WWC_ADJUST:g} standard deviations in {names}. What follows is not to be read as the effect of training. "
+    return _(
+        "The groups compared are not alike enough for a verdict: after matching they still differ "
+        "by more than {wwc_adjust:g} standard deviations in {names}. What follows is not to be "
+        "read as the effect of training. ",
+        wwc_adjust=WWC_ADJUST,
+        names=names,
     )
 
 
@@ -91,13 +95,13 @@ def excludes_zero(row: pd.Series) -> bool:
 def verdict(row: pd.Series) -> str:
     """Return what the interval allows one to conclude."""
     if excludes_zero(row):
-        return "The interval excludes zero."
-    return "The interval includes zero: these data cannot tell the effect from none."
+        return _("The interval excludes zero.")
+    return _("The interval includes zero: these data cannot tell the effect from none.")
 
 
 def unplanned(study: Study, result: str) -> str:
     """Return a sentence for a result that the registered plan does not name; nothing for any other."""
-    return " The registered plan does not name it: exploratory." if result in study.exploratory else ""
+    return _(" The registered plan does not name it: exploratory.") if result in study.exploratory else ""
 
 
 def effect(study: Study) -> Finding | None:
@@ -106,18 +110,32 @@ def effect(study: Study) -> Finding | None:
     if row is None:
         return None
     words = study.words
-    outcome, way = words.name(row["outcome"]), "raised" if row["estimate"] >= 0 else "lowered"
-    compared = "matched" if "match" in study.bundle.study else "comparable"
+    outcome, way = words.name(row["outcome"]), _("raised") if row["estimate"] >= 0 else _("lowered")
+    compared = _("matched") if "match" in study.bundle.study else _("comparable")
     return Finding(
-        question="Does it work?",
+        question=_("Does it work?"),
         number=words.amount(row["estimate"], signed=True),
         measure=f"{outcome}{words.per_period()}",
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"{imbalance(study)}For the {words.units} trained, the estimate is that training {way} {outcome} by "
-        f"{words.amount(abs(row['estimate']))}{words.per_period()} on average, against {compared} {words.units} "
-        f"who were not trained. {verdict(row)}",
-        caveat=f"An average over {words.count(row['n_treated'])}; it does not say what training did for any one "
-        f"{words.unit}, and rests on the two groups faring alike had nobody been trained."
+        statement=_(
+            "{imbalance}For the {units} trained, the estimate is that training {way} {outcome} by "
+            "{amount}{per_period} on average, against {compared} {units} who were not trained. "
+            "{verdict}",
+            imbalance=imbalance(study),
+            units=words.units,
+            way=way,
+            outcome=outcome,
+            amount=words.amount(abs(row["estimate"])),
+            per_period=words.per_period(),
+            compared=compared,
+            verdict=verdict(row),
+        ),
+        caveat=_(
+            "An average over {count}; it does not say what training did for any one {unit}, and rests "
+            "on the two groups faring alike had nobody been trained.",
+            count=words.count(row["n_treated"]),
+            unit=_(words.unit),
+        )
         + unplanned(study, str(row["result"])),
     )
 
@@ -132,14 +150,23 @@ def duration(study: Study) -> Finding | None:
         return None
     words, first, last = study.words, after.iloc[0], after.iloc[-1]
     return Finding(
-        question="How long does it last?",
+        question=_("How long does it last?"),
         number=words.amount(last["estimate"], signed=True),
-        measure=f"{words.name(last['outcome'])}, {words.periods(last['event_time'])} on",
+        measure=_("{name}, {periods} on", name=words.name(last["outcome"]), periods=words.periods(last["event_time"])),
         interval=words.interval(last["ci_low"], last["ci_high"]),
-        statement=f"{sentence(words.periods(last['event_time']))} after the start of training the effect is "
-        f"{words.amount(last['estimate'])}{words.per_period()}, against {words.amount(first['estimate'])} "
-        f"at the start. {verdict(last)}",
-        caveat=f"Follow-up ends there: nothing here says what happens after {words.periods(last['event_time'])}.",
+        statement=_(
+            "{sentence} after the start of training the effect is {amount}{per_period}, against "
+            "{amount_2} at the start. {verdict}",
+            sentence=sentence(words.periods(last["event_time"])),
+            amount=words.amount(last["estimate"]),
+            per_period=words.per_period(),
+            amount_2=words.amount(first["estimate"]),
+            verdict=verdict(last),
+        ),
+        caveat=_(
+            "Follow-up ends there: nothing here says what happens after {periods}.",
+            periods=words.periods(last["event_time"]),
+        ),
     )
 
 
@@ -154,27 +181,36 @@ def for_whom(study: Study) -> Finding | None:
     words = study.words
     levels = study.result("att_by_" + str(row["subgroup"]))
     levels = levels[levels["estimate"].notna()]
-    each = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _, r in levels.iterrows()])
+    each = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _i, r in levels.iterrows()])
     trial = study.result("benchmark_by_" + str(row["subgroup"]))
-    found = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _, r in trial.iterrows()])
+    found = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _i, r in trial.iterrows()])
     clear = excludes_zero(row)
     several = len(rows) > 1
-    opening = "The difference is" if clear else "No clear difference between groups. It is"
+    opening = _("The difference is") if clear else _("No clear difference between groups. It is")
     if several:
-        opening = "The clearest difference is" if clear else "No clear difference between groups. The largest is"
+        opening = _("The clearest difference is") if clear else _("No clear difference between groups. The largest is")
     return Finding(
-        question="For whom?",
+        question=_("For whom?"),
         number=words.amount(row["estimate"], signed=True),
-        measure=f"difference, {row['level']}",
+        measure=_("difference, {level}", level=row["level"]),
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"{opening} by {words.name(row['subgroup'])}: {each}. The interval of the difference "
-        f"{'excludes' if clear else 'includes'} zero." + (f" The experiment found {found}." if found else ""),
-        caveat=(
-            f"One of {len(rows)} comparisons by difference-in-differences, without adjustment for looking at several; "
-            if several
-            else "By difference-in-differences; "
+        statement=_(
+            "{opening} by {name}: {each}. The interval of the difference {word} zero.",
+            opening=opening,
+            name=words.name(row["subgroup"]),
+            each=each,
+            word=_("excludes") if clear else _("includes"),
         )
-        + "a group that differs is not thereby the reason for the difference."
+        + (_(" The experiment found {found}.", found=found) if found else ""),
+        caveat=(
+            _(
+                "One of {rows} comparisons by difference-in-differences, without adjustment for looking at several; ",
+                rows=len(rows),
+            )
+            if several
+            else _("By difference-in-differences; ")
+        )
+        + _("a group that differs is not thereby the reason for the difference.")
         + unplanned(study, str(row["result"])),
     )
 
@@ -191,15 +227,21 @@ def _truth(study: Study) -> Finding | None:
     if own is None or pd.isna(row["estimate"]):
         return None
     words = study.words
-    covers = "covers" if own["ci_low"] <= row["estimate"] <= own["ci_high"] else "does not cover"
+    covers = _("covers") if own["ci_low"] <= row["estimate"] <= own["ci_high"] else _("does not cover")
     return Finding(
-        question="Can it be believed?",
+        question=_("Can it be believed?"),
         number=words.amount(row["estimate"], signed=True),
-        measure="true effect in these synthetic data",
+        measure=_("true effect in these synthetic data"),
         interval="",
-        statement=f"The generator of the data put in an average effect of {words.amount(row['estimate'])}"
-        f"{words.per_period()}. The estimate is {words.amount(own['estimate'])}, and its interval {covers} the truth.",
-        caveat="The generator selects people into training on what the records show. Reality may not be so kind.",
+        statement=_(
+            "The generator of the data put in an average effect of {amount}{per_period}. The estimate "
+            "is {amount_2}, and its interval {covers} the truth.",
+            amount=words.amount(row["estimate"]),
+            per_period=words.per_period(),
+            amount_2=words.amount(own["estimate"]),
+            covers=covers,
+        ),
+        caveat=_("The generator selects people into training on what the records show. Reality may not be so kind."),
     )
 
 
@@ -210,18 +252,25 @@ def _benchmark(study: Study) -> Finding | None:
     words, gap = study.words, own["estimate"] - row["estimate"]
     raw = study.result("unadjusted")
     without = (
-        f" Without matching, the comparison would have said {words.amount(raw.iloc[0]['estimate'])}."
+        _(" Without matching, the comparison would have said {amount}.", amount=words.amount(raw.iloc[0]["estimate"]))
         if len(raw)
         else ""
     )
     return Finding(
-        question="Can it be believed?",
+        question=_("Can it be believed?"),
         number=words.amount(row["estimate"], signed=True),
-        measure="found by the experiment",
+        measure=_("found by the experiment"),
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"The randomised experiment found {words.amount(row['estimate'])}; the matched estimate of "
-        f"{words.amount(own['estimate'])} is {words.amount(abs(gap))} {'above' if gap >= 0 else 'below'} it.{without}",
-        caveat="Agreement in this study does not prove that matching removes every difference elsewhere.",
+        statement=_(
+            "The randomised experiment found {amount}; the matched estimate of {amount_2} is "
+            "{amount_3} {word} it.{without}",
+            amount=words.amount(row["estimate"]),
+            amount_2=words.amount(own["estimate"]),
+            amount_3=words.amount(abs(gap)),
+            word=_("above") if gap >= 0 else _("below"),
+            without=without,
+        ),
+        caveat=_("Agreement in this study does not prove that matching removes every difference elsewhere."),
     )
 
 
@@ -235,24 +284,28 @@ def _pre_trend(study: Study) -> Finding | None:
     words, t = study.words, (before["estimate"].abs() / before["std_error"]).to_numpy()
     row = before.iloc[int(t.argmax())]
     drift = (
-        "They were already drifting apart, so the effect is not to be read as caused by training alone."
+        _("They were already drifting apart, so the effect is not to be read as caused by training alone.")
         if excludes_zero(row)
-        else "The interval includes zero."
+        else _("The interval includes zero.")
         if study.matched_periods
-        else "The interval includes zero: no sign that they were already drifting apart."
+        else _("The interval includes zero: no sign that they were already drifting apart.")
     )
     gap = words.amount(abs(row["estimate"]))
     periods = words.times(study.matched_periods) if study.matched_periods else ""
     chosen = (
-        f" The controls were chosen to be alike in {periods}: agreement there is by construction." if periods else ""
+        _(" The controls were chosen to be alike in {periods}: agreement there is by construction.", periods=periods)
+        if periods
+        else ""
     )
     return Finding(
-        question="Can it be believed?",
+        question=_("Can it be believed?"),
         number=words.amount(row["estimate"], signed=True),
-        measure="largest gap before training",
+        measure=_("largest gap before training"),
         interval=words.interval(row["ci_low"], row["ci_high"]),
-        statement=f"Before training, the largest gap between the groups' paths was {gap}. {drift}",
-        caveat="Like paths before training do not prove like paths afterwards." + chosen,
+        statement=_(
+            "Before training, the largest gap between the groups' paths was {gap}. {drift}", gap=gap, drift=drift
+        ),
+        caveat=_("Like paths before training do not prove like paths afterwards.") + chosen,
     )
 
 
@@ -267,15 +320,22 @@ def survival(study: Study, result: str) -> Finding | None:
     words, test = study.words, study.test(result, "log-rank")
     subgroup = str(rows["subgroup"].iloc[0])
     each = listed([f"{time:g} ({words.name(level)})" for level, time in known.items()])
-    p = f" Log-rank test: {p_value(float(test.iloc[0]['p_value']))}." if len(test) else ""
+    p = _(" Log-rank test: {p_value}.", p_value=p_value(float(test.iloc[0]["p_value"]))) if len(test) else ""
     span = sorted(known.values())
     return Finding(
-        question=f"How fast, by {words.name(subgroup)}?",
-        number=f"{span[0]:g}" if span[0] == span[-1] else f"{span[0]:g} to {span[-1]:g}",
-        measure=f"{words.durations} until half had ended",
+        question=_("How fast, by {name}?", name=words.name(subgroup)),
+        number=f"{span[0]:g}" if span[0] == span[-1] else _("{span:g} to {span_2:g}", span=span[0], span_2=span[-1]),
+        measure=_("{durations} until half had ended", durations=words.durations),
         interval="",
-        statement=f"Half of the spells had ended by this number of {words.durations}: {each}.{p}",
-        caveat=f"Groups differ in more than {words.name(subgroup)}: a difference here is not an effect of it.",
+        statement=_(
+            "Half of the spells had ended by this number of {durations}: {each}.{p}",
+            durations=words.durations,
+            each=each,
+            p=p,
+        ),
+        caveat=_(
+            "Groups differ in more than {name}: a difference here is not an effect of it.", name=words.name(subgroup)
+        ),
     )
 
 

@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 
 from retrain_eval.report.drawing import BLUE, FONTS, GREY, INK, NARROW, RULE, VERMILION
+from retrain_eval.report.language import N_, _
 from retrain_eval.report.words import MINUS, csv
 
-WITHHELD = "withheld"
+WITHHELD = N_("withheld")
 LANE, GAP = 356, 36  # width of a lane and the space between two
 BOX, LINE, PAD = 40, 18, 9  # height of a box, of a line of text, and the space around losses
 SIZE, CHARACTER = 14, 6.9  # of text, and about how wide a character is
-_NAMES = {"treated": "Trained", "control": "Possible controls"}
+_NAMES = {"treated": N_("Trained"), "control": N_("Possible controls")}
 _COLOURS = {"treated": BLUE, "control": VERMILION}
 
 
@@ -54,7 +55,7 @@ class Step:
         if self.lost is None:
             return ""
         if pd.isna(self.lost):
-            return f"number {WITHHELD}" + (f": {self.reason}" if self.reason else "")
+            return _("number {withheld}", withheld=_(WITHHELD)) + (f": {self.reason}" if self.reason else "")
         sign = MINUS if self.lost > 0 else "+"
         return f"{sign}{abs(int(self.lost)):,}" + (f" {self.reason}" if self.reason else "")
 
@@ -99,8 +100,8 @@ class FlowDiagram:
         says = []
         for group, steps in lanes(self.flow).items():
             boxes = [f"{step.name} {step.count}" + (f" ({step.loss})" if step.loss else "") for step in steps]
-            says.append(("" if alone else f"{_NAMES.get(group, group)}: ") + "; ".join(boxes) + ".")
-        return "Sample flow. " + " ".join(says)
+            says.append(("" if alone else f"{_(_NAMES.get(group, group))}: ") + "; ".join(boxes) + ".")
+        return _("Sample flow. ") + " ".join(says)
 
     def svg(self, narrow: bool = False) -> str:
         """Return the drawing."""
@@ -120,7 +121,7 @@ class FlowDiagram:
             ]
             parts = [part for drawn, _ in made for part in drawn]
             # one lane alone is drawn as large as one of two
-            width, height = 2 * LANE + GAP, max(bottom for _, bottom in made)
+            width, height = 2 * LANE + GAP, max(bottom for _i, bottom in made)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 {width + 2} {height + 2:g}" width="{width + 2}" '
             f'height="{height + 2:g}" font-family="{FONTS}" font-size="{SIZE}" fill="{INK}">{"".join(parts)}</svg>'
@@ -156,7 +157,7 @@ def _lane(
     """Return the elements of a lane and where it ends."""
     colour, parts, y = _COLOURS.get(group, GREY), [], top
     if heading:
-        name = escape(_NAMES.get(group, group))
+        name = escape(_(_NAMES.get(group, group)))
         parts.append(f'<text x="{x:g}" y="{y + 14:g}" font-weight="600" fill="{colour}">{name}</text>')
         y += 26
     for i, (step, (above, height)) in enumerate(zip(steps, heights, strict=False)):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.confounding import ALPHA
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
 from retrain_eval.report.words import NBSP, p_value, percent, plain
@@ -24,37 +25,58 @@ def rows_of(study: Study, name: str) -> pd.DataFrame:
 def say_rosenbaum(study: Study) -> str:
     """Say at which hidden bias the conclusion would fall."""
     rows = rows_of(study, "rosenbaum").sort_values("gamma")
-    pairs = f"{int(rows['n_pairs'].iloc[0]):,} pairs whose outcomes differ"
+    pairs = _("{value:,} pairs whose outcomes differ", value=int(rows["n_pairs"].iloc[0]))
     if rows["p_value"].iloc[0] > ALPHA:
-        return (
-            f"Over {pairs}, the test finds no effect even if matching left no hidden bias "
-            f"({p_value(rows['p_value'].iloc[0])}): there is no conclusion that one could overturn."
+        return _(
+            "Over {pairs}, the test finds no effect even if matching left no hidden bias ({p_value}): "
+            "there is no conclusion that one could overturn.",
+            pairs=pairs,
+            p_value=p_value(rows["p_value"].iloc[0]),
         )
     held, lost = rows[rows["p_value"] <= ALPHA * (1 + 1e-6)], rows[rows["p_value"] > ALPHA * (1 + 1e-6)]
-    told = f"Over {pairs}, without hidden bias the test gives {p_value(rows['p_value'].iloc[0])}. "
+    told = _(
+        "Over {pairs}, without hidden bias the test gives {p_value}. ",
+        pairs=pairs,
+        p_value=p_value(rows["p_value"].iloc[0]),
+    )
     if lost.empty:
         return told + (
-            f"It stays below {ALPHA:g} even if, of two matched {study.words.units}, one had {held['gamma'].max():g} "
-            "times the odds of training for reasons unseen."
+            _(
+                "It stays below {alpha:g} even if, of two matched {units}, one had {max:g} times the odds "
+                "of training for reasons unseen.",
+                alpha=ALPHA,
+                units=study.words.units,
+                max=held["gamma"].max(),
+            )
         )
     gamma = float(held["gamma"].max())
-    odds = f"{percent(gamma - 1)} higher odds" if gamma < 2 else f"{plain(gamma, 1)} times the odds"
+    odds = (
+        _("{percent} higher odds", percent=percent(gamma - 1))
+        if gamma < 2
+        else _("{plain} times the odds", plain=plain(gamma, 1))
+    )
     return told + (
-        f"If, of two matched {study.words.units}, one had more than {odds} of training for reasons unseen that also "
-        f"decide the outcome, it could be above {ALPHA:g}."
+        _(
+            "If, of two matched {units}, one had more than {odds} of training for reasons unseen that "
+            "also decide the outcome, it could be above {alpha:g}.",
+            units=study.words.units,
+            odds=odds,
+            alpha=ALPHA,
+        )
     )
 
 
 def say_e_value(study: Study) -> str:
     """Say how strong a confounder would have to be."""
     row = rows_of(study, "e_values").iloc[0]
-    told = (
-        f"Something unseen would have to go with training and with the outcome by a risk ratio of "
-        f"{plain(row['e_value'], 2)} each, beyond what is matched on, to explain the estimate away"
+    told = _(
+        "Something unseen would have to go with training and with the outcome by a risk ratio of "
+        "{plain} each, beyond what is matched on, to explain the estimate away",
+        plain=plain(row["e_value"], 2),
     )
     if row["e_value_limit"] <= 1:
-        return told + "; the interval holds no effect as it is."
-    return told + f", and of {plain(row['e_value_limit'], 2)} each to move its interval to no effect."
+        return told + _("; the interval holds no effect as it is.")
+    return told + _(", and of {plain} each to move its interval to no effect.", plain=plain(row["e_value_limit"], 2))
 
 
 def say_oster(study: Study) -> str:
@@ -62,23 +84,33 @@ def say_oster(study: Study) -> str:
     rows, words = rows_of(study, "oster"), study.words
     first = rows.iloc[0]
     raw, adjusted = words.amount(first["beta_uncontrolled"]), words.amount(first["beta_controlled"])
-    moved = (
-        f"Over all {words.count(first['n'])}, the raw difference is {raw} and that with the matching's covariates in a "
-        f"regression {adjusted}"
+    moved = _(
+        "Over all {count}, the raw difference is {raw} and that with the matching's covariates in "
+        "a regression {adjusted}",
+        count=words.count(first["n"]),
+        raw=raw,
+        adjusted=adjusted,
     )
     delta, star = float(first["delta"]), words.amount(first["beta_star"])
     if not np.isfinite(delta):
-        return f"{moved}: the covariates move nothing, and tell nothing about what is not seen."
+        return _("{moved}: the covariates move nothing, and tell nothing about what is not seen.", moved=moved)
     if delta < 0:
-        away = "up" if first["beta_controlled"] > first["beta_uncontrolled"] else "down"
-        return (
-            f"{moved}: what is seen moves the estimate {away}, away from no effect. Only something unseen that works "
-            f"the other way would explain it away, {plain(abs(delta), 2)} times as strong; as strong in the same "
-            f"direction, it would make the effect {star}."
+        away = _("up") if first["beta_controlled"] > first["beta_uncontrolled"] else _("down")
+        return _(
+            "{moved}: what is seen moves the estimate {away}, away from no effect. Only something "
+            "unseen that works the other way would explain it away, {plain} times as strong; as strong "
+            "in the same direction, it would make the effect {star}.",
+            moved=moved,
+            away=away,
+            plain=plain(abs(delta), 2),
+            star=star,
         )
-    return (
-        f"{moved}. Selection on what is not seen would have to be {plain(delta, 2)} times as strong as on what is, to "
-        f"explain it away; were it as strong, the effect would be {star}."
+    return _(
+        "{moved}. Selection on what is not seen would have to be {plain} times as strong as on "
+        "what is, to explain it away; were it as strong, the effect would be {star}.",
+        moved=moved,
+        plain=plain(delta, 2),
+        star=star,
     )
 
 
@@ -91,13 +123,13 @@ def tabulate_rosenbaum(study: Study) -> Table:
             "p_value": [p_value(p).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}") for p in rows["p_value"]],
         }
     )
-    return table(shown, rows, labels={"gamma": "Odds of training, ratio Γ", "p_value": "p‑value, at most"})
+    return table(shown, rows, labels={"gamma": _("Odds of training, ratio Γ"), "p_value": _("p‑value, at most")})
 
 
 def tabulate_oster(study: Study) -> Table:
     """Tabulate Oster's δ and β* by what a full set of covariates could explain."""
     rows, words = rows_of(study, "oster"), study.words
-    usual = ["1.3 times what the covariates explain" if r2 < 1 else "Everything" for r2 in rows["r2_max"]]
+    usual = [_("1.3 times what the covariates explain") if r2 < 1 else _("Everything") for r2 in rows["r2_max"]]
     shown = pd.DataFrame(
         {
             "label": usual,
@@ -106,6 +138,10 @@ def tabulate_oster(study: Study) -> Table:
             "beta_star": [words.amount(value) for value in rows["beta_star"]],
         }
     )
-    labels = {"label": "If the unseen too, all could explain", "r2_max": "R² at most", "delta": "δ for no effect",
-              "beta_star": "Effect at δ = 1"}  # fmt: skip
+    labels = {
+        "label": _("If the unseen too, all could explain"),
+        "r2_max": _("R² at most"),
+        "delta": _("δ for no effect"),
+        "beta_star": _("Effect at δ = 1"),
+    }
     return table(shown, rows, labels=labels)

@@ -17,6 +17,7 @@ import pandas as pd
 from retrain_eval.errors import ReportError
 from retrain_eval.plan import Registration, deviations, exploratory, in_force
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.report.language import ENGLISH, _, speak
 from retrain_eval.report.words import Words
 from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
 from retrain_eval.study import read_study
@@ -41,7 +42,7 @@ TABLES = (
     "dictionary",
 )
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
-EARLIER = "RETRAIN_EARLIER"
+EARLIER, LANGUAGE = "RETRAIN_EARLIER", "RETRAIN_LANGUAGE"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Study:
 
     def marked(self, result: str, label: str) -> str:
         """Return the label of a result, with a mark where the registered plan does not name it."""
-        return f"{label} (exploratory)" if result in self.exploratory else label
+        return _("{label} (exploratory)", label=label) if result in self.exploratory else label
 
     def result(self, name: str, **keys: str) -> pd.DataFrame:
         """Return the rows of one result, with every key given."""
@@ -224,6 +225,7 @@ def open_release(paths: Sequence[Path] | None = None, earlier: Sequence[Path] = 
     if paths is None:
         named = [os.environ.get(RELEASE, ""), *os.environ.get(COMPANIONS, "").split(os.pathsep)]
         paths = [Path(path) for path in named if path]
+        speak(os.environ.get(LANGUAGE) or ENGLISH)
         earlier = [Path(path) for path in os.environ.get(EARLIER, "").split(os.pathsep) if path]
     if not paths:
         raise ReportError(f"no release to report on: set {RELEASE} to a bundle, or use `retrain-eval report`")

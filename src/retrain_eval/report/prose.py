@@ -7,8 +7,9 @@ import pandas as pd
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.flow_diagram import WITHHELD
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Release, Study
-from retrain_eval.report.words import NBSP, listed, p_value, percent, plain, sentence
+from retrain_eval.report.words import listed, p_value, percent, plain, sentence
 
 
 def analysed(study: Study) -> list[tuple[str, str]]:
@@ -18,13 +19,13 @@ def analysed(study: Study) -> list[tuple[str, str]]:
         return []
     if set(flow["group"]) == {"treated"}:  # a study without a comparison, of spells for example
         first = flow["n"].iloc[0]
-        return [(WITHHELD if pd.isna(first) else f"{int(first):,}", f"{study.words.units} followed")]
+        return [(WITHHELD if pd.isna(first) else f"{int(first):,}", _("{units} followed", units=study.words.units))]
     counts = []
-    for group, name in {"treated": "trained", "control": "controls"}.items():
+    for group, name in {"treated": _("trained"), "control": _("controls")}.items():
         rows = flow[flow["group"] == group]
         if len(rows):
             first, last = (WITHHELD if pd.isna(n) else f"{int(n):,}" for n in rows["n"].iloc[[0, -1]])
-            counts += [(first, f"{name}, submitted"), (last, f"{name}, analysed")]
+            counts += [(first, _("{name}, submitted", name=name)), (last, _("{name}, analysed", name=name))]
     return counts
 
 
@@ -34,26 +35,42 @@ def sample(study: Study) -> str:
     assert flow is not None
     if set(flow["group"]) == {"treated"}:
         first = flow["n"].iloc[0]
-        people = f"{words.units}, whose number is {WITHHELD}" if pd.isna(first) else words.count(first)
-        return f"The study follows {people}."
+        people = (
+            _("{units}, whose number is {withheld}", units=words.units, withheld=_(WITHHELD))
+            if pd.isna(first)
+            else words.count(first)
+        )
+        return _("The study follows {people}.", people=people)
     says = []
-    for group, name in {"treated": "trained", "control": "possible controls"}.items():
+    for group, name in {"treated": _("trained"), "control": _("possible controls")}.items():
         rows = flow[flow["group"] == group]
         if rows.empty:
             continue
         first, last = rows["n"].iloc[0], rows["n"].iloc[-1]
         if pd.isna(first) or pd.isna(last):
-            says.append(f"a number of {name} that is withheld")
+            says.append(_("a number of {name} that is withheld", name=name))
             continue
         share = percent(last / first, 0 if last / first > 0.1 else 1)
-        says.append(f"{int(last):,} of {words.count(first)} submitted as {name} ({share})")
-    return f"The estimates rest on {listed(says)}."
+        says.append(
+            _(
+                "{last:,} of {count} submitted as {name} ({share})",
+                last=int(last),
+                count=words.count(first),
+                name=name,
+                share=share,
+            )
+        )
+    return _("The estimates rest on {listed}.", listed=listed(says))
 
 
 def suppressed(study: Study) -> str:
     """Say how many rows of results are withheld."""
     number, rows = study.suppressed, len(study.effects)
-    return f"{number} of {rows} rows of results" if number else f"none of the {rows} rows of results"
+    return (
+        _("{number} of {rows} rows of results", number=number, rows=rows)
+        if number
+        else _("none of the {rows} rows of results", rows=rows)
+    )
 
 
 def paths(study: Study) -> str:
@@ -62,25 +79,35 @@ def paths(study: Study) -> str:
     wide = means.pivot_table(index="time", columns="group", values="mean")
     gap = wide["treated"] - wide["control"]
     first, last = gap.index.min(), gap.index.max()
-    return (
-        f"{sentence(words.at(first))}, the mean of the trained was {words.amount(abs(gap[first]))} {_side(gap[first])} "
-        f"that of their {words.controls}; {words.at(last)}, {words.amount(abs(gap[last]))} {_side(gap[last])}."
+    return _(
+        "{sentence}, the mean of the trained was {amount} {side} that of their {controls}; {at}, {amount_2} {side_2}.",
+        sentence=sentence(words.at(first)),
+        amount=words.amount(abs(gap[first])),
+        side=_side(gap[first]),
+        controls=words.controls,
+        at=words.at(last),
+        amount_2=words.amount(abs(gap[last])),
+        side_2=_side(gap[last]),
     )
 
 
 def _side(gap: float) -> str:
-    return "above" if gap >= 0 else "below"
+    return _("above") if gap >= 0 else _("below")
 
 
 def overall(study: Study) -> str:
     """Say the average effect with its interval."""
     row = main_effect(study)
     if row is None:
-        return "The average effect is suppressed, because too few people stand behind it."
+        return _("The average effect is suppressed, because too few people stand behind it.")
     words = study.words
-    return (
-        f"The average effect on the trained is {words.amount(row['estimate'])}{words.per_period()} (standard error "
-        f"{words.amount(row['std_error'])}, 95% interval {words.interval(row['ci_low'], row['ci_high'])})."
+    return _(
+        "The average effect on the trained is {amount}{per_period} (standard error {amount_2}, 95% "
+        "interval {interval}).",
+        amount=words.amount(row["estimate"]),
+        per_period=words.per_period(),
+        amount_2=words.amount(row["std_error"]),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
     )
 
 
@@ -89,24 +116,27 @@ def before_training(study: Study) -> str:
     rows = study.own("event_study")
     before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
     if before.empty:
-        return "There is only one period before training, so earlier drift cannot be checked."
+        return _("There is only one period before training, so earlier drift cannot be checked.")
     low, high = before["band_low"].fillna(before["ci_low"]), before["band_high"].fillna(before["ci_high"])
     outside = int(((low > 0) | (high < 0)).sum())
     if outside:
-        return (
-            f"In {outside} of {len(before)} periods before training the band excludes zero: the groups were not on the "
-            "same path, and the effects are to be read with caution."
+        return _(
+            "In {outside} of {before} periods before training the band excludes zero: the groups were "
+            "not on the same path, and the effects are to be read with caution.",
+            outside=outside,
+            before=len(before),
         )
-    told = "Before training, every band includes zero"
+    told = _("Before training, every band includes zero")
     # where matching made the groups alike, likeness is no sign of anything
-    told += "." if study.matched_periods else ": no sign that the groups were on different paths."
-    for _, row in study.test("event_study").iterrows():
-        told += f" A joint test of the periods before training gives {p_value(row['p_value'])}."
+    told += "." if study.matched_periods else _(": no sign that the groups were on different paths.")
+    for _i, row in study.test("event_study").iterrows():
+        told += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))
     if study.matched_periods:
         periods = study.words.times(study.matched_periods)
-        told += (
-            f" The controls were chosen to be alike in {periods}, so agreement there is by construction, "
-            "and no evidence that the paths would have stayed together."
+        told += _(
+            " The controls were chosen to be alike in {periods}, so agreement there is by "
+            "construction, and no evidence that the paths would have stayed together.",
+            periods=periods,
         )
     return told
 
@@ -116,14 +146,17 @@ def engines(study: Study) -> str:
     pairs = views.engines(study).groupby("label", sort=False)
     errors = pairs["std_error"].agg(lambda values: (values.max() - values.min()) / values.max())
     spreads = pairs["estimate"].agg(lambda values: values.max() - values.min()) / pairs["std_error"].max()
-    return (
-        f"Over {len(pairs)} estimates, the largest difference between the two is {_tiny(float(spreads.max()))} of a "
-        f"standard error; the standard errors themselves differ by at most {_tiny(float(errors.max()))} of their size."
+    return _(
+        "Over {pairs} estimates, the largest difference between the two is {tiny} of a standard "
+        "error; the standard errors themselves differ by at most {tiny_2} of their size.",
+        pairs=len(pairs),
+        tiny=_tiny(float(spreads.max())),
+        tiny_2=_tiny(float(errors.max())),
     )
 
 
 def _tiny(value: float) -> str:
-    return "less than a millionth" if abs(value) < 1e-6 else f"{value:.2g}"
+    return _("less than a millionth") if abs(value) < 1e-6 else f"{value:.2g}"
 
 
 def benchmark(study: Study) -> str:
@@ -132,11 +165,17 @@ def benchmark(study: Study) -> str:
     assert own is not None
     gap = float(own["estimate"] - trial["estimate"])
     inside = trial["ci_low"] <= own["estimate"] <= trial["ci_high"]
-    return (
-        f"The experiment, which compared the same trained {words.units} with randomly assigned controls, found "
-        f"{words.amount(trial['estimate'])} ({words.interval(trial['ci_low'], trial['ci_high'])}). The matched "
-        f"comparison gives {words.amount(own['estimate'])}, {words.amount(abs(gap))} {_side(gap)} it and "
-        f"{'inside' if inside else 'outside'} the experiment's interval."
+    return _(
+        "The experiment, which compared the same trained {units} with randomly assigned controls, "
+        "found {amount} ({interval}). The matched comparison gives {amount_2}, {amount_3} {side} "
+        "it and {word} the experiment's interval.",
+        units=words.units,
+        amount=words.amount(trial["estimate"]),
+        interval=words.interval(trial["ci_low"], trial["ci_high"]),
+        amount_2=words.amount(own["estimate"]),
+        amount_3=words.amount(abs(gap)),
+        side=_side(gap),
+        word=_("inside") if inside else _("outside"),
     )
 
 
@@ -145,10 +184,14 @@ def truth(study: Study) -> str:
     words, true, own = study.words, study.result("truth").iloc[0], main_effect(study)
     assert own is not None
     inside = own["ci_low"] <= true["estimate"] <= own["ci_high"]
-    return (
-        f"The data are synthetic, so the true average effect is known: {words.amount(true['estimate'])}"
-        f"{words.per_period()}. The estimate is {words.amount(own['estimate'])}, and its 95% interval "
-        f"{words.interval(own['ci_low'], own['ci_high'])} {'covers' if inside else 'does not cover'} the truth."
+    return _(
+        "The data are synthetic, so the true average effect is known: {amount}{per_period}. The "
+        "estimate is {amount_2}, and its 95% interval {interval} {word} the truth.",
+        amount=words.amount(true["estimate"]),
+        per_period=words.per_period(),
+        amount_2=words.amount(own["estimate"]),
+        interval=words.interval(own["ci_low"], own["ci_high"]),
+        word=_("covers") if inside else _("does not cover"),
     )
 
 
@@ -157,15 +200,20 @@ def outcome(study: Study, name: str) -> str:
     rows = study.own(f"event_study_{name}")
     after = rows[(rows["event_time"] >= 0) & rows["estimate"].notna()].sort_values("event_time")
     if after.empty:
-        return "Every estimate rests on too few people to be published."
+        return _("Every estimate rests on too few people to be published.")
     words, last = study.words.about(name), after.iloc[-1]
     by_size = after.sort_values("estimate")
     low, high = by_size.iloc[0], by_size.iloc[-1]
     told = [f"{words.amount(row['estimate'], signed=True)} {words.at(row['event_time'])}" for row in (low, high)]
-    return (
-        f"The effect on the {words.name(name)} is lowest at {told[0]} and highest at {told[1]}. "
-        f"At the end of follow-up, {words.at(last['event_time'])}, it is {words.amount(last['estimate'], signed=True)} "
-        f"({words.interval(last['ci_low'], last['ci_high'])})."
+    return _(
+        "The effect on the {name} is lowest at {told} and highest at {told_2}. At the end of "
+        "follow-up, {at}, it is {amount} ({interval}).",
+        name=words.name(name),
+        told=told[0],
+        told_2=told[1],
+        at=words.at(last["event_time"]),
+        amount=words.amount(last["estimate"], signed=True),
+        interval=words.interval(last["ci_low"], last["ci_high"]),
     )
 
 
@@ -175,9 +223,12 @@ def raw_comparison(study: Study) -> str:
     if rows.empty:
         return ""
     row = rows.iloc[0]
-    return (
-        f"Without matching, the trained {words.units} would have been compared with the whole pool: a difference of "
-        f"{words.amount(row['estimate'])} ({words.interval(row['ci_low'], row['ci_high'])})."
+    return _(
+        "Without matching, the trained {units} would have been compared with the whole pool: a "
+        "difference of {amount} ({interval}).",
+        units=words.units,
+        amount=words.amount(row["estimate"]),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
     )
 
 
@@ -192,13 +243,21 @@ def benchmark_by_group(study: Study) -> str:
         return ""
     inside = pairs["estimate"].between(pairs["ci_low_trial"], pairs["ci_high_trial"])
     if inside.all():
-        return f"Each of the {len(pairs)} matched estimates lies inside the experiment's interval for its group."
+        return _(
+            "Each of the {pairs} matched estimates lies inside the experiment's interval for its group.",
+            pairs=len(pairs),
+        )
     words = study.words
     parted = [
-        f"{words.name(row['level'])} ({words.amount(row['estimate'])} against {words.amount(row['estimate_trial'])})"
-        for _, row in pairs[~inside].iterrows()
+        _(
+            "{name} ({amount} against {amount_2})",
+            name=words.name(row["level"]),
+            amount=words.amount(row["estimate"]),
+            amount_2=words.amount(row["estimate_trial"]),
+        )
+        for _i, row in pairs[~inside].iterrows()
     ]
-    return f"The matched estimate falls outside the experiment's interval for {listed(parted)}."
+    return _("The matched estimate falls outside the experiment's interval for {listed}.", listed=listed(parted))
 
 
 def group_differences(study: Study) -> str:
@@ -206,25 +265,37 @@ def group_differences(study: Study) -> str:
     rows = views.differences(study)
     rows = rows[rows["std_error"].notna()]
     if rows.empty:
-        return "Every difference rests on a group that is too small to publish."
-    clear = [row for _, row in rows.iterrows() if excludes_zero(row)]
+        return _("Every difference rests on a group that is too small to publish.")
+    clear = [row for _i, row in rows.iterrows() if excludes_zero(row)]
     if not clear:
-        which = f"None of the {len(rows)} differences excludes" if len(rows) > 1 else "The difference does not exclude"
-        return f"{which} zero: these data cannot tell the groups' effects apart."
+        which = (
+            _("None of the {rows} differences excludes", rows=len(rows))
+            if len(rows) > 1
+            else _("The difference does not exclude")
+        )
+        return _("{which} zero: these data cannot tell the groups' effects apart.", which=which)
     names = listed([f"{row['label']} ({study.words.amount(row['estimate'])})" for row in clear])
-    verb = "excludes" if len(clear) == 1 else "exclude"
-    return f"{len(clear)} of {len(rows)} differences {verb} zero: {names}."
+    verb = _("excludes") if len(clear) == 1 else _("exclude")
+    return _(
+        "{clear} of {rows} differences {verb} zero: {names}.", clear=len(clear), rows=len(rows), verb=verb, names=names
+    )
 
 
 def verdicts(study: Study) -> str:
     """Say for which groups there is an answer."""
     rows, words = views.verdicts(study), study.words
     worth = words.amount(float(rows["smallest_worthwhile"].iloc[0]))
-    told = [f"The plan calls an effect of {worth}{words.per_period()} the smallest that would matter."]
+    told = [
+        _(
+            "The plan calls an effect of {worth}{per_period} the smallest that would matter.",
+            worth=worth,
+            per_period=words.per_period(),
+        )
+    ]
     for verdict, says in (
-        ("effect", "There is an effect for"),
-        ("equivalent to none", "Any effect is too small to matter for"),
-        ("inconclusive", "No answer is possible yet for"),
+        ("effect", _("There is an effect for")),
+        ("equivalent to none", _("Any effect is too small to matter for")),
+        ("inconclusive", _("No answer is possible yet for")),
     ):
         names = [words.name(level) for level in rows.loc[rows["verdict"] == verdict, "level"]]
         if names:
@@ -233,8 +304,12 @@ def verdicts(study: Study) -> str:
     if len(needed):
         most = needed.sort_values("n_needed").iloc[-1]
         told.append(
-            f"An answer would take as many as {int(most['n_needed']):,} trained {words.units} "
-            f"({words.name(most['level'])})."
+            _(
+                "An answer would take as many as {n_needed:,} trained {units} ({name}).",
+                n_needed=int(most["n_needed"]),
+                units=words.units,
+                name=words.name(most["level"]),
+            )
         )
     return " ".join(told)
 
@@ -244,11 +319,19 @@ def curves(study: Study, result: str) -> str:
     words, rows, says = study.words, study.result(result), []
     for level in study.in_order(rows["level"], str(rows["subgroup"].iloc[0])):
         median = median_time(rows[rows["level"] == level])
-        says.append(f"{f'{median:g}' if median is not None else 'not reached'} ({words.name(level)})")
-    told = f"Half of the spells had ended by this number of {words.durations}: {listed(says)}."
-    for _, row in study.test(result, "log-rank").iterrows():
-        degrees = "1 degree" if row["df"] == 1 else f"{row['df']:g} degrees"
-        told += f" The log-rank test gives χ²{NBSP}={NBSP}{plain(row['statistic'], 1)} on {degrees} of freedom"
+        says.append(f"{f'{median:g}' if median is not None else _('not reached')} ({words.name(level)})")
+    told = _(
+        "Half of the spells had ended by this number of {durations}: {listed}.",
+        durations=words.durations,
+        listed=listed(says),
+    )
+    for _i, row in study.test(result, "log-rank").iterrows():
+        degrees = _("1 degree") if row["df"] == 1 else _("{df:g} degrees", df=row["df"])
+        told += _(
+            " The log-rank test gives χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{plain} on {degrees} of freedom",
+            plain=plain(row["statistic"], 1),
+            degrees=degrees,
+        )
         told += f", {p_value(row['p_value'])}."
     return told
 
@@ -260,8 +343,9 @@ def replicated(study: Study) -> str:
     for kind in ("estimate", "std. error"):
         columns = frame[[column for column in frame.columns if column.endswith(kind)]]
         spread = max(spread, float((columns.max(axis=1) - columns.min(axis=1)).max()))
-    return (
-        f"The largest difference between the packages, over every coefficient and standard error, is {_tiny(spread)}."
+    return _(
+        "The largest difference between the packages, over every coefficient and standard error, is {tiny}.",
+        tiny=_tiny(spread),
     )
 
 
@@ -269,4 +353,8 @@ def different_people(release: Release, study: Study) -> str:
     """Say plainly that a companion study is about others than the main one."""
     if study is release.main:
         return ""
-    return f"The {study.words.units} on this page are not those of the main study. {study.facts['data']}"
+    return _(
+        "The {units} on this page are not those of the main study. {data}",
+        units=study.words.units,
+        data=study.facts["data"],
+    )

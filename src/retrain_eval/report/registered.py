@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
 
@@ -12,25 +13,26 @@ def standing(study: Study) -> str:
     """Say whether a plan binds these results, and what that means for reading them."""
     made, plan = study.bundle.plan, study.registration
     if not made:
-        return (
-            "No plan was registered for this study before its outcomes were opened. Every result is exploratory: it "
-            "may have been looked for until it was found."
+        return _(
+            "No plan was registered for this study before its outcomes were opened. Every result is "
+            "exploratory: it may have been looked for until it was found."
         )
     if plan is None:
-        return (
-            f"A plan was registered on {made[0].time}, after the outcomes had been opened. It binds nothing, and every "
-            "result is exploratory: it may have been looked for until it was found."
+        return _(
+            "A plan was registered on {time}, after the outcomes had been opened. It binds nothing, "
+            "and every result is exploratory: it may have been looked for until it was found.",
+            time=made[0].time,
         )
-    told = f"The plan was registered on {plan.time}, before the outcomes were opened."
+    told = _("The plan was registered on {time}, before the outcomes were opened.", time=plan.time)
     number = len(study.deviations)
     if number == 0:
-        told += " The study was carried out as planned."
+        told += _(" The study was carried out as planned.")
     elif number == 1:
-        told += " The study departs from it in one place."
+        told += _(" The study departs from it in one place.")
     else:
-        told += f" The study departs from it in {number} places."
+        told += _(" The study departs from it in {number} places.", number=number)
     if study.exploratory:
-        told += " Results on outcomes or groups that it does not name are marked as exploratory."
+        told += _(" Results on outcomes or groups that it does not name are marked as exploratory.")
     return told
 
 
@@ -42,9 +44,11 @@ def opened_before(study: Study) -> str:
     number = len(set(plan.opened) & {str(item["sha256"]) for item in study.bundle.manifest["inputs"]})
     if number == 0:
         return ""
-    return (
-        f"When it was registered, a run had read {number} of the {len(study.bundle.manifest['inputs'])} record files "
-        "behind this edition; the outcomes in the others were closed."
+    return _(
+        "When it was registered, a run had read {number} of the {inputs} record files behind this "
+        "edition; the outcomes in the others were closed.",
+        number=number,
+        inputs=len(study.bundle.manifest["inputs"]),
     )
 
 
@@ -58,14 +62,19 @@ def registrations(study: Study) -> Table:
                 "closed" if one.binds(str(item["sha256"]) for item in study.bundle.manifest["inputs"]) else "opened"
                 for one in made
             ],
-            "reason": [one.reason or ("the first plan" if not one.amends else "") for one in made],
+            "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in made],
             "version": [one.version for one in made],
             "sha256": [one.sha256 for one in made],
         }
     )
     shown = rows.assign(sha256=[f"`{digest}`" for digest in rows["sha256"]])
-    labels = {"time": "Registered", "sha256": "SHA-256 of the plan", "version": "Version",
-              "outcomes": "Outcomes then", "reason": "Reason"}  # fmt: skip
+    labels = {
+        "time": _("Registered"),
+        "sha256": _("SHA-256 of the plan"),
+        "version": _("Version"),
+        "outcomes": _("Outcomes then"),
+        "reason": _("Reason"),
+    }
     made_table = table(shown, rows, labels=labels, left=["outcomes", "reason", "version", "sha256"])
     return Table(made_table.gt.fmt_markdown(["sha256"]), rows)
 
@@ -78,7 +87,7 @@ def deviations(study: Study) -> Table:
         planned=rows["planned"].replace("", "—"),
         used=rows["used"].replace("", "—"),
     )
-    labels = {"field": "Field", "planned": "Planned", "used": "Used"}
+    labels = {"field": _("Field"), "planned": _("Planned"), "used": _("Used")}
     return Table(table(shown, rows, labels=labels, left=["planned", "used"]).gt.fmt_markdown(["field"]), rows)
 
 
@@ -92,5 +101,5 @@ def exploratory(study: Study) -> Table:
         outcome=rows["outcome"].map(words.name),
         subgroup=[words.name(name) if name else "—" for name in rows["subgroup"]],
     )
-    labels = {"result": "Result", "outcome": "Outcome", "subgroup": "Groups"}
+    labels = {"result": _("Result"), "outcome": _("Outcome"), "subgroup": _("Groups")}
     return Table(table(shown, rows, labels=labels, left=["outcome", "subgroup"]).gt.fmt_markdown(["result"]), rows)

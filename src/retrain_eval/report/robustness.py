@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from retrain_eval.report.findings import excludes_zero
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
 from retrain_eval.report.words import Words, in_sentence, listed, percent
@@ -21,9 +22,9 @@ def bounds(study: Study) -> pd.DataFrame:
     labels = []
     for restriction, m in zip(rows["restriction"], rows["m"], strict=True):
         if restriction == "smoothness":
-            labels.append("Straight line" if m == 0 else "Bent line")
+            labels.append(_("Straight line") if m == 0 else _("Bent line"))
         else:
-            labels.append("Parallel paths" if m == 0 else f"No faster than {m:g} times before")
+            labels.append(_("Parallel paths") if m == 0 else _("No faster than {m:g} times before", m=m))
     middle = (rows["low"] + rows["high"]) / 2
     return rows.assign(label=labels, estimate=middle, outcome=study.result("event_study")["outcome"].iloc[0])
 
@@ -34,9 +35,11 @@ def timing(study: Study, result: str) -> pd.DataFrame:
     words = study.words
     periods = rows["level"].str.extract(r"(\d+)")[0].astype(int)
     if result == "placebo_starts":
-        labels = [f"Start {words.periods(n)} early" for n in periods]
+        labels = [_("Start {periods} early", periods=words.periods(n)) for n in periods]
     else:
-        labels = ["The usual base" if n == 0 else f"A base {words.periods(n)} earlier" for n in periods]
+        labels = [
+            _("The usual base") if n == 0 else _("A base {periods} earlier", periods=words.periods(n)) for n in periods
+        ]
     return rows.assign(label=labels)
 
 
@@ -45,25 +48,31 @@ def say_bounds(study: Study) -> str:
     rows = bounds(study)
     drift = rows[rows["restriction"] == "relative magnitude"].sort_values("m")
     if bool(drift["includes_zero"].iloc[0]):
-        return (
-            "Even with exactly parallel paths the interval of the mean effect includes zero, so there is no conclusion "
-            "that a drift could overturn. The ranges below say what remains possible."
+        return _(
+            "Even with exactly parallel paths the interval of the mean effect includes zero, so there "
+            "is no conclusion that a drift could overturn. The ranges below say what remains possible."
         )
     holds = drift.loc[~drift["includes_zero"].astype(bool), "m"].max()
     fails = drift.loc[drift["includes_zero"].astype(bool), "m"].min()
     if pd.isna(fails):
-        return (
-            f"The mean effect stays clear of zero even if, after training, the paths drifted apart {holds:g} times as "
-            "fast as they ever did between two periods before."
+        return _(
+            "The mean effect stays clear of zero even if, after training, the paths drifted apart "
+            "{holds:g} times as fast as they ever did between two periods before.",
+            holds=holds,
         )
     if holds == 0:
-        return (
-            "The mean effect is clear of zero if the paths would have stayed parallel, and no longer so if they could "
-            f"have drifted apart {fails:g} times as fast as they ever did between two periods before training."
+        return _(
+            "The mean effect is clear of zero if the paths would have stayed parallel, and no longer "
+            "so if they could have drifted apart {fails:g} times as fast as they ever did between two "
+            "periods before training.",
+            fails=fails,
         )
-    return (
-        f"The mean effect stays clear of zero if, after training, the paths drifted apart {holds:g} times as fast as "
-        f"they ever did between two periods before, and no longer so at {fails:g} times."
+    return _(
+        "The mean effect stays clear of zero if, after training, the paths drifted apart {holds:g} "
+        "times as fast as they ever did between two periods before, and no longer so at {fails:g} "
+        "times.",
+        holds=holds,
+        fails=fails,
     )
 
 
@@ -72,14 +81,22 @@ def say_pretest_power(study: Study) -> str:
     rows, words = study.bundle.pretest_power, study.words
     assert rows is not None
     row = rows.iloc[0]
-    told = (
-        f"A steady drift of {words.amount(row['slope'])} per {words.period} would have been noticed before training "
-        f"only {percent(row['power'])} of the time. It would add {words.amount(row['bias'])} to the mean effect"
+    told = _(
+        "A steady drift of {amount} per {period} would have been noticed before training only "
+        "{percent} of the time. It would add {amount_2} to the mean effect",
+        amount=words.amount(row["slope"]),
+        period=_(words.period),
+        percent=percent(row["power"]),
+        amount_2=words.amount(row["bias"]),
     )
     overall = study.result("event_study").query("event_time.isna() and cohort.isna()")
     if overall.empty or overall["estimate"].isna().any():
         return f"{told}."
-    return f"{told}, against the {words.amount(abs(overall['estimate'].iloc[0]))} that the event study estimates."
+    return _(
+        "{told}, against the {amount} that the event study estimates.",
+        told=told,
+        amount=words.amount(abs(overall["estimate"].iloc[0])),
+    )
 
 
 def say_base_moved_back(study: Study) -> str:
@@ -87,21 +104,30 @@ def say_base_moved_back(study: Study) -> str:
     rows, words = timing(study, "base_moved_back"), study.words
     shown = rows[rows["estimate"].notna()]
     low, high = shown["estimate"].min(), shown["estimate"].max()
-    return f"From the bases below, the mean effect lies between {words.interval(low, high).replace(' to ', ' and ')}."
+    return _(
+        "From the bases below, the mean effect lies between {replace}.",
+        replace=words.interval(low, high).replace(" to ", " and "),
+    )
 
 
 def say_placebo_starts(study: Study) -> str:
     """Say whether a start that was none has an effect."""
     rows = timing(study, "placebo_starts")
     rows = rows[rows["std_error"].notna()]
-    clear = [row for _, row in rows.iterrows() if excludes_zero(row)]
-    told = "A start at which nothing started should have no effect. "
+    clear = [row for _i, row in rows.iterrows() if excludes_zero(row)]
+    told = _("A start at which nothing started should have no effect. ")
     if study.matched_periods:
-        told += "The controls were chosen to be alike before training, which makes this easier to pass. "
+        told += _("The controls were chosen to be alike before training, which makes this easier to pass. ")
     if not clear:
-        return told + ("None of these has one." if len(rows) > 1 else "This one has none.")
+        return told + (_("None of these has one.") if len(rows) > 1 else _("This one has none."))
     names = listed([f"{in_sentence(row['label'])} ({study.words.amount(row['estimate'])})" for row in clear])
-    return told + f"{len(clear)} of {len(rows)} {'has' if len(clear) == 1 else 'have'} one all the same: {names}."
+    return told + _(
+        "{clear} of {rows} {word} one all the same: {names}.",
+        clear=len(clear),
+        rows=len(rows),
+        word=_("has") if len(clear) == 1 else _("have"),
+        names=names,
+    )
 
 
 def tabulate_bounds(rows: pd.DataFrame, words: Words) -> Table:
@@ -116,7 +142,7 @@ def tabulate_bounds(rows: pd.DataFrame, words: Words) -> Table:
             "interval": [words.interval(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)],
         }
     )
-    labels = {"label": "Assumption", "range": "Range at the estimates", "interval": "95% interval"}
+    labels = {"label": _("Assumption"), "range": _("Range at the estimates"), "interval": _("95% interval")}
     return table(shown, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
 
 
@@ -130,6 +156,10 @@ def tabulate_pretest_power(rows: pd.DataFrame, words: Words) -> Table:
             "bias_if_passed": [words.amount(value) for value in rows["bias_if_passed"]],
         }
     )
-    labels = {"power": "Noticed", "slope": f"Drift per {words.period}", "bias": "Adds to the effect",
-              "bias_if_passed": "Adds where unnoticed"}  # fmt: skip
+    labels = {
+        "power": _("Noticed"),
+        "slope": _("Drift per {period}", period=_(words.period)),
+        "bias": _("Adds to the effect"),
+        "bias_if_passed": _("Adds where unnoticed"),
+    }
     return table(shown, rows, labels=labels)

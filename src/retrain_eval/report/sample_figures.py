@@ -18,12 +18,13 @@ from retrain_eval.report.drawing import (
     p9,
     ticks_of_periods,
 )
+from retrain_eval.report.language import _
 from retrain_eval.report.words import Words
 
 
 def covariate(name: str, words: Words) -> str:
     """Return what a row of the balance table is about; ``distance`` is the score that people were matched on."""
-    return words.labels.get(name) or ("matching score" if name == "distance" else words.name(name))
+    return words.labels.get(name) or (_("matching score") if name == "distance" else words.name(name))
 
 
 def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
@@ -31,7 +32,7 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
     named = balance.assign(covariate=[covariate(name, words) for name in balance["covariate"]])
     order = named.sort_values("smd_before", key=abs)["covariate"].tolist()
     data = named.melt("covariate", ["smd_before", "smd_after"], var_name="sample", value_name="smd")
-    data["sample"] = data["sample"].map({"smd_before": "before matching", "smd_after": "after matching"})
+    data["sample"] = data["sample"].map({"smd_before": _("before matching"), "smd_after": _("after matching")})
     data["covariate"] = pd.Categorical(data["covariate"], order)
     data["smd"] = data["smd"].abs()
     top = data[data["covariate"] == order[-1]].assign(side=["right", "left"])
@@ -46,18 +47,22 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
             + p9.geom_vline(xintercept=0.1, linetype="dashed", **ZERO)
             + p9.geom_point(p9.aes(color="sample", shape="sample"), size=2.8)
             + p9.geom_text(p9.aes("at", label="sample", color="sample", ha="side"), data=top, nudge_y=0.5, size=8.5)
-            + p9.scale_color_manual({"before matching": VERMILION, "after matching": BLUE})
-            + p9.scale_shape_manual({"before matching": "s", "after matching": "o"})
+            + p9.scale_color_manual({_("before matching"): VERMILION, _("after matching"): BLUE})
+            + p9.scale_shape_manual({_("before matching"): "s", _("after matching"): "o"})
             + p9.scale_y_discrete(expand=(0, 0.6, 0, 0.9))
             + p9.scale_x_continuous(expand=(0.02, 0, 0.12, 0))
-            + p9.labs(x="absolute standardised mean difference", y="")
+            + p9.labs(x=_("absolute standardised mean difference"), y="")
             + p9.theme(panel_grid_major_y=p9.element_blank())
         )
 
-    alt = (
-        f"Love plot of {len(balance)} covariates. The largest absolute standardised mean difference falls from "
-        f"{worst['smd_before']:.2f} before matching to {worst['smd_after']:.2f} after; "
-        f"{within} of {len(balance)} lie within 0.1 after matching."
+    alt = _(
+        "Love plot of {balance} covariates. The largest absolute standardised mean difference "
+        "falls from {smd_before:.2f} before matching to {smd_after:.2f} after; {within} of "
+        "{balance} lie within 0.1 after matching.",
+        balance=len(balance),
+        smd_before=worst["smd_before"],
+        smd_after=worst["smd_after"],
+        within=within,
     )
     size = 1.0 + 0.3 * len(balance)
     return Figure(draw, alt, balance, height=size, narrow_height=size)
@@ -71,7 +76,11 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
     filled = bins[bins["n"] > 0]
     share = filled["n"] / filled.groupby("group")["n"].transform("sum")
     data = filled.assign(density=share / (filled["bin_high"] - filled["bin_low"]))
-    known = {"treated": "trained", "control before": "all possible controls", "control matched": "matched controls"}
+    known = {
+        "treated": _("trained"),
+        "control before": _("all possible controls"),
+        "control matched": _("matched controls"),
+    }
     names = {group: known.get(group, group) for group in dict.fromkeys(data["group"])}
     data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
     colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
@@ -83,13 +92,17 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
             + p9.facet_wrap("panel", ncol=1, scales="free_y")
             + p9.scale_fill_manual(colours)
             + p9.labs(
-                x="estimated probability of training (propensity score)", y="", subtitle=f"density of {words.units}"
+                x=_("estimated probability of training (propensity score)"),
+                y="",
+                subtitle=_("density of {units}", units=words.units),
             )
             + p9.theme(axis_text_y=p9.element_blank(), panel_grid_major_y=p9.element_blank())
         )
 
     middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
-    alt = "Distribution of the propensity score. Median: " + "; ".join(f"{k} {v:.2f}" for k, v in middle.items()) + "."
+    alt = (
+        _("Distribution of the propensity score. Median: ") + "; ".join(f"{k} {v:.2f}" for k, v in middle.items()) + "."
+    )
     return Figure(draw, alt, bins, height=4.6, narrow_height=4.8)
 
 
@@ -101,9 +114,13 @@ def _median_bin(rows: pd.DataFrame) -> float:
 
 def baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
     """Draw the mean outcome before the programme: of the trained, of all possible controls and of the matched ones."""
-    names = {"treated": "trained", "control before": "all possible controls", "control matched": "matched controls"}
+    names = {
+        "treated": _("trained"),
+        "control before": _("all possible controls"),
+        "control matched": _("matched controls"),
+    }
     if not _same(paths, "treated", "treated matched"):
-        names |= {"treated": "all trained", "treated matched": "trained, matched"}
+        names |= {"treated": _("all trained"), "treated matched": _("trained, matched")}
     colours = {"treated": BLUE, "treated matched": BLUE, "control before": GREY, "control matched": VERMILION}
     lines = {"treated": "solid", "treated matched": "dotted", "control before": "dashdot", "control matched": "dashed"}
     shapes = {"treated": "o", "treated matched": "D", "control before": "^", "control matched": "s"}
@@ -129,7 +146,7 @@ def baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
                 **ticks_of_periods(data["time"], words), expand=(0.04, 0, 0.75 if narrow else 0.32, 0)
             )
             + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
-            + p9.labs(x=axis_of_periods(data["time"], words), y="", subtitle=f"mean {outcome}")
+            + p9.labs(x=axis_of_periods(data["time"], words), y="", subtitle=_("mean {outcome}", outcome=outcome))
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
 
@@ -138,8 +155,17 @@ def baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
         means = data[data["group"] == group].set_index("time")["mean"]
         span = [words.amount(means[time]) for time in dict.fromkeys((first, last)) if time in means.index]
         says.append(f"{name} {' to '.join(span)}")
-    when = words.at(first) if first == last else f"from {words.time(first)} to {words.time(last)}"
-    return Figure(draw, f"Mean {outcome} before the programme, {when}: {'; '.join(says)}.", paths, height=3.8)
+    when = (
+        words.at(first)
+        if first == last
+        else _("from {time} to {time_2}", time=words.time(first), time_2=words.time(last))
+    )
+    return Figure(
+        draw,
+        _("Mean {outcome} before the programme, {when}: {join}.", outcome=outcome, when=when, join="; ".join(says)),
+        paths,
+        height=3.8,
+    )
 
 
 def spread(values: list[float], apart: float) -> list[float]:

@@ -12,10 +12,11 @@ from great_tables import GT
 
 from retrain_eval.report.cards import Html
 from retrain_eval.report.flow_diagram import WITHHELD
+from retrain_eval.report.language import N_, _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.words import Words, csv, plain, sentence, short_p, signed
 
-SUPPRESSED = "suppressed"
+SUPPRESSED = N_("suppressed")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,34 @@ class Table:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {"text/html": self.html(), "text/csv": csv(self.data)}
+
+
+# columns that name themselves, and verdicts
+_NAMED = (
+    N_("Covariate"),
+    N_("Step"),
+    N_("Test"),
+    N_("Statistic"),
+    N_("Column"),
+    N_("Required"),
+    N_("Constraints"),
+    N_("Description"),
+    N_("Bytes"),
+    N_("File"),
+    N_("Package"),
+    N_("Version"),
+    N_("Coefficient"),
+    N_("Estimate"),
+    N_("Interval"),
+    N_("Check"),
+    N_("Light"),
+)
+VERDICTS = (N_("effect"), N_("equivalent to none"), N_("inconclusive"))
+
+
+def _heading(column: str) -> str:
+    """Return a column's name as a heading."""
+    return _(sentence(column.replace("_", " ")))
 
 
 def table(
@@ -74,8 +103,8 @@ def table(
     """
     stub = stub or str(frame.columns[0])
     gt = GT(frame, id="table", rowname_col=stub, groupname_col=groups)
-    gt = gt.tab_stubhead((labels or {}).get(stub, sentence(stub.replace("_", " "))))
-    gt = gt.cols_label({c: (labels or {}).get(c, sentence(c.replace("_", " "))) for c in frame.columns if c != groups})
+    gt = gt.tab_stubhead((labels or {}).get(stub) or _heading(stub))
+    gt = gt.cols_label({c: (labels or {}).get(c) or _heading(c) for c in frame.columns if c != groups})
     body = [column for column in frame.columns if column not in (stub, groups)]
     gt = gt.cols_align("right", [column for column in body if column not in left])
     gt = gt.cols_align("left", [column for column in body if column in left])
@@ -103,7 +132,7 @@ def estimates(
         shown[groups] = rows[groups]
     hidden = rows["estimate"].isna()
     shown["estimate"] = ["" if gone else amount(value) for gone, value in zip(hidden, rows["estimate"], strict=True)]
-    shown.loc[hidden, "estimate"] = SUPPRESSED
+    shown.loc[hidden, "estimate"] = _(SUPPRESSED)
     error = rows["std_error"]
     shown["std_error"] = ["—" if pd.isna(value) else amount(value) for value in error]
     shown["interval"] = [
@@ -114,8 +143,15 @@ def estimates(
     for column in ("n_treated", "n_control"):
         if counts and rows[column].notna().any():
             shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
-    labels = {key: heading or "Estimate of", "estimate": "Estimate", "std_error": "Std. error",
-              "interval": "95% interval", "p": "p‑value", "n_treated": "Trained", "n_control": "Controls"}  # fmt: skip
+    labels = {
+        key: heading or _("Estimate of"),
+        "estimate": _("Estimate"),
+        "std_error": _("Std. error"),
+        "interval": _("95% interval"),
+        "p": "p‑value",
+        "n_treated": _("Trained"),
+        "n_control": _("Controls"),
+    }
     return table(shown, rows.dropna(axis=1, how="all"), stub=key, labels=labels, groups=groups)
 
 
@@ -127,17 +163,21 @@ def event_study(rows: pd.DataFrame, words: Words) -> Table:
     shown = pd.DataFrame(
         {
             "time": [signed(time) for time in rows["event_time"]],
-            "estimate": [SUPPRESSED if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
+            "estimate": [_(SUPPRESSED) if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
             "std_error": [
-                ("reference" if time == base else "—") if gone else words.amount(error)
+                (_("reference") if time == base else "—") if gone else words.amount(error)
                 for gone, error, time in zip(fixed, rows["std_error"], rows["event_time"], strict=True)
             ],
             "interval": _intervals(rows, words, "ci"),
             "band": _intervals(rows, words, "band"),
         }
     )
-    labels = {"time": f"{sentence(words.period)}s from start", "std_error": "Std. error", "interval": "95% interval",
-              "band": "95% simultaneous band"}  # fmt: skip
+    labels = {
+        "time": _("{periods} from start", periods=sentence(words.several)),
+        "std_error": _("Std. error"),
+        "interval": _("95% interval"),
+        "band": _("95% simultaneous band"),
+    }
     return table(shown, rows.dropna(axis=1, how="all"), labels=labels)
 
 
@@ -150,7 +190,7 @@ def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:
 def flow(frame: pd.DataFrame) -> Table:
     """Tabulate the sample from submitted to analysed: one row per step, a column per group, the reason beside."""
     alone = set(frame["group"]) == {"treated"}
-    names = {"treated": "Number"} if alone else {"treated": "Trained", "control": "Controls"}
+    names = {"treated": _("Number")} if alone else {"treated": _("Trained"), "control": _("Controls")}
     steps = frame.assign(
         reason=frame["reason"].astype("string").fillna(""),
         group=frame["group"].map(lambda group: names.get(group, group)),
@@ -164,7 +204,10 @@ def flow(frame: pd.DataFrame) -> Table:
     reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
     shown["reason"] = shown["step"].map(reasons).astype("string").fillna("")
     return table(
-        shown, frame, labels={"step": "Step", "reason": "Note" if alone else "Why others left"}, left=["reason"]
+        shown,
+        frame,
+        labels={"step": _("Step"), "reason": _("Note") if alone else _("Why others left")},
+        left=["reason"],
     )
 
 
@@ -179,7 +222,7 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
             "p_value": [short_p(value) for value in frame["p_value"]],
         }
     )
-    return table(shown, frame, labels={"groups": "Groups compared", "df": "df", "p_value": "p‑value"}, left=["test"])
+    return table(shown, frame, labels={"groups": _("Groups compared"), "df": "df", "p_value": "p‑value"}, left=["test"])
 
 
 def verdicts(rows: pd.DataFrame, words: Words) -> Table:
@@ -189,7 +232,7 @@ def verdicts(rows: pd.DataFrame, words: Words) -> Table:
         {
             "label": rows["label"],
             "panel": rows["panel"],
-            "verdict": rows["verdict"],
+            "verdict": rows["verdict"].map(_),
             "p_romano_wolf": [short_p(value) for value in rows["p_romano_wolf"]],
             "p_equivalence": [short_p(value) for value in rows["p_equivalence"]],
             "mde": [words.amount(value) for value in rows["mde"]],
@@ -197,8 +240,15 @@ def verdicts(rows: pd.DataFrame, words: Words) -> Table:
             "n_needed": [f"{n:,}" if n else "—" for n in needed],
         }
     )
-    labels = {"label": "Group", "verdict": "Verdict", "p_romano_wolf": "p, no effect", "p_equivalence": "p, matters",
-              "mde": "Detectable", "n_treated": "Trained", "n_needed": "Needed"}  # fmt: skip
+    labels = {
+        "label": _("Group"),
+        "verdict": _("Verdict"),
+        "p_romano_wolf": _("p, no effect"),
+        "p_equivalence": _("p, matters"),
+        "mde": _("Detectable"),
+        "n_treated": _("Trained"),
+        "n_needed": _("Needed"),
+    }
     data = rows.drop(columns=["label", "panel"])
     return table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
 
@@ -210,7 +260,7 @@ def dictionary(frame: pd.DataFrame) -> Table:
     rows["required"] = rows["required"].str.lower().map({"true": "yes", "1": "yes"}).fillna("no")
     shown = rows[["column", "type", "required", "constraints", "description"]]
     return table(
-        shown, frame, labels={"type": "Type and unit"}, left=["type", "required", "constraints", "description"]
+        shown, frame, labels={"type": _("Type and unit")}, left=["type", "required", "constraints", "description"]
     )
 
 
@@ -246,7 +296,7 @@ def inputs(study: Study) -> Table:
     rows = pd.DataFrame(study.bundle.manifest["inputs"])
     shown = rows.assign(**{c: [f"{n:,}" for n in rows[c]] for c in ("rows_in", "rows_rejected")})
     shown["sha256"] = [f"`{digest}`" for digest in rows["sha256"]]
-    labels = {"name": "Records", "rows_in": "Rows read", "rows_rejected": "Rows refused", "sha256": "SHA-256"}
+    labels = {"name": _("Records"), "rows_in": _("Rows read"), "rows_rejected": _("Rows refused"), "sha256": "SHA-256"}
     shown = shown[["name", "file", "rows_in", "rows_rejected", "sha256"]]
     return Table(table(shown, rows, labels=labels, left=["file", "sha256"]).gt.fmt_markdown(["sha256"]), rows)
 
@@ -261,7 +311,7 @@ def replication(frame: pd.DataFrame) -> Table:
     """Tabulate one row per coefficient, estimate and standard error of each package."""
     numbers = [column for column in frame.columns if column != "coefficient"]
     shown = frame.assign(**{column: [plain(value) for value in frame[column]] for column in numbers})
-    kinds = {column: "Estimate" if column.endswith("estimate") else "Std. error" for column in numbers}
+    kinds = {column: _("Estimate") if column.endswith("estimate") else _("Std. error") for column in numbers}
     spanners: dict[str, list[str]] = {}
     for column in numbers:
         spanners.setdefault(column.removesuffix(" estimate").removesuffix(" std. error"), []).append(column)

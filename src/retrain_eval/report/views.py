@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import PEERS, Study
 from retrain_eval.report.words import sentence, signed
 
@@ -11,10 +12,10 @@ from retrain_eval.report.words import sentence, signed
 def comparison(study: Study) -> pd.DataFrame:
     """Return the estimates of the average effect side by side, from the naive one to the experiment."""
     named = {
-        "unadjusted": ("Raw comparison", "other"),
-        "att_matched": ("Matched comparison", "own"),
-        "did": ("Matched, difference-in-differences", "own"),
-        "benchmark": ("Randomised experiment", "experiment"),
+        "unadjusted": (_("Raw comparison"), "other"),
+        "att_matched": (_("Matched comparison"), "own"),
+        "did": (_("Matched, difference-in-differences"), "own"),
+        "benchmark": (_("Randomised experiment"), "experiment"),
     }
     blocks = []
     for name, (label, shape) in named.items():
@@ -25,14 +26,16 @@ def comparison(study: Study) -> pd.DataFrame:
 def engines(study: Study) -> pd.DataFrame:
     """Return what two engines have computed: the matched effect, and the event study where both have it."""
     blocks = []
-    for name, label in {"att_matched": "Matched effect", "event_study": "Event study, "}.items():
+    for name, label in {"att_matched": _("Matched effect"), "event_study": _("Event study, ")}.items():
         rows = study.result(name)
         if len(set(rows["estimator"])) > 1:
-            times = rows["event_time"].map(lambda time: "" if pd.isna(time) else f"period {signed(time)}")
+            times = rows["event_time"].map(
+                lambda time: "" if pd.isna(time) else _("period {signed}", signed=signed(time))
+            )
             rows = rows.assign(label=label + times)[rows["event_time"].notna() | (name == "att_matched")]
             blocks.append(rows[rows["std_error"].notna()])
     rows = pd.concat(blocks, ignore_index=True)
-    rows["engine"] = ["pyfixest, from rows" if name in PEERS else "outcome moments" for name in rows["estimator"]]
+    rows["engine"] = [_("pyfixest, from rows") if name in PEERS else _("outcome moments") for name in rows["estimator"]]
     return rows.sort_values(["label", "engine"], kind="stable").reset_index(drop=True)
 
 
@@ -58,7 +61,9 @@ def subgroups(study: Study) -> pd.DataFrame:
         ["subgroup", "level", "shape"], key=lambda s: s.map(order | levels | {"own": 0, "experiment": 1})
     )
     rows["panel"] = _headings(study, rows)
-    rows["label"] = rows["level"].map(study.words.name) + rows["shape"].map({"own": "", "experiment": ", experiment"})
+    rows["label"] = rows["level"].map(study.words.name) + rows["shape"].map(
+        {"own": "", "experiment": _(", experiment")}
+    )
     return rows.reset_index(drop=True)
 
 
@@ -102,7 +107,7 @@ def group_time(study: Study) -> pd.DataFrame:
     """Return group-time effects with a label of cohort and period."""
     rows = study.result("att_gt")
     names = [
-        f"Trained {study.words.time(c)}, measured {study.words.time(t)}"
+        _("Trained {time}, measured {time_2}", time=study.words.time(c), time_2=study.words.time(t))
         for c, t in zip(rows["cohort"], rows["time"], strict=True)
     ]
     rows = rows.assign(label=names)

@@ -8,18 +8,22 @@ from typing import Any
 
 import pandas as pd
 
+from retrain_eval.report.language import N_, _
+
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"
 _CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
-_PLURALS = {"person": "people"}
+_PLURALS = {"person": N_("people"), "firm": N_("firms"), "year": N_("years"), "quarter": N_("quarters"),
+            "month": N_("months"), "week": N_("weeks"), "two-week interval": N_("two-week intervals")}  # fmt: skip
+_UNITS = (N_("person"), N_("firm"), N_("year"), N_("quarter"), N_("month"), N_("week"), N_("period"), N_("periods"))
 # outcomes of the panel that are not amounts of money, as a reader meets them
 _SHARES = {
-    "employed": "share employed",
-    "full_quarter": "share in full-quarter employment",
-    "deprived": "share in employment of poor quality",
-    "m0": "deprivation in employment quality (M0)",
+    "employed": N_("share employed"),
+    "full_quarter": N_("share in full-quarter employment"),
+    "deprived": N_("share in employment of poor quality"),
+    "m0": N_("deprivation in employment quality (M0)"),
 }
 
 
@@ -70,7 +74,7 @@ class Words:
         if dictionary is not None:
             rows = dictionary.astype("string").fillna("")
             labels = {
-                str(name): in_sentence(str(title))
+                str(name): in_sentence(_(str(title)))
                 for name, title in zip(rows["column"], rows["title"], strict=True)
                 if title
             }
@@ -84,17 +88,17 @@ class Words:
             currency=str(facts.get("currency") or ""),
             labels=labels,
             duration=duration,
-            controls="matched controls" if "match" in study else "controls",
+            controls=_("matched controls") if "match" in study else _("controls"),
         )
 
     @property
     def units(self) -> str:
         """Plural of the unit."""
-        return _PLURALS.get(self.unit, self.unit + "s")
+        return _plural(self.unit)
 
     def name(self, key: object) -> str:
         """Return the label of a column, level or outcome, or the name itself made readable."""
-        return self.labels.get(str(key)) or _SHARES.get(str(key)) or str(key).replace("_", " ")
+        return self.labels.get(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
 
     def about(self, outcome: object) -> Words:
         """Return the vocabulary for an outcome: a share is not an amount of money.
@@ -108,12 +112,12 @@ class Words:
 
     def count(self, n: float) -> str:
         """Return a count with its unit."""
-        return f"{int(n):,} {self.unit if n == 1 else self.units}"
+        return _("{n:,} {unit}", n=int(n), unit=_(self.unit) if n == 1 else self.units)
 
     def amount(self, value: float, *, signed: bool = False) -> str:
         """Return a value in the outcome's unit, rounded to what a reader can use."""
         if pd.isna(value):
-            return "not available"
+            return _("not available")
         symbol = _SYMBOLS.get(self.currency, self.currency + NBSP if self.currency else "")
         size = abs(value)
         digits = 0 if self.currency or size >= 100 else 1 if size >= 10 else 3
@@ -123,20 +127,30 @@ class Words:
 
     def interval(self, low: float, high: float) -> str:
         """Return the two ends of an interval."""
-        return f"{self.amount(low)} to {self.amount(high)}"
+        return _("{low} to {high}", low=self.amount(low), high=self.amount(high))
 
     def per_period(self) -> str:
         """Return ``" a year"`` for money, which is a flow, and nothing otherwise."""
-        return f" a {self.period}" if self.currency else ""
+        return _(" a {period}", period=_(self.period)) if self.currency else ""
 
     def periods(self, n: float) -> str:
         """Return a number of periods with its noun."""
-        return f"{n:g} {self.period}{'' if abs(n) == 1 else 's'}"
+        return _("{n:g} {unit}", n=n, unit=_(self.period) if abs(n) == 1 else _plural(self.period))
+
+    @property
+    def one(self) -> str:
+        """The unit, as a word of the language spoken."""
+        return _(self.unit)
+
+    @property
+    def several(self) -> str:
+        """Plural of the period."""
+        return _plural(self.period)
 
     @property
     def durations(self) -> str:
         """Plural unit of spell lengths."""
-        return self.duration or f"{self.period}s"
+        return _(self.duration) if self.duration else _plural(self.period)
 
     def time(self, value: float) -> str:
         """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``.
@@ -146,7 +160,11 @@ class Words:
         number = int(value)
         if abs(number) < _CALENDAR:
             return signed(number)
-        return f"{number // 4} Q{number % 4 + 1}" if self.period == "quarter" else str(number)
+        return (
+            _("{year} Q{quarter}", year=number // 4, quarter=number % 4 + 1)
+            if self.period == "quarter"
+            else str(number)
+        )
 
     def at(self, value: float) -> str:
         """Return when something holds: in a period, or so long before or after the start of training.
@@ -159,16 +177,22 @@ class Words:
         """
         number = int(value)
         if abs(number) >= _CALENDAR:
-            return f"in {self.time(number)}"
+            return _("in {time}", time=self.time(number))
         if number == 0:
-            return f"in the {self.period} training began"
-        return f"{self.periods(abs(number))} {'before' if number < 0 else 'after the start of'} training"
+            return _("in the {period} training began", period=_(self.period))
+        if number < 0:
+            return _("{periods} before training", periods=self.periods(-number))
+        return _("{periods} after the start of training", periods=self.periods(number))
 
     def times(self, values: Sequence[float]) -> str:
         """Return a list of periods; of distances from training, their span."""
         if any(abs(value) >= _CALENDAR for value in values):
             return listed([self.time(value) for value in values])
-        return f"the {self.periods(len(values))} before training" if len(values) > 1 else self.at(values[0])
+        return (
+            _("the {periods} before training", periods=self.periods(len(values)))
+            if len(values) > 1
+            else self.at(values[0])
+        )
 
 
 def signed(time: float) -> str:
@@ -195,7 +219,7 @@ def percent(value: float, digits: int = 0) -> str:
 
 def plain(value: float, digits: int = 3) -> str:
     """Return a number with a fixed count of decimals and a true minus sign."""
-    return "not available" if pd.isna(value) else f"{value:,.{digits}f}".replace("-", MINUS)
+    return _("not available") if pd.isna(value) else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def p_value(value: float) -> str:
@@ -207,7 +231,7 @@ def p_value(value: float) -> str:
     ['p < 0.001', 'p = 0.042']
     """
     return (
-        "p not available"
+        _("p not available")
         if pd.isna(value)
         else f"p{NBSP}<{NBSP}0.001"
         if value < 0.001
@@ -234,7 +258,12 @@ def listed(items: list[str]) -> str:
     >>> listed(["age", "education", "sex"])
     'age, education and sex'
     """
-    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+    comma, last = _(", "), _(" and ")
+    return last.join([comma.join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def _plural(unit: str) -> str:
+    return _(_PLURALS.get(unit, unit + "s"))
 
 
 def in_sentence(title: str) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from retrain_eval.plan import differences
 from retrain_eval.report.findings import main_effect
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Release, Study
 from retrain_eval.report.tables import Table, table
 from retrain_eval.report.words import listed
@@ -15,8 +16,8 @@ from retrain_eval.study import read_study
 def label(release: Release, study: Study) -> str:
     """Return the name of an edition; said to be corrected where a later one corrects it."""
     corrected = {one.bundle.corrects.get("edition") for one in release.editions}
-    name = f"Edition {study.bundle.edition}"
-    return f"{name}, corrected" if study.bundle.edition in corrected else name
+    name = _("Edition {edition}", edition=study.bundle.edition)
+    return _("{name}, corrected", name=name) if study.bundle.edition in corrected else name
 
 
 def effects(release: Release) -> pd.DataFrame:
@@ -33,19 +34,27 @@ def say(release: Release) -> str:
     """Say how the main effect moved since the edition before."""
     rows, words = effects(release), release.main.words
     if len(rows) < 2 or rows["label"].iloc[-1] != label(release, release.main):
-        return "The main effect of this edition or of all before it is not published, so there is nothing to compare."
+        return _(
+            "The main effect of this edition or of all before it is not published, so there is nothing to compare."
+        )
     before, now = rows.iloc[-2], rows.iloc[-1]
     if before["outcome"] != now["outcome"]:
-        return (
-            f"The main outcome is another than before: {words.name(now['outcome'])} in this edition, "
-            f"{words.name(before['outcome'])} in the one before. The effects are not to be compared."
+        return _(
+            "The main outcome is another than before: {name} in this edition, {name_2} in the one "
+            "before. The effects are not to be compared.",
+            name=words.name(now["outcome"]),
+            name_2=words.name(before["outcome"]),
         )
     inside = before["ci_low"] <= now["estimate"] <= before["ci_high"]
-    return (
-        f"The average effect on {words.name(now['outcome'])} was {words.amount(before['estimate'])} "
-        f"({words.interval(before['ci_low'], before['ci_high'])}) in the edition before and is "
-        f"{words.amount(now['estimate'])} ({words.interval(now['ci_low'], now['ci_high'])}) in this one. "
-        f"The new estimate lies {'inside' if inside else 'outside'} the earlier interval."
+    return _(
+        "The average effect on {name} was {amount} ({interval}) in the edition before and is "
+        "{amount_2} ({interval_2}) in this one. The new estimate lies {word} the earlier interval.",
+        name=words.name(now["outcome"]),
+        amount=words.amount(before["estimate"]),
+        interval=words.interval(before["ci_low"], before["ci_high"]),
+        amount_2=words.amount(now["estimate"]),
+        interval_2=words.interval(now["ci_low"], now["ci_high"]),
+        word=_("inside") if inside else _("outside"),
     )
 
 
@@ -66,7 +75,7 @@ def changes(release: Release) -> Table:
         before = study
     data = pd.DataFrame(rows)
     shown = data.assign(sha256=[f"`{digest[:16]}…`" for digest in data["sha256"]])
-    labels = {"label": "Edition", "records": "Records", "study": "Study file", "software": "Software",
+    labels = {"label": _("Edition"), "records": _("Records"), "study": _("Study file"), "software": _("Software"),
               "sha256": "SHA-256"}  # fmt: skip
     made = table(shown, data, labels=labels, left=["records", "study", "software", "sha256"])
     return Table(made.gt.fmt_markdown(["sha256"]), data)
@@ -76,29 +85,29 @@ def correction(release: Release, edition: str) -> str:
     """Say which edition another corrects, and why."""
     study = next(study for study in release.editions if study.bundle.edition == edition)
     named = study.bundle.corrects
-    told = f"Edition {edition} corrects edition {named['edition']}."
+    told = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
     return f"{told} {named['reason']}" if named.get("reason") else told
 
 
 def _records(before: Study | None, study: Study) -> str:
     files = {str(item["sha256"]): int(item.get("rows_in", 0)) for item in study.bundle.manifest["inputs"]}
-    total = f"{sum(files.values()):,} rows in {len(files)} files"
+    total = _("{sum:,} rows in {files} files", sum=sum(files.values()), files=len(files))
     if before is None:
         return total
     known = {str(item["sha256"]) for item in before.bundle.manifest["inputs"]}
     new, gone = len(set(files) - known), len(known - set(files))
     if not new and not gone:
-        return "the same"
-    return f"{total}; {new} new, {gone} no longer used"
+        return _("the same")
+    return _("{total}; {new} new, {gone} no longer used", total=total, new=new, gone=gone)
 
 
 def _study_file(before: Study | None, study: Study) -> str:
     if before is None:
         return "—"
     if before.bundle.manifest.get("study_sha256") == study.bundle.manifest.get("study_sha256"):
-        return "the same"
+        return _("the same")
     fields = differences(read_study(before.bundle.path), read_study(study.bundle.path))["field"].tolist()
-    return listed(fields) if fields else "the same but for its presentation"
+    return listed(fields) if fields else _("the same but for its presentation")
 
 
 def _software(before: Study | None, study: Study) -> str:
@@ -107,4 +116,4 @@ def _software(before: Study | None, study: Study) -> str:
         return f"retrain-eval {now.get('retrain-eval', '')}".strip()
     was = {"Python": before.bundle.manifest["python"], **before.bundle.manifest["packages"]}
     moved = [f"{name} {was[name]} → {now[name]}" for name in now if name in was and was[name] != now[name]]
-    return "; ".join(moved) or "the same"
+    return "; ".join(moved) or _("the same")

@@ -1,0 +1,124 @@
+"""The messages of the book's own sources: paragraphs of its pages, and marked words of its templates.
+
+A page is written in English. What a reader reads of it (title, description, headings, paragraphs, list items, captions,
+cells of tables) is one message each, with the roles inside it (``{eval}``, ``{cite:p}``, links, math) as they
+stand; what only the engine reads (front matter, fences, labels, lines of the page's template) is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+Translate = Callable[[str], str]
+
+_FRONT = re.compile(r'^(title|description): "(.*)"$')
+_OPENING = re.compile(r"^(:{3,}\{\w+\})( .+)?$")
+_ENGINE = re.compile(r"^(%|:\w+:|\([\w-]+\)=|:{3,}|\|[-| ]+\|$)")
+_MARKER = re.compile(r"^(#+ |- |\d+\. )")
+# roles, links and math: a translation keeps each of them
+ROLES = re.compile(r"\{[\w:]+\}`[^`]*`|\]\([^)]*\)|`[^`]+`|\$[^$]+\$")
+_MARKED = re.compile(r"""_\(\s*"((?:[^"\\]|\\.)*)\"""")
+
+
+def translated(page: str, translate: Translate) -> str:
+    r"""Return a page with each of its messages translated.
+
+    Parameters
+    ----------
+    page : str
+        Source of a page, before its template lines are carried out.
+    translate : callable
+        Given a message on one line, returns its translation.
+
+    Examples
+    --------
+    >>> print(translated("## A title\n\n% if x\nTwo\nlines.\n% endif\n- one\n- two", str.upper))
+    ## A TITLE
+    <BLANKLINE>
+    % if x
+    TWO LINES.
+    % endif
+    - ONE
+    - TWO
+    """
+    return "\n".join(_lines(page, translate))
+
+
+def messages_of_page(page: str) -> list[str]:
+    """Return the messages of a page in their order."""
+    found: list[str] = []
+
+    def keep(message: str) -> str:
+        found.append(message)
+        return message
+
+    translated(page, keep)
+    return found
+
+
+def messages_of_template(template: str) -> list[str]:
+    """Return the marked words of a Jinja template."""
+    return [text.replace('\\"', '"') for text in _MARKED.findall(template)]
+
+
+def book_messages(book: Path) -> list[str]:
+    """Return every message of the book's pages and templates, each once."""
+    found = [message for page in sorted(book.glob("*.md")) for message in messages_of_page(page.read_text("utf-8"))]
+    for file in (*sorted((book / "theme" / "templates").glob("*.j2")), book / "theme" / "nodes.py"):
+        found += messages_of_template(file.read_text("utf-8"))
+    return list(dict.fromkeys(found))
+
+
+def _lines(page: str, translate: Translate) -> Iterator[str]:
+    block: list[str] = []
+    fence = ""  # what ends the code or math that we are in
+    front = page.startswith("---\n")
+
+    def told() -> Iterator[str]:
+        if block:
+            first, rest = _split(block[0])
+            yield first + translate(" ".join([rest, *(line.strip() for line in block[1:])]))
+            block.clear()
+
+    for number, line in enumerate(page.split("\n")):
+        if fence:
+            yield line
+            if re.match(r"^```\s*$", line) if fence == "```" else re.search(r"\$\$(\s*\([\w-]+\))?$", line):
+                fence = ""
+        elif front and (number == 0 or line != "---"):
+            entry = _FRONT.match(line)
+            yield f'{entry[1]}: "{translate(entry[2])}"' if entry else line
+        elif front:
+            front = False
+            yield line
+        elif line.startswith(("```", "$$")):
+            yield from told()
+            yield line
+            mark = "```" if line.startswith("```") else "$$"
+            if mark == "```" or not re.search(r"\$\$(\s*\([\w-]+\))?$", line[2:]):
+                fence = mark
+        elif opening := _OPENING.match(line):
+            yield from told()
+            yield opening[1] + (" " + translate(opening[2].strip()) if opening[2] else "")
+        elif not line.strip() or _ENGINE.match(line):
+            yield from told()
+            yield line
+        elif line.startswith("|"):
+            yield from told()
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+            yield "| " + " | ".join(translate(cell) if cell else "" for cell in cells) + " |"
+        else:
+            if block and _MARKER.match(line):
+                yield from told()
+            block.append(line)
+            if line.startswith("#"):
+                yield from told()
+    yield from told()
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the marker of a heading or list item, and its text."""
+    found = _MARKER.match(line)
+    return (found[0], line[found.end() :]) if found else ("", line.strip())

@@ -1,0 +1,36 @@
+"""Every message of the report, from the sources themselves: code, pages, templates, titles of record types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+
+import retrain_eval
+from retrain_eval.report.language import LOCALE
+from retrain_eval.report.messages import book_messages
+from retrain_eval.resources import resource
+
+REPORT = Path(retrain_eval.__file__).parent / "report"
+
+
+def messages() -> list[str]:
+    """Return each message once, in the order of the sources."""
+    found = [
+        str(message)
+        for _, _, message, _, _ in extract_from_dir(REPORT, [("**.py", "python")], keywords={"_": None, "N_": None})
+        if message
+    ]
+    found += book_messages(resource("book"))
+    for file in sorted(resource("data_schemas").glob("*.json")):
+        schema = json.loads(file.read_text(encoding="utf-8"))
+        found += [field["title"] for field in schema.get("fields", []) if field.get("title")]
+    return list(dict.fromkeys(found))
+
+
+def translations(language: str) -> dict[str, str]:
+    """Return what a catalogue holds, entries without a translation too."""
+    with (LOCALE / f"{language}.po").open("rb") as file:
+        return {str(entry.id): str(entry.string) for entry in read_po(file) if entry.id}
