@@ -145,7 +145,7 @@ def prepare(release: Release, source: Path, work: Path) -> None:
             file = work / f"{page}.md"
             if page in kept:
                 text = translated(file.read_text(encoding="utf-8"), _)
-                text = env.from_string(text).render(release=release, parts=parts)
+                text = env.from_string(text).render(release=release, parts=parts, _=_)
                 file.write_text(text, encoding="utf-8")
             else:
                 file.unlink()

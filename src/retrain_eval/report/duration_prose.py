@@ -8,8 +8,9 @@ from math import exp
 import pandas as pd
 
 from retrain_eval.report.duration_tables import cause_labels
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import MINUS, NBSP, Words, listed, p_value, percent, plain
+from retrain_eval.report.words import MINUS, Words, listed, p_value, percent, plain
 
 
 def arms(study: Study, result: str) -> list[str]:
@@ -23,9 +24,14 @@ def waiting(study: Study) -> str:
     row = study.result("jobless_since_start_mean_difference").iloc[0]
     words, means = study.words, study.result("jobless_since_start_mean").set_index("level")["estimate"]
     one, other = arms(study, "jobless_since_start_mean_difference")
-    return (
-        f"Over the first {row['time']:g} {words.durations} the trained were without a job for {plain(means[one], 2)}, "
-        f"their matched controls for {plain(means[other], 2)} {words.durations} on average. {_differ(row, words)}"
+    return _(
+        "Over the first {time:g} {durations} the trained were without a job for {plain}, their "
+        "matched controls for {plain_2} {durations} on average. {differ}",
+        time=row["time"],
+        durations=words.durations,
+        plain=plain(means[one], 2),
+        plain_2=plain(means[other], 2),
+        differ=_differ(row, words),
     )
 
 
@@ -36,28 +42,47 @@ def holding(study: Study) -> str:
     curve = study.result("first_job")
     at = curve[curve["time"] == row["time"]].set_index("level")["estimate"]
     one, other = arms(study, "first_job_difference")
-    return (
-        f"After {row['time']:g} {words.durations}, {percent(at[one])} of the trained who had found a job still held "
-        f"it, and {percent(at[other])} of their controls: a difference of {_points(row)}. Over these {mean['time']:g} "
-        f"{words.durations} their jobs lasted {_signed(mean['estimate'])} {words.durations} "
-        f"(95% interval {_signed(mean['ci_low'])} to {_signed(mean['ci_high'])}) compared with those of their controls."
+    return _(
+        "After {time:g} {durations}, {percent} of the trained who had found a job still held it, "
+        "and {percent_2} of their controls: a difference of {points}. Over these {time_2:g} "
+        "{durations} their jobs lasted {signed} {durations} (95% interval {signed_2} to "
+        "{signed_3}) compared with those of their controls.",
+        time=row["time"],
+        durations=words.durations,
+        percent=percent(at[one]),
+        percent_2=percent(at[other]),
+        points=_points(row),
+        time_2=mean["time"],
+        signed=_signed(mean["estimate"]),
+        signed_2=_signed(mean["ci_low"]),
+        signed_3=_signed(mean["ci_high"]),
     )
 
 
 def locked_in(study: Study) -> str:
     """Say in which periods the trained find work more slowly, and in which faster."""
     rows, words = period_ratios(study, "lock_in"), study.words
-    named = [f"{row['period']} ({plain(exp(row['estimate']), 2)})" for _, row in rows.iterrows()]
+    named = [f"{row['period']} ({plain(exp(row['estimate']), 2)})" for _i, row in rows.iterrows()]
     slow = [name for name, below in zip(named, rows["ci_high"] < 0, strict=True) if below]
     fast = [name for name, above in zip(named, rows["ci_low"] > 0, strict=True) if above]
     said = []
     if slow:
-        said.append(f"found work more slowly than their controls in {words.durations} {listed(slow)}")
+        said.append(
+            _(
+                "found work more slowly than their controls in {durations} {listed}",
+                durations=words.durations,
+                listed=listed(slow),
+            )
+        )
     if fast:
-        said.append(f"faster in {words.durations} {listed(fast)}" if slow else f"found work faster in {listed(fast)}")
+        said.append(
+            _("faster in {durations} {listed}", durations=words.durations, listed=listed(fast))
+            if slow
+            else _("found work faster in {listed}", listed=listed(fast))
+        )
     if not said:
-        return "In no period does the interval of the hazard ratio exclude one."
-    return f"Those still without a job {', and '.join(said)}, by the ratio in brackets."
+        return _("In no period does the interval of the hazard ratio exclude one.")
+    return _("Those still without a job {join}, by the ratio in brackets.", join=", and ".join(said))
 
 
 def period_ratios(study: Study, result: str) -> pd.DataFrame:
@@ -73,11 +98,16 @@ def ends(study: Study, result: str) -> str:
     one, other = arms(study, f"{result}_difference")
     last = rows[rows["time"] == rows["time"].max()]
     said = [
-        f"{label} {_points(row)}" for label, (_, row) in zip(cause_labels(last, words), last.iterrows(), strict=True)
+        f"{label} {_points(row)}" for label, (_i, row) in zip(cause_labels(last, words), last.iterrows(), strict=True)
     ]
-    return (
-        f"By {last['time'].iloc[0]:g} {words.durations}, the difference between {words.name(one)} and "
-        f"{words.name(other)} in the share that has ended in each way is: {'; '.join(said)}."
+    return _(
+        "By {value:g} {durations}, the difference between {name} and {name_2} in the share that "
+        "has ended in each way is: {join}.",
+        value=last["time"].iloc[0],
+        durations=words.durations,
+        name=words.name(one),
+        name_2=words.name(other),
+        join="; ".join(said),
     )
 
 
@@ -85,14 +115,22 @@ def claimed_longer(study: Study) -> str:
     """Say how much longer joblessness lasts in one group than in the other."""
     row, words = study.result("mean_difference").iloc[0], study.words
     one, other = arms(study, "mean_difference")
-    span = f"Over the first {row['time']:g} {words.durations}, joblessness"
+    span = _("Over the first {time:g} {durations}, joblessness", time=row["time"], durations=words.durations)
     if row["ci_low"] * row["ci_high"] <= 0:
-        return f"{span} does not last clearly longer in either group."
-    way = "longer" if row["estimate"] > 0 else "shorter"
+        return _("{span} does not last clearly longer in either group.", span=span)
+    way = _("longer") if row["estimate"] > 0 else _("shorter")
     low, high = sorted(abs(row[name]) for name in ("ci_low", "ci_high"))
-    return (
-        f"{span} lasts {plain(abs(row['estimate']), 2)} {words.durations} {way} (95% interval {plain(low, 2)} to "
-        f"{plain(high, 2)}) where insurance was {words.name(one)} than where it was {words.name(other)}."
+    return _(
+        "{span} lasts {plain} {durations} {way} (95% interval {plain_2} to {plain_3}) where "
+        "insurance was {name} than where it was {name_2}.",
+        span=span,
+        plain=plain(abs(row["estimate"]), 2),
+        durations=words.durations,
+        way=way,
+        plain_2=plain(low, 2),
+        plain_3=plain(high, 2),
+        name=words.name(one),
+        name_2=words.name(other),
     )
 
 
@@ -101,13 +139,18 @@ def trend(study: Study) -> str:
     tests = study.test("cox")
     tests = tests[tests["test"].str.startswith("trend of ")]
     said = []
-    for _, row in tests[tests["test"] != "trend of (all)"].iterrows():
+    for _i, row in tests[tests["test"] != "trend of (all)"].iterrows():
         said.append(f"{term(str(row['test']).removeprefix('trend of '), study.words)}: {p_value(row['p_value'])}")
     whole = tests[tests["test"] == "trend of (all)"].iloc[0]
-    verdict = "is rejected" if whole["p_value"] < 0.05 else "is not rejected"
-    return (
-        f"That the ratios hold at all durations {verdict} (χ²{NBSP}={NBSP}{plain(whole['statistic'], 1)} on "
-        f"{whole['df']:g} degrees of freedom, {p_value(whole['p_value'])}; {'; '.join(said)})."
+    verdict = _("is rejected") if whole["p_value"] < 0.05 else _("is not rejected")
+    return _(
+        "That the ratios hold at all durations {verdict} (χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{plain} on {df:g} "
+        "degrees of freedom, {p_value}; {join}).",
+        verdict=verdict,
+        plain=plain(whole["statistic"], 1),
+        df=whole["df"],
+        p_value=p_value(whole["p_value"]),
+        join="; ".join(said),
     )
 
 
@@ -124,11 +167,17 @@ def term(name: str, words: Words) -> str:
 
 
 def _differ(row: pd.Series, words: Words) -> str:
-    way = "longer" if row["estimate"] > 0 else "shorter"
-    sure = "The interval excludes zero." if row["ci_low"] > 0 or row["ci_high"] < 0 else "The interval includes zero."
-    said = f"{_signed(row['ci_low'])} to {_signed(row['ci_high'])}"
+    way = _("longer") if row["estimate"] > 0 else _("shorter")
+    sure = (
+        _("The interval excludes zero.")
+        if row["ci_low"] > 0 or row["ci_high"] < 0
+        else _("The interval includes zero.")
+    )
+    said = _("{signed} to {signed_2}", signed=_signed(row["ci_low"]), signed_2=_signed(row["ci_high"]))
     size = f"{plain(abs(row['estimate']), 2)} {words.durations}"
-    return f"Training made joblessness {size} {way} (95% interval {said}). {sure}"
+    return _(
+        "Training made joblessness {size} {way} (95% interval {said}). {sure}", size=size, way=way, said=said, sure=sure
+    )
 
 
 def _signed(value: float) -> str:
@@ -137,4 +186,9 @@ def _signed(value: float) -> str:
 
 def _points(row: pd.Series) -> str:
     numbers = [f"{100 * row[name]:+.1f}".replace("-", MINUS) for name in ("estimate", "ci_low", "ci_high")]
-    return f"{numbers[0]} percentage points ({numbers[1]} to {numbers[2]})"
+    return _(
+        "{numbers} percentage points ({numbers_2} to {numbers_3})",
+        numbers=numbers[0],
+        numbers_2=numbers[1],
+        numbers_3=numbers[2],
+    )

@@ -9,6 +9,7 @@ from math import exp
 import pandas as pd
 
 from retrain_eval.report.durations import CAUSES
+from retrain_eval.report.language import N_, _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
 from retrain_eval.report.words import MINUS, Words, in_sentence, listed, percent, plain, sentence, short_p
@@ -21,13 +22,13 @@ def contrasts(
     shown = pd.DataFrame({"label": list(labels)})
     if groups:
         shown[groups] = rows[groups].to_numpy()
-    texts = [_texts(row, words) for _, row in rows.iterrows()]
+    texts = [_texts(row, words) for _i, row in rows.iterrows()]
     shown["estimate"], shown["interval"] = zip(*texts, strict=True)
     shown["p"] = [short_p(value) for value in rows["p_value"]]
     for name in ("n_treated", "n_control"):
         shown[name] = ["—" if pd.isna(n) else f"{int(n):,}" for n in rows[name]]
-    one, _, other = str(rows["estimand"].iloc[0]).rpartition(": ")[2].partition(" minus ")
-    heads = {"label": heading, "estimate": "Difference", "interval": "95% interval", "p": "p‑value",
+    one, other = str(rows["estimand"].iloc[0]).rpartition(": ")[2].split(" minus ")
+    heads = {"label": heading, "estimate": _("Difference"), "interval": _("95% interval"), "p": "p‑value",
              "n_treated": words.name(one).capitalize(), "n_control": words.name(other).capitalize()}  # fmt: skip
     return table(shown, rows.dropna(axis=1, how="all"), labels=heads, groups=groups)
 
@@ -38,8 +39,10 @@ def _texts(row: pd.Series, words: Words) -> tuple[str, str]:
     if pd.isna(numbers[0]):
         return SUPPRESSED, "—"
     said = [f"{100 * x:+.1f}" if share else f"{x:+.2f}" for x in numbers]
-    unit = " points" if share else f" {words.durations}"
-    return (said[0] + unit).replace("-", MINUS), f"{said[1]} to {said[2]}".replace("-", MINUS)
+    unit = _(" points") if share else f" {words.durations}"
+    return (said[0] + unit).replace("-", MINUS), _("{said} to {said_2}", said=said[1], said_2=said[2]).replace(
+        "-", MINUS
+    )
 
 
 def ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
@@ -49,13 +52,13 @@ def ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
             "label": list(labels),
             "ratio": [plain(exp(value), 2) for value in rows["estimate"]],
             "interval": [
-                f"{plain(exp(low), 2)} to {plain(exp(high), 2)}"
+                _("{plain} to {plain_2}", plain=plain(exp(low), 2), plain_2=plain(exp(high), 2))
                 for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
             ],
             "p": [short_p(value) for value in rows["p_value"]],
         }
     )
-    heads = {"label": "Compared", "ratio": "Hazard ratio", "interval": "95% interval", "p": "p‑value"}
+    heads = {"label": _("Compared"), "ratio": _("Hazard ratio"), "interval": _("95% interval"), "p": "p‑value"}
     return table(shown, rows.dropna(axis=1, how="all"), labels=heads)
 
 
@@ -69,50 +72,55 @@ def indicators(study: Study) -> Table:
         sources.append(rows)
         for (estimand, time), block in rows.groupby(["estimand", "time"], sort=False, dropna=False):
             when = f"{time:g}"
-            title = name.get(str(estimand), "").format(time=when, durations=words.durations)
+            title = _(name.get(str(estimand), "")).format(time=when, durations=words.durations)
             block = block.assign(level=block["level"].replace("", "trained"))
-            line = {"indicator": title, "group": name["group"]}
+            line = {"indicator": title, "group": _(name["group"])}
             for level in ("trained", "matched controls"):
                 own = block[block["level"] == level]
                 line[level] = _value(own.iloc[0], words) if len(own) and title else "—"
             if title:
                 blocks.append(line)
     shown = pd.DataFrame(blocks)
-    heads = {"indicator": "Indicator", "trained": "Trained", "matched controls": "Matched controls"}
+    heads = {"indicator": _("Indicator"), "trained": _("Trained"), "matched controls": _("Matched controls")}
     return table(shown, pd.concat(sources).dropna(axis=1, how="all"), labels=heads, groups="group")
 
 
 def _value(row: pd.Series, words: Words) -> str:
     if pd.isna(row["estimate"]):
-        return "not reached" if row["note"] == "" else SUPPRESSED
+        return _("not reached") if row["note"] == "" else _(SUPPRESSED)
     if row["estimand"] == "median":
         return f"{row['estimate']:g}"
     digits = 1 if row["estimate"] < 0.1 else 0
-    return (
-        f"{percent(row['estimate'], digits)} ({percent(row['ci_low'], digits).removesuffix('%')} to "
-        f"{percent(row['ci_high'], digits)})"
+    return _(
+        "{percent} ({removesuffix} to {percent_2})",
+        percent=percent(row["estimate"], digits),
+        removesuffix=percent(row["ci_low"], digits).removesuffix("%"),
+        percent_2=percent(row["ci_high"], digits),
     )
 
 
 _INDICATORS = {
     "indicators_employed": {
-        "group": "Employment after the start of training",
-        "employed": "Employed in quarter {time}",
-        "same employer since quarter 2": "Of those employed in quarter 2, with the same employer in quarter {time}",
+        "group": N_("Employment after the start of training"),
+        "employed": N_("Employed in quarter {time}"),
+        "same employer since quarter 2": N_("Of those employed in quarter 2, with the same employer in quarter {time}"),
     },
-    "indicators_ever": {"group": "Finding work", "ended": "Found a job within {time} {durations}"},
-    "indicators_first_job": {"group": "Finding work", "median": "Median {durations} to the first job, from the start"},
+    "indicators_ever": {"group": N_("Finding work"), "ended": N_("Found a job within {time} {durations}")},
+    "indicators_first_job": {
+        "group": N_("Finding work"),
+        "median": N_("Median {durations} to the first job, from the start"),
+    },
     "indicators_since_exit": {
-        "group": "Finding work",
-        "median": "Median {durations} to the first job, from leaving the programme",
+        "group": N_("Finding work"),
+        "median": N_("Median {durations} to the first job, from leaving the programme"),
     },
     "indicators_recall": {
-        "group": "Finding work",
-        "share(recall)": "Of jobs found within {time} {durations}, back with the former employer",
+        "group": N_("Finding work"),
+        "share(recall)": N_("Of jobs found within {time} {durations}, back with the former employer"),
     },
     "indicators_retained": {
-        "group": "Keeping work",
-        "retained by the same employer": "Job found lasts longer than {time} {durations}",
+        "group": N_("Keeping work"),
+        "retained by the same employer": N_("Job found lasts longer than {time} {durations}"),
     },
 }
 
@@ -120,7 +128,7 @@ _INDICATORS = {
 def cause_labels(rows: pd.DataFrame, words: Words) -> list[str]:
     """Return the causes of ending in words, of rows whose estimand names them."""
     causes = rows["estimand"].str.extract(r"CIF\((.*?)\)")[0]
-    return [str(CAUSES.get(cause, words.name(cause))) for cause in causes]
+    return [_(CAUSES.get(str(cause), words.name(cause))) for cause in causes]
 
 
 def stratified(study: Study, name: str) -> pd.DataFrame:
@@ -137,10 +145,17 @@ def stratified(study: Study, name: str) -> pd.DataFrame:
 def horizon(study: Study, name: str) -> str:
     """Return at which duration each stratum's differences are taken: as far as the released curves are whole."""
     times = {str(panel): rows["time"].iloc[0] for panel, rows in stratified(study, name).groupby("panel", sort=False)}
-    said = listed([f"{time:g} by {in_sentence(panel)}" for panel, time in times.items()])
+    said = listed(
+        [_("{time:g} by {in_sentence}", time=time, in_sentence=in_sentence(panel)) for panel, time in times.items()]
+    )
     mean = "restricted mean" in str(stratified(study, name)["estimand"].iloc[0])
-    what = "means over the first" if mean else "shares after"
-    return f"These are {what} {said} {study.words.durations}, as far as the released curves go without merging."
+    what = _("means over the first") if mean else _("shares after")
+    return _(
+        "These are {what} {said} {durations}, as far as the released curves go without merging.",
+        what=what,
+        said=said,
+        durations=study.words.durations,
+    )
 
 
 def no_money(study: Study) -> Words:

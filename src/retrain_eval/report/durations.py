@@ -22,14 +22,15 @@ from retrain_eval.report.drawing import (
     nudge,
     p9,
 )
+from retrain_eval.report.language import N_, _
 from retrain_eval.report.words import Words, listed, percent, plain
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, PINK, GREY), ("o", "s", "^", "D", "v")
 CAUSES = {
-    "job_to_job": "moved to another employer",
-    "nonemployment": "left without a job",
-    "recall": "laid off and recalled",
-    "job of unknown hours": "job, hours unknown",
+    "job_to_job": N_("moved to another employer"),
+    "nonemployment": N_("left without a job"),
+    "recall": N_("laid off and recalled"),
+    "job of unknown hours": N_("job, hours unknown"),
 }
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
@@ -62,13 +63,19 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
                 limits=(min(rows.values()) - 0.05, 1.02),
                 expand=(0.01, 0),
             )
-            + p9.labs(x=words.durations, y="", subtitle=f"share {event}; below, numbers at risk")
+            + p9.labs(x=words.durations, y="", subtitle=_("share {event}; below, numbers at risk", event=event))
             + p9.theme(panel_grid_major_y=p9.element_blank())
         )
 
     at = float(data["time"].max()) / 2
     says = [f"{words.name(level)} {percent(_last_before(data[data['level'] == level], at))}" for level in levels]
-    alt = f"Kaplan-Meier curves. Share {event} after {at:g} {words.durations}: {listed(says)}."
+    alt = _(
+        "Kaplan-Meier curves. Share {event} after {at:g} {durations}: {listed}.",
+        event=event,
+        at=at,
+        durations=words.durations,
+        listed=listed(says),
+    )
     keep = ["level", "time", "estimate", "ci_low", "ci_high", "n_treated"]
     frame = curve[keep].rename(columns={"n_treated": "n_at_risk"})
     return Figure(draw, alt, frame, height=4.1 + 0.25 * len(levels), narrow_height=4.3 + 0.3 * len(levels))
@@ -79,7 +86,7 @@ def incidence_curves(curve: pd.DataFrame, words: Words, levels: list[str]) -> Fi
     curve = curve.assign(cause=curve["estimand"].str.extract(r"CIF\((.*)\)")[0])
     last = curve["time"].max()
     order = curve[curve["time"] == last].groupby("cause")["estimate"].max().sort_values(ascending=False)
-    panels = {cause: CAUSES.get(cause, words.name(cause)) for cause in order.index}
+    panels = {cause: _(CAUSES.get(str(cause), words.name(cause))) for cause in order.index}
     blocks = []
     for cause in panels:
         own = curve[curve["cause"] == cause]
@@ -90,21 +97,26 @@ def incidence_curves(curve: pd.DataFrame, words: Words, levels: list[str]) -> Fi
     data["level"] = pd.Categorical(data["level"], levels)
     data["panel"] = pd.Categorical(data["panel"], list(panels.values()))
     top = float(data["ci_high"].max())
-    ends = pd.concat([_ends(block, words, 0.07 * top) for _, block in data.groupby("panel", observed=True)])
+    ends = pd.concat([_ends(block, words, 0.07 * top) for _i, block in data.groupby("panel", observed=True)])
 
     def draw(narrow: bool) -> Plot:
         return (
             _lines(data, ends, levels, narrow, 0.5 if narrow else 0.95, panels=1 if narrow else 2)
             + p9.facet_wrap("panel", ncol=1 if narrow else len(panels))
             + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.05 * top))
-            + p9.labs(x=words.durations, y="", subtitle="share that has ended this way")
+            + p9.labs(x=words.durations, y="", subtitle=_("share that has ended this way"))
         )
 
     says = []
     for cause, panel in panels.items():
         rows = curve[(curve["cause"] == cause) & (curve["time"] == last)].set_index("level")["estimate"]
         says.append(f"{panel} {listed([f'{percent(rows[level])} ({words.name(level)})' for level in levels])}")
-    alt = f"Cumulative incidence by {last:g} {words.durations}: {'; '.join(says)}."
+    alt = _(
+        "Cumulative incidence by {last:g} {durations}: {join}.",
+        last=last,
+        durations=words.durations,
+        join="; ".join(says),
+    )
     keep = ["level", "cause", "time", "estimate", "ci_low", "ci_high", "n_treated"]
     frame = curve[keep].rename(columns={"n_treated": "n_at_risk"})
     return Figure(draw, alt, frame, height=3.5, narrow_height=1.1 + 2.2 * len(panels))
@@ -136,12 +148,18 @@ def hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Figure:
         )
 
     says = [
-        f"{label} {plain(row['estimate'], 2)} ({plain(row['ci_low'], 2)} to {plain(row['ci_high'], 2)})"
+        _(
+            "{label} {plain} ({plain_2} to {plain_3})",
+            label=label,
+            plain=plain(row["estimate"], 2),
+            plain_2=plain(row["ci_low"], 2),
+            plain_3=plain(row["ci_high"], 2),
+        )
         for label, row in zip(labels, data.to_dict("records"), strict=True)
     ]
     keep = data[["label", "estimate", "ci_low", "ci_high"]]
     size = 0.9 + 0.5 * len(data)
-    return Figure(draw, f"Hazard ratios with 95% intervals: {'; '.join(says)}.", keep, size, size + 0.2)
+    return Figure(draw, _("Hazard ratios with 95% intervals: {join}.", join="; ".join(says)), keep, size, size + 0.2)
 
 
 def _lines(

@@ -47,7 +47,7 @@ def translated(page: str, translate: Translate) -> str:
 
 
 def messages_of_page(page: str) -> list[str]:
-    """Return the messages of a page in their order."""
+    """Return the messages of a page in their order, those that its code marks last."""
     found: list[str] = []
 
     def keep(message: str) -> str:
@@ -55,7 +55,7 @@ def messages_of_page(page: str) -> list[str]:
         return message
 
     translated(page, keep)
-    return found
+    return found + messages_of_template(page)
 
 
 def messages_of_template(template: str) -> list[str]:
