@@ -15,7 +15,7 @@ Translate = Callable[[str], str]
 
 _FRONT = re.compile(r'^(title|description): "(.*)"$')
 _OPENING = re.compile(r"^(:{3,}\{\w+\})( .+)?$")
-_ENGINE = re.compile(r"^(%|:\w+:|\([\w-]+\)=|:{3,}|\|[-| ]+\|$)")
+_ENGINE = re.compile(r"^(%|:\w+:|\(.+\)=$|:{3,}|\|[-| ]+\|$)")
 _MARKER = re.compile(r"^(#+ |- |\d+\. )")
 # roles, links and math: a translation keeps each of them
 ROLES = re.compile(r"\{[\w:]+\}`[^`]*`|\]\([^)]*\)|`[^`]+`|\$[^$]+\$")
@@ -43,7 +43,11 @@ def translated(page: str, translate: Translate) -> str:
     - ONE
     - TWO
     """
-    return "\n".join(_lines(page, translate))
+
+    def told(text: str) -> str:
+        return translate(text) if re.search(r"[^\W\d_]", ROLES.sub("", text)) else text
+
+    return "\n".join(_lines(page, told))
 
 
 def messages_of_page(page: str) -> list[str]:
