@@ -167,8 +167,8 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
         "effect_size_after": _("Effect size"),
         "wwc": _("Equivalence"),
     }
-    split = {"Mean": means} if everybody else {"Mean of trained": means[:2], "Of controls": means[2:]}
-    spanners = {**split, "Std. mean difference": ["smd_before", "smd_after"]}
+    split = {_("Mean"): means} if everybody else {_("Mean of trained"): means[:2], _("Of controls"): means[2:]}
+    spanners = {**split, _("Std. mean difference"): ["smd_before", "smd_after"]}
     if "wwc" in frame:
         spanners["What Works Clearinghouse"] = ["effect_size_after", "wwc"]
     return table(shown, frame, labels=labels, spanners=spanners, left=("wwc",))

@@ -82,7 +82,7 @@ def locked_in(study: Study) -> str:
         )
     if not said:
         return _("In no period does the interval of the hazard ratio exclude one.")
-    return _("Those still without a job {join}, by the ratio in brackets.", join=", and ".join(said))
+    return _("Those still without a job {join}, by the ratio in brackets.", join=_(", and ").join(said))
 
 
 def period_ratios(study: Study, result: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
 from retrain_eval.report.words import percent, sentence
@@ -42,11 +43,12 @@ def say_rates(study: Study) -> str:
     found, words = rows(study), study.words
     whole = found.iloc[0]
     if pd.isna(whole["rate"]):
-        told = "How many could be found is withheld."
+        told = _("How many could be found is withheld.")
     else:
-        told = (
-            f"Of {words.count(whole['n'])} looked for, {percent(whole['rate'], 1)} were found. Who was not is left out "
-            "of every outcome."
+        told = _(
+            "Of {count} looked for, {percent} were found. Who was not is left out of every outcome.",
+            count=words.count(whole["n"]),
+            percent=percent(whole["rate"], 1),
         )
     widest, where = 0.0, None
     for subgroup, block in found[found["subgroup"].notna()].groupby("subgroup", sort=False):
@@ -57,13 +59,21 @@ def say_rates(study: Study) -> str:
         return told
     name, block = where
     block = block[block["rate"].notna()].sort_values("rate", kind="stable")
-    ends = [f"{percent(row['rate'], 1)} ({words.name(row['level'])})" for _, row in block.iloc[[0, -1]].iterrows()]
-    span = f"from {ends[0]} to {ends[1]}"
+    ends = [f"{percent(row['rate'], 1)} ({words.name(row['level'])})" for _i, row in block.iloc[[0, -1]].iterrows()]
+    span = _("from {ends} to {ends_2}", ends=ends[0], ends_2=ends[1])
     if widest < APART:
-        return f"{told} The share differs little between groups: most by {words.name(name)}, {span}."
-    return (
-        f"{told} The share differs by {words.name(name)}, {span}: those missing are not like those found, and an "
-        "effect over all is one on the people found."
+        return _(
+            "{told} The share differs little between groups: most by {name}, {span}.",
+            told=told,
+            name=words.name(name),
+            span=span,
+        )
+    return _(
+        "{told} The share differs by {name}, {span}: those missing are not like those found, and "
+        "an effect over all is one on the people found.",
+        told=told,
+        name=words.name(name),
+        span=span,
     )
 
 
@@ -73,18 +83,24 @@ def tabulate_rates(study: Study) -> Table:
     hidden = found["rate"].isna()
     shown = pd.DataFrame(
         {
-            "level": ["All" if pd.isna(level) else words.name(level) for level in found["level"]],
-            "group": ["Everybody" if pd.isna(name) else sentence(words.name(name)) for name in found["subgroup"]],
-            "n": [SUPPRESSED if pd.isna(n) else f"{int(n):,}" for n in found["n"]],
-            "n_linked": [SUPPRESSED if pd.isna(n) else f"{int(n):,}" for n in found["n_linked"]],
+            "level": [_("All") if pd.isna(level) else words.name(level) for level in found["level"]],
+            "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in found["subgroup"]],
+            "n": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n"]],
+            "n_linked": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n_linked"]],
             "rate": [
-                SUPPRESSED if gone else percent(rate, 1) for gone, rate in zip(hidden, found["rate"], strict=True)
+                _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, found["rate"], strict=True)
             ],
             "interval": [
-                "—" if gone else " to ".join(percent(limit, 1) for limit in wilson(k, n))
+                "—" if gone else _(" to ").join(percent(limit, 1) for limit in wilson(k, n))
                 for gone, k, n in zip(hidden, found["n_linked"], found["n"], strict=True)
             ],
         }
     )
-    labels = {"level": "Group", "n": "Looked for", "n_linked": "Found", "rate": "Share", "interval": "95% interval"}
+    labels = {
+        "level": _("Group"),
+        "n": _("Looked for"),
+        "n_linked": _("Found"),
+        "rate": _("Share"),
+        "interval": _("95% interval"),
+    }
     return table(shown, found, stub="level", labels=labels, groups="group")
