@@ -32,7 +32,7 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     """Return a default as TOML has it; a dash where there is none, and the word where a value is required."""
     if field.required:
         return "required"
-    value = field.default
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     return "—" if value is None or value == "" else f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
