@@ -5,28 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-import plotnine
 
+from retrain_eval.curve_plots import BLUE, GREY, THEME, VERMILION, curves, is_curve, p9
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
-
-p9: Any = plotnine  # its annotations cover only some of its functions
-
-BLUE, VERMILION, INK, GREY, RULE = "#0072B2", "#D55E00", "#1d2a35", "#5b6873", "#dde3e8"
-THEME = p9.theme_minimal(base_size=10) + p9.theme(
-    text=p9.element_text(color=INK),
-    axis_text=p9.element_text(color=GREY),
-    panel_grid_minor=p9.element_blank(),
-    panel_grid_major=p9.element_line(color=RULE, size=0.5),
-    strip_text=p9.element_text(weight="bold", ha="left"),
-    plot_subtitle=p9.element_text(size=9, color=GREY),
-    legend_position="none",
-)
 
 
 def plot(effects: EffectTable, title: str = "") -> Any:
     """Draw a table of effects; see `EffectTable.plot`."""
     frame = effects.frame
+    if is_curve(frame):
+        return curves(frame, title, share_of(effects))
     if frame["event_time"].notna().any():
         return _event_study(frame[frame["event_time"].notna()], title, share_of(effects))
     if frame["time"].notna().any() and len(set(frame["time"].dropna())) > 1:

@@ -144,18 +144,17 @@ def stratified(study: Study, name: str) -> pd.DataFrame:
 
 def horizon(study: Study, name: str) -> str:
     """Return at which duration each stratum's differences are taken: as far as the released curves are whole."""
-    times = {str(panel): rows["time"].iloc[0] for panel, rows in stratified(study, name).groupby("panel", sort=False)}
+    rows = stratified(study, name)
+    times = {str(panel): block["time"].iloc[0] for panel, block in rows.groupby("panel", sort=False)}
     said = listed(
-        [_("{time:g} by {in_sentence}", time=time, in_sentence=in_sentence(panel)) for panel, time in times.items()]
+        [
+            _("{time:g} {durations} by {panel}", time=time, durations=study.words.durations, panel=in_sentence(panel))
+            for panel, time in times.items()
+        ]
     )
-    mean = "restricted mean" in str(stratified(study, name)["estimand"].iloc[0])
-    what = _("means over the first") if mean else _("shares after")
-    return _(
-        "These are {what} {said} {durations}, as far as the released curves go without merging.",
-        what=what,
-        said=said,
-        durations=study.words.durations,
-    )
+    mean = "restricted mean" in str(rows["estimand"].iloc[0])
+    what = _("Means over the first {said}", said=said) if mean else _("Shares after {said}", said=said)
+    return _("{what}, as far as the released curves go without merging.", what=what)
 
 
 def no_money(study: Study) -> Words:

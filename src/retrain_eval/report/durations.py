@@ -50,7 +50,7 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
     rows = {level: -_ROW * (place + 1.3) for place, level in enumerate(levels)}
 
     def draw(narrow: bool) -> Plot:
-        at_risk = _at_risk(curve, levels, 4 if narrow else 7)
+        at_risk = _at_risk(curve, levels, 4 if narrow else 8)
         at_risk["y"] = at_risk["level"].map(rows).astype(float)
         names = [textwrap.fill(words.name(level), 13 if narrow else 24) for level in levels]
         return (
@@ -177,8 +177,16 @@ def _lines(
         + p9.scale_color_manual(colours)
         + p9.scale_fill_manual(colours)
         + p9.scale_shape_manual(dict(zip(levels, SHAPES, strict=False)))
-        + p9.scale_x_continuous(expand=(0.03, 0, room, 0))
+        + p9.scale_x_continuous(
+            breaks=_whole_ticks(float(data["time"].max()), 4 if panels > 1 else 7), expand=(0.03, 0, room, 0)
+        )
     )
+
+
+def _whole_ticks(last: float, count: int) -> list[int]:
+    """Return about ``count`` whole durations up to the last."""
+    step = next(step for step in (1, 2, 4, 5, 8, 10, 20, 50, 100, 1_000, 10_000) if last / step <= count)
+    return list(range(0, int(last) + 1, step))
 
 
 def _from_one(curve: pd.DataFrame, start: float) -> pd.DataFrame:
