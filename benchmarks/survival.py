@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -56,23 +55,26 @@ def generate(file: Path, spells: int, repeats: int) -> None:
         )
 
 
-def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str) -> tuple[float, list[float]]:
-    """Return seconds, and two numbers to compare."""
+def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str) -> dict[str, object]:
+    """Return wall and processor seconds, and two numbers to compare."""
     from retrain_eval.survival import cox, hazard  # noqa: F401
     from retrain_eval.survival.spells import Spells
 
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
+    numbers: list[float]
     if task == "clustered Cox":
         fit = Spells(con.table("spells"), id="person", by=tuple(LEVELS)).cox(FORMULA, cluster=cluster)
-        return time.perf_counter() - start, [fit.frame["estimate"][0], fit.frame["std_error"][0]]
-    spells = Spells(con.table("spells"), id="person", by=tuple(by))
-    if task == "log-rank":
-        test = spells.logrank()
-        return time.perf_counter() - start, [test.chi2, test.df]
-    curve = spells.kaplan_meier() if task == "Kaplan-Meier" else spells.cumulative_incidence()
-    seconds = time.perf_counter() - start
-    rows = curve.frame[(curve.frame["time"] == 8) & curve.frame["estimand"].isin(["survival", "CIF(job)"])]
-    return seconds, [rows["estimate"].iloc[0], rows["std_error"].iloc[0]]
+        numbers = [fit.frame["estimate"][0], fit.frame["std_error"][0]]
+    else:
+        spells = Spells(con.table("spells"), id="person", by=tuple(by))
+        if task == "log-rank":
+            test = spells.logrank()
+            numbers = [test.chi2, test.df]
+        else:
+            curve = spells.kaplan_meier() if task == "Kaplan-Meier" else spells.cumulative_incidence()
+            row = curve.frame["time"].eq(8).to_numpy().nonzero()[0][0]
+            numbers = curve.frame.loc[row, ["estimate", "std_error"]].tolist()
+    return {"seconds": time.perf_counter() - start[0], "cpu": time.process_time() - start[1], "found": numbers}
 
 
 # each peer script sets `found`: two numbers to compare
@@ -94,12 +96,12 @@ def prepared():
     return data["quarters"], data["state"], data["grp"]
 """
 TAIL = """
-seconds = time.perf_counter() - start
+seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-print(json.dumps({"seconds": seconds, "peak_gb": peak, "found": [float(x) for x in found]}))
+print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_gb": peak, "found": [float(x) for x in found]}))
 """
-FRAME = "start = time.perf_counter(); data = con.sql(text).df(); ended = data['cause'].notna()\n"
-ARRAYS = "start = time.perf_counter(); t, state, grp = prepared(); groups = np.unique(grp)\n"
+FRAME = "start = time.perf_counter(), time.process_time(); data = con.sql(text).df(); ended = data['cause'].notna()\n"
+ARRAYS = "start = time.perf_counter(), time.process_time(); t, state, grp = prepared(); groups = np.unique(grp)\n"
 CODES = "data['state'] = data['cause'].map(code).fillna(0).astype(int)\n"
 PEERS: dict[str, dict[str, str]] = {
     "Kaplan-Meier": {
@@ -156,7 +158,7 @@ found = 0, 0
     },
     "clustered Cox": {
         "survival": "import survival\n" + """
-start = time.perf_counter()
+start = time.perf_counter(), time.process_time()
 columns = ", ".join(levels)
 sql = f"SELECT {cluster} AS cluster, quarters, CAST(cause IS NOT NULL AS INTEGER) AS event, {columns} FROM spells"
 data = {name: values.tolist() for name, values in con.sql(sql).fetchnumpy().items()}
@@ -164,7 +166,7 @@ fit = survival.coxph("Surv(quarters, event) ~ " + " + ".join(levels), data=data,
 found = fit.coefficients[0], survival.vcov(fit)[0][0] ** 0.5
 """,
         "survival, numbers made in SQL": "import survival\n" + """
-start = time.perf_counter()
+start = time.perf_counter(), time.process_time()
 dummies = [(name, level) for name, values in levels.items() for level in values[1:]]
 columns = ", ".join(f"CAST({name} = '{level}' AS DOUBLE) AS x{i}" for i, (name, level) in enumerate(dummies))
 data = con.sql(f"SELECT dense_rank() OVER (ORDER BY {cluster}) AS cluster, quarters, "
@@ -190,33 +192,36 @@ def run(command: list[str], repeats: int) -> dict[str, object]:
     return best
 
 
-def show(label: str, found: dict[str, object], own: float) -> None:
-    """Print one line; the ratio is to our own seconds."""
+def show(label: str, found: dict[str, object], own: dict[str, object]) -> None:
+    """Print one line; ratios are to our own wall and processor seconds."""
     if "failed" in found:
         print(f"  {label:<34}{found['failed']}", flush=True)
         return
-    seconds, peak = float(str(found["seconds"])), float(str(found["peak_gb"]))
+    times = " ".join(
+        f"{float(str(found[kind])):>9.3f}{float(str(found[kind])) / float(str(own.get(kind, 1))):>7.1f}"
+        for kind in ("seconds", "cpu")
+    )
     numbers = ", ".join(f"{value:.8g}" for value in found["found"])  # type: ignore[attr-defined]
-    print(f"  {label:<34}{seconds:>9.3f}{seconds / own:>8.1f}{peak:>9.2f}  {numbers}", flush=True)
+    print(f"  {label:<34}{times}{float(str(found['peak_gb'])):>9.2f}  {numbers}", flush=True)
 
 
-def compare(options: argparse.Namespace, spells: int, show_line: Callable[..., None] = show) -> None:
+def compare(options: argparse.Namespace, spells: int) -> None:
     """All tasks on one file, each beside its peers."""
     with tempfile.TemporaryDirectory() as name:
         file = str(Path(name) / "spells.duckdb")
         generate(Path(file), spells, options.repeats)
         print(f"\n{spells:,} spells, {options.repeats} to a person, clustered by {options.cluster}, by {options.by}")
-        print(f"  {'':<34}{'seconds':>9}{'ratio':>8}{'peak GB':>9}  numbers to compare")
+        print(f"  {'':<34}{'seconds':>9}{'ratio':>7} {'cpu s':>9}{'ratio':>7}{'peak GB':>9}  numbers to compare")
         for task in options.tasks:
             print(task, flush=True)
             command = [sys.executable, __file__, "--file", file, "--task", task, "--cluster", options.cluster]
             own = run([*command, *(["--groups"] if options.groups else [])], options.times)
-            show_line("retrain_eval", own, float(str(own.get("seconds", 1))))
+            show("retrain_eval", own, own)
             if options.peer_python and spells <= options.peer_limit:
                 argument = json.dumps([file, options.by, options.cluster, LEVELS])
                 for label, script in PEERS[task].items():
                     found = run([options.peer_python, "-c", HEAD + script + TAIL, argument], options.times)
-                    show_line(label, found, float(str(own.get("seconds", 1))))
+                    show(label, found, own)
 
 
 def main() -> None:
@@ -236,9 +241,9 @@ def main() -> None:
     options.by = ["arm", "age_band", "education"] if options.groups else ["arm"]
     if options.file:
         with duckdb.connect(options.file, read_only=True, config={"threads": THREADS, "memory_limit": MEMORY}) as con:
-            seconds, found = ours(con, options.task, options.by, options.cluster)
+            found = ours(con, options.task, options.by, options.cluster)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-        return print(json.dumps({"seconds": seconds, "peak_gb": peak, "found": [float(x) for x in found]}))
+        return print(json.dumps({**found, "peak_gb": peak}, default=float))
     for spells in options.spells:
         compare(options, spells)
 

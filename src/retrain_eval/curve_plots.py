@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotnine
+from matplotlib.ticker import MaxNLocator
 
 p9: Any = plotnine  # its annotations cover only some of its functions
 
@@ -55,7 +56,7 @@ def curves(frame: pd.DataFrame, title: str, share: str) -> Any:
         label=lambda f: [f"{int(n):,}" for n in f["n_treated"]],
     )
     lines = {level: -row * (place + 1.5) for place, level in enumerate(levels)}
-    ticks = [tick for tick in np.linspace(0, top, 5)]
+    ticks = [tick for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, top) if 0 <= tick <= top]
     drawn = (
         p9.ggplot(steps, p9.aes("time", "estimate", color="group"))
         + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="group"), alpha=0.14, color="none", na_rm=True)

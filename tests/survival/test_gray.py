@@ -44,6 +44,7 @@ def test_order_of_rows_names_of_groups_and_copies(seed: int) -> None:
     assert gray(weighted, "job").chi2 == pytest.approx(gray(life_table(repeated, **NAMES, by="arm"), "job").chi2)
 
 
+@pytest.mark.slow
 def test_a_true_null_is_rejected_as_often_as_stated() -> None:
     """1,000 samples of 200 with heavy ties; the other cause differs between the groups, which must not matter.
 
@@ -65,6 +66,7 @@ def test_a_true_null_is_rejected_as_often_as_stated() -> None:
     assert 0.029 < np.mean([test.p_value < 0.05 for test in tests]) < 0.071
 
 
+@pytest.mark.slow
 def test_followed_to_the_end_of_every_spell() -> None:
     """Where nobody is censored a group is used up before the others: the variance must not run away."""
     rng = np.random.default_rng(6)
