@@ -43,9 +43,9 @@ def holding(study: Study) -> str:
     at = curve[curve["time"] == row["time"]].set_index("level")["estimate"]
     one, other = arms(study, "first_job_difference")
     return _(
-        "After {time:g} {durations}, {percent} of the trained who had found a job still held it, and {percent_2} of their "
-        "controls: a difference of {points}. Over these {time_2:g} {durations}, the mean length of their jobs differs by "
-        "{signed} {durations} (95% interval {signed_2} to {signed_3}).",
+        "After {time:g} {durations}, {percent} of the trained who had found a job still held it, and {percent_2} of "
+        "their controls: a difference of {points}. Over these {time_2:g} {durations}, the mean length of their jobs "
+        "differs by {signed} {durations} (95% interval {signed_2} to {signed_3}).",
         time=row["time"],
         durations=words.durations,
         percent=percent(at[one]),
