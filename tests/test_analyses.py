@@ -11,6 +11,7 @@ import pytest
 from retrain_eval.flow import Study
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.verify import rederive, verify
+from retrain_eval.sample.verdict import balance_verdict
 
 ANALYSES = Path(__file__).parents[1] / "analyses"
 
@@ -169,6 +170,21 @@ def test_every_number_is_derived_again(
     assert found.problems == ()
     assert found.n_rederived >= n_rederived
     assert set(found.on_covariance) == on_covariance
+
+
+@pytest.mark.parametrize("study", ["nsw", "agency"])
+def test_matched_studies_publish_their_balance_and_what_hidden_bias_would_take(
+    released: dict[str, Bundle], study: str
+) -> None:
+    bundle = released[study]
+    assert bundle.balance is not None
+    assert balance_verdict(bundle.balance, bundle.matching).light in ("green", "amber")
+    assert bundle.baseline_paths is not None
+    assert set(bundle.baseline_paths["group"]) == {"treated", "treated matched", "control before", "control matched"}
+    assert bundle.e_values is not None
+    assert (bundle.e_values["e_value"] > bundle.e_values["e_value_limit"]).all()
+    assert bundle.oster is not None
+    assert bundle.oster["r2_max"].is_monotonic_increasing
 
 
 @pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness", "agency"])

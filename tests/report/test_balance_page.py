@@ -110,3 +110,13 @@ def test_matched_trained_are_drawn_apart_where_some_were_lost(study: Study) -> N
     alt = sample_figures.baseline_paths(paths, study.words).alt
     assert "all trained $2,096 to $1,532" in alt
     assert "trained, matched $2,596 to $2,032" in alt
+
+
+def test_what_partners_share_by_design_is_said_and_not_drawn(tmp_path: Path) -> None:
+    made = bundles.training_tables()
+    made["balance"].loc[1, "smd_after"] = 0.0
+    toml = TOML.replace("[did]", 'exact = ["age", "married"]\n[did]')
+    study = open_release([bundles.write_bundle(tmp_path / "exact", made, FACTS, toml)]).main
+    assert balance.say_exact(study) == "Partners are equal in age, which is not shown."
+    assert "age" not in balance.shown(study)["covariate"].tolist()
+    assert "married" in balance.shown(study)["covariate"].tolist()  # it is not equal after all

@@ -32,7 +32,7 @@ def test_what_a_release_says(study: Study) -> None:
     assert hidden_bias.say_rosenbaum(study).replace("\xa0", " ") == (
         "Over 172 pairs whose outcomes differ, without hidden bias the test gives p = 0.007. If, of two matched "
         "people, one had more than 15% higher odds of training for reasons unseen that also decide the outcome, "
-        "it could be above 0.05."
+        "the p‑value could be above 0.05."
     )
     assert hidden_bias.say_e_value(study).startswith(
         "Something unseen would have to go with training and with the outcome by a risk ratio of 1.81 each"

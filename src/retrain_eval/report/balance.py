@@ -12,7 +12,6 @@ import pandas as pd
 from retrain_eval.report.cards import Html
 from retrain_eval.report.language import N_, _
 from retrain_eval.report.pages import Study
-from retrain_eval.report.sample_figures import covariate
 from retrain_eval.report.tables import SUPPRESSED, Table, table
 from retrain_eval.report.words import Words, listed, percent, plain, sentence
 from retrain_eval.sample.balance import WWC_ADJUST, WWC_SATISFIED
@@ -45,7 +44,7 @@ def say_verdict(study: Study) -> str:
             "in {listed}. By the standard of the What Works Clearinghouse no adjustment mends that: "
             "the effects are not to be read as caused by training.",
             wwc_adjust=WWC_ADJUST,
-            listed=listed([words.name(name) for name in verdict.failed]),
+            listed=listed([words.covariate(name) for name in verdict.failed]),
         )
     if verdict.light == GREEN:
         return _(
@@ -60,10 +59,11 @@ def say_verdict(study: Study) -> str:
 def _reason(row: pd.Series, study: Study) -> str:
     words, balance = study.words, study.bundle.balance
     assert balance is not None
-    name = words.name(row["where"])
+    name = words.covariate(row["where"])
     if row["check"] == "difference":
         adjust = balance[(balance["wwc"] == "needs adjustment") & (balance["covariate"] != "distance")]
-        names = adjust.sort_values("effect_size_after", key=abs, ascending=False)["covariate"].map(words.name).tolist()
+        adjust = adjust.sort_values("effect_size_after", key=abs, ascending=False)
+        names = [words.covariate(covariate) for covariate in adjust["covariate"]]
         return _(
             "{listed} still differ{word} by {wwc_satisfied:g} to {wwc_adjust:g} standard deviations, "
             "for which the What Works Clearinghouse asks that the estimate be adjusted",
@@ -74,7 +74,7 @@ def _reason(row: pd.Series, study: Study) -> str:
         )
     if row["check"] == "spread":
         return _(
-            "the spread of {name} among the trained is {times} that among controls",
+            "the variance of {name} among the trained is {times} that among controls",
             name=name,
             times=_times(row["value"]),
         )
@@ -105,8 +105,30 @@ def say_differences(study: Study) -> str:
         count=count,
         close=CLOSE,
         plain_2=plain(abs(worst["smd_after"]), 2),
-        covariate=covariate(worst["covariate"], study.words),
+        covariate=study.words.covariate(worst["covariate"]),
     )
+
+
+def shown(study: Study) -> pd.DataFrame:
+    """Return the rows of the balance table to print: without columns on which partners are equal by design."""
+    frame = study.bundle.balance
+    assert frame is not None
+    equal = frame["covariate"].isin(_exact(study))
+    return frame[~equal].reset_index(drop=True)
+
+
+def _exact(study: Study) -> list[str]:
+    """Return the numeric columns that partners share exactly."""
+    frame, given = study.bundle.balance, study.bundle.study.get("match", {}).get("exact", ())
+    assert frame is not None
+    same = frame.loc[frame["smd_after"] == 0, "covariate"]
+    return [name for name in ([given] if isinstance(given, str) else given) if name in set(same)]
+
+
+def say_exact(study: Study) -> str:
+    """Say on what partners are equal by design; nothing where it is on nothing."""
+    names = [name.replace("_", " ") for name in _exact(study)]
+    return _("Partners are equal in {names}, which is not shown.", names=listed(names)) if names else ""
 
 
 def tabulate_checks(study: Study) -> Table:
@@ -126,7 +148,7 @@ def tabulate_checks(study: Study) -> Table:
     shown = pd.DataFrame(
         {
             "check": [
-                named[check][0] + (f": {words.name(name)}" if name else "")
+                named[check][0] + (f": {words.covariate(name)}" if name else "")
                 for check, name in zip(rows["check"], rows["where"].fillna(""), strict=True)
             ],
             "value": [
@@ -142,7 +164,7 @@ def tabulate_checks(study: Study) -> Table:
 
 def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     """Tabulate means and differences before and after matching, with the What Works Clearinghouse's verdict."""
-    shown = pd.DataFrame({"covariate": [covariate(name, words) for name in frame["covariate"]]})
+    shown = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
     everybody = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
     means = [
         "mean_treated",
@@ -178,7 +200,7 @@ def tabulate_distributions(frame: pd.DataFrame, words: Words) -> Table:
     """Tabulate how alike the whole distributions are: variance ratios and distances of distribution functions."""
     kinds = {"variance_ratio": _("Variance ratio"), "ecdf_mean": _("Mean distance"), "ecdf_max": _("Largest distance")}
     columns = [f"{kind}_{when}" for kind in kinds for when in ("before", "after")]
-    shown = pd.DataFrame({"covariate": [covariate(name, words) for name in frame["covariate"]]})
+    shown = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
     for column in columns:
         shown[column] = [_number(value, 3) for value in frame[column]]
     labels = {column: sentence(column.rsplit("_", 1)[1]) for column in columns}

@@ -14,6 +14,8 @@ from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
 from retrain_eval.report.words import NBSP, p_value, percent, plain
 
+SETTLED = 0.5  # a p-value beyond which more hidden bias says nothing new
+
 
 def rows_of(study: Study, name: str) -> pd.DataFrame:
     """Return the rows of the first result that a table of the bundle speaks of."""
@@ -58,7 +60,7 @@ def say_rosenbaum(study: Study) -> str:
     return told + (
         _(
             "If, of two matched {units}, one had more than {odds} of training for reasons unseen that "
-            "also decide the outcome, it could be above {alpha:g}.",
+            "also decide the outcome, the p‑value could be above {alpha:g}.",
             units=study.words.units,
             odds=odds,
             alpha=ALPHA,
@@ -115,8 +117,9 @@ def say_oster(study: Study) -> str:
 
 
 def tabulate_rosenbaum(study: Study) -> Table:
-    """Tabulate the bound of the p-value by strength of hidden bias."""
+    """Tabulate the bound of the p-value by strength of hidden bias, until there is nothing left to lose."""
     rows = rows_of(study, "rosenbaum")
+    rows = rows[(rows["p_value"] <= SETTLED).cumprod().astype(bool) | (rows["gamma"] == 1)]
     shown = pd.DataFrame(
         {
             "gamma": [f"{gamma:.3g}" for gamma in rows["gamma"]],
@@ -129,19 +132,12 @@ def tabulate_rosenbaum(study: Study) -> Table:
 def tabulate_oster(study: Study) -> Table:
     """Tabulate Oster's δ and β* by what a full set of covariates could explain."""
     rows, words = rows_of(study, "oster"), study.words
-    usual = [_("1.3 times what the covariates explain") if r2 < 1 else _("Everything") for r2 in rows["r2_max"]]
     shown = pd.DataFrame(
         {
-            "label": usual,
             "r2_max": [plain(r2, 2) for r2 in rows["r2_max"]],
             "delta": [plain(delta, 2) if np.isfinite(delta) else "—" for delta in rows["delta"]],
             "beta_star": [words.amount(value) for value in rows["beta_star"]],
         }
     )
-    labels = {
-        "label": _("If the unseen too, all could explain"),
-        "r2_max": _("R² at most"),
-        "delta": _("δ for no effect"),
-        "beta_star": _("Effect at δ = 1"),
-    }
+    labels = {"r2_max": _("R² at most"), "delta": _("δ for no effect"), "beta_star": _("Effect at δ = 1")}
     return table(shown, rows, labels=labels)

@@ -22,14 +22,9 @@ from retrain_eval.report.language import _
 from retrain_eval.report.words import Words
 
 
-def covariate(name: str, words: Words) -> str:
-    """Return what a row of the balance table is about; ``distance`` is the score that people were matched on."""
-    return words.labels.get(name) or (_("matching score") if name == "distance" else words.name(name))
-
-
 def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
     """Draw standardised mean differences before and after matching, largest first (Stuart 2010)."""
-    named = balance.assign(covariate=[covariate(name, words) for name in balance["covariate"]])
+    named = balance.assign(covariate=[words.covariate(name) for name in balance["covariate"]])
     order = named.sort_values("smd_before", key=abs)["covariate"].tolist()
     data = named.melt("covariate", ["smd_before", "smd_after"], var_name="sample", value_name="smd")
     data["sample"] = data["sample"].map({"smd_before": _("before matching"), "smd_after": _("after matching")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -99,6 +100,22 @@ class Words:
     def name(self, key: object) -> str:
         """Return the label of a column, level or outcome, or the name itself made readable."""
         return self.labels.get(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
+
+    def covariate(self, key: object) -> str:
+        """Return what a row of the balance table is about; ``distance`` is the score that people were matched on.
+
+        Examples
+        --------
+        >>> words = Words(period="quarter")
+        >>> [words.covariate(name) for name in ("distance", "earnings_m2", "earnings_1974", "home_region_m")]
+        ['matching score', 'earnings, 2 quarters before', 'earnings 1974', 'home region m']
+        """
+        if str(key) in self.labels:
+            return self.labels[str(key)]
+        before = re.fullmatch(r"(.+)_m(\d+)", str(key))
+        if before:
+            return _("{name}, {periods} before", name=self.name(before[1]), periods=self.periods(int(before[2])))
+        return _("matching score") if key == "distance" else self.name(key)
 
     def about(self, outcome: object) -> Words:
         """Return the vocabulary for an outcome: a share is not an amount of money.
