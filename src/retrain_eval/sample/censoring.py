@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import duckdb
 
 from retrain_eval.errors import InputError
-from retrain_eval.sample.matched import MatchedSample, store_table
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.tables import store_table
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 ENTRY = 1000

@@ -10,7 +10,8 @@ import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.sample.formula import parse_formula
-from retrain_eval.sample.matched import MatchedSample, store_table
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.tables import store_table
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name, sql_text
 
 MATCHING = (

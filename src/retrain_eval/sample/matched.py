@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size, overlap_table
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.nearest import Pairs
-from retrain_eval.sample.units import BATCH, Units
-from retrain_eval.sources import Source, query, sql_name
+from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
+from retrain_eval.sample.units import Units
+from retrain_eval.sources import Source
 
 if TYPE_CHECKING:
     from retrain_eval.effects import EffectTable
@@ -44,17 +42,17 @@ class MatchedSample:
     ----------
     pairs : DuckDBPyRelation
         ``subclass, treated_id, control_id, distance, weight``: one row per pair; none where the method makes sets
-        (``cem``) or weights (``ebal``, ``ipw``) without pairs. ``subclass`` numbers the matched
-        treated units in id order; ``distance`` is the difference of the scores; ``weight`` is the share of the
-        control in its treated unit's comparison, so it adds to 1 within a subclass.
+        (``cem``) or weights (``ebal``, ``ipw``) without pairs. ``subclass`` numbers the matched treated units in id
+        order; ``distance`` is the difference of the scores; ``weight`` is the share of the control in its treated
+        unit's comparison, so it adds to 1 within a subclass.
     weights : DuckDBPyRelation
         One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and, where there are sets,
-        ``subclass``. A treated unit weighs 1 (except for the estimands ATE and ATO). A control weighs the sum of its
-        pairs' weights, times matched controls / matched treated, so that the
-        weights of controls add up to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
+        ``subclass``. A treated unit weighs 1 (except for the estimands ATE and ATO). A control of pairs weighs the sum
+        of their weights, times matched controls / matched treated. Whatever the method, the weights of controls add up
+        to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
         Samples from risk sets have more columns in both; see `retrain_eval.sample.riskset.match_riskset`.
     audit : mapping
-        Options, counts, propensity coefficients and the SHA-256 of the pairs; plain numbers and text, ready for JSON.
+        Options, counts, propensity coefficients and the SHA-256 of pairs and weights; plain numbers and text, ready for JSON.
 
     Notes
     -----
@@ -304,40 +302,3 @@ def finish(
         _groups=groups,
         _drawn=drawn,
     )
-
-
-def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
-    """Return the SHA-256 of the pairs, one line each."""
-    return _lines_hash(treated, control)
-
-
-def weights_hash(ids: pa.ChunkedArray, weight: Floats) -> str:
-    """Return the SHA-256 of the lines ``id <TAB> weight``, weights to 12 significant digits."""
-    digits = 10.0 ** (11 - np.floor(np.log10(weight)))
-    return _lines_hash(ids, pa.chunked_array([np.rint(weight * digits) / digits]))
-
-
-def _lines_hash(left: pa.ChunkedArray, right: pa.ChunkedArray) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(left), BATCH):
-        first, second = (column.slice(start, BATCH).cast(pa.string()) for column in (left, right))
-        lines = pc.binary_join_element_wise(first, second, "\t").to_pylist()
-        digest.update("".join(f"{line}\n" for line in lines).encode())
-    return digest.hexdigest()
-
-
-def store_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> str:
-    """Store a small table beside the source, its rows numbered in ``_row``, and return its name."""
-    name = f"retrain_match_{what}_{uuid.uuid4().hex}"
-    retrain_eval_rows = pa.table(dict(columns))
-    numbered = pa.array(np.arange(retrain_eval_rows.num_rows))
-    retrain_eval_rows = retrain_eval_rows.append_column("_row", numbered)  # DuckDB reads this variable by its name
-    relation.query("source", f"CREATE TEMP TABLE {name} AS SELECT * FROM retrain_eval_rows")
-    return name
-
-
-def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
-    """Store a small table beside the source, in row order."""
-    name = store_table(relation, columns, what)
-    listed = ", ".join(sql_name(column) for column in columns)
-    return query(relation, f"SELECT {listed} FROM {name} ORDER BY _row ASC")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retrain_eval.errors import InputError
-from retrain_eval.sample.matched import store_table
+from retrain_eval.sample.tables import store_table
 from retrain_eval.sample.units import BATCH, INTEGER, NUMBER
 from retrain_eval.sources import query, require_columns, sql_name
 

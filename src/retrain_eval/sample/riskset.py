@@ -23,9 +23,10 @@ from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.mahalanobis import DISTANCES
-from retrain_eval.sample.matched import MatchedSample, keep_table, pairs_hash
+from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.nearest import Pairs, tie_width
 from retrain_eval.sample.scores import caliper_width, given_score, strata
+from retrain_eval.sample.tables import keep_table, pairs_hash
 from retrain_eval.sample.units import INTEGER, Units, load_units
 from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
 from retrain_eval.sources import query, sql_name
