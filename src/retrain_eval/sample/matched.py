@@ -52,7 +52,8 @@ class MatchedSample:
         to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
         Samples from risk sets have more columns in both; see `retrain_eval.sample.riskset.match_riskset`.
     audit : mapping
-        Options, counts, propensity coefficients and the SHA-256 of pairs and weights; plain numbers and text, ready for JSON.
+        Options, counts, propensity coefficients and the SHA-256 of pairs and weights; plain numbers and text, ready
+        for JSON.
 
     Notes
     -----
