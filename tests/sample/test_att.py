@@ -292,4 +292,3 @@ def test_standard_errors_say_how_estimates_spread(design: str) -> None:
         assert low <= ratio <= high, (vce, ratio)
         assert abs(estimates.mean() - 1.0) < 4 * estimates.std() / np.sqrt(REPETITIONS), (vce, estimates.mean())
         assert covered.mean() >= 0.91, (vce, covered.mean())
-        print(design, vce, round(ratio, 3), round(estimates.mean(), 3), covered.mean())
