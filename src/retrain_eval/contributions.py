@@ -11,10 +11,13 @@ from retrain_eval.paths import Paths
 Array = npt.NDArray[np.float64]
 
 N_LARGEST = 5  # contributions kept; a rule may be about so many
+_SHARING = 3  # units that have the amount of a cap, at least
 
 
 def cap(paths: Paths, quantile: float) -> None:
-    """Set values above a quantile of all that there are to it (winsorising from above).
+    """Set values above a quantile of their period to it (winsorising from above); at least three units share the cap.
+
+    Of fewer, one who knows all others could subtract them from a sum and find the amount of the last.
 
     Raises
     ------
@@ -26,10 +29,10 @@ def cap(paths: Paths, quantile: float) -> None:
     if quantile == 1:
         return
     columns = [f"y_{i}" for i in range(len(paths.times))]
-    limit = paths.query(
-        f"SELECT quantile_cont(y, {quantile!r}) FROM (SELECT unnest([{', '.join(columns)}]) AS y FROM {paths.table})"
-    ).fetchall()[0][0]
-    paths.query(f"UPDATE {paths.table} SET " + ", ".join(f"{y} = least({y}, {float(limit)!r})" for y in columns))
+    limits = ", ".join(f"least(quantile_cont({y}, {quantile!r}), max({y}, {_SHARING})[{_SHARING}])" for y in columns)
+    found = paths.query(f"SELECT {limits} FROM {paths.table}").fetchall()[0]
+    capped = ", ".join(f"{y} = least({y}, {float(limit)!r})" for y, limit in zip(columns, found, strict=True))
+    paths.query(f"UPDATE {paths.table} SET {capped}")
 
 
 def largest(paths: Paths, group: str, order: str) -> Array:

@@ -245,6 +245,22 @@ class EffectTable:
         return plot(self, title)
 
 
+def symmetric_root(matrix: Array) -> Array:
+    """Return the symmetric square root of a covariance, with directions that are only rounding left out.
+
+    Unlike eigenvectors times roots of eigenvalues it is unique, so that draws from it agree between processors.
+
+    Examples
+    --------
+    >>> symmetric_root(np.array([[4.0, 0.0], [0.0, 9.0]])).tolist()
+    [[2.0, 0.0], [0.0, 3.0]]
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    kept = np.where(values > _SINGULAR * values.max(initial=0.0), values, 0.0)
+    root: Array = (vectors * np.sqrt(kept)) @ vectors.T
+    return root
+
+
 def simultaneous_critical_value(
     vcov: Array, *, level: float = 0.95, draws: int = 100_000, seed: int = 20260101
 ) -> float:
@@ -281,8 +297,7 @@ def simultaneous_critical_value(
     _, block = csgraph.connected_components(sparse.csr_array(correlation), directed=False)
     roots = []
     for b in np.unique(block):
-        values, vectors = np.linalg.eigh(correlation[np.ix_(block == b, block == b)])
-        roots.append(vectors * np.sqrt(np.clip(values, 0, None)))
+        roots.append(symmetric_root(correlation[np.ix_(block == b, block == b)]))
     size = max(len(root) for root in roots)
     generator = np.random.default_rng(seed)
     largest = np.zeros(draws)

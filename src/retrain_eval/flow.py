@@ -289,7 +289,7 @@ class Study:
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
-            inputs = loaded_files(store)
+            inputs = [{**file, "vintage": store.vintage} for file in loaded_files(store)]
         with new_folder(self._results) as work:
             run.results.write(work)
             write_text(work / "inputs.json", json.dumps(inputs, indent=1))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from retrain_eval.effects import EffectTable, simultaneous_critical_value
+from retrain_eval.effects import EffectTable, simultaneous_critical_value, symmetric_root
 from retrain_eval.errors import DesignError, InputError
 
 Array = npt.NDArray[np.float64]
@@ -239,8 +239,7 @@ def romano_wolf(estimate: Array, vcov: Array, *, draws: int = _DRAWS, seed: int 
     error = np.sqrt(np.diag(vcov))
     t = np.abs(estimate) / error
     order = np.argsort(-t, kind="stable")
-    values, vectors = np.linalg.eigh(vcov / np.outer(error, error))
-    root = vectors * np.sqrt(np.clip(values, 0, None))
+    root = symmetric_root(vcov / np.outer(error, error))
     generator = np.random.default_rng(seed)
     exceed = np.zeros(len(t))
     for part in np.array_split(np.arange(draws), -(-draws // 10_000)):

@@ -70,8 +70,9 @@ def outcome_moments(
         What to do with units that lack a period. "allow": the moments hold the complete ones, and `att_gt` reads all
         from the source; other estimators refuse.
     winsorise : float, optional
-        For an outcome that is an amount: values above this quantile of all person-periods are set to it, 1 for none of
-        them; and the largest contributions to each cell are kept, which a release checks for dominance.
+        For an outcome that is an amount: values above this quantile of their period are set to it, or to the third
+        largest if that is less, 1 for no value; and the largest contributions to each cell are kept, which a release
+        checks for dominance.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 

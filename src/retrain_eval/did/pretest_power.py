@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from retrain_eval.did.honest import EventStudy
-from retrain_eval.effects import EffectTable
+from retrain_eval.effects import EffectTable, symmetric_root
 from retrain_eval.errors import DesignError, InputError
 
 Array = npt.NDArray[np.float64]
@@ -73,16 +73,12 @@ def pretest_power(
     error = np.sqrt(np.diag(vcov))[: len(study.before)]
     if not (error > 0).all():
         raise DesignError("a coefficient before treatment has no sampling error")
-    values, vectors = np.linalg.eigh(vcov)
-    noise = (
-        np.random.default_rng(seed).standard_normal((draws, len(values)))
-        @ (vectors * np.sqrt(np.clip(values, 0, None))).T
-    )
+    noise: Array = np.random.default_rng(seed).standard_normal((draws, len(vcov))) @ symmetric_root(vcov)
     critical = float(stats.norm.ppf(0.5 + level / 2))
     k = len(study.before)
 
     def passed(slope: float) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = (np.abs(noise[:, :k] + slope * periods[:k]) <= critical * error).all(axis=1)
+        found: npt.NDArray[np.bool_] = np.all(np.abs(noise[:, :k] + slope * periods[:k]) <= critical * error, axis=1)
         return found
 
     rows = []

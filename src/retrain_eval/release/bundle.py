@@ -26,7 +26,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import PLAN, Registration, read_plan
 from retrain_eval.release.attack import differences
-from retrain_eval.release.protect import protect
+from retrain_eval.release.protect import artefacts, protect
 from retrain_eval.results import Results, read_table
 from retrain_eval.study import FILE, Release, StudyFile
 
@@ -304,7 +304,7 @@ def write(
         shutil.copyfile(study_folder / FILE, work / FILE)
         if (study_folder / PLAN).exists():
             shutil.copyfile(study_folder / PLAN, work / PLAN)
-        manifest = _manifest(work, target.name, study, inputs, record) | dict(standing or DRAFT)
+        manifest = _manifest(work, target.name, study, inputs, record, safe) | dict(standing or DRAFT)
         write_text(work / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     staged = target.with_name(f".{target.name}.staged")
     try:
@@ -354,7 +354,12 @@ def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -
 
 
 def _manifest(
-    folder: Path, edition: str, study: StudyFile, inputs: Sequence[Mapping[str, object]], record: list[str]
+    folder: Path,
+    edition: str,
+    study: StudyFile,
+    inputs: Sequence[Mapping[str, object]],
+    record: list[str],
+    safe: Results,
 ) -> dict[str, Any]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {
@@ -368,6 +373,7 @@ def _manifest(
         "python": platform.python_version(),
         "seed": study.study.seed,
         "rules": msgspec.to_builtins(study.release),
+        "artefacts": artefacts(safe),
         "protection": record,
     }
 

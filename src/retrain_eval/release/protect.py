@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from retrain_eval.release.rules import (
     SAID_OF_RESULTS,
     apply,
     check_balance,
+    is_count,
     is_withheld,
     of_published,
     round_table,
@@ -78,11 +80,28 @@ def protect(results: Results, rules: Release, order: Orders | None = None) -> tu
         safe.moments[name], notes = _protect_moments(name, moments, rules)
         record += notes
     for name, table in results.life_tables.items():
-        _check_life_table(name, table, rules.min_cell)
-        safe.life_tables[name] = round_life_table(table, rules.round_counts)
+        safe.life_tables[name], notes = _protect_life_table(name, table, rules)
+        record += notes
     published, notes = publish(results, safe.kept(), rules)
     safe.tables, safe.parts = published.tables, published.parts
     return safe, [*notes, *record]
+
+
+def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
+    """Return the rule that was applied to each file and the smallest number of people in it, for the manifest."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, table in safe.kept().items():
+        rule = "cells of the minimum or more" if isinstance(table, OutcomeMoments) else "steps of the minimum or more"
+        found[f"{name}.parquet"] = {"rule": rule, "smallest_n": int(table.cells["n"].min())}
+    derived = {part.table for part in safe.parts if part.derivation is not None}
+    for name, frame in safe.tables.items():
+        counts = frame[[column for column in frame.columns if is_count(column)]].to_numpy(dtype=float, na_value=np.nan)
+        people = counts[counts > 0]
+        found[f"{name}.csv"] = {
+            "rule": "made again from the protected tables" if name in derived else "small counts withheld",
+            "smallest_n": int(people.min()) if len(people) else None,
+        }
+    return found
 
 
 def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, list[str]]:
@@ -250,16 +269,24 @@ def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tupl
     return round_moments(replace(moments, largest=None), rules.round_counts), record
 
 
-def _check_life_table(name: str, table: LifeTable, min_cell: int) -> None:
-    """Refuse a life table with a small count, or with clusters: of how many two cells share is a count as well."""
+def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[LifeTable, list[str]]:
+    """Merge durations until no count is small, and round the others.
+
+    Clusters are refused: of how many two cells share is a count as well.
+    """
     if table.cluster is not None:
         raise DisclosureError(
             f"the life table {name!r} says how its cells share values of {table.cluster!r}, such as matched pairs; "
             "keep table.without_clusters() for the release"
         )
-    smallest = int(table.cells["n"].min())
-    if smallest < min_cell:
-        raise DisclosureError(
-            f"the life table {name!r} has a count of {smallest}, fewer than {min_cell}; "
-            f"coarsen it first: table.coarsen({min_cell})"
+    record = []
+    if int(table.cells["n"].min()) < rules.min_cell:
+        try:
+            table = table.coarsen(rules.min_cell)
+        except DisclosureError as error:
+            raise DisclosureError(f"the life table {name!r}: {error}") from error
+        grid = ", ".join(f"{duration:g}" for duration in table.grid or ())
+        record.append(
+            f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than {rules.min_cell}."
         )
+    return round_life_table(table, rules.round_counts), record

@@ -28,12 +28,17 @@ def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, 
     return _counts(name, frame, min_cell) if "n" in frame.columns else (frame, [])
 
 
+def is_count(column: str) -> bool:
+    """Whether a column counts people; those needed to settle a verdict are nobody yet."""
+    return column == "n" or (column.startswith("n_") and column != "n_needed")
+
+
 def round_table(frame: pd.DataFrame, base: int) -> pd.DataFrame:
     """Round the columns that count people, and make a rate beside them the ratio of what is printed."""
     frame = frame.copy()
     if base > 1:
         for name in frame.columns:
-            if name == "n" or (name.startswith("n_") and name != "n_needed"):
+            if is_count(name):
                 count = frame[name].astype("Float64")
                 frame[name] = (((2 * count + base) // (2 * base)) * base).astype("Int64")
         if {"rate", "n", "n_linked"} <= set(frame.columns):

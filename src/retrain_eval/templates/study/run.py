@@ -52,4 +52,6 @@ def outcome_moments(run: Run, weights: str, cluster: str | None, by: tuple[str, 
         by=by,
         weights="weight",
         cluster=cluster,  # matched sets, or None: each person
+        # amounts are capped, and checked for dominance, before a release; drop this for an outcome that is none
+        winsorise=run.study.release.winsorise,
     )
