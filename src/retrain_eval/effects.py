@@ -30,7 +30,7 @@ NUMBERS = ("estimate", "std_error", "ci_low", "ci_high", "band_low", "band_high"
 COUNTS = ("n_treated", "n_control")
 COLUMNS = KEYS + NUMBERS + COUNTS
 
-_DTYPES = {
+DTYPES = {
     **dict.fromkeys(("outcome", "estimator", "estimand", "subgroup", "level"), "str"),
     **dict.fromkeys(("cohort", "time", "event_time"), "Float64"),
     **dict.fromkeys(NUMBERS, "float64"),
@@ -100,7 +100,7 @@ class EffectTable:
         extra = [column for column in frame.columns if column not in COLUMNS]
         if extra:
             raise InputError(f"an EffectTable has no column {extra[0]!r}", fix=f"columns are {', '.join(COLUMNS)}")
-        frame = frame.reindex(columns=list(COLUMNS)).astype(_DTYPES).reset_index(drop=True)
+        frame = frame.reindex(columns=list(COLUMNS)).astype(DTYPES).reset_index(drop=True)
         vcov = np.asarray(vcov, dtype=float).reshape(len(frame), len(frame))
 
         variance = np.clip(np.diag(vcov), 0, None)

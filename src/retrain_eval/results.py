@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from retrain_eval.effects import COLUMNS, EffectTable
+from retrain_eval.effects import COLUMNS, DTYPES, EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.files import write_text
 from retrain_eval.lifetable import LifeTable
@@ -83,8 +84,12 @@ class Part:
         How they follow from a table that is kept; None: they are what was counted or estimated from people.
     covariance : list of list of float or None
         Covariance of the estimates, where they do not follow from a table.
+    meta : dict or None
+        Facts about those estimates that what is made of them needs: confidence level, degrees of freedom.
     recipe : Recipe or None
         What ``derivation`` is read from, once the run has said which tables it keeps.
+    effects : EffectTable or None
+        What the rows were, during a run: others may be made of it.
     """
 
     table: str
@@ -92,7 +97,9 @@ class Part:
     result: str | None = None
     derivation: Derivation | None = None
     covariance: list[list[float]] | None = None
+    meta: dict[str, Any] | None = None
     recipe: Recipe | None = None
+    effects: EffectTable | None = None
 
 
 @dataclass
@@ -125,8 +132,7 @@ class Results:
     def add_effects(self, name: str, effects: EffectTable) -> None:
         """Keep an EffectTable under a name of its own; several calls with one name append."""
         _check_name(name)
-        covariance = effects.vcov.tolist() if effects.recipe is None else None
-        part = Part("effects", len(effects), name, covariance=covariance, recipe=effects.recipe)
+        part = Part("effects", len(effects), name, recipe=effects.recipe, effects=effects)
         self._append(part, effects_frame(name, effects))
 
     def derive_table(
@@ -171,12 +177,24 @@ class Results:
         self._append(Part(name, len(frame), result, recipe=recipe), frame[list(TABLES[name])])
 
     def resolved(self) -> list[Part]:
-        """Return the parts with what their recipes say, read against the tables that are kept."""
+        """Return the parts with what their recipes say, read against the tables that are kept.
+
+        Effects that follow from no table are kept with their covariance, and later ones may follow from them.
+        """
         known = {id(table): name for name, table in self.kept().items()}
-        return [
-            part if part.recipe is None else replace(part, derivation=trace(part.recipe, known), recipe=None)
-            for part in self.parts
-        ]
+        found = []
+        for part in self.parts:
+            derivation = part.derivation if part.recipe is None else trace(part.recipe, known)
+            standing = part.effects if derivation is None else None
+            if standing is not None:
+                plain = {
+                    key: value for key, value in standing.meta.items() if isinstance(value, (bool, int, float, str))
+                }
+                part = replace(part, covariance=standing.vcov.tolist(), meta=plain)
+                if (name := f"effects/{part.result}") not in known.values():
+                    known[id(standing)] = name
+            found.append(replace(part, derivation=derivation, recipe=None, effects=None))
+        return found
 
     def kept(self) -> dict[str, OutcomeMoments | LifeTable]:
         """Return the additive tables by the names of their files, such as ``"moments/matched"``."""
@@ -239,6 +257,12 @@ class Results:
             },
             parts=_read_parts(folder / RECIPES),
         )
+
+
+def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:
+    """Return the EffectTable whose rows and covariance a part holds."""
+    frame = rows.reindex(columns=list(COLUMNS)).astype(DTYPES).reset_index(drop=True)
+    return EffectTable(frame, np.array(part.covariance).reshape(len(frame), len(frame)), part.meta or {})
 
 
 def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:

@@ -16,8 +16,9 @@ import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_difference, mean_paths
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError
+from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.files import sha256
+from retrain_eval.heterogeneity import verdicts
 from retrain_eval.recipe import Derivation, trace
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
@@ -64,6 +65,12 @@ def results() -> Results:
     found.add_effects("gap", mean_difference(m, 5))
     found.add_effects("km", s.kaplan_meier(times=(1, 2, 3)))
     found.add_effects("peer", EffectTable.build([{"estimate": 1.0, "n_treated": 50}], np.array([[0.25]])))
+    rows = [{"subgroup": "arm", "level": level, "estimate": b, "n_treated": 53, "n_control": 48}
+            for level, b in (("x", 1.23456), ("y", 2.34567))]  # fmt: skip
+    people = EffectTable.build(rows, np.array([[0.02, 0.004], [0.004, 0.03]]))
+    found.add_effects("people", people)
+    found.add_effects("people_difference", people.difference())
+    found.derive_table("verdicts", verdicts, people, "people", smallest_worthwhile=0.5)
     found.derive_table("means", mean_paths, m)
     found.derive_table("tests", pretrend_test, effects.aggregate("dynamic"), "event_study")
     found.derive_table("tests", logrank_test, s.table, "km")
@@ -141,7 +148,7 @@ def test_every_number_of_a_bundle_is_derived_again(bundle: Bundle) -> None:
     found = verify(bundle.path)
     assert found.problems == ()
     assert found.n_rederived > 150
-    assert set(found.on_covariance) == {"peer"}
+    assert set(found.on_covariance) == {"peer", "people"}  # and what is made of people's effects follows from them
     assert found.primary == {"flow": 1}
     effects = bundle.effects
     assert effects is not None
@@ -174,6 +181,14 @@ def test_a_number_changed_under_recomputed_hashes_is_named(bundle: Bundle, file:
     problems = verify(bundle.path).problems
     assert len(problems) == 1
     assert problems[0].startswith(f"{names}, row 1, {column}: published")
+
+
+def test_a_result_that_is_not_what_its_recipe_makes_is_not_released(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY)
+    found = results()
+    found.tables["effects"].loc[0, "estimate"] += 0.001
+    with pytest.raises(ReleaseError, match="event_study is not what its recipe makes: row 1, estimate"):
+        bundles.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
 
 
 def test_a_table_changed_under_recomputed_hashes_is_found(bundle: Bundle) -> None:

@@ -26,12 +26,15 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import PLAN, Registration, read_plan
 from retrain_eval.release.attack import differences
+from retrain_eval.release.comparison import compare
+from retrain_eval.release.derive import Deriver
 from retrain_eval.release.protect import artefacts, protect
-from retrain_eval.results import Results, read_table
+from retrain_eval.results import Results, read_table, standing_effects
 from retrain_eval.study import FILE, Release, StudyFile
 
 BUNDLE_VERSION = 1
 MANIFEST = "manifest.json"
+_DIGITS_OF_RECIPES = 6
 DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # the standing of an edition nobody approved
 
 
@@ -293,6 +296,7 @@ def write(
     DisclosureError
         If something cannot be protected.
     """
+    _check_recipes(results)
     order = {
         name: tuple(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
         for name, stratum in study.strata.items()
@@ -317,6 +321,19 @@ def write(
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return Bundle.open(target)
+
+
+def _check_recipes(results: Results) -> None:
+    """Refuse a result that is not what its recipe makes: something was changed on the way."""
+    deriver = Deriver(results.kept())
+    for part, rows in results.blocks():
+        if part.covariance is not None:
+            deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, rows))
+        elif part.derivation is not None:
+            # results are kept to ten digits, and what is made of them can lose a few
+            found = compare(rows, deriver.rows(part), _DIGITS_OF_RECIPES)
+            if found:
+                raise ReleaseError(f"{part.table} {part.result or ''} is not what its recipe makes: {found[0]}")
 
 
 def _check_earlier(safe: Results, target: Path, rules: Release) -> None:

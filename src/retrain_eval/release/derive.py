@@ -30,7 +30,7 @@ from retrain_eval.survival.logrank import logrank_test
 from retrain_eval.survival.proportionality import trend_test
 from retrain_eval.survival.spells import Spells
 
-Tables = Mapping[str, OutcomeMoments | LifeTable]
+Tables = Mapping[str, OutcomeMoments | LifeTable | EffectTable]
 
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     function.__name__: function
@@ -57,8 +57,9 @@ class Deriver:
 
     Parameters
     ----------
-    tables : mapping of str → OutcomeMoments or LifeTable
-        By the names that derivations give, such as ``"moments/matched"``.
+    tables : mapping of str → OutcomeMoments, LifeTable or EffectTable
+        By the names that derivations give, such as ``"moments/matched"``; effects that were released with their
+        covariance are ``"effects/..."``.
 
     Examples
     --------
@@ -70,7 +71,7 @@ class Deriver:
     """
 
     def __init__(self, tables: Tables) -> None:
-        self.tables = tables
+        self.tables: dict[str, OutcomeMoments | LifeTable | EffectTable] = dict(tables)
         self._made: dict[str, Any] = {}
 
     def make(self, derivation: Derivation) -> Any:

@@ -34,7 +34,7 @@ from retrain_eval.release.rules import (
     of_published,
     round_table,
 )
-from retrain_eval.results import Part, Results
+from retrain_eval.results import Part, Results, round_significant, standing_effects
 from retrain_eval.study import Release
 
 Orders = Mapping[str, Sequence[str]]
@@ -134,6 +134,12 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
                 name, why = part.result or part.table, str(error).splitlines()[0]
                 record.append(f"{name}: withheld, because the protected tables do not give it: {why}")
                 part, rows = replace(part, derivation=None), _without_numbers(part, standing)
+        elif part.covariance is not None:
+            # what is made of these effects is made of what is printed
+            printed = round_table(apply("effects", standing, min_cell)[0], rules.round_counts)
+            printed = round_significant(printed, rules.significant_figures)
+            if not is_withheld(printed).any():
+                deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, printed))
         blocks[part.table].append(rows.assign(**{PART: len(parts)}))
         parts.append(part)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in blocks.items()}

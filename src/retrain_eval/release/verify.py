@@ -12,12 +12,12 @@ import pandas as pd
 
 from retrain_eval.errors import RetrainEvalError
 from retrain_eval.release.bundle import Bundle, read_manifest
+from retrain_eval.release.comparison import agree, compare
 from retrain_eval.release.protect import publish
 from retrain_eval.results import Part, Results
 
 Floats = npt.NDArray[np.float64]
 
-_NOISE = 1e-12  # share of the largest number of a result's column below which a difference is rounding of the machine
 _SHOWN = 20  # numbers that differ, named one by one
 
 
@@ -116,7 +116,7 @@ def verify(path: str | Path) -> Verification:
         if (part.table, part.result, part.rows) != (again.table, again.result, again.rows):
             differences.append(f"{name}: {part.rows} row(s) published, {again.rows} re-derived")
             continue
-        differences += [f"{name}, {difference}" for difference in _compare(rows, expected, digits)]
+        differences += [f"{name}, {difference}" for difference in compare(rows, expected, digits)]
         count = int(rows.select_dtypes("number").notna().to_numpy().sum())
         if again.derivation is not None:
             numbers[part.table] += count
@@ -149,38 +149,6 @@ def rederive(bundle: Bundle, published: Results | None = None) -> Results:
     published = Results.read(bundle.path) if published is None else published
     again, _ = publish(published, published.kept(), bundle.rules)
     return again
-
-
-def _compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int) -> list[str]:
-    """Name the fields that differ."""
-    found = []
-    for column in published.columns:
-        old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
-        if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
-            a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
-            same = agree(a, b, digits)
-        else:
-            same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
-        for row in np.flatnonzero(~same):
-            found.append(f"row {row + 1}, {column}: published {old[row]}, re-derived {new[row]}")
-    return found
-
-
-def agree(published: Floats, derived: Floats, digits: int) -> npt.NDArray[np.bool_]:
-    """Whether each published number is the derived one, rounded to so many significant digits.
-
-    Examples
-    --------
-    >>> agree(np.array([1.234, 1.235, np.nan]), np.array([1.23449, 1.23449, np.nan]), 4).tolist()
-    [True, False, True]
-    """
-    size = np.abs(derived)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        half = np.where(size > 0, 0.5 * 10 ** (np.floor(np.log10(size)) + 1 - digits), 0.0)
-        noise = _NOISE * np.nanmax(np.append(size[np.isfinite(size)], 0.0))
-        close = np.abs(published - derived) <= half * (1 + 1e-6) + noise
-    same: npt.NDArray[np.bool_] = close | (published == derived) | (np.isnan(published) & np.isnan(derived))
-    return same
 
 
 def _on_covariance(part: Part, rows: pd.DataFrame, digits: int) -> list[str]:

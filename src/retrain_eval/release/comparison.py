@@ -1,0 +1,43 @@
+"""Whether two tables hold the same numbers: one as it was published, one as it was made again."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+_NOISE = 1e-12  # share of the largest number of a result's column below which a difference is rounding of the machine
+
+
+def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int) -> list[str]:
+    """Name the fields that differ."""
+    found = []
+    for column in published.columns:
+        old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
+        if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
+            a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
+            same = agree(a, b, digits)
+        else:
+            same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
+        for row in np.flatnonzero(~same):
+            found.append(f"row {row + 1}, {column}: published {old[row]}, re-derived {new[row]}")
+    return found
+
+
+def agree(published: Floats, derived: Floats, digits: int) -> npt.NDArray[np.bool_]:
+    """Whether each published number is the derived one, rounded to so many significant digits.
+
+    Examples
+    --------
+    >>> agree(np.array([1.234, 1.235, np.nan]), np.array([1.23449, 1.23449, np.nan]), 4).tolist()
+    [True, False, True]
+    """
+    size = np.abs(derived)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = np.where(size > 0, 0.5 * 10 ** (np.floor(np.log10(size)) + 1 - digits), 0.0)
+        noise = _NOISE * np.nanmax(np.append(size[np.isfinite(size)], 0.0))
+        close = np.abs(published - derived) <= half * (1 + 1e-6) + noise
+    same: npt.NDArray[np.bool_] = close | (published == derived) | (np.isnan(published) & np.isnan(derived))
+    return same
