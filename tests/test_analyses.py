@@ -157,19 +157,20 @@ def test_the_agency_says_when_training_has_paid_for_itself(released: dict[str, B
 @pytest.mark.parametrize(
     ("study", "n_rederived", "on_covariance"),
     [
-        ("nsw", 274, {"att_matched", "event_study"}),  # the same estimates from rows, by pyfixest
-        ("training_grants", 146, {"example_14_1_linearmodels", "example_14_1_pyfixest"}),
-        ("joblessness", 291, set()),
-        ("agency", 2_000, {"truth", "truth_event_study", "truth_event_study_employed"}),
+        ("nsw", 274, ("att_matched", "event_study")),  # the same estimates from rows, by pyfixest
+        ("training_grants", 146, ("example_14_1",)),
+        ("joblessness", 700, ()),
+        # known effects; and spells of matched sets: of how many sets two cells share is a small count
+        ("agency", 2_300, ("truth", "jobless_since_start", "first_job", "lock_in", "indicators")),
     ],
 )
 def test_every_number_is_derived_again(
-    released: dict[str, Bundle], study: str, n_rederived: int, on_covariance: set[str]
+    released: dict[str, Bundle], study: str, n_rederived: int, on_covariance: tuple[str, ...]
 ) -> None:
     found = verify(released[study].path)
     assert found.problems == ()
     assert found.n_rederived >= n_rederived
-    assert set(found.on_covariance) == on_covariance
+    assert all(name.startswith(on_covariance) for name in found.on_covariance)
 
 
 @pytest.mark.parametrize("study", ["nsw", "agency"])
