@@ -65,6 +65,8 @@ def test_finest_coarsening_is_exact_matching_and_coarsest_is_none() -> None:
     exact = rte.match(data, "treat ~ educ", "id", method="cem", exact="educ")
     assert fine.audit["weights_sha256"] == exact.audit["weights_sha256"]
     assert fine.balance()["smd_after"].abs().max() < 1e-12
+    only = rte.match(data, "treat ~ 1", "id", method="cem", exact="educ")
+    assert only.audit["weights_sha256"] == exact.audit["weights_sha256"]
     none = rte.match(data, "treat ~ educ", "id", method="cem", cutpoints={"educ": 1})
     assert none.audit["n_strata_matched"] == 1
     assert none.weights.df()["weight"].to_numpy() == pytest.approx(1)

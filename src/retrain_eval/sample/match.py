@@ -159,8 +159,8 @@ def match(
         raise unknown("distance", distance, ["glm", *DISTANCES, *relation.columns])
     if unit in (parsed.treat, *parsed.covariates):
         raise InputError("the unit id is part of the formula", column=unit, value=formula)
-    if not given and not parsed.covariates:
-        raise InputError("a propensity score needs a covariate", value=formula, fix='such as "treat ~ age"')
+    if not given and not parsed.covariates and not (method == "cem" and columns):
+        raise InputError("the formula needs a covariate", value=formula, fix='such as "treat ~ age"')
     methods: dict[str, _Method] = {"nearest": match_nearest, "cem": match_cem, "ebal": match_ebal, "ipw": match_ipw}
     if method == "riskset":
         return match_riskset(
