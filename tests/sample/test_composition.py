@@ -19,6 +19,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"caliper": 0.2},
     {"replace": True},
     {"replace": True, "ratio": 3, "ties": "first"},
+    {"method": "ipw"},
+    {"method": "cem"},
 ]
 
 
@@ -40,6 +42,10 @@ def test_counts_equal_rows(options: dict[str, Any]) -> None:
         counts = [len(treated), (treated["weight"] > 0).sum(), len(control), (weight > 0).sum()]
         assert found[list(MATCHING[2:6])].tolist() == counts
         assert found["ess_control"] == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
+        if len(sample.pairs.df()) == 0:  # weighting uses nobody twice
+            assert pd.isna(found["reuse_mean"])
+            assert pd.isna(found["reuse_max"])
+            continue
         assert found["reuse_mean"] == pytest.approx(control["uses"].mean())
         assert found["reuse_max"] == control["uses"].max()
     assert table.loc[0, "ess_control"] == pytest.approx(sample.audit["ess_control"])

@@ -87,6 +87,13 @@ def test_shared_controls_and_sets_have_no_pairs() -> None:
         assert found.oster is not None
 
 
+def test_weighting_makes_no_pairs() -> None:
+    sample = match(lalonde(), LALONDE, "id", method="ipw")
+    found = hidden_bias(lalonde(), sample, "re78", estimate=1214.0, std_error=798.0)
+    assert found.notes == ("no Rosenbaum bounds: they are for pairs, and weighting makes none",)
+    assert found.sd > 0
+
+
 def test_a_missing_outcome_is_named() -> None:
     data = lalonde()
     sample = match(data, LALONDE, "id")

@@ -169,7 +169,9 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
     counts = query(
         sample.pairs, "SELECT count(*), count(DISTINCT treated_id), count(DISTINCT control_id) FROM source"
     ).fetchall()[0]
-    if len(set(counts)) > 1 or counts[0] == 0:
+    if counts[0] == 0:
+        raise DesignError("they are for pairs, and weighting makes none")
+    if len(set(counts)) > 1:
         raise DesignError(
             f"they are for pairs, and here {counts[1]} treated people are compared with {counts[2]} controls "
             f"in {counts[0]} comparisons"
