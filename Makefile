@@ -23,11 +23,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(VENV)/.installed ## the NSW study on real data, from raw records to the built report
+demo: $(VENV)/.installed ## the NSW study on real data, from raw records to the built report, verified
 	@for study in $(STUDIES); do \
 	  $(CLI) run analyses/$$study && $(CLI) release analyses/$$study --edition $(EDITION) --replace || exit 1; \
 	done
 	@$(CLI) report analyses/nsw --edition $(EDITION)
+	@$(CLI) verify analyses/nsw/release/$(EDITION)
 
 agency: $(VENV)/.installed ## the synthetic agency: quarterly wage records to the built report
 	@test -f analyses/agency/plan.json || $(CLI) plan analyses/agency
