@@ -27,6 +27,9 @@ OUTWARD = re.compile(
 )
 
 
+TIGHT = re.compile(r"(?<=[。，、；：？！）”])[ \n]+(?=[^\s<])|(?<=[^\s>])[ \n]+(?=[。，、；：？！（“])")
+
+
 class Site:
     """Where the engine serves the parsed book."""
 
@@ -49,6 +52,17 @@ def contents(config: dict[str, Any]) -> list[dict[str, Any]]:
     project = config["projects"][0]
     first = {"slug": project["index"], "title": "", "level": 1}
     return [first, *project["pages"]]
+
+
+def set_tight(html: str, language: str) -> str:
+    """Return the page as its language sets it: Chinese has no space after its punctuation.
+
+    Examples
+    --------
+    >>> set_tight("一。 二", "zh-Hans"), set_tight("One. Two", "en")
+    ('一。二', 'One. Two')
+    """
+    return TIGHT.sub("", html) if language.startswith("zh") else html
 
 
 def checked(html: str, slug: str) -> str:
@@ -82,7 +96,7 @@ def build(site: Site, out: Path, edition: dict[str, Any]) -> None:
     for number, entry in enumerate(pages):
         slug = entry["slug"]
         page = Page(slug, site.text, messages)
-        body = page.render(parsed[slug]["mdast"])
+        body = set_tight(page.render(parsed[slug]["mdast"]), edition.get("language", "en"))
         cited = (parsed[slug].get("references") or {}).get("cite") or {"order": [], "data": {}}
         references = {label: Markup(cited["data"][label]["html"]) for label in cited["order"]}
         description = parsed[slug]["frontmatter"].get("description", "")

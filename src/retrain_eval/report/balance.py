@@ -53,7 +53,7 @@ def say_verdict(study: Study) -> str:
             wwc_satisfied=WWC_SATISFIED,
         )
     reasons = [_reason(row, study) for _i, row in verdict.checks[verdict.checks["light"] != GREEN].iterrows()]
-    return _("The comparison holds with reservations: ") + "; ".join(reasons) + "."
+    return _("The comparison holds with reservations: ") + _("; ").join(reasons) + _(".")
 
 
 def _reason(row: pd.Series, study: Study) -> str:

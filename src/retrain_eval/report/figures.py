@@ -31,7 +31,7 @@ START = -0.5  # training begins between event times -1 and 0
 
 def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
     """Draw the mean outcome of the trained and of their controls, period by period."""
-    data = means.assign(label=means["group"].map({"treated": "trained", "control": words.controls}))
+    data = means.assign(label=means["group"].map({"treated": _("trained"), "control": words.controls}))
     last = data[data["time"] == data["time"].max()]
     first = data[data["time"] == data["time"].min()]
 

@@ -192,7 +192,7 @@ def for_whom(study: Study) -> Finding | None:
     return Finding(
         question=_("For whom?"),
         number=words.amount(row["estimate"], signed=True),
-        measure=_("difference, {level}", level=row["level"]),
+        measure=_("difference, {level}", level=words.name(row["level"])),
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=_(
             "{opening} by {name}: {each}. The interval of the difference {word} zero.",

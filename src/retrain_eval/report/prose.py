@@ -128,7 +128,7 @@ def before_training(study: Study) -> str:
         )
     told = _("Before training, every band includes zero")
     # where matching made the groups alike, likeness is no sign of anything
-    told += "." if study.matched_periods else _(": no sign that the groups were on different paths.")
+    told += _(".") if study.matched_periods else _(": no sign that the groups were on different paths.")
     for _i, row in study.test("event_study").iterrows():
         told += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))
     if study.matched_periods:

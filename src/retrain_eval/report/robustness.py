@@ -91,7 +91,7 @@ def say_pretest_power(study: Study) -> str:
     )
     overall = study.result("event_study").query("event_time.isna() and cohort.isna()")
     if overall.empty or overall["estimate"].isna().any():
-        return f"{told}."
+        return told + _(".")
     return _(
         "{told}, against the {amount} that the event study estimates.",
         told=told,

@@ -96,7 +96,9 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
 
     middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
     alt = (
-        _("Distribution of the propensity score. Median: ") + "; ".join(f"{k} {v:.2f}" for k, v in middle.items()) + "."
+        _("Distribution of the propensity score. Median: ")
+        + _("; ").join(f"{name} {value:.2f}" for name, value in middle.items())
+        + _(".")
     )
     return Figure(draw, alt, bins, height=4.6, narrow_height=4.8)
 

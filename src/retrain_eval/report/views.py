@@ -70,7 +70,7 @@ def subgroups(study: Study) -> pd.DataFrame:
 def differences(study: Study) -> pd.DataFrame:
     """Return the differences between levels of each subgroup, with the joint covariance."""
     rows = pd.concat([study.result(name) for name in study.results("difference_by_")], ignore_index=True)
-    rows["label"] = _headings(study, rows) + ": " + rows["level"]
+    rows["label"] = _headings(study, rows) + _(": ") + rows["level"].map(study.words.name)
     return rows
 
 

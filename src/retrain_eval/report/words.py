@@ -18,6 +18,14 @@ _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "IN
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
 _PLURALS = {"person": N_("people"), "firm": N_("firms"), "year": N_("years"), "quarter": N_("quarters"),
             "month": N_("months"), "week": N_("weeks"), "two-week interval": N_("two-week intervals")}  # fmt: skip
+# words that studies often use for outcomes, groups and their levels
+_COMMON = (
+    N_("earnings"), N_("wages"), N_("age"), N_("age band"), N_("education"), N_("education level"), N_("sex"),
+    N_("region"), N_("tier"), N_("delivery"), N_("under 25"), N_("25 to 39"), N_("40 to 54"), N_("55 and over"),
+    N_("below upper secondary"), N_("upper secondary"), N_("tertiary"), N_("foundation"), N_("transition"),
+    N_("substitution"), N_("public"), N_("employer"), N_("mixed"), N_("claimed"), N_("not claimed"),
+    N_("age at displacement"), N_("unemployment insurance"),
+)  # fmt: skip
 _UNITS = (N_("person"), N_("firm"), N_("year"), N_("quarter"), N_("month"), N_("week"), N_("period"), N_("periods"))
 # outcomes of the panel that are not amounts of money, as a reader meets them
 _SHARES = {
@@ -82,7 +90,7 @@ class Words:
             spell = rows[rows["column"] == study.get("survival", {}).get("duration")]
             duration = str(spell["unit"].iloc[0]) if len(spell) else ""
         strata = study.get("strata", {})
-        labels |= {name: in_sentence(stratum["title"]) for name, stratum in strata.items() if stratum.get("title")}
+        labels |= {name: _(in_sentence(stratum["title"])) for name, stratum in strata.items() if stratum.get("title")}
         return cls(
             unit=str(facts.get("unit") or "person"),
             period=_PERIODS.get(frequency, frequency),
@@ -99,6 +107,9 @@ class Words:
 
     def name(self, key: object) -> str:
         """Return the label of a column, level or outcome, or the name itself made readable."""
+        one, minus, other = str(key).partition(" minus ")  # a contrast of two levels
+        if minus:
+            return _("{one} minus {other}", one=self.name(one), other=self.name(other))
         return self.labels.get(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
 
     def covariate(self, key: object) -> str:
