@@ -52,7 +52,7 @@ class Words:
         Words for columns, levels and outcomes that differ from their names.
     duration : str
         Plural unit of spell lengths where it is not the period: ``"two-week periods"``.
-    controls : str
+    compared : str
         What those not trained are called: ``"matched controls"`` where the study matches.
 
     Examples
@@ -71,7 +71,7 @@ class Words:
     currency: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     duration: str = ""
-    controls: str = "controls"
+    compared: str = "controls"
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], study: Mapping[str, Any], dictionary: pd.DataFrame | None = None) -> Words:
@@ -82,22 +82,18 @@ class Words:
         duration = ""
         if dictionary is not None:
             rows = dictionary.astype("string").fillna("")
-            labels = {
-                str(name): in_sentence(_(str(title)))
-                for name, title in zip(rows["column"], rows["title"], strict=True)
-                if title
-            }
+            labels = {str(name): str(title) for name, title in zip(rows["column"], rows["title"], strict=True) if title}
             spell = rows[rows["column"] == study.get("survival", {}).get("duration")]
             duration = str(spell["unit"].iloc[0]) if len(spell) else ""
         strata = study.get("strata", {})
-        labels |= {name: _(in_sentence(stratum["title"])) for name, stratum in strata.items() if stratum.get("title")}
+        labels |= {name: stratum["title"] for name, stratum in strata.items() if stratum.get("title")}
         return cls(
             unit=str(facts.get("unit") or "person"),
             period=_PERIODS.get(frequency, frequency),
             currency=str(facts.get("currency") or ""),
             labels=labels,
             duration=duration,
-            controls=_("matched controls") if "match" in study else _("controls"),
+            compared="matched controls" if "match" in study else "controls",
         )
 
     @property
@@ -105,12 +101,23 @@ class Words:
         """Plural of the unit."""
         return _plural(self.unit)
 
+    @property
+    def controls(self) -> str:
+        """Those not trained."""
+        return _(self.compared)
+
+    def _label(self, key: str) -> str:
+        """Return the label of a name as it reads in a sentence; empty where it has none."""
+        label = self.labels.get(key, "")
+        told = _(label) if label else ""
+        return in_sentence(told) if told != label else _(in_sentence(label)) if label else ""
+
     def name(self, key: object) -> str:
         """Return the label of a column, level or outcome, or the name itself made readable."""
         one, minus, other = str(key).partition(" minus ")  # a contrast of two levels
         if minus:
             return _("{one} minus {other}", one=self.name(one), other=self.name(other))
-        return self.labels.get(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
+        return self._label(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
 
     def covariate(self, key: object) -> str:
         """Return what a row of the balance table is about; ``distance`` is the score that people were matched on.
@@ -122,7 +129,7 @@ class Words:
         ['matching score', 'earnings, 2 quarters before', 'earnings 1974', 'home region m']
         """
         if str(key) in self.labels:
-            return self.labels[str(key)]
+            return self._label(str(key))
         before = re.fullmatch(r"(.+)_m(\d+)", str(key))
         if before:
             return _("{name}, {periods} before", name=self.name(before[1]), periods=self.periods(int(before[2])))
