@@ -41,7 +41,10 @@ def _event_study(rows: pd.DataFrame, title: str, share: str) -> Any:
     what = f"Estimate; bars: {share} intervals" + (", area: simultaneous band" if len(band) else "")
     drawn = p9.ggplot(data, p9.aes("event_time", "estimate")) + p9.geom_hline(yintercept=0, color=GREY, size=0.5)
     if len(band):
-        drawn += p9.geom_ribbon(p9.aes(ymin="band_low", ymax="band_high"), data=band, fill=BLUE, alpha=0.12)
+        # a piece on each side of the reference period: nothing is estimated between them
+        drawn += p9.geom_ribbon(
+            p9.aes(ymin="band_low", ymax="band_high", group="when"), data=band, fill=BLUE, alpha=0.12
+        )
     drawn += p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high", color="when"), data=data.dropna(subset=["ci_low"]))
     drawn += p9.geom_point(p9.aes(color="when", shape="when"), size=2)
     drawn += p9.scale_color_manual(values={"after": BLUE, "before": VERMILION})

@@ -133,7 +133,9 @@ class EffectTable:
 
     def __repr__(self) -> str:
         """Return the rows as a console shows them, without the columns that hold nothing."""
-        return f"EffectTable, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
+        wide = ("display.max_columns", None, "display.width", 160, "display.precision", 4, "display.max_rows", 40)
+        with pd.option_context(*wide):
+            return f"EffectTable, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
 
     def _repr_html_(self) -> str:
         """Return the rows as a notebook shows them."""
