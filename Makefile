@@ -37,10 +37,10 @@ agency: $(VENV)/.installed ## the synthetic agency: quarterly wage records to th
 
 test: $(VENV)/.installed ## lint, types and the default tests
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(VENV)/.installed ## simulations and repeated builds
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n auto --dist loadfile
 
 lint: $(VENV)/.installed ## ruff and mypy --strict
 	@$(BIN)/ruff check .
