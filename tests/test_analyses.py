@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +13,7 @@ from retrain_eval.flow import Study
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.verify import rederive, verify
 from retrain_eval.sample.verdict import balance_verdict
+from retrain_eval.survival.spells import Spells
 
 ANALYSES = Path(__file__).parents[1] / "analyses"
 
@@ -93,8 +95,6 @@ def test_published_effects_follow_from_the_bundle_alone(
 
 
 def test_published_curves_follow_from_the_bundle_alone(released: dict[str, Bundle]) -> None:
-    from retrain_eval.survival.spells import Spells
-
     bundle = released["joblessness"]
     assert bundle.effects is not None
     again = Spells.from_table(bundle.life_table("ui")).kaplan_meier().to_frame()
@@ -186,6 +186,35 @@ def test_matched_studies_publish_their_balance_and_what_hidden_bias_would_take(
     assert (bundle.e_values["e_value"] > bundle.e_values["e_value_limit"]).all()
     assert bundle.oster is not None
     assert bundle.oster["r2_max"].is_monotonic_increasing
+
+
+def test_the_agency_finds_the_lock_in_that_its_generator_put_in(released: dict[str, Bundle]) -> None:
+    """While in training, people find work at 0.65 times their usual chance; afterwards they find it faster."""
+    agency = released["agency"]
+    assert agency.effects is not None
+    rows = agency.effects[agency.effects["result"] == "lock_in"].set_index("estimand")
+    first, last = rows.loc["arm[T.trained]:period[1]"], rows.loc["arm[T.trained]:period[9–12]"]
+    assert first["ci_low"] < np.log(0.65) < first["ci_high"]
+    assert last["ci_low"] > 0
+    # the curves of the release follow from its life tables, which do not say who was matched with whom
+    table = agency.life_table("first_job")
+    assert table.cluster is None
+    again = Spells.from_table(table).kaplan_meier().to_frame()["estimate"]
+    curve = agency.effects[agency.effects["result"] == "first_job"]
+    np.testing.assert_allclose(curve["estimate"], again, rtol=1e-6)
+
+
+def test_joblessness_ends_more_slowly_with_insurance_but_not_for_ever(released: dict[str, Bundle]) -> None:
+    """McCall (1996): the hazards of full-time and part-time work are both lower for those who claim."""
+    spells = released["joblessness"]
+    assert spells.effects is not None
+    for result in ("cox", "cox_full-time", "cox_part-time"):
+        assert row(spells, result, estimand="ui[T.claimed]")["ci_high"] < 0
+    late = row(spells, "cox_by_period", estimand="ui[T.claimed]:period[8–13]")
+    assert late["ci_low"] < 0 < late["ci_high"]
+    assert spells.tests is not None
+    trend = spells.tests[spells.tests["test"] == "trend of (all)"]
+    assert trend["p_value"].item() < 0.001
 
 
 @pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness", "agency"])
