@@ -218,26 +218,31 @@ def stability(run: Run) -> None:
     joblessness_after_displacement(run)
     run.say("time to a job, job stability and causes of ending, trainees beside their matched controls")
     follow_matched(run)
-    jobless, jobs = (
-        rte.Spells.from_table(life_table_of(run, name, "arm")) for name in ("jobless_since_start", "first_job")
-    )
-    causes = rte.Spells.from_table(life_table_of(run, "first_job", "arm", causes=True))
-    for name, spells in {"jobless_since_start": jobless, "first_job": jobs}.items():
-        whole = unmerged(spells)
-        run.publish(name, spells.kaplan_meier(conf_type=run.study.survival.conf_type))
-        run.publish(f"{name}_difference", spells.survival_difference(times=on_grid(spells, (2, 4, 8))))
-        run.publish(f"{name}_mean", spells.rmst(tau=whole))
-        run.publish(f"{name}_mean_difference", spells.rmst_difference(tau=whole))
-        run.publish_table("tests", logrank_test, spells.table, name)
-    run.publish("first_job_ends", causes.cumulative_incidence(conf_type=run.study.survival.conf_type))
-    run.publish("first_job_ends_difference", causes.incidence_difference(times=causes.table.grid[-1:]))
-    run.publish("lock_in", jobless.discrete_hazard("arm:period", bins=on_grid(jobless, (1, 2, 4, 8))))
-    for stratum in run.study.strata:
-        spells = rte.Spells.from_table(life_table_of(run, "jobless_since_start", "arm", stratum))
-        publish_by(run, "jobless_since_start", stratum, spells.rmst_difference(tau=unmerged(spells)), WORTH_QUARTERS)
-        spells = rte.Spells.from_table(life_table_of(run, "first_job", "arm", stratum))
-        publish_by(run, "first_job", stratum, spells.survival_difference(times=spells.table.grid[-1:]), WORTH_SHARE)
-    indicators(run, jobless, jobs)
+    conf_type = run.study.survival.conf_type
+    for name in ("jobless_since_start", "first_job"):
+        paired, released = count_spells(run, name, "arm")
+        whole = unmerged(paired)
+        run.publish(name, released.kaplan_meier(conf_type=conf_type))
+        run.publish(f"{name}_difference", paired.survival_difference(times=on_grid(paired, (2, 4, 8))))
+        run.publish(f"{name}_mean", released.rmst(tau=whole))
+        run.publish(f"{name}_mean_difference", paired.rmst_difference(tau=whole))
+        run.publish_table("tests", logrank_test, paired.table, name)
+        if name == "jobless_since_start":
+            run.publish("lock_in", paired.discrete_hazard("arm:period", bins=on_grid(paired, (1, 2, 4, 8))))
+            run.publish("indicators_ever", released.ever_ended(times=on_grid(released, (2, 4, 8, 12))))
+            run.publish("indicators_first_job", released.quantile(0.5))
+        else:
+            run.publish("indicators_retained", released.retention(quarters=on_grid(released, (2, 4, 8))))
+        for stratum in run.study.strata:
+            paired, _ = count_spells(run, name, "arm", stratum)
+            if name == "jobless_since_start":
+                publish_by(run, name, stratum, paired.rmst_difference(tau=unmerged(paired)), WORTH_QUARTERS)
+            else:
+                publish_by(run, name, stratum, paired.survival_difference(times=paired.table.grid[-1:]), WORTH_SHARE)
+    paired, released = count_spells(run, "first_job", "arm", causes=True)
+    run.publish("first_job_ends", released.cumulative_incidence(conf_type=conf_type))
+    run.publish("first_job_ends_difference", paired.incidence_difference(times=paired.table.grid[-1:]))
+    indicators(run)
 
 
 def publish_by(run: Run, name: str, stratum: str, effects: rte.EffectTable, worth: float) -> None:
@@ -319,10 +324,11 @@ def follow_matched(run: Run) -> None:
     )
 
 
-def life_table_of(run: Run, source: str, *by: str, causes: bool = False) -> rte.LifeTable:
-    """Count spells by arm, safe to publish, clustered by matched set; the release keeps them without the sets.
+def count_spells(run: Run, source: str, *by: str, causes: bool = False) -> tuple[rte.Spells, rte.Spells]:
+    """Count spells by arm, safe to publish: clustered by matched set, and as the release keeps them, without the sets.
 
-    Without ``causes`` any end counts, so that fewer durations have to be merged.
+    Sets reach over both arms, so they count in differences; the curve of one arm needs the released table only. Without
+    ``causes`` any end counts, so that fewer durations have to be merged.
     """
     strata = [name for name in by if name != "arm"]
     rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
@@ -332,7 +338,7 @@ def life_table_of(run: Run, source: str, *by: str, causes: bool = False) -> rte.
     table = spells.table.coarsen(run.study.release.min_cell)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     run.results.life_tables[name] = table.without_clusters()
-    return table
+    return rte.Spells.from_table(table), rte.Spells.from_table(run.results.life_tables[name])
 
 
 def on_grid(spells: rte.Spells, wanted: tuple[int, ...]) -> tuple[float, ...]:
@@ -346,7 +352,7 @@ def unmerged(spells: rte.Spells) -> int:
     return next((n for n in range(1, len(grid)) if grid[n] != n + 1), len(grid))
 
 
-def indicators(run: Run, jobless: rte.Spells, jobs: rte.Spells) -> None:
+def indicators(run: Run) -> None:
     """Publish the figures that agencies report: employment, the same employer, ever re-employed, recalls, medians."""
     con, quarters = run.con, (2, 4, 8)
     since = con.sql(
@@ -355,11 +361,8 @@ def indicators(run: Run, jobless: rte.Spells, jobs: rte.Spells) -> None:
     )
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
     run.publish("indicators_employed", employment_after(since, "to_entry", quarters, by="arm", **weighted))
-    run.publish("indicators_ever", jobless.ever_ended(times=on_grid(jobless, (2, 4, 8, 12))))
-    run.publish("indicators_first_job", jobless.quantile(0.5))
-    causes = rte.Spells.from_table(life_table_of(run, "jobless_since_start", "arm", causes=True))
+    _, causes = count_spells(run, "jobless_since_start", "arm", causes=True)
     run.publish("indicators_recall", causes.cause_share("recall", times=on_grid(causes, (8,))))
-    run.publish("indicators_retained", jobs.retention(quarters=on_grid(jobs, quarters)))
     for event in ("exit", "displacement"):
         rows = first_job_spells(con.table("panel"), f"to_{event}")
         safe = rte.Spells(rows, id="person_id", by=()).table.coarsen(run.study.release.min_cell)
