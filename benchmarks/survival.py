@@ -103,6 +103,7 @@ print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_gb": peak, "found": [flo
 FRAME = "start = time.perf_counter(), time.process_time(); data = con.sql(text).df(); ended = data['cause'].notna()\n"
 ARRAYS = "start = time.perf_counter(), time.process_time(); t, state, grp = prepared(); groups = np.unique(grp)\n"
 CODES = "data['state'] = data['cause'].map(code).fillna(0).astype(int)\n"
+IMPORT = "from statsmodels.duration.survfunc import CumIncidenceRight\n"
 PEERS: dict[str, dict[str, str]] = {
     "Kaplan-Meier": {
         "lifelines": "from lifelines import KaplanMeierFitter\n" + FRAME + """
@@ -142,12 +143,11 @@ fits = [AalenJohansenFitter().fit(d["quarters"], d["state"], event_of_interest=k
         for _, d in data.groupby("grp") for k in (1, 2)]
 found = fits[0].cumulative_density_.iloc[:, 0].loc[:8.5].iloc[-1], 0
 """,
-        "statsmodels": "from statsmodels.duration.survfunc import CumIncidenceRight\n" + FRAME + CODES + """
+        "statsmodels": IMPORT + FRAME + CODES + """
 fits = [CumIncidenceRight(d["quarters"].to_numpy(), d["state"].to_numpy()) for _, d in data.groupby("grp")]
 found = fits[0].cinc[0][7], fits[0].cinc_se[0][7]
 """,
-        "statsmodels, numbers made in SQL": ARRAYS + """
-from statsmodels.duration.survfunc import CumIncidenceRight
+        "statsmodels, numbers made in SQL": IMPORT + ARRAYS + """
 fits = [CumIncidenceRight(t[grp == g], state[grp == g]) for g in groups]
 found = fits[0].cinc[0][7], fits[0].cinc_se[0][7]
 """,

@@ -201,7 +201,7 @@ def test_the_agency_finds_the_lock_in_that_its_generator_put_in(released: dict[s
     assert table.cluster is None
     again = Spells.from_table(table).kaplan_meier().to_frame()["estimate"]
     curve = agency.effects[agency.effects["result"] == "first_job"]
-    np.testing.assert_allclose(curve["estimate"], again, rtol=1e-6)
+    np.testing.assert_allclose(curve["estimate"], again, atol=6e-5)  # four significant digits
 
 
 def test_joblessness_ends_more_slowly_with_insurance_but_not_for_ever(released: dict[str, Bundle]) -> None:
