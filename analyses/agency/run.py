@@ -9,7 +9,6 @@ from retrain_eval.coverage import uncovered_records
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
-from retrain_eval.flow import Run
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.survival.followup import employment_after, first_job_spells
 from retrain_eval.survival.logrank import logrank_test
@@ -30,7 +29,7 @@ def prepare(folder: Path) -> None:
     agency.truth.to_csv(folder / "truth.csv", index=False)
 
 
-def analyse(run: Run) -> None:
+def analyse(run: rte.Run) -> None:
     """From wage records to effects on earnings, employment and its quality."""
     study, con = run.study, run.con
     run.say("panel, employment quality, spells and outcome paths")
@@ -83,7 +82,7 @@ def analyse(run: Run) -> None:
     truth(run)
 
 
-def build_candidates(run: Run) -> None:
+def build_candidates(run: rte.Run) -> None:
     """Make one row per displaced worker: when training started or could have, history before it, and strata."""
     history = ", ".join(f"earnings[start - {k} - first + 1] AS earnings_m{k}" for k in range(2, BEFORE + 1))
     strata = ", ".join(f"{stratum.sql()} AS {name}" for name, stratum in run.study.strata.items())
@@ -128,7 +127,7 @@ def build_candidates(run: Run) -> None:
     )
 
 
-def build_waiting(run: Run) -> None:
+def build_waiting(run: rte.Run) -> None:
     """Weigh whoever never trained by one over the chance to have remained untrained after the start.
 
     Who finds work soon has no further occasion to enter training, so those who never trained are the luckier ones. Each
@@ -164,7 +163,7 @@ def build_waiting(run: Run) -> None:
     )
 
 
-def cost_per_trainee(run: Run) -> float:
+def cost_per_trainee(run: rte.Run) -> float:
     """Return what training cost for each person who entered it, in prices of the base quarter, to the dollar."""
     found: float = run.con.execute(
         """
@@ -178,7 +177,7 @@ def cost_per_trainee(run: Run) -> float:
     return found
 
 
-def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights") -> rte.OutcomeMoments:
+def event_moments(run: rte.Run, outcome: str, by: str = "", weights: str = "weights") -> rte.OutcomeMoments:
     """Sum the matched people's paths around the start of training to outcome moments."""
     # controls keep their number in each quarter of displacement and start
     weight = "round(weight * waiting / avg(waiting) OVER (PARTITION BY treat, displaced, start), 6) AS weight"
@@ -207,13 +206,13 @@ def event_moments(run: Run, outcome: str, by: str = "", weights: str = "weights"
     )
 
 
-def publish_levels(run: Run, name: str, moments: rte.OutcomeMoments, kind: str) -> None:
+def publish_levels(run: rte.Run, name: str, moments: rte.OutcomeMoments, kind: str) -> None:
     """Publish the effect in each level, the differences between levels, and verdicts."""
     run.results.moments[f"{kind}_{name}"] = moments
     run.publish_levels(name, moments.att_gt(**run.study.did_options()).by(name).aggregate("simple"))
 
 
-def stability(run: Run) -> None:
+def stability(run: rte.Run) -> None:
     """How long joblessness and jobs last: after displacement, and of trainees beside their matched controls."""
     joblessness_after_displacement(run)
     run.say("time to a job, job stability and causes of ending, trainees beside their matched controls")
@@ -245,7 +244,7 @@ def stability(run: Run) -> None:
     indicators(run)
 
 
-def publish_by(run: Run, name: str, stratum: str, effects: rte.EffectTable, worth: float) -> None:
+def publish_by(run: rte.Run, name: str, stratum: str, effects: rte.EffectTable, worth: float) -> None:
     """Publish a difference between the arms in each level, the differences between levels, and verdicts."""
     result = f"{name}_by_{stratum}"
     run.publish(result, effects)
@@ -255,7 +254,7 @@ def publish_by(run: Run, name: str, stratum: str, effects: rte.EffectTable, wort
     run.publish_table("tests", equal_effects, effects, result)
 
 
-def joblessness_after_displacement(run: Run) -> None:
+def joblessness_after_displacement(run: rte.Run) -> None:
     """How long those without a job after displacement are without one, by age and by education.
 
     Only people whose records are whole for as long as they are followed: a gap in coverage comes by region and quarter.
@@ -285,7 +284,7 @@ def joblessness_after_displacement(run: Run) -> None:
         run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
 
 
-def follow_matched(run: Run) -> None:
+def follow_matched(run: rte.Run) -> None:
     """Make one row per matched person and set of weights: time to a job since the start, and the first job since.
 
     Everybody is without a job in the quarter before the start. A job found in the quarter of the start ends joblessness
@@ -324,7 +323,7 @@ def follow_matched(run: Run) -> None:
     )
 
 
-def count_spells(run: Run, source: str, *by: str, causes: bool = False) -> tuple[rte.Spells, rte.Spells]:
+def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> tuple[rte.Spells, rte.Spells]:
     """Count spells by arm, safe to publish: clustered by matched set, and as the release keeps them, without the sets.
 
     Sets reach over both arms, so they count in differences; the curve of one arm needs the released table only. Without
@@ -352,7 +351,7 @@ def unmerged(spells: rte.Spells) -> int:
     return next((n for n in range(1, len(grid)) if grid[n] != n + 1), len(grid))
 
 
-def indicators(run: Run) -> None:
+def indicators(run: rte.Run) -> None:
     """Publish the figures that agencies report: employment, the same employer, ever re-employed, recalls, medians."""
     con, quarters = run.con, (2, 4, 8)
     since = con.sql(
@@ -370,7 +369,7 @@ def indicators(run: Run) -> None:
         run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 
 
-def truth(run: Run) -> None:
+def truth(run: rte.Run) -> None:
     """Publish the effects that the synthetic data were made with. With your own data, drop this function."""
     known = run.con.sql(
         f"""
@@ -394,7 +393,7 @@ def effects_without_error(rows: pd.DataFrame) -> rte.EffectTable:
     return rte.EffectTable.build(rows.to_dict("records"), [[0.0] * len(rows)] * len(rows))
 
 
-def flow(run: Run, sample: rte.MatchedSample) -> pd.DataFrame:
+def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
     """Count people from the register to the analysis, with the reason for each loss."""
     steps = {
         "On the register": ("true", ""),

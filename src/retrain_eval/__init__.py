@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from retrain_eval.confounding import e_value, oster_bounds, rosenbaum_bounds
     from retrain_eval.did.unit_level import att_gt
     from retrain_eval.effects import EffectTable
-    from retrain_eval.flow import Run, Study
+    from retrain_eval.flow import Study
     from retrain_eval.history import baseline
     from retrain_eval.jobs import build_jobs
     from retrain_eval.lifetable import LifeTable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retrain_eval.panel import build_panel
     from retrain_eval.quality import alkire_foster, build_quality
     from retrain_eval.release.verify import verify
+    from retrain_eval.run import Run
     from retrain_eval.sample.composition import baseline_paths, matching_table
     from retrain_eval.sample.hidden_bias import HiddenBias
     from retrain_eval.sample.match import match
@@ -80,7 +81,7 @@ _HOME = {
     "Linkage": "linkage.exact",
     "MatchedSample": "sample.matched",
     "OutcomeMoments": "moments",
-    "Run": "flow",
+    "Run": "run",
     "Simulation": "synthetic.agency",
     "Spells": "survival.spells",
     "Study": "flow",

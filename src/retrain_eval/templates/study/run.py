@@ -3,10 +3,9 @@
 import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
-from retrain_eval.flow import Run
 
 
-def analyse(run: Run) -> None:
+def analyse(run: rte.Run) -> None:
     """From loaded records to published results."""
     study, con = run.study, run.con
     rte.build_panel(con, no_record=study.panel.no_record)
@@ -40,7 +39,7 @@ def analyse(run: Run) -> None:
         run.publish(f"difference_by_{name}", levels.difference())
 
 
-def outcome_moments(run: Run, weights: str, cluster: str | None, by: tuple[str, ...]) -> rte.OutcomeMoments:
+def outcome_moments(run: rte.Run, weights: str, cluster: str | None, by: tuple[str, ...]) -> rte.OutcomeMoments:
     """Sum the panel of the people in ``weights`` to outcome moments."""
     rows = run.con.sql(f"FROM panel JOIN {weights} USING (person_id) JOIN baseline USING (person_id, treat)")
     return rte.outcome_moments(

@@ -1,0 +1,161 @@
+"""What a study's script is given, and where it puts what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from retrain_eval.did.pretest_power import pretest_power
+from retrain_eval.did.robustness import bounds, robustness
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import DesignError
+from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.moments import OutcomeMoments
+from retrain_eval.recipe import recipe_of
+from retrain_eval.results import Results
+from retrain_eval.sample.composition import baseline_paths, matching_table
+from retrain_eval.sample.hidden_bias import hidden_bias
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sources import Source
+from retrain_eval.store import Store
+from retrain_eval.study import StudyFile
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Run:
+    """What a study's ``analyse(run)`` is given: the plan, the store, and where results go.
+
+    Attributes
+    ----------
+    study : StudyFile
+        The typed ``study.toml``.
+    store : Store
+        The open store; ``run.con`` is its DuckDB connection.
+    results : Results
+        Filled by `publish` and by ``results.add_table``.
+    say : callable
+        Prints one line of progress.
+    """
+
+    study: StudyFile
+    store: Store
+    say: Say
+    results: Results = field(default_factory=Results)
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The store's DuckDB connection, records loaded."""
+        return self.store.con
+
+    @property
+    def _seed(self) -> int:
+        return self.study.study.seed
+
+    def publish(self, name: str, effects: EffectTable) -> None:
+        """Keep an EffectTable under the name that the report finds it by.
+
+        It knows how it was made; so that a release can make it again, keep the table that it was made from in
+        ``results.moments`` or ``results.life_tables``, before or after.
+        """
+        self.results.add_effects(name, effects)
+
+    def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
+        """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.
+
+        Parameters
+        ----------
+        candidates : DuckDB relation, DataFrame, Arrow table or path
+            The people given to ``match``, with the plan's strata as columns.
+        sample : MatchedSample
+            What it returned.
+        before : mapping of int to str
+            Period, or distance from the start of training → column of the main outcome; empty if there is none.
+        """
+        self.results.add_table("balance", sample.balance())
+        try:
+            self.results.add_table("overlap", sample.overlap())
+        except DesignError as error:
+            self.say(f"no common support to show: {error}")
+        self.results.add_table("matching", matching_table(candidates, sample, by=list(self.study.strata)))
+        if before and self.study.did:
+            paths = baseline_paths(candidates, sample, self.study.did.outcome, before)
+            self.results.add_table("baseline_paths", paths)
+
+    def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
+        """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
+
+        Parameters
+        ----------
+        name : str
+            The result that the effect was published under; its first row is meant.
+        people : DuckDB relation, DataFrame, Arrow table or path
+            The people given to ``match``, with the outcome as a column.
+        sample : MatchedSample
+            What it returned.
+        outcome : str
+            Column whose difference in means the effect is.
+        """
+        effects = self.results.tables["effects"]
+        row = effects[effects["result"] == name].iloc[0]
+        found = hidden_bias(people, sample, outcome, estimate=row["estimate"], std_error=row["std_error"])
+        for table, frame in found.tables().items():
+            self.results.add_table(table, frame.assign(result=name))
+        for note in found.notes:
+            self.say(note)
+
+    def publish_table(
+        self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
+    ) -> None:
+        """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`."""
+        self.results.derive_table(name, make, of, result, **options)
+
+    def publish_levels(self, name: str, levels: EffectTable) -> None:
+        """Keep the effects by a stratum, differences between levels and, if the plan says what matters, verdicts.
+
+        Parameters
+        ----------
+        name : str
+            The stratum.
+        levels : EffectTable
+            One effect per level.
+        """
+        result = f"att_by_{name}"
+        self.publish(result, levels)
+        self.publish(f"difference_by_{name}", levels.difference())
+        worth = self.study.did.smallest_worthwhile if self.study.did else None
+        if worth is None:
+            return
+        try:
+            self.results.derive_table("verdicts", verdicts, levels, result, smallest_worthwhile=worth, seed=self._seed)
+            self.results.derive_table("tests", equal_effects, levels, result)
+        except DesignError as error:
+            self.say(f"no verdicts by {name}: {error}")
+
+    def publish_robustness(self, name: str, moments: OutcomeMoments) -> None:
+        """Keep bounds, power of the pre-test, other base periods and placebo starts of an event study.
+
+        Parameters
+        ----------
+        name : str
+            The result that the event study was published under.
+        moments : OutcomeMoments
+            What it was estimated from.
+        """
+        options = self.study.did_options()
+        del options["base_period"]
+        found = robustness(moments, **options)
+        if len(found.bounds):
+            made = recipe_of(bounds, found.event_study)
+            self.results.add_table("bounds", found.bounds, name, made)
+            made = recipe_of(pretest_power, found.event_study, seed=self._seed)
+            self.results.add_table("pretest_power", found.power, name, made)
+        for part, effects in found.effects.items():
+            self.publish(part, effects)
+        for note in found.notes:
+            self.say(note)
