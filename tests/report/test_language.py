@@ -25,6 +25,7 @@ OTHERS = [name for name in LANGUAGES if name != "en"]
 KEYS = {
     "control before", "treated matched", "control matched", "matched controls", "equivalent to none", "std. error",
     "same employer since quarter 2", "retained by the same employer", "job of unknown hours", "two-week interval",
+    "not claimed",
     " std. error", " estimate", "trend of ",
 }  # fmt: skip
 
@@ -114,6 +115,17 @@ def test_no_sentence_of_the_code_is_left_unmarked() -> None:
         if file.stem not in silent
         for node in unmarked(ast.parse(file.read_text(encoding="utf-8")))
     ]
+    assert found == []
+
+
+def test_no_sentence_of_a_page_s_code_is_left_unmarked() -> None:
+    found = []
+    cells = re.compile(r"^```\{code-cell\} python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    for file in sorted(resource("book").glob("*.md")):
+        for cell in cells.findall(file.read_text("utf-8")):
+            code = "\n".join(line for line in cell.splitlines() if not line.startswith((":", "%")))
+            tree = ast.parse(re.sub(r"<<.*?>>", "x", code))
+            found += [f"{file.name} {ast.unparse(node)}" for node in unmarked(tree)]
     assert found == []
 
 

@@ -28,7 +28,7 @@ def contrasts(
     for name in ("n_treated", "n_control"):
         shown[name] = ["—" if pd.isna(n) else f"{int(n):,}" for n in rows[name]]
     one, other = str(rows["estimand"].iloc[0]).rpartition(": ")[2].split(" minus ")
-    heads = {"label": heading, "estimate": _("Difference"), "interval": _("95% interval"), "p": "p‑value",
+    heads = {"label": heading, "estimate": _("Difference"), "interval": _("95% interval"), "p": _("p‑value"),
              "n_treated": words.name(one).capitalize(), "n_control": words.name(other).capitalize()}  # fmt: skip
     return table(shown, rows.dropna(axis=1, how="all"), labels=heads, groups=groups)
 
@@ -58,7 +58,7 @@ def ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
             "p": [short_p(value) for value in rows["p_value"]],
         }
     )
-    heads = {"label": _("Compared"), "ratio": _("Hazard ratio"), "interval": _("95% interval"), "p": "p‑value"}
+    heads = {"label": _("Compared"), "ratio": _("Hazard ratio"), "interval": _("95% interval"), "p": _("p‑value")}
     return table(shown, rows.dropna(axis=1, how="all"), labels=heads)
 
 

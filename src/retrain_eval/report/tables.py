@@ -148,7 +148,7 @@ def estimates(
         "estimate": _("Estimate"),
         "std_error": _("Std. error"),
         "interval": _("95% interval"),
-        "p": "p‑value",
+        "p": _("p‑value"),
         "n_treated": _("Trained"),
         "n_control": _("Controls"),
     }
@@ -222,7 +222,8 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
             "p_value": [short_p(value) for value in frame["p_value"]],
         }
     )
-    return table(shown, frame, labels={"groups": _("Groups compared"), "df": "df", "p_value": "p‑value"}, left=["test"])
+    labels = {"groups": _("Groups compared"), "df": "df", "p_value": _("p‑value")}
+    return table(shown, frame, labels=labels, left=["test"])
 
 
 def verdicts(rows: pd.DataFrame, words: Words) -> Table:
