@@ -218,6 +218,16 @@ def test_joblessness_ends_more_slowly_with_insurance_but_not_for_ever(released: 
 
 
 @pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness", "agency"])
+def test_one_changed_byte_in_any_file_is_named(released: dict[str, Bundle], study: str, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(released[study].path, tmp_path / "2026"))
+    for name in released[study].manifest["files"]:
+        content = (copy / name).read_bytes()
+        (copy / name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        assert verify(copy).problems == (f"altered: {name}",)
+        (copy / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness", "agency"])
 def test_nothing_published_rests_on_fewer_than_ten(released: dict[str, Bundle], study: str) -> None:
     bundle = released[study]
     assert bundle.effects is not None

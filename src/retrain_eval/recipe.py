@@ -63,6 +63,7 @@ def recorded(verb: Callable[Concatenate[Of, P], Made]) -> Callable[Concatenate[O
 
     The result keeps the recipe as its attribute ``recipe``, a field that `dataclasses.replace` does not carry over: a
     changed result is not what the recipe makes. Of an object with an attribute ``table``, the recipe begins there.
+    Whatever is asked, or returned, can say by a method ``reads_people(options)`` that the table alone is not enough.
 
     Examples
     --------
@@ -79,12 +80,19 @@ def recorded(verb: Callable[Concatenate[Of, P], Made]) -> Callable[Concatenate[O
     @functools.wraps(verb)
     def call(of: Of, /, *args: P.args, **kwargs: P.kwargs) -> Made:
         made = verb(of, *args, **kwargs)
-        if made is not of:
-            object.__setattr__(made, "recipe", recipe_of(call, of, *args, **kwargs))
+        recipe = recipe_of(call, of, *args, **kwargs)
+        if made is not of and not _reads_people(of, recipe.options) and not _reads_people(made, {}):
+            object.__setattr__(made, "recipe", recipe)
         return made
 
     setattr(call, _MARK, signature)
     return call
+
+
+def _reads_people(asked: object, options: Mapping[str, object]) -> bool:
+    """Whether an object says that it had to go back to the people, so that its table alone does not give the result."""
+    says = getattr(asked, "reads_people", None)
+    return callable(says) and bool(says(options))
 
 
 def recipe_of(verb: Callable[..., object], of: object, /, *args: object, **kwargs: object) -> Recipe:

@@ -131,8 +131,24 @@ def test_what_people_alone_can_give_does_not_follow_from_cells() -> None:
     m = rte.outcome_moments(long, unit="id", time="t", cohort="g", outcome="y", covariates="x")
     found = Results(moments={"m": m})
     found.add_effects("dr", m.att_gt(method="dr", covariates=("x",)).aggregate("simple"))
-    with pytest.raises(InputError, match="needs the people"):
-        Deriver(Results(moments={"m": m.collapse(())}).kept()).rows(found.resolved()[0])
+    found.add_effects("cells", m.att_gt().aggregate("simple"))
+    people, cells = found.resolved()
+    assert people.derivation is None
+    assert np.array(people.covariance) == pytest.approx(found.tables["effects"]["std_error"][0] ** 2)
+    assert cells.derivation is not None
+    assert cells.covariance is None
+
+
+def test_another_cluster_than_the_tables_does_not_follow_from_it() -> None:
+    rng = np.random.default_rng(2)
+    n = 120
+    rows = pd.DataFrame({"id": range(n), "provider": rng.integers(0, 20, n), "quarters": rng.integers(1, 5, n)})
+    rows = rows.assign(cause=rng.integers(0, 2, n), arm=rng.choice(["x", "y"], n))
+    spells = rte.Spells(rows, id="id")
+    found = Results(life_tables={"arm": spells.table})
+    found.add_effects("provider", spells.kaplan_meier(cluster="provider"))
+    found.add_effects("plain", spells.kaplan_meier())
+    assert [part.derivation is None for part in found.resolved()] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -66,6 +66,10 @@ class GroupTimeEffects:
     df: float | None = None
     common: tuple[sparse.csr_array, Array] | None = None
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
+
+    def reads_people(self, _: Mapping[str, object]) -> bool:
+        """Whether people were read, because cells did not do."""
+        return not isinstance(self.moments, OutcomeMoments)
 
     def combine(self, effects: sparse.csr_array, shares: sparse.csr_array | None = None) -> sparse.csr_array:
         """Return the influence coefficients of linear combinations of effects and of cohort weights, (J, K) each."""

@@ -15,11 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.merging import JOIN
 
 Array = npt.NDArray[np.float64]
 Levels = Mapping[str, frozenset[str]]
+Table = OutcomeMoments | LifeTable
 
 COHORT = "cohort"
 ARMS = ("treated", "control")
@@ -198,14 +200,12 @@ def path_interval(products: Array, path: Array, unknown: int) -> float:
     return float(np.sqrt(slack / inverse[unknown, unknown]))
 
 
-def differences(
-    new: Mapping[str, OutcomeMoments], old: Mapping[str, OutcomeMoments], min_cell: int, base: int = 1
-) -> list[str]:
+def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: int, base: int = 1) -> list[str]:
     """Name the cells whose few newcomers, or leavers, follow from two editions.
 
     Parameters
     ----------
-    new, old : mapping of str → OutcomeMoments
+    new, old : mapping of str → OutcomeMoments or LifeTable
         The tables of two editions, by name.
     min_cell : int
     base : int
@@ -229,9 +229,9 @@ def differences(
     found = []
     for name, table in new.items():
         before = old.get(name)
-        if before is None or base > 1 or (before.strata, before.outcome) != (table.strata, table.outcome):
+        keys, what_of = _keys_of(table)
+        if before is None or base > 1 or _keys_of(before) != (keys, what_of):
             continue
-        keys = [COHORT, *table.strata]
         was = {_key(row, keys): int(row["n"]) for row in before.cells.to_dict("records")}
         for row in table.cells.to_dict("records"):
             change = int(row["n"]) - was.get(_key(row, keys), int(row["n"]))
@@ -242,6 +242,13 @@ def differences(
                     "whose mean follows from the two"
                 )
     return found
+
+
+def _keys_of(table: Table) -> tuple[list[str], str]:
+    """Return the columns that tell cells apart, and what the table is of."""
+    if isinstance(table, LifeTable):
+        return [*table.by, "duration", "cause"], table.duration
+    return [COHORT, *table.strata], table.outcome
 
 
 def _key(row: Mapping[object, object], keys: Sequence[str]) -> tuple[str, ...]:

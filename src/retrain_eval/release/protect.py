@@ -183,8 +183,9 @@ def _merge(
             if not safe[name].strata:
                 raise DisclosureError(f"the moments {name!r} have {found.cohort}")
             stratum = safe[name].strata[-1]
-            names = merge_smallest_level(safe[name], stratum, found.cells, order.get(stratum, ()))
-            if len(set(names.values())) == 1:
+            number = stratum in safe[name].numbers  # there is no level between two numbers
+            names = {} if number else merge_smallest_level(safe[name], stratum, found.cells, order.get(stratum, ()))
+            if len(set(names.values())) <= 1:
                 record.append(f"Moments {name}: summed over {stratum}, {found.why}.")
                 safe[name] = safe[name].collapse(over=stratum)
             else:

@@ -287,6 +287,10 @@ class Spells:
         """Return a discrete-time hazard model; see `retrain_eval.survival.hazard.discrete_hazard`."""
         return hazard.discrete_hazard(self._with(cluster), formula, link, bins, cause, reference, level)
 
+    def reads_people(self, options: Mapping[str, object]) -> bool:
+        """Whether the table does not do for these options: another cluster needs the rows."""
+        return options.get("cluster") not in (None, self.table.cluster)
+
     def _with(self, cluster: str | None) -> LifeTable:
         """Return the table clustered as asked."""
         if cluster is None or cluster == self.table.cluster:
