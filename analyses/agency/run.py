@@ -1,7 +1,9 @@
 """Displaced workers who were trained against displaced workers who were not: the pattern for quarterly wage records."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 
 import retrain_eval as rte
@@ -10,15 +12,17 @@ from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
 from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.sample.censoring import ENTRY, follow_outcomes
+from retrain_eval.sample.remaining import weigh_remaining
 from retrain_eval.survival.followup import employment_after, first_job_spells
 from retrain_eval.survival.logrank import logrank_test
 
-BEFORE, AFTER = 8, 12  # quarters before the start of training, and after it
+BEFORE, AFTER = 8, 12  # quarters before the first of training, and after it
 WAIT = range(2, 7)  # quarters after displacement in which training may start
+HISTORY = 8  # quarters of earnings up to displacement that people are matched on
 FOLLOWED = 12  # quarters that joblessness is followed for
 SOON, HELD = 4, 8  # jobs begun within so many quarters of the start are followed for so many: everybody is observed
 WORTH_QUARTERS, WORTH_SHARE = 0.5, 0.05  # less joblessness, or a smaller share that keeps its job, would not matter
-QUARTERS = range(1 - BEFORE, AFTER + 2)  # counted from training: its first quarter is 1, the last one before it 0
 OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
 
 
@@ -32,74 +36,62 @@ def prepare(folder: Path) -> None:
 def analyse(run: rte.Run) -> None:
     """From wage records to effects on earnings, employment and its quality."""
     study, con = run.study, run.con
-    run.say("panel, employment quality, spells and outcome paths")
+    run.say("panel, employment quality and spells")
     rte.build_panel(con, **study.panel_options())
     if left_out := uncovered_records(con):
         run.say(f"{left_out:,} wage records lie under no coverage, or are of people not linked; they do not count")
     rte.build_quality(con, **study.quality_options())
     rte.build_spells(con, recall_within=study.panel.recall_within)
-    rte.build_outcome_paths(con, outcomes=OUTCOMES)
     build_candidates(run)
 
     displaced = con.sql("FROM candidate WHERE displaced IS NOT NULL")
-    run.results.add_table("linkage", rte.linkage_rates(displaced, "covered", by=list(study.strata)))
+    run.results.add_table("linkage", rte.linkage_rates(displaced, "linked", by=list(study.strata)))
 
-    run.say("matching trainees with displaced workers of the same quarter")
+    run.say("matching trainees with people still jobless and untrained after as many quarters")
     candidates = con.sql("FROM candidate WHERE eligible")
     sample = rte.match(candidates, unit="person_id", **study.match_options())
-    sample.weights.create_view("weights")
-    run.publish_sample(candidates, sample, before={-k: f"earnings_m{k}" for k in range(2, BEFORE + 1)})
+    run.publish_sample(candidates, sample, before={-k: f"earnings_m{k}" for k in range(HISTORY)})
     run.results.add_table("flow", flow(run, sample))
+    followed = follow(run, sample, OUTCOMES)
 
     for outcome in OUTCOMES:
         main = outcome == study.did.outcome
         run.say(f"effect on {outcome} over time")
-        moments = event_moments(run, outcome)
+        moments = event_moments(run, followed, outcome)
         effects = moments.att_gt(**study.did_options())
         event_study = effects.aggregate("dynamic")
         run.results.moments[f"matched_{outcome}"] = moments
         run.publish("event_study" if main else f"event_study_{outcome}", event_study)
-        # moments count from the first quarter of training, the report from its start
-        run.publish_table("means", mean_paths, moments, shift=-1)
+        run.publish_table("means", mean_paths, moments, shift=-ENTRY)
         if main:
             run.publish("did", effects.aggregate("simple"))
             run.publish_table("tests", pretrend_test, event_study, "event_study")
             run.publish_robustness("event_study", moments)
             run.publish("payback", payback(event_study, cost_per_trainee(run)))
-            after = candidates.project(f"*, list_avg(earnings[{BEFORE + 1}:]) AS earnings_after")
-            run.publish_hidden_bias("did", after, sample, "earnings_after")
+            waited = follow_outcomes(
+                sample, con.table("panel"), time="period", outcomes=[outcome], between=(0, AFTER), censor=False
+            )
+            after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after")
+            run.publish_hidden_bias("did", after, sample, "after")
 
+    for name in ("tier", "delivery"):
+        run.say(f"effects by {name}, each pair by the programme of its trainee")
+        publish_levels(run, name, followed, "pairs_by")
     for name in study.strata:
         run.say(f"effects by {study.strata[name].title.lower()}, matched within each group")
         options = {**study.match_options(), "exact": (*study.match.exact, name)}
-        rte.match(candidates, unit="person_id", **options).weights.create_view(f"weights_{name}")
-        publish_levels(run, name, event_moments(run, study.did.outcome, name, f"weights_{name}"), "matched_by")
-    for name in ("tier", "delivery"):
-        run.say(f"effects by {name}, each pair by the programme of its trainee")
-        publish_levels(run, name, event_moments(run, study.did.outcome, name), "pairs_by")
+        within = rte.match(candidates, unit="person_id", **options)
+        publish_levels(run, name, follow(run, within, [study.did.outcome], f"weights_{name}"), "matched_by")
 
     stability(run)
     truth(run)
 
 
 def build_candidates(run: rte.Run) -> None:
-    """Make one row per displaced worker: when training started or could have, history before it, and strata."""
-    history = ", ".join(f"earnings[start - {k} - first + 1] AS earnings_m{k}" for k in range(2, BEFORE + 1))
+    """Make one row per person: displacement, training, the next job, history before them, and strata."""
+    history = ", ".join(f"max(earnings) FILTER (to_displacement = {-k}) AS earnings_m{k}" for k in range(HISTORY))
     strata = ", ".join(f"{stratum.sql()} AS {name}" for name, stratum in run.study.strata.items())
-    low, high = f"start - {BEFORE} - first + 1", f"start + {AFTER} - first + 1"
-    windows = ", ".join(f"{y}[{low}:{high}] AS {y}" for y in OUTCOMES)
-    run.con.execute(
-        f"""
-        CREATE OR REPLACE TABLE started AS
-        -- whoever never trained is followed from one of these quarters, by a hash of the id
-        SELECT person_id, any_value(cohort) AS cohort, any_value(period - to_displacement) AS displaced,
-          CAST(md5_number_lower(person_id) % {len(WAIT)} AS INTEGER) + displaced + {WAIT[0]} AS could_start,
-          coalesce(any_value(cohort), could_start) AS start,
-          min(period) AS first, count(earnings) > 0 AS covered
-        FROM panel GROUP BY person_id
-        """
-    )
-    build_waiting(run)
+    first, last = WAIT[0] - BEFORE, WAIT[-1] + AFTER  # quarters from displacement that anybody's outcomes may come from
     run.con.execute(
         f"""
         CREATE OR REPLACE TABLE candidate AS
@@ -109,58 +101,53 @@ def build_candidates(run: rte.Run) -> None:
           FROM enrolment JOIN programme USING (programme_id) GROUP BY person_id
         ),
         history AS (
-          SELECT person_id, displaced, start, covered, CAST(started.cohort IS NOT NULL AS INTEGER) AS treat,
-            start - {BEFORE} >= first AND start + {AFTER} <= first + len(earnings) - 1 AS inside,
-            employed[start - first] AS employed_m1, {history}, {windows}
-          FROM started JOIN paths USING (person_id)
+          SELECT person_id, any_value(period - to_displacement) AS displaced, any_value(cohort) AS training,
+            -- training in a quarter is decided before a job is found in it, so waiting ends in the quarter after
+            1 + min(period) FILTER (employed = 1 AND to_displacement > 0) AS back_at_work, {history},
+            count(earnings) > 0 AS linked,
+            count(earnings) FILTER (to_displacement BETWEEN {first} AND {last}) = {last - first + 1} AS complete
+          FROM panel GROUP BY person_id
         )
-        SELECT *, {strata}, covered AND inside AND list_count(earnings) = {len(QUARTERS)} AS complete,
-          complete AND employed_m1 = 0 AS eligible
+        SELECT *, {strata}, coalesce(training < coalesce(back_at_work, training + 1), false) AS trainee,
+          complete AND training IS DISTINCT FROM back_at_work AS eligible
         FROM (
           SELECT history.*, programmes.* EXCLUDE (person_id), person.education, person.disability,
-            person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age,
-            coalesce(waiting.weight, 1.0) AS waiting
+            person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age
           FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)
-          LEFT JOIN waiting USING (person_id)
         )
         """
     )
 
 
-def build_waiting(run: rte.Run) -> None:
-    """Weigh whoever never trained by one over the chance to have remained untrained after the start.
-
-    Who finds work soon has no further occasion to enter training, so those who never trained are the luckier ones. Each
-    stands for all like them who entered later: Robins and Finkelstein (2000), Biometrics 56. The chance to enter
-    in a quarter is the share of those without a job who did, by time since displacement, schooling, age and earnings.
-    """
-    run.con.execute(
+def follow(
+    run: rte.Run, sample: rte.MatchedSample, outcomes: Sequence[str], weights: str = "weights"
+) -> duckdb.DuckDBPyRelation:
+    """Bring outcomes to the matched people; controls who stay untrained stand for those whom later training cuts."""
+    at_risk = run.con.sql(
         f"""
-        CREATE OR REPLACE TABLE waiting AS
-        WITH described AS (
-          SELECT person_id, education >= 5 AS tertiary, education < 3 AS short,
-            displaced // 4 - birth_year >= 55 AS older, ntile(4) OVER (ORDER BY before, person_id) AS quarter
-          FROM person JOIN started USING (person_id) JOIN (
-            SELECT person_id, avg(earnings) AS before FROM panel WHERE to_displacement BETWEEN -8 AND -1
-            GROUP BY person_id
-          ) USING (person_id)
-        ),
-        at_risk AS (
-          SELECT p.person_id, p.period, p.to_displacement AS elapsed, tertiary, short, older, quarter,
-            coalesce(p.cohort = p.period, false) AS enters
-          FROM panel p JOIN panel b ON b.person_id = p.person_id AND b.period = p.period - 1 AND b.employed = 0
-          JOIN described d ON d.person_id = p.person_id
-          WHERE p.to_displacement BETWEEN {WAIT[0]} AND {WAIT[-1]} AND (p.cohort IS NULL OR p.period <= p.cohort)
-        ),
-        chance AS (
-          SELECT *, avg(enters::INTEGER) OVER (PARTITION BY elapsed, tertiary, short, older, quarter) AS chance
-          FROM at_risk
-        )
-        SELECT person_id, round(exp(sum(-ln(1 - chance) ORDER BY period)), 6) AS weight
-        FROM chance JOIN started USING (person_id)
-        WHERE cohort IS NULL AND period > start GROUP BY person_id
+        SELECT candidate.*, now.period, now.to_displacement AS elapsed, coalesce(now.period = training, false) AS enters
+        FROM panel now JOIN panel before ON before.person_id = now.person_id AND before.period = now.period - 1
+        JOIN candidate ON candidate.person_id = now.person_id
+        WHERE complete AND now.to_displacement BETWEEN {WAIT[0]} AND {WAIT[-1]} AND before.employed = 0
+          AND (training IS NULL OR now.period <= training)
         """
     )
+    covariates = run.study.match.formula.partition("~")[2]
+    weighted = weigh_remaining(sample, at_risk, f"enters ~ C(elapsed) + {covariates}", time="period", follow=AFTER)
+    weighted.weights.create_view(weights)
+    panel = run.con.sql("FROM panel LEFT JOIN quality USING (person_id, period)")
+    rows = follow_outcomes(weighted, panel, time="period", outcomes=outcomes, between=(-BEFORE, AFTER))
+    sample.pairs.create_view("pairs")
+    # a pair belongs to the group, and to the programme, of its trainee
+    levels = ", ".join(f"candidate.{name}" for name in (*run.study.strata, "tier", "delivery"))
+    rows.query(
+        "rows",
+        f"""
+        CREATE OR REPLACE TEMP TABLE followed AS
+        SELECT rows.*, {levels} FROM rows JOIN pairs USING (subclass) JOIN candidate ON candidate.person_id = treated_id
+        """,
+    )
+    return run.con.table("followed")
 
 
 def cost_per_trainee(run: rte.Run) -> float:
@@ -177,25 +164,12 @@ def cost_per_trainee(run: rte.Run) -> float:
     return found
 
 
-def event_moments(run: rte.Run, outcome: str, by: str = "", weights: str = "weights") -> rte.OutcomeMoments:
+def event_moments(run: rte.Run, followed: duckdb.DuckDBPyRelation, outcome: str, by: str = "") -> rte.OutcomeMoments:
     """Sum the matched people's paths around the start of training to outcome moments."""
-    # controls keep their number in each quarter of displacement and start
-    weight = "round(weight * waiting / avg(waiting) OVER (PARTITION BY treat, displaced, start), 6) AS weight"
-    # a pair belongs to the programme of its trainee
-    levels = f", any_value({by}) FILTER (treat = 1) OVER (PARTITION BY subclass) AS by_level" if by else ""
-    rows = run.con.sql(
-        f"""
-        SELECT person_id, subclass, CASE WHEN treat = 1 THEN 1 END AS cohort,
-          CAST({outcome} AS DOUBLE[{len(QUARTERS)}]) AS {outcome}, {weight} {levels}
-        FROM candidate JOIN {weights} USING (person_id, treat)
-        """
-    )
-    if by:
-        rows = rows.project(f"* EXCLUDE (by_level), by_level AS {by}")
     return rte.outcome_moments(
-        rows,
-        unit="person_id",
-        time=QUARTERS,
+        followed,
+        unit="match_id",
+        time="clock",
         cohort="cohort",
         outcome=outcome,
         by=by or (),
@@ -206,8 +180,9 @@ def event_moments(run: rte.Run, outcome: str, by: str = "", weights: str = "weig
     )
 
 
-def publish_levels(run: rte.Run, name: str, moments: rte.OutcomeMoments, kind: str) -> None:
+def publish_levels(run: rte.Run, name: str, followed: duckdb.DuckDBPyRelation, kind: str) -> None:
     """Publish the effect in each level, the differences between levels, and verdicts."""
+    moments = event_moments(run, followed, run.study.did.outcome, name)
     run.results.moments[f"{kind}_{name}"] = moments
     run.publish_levels(name, moments.att_gt(**run.study.did_options()).by(name).aggregate("simple"))
 
@@ -267,7 +242,7 @@ def joblessness_after_displacement(run: rte.Run) -> None:
           CAST(cause <> 'censored' AND quarters <= {FOLLOWED} AS INTEGER) AS {cause}, {", ".join(run.study.strata)}
         FROM (
           SELECT person_id, min_by(quarters, entry) AS quarters, min_by(cause, entry) AS cause FROM spells
-          JOIN started USING (person_id) WHERE state = 'nonemployed' AND entry BETWEEN displaced AND displaced + 1
+          JOIN candidate USING (person_id) WHERE state = 'nonemployed' AND entry BETWEEN displaced AND displaced + 1
           GROUP BY person_id
         ) JOIN candidate USING (person_id)
         WHERE person_id IN (
@@ -298,10 +273,9 @@ def follow_matched(run: rte.Run) -> None:
     run.con.execute(
         f"""
         CREATE OR REPLACE TABLE matched AS
-        SELECT sample, person_id, {arm} AS arm, start, {", ".join(run.study.strata)}, subclass,
-          -- controls keep their number in each quarter of displacement and start
-          round(weight * waiting / avg(waiting) OVER (PARTITION BY sample, treat, displaced, start), 6) AS weight
-        FROM candidate JOIN ({samples}) USING (person_id, treat);
+        SELECT sample, match_id, person_id, subclass, weight, {arm} AS arm, period AS start,
+          {", ".join(run.study.strata)}
+        FROM candidate JOIN ({samples}) USING (person_id) WHERE weight > 0;
 
         CREATE OR REPLACE TABLE jobless_since_start AS
         SELECT matched.*, least(exit - start + 2, {FOLLOWED}) AS quarters,
@@ -311,14 +285,14 @@ def follow_matched(run: rte.Run) -> None:
 
         CREATE OR REPLACE TABLE first_job AS
         WITH job AS (
-          SELECT sample, m.person_id, min_by(quarters, entry) AS quarters, min_by(cause, entry) AS cause
+          SELECT sample, match_id, min_by(quarters, entry) AS quarters, min_by(cause, entry) AS cause
           FROM matched m JOIN spells s ON s.person_id = m.person_id
             AND s.state = 'employed' AND s.entry BETWEEN start AND start + {SOON}
-          GROUP BY sample, m.person_id
+          GROUP BY sample, match_id
         )
         SELECT matched.*, least(quarters, {HELD}) AS quarters,
           CASE WHEN quarters <= {HELD} AND cause <> 'censored' THEN cause END AS cause
-        FROM matched JOIN job USING (sample, person_id)
+        FROM matched JOIN job USING (sample, match_id)
         """
     )
 
@@ -333,7 +307,7 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
     rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
     if not causes:
         rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
-    spells = rte.Spells(rows, id="person_id", by=by, weights="weight", weight_type="probability", cluster="subclass")
+    spells = rte.Spells(rows, id="match_id", by=by, weights="weight", weight_type="probability", cluster="subclass")
     table = spells.table.coarsen(run.study.release.min_cell)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     run.results.life_tables[name] = table.without_clusters()
@@ -352,7 +326,7 @@ def unmerged(spells: rte.Spells) -> int:
 
 
 def indicators(run: rte.Run) -> None:
-    """Publish the figures that agencies report: employment, the same employer, ever re-employed, recalls, medians."""
+    """Publish the figures that agencies report: employment, the same employer, ever re-employed, medians."""
     con, quarters = run.con, (2, 4, 8)
     since = con.sql(
         "SELECT panel.* EXCLUDE (to_entry), period - start AS to_entry, arm, weight, subclass "
@@ -360,8 +334,6 @@ def indicators(run: rte.Run) -> None:
     )
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
     run.publish("indicators_employed", employment_after(since, "to_entry", quarters, by="arm", **weighted))
-    _, causes = count_spells(run, "jobless_since_start", "arm", causes=True)
-    run.publish("indicators_recall", causes.cause_share("recall", times=on_grid(causes, (8,))))
     for event in ("exit", "displacement"):
         rows = first_job_spells(con.table("panel"), f"to_{event}")
         safe = rte.Spells(rows, id="person_id", by=()).table.coarsen(run.study.release.min_cell)
@@ -398,16 +370,15 @@ def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
     steps = {
         "On the register": ("true", ""),
         "Displaced": ("displaced IS NOT NULL", "never displaced"),
-        "Linked": ("displaced IS NOT NULL AND covered", "not found in the wage records"),
+        "Linked": ("displaced IS NOT NULL AND linked", "not found in the wage records"),
         "Whole span observed": ("complete", "the span runs out of the records, or has a gap in coverage"),
-        "Without a job before training": ("eligible", "in a job in the quarter before training started or could have"),
     }
+    # whoever trains may have been a control before
+    groups = {"treated": "trainee", "control": "true"}
     counts = [
         {"step": step, "group": group, "n": n, "reason": reason}
         for step, (condition, reason) in steps.items()
-        for group, n in run.con.sql(
-            f"SELECT CASE treat WHEN 1 THEN 'treated' ELSE 'control' END AS g, count(*) FILTER ({condition}) "
-            "FROM candidate GROUP BY g ORDER BY g DESC"
-        ).fetchall()
+        for group, who in groups.items()
+        for (n,) in run.con.sql(f"SELECT count(*) FROM candidate WHERE {who} AND {condition}").fetchall()
     ]
     return pd.concat([pd.DataFrame(counts), sample.flow()], ignore_index=True)

@@ -257,7 +257,7 @@ def _count(n: float) -> str:
 
 def say_baseline_paths(study: Study) -> str:
     """Say how the groups' outcome ran before the programme."""
-    paths, words = study.bundle.baseline_paths, study.words
+    paths, words = study.bundle.baseline_paths, study.words_before
     assert paths is not None
     groups = {str(group): rows.set_index("time")["mean"] for group, rows in paths.groupby("group")}
     told = []

@@ -124,7 +124,11 @@ def nudge(values: pd.Series, narrow: bool) -> float:
 
 def axis_of_periods(times: pd.Series, words: Words) -> str:
     """Return the title of an axis of periods, or of distances from the start of training."""
-    return _("{periods} from the start of training", periods=words.several) if (times < 0).any() else _(words.period)
+    if not (times < 0).any():
+        return _(words.period)
+    if words.jobless:
+        return _("{periods} from the start of joblessness", periods=words.several)
+    return _("{periods} from the start of training", periods=words.several)
 
 
 def ticks_of_periods(times: pd.Series, words: Words) -> dict[str, Any]:

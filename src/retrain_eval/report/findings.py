@@ -291,7 +291,7 @@ def _pre_trend(study: Study) -> Finding | None:
         else _("The interval includes zero: no sign that they were already drifting apart.")
     )
     gap = words.amount(abs(row["estimate"]))
-    periods = words.times(study.matched_periods) if study.matched_periods else ""
+    periods = study.words_before.times(study.matched_periods) if study.matched_periods else ""
     chosen = (
         _(" The controls were chosen to be alike in {periods}: agreement there is by construction.", periods=periods)
         if periods

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -76,12 +76,18 @@ class Study:
     def matched_periods(self) -> list[int]:
         """Periods whose outcome the controls were matched on, read from the formula; empty when on none.
 
-        ``earnings_2019`` names a period, ``earnings_m4`` the fourth before training.
+        ``earnings_2019`` names a period, ``earnings_m4`` the fourth before training (with risk sets: joblessness).
         """
         outcome = re.escape(str(self.bundle.study.get("did", {}).get("outcome", "")))
         formula = str(self.bundle.study.get("match", {}).get("formula", ""))
         found = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
         return sorted({-int(number) if before else int(number) for before, number in found})
+
+    @property
+    def words_before(self) -> Words:
+        """The vocabulary of what is matched on: with risk sets periods count from joblessness, not training."""
+        riskset = self.bundle.study.get("match", {}).get("method") == "riskset"
+        return replace(self.words, jobless=True) if riskset else self.words
 
     def means(self, outcome: str = "") -> pd.DataFrame:
         """Return the mean paths of an outcome; of the study's own, the first in the file, by default."""
@@ -198,6 +204,7 @@ class Release:
         families["exploratory"] = bool(main.exploratory)
         families["earlier"] = bool(self.earlier)
         families["matched"] = "match" in main.bundle.study
+        families["riskset"] = main.words_before is not main.words
         families["matched_on_outcome"] = bool(main.matched_periods)
         families["outcomes"] = bool(main.other_outcomes)
         families["truth"] = bool(main.results("truth"))

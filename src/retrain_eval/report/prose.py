@@ -132,7 +132,7 @@ def before_training(study: Study) -> str:
     for _i, row in study.test("event_study").iterrows():
         told += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))
     if study.matched_periods:
-        periods = study.words.times(study.matched_periods)
+        periods = study.words_before.times(study.matched_periods)
         told += _(
             " The controls were chosen to be alike in {periods}, so agreement there is by "
             "construction, and no evidence that the paths would have stayed together.",

@@ -72,6 +72,7 @@ class Words:
     labels: Mapping[str, str] = field(default_factory=dict)
     duration: str = ""
     compared: str = "controls"
+    jobless: bool = False  # distances before an event are from joblessness, not from training
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], study: Mapping[str, Any], dictionary: pd.DataFrame | None = None) -> Words:
@@ -214,7 +215,12 @@ class Words:
         if abs(number) >= _CALENDAR:
             return _("in {time}", time=self.time(number))
         if number == 0:
-            return _("in the {period} training began", period=_(self.period))
+            period = _(self.period)
+            if self.jobless:
+                return _("in the {period} joblessness began", period=period)
+            return _("in the {period} training began", period=period)
+        if number < 0 and self.jobless:
+            return _("{periods} before joblessness", periods=self.periods(-number))
         if number < 0:
             return _("{periods} before training", periods=self.periods(-number))
         return _("{periods} after the start of training", periods=self.periods(number))
@@ -223,11 +229,12 @@ class Words:
         """Return a list of periods; of distances from training, their span."""
         if any(abs(value) >= _CALENDAR for value in values):
             return listed([self.time(value) for value in values])
-        return (
-            _("the {periods} before training", periods=self.periods(len(values)))
-            if len(values) > 1
-            else self.at(values[0])
-        )
+        if len(values) == 1:
+            return self.at(values[0])
+        periods = self.periods(len(values))
+        if self.jobless:
+            return _("the {periods} before joblessness", periods=periods)
+        return _("the {periods} before training", periods=periods)
 
 
 def signed(time: float) -> str:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 
 from retrain_eval.errors import InputError
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.tables import store_table
+from retrain_eval.sample.tables import keep_table, store_table
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
-ENTRY = 1000
+ENTRY = 1  # since 0 would mean never
 _BROUGHT = ("match_id", "treat", "weight", "subclass", "event_time", "clock", "cohort")
 
 
 def follow_outcomes(
-    sample: MatchedSample, panel: Source, *, time: str, outcomes: Sequence[str], censor: bool = True
+    sample: MatchedSample,
+    panel: Source,
+    *,
+    time: str,
+    outcomes: Sequence[str],
+    between: tuple[int, int] | None = None,
+    censor: bool = True,
 ) -> duckdb.DuckDBPyRelation:
     """Return the panel of the matched people, counted from entry; outcomes after a control's own entry are NULL.
 
@@ -30,6 +37,8 @@ def follow_outcomes(
         Its period, on the calendar of the sample's.
     outcomes : sequence of str
         Columns to bring along.
+    between : (int, int), optional
+        First and last ``event_time`` wanted; otherwise all that the panel has.
     censor : bool
         Whether to blank outcomes from ``censored_at`` on. Without, the comparison is with waiting longer, and
         includes what later training does.
@@ -51,8 +60,9 @@ def follow_outcomes(
     Notes
     -----
     Controls who are censored at k were unemployed until then. Those not censored are in work more often, so a plain
-    mean of uncensored outcomes is not a mean of what all controls would have earned: use survival methods on
-    `follow_spells` for the effect on leaving unemployment, or ``censor=False`` for the effect against waiting.
+    mean of uncensored outcomes is not a mean of what all controls would have earned: weigh them first with
+    `retrain_eval.sample.remaining.weigh_remaining`, use survival methods on `follow_spells` for the effect on leaving
+    unemployment, or ``censor=False`` for the effect against waiting.
 
     Examples
     --------
@@ -68,7 +78,7 @@ def follow_outcomes(
     >>> rows.filter("treat = 0").project("event_time, pay").order("event_time").fetchall()
     [(-1, 209), (0, 210), (1, None), (2, None)]
     """
-    unit = _unit(sample)
+    unit = matched_unit(sample)
     relation = as_relation(panel)
     require_columns(relation, [unit, time, *outcomes])
     for name in (time, *outcomes):
@@ -77,13 +87,14 @@ def follow_outcomes(
     cut = "m.censored_at <= p." + sql_name(time) if censor else "false"
     columns = "".join(f", CASE WHEN {cut} THEN NULL ELSE p.{sql_name(y)} END AS {sql_name(y)}" for y in outcomes)
     person, period = sql_name(unit), sql_name(time)
-    weights = _bring(sample, relation)
+    within = "" if between is None else f" AND p.{period} - m.period BETWEEN {int(between[0])} AND {int(between[1])}"
+    weights = bring_weights(sample, relation)
     return query(
         relation,
         f"SELECT m.match_id, m.{person}, m.treat, m.weight, m.subclass, p.{period} - m.period AS event_time, "
         f"p.{period} - m.period + {ENTRY} AS clock, CASE WHEN m.treat = 1 THEN {ENTRY} END AS cohort, "
         f"p.{period}{columns} "
-        f"FROM {weights} AS m JOIN source AS p ON m.{person} = p.{person}",
+        f"FROM {weights} AS m JOIN source AS p ON m.{person} = p.{person}{within}",
     )
 
 
@@ -119,10 +130,10 @@ def follow_spells(
         If the sample is not from risk sets, a column does not exist, or a matched person has no row, several, or an
         end that is not after the period from which follow-up counts, or lies beyond the records. The first is named.
     """
-    unit = _unit(sample)
+    unit = matched_unit(sample)
     relation = as_relation(source)
     require_columns(relation, [unit, end, *([cause] if cause else [])])
-    weights, person, ended = _bring(sample, relation), sql_name(unit), f"s.{sql_name(end)}"
+    weights, person, ended = bring_weights(sample, relation), sql_name(unit), f"s.{sql_name(end)}"
     joined = f"FROM {weights} AS m LEFT JOIN source AS s ON m.{person} = s.{person}"
     rules = (
         (f"count(s.{person}) = 0", "every matched person has a row"),
@@ -156,7 +167,52 @@ def follow_spells(
     )
 
 
-def _unit(sample: MatchedSample) -> str:
+def by_role(sample: MatchedSample) -> MatchedSample:
+    """Return the same pairs and weights with roles, ``match_id``, in place of people, who may have had several.
+
+    Parameters
+    ----------
+    sample : MatchedSample
+        From ``match(method="riskset")``.
+
+    Returns
+    -------
+    MatchedSample
+        Its unit is ``match_id`` and its treatment ``treat``, as in what `follow_outcomes` returns; whoever was not
+        matched has no role.
+
+    Examples
+    --------
+    >>> import duckdb, retrain_eval as rte
+    >>> people = duckdb.sql(
+    ...     "SELECT * FROM (VALUES (1, .5, 8, 10, 12), (2, .4, 8, 11, 14)) AS t(id, score, began, entry, ended)"
+    ... )
+    >>> sample = rte.match(people, "trained ~ score", unit="id", method="riskset", distance="score",
+    ...                    start="began", entry="entry", end="ended")
+    >>> by_role(sample).pairs.project("treated_id, control_id").fetchall()
+    [(1, 2)]
+    """
+    person = sql_name(matched_unit(sample))
+    weights = bring_weights(sample, sample.pairs)
+    pairs = query(
+        sample.pairs,
+        "SELECT p.* REPLACE (t.match_id AS treated_id, c.match_id AS control_id) FROM source p "
+        f"JOIN {weights} t ON t.treat = 1 AND t.{person} = p.treated_id "
+        f"JOIN {weights} c ON c.treat = 0 AND c.{person} = p.control_id AND c.elapsed = p.elapsed "
+        "ORDER BY p.subclass ASC, c.match_id ASC",
+    ).to_arrow_table()
+    rows = query(sample.weights, f"SELECT * EXCLUDE ({person}) FROM source ORDER BY match_id ASC").to_arrow_table()
+    _, tilde, right = str(sample.audit["formula"]).partition("~")
+    return replace(
+        sample,
+        pairs=keep_table(sample.pairs, dict(zip(pairs.column_names, pairs.columns, strict=True)), "pairs"),
+        weights=keep_table(sample.weights, dict(zip(rows.column_names, rows.columns, strict=True)), "weights"),
+        audit={**sample.audit, "unit": "match_id", "method": "riskset by role", "formula": f"treat {tilde}{right}"},
+    )
+
+
+def matched_unit(sample: MatchedSample) -> str:
+    """Return the person's column of a sample from risk sets; refuse any other sample."""
     if sample.audit["method"] != "riskset":
         raise InputError(
             "only a sample from risk sets has a period from which to follow its controls",
@@ -166,7 +222,7 @@ def _unit(sample: MatchedSample) -> str:
     return str(sample.audit["unit"])
 
 
-def _bring(sample: MatchedSample, relation: duckdb.DuckDBPyRelation) -> str:
+def bring_weights(sample: MatchedSample, relation: duckdb.DuckDBPyRelation) -> str:
     """Copy the weights to the connection of the outcomes, which may be another one."""
     table = sample.weights.to_arrow_table()
     return store_table(relation, {name: table[name] for name in table.column_names}, "follow")

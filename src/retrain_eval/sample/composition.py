@@ -145,9 +145,12 @@ def treatment(sample: MatchedSample) -> str:
 
 
 def treated_sql(sample: MatchedSample) -> str:
-    """Return SQL that is true for the treated among the candidates."""
+    """Return SQL that is true for the treated among the candidates; with risk sets, not for entry after the spell."""
     name = sql_name(treatment(sample))
-    return f"{name} IS NOT NULL" if sample.audit["method"] == "riskset" else f"CAST({name} AS INTEGER) = 1"
+    if sample.audit["method"] != "riskset":
+        return f"CAST({name} AS INTEGER) = 1"
+    end = sql_name(str(sample.audit["end"]))
+    return f"({name} IS NOT NULL AND ({end} IS NULL OR {name} <= {end}))"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from retrain_eval.confounding import (
     rosenbaum_bounds,
 )
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.sample.censoring import by_role
 from retrain_eval.sample.composition import people_sql, stored, treated_sql
 from retrain_eval.sample.formula import TreatmentFormula, parse_formula
 from retrain_eval.sample.matched import MatchedSample
@@ -111,7 +112,8 @@ def hidden_bias(
     Parameters
     ----------
     people : DuckDB relation, DataFrame, Arrow table or path
-        The people the sample was drawn from, one row each, with the columns of the formula and the outcome.
+        The people the sample was drawn from, one row each, with the columns of the formula and the outcome. With risk
+        sets, one row per ``match_id`` with ``treat`` and the outcome, as they follow from `follow_outcomes`.
     sample : MatchedSample
         What `match` returned for them.
     outcome : str
@@ -124,7 +126,8 @@ def hidden_bias(
     HiddenBias
         Rosenbaum's bounds test in the direction of the estimate. The E-value's standard deviation is that within the
         matched arms, by their weights. Oster's bounds set the raw difference over all candidates against that with
-        the covariates of the matching formula.
+        the covariates of the matching formula; with risk sets there are none, since nobody who was not matched has
+        a period from which outcomes count.
 
     Examples
     --------
@@ -140,6 +143,8 @@ def hidden_bias(
     relation = as_relation(people)
     require_columns(relation, [outcome])
     rosenbaum, oster, fitted, notes = None, None, None, []
+    waiting = sample.audit["method"] == "riskset"
+    sample = by_role(sample) if waiting else sample
     try:
         found = pair_differences(relation, sample, outcome)
         rosenbaum = rosenbaum_bounds(found, alternative="less" if estimate < 0 else "greater")
@@ -147,6 +152,8 @@ def hidden_bias(
         notes.append(f"no Rosenbaum bounds: {error}")
     spread = deviation(relation, sample, outcome)
     try:
+        if waiting:
+            raise DesignError("with risk sets, who was not matched has no period from which outcomes count")
         fitted = regressions(relation, sample, outcome)
         oster = oster_bounds(fitted)
     except (DesignError, InputError) as error:

@@ -117,8 +117,15 @@ def sort_within(score: Floats, stratum: Ints) -> Ints:
     ends = np.cumsum(np.bincount(stratum, minlength=n_strata))
     for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
         mine = dealt[start:end]
-        dealt[start:end] = mine[np.argsort(score[mine], kind="stable")]
+        dealt[start:end] = mine[_ascending(score[mine])]
     return dealt
+
+
+def _ascending(score: Floats) -> Ints:
+    """Sort, keeping the order of equal scores; NumPy's default is several times as fast, but does not keep it."""
+    order = np.argsort(score)
+    ranked = score[order]
+    return np.argsort(score, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order
 
 
 def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:
