@@ -184,6 +184,11 @@ def test_matched_studies_publish_their_balance_and_what_hidden_bias_would_take(
     assert set(bundle.baseline_paths["group"]) == {"treated", "treated matched", "control before", "control matched"}
     assert bundle.e_values is not None
     assert (bundle.e_values["e_value"] > bundle.e_values["e_value_limit"]).all()
+    assert bundle.rosenbaum is not None
+    assert bundle.rosenbaum["p_value"].is_monotonic_increasing
+    if study == "agency":  # with risk sets, who was not matched has no period from which outcomes count
+        assert bundle.oster is None
+        return
     assert bundle.oster is not None
     assert bundle.oster["r2_max"].is_monotonic_increasing
 
