@@ -198,9 +198,10 @@ def test_the_agency_finds_the_lock_in_that_its_generator_put_in(released: dict[s
     agency = released["agency"]
     assert agency.effects is not None
     rows = agency.effects[agency.effects["result"] == "lock_in"].set_index("estimand")
-    first, last = rows.loc["arm[T.trained]:period[1]"], rows.loc["arm[T.trained]:period[9–12]"]
+    # of the ninth to the twelfth quarter too few are left to tell
+    first, after = rows.loc["arm[T.trained]:period[1]"], rows.loc["arm[T.trained]:period[5–8]"]
     assert first["ci_low"] < np.log(0.65) < first["ci_high"]
-    assert last["ci_low"] > 0
+    assert after["ci_low"] > 0
     # the curves of the release follow from its life tables, which do not say who was matched with whom
     table = agency.life_table("first_job")
     assert table.cluster is None
