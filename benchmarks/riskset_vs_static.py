@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 import retrain_eval as rte
-from retrain_eval.flow import Run
 from retrain_eval.sample.censoring import follow_outcomes
 from retrain_eval.study import read_study
 
@@ -45,7 +44,7 @@ def estimates(people: int, seed: int) -> dict[str, tuple[float, float, float]]:
     """Return estimate, standard error and truth by design."""
     study, agency = script(), rte.simulate(people=people, seed=seed)
     store: Any = SimpleNamespace(con=agency.con)
-    run = Run(read_study(AGENCY), store, lambda _: None)
+    run = rte.Run(read_study(AGENCY), store, lambda _: None)
     con, after = run.con, study.AFTER
     rte.build_panel(con, **run.study.panel_options())
     con.execute("CREATE TABLE quality AS SELECT person_id, period FROM panel LIMIT 0")
