@@ -211,10 +211,9 @@ def _ends(data: pd.DataFrame, words: Words, apart: float) -> pd.DataFrame:
 
 
 def _at_risk(curve: pd.DataFrame, levels: list[str], count: int) -> pd.DataFrame:
-    """Return the numbers at risk at about ``count`` of the durations released, spread over the axis."""
+    """Return the numbers at risk at up to ``count`` of the durations released, evenly spaced."""
     times = np.unique(curve["time"].to_numpy(dtype=float))
-    wanted = np.linspace(times[0], times[-1], count)
-    shown = times[np.unique(np.abs(times[:, None] - wanted).argmin(axis=0))]
+    shown = times[:: -(-len(times) // count)]
     rows = curve[curve["time"].isin(shown) & curve["level"].isin(levels) & curve["n_treated"].notna()]
     rows = rows.assign(label=[f"{int(n):,}" for n in rows["n_treated"]])
     return rows[["level", "time", "label"]].reset_index(drop=True)
