@@ -412,3 +412,11 @@ def test_at_a_terminal_the_name_is_asked_for(shell: Shell, study: Path, monkeypa
     assert shell("release", study, "--edition", "2028")[0] == 0
     assert len(asked) == 1
     assert Study.open(study).bundle("2028").approved_by == "B. Name"
+
+
+def test_a_report_is_not_built_in_a_language_that_is_not_there(shell: Shell, study: Path) -> None:
+    code, _, said = shell("report", study, "--language", "fr")
+    assert code == 1
+    assert "unknown language 'fr'" in said
+    assert "known: en, zh" in said
+    assert not (study / "report").exists()
