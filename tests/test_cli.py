@@ -408,7 +408,7 @@ def test_at_a_terminal_the_name_is_asked_for(shell: Shell, study: Path, monkeypa
     asked: list[str] = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(cli.typer, "prompt", lambda text: asked.append(text) or "B. Name")
+    monkeypatch.setattr(cli.typer, "prompt", lambda text, **_: asked.append(text) or "B. Name")
     assert shell("release", study, "--edition", "2028")[0] == 0
     assert len(asked) == 1
     assert Study.open(study).bundle("2028").approved_by == "B. Name"
