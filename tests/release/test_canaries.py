@@ -89,6 +89,15 @@ def test_a_bundle_holds_no_canary(bundle: Bundle) -> None:
         assert not effects[name].isin([1, 2, 3]).any()
 
 
+def test_the_manifest_says_what_each_file_rests_on(study: Study, bundle: Bundle) -> None:
+    artefacts = bundle.manifest["artefacts"]
+    assert set(artefacts) | {"recipes.json", "study.toml"} == set(bundle.manifest["files"])
+    assert all(facts["rule"] for facts in artefacts.values())
+    assert min(facts["smallest_n"] for facts in artefacts.values() if facts["smallest_n"] is not None) >= 10
+    assert bundle.rules == study.file.release
+    assert {item["vintage"] for item in bundle.manifest["inputs"]} == {1}
+
+
 def test_who_knows_all_others_wages_does_not_learn_hers(study: Study, bundle: Bundle) -> None:
     wages = pd.read_csv(study.folder / "data" / "wage_record.csv")
     trained = pd.read_csv(study.folder / "data" / "enrolment.csv")["person_id"]
