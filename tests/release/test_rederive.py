@@ -214,6 +214,27 @@ def test_a_table_changed_under_recomputed_hashes_is_found(bundle: Bundle) -> Non
     assert any("effects event_study" in line for line in verify(bundle.path).problems)
 
 
+def test_rows_added_dropped_or_disowned_under_recomputed_hashes_are_found(bundle: Bundle) -> None:
+    effects, recipes = bundle.path / "effects.csv", bundle.path / "recipes.json"
+    whole, told = effects.read_text(), recipes.read_text()
+    lines = whole.splitlines(keepends=True)
+    parts = json.loads(told)
+    disowned = [
+        {k: v for k, v in part.items() if k != "derivation"} if i == 0 else part for i, part in enumerate(parts)
+    ]
+    for text, recipe, words in (
+        (whole + lines[1], told, "effects: recipes.json speaks of"),
+        ("".join(lines[:-1]), told, "effects: recipes.json speaks of"),
+        (whole, json.dumps(disowned), "effects event_study: recipes.json says neither"),
+        (whole, json.dumps(parts[1:]), "effects: recipes.json speaks of"),
+        (whole, "[]", "effects: recipes.json speaks of 0 row"),
+    ):
+        effects.write_text(text)
+        recipes.write_text(recipe)
+        rehash(bundle)
+        assert any(line.startswith(words) for line in verify(bundle.path).problems), words
+
+
 def test_a_standard_error_apart_from_its_covariance_is_found(bundle: Bundle) -> None:
     path = bundle.path / "recipes.json"
     parts = json.loads(path.read_text())

@@ -155,12 +155,21 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
             record += notes
     left = pd.concat([frame[PART] for frame in tables.values()]).value_counts() if tables else {}
     if "effects" in tables:  # a variance of what is withheld would give it away
-        gone = set(tables["effects"].loc[is_withheld(tables["effects"]), PART])
-        parts = [replace(part, covariance=None) if number in gone else part for number, part in enumerate(parts)]
+        effects = tables["effects"]
+        parts = [
+            part if part.covariance is None else _without_withheld(part, is_withheld(effects[effects[PART] == number]))
+            for number, part in enumerate(parts)
+        ]
     return Results(
         tables={name: frame.drop(columns=PART) for name, frame in tables.items()},
         parts=[replace(part, rows=int(left[number])) for number, part in enumerate(parts) if number in left],
     ), record
+
+
+def _without_withheld(part: Part, withheld: pd.Series[bool]) -> Part:
+    covariance = np.array(part.covariance, dtype=float).reshape(len(withheld), len(withheld))
+    covariance[withheld.to_numpy()] = covariance[:, withheld.to_numpy()] = np.nan
+    return replace(part, covariance=covariance.tolist())
 
 
 def _without_numbers(part: Part, rows: pd.DataFrame) -> pd.DataFrame:

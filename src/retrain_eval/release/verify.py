@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.effects import KEYS
 from retrain_eval.errors import RetrainEvalError
 from retrain_eval.release.bundle import Bundle, read_manifest
 from retrain_eval.release.comparison import agree, compare
@@ -110,26 +111,40 @@ def verify(path: str | Path) -> Verification:
     numbers: Counter[str] = Counter()
     on_covariance: Counter[str] = Counter()
     primary: Counter[str] = Counter()
-    found = list(derived.blocks())
-    for (part, rows), (again, expected) in zip(published.blocks(), found, strict=False):
+    differences += _not_accounted_for(published)
+    # a row too many or too few is among what is not accounted for, so that no pair is lost unseen
+    for (part, rows), (again, expected) in zip(published.blocks(), derived.blocks(), strict=False):
         name = part.table if part.result is None else f"{part.table} {part.result}"
-        if (part.table, part.result, part.rows) != (again.table, again.result, again.rows):
-            differences.append(f"{name}: {part.rows} row(s) published, {again.rows} re-derived")
+        if (part.table, part.result, len(rows)) != (again.table, again.result, len(expected)):
+            differences.append(f"{name}: {len(rows)} row(s) published, {len(expected)} re-derived")
             continue
         differences += [f"{name}, {difference}" for difference in compare(rows, expected, digits)]
-        count = int(rows.select_dtypes("number").notna().to_numpy().sum())
+        said = rows.drop(columns=list(KEYS), errors="ignore").select_dtypes("number")
+        count = int(said.notna().to_numpy().sum())
         if again.derivation is not None:
             numbers[part.table] += count
         elif part.covariance is not None:
             differences += [f"{name}, {difference}" for difference in _on_covariance(part, rows, digits)]
             on_covariance[str(part.result)] += count
+        elif part.table == "effects" and rows["estimate"].notna().any():
+            differences.append(f"{name}: recipes.json says neither what it follows from nor its covariance")
         elif count:
             primary[part.table] += count
-    if len(found) != len(list(published.blocks())):
-        differences.append("recipes.json does not say how many parts there are")
     if len(differences) > _SHOWN:
         differences[_SHOWN:] = [f"and {len(differences) - _SHOWN} more"]
     return Verification(bundle.path, n_files, tuple(differences), numbers.total(), dict(on_covariance), dict(primary))
+
+
+def _not_accounted_for(published: Results) -> list[str]:
+    """Name the tables with rows that no part of the recipes speaks of."""
+    told = Counter({name: 0 for name in published.tables})
+    for part in published.parts:
+        told[part.table] += part.rows
+    return [
+        f"{name}: recipes.json speaks of {rows} row(s), and there are {len(published.tables.get(name, ()))}"
+        for name, rows in told.items()
+        if rows != len(published.tables.get(name, ()))
+    ]
 
 
 def rederive(bundle: Bundle, published: Results | None = None) -> Results:
