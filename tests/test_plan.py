@@ -147,6 +147,7 @@ def test_what_the_plan_does_not_name_is_exploratory(tmp_path: Path) -> None:
             ("att_by_tier", "earnings", "tier"),
             ("att_by_sex", "earnings", "sex"),
             ("placebo_starts", "earnings", "pretended start"),
+            ("indicators_employed", "employed", "arm"),
         ],
         columns=["result", "outcome", "subgroup"],
     )

@@ -238,7 +238,8 @@ def exploratory(effects: pd.DataFrame, plan: StudyFile) -> set[str]:
     """
     outcomes = {"", *plan.plan.outcomes} | ({plan.did.outcome} if plan.did else set())
     outcomes |= {plan.survival.duration} if plan.survival else set()
-    groups = {"", *plan.strata, *plan.plan.subgroups}
+    # arms are what is compared, no groups looked at beside
+    groups = {"", "arm", *plan.strata, *plan.plan.subgroups}
     found = set()
     for result, outcome, group in effects[["result", "outcome", "subgroup"]].fillna("").itertuples(index=False):
         if str(outcome) not in outcomes or (str(result) not in _CHECKS and str(group) not in groups):
