@@ -48,6 +48,15 @@ def test_no_page_has_a_number_of_its_own() -> None:
         assert digits <= {"95", "100", "0.1", "1"}, (name, digits)
 
 
+def test_every_entry_of_the_bibliography_is_closed() -> None:
+    """The engine stops at one that is not; this says so in a second."""
+    depth = 0
+    for line in (resource("book") / "references.bib").read_text(encoding="utf-8").splitlines():
+        assert not line.startswith("@") or depth == 0, f"an entry before {line} is not closed"
+        depth += line.count("{") - line.count("}")
+    assert depth == 0
+
+
 def test_another_outcome_is_told_in_its_own_unit(release: Release) -> None:
     assert release.main.other_outcomes == ["employed"]
     assert prose.outcome(release.main, "employed") == (
