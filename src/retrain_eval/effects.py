@@ -297,14 +297,12 @@ def simultaneous_critical_value(
     correlation = kept / np.outer(scale, scale)
     # groups that share nobody are independent: the same draws serve each, in an order of its own
     _, block = csgraph.connected_components(sparse.csr_array(correlation), directed=False)
-    roots = []
-    for b in np.unique(block):
-        roots.append(symmetric_root(correlation[np.ix_(block == b, block == b)]))
-    size = max(len(root) for root in roots)
     generator = np.random.default_rng(seed)
     largest = np.zeros(draws)
     # small matrices: more threads cost more than they save, and change the last bit
     with threadpool_limits(1, user_api="blas"):
+        roots = [symmetric_root(correlation[np.ix_(block == b, block == b)]) for b in np.unique(block)]
+        size = max(len(root) for root in roots)
         for part in np.array_split(largest, -(-draws // 10_000)):  # views, so that memory stays small
             normal = generator.standard_normal((len(part), size))
             for i, root in enumerate(roots):
