@@ -22,14 +22,19 @@ from pathlib import Path
 import duckdb
 
 MEMORY, LITTLE_MEMORY, THREADS = "4GB", "128MB", 2
-PEAK = "import resource; print(json.dumps([time.perf_counter() - start, "
-PEAK += "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, rows]))"
+BEGIN = "start, before = time.perf_counter(), time.process_time()"
+END = """
+import resource
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+print(json.dumps([time.perf_counter() - start, time.process_time() - before, peak, rows]))
+"""
+Found = tuple[float, float, float, int]  # seconds, seconds of processors, peak in GB, rows
 PEERS = {
     "diff-diff": """
 import json, sys, time, warnings
 import duckdb, diff_diff
 warnings.simplefilter("ignore")
-start = time.perf_counter()
+BEGIN
 with duckdb.connect(sys.argv[1], read_only=True) as con:
     data = con.sql("SELECT person_id, period, coalesce(cohort, 0) AS cohort, earnings FROM panel").df()
 fit = diff_diff.CallawaySantAnna(estimation_method="reg", base_period="universal").fit(
@@ -40,7 +45,7 @@ rows = len(fit.event_study_effects)
 import json, sys, time, warnings
 import duckdb, moderndid, polars
 warnings.simplefilter("ignore")
-start = time.perf_counter()
+BEGIN
 with duckdb.connect(sys.argv[1], read_only=True) as con:
     data = con.sql("SELECT person_id, period, coalesce(cohort, 0) AS cohort, earnings FROM panel").pl()
 fit = moderndid.att_gt(data=data, yname="earnings", tname="period", idname="person_id", gname="cohort",
@@ -84,30 +89,31 @@ def measure(file: Path, task: str, memory: str) -> None:
         table = "paths" if task == "from stored paths" else "panel"
         strata = ("age_band", "education") if task == "by 20 cells" else ()
         if task == "store paths":
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             rte.build_outcome_paths(con, ["earnings"])
             rows = 0
         else:
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             period = rte.path_periods(con) if table == "paths" else "period"
             moments = rte.outcome_moments(
                 con.table(table), unit="person_id", time=period, cohort="cohort", outcome="earnings", by=strata
             )
             effects = moments.att_gt()
             rows = len((effects.by(*strata) if strata else effects).aggregate("dynamic").to_frame())
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    print(json.dumps([seconds, peak, rows]))
+    print(json.dumps([seconds, busy, peak, rows]))
 
 
-def child(*command: str) -> tuple[float, float, int]:
+def child(*command: str) -> Found:
     done = subprocess.run(list(command), stdout=subprocess.PIPE, text=True, check=True)
-    seconds, peak, rows = json.loads(done.stdout.splitlines()[-1])
-    return seconds, peak, rows
+    seconds, busy, peak, rows = json.loads(done.stdout.splitlines()[-1])
+    return seconds, busy, peak, rows
 
 
-def show(name: str, found: tuple[float, float, int], beside: str = "") -> None:
-    print(f"{name:<34}{found[0]:>8.1f} s{found[1]:>8.2f} GB{found[2]:>7} rows  {beside}", flush=True)
+def show(name: str, found: Found, beside: str = "") -> None:
+    seconds, busy, peak, rows = found
+    print(f"{name:<22}{seconds:>8.2f} s{busy:>8.2f} s of CPU{peak:>7.2f} GB{rows:>6} rows  {beside}", flush=True)
 
 
 def compare(folder: Path, people: int, python: str | None, peers: list[str]) -> None:
@@ -115,7 +121,7 @@ def compare(folder: Path, people: int, python: str | None, peers: list[str]) -> 
     file = folder / "panel.duckdb"
     make(file, people, 20)
     print(f"{people:,} people × 20 quarters")
-    own: dict[str, tuple[float, float, int]] = {}
+    own: dict[str, Found] = {}
     for task in ("from the long table", "by 20 cells", "store paths", "from stored paths"):
         memory = MEMORY if "paths" in task else LITTLE_MEMORY
         own[task] = child(sys.executable, __file__, "--file", str(file), "--memory", memory, "--task", task)
@@ -123,13 +129,13 @@ def compare(folder: Path, people: int, python: str | None, peers: list[str]) -> 
         show(task, own[task], f"{ratio:.2f} times the cost of no subgroups" if task == "by 20 cells" else "")
     for name in peers if python else ():
         try:
-            peer = child(str(python), "-c", PEERS[name] + PEAK, str(file))
+            peer = child(str(python), "-c", PEERS[name].replace("BEGIN", BEGIN) + END, str(file))
         except subprocess.CalledProcessError as error:
             print(f"{name:<34} stopped with exit {error.returncode}")
             continue
         long, paths = own["from the long table"], own["from stored paths"]
-        show(name, peer, f"{peer[0] / long[0]:.0f} times as long, {peer[1] / long[1]:.1f} times the memory; "
-                         f"{peer[0] / paths[0]:.0f} times as long as from stored paths")  # fmt: skip
+        show(name, peer, f"{peer[0] / long[0]:.1f} times as long, {peer[2] / long[2]:.1f} times the memory; "
+                         f"{peer[0] / paths[0]:.1f} times as long as from stored paths")  # fmt: skip
 
 
 def scale(folder: Path) -> None:
