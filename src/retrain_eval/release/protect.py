@@ -241,8 +241,13 @@ def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
             broken.append((size, cells, needed))
     if broken:
         size, cells, needed = min(broken)
+        why = (
+            f" (at least {rules.min_cell}, and so many that no path could be reconstructed)"
+            if needed > rules.min_cell
+            else ""
+        )
         cohort = (
-            f"a cohort of {size:g}, fewer than {needed:g}, and no strata left to merge; "
+            f"a cohort of {size:g}, fewer than {needed:g}{why}, and no strata left to merge; "
             "leave that cohort out of the study, or pool it with a neighbour"
         )
         return _Broken(cells, f"whose smallest cell was below {needed:g}", cohort)
