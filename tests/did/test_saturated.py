@@ -392,17 +392,21 @@ def test_unknown_keywords_are_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", [None, "school"])
 def test_intervals_cover_effects_that_differ(cluster: str | None) -> None:
-    """500 draws: 95% intervals of the average cover 93 to 97%, though effects differ by cohort and event time."""
+    """1,500 draws: 95% intervals of the average cover 93 to 97%, though effects differ by cohort and event time.
+
+    Of the first 500 draws Sun-Abraham covers 92.8%, and 95.3% of 1,383 others: 500 leave too much noise (1%).
+    """
+    draws = 1_500
     rng = np.random.default_rng(13)
     names = ("sun_abraham", "imputation", "etwfe")
     covered = np.zeros(3)
-    for _ in range(500):
+    for _ in range(draws):
         data = staggered(rng, n=480)
         if cluster:
             data["y"] += rng.normal(0, 1, 120)[data["school"]] * (data["t"] > 3)
         moments = rte.outcome_moments(data, **MOMENTS, cluster=cluster)
         covered += [covers(getattr(moments, name)("simple"), data) for name in names]
-    assert ((covered / 500 >= 0.93) & (covered / 500 <= 0.97)).all(), covered / 500
+    assert ((covered / draws >= 0.93) & (covered / draws <= 0.97)).all(), covered / draws
 
 
 @pytest.mark.slow
