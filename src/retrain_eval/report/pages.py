@@ -194,7 +194,9 @@ class Release:
         """Return what the release holds: names of tables and results, on which pages and sections depend."""
         main = self.main
         parts = {name for name in TABLES if getattr(main.bundle, name) is not None} | set(main.results())
-        families = {"subgroups": bool(main.results("att_by_")), "differences": bool(main.results("difference_by_"))}
+        # a page on groups needs the effect of one: all may be withheld
+        known = any(main.result(name)["estimate"].notna().any() for name in main.results("att_by_"))
+        families = {"subgroups": known, "differences": bool(main.results("difference_by_"))}
         families["matched_within"] = any(
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
