@@ -5,9 +5,9 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from retrain_eval.coverage import uncovered_records
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.history import baseline
+from retrain_eval.outcomes.coverage import uncovered_records
+from retrain_eval.outcomes.history import baseline
 from retrain_eval.panel import build_panel
 from retrain_eval.study import Stratum
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError
-from retrain_eval.identifiers import use_key
+from retrain_eval.records.identifiers import use_key
+from retrain_eval.records.table_schema import RESERVED
 from retrain_eval.resources import resource
 from retrain_eval.schemas import Package, Reading, checks, ddl, dictionary, load_package, typed
-from retrain_eval.table_schema import RESERVED
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "analyses" / name / "data_schemas" for name in ("training_grants", "joblessness")]

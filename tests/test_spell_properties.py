@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from histories import FIRST_JOB, SECOND_JOB, START, Link, Spell, load, spells_of
 from retrain_eval.errors import InputError
-from retrain_eval.jobs import build_jobs
+from retrain_eval.outcomes.jobs import build_jobs
 from retrain_eval.panel import build_panel
 from retrain_eval.spells import build_spells
 

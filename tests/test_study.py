@@ -10,8 +10,8 @@ import duckdb
 import pytest
 
 from retrain_eval.errors import InputError
+from retrain_eval.outcomes.quality import build_quality
 from retrain_eval.panel import build_panel
-from retrain_eval.quality import build_quality
 from retrain_eval.study import Stratum, read_study
 from retrain_eval.template import TEMPLATE
 

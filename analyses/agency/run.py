@@ -7,11 +7,11 @@ import duckdb
 import pandas as pd
 
 import retrain_eval as rte
-from retrain_eval.coverage import uncovered_records
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
 from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.sample.censoring import ENTRY, follow_outcomes
 from retrain_eval.sample.remaining import weigh_remaining
 from retrain_eval.survival.followup import employment_after, first_job_spells

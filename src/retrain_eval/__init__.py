@@ -8,20 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrain_eval.cells.summing import outcome_moments
     from retrain_eval.confounding import e_value, oster_bounds, rosenbaum_bounds
     from retrain_eval.did.unit_level import att_gt
     from retrain_eval.effects import EffectTable
     from retrain_eval.flow import Study
-    from retrain_eval.history import baseline
-    from retrain_eval.jobs import build_jobs
     from retrain_eval.lifetable import LifeTable
     from retrain_eval.linkage.exact import Linkage, link_exactly
     from retrain_eval.linkage.probabilistic import choose_links, score_pairs
     from retrain_eval.linkage.quality import linkage_rates, match_quality
     from retrain_eval.moments import OutcomeMoments
-    from retrain_eval.outcome_paths import build_outcome_paths, path_periods
+    from retrain_eval.outcomes.history import baseline
+    from retrain_eval.outcomes.jobs import build_jobs
+    from retrain_eval.outcomes.outcome_paths import build_outcome_paths, path_periods
+    from retrain_eval.outcomes.quality import alkire_foster, build_quality
     from retrain_eval.panel import build_panel
-    from retrain_eval.quality import alkire_foster, build_quality
     from retrain_eval.release.verify import verify
     from retrain_eval.run import Run
     from retrain_eval.sample.composition import baseline_paths, matching_table
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from retrain_eval.sample.matched import MatchedSample
     from retrain_eval.sample.verdict import balance_verdict
     from retrain_eval.spells import build_spells
-    from retrain_eval.summing import outcome_moments
     from retrain_eval.survival.spells import Spells
     from retrain_eval.synthetic.agency import Simulation, simulate
     from retrain_eval.trajectories import wage_trajectory
@@ -85,15 +85,15 @@ _HOME = {
     "Simulation": "synthetic.agency",
     "Spells": "survival.spells",
     "Study": "flow",
-    "alkire_foster": "quality",
+    "alkire_foster": "outcomes.quality",
     "att_gt": "did.unit_level",
     "balance_verdict": "sample.verdict",
-    "baseline": "history",
+    "baseline": "outcomes.history",
     "baseline_paths": "sample.composition",
-    "build_jobs": "jobs",
-    "build_outcome_paths": "outcome_paths",
+    "build_jobs": "outcomes.jobs",
+    "build_outcome_paths": "outcomes.outcome_paths",
     "build_panel": "panel",
-    "build_quality": "quality",
+    "build_quality": "outcomes.quality",
     "build_spells": "spells",
     "choose_links": "linkage.probabilistic",
     "e_value": "confounding",
@@ -103,8 +103,8 @@ _HOME = {
     "match_quality": "linkage.quality",
     "matching_table": "sample.composition",
     "oster_bounds": "confounding",
-    "outcome_moments": "summing",
-    "path_periods": "outcome_paths",
+    "outcome_moments": "cells.summing",
+    "path_periods": "outcomes.outcome_paths",
     "rosenbaum_bounds": "confounding",
     "score_pairs": "linkage.probabilistic",
     "simulate": "synthetic.agency",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from retrain_eval.cells.paths import Paths
 from retrain_eval.errors import InputError
-from retrain_eval.paths import Paths
 
 Array = npt.NDArray[np.float64]
 

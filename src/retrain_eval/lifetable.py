@@ -23,13 +23,13 @@ import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
-from retrain_eval.coarsening import move_to_grid, publishable_durations
-from retrain_eval.cooccurrence import products_of, quadratic_form, side_by_side
+from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
+from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
+from retrain_eval.cells.lifecells import COUNTS, SpellColumns, count_cells, count_people, count_products
+from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DisclosureError, InputError, unknown
-from retrain_eval.lifecells import COUNTS, SpellColumns, count_cells, count_people, count_products
 from retrain_eval.recipe import Recipe, recorded
 from retrain_eval.sources import Source, as_relation
-from retrain_eval.tablefile import read_table, write_table
 
 Array = npt.NDArray[np.float64]
 
@@ -219,7 +219,7 @@ class LifeTable:
     def coarsen(self, min_cell: int) -> LifeTable:
         """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
 
-        Neighbouring durations are merged, on one grid for all groups, by the rules in `retrain_eval.coarsening`: events
+        Neighbouring durations are merged, on one grid for all groups, by `retrain_eval.cells.coarsening`: events
         move to the last of the durations merged, and spells censored in between are split between it and the
         one before so that the Kaplan–Meier curve keeps its value there. Where no further duration can be kept the
         table stops: spells that went on are censored at the last. No spell is lost, a table without small counts is
@@ -367,7 +367,7 @@ def life_table(
     Raises
     ------
     InputError
-        See `retrain_eval.lifecells.count_cells`; or for weights without their type.
+        See `retrain_eval.cells.lifecells.count_cells`; or for weights without their type.
 
     Examples
     --------

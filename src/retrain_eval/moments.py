@@ -232,7 +232,7 @@ class OutcomeMoments:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write one row per cell: keys, ``n``, ``first``, and the ``second`` moments with each later cell."""
-        from retrain_eval.moments_file import write
+        from retrain_eval.cells.moments_file import write
 
         write(self, path)
 
@@ -245,7 +245,7 @@ class OutcomeMoments:
         InputError
             If the file holds something else.
         """
-        from retrain_eval.moments_file import read
+        from retrain_eval.cells.moments_file import read
 
         return read(path)
 

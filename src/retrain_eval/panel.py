@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import duckdb
 
-from retrain_eval.coverage import PEOPLE, PERIODS, build_coverage, loaded
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.jobs import build_jobs
-from retrain_eval.outcome_paths import mark_built
+from retrain_eval.outcomes.coverage import PEOPLE, PERIODS, build_coverage, loaded
+from retrain_eval.outcomes.jobs import build_jobs
+from retrain_eval.outcomes.outcome_paths import mark_built
 
 NO_RECORD = ("coverage", "missing", "zero")
 _CHUNK = 250_000  # people whose records are in memory at once

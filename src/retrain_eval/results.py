@@ -143,7 +143,7 @@ class Results:
         Examples
         --------
         >>> from retrain_eval.did.means import mean_paths
-        >>> from retrain_eval.summing import outcome_moments
+        >>> from retrain_eval.cells.summing import outcome_moments
         >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
         >>> results = Results()
         >>> results.moments["all"] = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")

@@ -1,6 +1,6 @@
 """What follows from the Table Schemas: tables, validation rules, the data dictionary.
 
-Nothing here names a column; `retrain_eval.table_schema` reads the declarations.
+Nothing here names a column; `retrain_eval.records.table_schema` reads the declarations.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from retrain_eval.identifiers import ENVIRONMENT, WITHHELD, looks_like_ssn_sql, pseudonym_sql, withhold_sql
 from retrain_eval.periods import BOUNDS, LABEL, period_sql
+from retrain_eval.records.identifiers import ENVIRONMENT, WITHHELD, looks_like_ssn_sql, pseudonym_sql, withhold_sql
+from retrain_eval.records.table_schema import Field, Package, Resource, load_package
 from retrain_eval.sources import sql_name, sql_text
-from retrain_eval.table_schema import Field, Package, Resource, load_package
 
 __all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
-from retrain_eval.coverage import loaded
 from retrain_eval.errors import InputError
+from retrain_eval.outcomes.coverage import loaded
 
 
 def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> duckdb.DuckDBPyRelation:

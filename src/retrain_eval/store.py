@@ -12,14 +12,14 @@ from types import TracebackType
 import duckdb
 import pandas as pd
 
-from retrain_eval import loads
 from retrain_eval.errors import InputError, StoreError, unknown
-from retrain_eval.loading import Files, IngestReport, Loader
-from retrain_eval.loads import Mode
+from retrain_eval.records import loads
+from retrain_eval.records.loading import Files, IngestReport, Loader
+from retrain_eval.records.loads import Mode
+from retrain_eval.records.table_schema import Package, load_package
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
-from retrain_eval.table_schema import Package, load_package
 
 __all__ = ["IngestReport", "Store"]
 
@@ -102,7 +102,7 @@ class Store:
         frequency : str, optional
             ``"year"`` or ``"quarter"``: what periods in files are. None takes either.
         identifiers : {"plain", "hmac"}
-            Keep identifiers as they are, or only their keyed hash (`retrain_eval.identifiers`).
+            Keep identifiers as they are, or only their keyed hash (`retrain_eval.records.identifiers`).
         read_only : bool
             Open without the right to write; several processes can do so at once.
         only : collection of str, optional

@@ -19,7 +19,9 @@ import pandas as pd
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from retrain_eval.cross_sections import build_cross_sections
+from retrain_eval.cells.cross_sections import build_cross_sections
+from retrain_eval.cells.paths import Columns, Paths, build_paths
+from retrain_eval.cells.wide import build_wide_paths, stored_periods
 from retrain_eval.did.att_gt import BASE_PERIODS, CONTROLS, METHODS, Comparison, GroupTimeEffects, comparisons
 from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block, Sums, make_blocks, sum_units
@@ -28,9 +30,7 @@ from retrain_eval.did.unit_influence import influence_products, sum_odds
 from retrain_eval.did.unit_propensity import Propensities, fit_propensities
 from retrain_eval.did.unit_rows import UnitTable, open_units
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.paths import Columns, Paths, build_paths
 from retrain_eval.sources import Source, as_relation, numbers_among, require_columns
-from retrain_eval.wide import build_wide_paths, stored_periods
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -159,7 +159,7 @@ def att_gt(
     ------
     InputError
         For a keyword or a column that does not exist, and values that cannot be right; see
-        `retrain_eval.paths.build_paths`.
+        `retrain_eval.cells.paths.build_paths`.
     DesignError
         If no group-time effect can be estimated: no treated cohort, no controls, no pre-period, no overlap.
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.cells.paths import Columns, Paths
 from retrain_eval.errors import InputError
-from retrain_eval.paths import Columns, Paths
 from retrain_eval.sources import sql_text
 
 Array = npt.NDArray[np.float64]

@@ -218,7 +218,7 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
 
     Examples
     --------
-    >>> from retrain_eval.summing import outcome_moments
+    >>> from retrain_eval.cells.summing import outcome_moments
     >>> import pandas as pd
     >>> def cell(n):
     ...     return outcome_moments(pd.DataFrame({"id": range(n), "t": 1, "g": 1, "y": 0.5}), unit="id", time="t",

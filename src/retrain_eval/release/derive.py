@@ -63,7 +63,7 @@ class Deriver:
 
     Examples
     --------
-    >>> from retrain_eval.summing import outcome_moments
+    >>> from retrain_eval.cells.summing import outcome_moments
     >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
     >>> deriver = Deriver({"moments/all": outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")})
     >>> deriver.make(Derivation("moments/all", (("mean_paths", {}),)))["mean"].tolist()

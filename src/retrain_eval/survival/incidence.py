@@ -23,9 +23,9 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import block_diag
 
+from retrain_eval.cells.lifecells import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.lifecells import CENSORED
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import (
     INTERVALS,

@@ -21,10 +21,10 @@ import pandas as pd
 from formulaic import Formula
 from formulaic.errors import FormulaicError
 
+from retrain_eval.cells.lifecells import CENSORED
+from retrain_eval.cells.paths import MISSING_LEVEL
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.lifecells import CENSORED
 from retrain_eval.lifetable import LifeTable
-from retrain_eval.paths import MISSING_LEVEL
 from retrain_eval.sample.formula import ANSI, CONTEXT, columns_read
 from retrain_eval.survival.risk import is_event
 

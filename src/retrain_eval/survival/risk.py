@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.cells.lifecells import CENSORED
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifecells import CENSORED
 from retrain_eval.lifetable import LifeTable
 
 Array = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from retrain_eval.errors import InputError
 from retrain_eval.files import sha256
-from retrain_eval.identifiers import withhold
+from retrain_eval.records.identifiers import withhold
 from retrain_eval.sources import sql_name, sql_text
 
 SURPLUS = 8  # fields beyond the header that a row may have and still be refused as a row, not as a file

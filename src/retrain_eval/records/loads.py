@@ -15,12 +15,12 @@ from typing import Literal, NamedTuple
 
 import duckdb
 
-from retrain_eval.ingest import same_key
+from retrain_eval.records.ingest import same_key
+from retrain_eval.records.staging import REFUSED, Staged
+from retrain_eval.records.table_schema import Resource
+from retrain_eval.records.versions import definition, difference
 from retrain_eval.schemas import ddl
 from retrain_eval.sources import sql_name, sql_text
-from retrain_eval.staging import REFUSED, Staged
-from retrain_eval.table_schema import Resource
-from retrain_eval.versions import definition, difference
 
 TABLES = """
 CREATE SCHEMA IF NOT EXISTS archive;

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import duckdb
 
-from retrain_eval.coverage import loaded
 from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.sources import sql_name, sql_text
 
 SOURCES = ("panel", "quality")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from retrain_eval import rawfile
 from retrain_eval.errors import InputError
 from retrain_eval.files import sha256
+from retrain_eval.records import rawfile
 
 values = st.text(st.sampled_from("ab1\",;\n 'é漢🙂"), max_size=6)
 records = st.lists(st.tuples(st.text("ab", min_size=1, max_size=2), values, values), min_size=1, max_size=12)

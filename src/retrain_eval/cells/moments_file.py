@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.moments import OutcomeMoments
-from retrain_eval.tablefile import read_table, write_table
 
 
 def write(moments: OutcomeMoments, path: str | os.PathLike[str]) -> None:

@@ -113,7 +113,7 @@ def test_numbers_that_stand_for_missing_are_missing_in_parquet_too(tmp_path: Pat
 def test_parquet_that_changes_between_check_and_load_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retrain_eval import loads
+    from retrain_eval.records import loads
 
     path = tmp_path / "person.parquet"
     pd.DataFrame({"person_id": ["P1"], "age": [30]}).to_parquet(path)

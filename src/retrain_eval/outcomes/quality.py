@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import duckdb
 import pandas as pd
 
-from retrain_eval.coverage import loaded
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.outcome_paths import mark_built
+from retrain_eval.outcomes.coverage import loaded
+from retrain_eval.outcomes.outcome_paths import mark_built
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 DIMENSIONS = ("earnings", "tenure", "stability", "occupation")

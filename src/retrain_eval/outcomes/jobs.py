@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
-from retrain_eval.coverage import build_coverage, covered_records, loaded
 from retrain_eval.errors import InputError
+from retrain_eval.outcomes.coverage import build_coverage, covered_records, loaded
 
 
 def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) -> duckdb.DuckDBPyRelation:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from retrain_eval.cooccurrence import MAX_PAIRS
+from retrain_eval.cells.cooccurrence import MAX_PAIRS
+from retrain_eval.cells.paths import MISSING_LEVEL
 from retrain_eval.errors import InputError
-from retrain_eval.paths import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
 
 CENSORED = "0"

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from retrain_eval.table_schema import Resource
+from retrain_eval.records.table_schema import Resource
 
 _TEXTS = ("title", "description", "unit")  # what changes no row
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError
-from retrain_eval.identifiers import (
+from retrain_eval.records.identifiers import (
     ENVIRONMENT,
     hmac_sql,
     key_check,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import duckdb
 
+from retrain_eval.cells.paths import MAX_PERIODS, Columns, Paths, check_options
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.paths import MAX_PERIODS, Columns, Paths, check_options
 from retrain_eval.sources import query, require_columns, sql_name
 
 
@@ -52,7 +52,7 @@ def build_wide_paths(
 ) -> Paths:
     """Lay out one row per unit from rows whose outcome is an array over ``times``, refusing what cannot be right.
 
-    The keywords are those of `retrain_eval.paths.build_paths`.
+    The keywords are those of `retrain_eval.cells.paths.build_paths`.
 
     Raises
     ------

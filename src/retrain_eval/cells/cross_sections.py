@@ -6,8 +6,8 @@ import uuid
 
 import duckdb
 
+from retrain_eval.cells.paths import Columns, Paths, check_options, check_values, distinct_times
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.paths import Columns, Paths, check_options, check_values, distinct_times
 from retrain_eval.sources import query, require_columns, sql_name
 
 
@@ -19,7 +19,7 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
     Raises
     ------
     InputError
-        For the values that `retrain_eval.paths.build_paths` refuses, and a unit that has two rows.
+        For the values that `retrain_eval.cells.paths.build_paths` refuses, and a unit that has two rows.
     DesignError
         If no row is left, or there are more than 400 periods.
     """

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from cox_cases import people
-from retrain_eval import cooccurrence, lifecells
+from retrain_eval.cells import cooccurrence, lifecells
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable, life_table
 from retrain_eval.survival.spells import Spells

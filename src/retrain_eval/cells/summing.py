@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.cells.paths import Columns, Paths, build_paths
+from retrain_eval.cells.wide import build_wide_paths, stored_periods
 from retrain_eval.contributions import cap, largest
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.moments import INCOMPLETE, OutcomeMoments
-from retrain_eval.paths import Columns, Paths, build_paths
 from retrain_eval.sources import Source, as_relation, numbers_among, query, require_columns, sql_name
-from retrain_eval.wide import build_wide_paths, stored_periods
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -83,7 +83,7 @@ def outcome_moments(
     Raises
     ------
     InputError, DesignError
-        See `retrain_eval.paths.build_paths` and `retrain_eval.wide.build_wide_paths`.
+        See `retrain_eval.cells.paths.build_paths` and `retrain_eval.cells.wide.build_wide_paths`.
 
     Notes
     -----

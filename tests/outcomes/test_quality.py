@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.outcomes.quality import DIMENSIONS, alkire_foster, build_quality
 from retrain_eval.panel import build_panel
-from retrain_eval.quality import DIMENSIONS, alkire_foster, build_quality
 
 START = 8076
 
