@@ -47,7 +47,7 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
     # in the order of units, so that sums of floats come out the same
     query(
         relation,
-        f"CREATE TEMP TABLE {table} AS SELECT * FROM (SELECT {selected} FROM source) "
+        f"CREATE TEMP TABLE {table} AS SELECT {columns.labels()}* FROM (SELECT {selected} FROM source) "
         "WHERE y IS NOT NULL AND w > 0 ORDER BY unit",
     )
     paths = Paths(relation, table, times, 0)

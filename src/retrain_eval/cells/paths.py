@@ -6,18 +6,25 @@ DuckDB's memory limit.
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
 
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.sources import query, require_columns, sql_name, sql_text
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
 MISSING_LEVEL = "(missing)"
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+# of grouping by unit: bytes of a group and of a period in it, the share of DuckDB's memory that groups may fill, what
+# they fill if further ranges cost nothing, and how many of these cost nothing beside the rest
+_GROUP_BYTES, _STATE_BYTES, _SHARE_OF_MEMORY, _LITTLE, _CHEAP_RANGES = 100, 16, 0.5, 64 * 2**20, 4
+_SAMPLED = 0.1  # percent of rows
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,18 @@ class Columns:
         never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
         found = {"cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
         for i, name in enumerate(self.by):
-            found[f"by_{i}"] = f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')"
             # the column's own type orders the levels: a category keeps its order, a number counts
             found[f"key_{i}"] = sql_name(name)
         found["w"] = "1.0::DOUBLE" if self.weights is None else f"CAST({sql_name(self.weights)} AS DOUBLE)"
         if self.cluster is not None:
             found["cluster"] = sql_name(self.cluster)
         return found | {f"x_{i}": f"CAST({sql_name(name)} AS DOUBLE)" for i, name in enumerate(self.numbers)}
+
+    def labels(self) -> str:
+        """Return the SQL of the strata as text, by_0.., from their keys: a list of columns that ends in a comma."""
+        return "".join(
+            f"coalesce(CAST(key_{i} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, " for i in range(len(self.by))
+        )
 
     def rules(self) -> dict[str, tuple[str, str]]:
         """Return what weights, clusters and covariates must obey: rule → column, SQL of the rows that break it."""
@@ -73,7 +85,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Paths:
-    """A temporary table with one row per unit: ``cohort, by_0.., w, cluster, x_0.., y_0..y_{T-1}``.
+    """A temporary table with one row per unit, in their order: ``cohort, by_0.., w, cluster, x_0.., y_0..y_{T-1}``.
 
     Use as a context manager: the table goes when the block ends.
     """
@@ -86,6 +98,16 @@ class Paths:
     def query(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Run SQL on the connection that holds the table."""
         return query(self.relation, sql)
+
+    def chunks(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
+        """Yield some columns of ``size`` units at a time, in the order of units.
+
+        A whole result that is fetched is held in memory; a range of row numbers is not.
+        """
+        last = self.query(f"SELECT max(rowid) FROM {self.table}").fetchall()[0][0]
+        for start in range(0, int(last) + 1, size):
+            rows = f"rowid BETWEEN {start} AND {start + size - 1}"
+            yield self.query(f"SELECT {', '.join(columns)} FROM {self.table} WHERE {rows}").to_arrow_table()
 
     def __enter__(self) -> Paths:
         return self
@@ -124,9 +146,9 @@ def build_paths(
     check_values(relation, columns)
     times = distinct_times(relation, columns)
     table = f"retrain_paths_{uuid.uuid4().hex}"
-    query(relation, _pivot_sql(columns, times, table))
     paths = Paths(relation, table, times, 0)
     try:
+        _pivot(relation, columns, times, table)
         _check_units(paths, columns)
         needed = 1 if keep_gaps else len(times)
         incomplete = _count(paths, f"SELECT count(*) FROM {table} WHERE n_present < {needed}")
@@ -158,18 +180,26 @@ def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
     rules = {
         "the unit id must not be missing": (columns.unit, f"{unit} IS NULL"),
         "the time must not be missing": (columns.time, f"{time} IS NULL"),
-        "the time must be a whole number": (
-            columns.time,
-            f"TRY_CAST({time} AS BIGINT) IS NULL OR TRY_CAST({time} AS DOUBLE) <> round(TRY_CAST({time} AS DOUBLE))",
-        ),
-        "the outcome must be a number": (columns.outcome, f"{outcome} IS NOT NULL AND {number} IS NULL"),
-        "the outcome must be finite": (columns.outcome, f"{number} IS NOT NULL AND NOT isfinite({number})"),
         "the cohort must be a number; NULL, 0 or +inf mean never treated": (
             columns.cohort,
             f"{sql_name(columns.cohort)} IS NOT NULL AND (TRY_CAST({sql_name(columns.cohort)} AS DOUBLE) IS NULL "
             f"OR TRY_CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf')",
         ),
     }
+    # what a column's type rules out need not be looked for in every row
+    kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
+    if kinds[columns.time] not in _WHOLE:
+        rules["the time must be a whole number"] = (
+            columns.time,
+            f"TRY_CAST({time} AS BIGINT) IS NULL OR TRY_CAST({time} AS DOUBLE) <> round(TRY_CAST({time} AS DOUBLE))",
+        )
+    if kinds[columns.outcome] not in (*_WHOLE, "DOUBLE"):
+        rules["the outcome must be a number"] = (columns.outcome, f"{outcome} IS NOT NULL AND {number} IS NULL")
+    if kinds[columns.outcome] not in _WHOLE:
+        finite = f"{number} IS NOT NULL AND NOT isfinite({number})"
+        rules["the outcome must be finite"] = (columns.outcome, finite)
+    if kinds[columns.cohort] in _WHOLE:
+        del rules["the cohort must be a number; NULL, 0 or +inf mean never treated"]
     rules |= columns.rules()
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
     broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
@@ -201,24 +231,49 @@ def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple
     return tuple(int(row[0]) for row in found)
 
 
-def _pivot_sql(columns: Columns, times: Sequence[int], table: str) -> str:
-    """One GROUP BY: the path, how many periods it has, and whether anything changed that must not."""
+def _pivot(relation: duckdb.DuckDBPyRelation, columns: Columns, times: Sequence[int], table: str) -> None:
+    """One GROUP BY: the path, how many periods it has, and whether anything changed that must not.
+
+    Of a table with many units, one range of them after another: the groups of a range stay in memory.
+    """
     fixed = columns.fixed()
-    values = ", ".join(f"first({expression}) AS {name}" for name, expression in fixed.items())
+    constant = [] if columns.weights is not None else [f"{fixed.pop('w')} AS w"]
+    values = [f"first({expression}) AS {name}" for name, expression in fixed.items()]
     # one 64-bit hash of all that must not change; a cohort that is NULL in some rows and a year in others differs too
     together = f"hash({', '.join(fixed.values())})"
-    changes = f"min({together}) <> max({together})"
-    outcome = f"CAST({sql_name(columns.outcome)} AS DOUBLE)"
-    time = f"CAST({sql_name(columns.time)} AS BIGINT)"
+    outcome, time = f"CAST({sql_name(columns.outcome)} AS DOUBLE)", f"CAST({sql_name(columns.time)} AS BIGINT)"
     # CASE, not FILTER, which cuts every batch of rows anew for every period
-    path = ", ".join(f"max(CASE WHEN {time} = {t} THEN {outcome} END) AS y_{i}" for i, t in enumerate(times))
-    present = f"count({outcome})"
-    # in the order of units, so that sums of floats come out the same bit for bit
-    return (
-        f"CREATE TEMP TABLE {table} AS SELECT {sql_name(columns.unit)} AS unit, {values}, {present} AS n_present, "
-        f"count(*) AS n_rows, ({changes}) AS changes, {path} "
-        f"FROM source GROUP BY {sql_name(columns.unit)} ORDER BY unit"
-    )
+    path = [f"max(CASE WHEN {time} = {t} THEN {outcome} END) AS y_{i}" for i, t in enumerate(times)]
+    counts = [f"count({outcome}) AS n_present", "count(*) AS n_rows", f"min({together}) <> max({together}) AS changes"]
+    selected = ", ".join([f"{sql_name(columns.unit)} AS unit", *constant, *values, *counts, *path])
+    for number, where in enumerate(_ranges_of_units(relation, columns, len(times))):
+        # in the order of units, so that sums of floats come out the same bit for bit
+        units = f"SELECT {selected} FROM source {where} GROUP BY {sql_name(columns.unit)}"
+        rows = f"SELECT {columns.labels()}* FROM ({units}) ORDER BY unit"
+        query(relation, f"INSERT INTO {table} {rows}" if number else f"CREATE TEMP TABLE {table} AS {rows}")
+
+
+def _ranges_of_units(relation: duckdb.DuckDBPyRelation, columns: Columns, n_times: int) -> list[str]:
+    """Return conditions, in the order of units, that cut a table into ranges whose groups fit into memory.
+
+    A range costs another scan, which is cheap of a table and may be dear of a query or file, so these are left whole.
+    """
+    kind = str(dict(zip(relation.columns, relation.types, strict=True))[columns.unit])
+    if relation.type != "TABLE_RELATION" or kind not in (*_WHOLE, "VARCHAR"):
+        return [""]
+    limit = "parse_formatted_bytes(current_setting('memory_limit'))"
+    n_rows, memory = query(relation, f"SELECT count(*), {limit} FROM source").fetchall()[0]
+    groups = n_rows / n_times * (_GROUP_BYTES + _STATE_BYTES * n_times)
+    n_ranges = math.ceil(max(groups / (_SHARE_OF_MEMORY * memory), min(groups / _LITTLE, _CHEAP_RANGES)))
+    unit = sql_name(columns.unit)
+    shares = [i / n_ranges for i in range(1, n_ranges)]
+    # where the cuts lie changes nothing but memory, so a sample will do
+    sample = f"SELECT {unit} AS unit FROM source USING SAMPLE {_SAMPLED}% (bernoulli)"
+    cuts = query(relation, f"SELECT quantile_disc(unit, {shares}) FROM ({sample})").fetchall()[0][0] if shares else None
+    bounds = [f"CAST({sql_text(str(cut))} AS {kind})" for cut in dict.fromkeys(cuts or ())]
+    lower = ["TRUE", *(f"{unit} > {bound}" for bound in bounds)]
+    upper = [*(f"{unit} <= {bound}" for bound in bounds), "TRUE"]
+    return [f"WHERE {above} AND {below}" for above, below in zip(lower, upper, strict=True)]
 
 
 def _check_units(paths: Paths, columns: Columns) -> None:

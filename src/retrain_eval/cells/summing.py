@@ -1,4 +1,4 @@
-"""People to outcome moments: lay out a path per unit, then sum the paths by cell, inside DuckDB.
+"""People to outcome moments: lay out a path per unit in DuckDB, then sum the paths by cell.
 
 The formulas stand in `retrain_eval.moments`. Every sum is taken in a stated order, so that it comes out the same bit
 for bit.
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from retrain_eval.cells.numbering import number_cells
 from retrain_eval.cells.paths import Columns, Paths, build_paths
+from retrain_eval.cells.products import cluster_moments, unit_moments
 from retrain_eval.cells.wide import build_wide_paths, stored_periods
 from retrain_eval.contributions import cap, largest
 from retrain_eval.errors import DesignError, InputError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 MAX_COMBINATIONS = 2_000  # of the values of covariates that are numbers; beyond, people are read one by one
-_SUMS_PER_QUERY = 8_000  # DuckDB divides by zero where the sums of a group outgrow a block of 256 kB
 
 
 def outcome_moments(
@@ -113,9 +113,12 @@ def outcome_moments(
         if winsorise is not None:
             cap(paths, winsorise)
         reference = reference_path(paths)
-        cells, first = first_moments(paths, strata, reference)
-        tops = None if winsorise is None else largest(paths, _grouped(len(strata)), _cell_order(len(strata)))
-        second, n_clusters = second_moments(paths, len(strata), cluster is not None, reference)
+        cells = number_cells(paths, strata)
+        tops = None if winsorise is None else largest(paths, cells.group, cells.order)
+        first, second = unit_moments(paths, cells, reference)
+        n_clusters = int(cells.table["n"].sum())
+        if cluster is not None:
+            second, n_clusters = cluster_moments(paths, cells, reference)
     if not all(np.isfinite(block).all() for block in (first, *second.values())):
         raise InputError("sums of squares overflow", column=outcome, rule="finite sums", fix="use a larger unit")
     by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and paths.dropped else ()))
@@ -140,7 +143,7 @@ def outcome_moments(
         outcome=outcome,
         times=paths.times,
         strata=strata,
-        cells=cells,
+        cells=cells.table,
         first=first,
         second=second,
         reference=reference,
@@ -197,9 +200,6 @@ def _paths(relation: duckdb.DuckDBPyRelation, columns: Columns, time: str | Sequ
     return build_wide_paths(relation, columns, times, unbalanced=unbalanced)
 
 
-# ---- paths to sums by cell ------------------------------------------------------------------------------------------
-
-
 def reference_path(paths: Paths) -> Array:
     """Period means to two significant digits: near enough to keep the digits, round enough to be reproducible."""
     averages = ", ".join(f"avg(y_{i})" for i in range(len(paths.times)))
@@ -207,92 +207,3 @@ def reference_path(paths: Paths) -> Array:
     if not np.isfinite(means).all():
         raise DesignError("the outcome is too large to be averaged: use a larger unit")
     return np.array([round(mean, 1 - math.floor(math.log10(abs(mean)))) if mean else 0.0 for mean in means])
-
-
-def _keys(n_strata: int) -> list[str]:
-    return ["cohort", *(f"by_{i}" for i in range(n_strata))]
-
-
-def _grouped(n_strata: int) -> str:
-    return ", ".join([*_keys(n_strata), *(f"key_{i}" for i in range(n_strata))])
-
-
-def _cell_order(n_strata: int) -> str:
-    return ", ".join([*(f"key_{i} NULLS LAST" for i in range(n_strata)), "cohort NULLS LAST"])
-
-
-def _sums(reference: Array) -> list[str]:
-    """Return the SQL of z = w (1, Y − reference), one expression per coordinate."""
-    return ["w", *(f"w * (y_{i} - ({float(center)!r}))" for i, center in enumerate(reference))]
-
-
-def first_moments(paths: Paths, strata: tuple[str, ...], reference: Array) -> tuple[pd.DataFrame, Array]:
-    """Return the cells in their stated order (strata, then cohort) and Σz of each, shape (C, 1 + T)."""
-    keys = _keys(len(strata))
-    sums = ", ".join(f"sum({z})" for z in _sums(reference))
-    rows = paths.query(
-        f"SELECT {', '.join(keys)}, count(*), {sums} FROM {paths.table} "
-        f"GROUP BY {_grouped(len(strata))} ORDER BY {_cell_order(len(strata))}"
-    ).fetchall()
-    width = len(keys)
-    cells = pd.DataFrame({"cohort": pd.array([row[0] for row in rows], dtype="Float64")})
-    for i, name in enumerate(strata):
-        cells[name] = pd.Series([row[1 + i] for row in rows], dtype="str")
-    cells["n"] = [row[width] for row in rows]
-    return cells, np.array([row[width + 1 :] for row in rows], dtype=float)
-
-
-def second_moments(
-    paths: Paths, n_strata: int, clustered: bool, reference: Array
-) -> tuple[dict[tuple[int, int], Array], int]:
-    """Return Σ over clusters of outer products of their Σz, by pair of cells, and the number of clusters."""
-    size = 1 + len(reference)
-    numbered = f"SELECT *, dense_rank() OVER (ORDER BY {_cell_order(n_strata)}) - 1 AS cell FROM {paths.table}"
-    z = ", ".join(f"{expression} AS z_{i}" for i, expression in enumerate(_sums(reference)))
-    upper = [(i, j) for i in range(size) for j in range(i, size)]
-    if clustered:
-        # one row per cluster × cell, then the products of all pairs of cells that a cluster holds
-        totals = ", ".join(f"sum(z_{i}) AS z_{i}" for i in range(size))
-        full = [(i, j) for i in range(size) for j in range(size)]
-        units, clusters = f"{paths.table}_units", f"{paths.table}_clusters"
-        steps = (
-            # each step in a stated order, so that sums of floats come out the same bit for bit
-            f"CREATE TEMP TABLE {units} AS WITH numbered AS ({numbered}) "
-            f"SELECT cluster, cell, {z} FROM numbered ORDER BY unit",
-            f"CREATE TEMP TABLE {clusters} AS SELECT cluster, cell, {totals} FROM {units} GROUP BY cluster, cell "
-            "ORDER BY cluster, cell",
-        )
-        sql = (
-            f"SELECT a.cell, b.cell, {{products}} FROM {clusters} a JOIN {clusters} b "
-            f"ON a.cluster = b.cluster AND a.cell <= b.cell GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell"
-        )
-        try:
-            for step in steps:
-                paths.query(step)
-            rows = _sums_of_products(paths, sql, [f"sum(a.z_{i} * b.z_{j})" for i, j in full], n_keys=2)
-        finally:
-            for table in (units, clusters):
-                paths.query(f"DROP TABLE IF EXISTS {table}")
-        count = paths.query(f"SELECT count(DISTINCT cluster) FROM {paths.table}").fetchall()[0][0]
-        return {(row[0], row[1]): np.array(row[2:], dtype=float).reshape(size, size) for row in rows}, int(count)
-    sql = (
-        f"WITH units AS (SELECT {_grouped(n_strata)}, {z} FROM {paths.table}) "
-        f"SELECT count(*), {{products}} FROM units GROUP BY {_grouped(n_strata)} ORDER BY {_cell_order(n_strata)}"
-    )
-    second: dict[tuple[int, int], Array] = {}
-    count = 0
-    rows = _sums_of_products(paths, sql, [f"sum(z_{i} * z_{j})" for i, j in upper], n_keys=1)
-    for cell, row in enumerate(rows):
-        block = np.zeros((size, size))
-        for (i, j), value in zip(upper, row[1:], strict=True):
-            block[i, j] = block[j, i] = value
-        second[cell, cell] = block
-        count += row[0]
-    return second, count
-
-
-def _sums_of_products(paths: Paths, sql: str, products: list[str], *, n_keys: int) -> list[tuple[Any, ...]]:
-    """Run ``sql`` with as many sums at a time as a group's row can hold; join the answers, which come in order."""
-    parts = [products[i : i + _SUMS_PER_QUERY] for i in range(0, len(products), _SUMS_PER_QUERY)]
-    answers = [paths.query(sql.format(products=", ".join(part))).fetchall() for part in parts]
-    return [sum((row[n_keys:] for row in rows), rows[0][:n_keys]) for rows in zip(*answers, strict=True)]

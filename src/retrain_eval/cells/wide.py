@@ -83,7 +83,9 @@ def build_wide_paths(
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
     # in the order of units, so that sums of floats come out the same bit for bit
     order = "" if ascending else " ORDER BY unit"
-    query(relation, f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM source{order}")
+    query(
+        relation, f"CREATE TEMP TABLE {table} AS SELECT {columns.labels()}* FROM (SELECT {selected} FROM source){order}"
+    )
     paths = Paths(relation, table, tuple(times), 0)
     try:
         missing = (" AND " if keep_gaps else " OR ").join(f"y_{i} IS NULL" for i in range(len(times)))

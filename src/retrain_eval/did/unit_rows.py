@@ -7,7 +7,7 @@ balanced panel there is one, with all periods; otherwise every period is a side 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.cells.numbering import Cells, codes, number_cells, split_by
 from retrain_eval.cells.paths import Columns, Paths
 from retrain_eval.errors import InputError
-from retrain_eval.sources import sql_text
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -78,8 +78,8 @@ class UnitTable:
     Attributes
     ----------
     paths : Paths
-    cells : DataFrame, C rows
-        ``cohort`` (NA = never treated), one column per stratum, ``n``.
+    numbered : Cells
+        The cells, and which one each unit is in.
     names : tuple of str, length q
         Columns of the covariates, for messages.
     binary : bool ndarray, shape (q,)
@@ -90,17 +90,18 @@ class UnitTable:
 
     paths: Paths
     kind: str
-    cells: pd.DataFrame
+    numbered: Cells
     names: tuple[str, ...]
     binary: Mask
     reference: Array
     _centre: Array
     _scale: Array
-    _levels: tuple[tuple[str, ...], ...]  # of every column by_i
-    _strata: tuple[int, ...]  # which of these are strata
-    _categories: tuple[int, ...]  # and which are covariates
-    _cohorts: Array
-    _cell_of: npt.NDArray[np.int64]  # by cohort and levels of strata
+    _categories: Mapping[str, pa.Array]  # covariates: column of the path table, its levels
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """``cohort`` (NA = never treated), one column per stratum, ``n``; C rows."""
+        return self.numbered.table
 
     @property
     def times(self) -> tuple[int, ...]:
@@ -139,9 +140,8 @@ class UnitTable:
             yield list(self._split(table, outcomes, clusters))
 
     def _sql(self, outcomes: bool, clusters: bool) -> str:
-        used = sorted({*self._strata, *self._categories})
-        codes = [f"enum_code(CAST(by_{i} AS {_enum(self._levels[i])}))::INTEGER AS code_{i}" for i in used]
-        columns = ["cohort", "w", *codes, *(f"x_{i}" for i in range(len(self._centre)))]
+        texts = dict.fromkeys([*self.numbered.columns, *self._categories])
+        columns = ["w", *texts, *(f"x_{i}" for i in range(len(self._centre)))]
         if outcomes:
             columns += ["t", "y"] if self.kind == _ROWS else [f"y_{i}" for i in range(len(self.times))]
         if clusters:
@@ -150,10 +150,8 @@ class UnitTable:
         return f"SELECT {', '.join(columns)} FROM {self.paths.table}{order}"
 
     def _split(self, table: pa.Table, outcomes: bool, clusters: bool) -> Iterator[Units]:
-        cohort = np.nan_to_num(_column(table, "cohort"), nan=np.inf)
-        codes = {i: _column(table, f"code_{i}").astype(np.intp) for i in {*self._strata, *self._categories}}
-        place = np.searchsorted(self._cohorts, cohort)
-        cell = self._cell_of[(place, *(codes[i] for i in self._strata))]
+        cell = self.numbered.of(table)
+        found = [(codes(table, name, levels), len(levels)) for name, levels in self._categories.items()]
         weight, cluster, period = _column(table, "w"), None, None
         numbers = _matrix(table, [f"x_{i}" for i in range(len(self._centre))], len(cell))
         if clusters:
@@ -165,26 +163,23 @@ class UnitTable:
         elif outcomes:
             y = _matrix(table, [f"y_{i}" for i in range(len(self.times))], len(cell))
             y -= self.reference[:, None]
-        order = np.argsort(cell, kind="stable")
-        ends = np.flatnonzero(np.diff(cell[order], append=-1)) + 1
-        for rows in np.split(order, ends[:-1]):
+        for rows in split_by(cell):
             yield Units(
                 cell=int(cell[rows[0]]),
                 weight=weight[rows],
-                x=self._design(numbers[:, rows], {i: codes[i][rows] for i in self._categories}),
+                x=self._design(numbers[:, rows], [(code[rows], n_levels) for code, n_levels in found]),
                 y=y[:, rows],
                 period=None if period is None else period[rows],
                 cluster=None if cluster is None else cluster[rows],
                 one_side=self.one_side,
             )
 
-    def _design(self, numbers: Array, codes: dict[int, Index]) -> Array:
+    def _design(self, numbers: Array, categories: Sequence[tuple[Index, int]]) -> Array:
         x = np.empty((len(self.names), numbers.shape[1]))
         x[0] = 1.0
         x[1 : 1 + len(numbers)] = (numbers - self._centre[:, None]) / self._scale[:, None]
         row = 1 + len(numbers)
-        for i, code in codes.items():
-            n_levels = len(self._levels[i])
+        for code, n_levels in categories:
             x[row : row + n_levels] = code == np.arange(n_levels)[:, None]
             row += n_levels
         return x
@@ -214,25 +209,10 @@ def open_units(
         If a category has more than 1,000 levels, or a number is too large to be squared.
     """
     place = {name: i for i, name in enumerate(columns.by)}
-    levels = tuple(_distinct(paths, i, name) for i, name in enumerate(columns.by))
-    by, groups = [place[name] for name in strata], [place[name] for name in categories]
-    keys = ["cohort", *(f"by_{i}" for i in by)]
-    order = ", ".join([*(f"min(key_{i}) NULLS LAST" for i in by), "cohort NULLS LAST"])
-    found = paths.query(
-        f"SELECT {', '.join(keys)}, count(*) FROM {paths.table} GROUP BY {', '.join(keys)} ORDER BY {order}"
-    ).fetchall()
-    cells = pd.DataFrame({"cohort": pd.array([row[0] for row in found], dtype="Float64")})
-    for j, name in enumerate(strata):
-        cells[name] = pd.Series([row[1 + j] for row in found], dtype="str")
-    cells["n"] = [row[-1] for row in found]
-    cohorts = np.unique(cells["cohort"].to_numpy(dtype=float, na_value=np.inf))
-    cell_of = np.full((len(cohorts), *(len(levels[i]) for i in by)), -1, dtype=np.int64)
-    for c, row in enumerate(found):
-        cohort = np.inf if row[0] is None else row[0]
-        where = (int(np.searchsorted(cohorts, cohort)), *(levels[i].index(row[1 + j]) for j, i in enumerate(by)))
-        cell_of[where] = c
+    numbered = number_cells(paths, strata, [place[name] for name in strata])
+    levels = {f"by_{place[name]}": _distinct(paths, place[name], name) for name in categories}
     centre, scale, binary = _scales(paths, columns.numbers)
-    dummies = [f"{columns.by[i]} = {level}" for i in groups for level in levels[i]]
+    dummies = [f"{name} = {level}" for name, known in zip(categories, levels.values(), strict=True) for level in known]
     kind = _BALANCED if panel else _ROWS
     if keep_gaps and panel:
         missing = " OR ".join(f"y_{i} IS NULL" for i in range(len(paths.times)))
@@ -242,27 +222,23 @@ def open_units(
     return UnitTable(
         paths=paths,
         kind=kind,
-        cells=cells,
+        numbered=numbered,
         names=("the constant", *columns.numbers, *dummies),
         binary=np.array([True, *binary, *(True for _ in dummies)]),
         reference=_reference(paths, kind),
         _centre=centre,
         _scale=scale,
-        _levels=levels,
-        _strata=tuple(by),
-        _categories=tuple(groups),
-        _cohorts=cohorts,
-        _cell_of=cell_of,
+        _categories=levels,
     )
 
 
-def _distinct(paths: Paths, i: int, name: str) -> tuple[str, ...]:
+def _distinct(paths: Paths, i: int, name: str) -> pa.Array:
     found = paths.query(
         f"SELECT by_{i} FROM {paths.table} GROUP BY by_{i} ORDER BY min(key_{i}) NULLS LAST LIMIT {MAX_LEVELS + 1}"
     ).fetchall()
     if len(found) > MAX_LEVELS:
         raise InputError(f"more than {MAX_LEVELS} levels: is it really a category?", column=name)
-    return tuple(row[0] for row in found)
+    return pa.array([row[0] for row in found], pa.string())
 
 
 def _scales(paths: Paths, names: Sequence[str]) -> tuple[Array, Array, list[bool]]:
@@ -317,7 +293,3 @@ def _matrix(table: pa.Table, names: Sequence[str], n: int) -> Array:
     for row, name in zip(out, names, strict=True):
         row[:] = table[name].to_numpy()
     return out
-
-
-def _enum(levels: Sequence[str]) -> str:
-    return f"ENUM({', '.join(sql_text(level) for level in levels)})"
