@@ -23,7 +23,7 @@ MISSING_LEVEL = "(missing)"
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 # of grouping by unit: bytes of a group and of a period in it, the share of DuckDB's memory that groups may fill, what
 # they fill if further ranges cost nothing, and how many of these cost nothing beside the rest
-_GROUP_BYTES, _STATE_BYTES, _SHARE_OF_MEMORY, _LITTLE, _CHEAP_RANGES = 100, 16, 0.5, 64 * 2**20, 4
+_GROUP_BYTES, _STATE_BYTES, _SHARE_OF_MEMORY, _LITTLE, _CHEAP_RANGES = 100, 16, 0.6, 64 * 2**20, 4
 _SAMPLED = 0.1  # percent of rows
 
 

@@ -87,13 +87,17 @@ def _cluster_totals(paths: Paths, cells: Cells, reference: Array) -> Iterator[tu
 
 
 def _units_by_cluster(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Index, Array]]:
-    for units in _parts(paths, cells, ["cluster"]):
-        yield np.asarray(units["cluster"].to_numpy(), np.intp), cells.of(units), _weighted(units, reference)
+    def read(units: pa.Table) -> tuple[Index, Index, Array]:
+        return np.asarray(units["cluster"].to_numpy(), np.intp), cells.of(units), _weighted(units, reference)
+
+    return map(read, _parts(paths, cells, ["cluster"]))
 
 
 def _units(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Array]]:
-    for units in _parts(paths, cells, []):
-        yield cells.of(units), _weighted(units, reference)
+    def read(units: pa.Table) -> tuple[Index, Array]:
+        return cells.of(units), _weighted(units, reference)
+
+    return map(read, _parts(paths, cells, []))
 
 
 def _parts(paths: Paths, cells: Cells, more: list[str]) -> Iterator[pa.Table]:
@@ -103,6 +107,7 @@ def _parts(paths: Paths, cells: Cells, more: list[str]) -> Iterator[pa.Table]:
     for units in paths.chunks(columns, fetched):
         for start in range(0, units.num_rows, part):
             yield units.slice(start, part)
+        del units  # before the next are fetched
 
 
 def _columns(paths: Paths, cells: Cells) -> list[str]:

@@ -91,7 +91,10 @@ def build_wide_paths(
         missing = (" AND " if keep_gaps else " OR ").join(f"y_{i} IS NULL" for i in range(len(times)))
         infinite = " OR ".join(f"NOT isfinite(y_{i})" for i in range(len(times)))
         counts = ", ".join(f"min(unit) FILTER ({rule}), count(*) FILTER ({rule})" for rule in (missing, infinite))
-        first, incomplete, odd, n_odd = paths.query(f"SELECT {counts} FROM {table}").fetchall()[0]
+        left_out = f"({missing}) OR w = 0"
+        first, incomplete, odd, n_odd, n_left_out, n_units = paths.query(
+            f"SELECT {counts}, count(*) FILTER ({left_out}), count(*) FROM {table}"
+        ).fetchall()[0]
         if n_odd:
             raise _broken(columns, odd, n_odd, columns.outcome, "the outcome must be finite")
         if incomplete and unbalanced == "refuse" and not keep_gaps:
@@ -99,8 +102,9 @@ def build_wide_paths(
                 f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
                 f'them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
             )
-        paths.query(f"DELETE FROM {table} WHERE ({missing}) OR w = 0")
-        if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
+        if n_left_out:
+            paths.query(f"DELETE FROM {table} WHERE {left_out}")
+        if n_left_out == n_units:
             raise DesignError(f"no unit is observed in all {len(times)} periods")
     except BaseException:
         paths.query(f"DROP TABLE IF EXISTS {table}")
@@ -119,8 +123,12 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
         ),
     }
     rules |= columns.rules()
-    for rule, (column, condition) in rules.items():
-        first, count = query(relation, f"SELECT min({unit}), count(*) FROM source WHERE {condition}").fetchall()[0]
+    counts = ", ".join(
+        f"min({unit}) FILTER (WHERE {condition}), count(*) FILTER (WHERE {condition})"
+        for _, condition in rules.values()
+    )
+    found = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
+    for (rule, (column, _)), first, count in zip(rules.items(), found[::2], found[1::2], strict=True):
         if count:
             raise _broken(columns, first, count, column, rule)
 
