@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import duckdb
 from retrain_eval.errors import InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.plan import Registration, register
+from retrain_eval.records.deliveries import deliveries, matching
 from retrain_eval.release import bundle as bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
@@ -315,16 +315,8 @@ class Study:
         return Store.open(self.store_path, package=self.package, **settings, **options)
 
     def _files(self) -> dict[str, list[Path]]:
-        """Return the deliveries of each record type, in the order of the study file and of `_matching`."""
-        found: dict[str, list[Path]] = {}
-        for name, given in self.file.records.items():
-            found[name] = []
-            for text in (given,) if isinstance(given, str) else given:
-                files = _matching(self.folder, text)
-                if not files:
-                    raise InputError(f"no file matches the pattern for {name}", file=self.folder / text)
-                found[name] += files
-        return found
+        """Return the deliveries of each record type, in the order of the study file."""
+        return {name: deliveries(self.folder, name, given) for name, given in self.file.records.items()}
 
     def _rehearse(self, say: Say) -> Store:
         """Check every file against the store, or against an empty one where there is none; write nothing."""
@@ -349,7 +341,7 @@ class Study:
         """Let ``run.py`` write the raw files, where it offers to and they are not there; no other file is touched."""
         given = [[item] if isinstance(item, str) else item for item in self.file.records.values()]
         missing = [
-            text for texts in given for text in texts if not any(path.exists() for path in _matching(self.folder, text))
+            text for texts in given for text in texts if not any(path.exists() for path in matching(self.folder, text))
         ]
         if missing and hasattr(self._script, "prepare"):
             say(f"writing the raw files: {', '.join(missing)}")
@@ -388,28 +380,3 @@ class Study:
         """Return the edition to print beside another study's: of the same name, or of the name that it corrects."""
         have = edition_names(self.folder / "release")
         return self._edition(next((name for name in origin(main.parent, main.name) if name in have), main.name))
-
-
-def _matching(folder: Path, text: str) -> list[Path]:
-    """Return the file of this name, or the files of this pattern; ``w_2`` comes before ``w_10``.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("w_10.csv", "w_2.csv", ".w_1.csv", "w[3].csv"):
-    ...     (folder / name).touch()
-    >>> [path.name for path in _matching(folder, "w_*.csv")], [path.name for path in _matching(folder, "w[3].csv")]
-    (['w_2.csv', 'w_10.csv'], ['w[3].csv'])
-    """
-    path = folder / text
-    if not set(text) & set("*?[") or path.exists():
-        return [path]
-    start = Path(path.anchor) if Path(text).is_absolute() else folder
-    files = [file for file in start.glob(str(path.relative_to(start))) if not file.name.startswith(".")]
-
-    def order(file: Path) -> tuple[list[str | int], str]:
-        parts = re.split(r"(\d+)", str(file))
-        return [int(part) if part.isdecimal() else part for part in parts], str(file)
-
-    return sorted(files, key=order)
