@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -79,14 +80,13 @@ def payback(
     keys = {key: frame[key].iloc[0] for key in ("outcome", "estimator")}
     counts = {name: frame[name].min(skipna=False) for name in COUNTS}
     whole = np.ones(len(times), dtype=bool)
-    options = {"band": whole, "level": level, "seed": seed}
+    build = partial(EffectTable.build, band=whole, level=level, seed=seed)
     rows = [
         {**keys, "estimand": CUMULATIVE, "event_time": time, "estimate": value, **counts}
         for time, value in zip(times, matrix @ frame["estimate"].to_numpy(), strict=True)
     ]
-    total = EffectTable.build(rows, matrix @ vcov @ matrix.T, **options)  # type: ignore[arg-type]
-    path = EffectTable.build([{**row, "estimate": b} for row, b in zip(rows, frame["estimate"], strict=True)], vcov,
-                             **options)  # type: ignore[arg-type]  # fmt: skip
+    total = build(rows, matrix @ vcov @ matrix.T)
+    path = build([{**row, "estimate": b} for row, b in zip(rows, frame["estimate"], strict=True)], vcov)
     low, high = _bands(path)
     lowest = int(path.frame["estimate"].to_numpy().argmin())
     marks: list[dict[str, object]] = [

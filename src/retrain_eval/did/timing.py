@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ Array = npt.NDArray[np.float64]
 
 @recorded
 def base_moved_back(
-    moments: OutcomeMoments, /, back: Sequence[int] = (0, 1, 2, 4), *, level: float = 0.95, **options: object
+    moments: OutcomeMoments, /, back: Sequence[int] = (0, 1, 2, 4), *, level: float = 0.95, **options: Any
 ) -> EffectTable:
     """Estimate the mean effect with the base period moved back, to see whether a dip before entry carries it.
 
@@ -71,7 +72,7 @@ def base_moved_back(
 
 @recorded
 def placebo_starts(
-    moments: OutcomeMoments, /, shifts: Sequence[int] = (1, 2, 4), *, level: float = 0.95, **options: object
+    moments: OutcomeMoments, /, shifts: Sequence[int] = (1, 2, 4), *, level: float = 0.95, **options: Any
 ) -> EffectTable:
     """Estimate effects of start dates at which nothing began: periods before treatment only.
 
@@ -122,12 +123,12 @@ def _check(periods: Sequence[int], least: int) -> None:
 
 
 def _average(
-    moments: OutcomeMoments, k: int, options: dict[str, object], *, post: bool
+    moments: OutcomeMoments, k: int, options: dict[str, Any], *, post: bool
 ) -> tuple[GroupTimeEffects, npt.NDArray[np.intp]]:
     """Return group-time effects from a base k periods earlier, and the rows to average."""
     if "anticipation" in options:
         raise InputError("anticipation is what this varies", column="anticipation", fix="leave it out")
-    effects = moments.att_gt(anticipation=k, **options)  # type: ignore[arg-type]
+    effects = moments.att_gt(anticipation=k, **options)
     event = effects.rows["event_time"].to_numpy(dtype=float)
     chosen = np.flatnonzero(event >= 0 if post else (event >= -k) & (event < 0))
     if len(chosen) == 0:

@@ -144,7 +144,7 @@ def read_model(
                 frame[name] = [_number(level) for level in groups[name]]
                 continue
         first[name] = _reference(name, order, dict(reference or {}))
-        order.sort(key=lambda level, name=name: level != first[name])  # type: ignore[misc]
+        order = [first[name], *(other for other in order if other != first[name])]
         if name not in further:
             frame[name] = pd.Categorical(groups[name], order)
     for name in reference or {}:
