@@ -109,6 +109,13 @@ class Paths:
             rows = f"rowid BETWEEN {start} AND {start + size - 1}"
             yield self.query(f"SELECT {', '.join(columns)} FROM {self.table} WHERE {rows}").to_arrow_table()
 
+    def by_cluster(self) -> Paths:
+        """Return a copy in the order of clusters, which are numbered from 0; use it as a context manager too."""
+        table = f"{self.table}_by_cluster"
+        number = "dense_rank() OVER (ORDER BY cluster) - 1 AS cluster"
+        self.query(f"CREATE TEMP TABLE {table} AS SELECT * REPLACE ({number}) FROM {self.table} ORDER BY cluster, unit")
+        return Paths(self.relation, table, self.times, self.dropped)
+
     def __enter__(self) -> Paths:
         return self
 

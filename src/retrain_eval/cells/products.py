@@ -44,15 +44,12 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Pairs
     """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and the number of clusters."""
     second: Pairs = defaultdict(lambda: np.zeros((1 + len(reference),) * 2))
     n_clusters = 0
-    by_cluster = f"{paths.table}_by_cluster"
-    wanted = ", ".join(_columns(paths, cells))
-    paths.query(
-        f"CREATE TEMP TABLE {by_cluster} AS SELECT {wanted}, dense_rank() OVER (ORDER BY cluster) - 1 AS cluster "
-        f"FROM {paths.table} ORDER BY cluster, unit"
-    )
-    sorted_paths = Paths(paths.relation, by_cluster, paths.times, paths.dropped)
-    with sorted_paths, threadpool_limits(1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
-        for cluster, cell, totals in _cluster_totals(sorted_paths, cells, reference):
+    with (
+        paths.by_cluster() as by_cluster,
+        threadpool_limits(1, user_api="blas"),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):
+        for cluster, cell, totals in _cluster_totals(by_cluster, cells, reference):
             n_clusters += len(np.unique(cluster))
             # the entries of a cluster stand side by side: compare each with itself, with the next, the one after …
             for step in range(len(cluster)):

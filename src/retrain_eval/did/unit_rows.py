@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import duckdb
@@ -136,18 +137,17 @@ class UnitTable:
         """
         outcomes = outcomes or not self.one_side
         size = max(1024, _CHUNK_VALUES // (width + len(self.names) + (len(self.times) if outcomes else 0)))
-        for table in _even(self.paths.query(self._sql(outcomes, clusters)).to_arrow_reader(size), size):
-            yield list(self._split(table, outcomes, clusters))
+        columns = self._columns(outcomes, clusters)
+        with self.paths.by_cluster() if clusters else nullcontext(self.paths) as paths:
+            for table in paths.chunks(columns, size):
+                yield list(self._split(table, outcomes, clusters))
 
-    def _sql(self, outcomes: bool, clusters: bool) -> str:
+    def _columns(self, outcomes: bool, clusters: bool) -> list[str]:
         texts = dict.fromkeys([*self.numbered.columns, *self._categories])
         columns = ["w", *texts, *(f"x_{i}" for i in range(len(self._centre)))]
         if outcomes:
             columns += ["t", "y"] if self.kind == _ROWS else [f"y_{i}" for i in range(len(self.times))]
-        if clusters:
-            columns.append("dense_rank() OVER (ORDER BY cluster) - 1 AS cluster_number")
-        order = " ORDER BY cluster, unit" if clusters else ""
-        return f"SELECT {', '.join(columns)} FROM {self.paths.table}{order}"
+        return [*columns, "cluster"] if clusters else columns
 
     def _split(self, table: pa.Table, outcomes: bool, clusters: bool) -> Iterator[Units]:
         cell = self.numbered.of(table)
@@ -155,7 +155,7 @@ class UnitTable:
         weight, cluster, period = _column(table, "w"), None, None
         numbers = _matrix(table, [f"x_{i}" for i in range(len(self._centre))], len(cell))
         if clusters:
-            cluster = _column(table, "cluster_number").astype(np.intp)
+            cluster = _column(table, "cluster").astype(np.intp)
         y = np.empty((0, len(cell)))
         if outcomes and self.kind == _ROWS:
             period = np.searchsorted(np.array(self.times), _column(table, "t").astype(np.int64))
@@ -267,21 +267,6 @@ def _reference(paths: Paths, kind: str) -> Array:
     values = ", ".join(f"coalesce(quantile_disc(y_{i}, .5), 0)" for i in range(len(paths.times)))
     sql = f"SELECT {values} FROM (SELECT * FROM {paths.table} ORDER BY unit LIMIT 1024)"
     return np.array(paths.query(sql).fetchall()[0], dtype=np.float64)
-
-
-def _even(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
-    """Cut batches anew, so that chunks do not depend on how the table is stored."""
-    waiting: list[pa.RecordBatch] = []
-    n = 0
-    for batch in reader:
-        waiting.append(batch)
-        n += batch.num_rows
-        while n >= size:
-            table = pa.Table.from_batches(waiting)
-            yield table.slice(0, size)
-            waiting, n = table.slice(size).to_batches(), n - size
-    if n:
-        yield pa.Table.from_batches(waiting)
 
 
 def _column(table: pa.Table, name: str) -> Array:
