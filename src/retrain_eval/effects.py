@@ -30,7 +30,7 @@ NUMBERS = ("estimate", "std_error", "ci_low", "ci_high", "band_low", "band_high"
 COUNTS = ("n_treated", "n_control")
 COLUMNS = KEYS + NUMBERS + COUNTS
 
-DTYPES = {
+DTYPES: dict[str, Any] = {
     **dict.fromkeys(("outcome", "estimator", "estimand", "subgroup", "level"), "str"),
     **dict.fromkeys(("cohort", "time", "event_time"), "Float64"),
     **dict.fromkeys(NUMBERS, "float64"),
@@ -96,12 +96,13 @@ class EffectTable:
         """
         if not 0 < level < 1:
             raise InputError(f"level must lie between 0 and 1, not {level}", column="level", value=level)
-        frame = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-        extra = [column for column in frame.columns if column not in COLUMNS]
+        given = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+        extra = [column for column in given.columns if column not in COLUMNS]
         if extra:
             raise InputError(f"an EffectTable has no column {extra[0]!r}", fix=f"columns are {', '.join(COLUMNS)}")
-        frame = frame.reindex(columns=list(COLUMNS)).astype(DTYPES).reset_index(drop=True)
-        vcov = np.asarray(vcov, dtype=float).reshape(len(frame), len(frame))
+        # column by column: changing types in a frame takes longer than all the rest
+        columns: dict[str, Any] = {name: _typed(given, name) for name in COLUMNS}
+        vcov = np.asarray(vcov, dtype=float).reshape(len(given), len(given))
 
         variance = np.clip(np.diag(vcov), 0, None)
         std_error = np.sqrt(variance)
@@ -109,20 +110,20 @@ class EffectTable:
         std_error = np.where(std_error <= _SINGULAR * scale, np.nan, std_error)
         # of scipy.special: scipy.stats would cost every process 50 MB and half a second
         quantile = float(special.ndtri(0.5 + level / 2) if df is None else special.stdtrit(df, 0.5 + level / 2))
-        estimate = frame["estimate"].to_numpy()
+        estimate = np.asarray(columns["estimate"])
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.abs(estimate) / std_error
-        frame["std_error"] = std_error
-        frame["ci_low"], frame["ci_high"] = estimate - quantile * std_error, estimate + quantile * std_error
-        frame["p_value"] = 2 * (special.ndtr(-t) if df is None else special.stdtr(df, -t))
+        columns["std_error"] = std_error
+        columns["ci_low"], columns["ci_high"] = estimate - quantile * std_error, estimate + quantile * std_error
+        columns["p_value"] = 2 * (special.ndtr(-t) if df is None else special.stdtr(df, -t))
 
         facts: dict[str, object] = {"level": level, "df": df, **(meta or {})}
         if band is not None:
             critical = simultaneous_critical_value(vcov[np.ix_(band, band)], level=level, seed=seed)
             half = np.where(band, critical * std_error, np.nan)
-            frame["band_low"], frame["band_high"] = estimate - half, estimate + half
+            columns["band_low"], columns["band_high"] = estimate - half, estimate + half
             facts |= {"band_critical_value": critical, "seed": seed}
-        return cls(frame, vcov, facts)
+        return cls(pd.DataFrame(columns), vcov, facts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a copy of the tidy frame, columns ``COLUMNS``."""
@@ -245,6 +246,14 @@ class EffectTable:
         from retrain_eval.effect_plots import plot
 
         return plot(self, title)
+
+
+def _typed(rows: pd.DataFrame, name: str) -> Any:
+    """Return a column as an array of its type; one that is absent holds nothing."""
+    kind = DTYPES[name]
+    if name in rows:
+        return rows[name].astype(kind).array
+    return np.full(len(rows), np.nan) if kind == "float64" else pd.array([None] * len(rows), dtype=kind)
 
 
 def symmetric_root(matrix: Array) -> Array:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -102,10 +103,16 @@ class LifeTable:
         """Return the combinations of levels that occur, in order of first appearance; ``[()]`` without ``by``."""
         if not self.by:
             return [()]
-        return list(self.cells[list(self.by)].drop_duplicates().itertuples(index=False, name=None))
+        first = np.unique(self.group_numbers(), return_index=True)[1]
+        levels = [self.cells[name].to_numpy(dtype=object)[first].tolist() for name in self.by]
+        return list(zip(*levels, strict=True))
 
     def group_numbers(self) -> npt.NDArray[np.int64]:
         """Return the place of each cell's group in `groups`, shape (C,)."""
+        return self._group_numbers
+
+    @cached_property
+    def _group_numbers(self) -> npt.NDArray[np.int64]:
         return _numbers(self.cells, list(self.by))
 
     def covariance(self, influence: sparse.csr_array) -> Array:
@@ -381,8 +388,8 @@ def life_table(
     columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster)
     _check_choices(columns)
     relation = as_relation(source, memory_limit)
-    cells, n_rows = count_cells(relation, columns)
-    n_ids = count_people(relation, columns, n_rows)
+    cells, n_rows, ascending = count_cells(relation, columns)
+    n_ids = n_rows if ascending else count_people(relation, columns)
     products, totals = None, None
     if cluster is not None:
         products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)
@@ -420,9 +427,11 @@ def _check_choices(columns: SpellColumns) -> None:
 
 def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
     """Return the number of each row's combination of keys, in order of first appearance."""
-    if not keys:
-        return np.zeros(len(cells), dtype=np.int64)
-    return cells.groupby(keys, sort=False).ngroup().to_numpy().astype(np.int64)
+    number = np.zeros(len(cells), dtype=np.int64)
+    for key in keys:
+        codes, levels = pd.factorize(cells[key])
+        number = pd.factorize(number * len(levels) + codes)[0].astype(np.int64)
+    return number
 
 
 def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeTable:

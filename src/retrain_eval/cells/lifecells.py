@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,10 @@ CENSORED = "0"
 CENSORED_WORD = "censored"  # how `build_spells` writes it
 COUNTS = ("n", "sum_w", "sum_w2")
 _UNSEEN = "left_truncated"
+# columns of a table of cells after those of levels
+_TYPES: dict[str, Any] = {
+    "entry": "float64", "duration": "float64", "cause": "str", "n": "int64", "sum_w": "float64", "sum_w2": "float64",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,20 +73,11 @@ def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) 
             )
 
 
-def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns, n_rows: int) -> int:
-    """Return the number of ids that have weight; ``n_rows`` is the number of their rows.
-
-    Records are mostly kept in the order of their ids. Where each id is larger than the one before, all differ: that is
-    seen in one pass that holds nothing, while counting distinct ids holds them all.
-    """
-    name = sql_name(columns.id)
+def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> int:
+    """Return the number of distinct ids that have weight, all of which are held in memory."""
     kept = "" if columns.weights is None else f" WHERE {_number(columns.weights)} > 0"
-    ascending = query(
-        relation, f"SELECT bool_and(up) FROM (SELECT {name} > lag({name}) OVER () AS up FROM source{kept})"
-    ).fetchall()[0][0]
-    if ascending:
-        return n_rows
-    return int(query(relation, f"SELECT count(DISTINCT {name}) FROM source{kept}").fetchall()[0][0])
+    sql = f"SELECT count(DISTINCT {sql_name(columns.id)}) FROM source{kept}"
+    return int(query(relation, sql).fetchall()[0][0])
 
 
 def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str, tuple[str, str]]:
@@ -143,12 +139,21 @@ def _not_finite(number: str) -> str:
     return f"({number} IS NULL OR NOT isfinite({number}))"
 
 
-def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tuple[pd.DataFrame, int]:
-    """Return n, Σw and Σw² by levels × entry × duration × cause, and the number of rows: the one GROUP BY.
+def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tuple[pd.DataFrame, int, bool]:
+    """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
 
     Rows are summed by the values as they stand, and only the few sums are put into words and order: by level (the
     column's own order, so that an ordered category keeps its order), entry, duration and cause. The rules for keys are
     checked on the sums too.
+
+    Returns
+    -------
+    cells : DataFrame
+    n_rows : int
+        Rows that have weight.
+    ascending : bool
+        Whether each id is larger than the one before it, so that all differ. Records are mostly kept in the order of
+        their ids, and this is seen beside the counting, in one pass that holds nothing.
 
     Raises
     ------
@@ -189,7 +194,10 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
         f"coalesce(CAST(key_{i} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, key_{i} AS sort_{i}, " for i in range(place)
     )
     cause = f"key_{len(names) - 1}"
-    frame: pd.DataFrame = query(
+    keys = _keys(columns)
+    sorts = [f"sort_{i}" for i in range(place)]
+    id = sql_name(columns.id)
+    found = query(
         relation,
         f"""
         WITH sums AS (SELECT {raw}, {sums}, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
@@ -199,22 +207,31 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
             bad OR {_not_finite("duration")} OR duration <= 0 OR {wrong_entry}
               OR coalesce(trim(CAST({cause} AS VARCHAR)) = '', false) AS bad
           FROM sums
+        ),
+        cells AS (
+          SELECT {", ".join([*keys, *(f"min({name}) AS {name}" for name in sorts)])}, sum(n) AS n, sum(sum_w) AS sum_w,
+            sum(sum_w2) AS sum_w2, sum(row_count) AS row_count, bool_or(bad) AS bad, NULL AS ascending
+          FROM named GROUP BY {", ".join(keys)}
+          UNION ALL
+          SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + 5))}, coalesce(bool_and(up), true)
+          FROM (SELECT {id} > lag({id}) OVER () AS up FROM source)
         )
-        SELECT {", ".join(_keys(columns))}, sum(n), sum(sum_w), sum(sum_w2), sum(row_count), bool_or(bad)
-        FROM named GROUP BY {", ".join(_keys(columns))} ORDER BY {_order(columns)}
+        SELECT {", ".join(keys)}, n, sum_w, sum_w2, row_count, bad, ascending
+        FROM cells ORDER BY ascending NULLS FIRST, {_order(columns, sorts)}
         """,
-    ).df()
-    if frame.empty:
+    ).fetchnumpy()
+    *values, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
+    if len(rows) == 1:  # the last one, which is no cell
         raise InputError("the source has no rows", fix="a life table needs at least one spell")
-    frame.columns = [*columns.by, "entry", "duration", "cause", *COUNTS, "rows", "bad"]
-    if frame["bad"].any():
+    if bad[:-1].any():
         refuse_bad_spells(relation, columns)
-    n_rows = int(frame["rows"].sum())
-    frame = frame[frame["n"] > 0].drop(columns=["rows", "bad"]).reset_index(drop=True)
-    if frame.empty:
+    types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
+    kept = values[-3] > 0
+    kept[-1] = False
+    if not kept.any():
         raise InputError("every spell has weight zero", column=columns.weights)
-    types = {name: "str" for name in (*columns.by, "cause")} | dict.fromkeys(("sum_w", "sum_w2"), "float64")
-    return frame.astype(types | {"entry": "float64", "duration": "float64", "n": "int64"}), n_rows
+    cells = {name: pd.array(value[kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
+    return pd.DataFrame(cells), int(rows[:-1].sum()), bool(ascending[-1])
 
 
 def count_products(
@@ -323,6 +340,8 @@ def _keys(columns: SpellColumns) -> list[str]:
     return [*(f"by_{i}" for i in range(len(columns.by))), "entry", "duration", "cause"]
 
 
-def _order(columns: SpellColumns) -> str:
-    levels = [f"min(sort_{i}) NULLS LAST, by_{i}" for i in range(len(columns.by))]
+def _order(columns: SpellColumns, sorts: Sequence[str] | None = None) -> str:
+    """Return the order of cells, where ``sorts`` gives the values that levels are sorted by."""
+    sorts = sorts or [f"min(sort_{i})" for i in range(len(columns.by))]
+    levels = [f"{sort} NULLS LAST, by_{i}" for i, sort in enumerate(sorts)]
     return ", ".join([*levels, "entry", "duration", "cause"])

@@ -190,15 +190,13 @@ def asked(risk: RiskSet, times: Sequence[float] | None) -> Array:
 
 def number_at_risk(table: LifeTable, risk: RiskSet, at: Array) -> npt.NDArray[np.int64]:
     """Return the number of spells at risk just before each time."""
-    own = table.cells.iloc[risk.cells]
-    entry, duration, n = (own[name].to_numpy() for name in ("entry", "duration", "n"))
+    entry, duration, n = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration", "n"))
     return np.array([n[(entry < time) & (duration >= time)].sum() for time in at], dtype=np.int64)
 
 
 def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, at: Array, scale: Array) -> sparse.coo_array:
     """Return the influence of a unit of weight in each cell on the curve at each time, shape (K, C)."""
-    own = table.cells.iloc[risk.cells]
-    entry, duration = own["entry"].to_numpy(), own["duration"].to_numpy()
+    entry, duration = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration"))
     cumulative = np.append(0.0, steps.variance)
 
     def until(limit: Array) -> Array:

@@ -156,32 +156,28 @@ class _Steps:
 
 
 def _steps(table: LifeTable, risk: RiskSet, causes: Sequence[str]) -> _Steps:
-    own = table.cells.iloc[risk.cells]
-    place = np.searchsorted(risk.times, own["duration"].to_numpy())
+    duration, cause, weight = (table.cells[name].to_numpy()[risk.cells] for name in ("duration", "cause", "sum_w"))
+    place = np.searchsorted(risk.times, duration)
     events = np.stack(
-        [
-            np.bincount(place, weights=np.where(own["cause"] == cause, own["sum_w"], 0.0), minlength=len(risk.times))
-            for cause in causes
-        ]
+        [np.bincount(place, weights=np.where(cause == name, weight, 0.0), minlength=len(risk.times)) for name in causes]
     ).astype(float)
     # where all at risk end, weights may leave a rounding error; the counts say that nobody is left
     last = risk.n_events == risk.n
-    weight = np.where(last, risk.events, risk.weight)
-    survival = np.append(1.0, np.cumprod(np.where(last, 0.0, 1 - risk.events / weight)))
-    incidence = np.cumsum(survival[:-1] * events / weight, axis=1)
+    at_risk = np.where(last, risk.events, risk.weight)
+    survival = np.append(1.0, np.cumprod(np.where(last, 0.0, 1 - risk.events / at_risk)))
+    incidence = np.cumsum(survival[:-1] * events / at_risk, axis=1)
     rate = np.where(last, 0.0, 1 / np.where(last, 1.0, risk.weight - risk.events))
     return _Steps(survival[:-1], survival[1:], events, np.pad(incidence, ((0, 0), (1, 0))), rate)
 
 
 def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, causes: Sequence[str], at: Array) -> sparse.coo_array:
     """Return the influence of a unit of weight in each cell, shape (causes × times, C)."""
-    own = table.cells.iloc[risk.cells]
-    duration, cause = own["duration"].to_numpy(), own["cause"].to_numpy()
+    entered, duration, cause = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration", "cause"))
     ended = cause != CENSORED
     left = np.searchsorted(risk.times, duration)
     # places up to which: the time, the spell's end, its entry
     until, end = np.searchsorted(risk.times, at, side="right"), left + 1
-    entry = np.searchsorted(risk.times, own["entry"].to_numpy(), side="right")
+    entry = np.searchsorted(risk.times, entered, side="right")
     to_end, to_entry = np.minimum.outer(until, end), np.minimum.outer(until, entry)
     over = until[:, None] >= end
     hazard = np.append(0.0, np.cumsum(risk.events / risk.weight * steps.rate))

@@ -181,9 +181,9 @@ class _Scores:
 
     def influence(self, table: LifeTable, place: int, risk: RiskSet) -> Array:
         """Return the influence of a unit of weight in each of a group's cells, shape (G, cells)."""
-        own = table.cells.iloc[risk.cells]
-        left = np.searchsorted(self.times, own["duration"].to_numpy())
-        entry = np.searchsorted(self.times, own["entry"].to_numpy(), side="right")
+        entered, duration = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration"))
+        left = np.searchsorted(self.times, duration)
+        entry = np.searchsorted(self.times, entered, side="right")
         apart = self.factor[:, None] * ((np.arange(self.share.shape[1]) == place) - self.share)
         exposure = np.vstack([np.zeros(apart.shape[1]), np.cumsum(apart * self.hazard[:, None], axis=0)])
         ended: npt.NDArray[np.bool_] = is_event(table)[risk.cells]
