@@ -26,7 +26,7 @@ OUTWARD = re.compile(
     r"""(?:\bsrc|\bsrcset)\s*=\s*["']?\s*(?:https?:)?//|url\(\s*["']?(?:https?:)?//|<script\b|<iframe\b"""
 )
 
-
+MINUS = re.compile(r"−(?=[$€£¥])")
 TIGHT = re.compile(r"(?<=[。，、；：？！）”])[ \n]+(?=[^\s<])|(?<=[^\s>])[ \n]+(?=[。，、；：？！（“])")
 
 
@@ -57,11 +57,16 @@ def contents(config: dict[str, Any]) -> list[dict[str, Any]]:
 def set_tight(html: str, language: str) -> str:
     """Return the page as its language sets it: Chinese has no space after its punctuation.
 
+    A minus keeps with the sign of the currency after it: browsers break lines there.
+
     Examples
     --------
     >>> set_tight("一。 二", "zh-Hans"), set_tight("One. Two", "en")
     ('一。二', 'One. Two')
+    >>> set_tight("−$692", "en") == "−\u2060$692"
+    True
     """
+    html = MINUS.sub("−\u2060", html)
     return TIGHT.sub("", html) if language.startswith("zh") else html
 
 

@@ -274,7 +274,13 @@ def group_differences(study: Study) -> str:
             else _("The difference does not exclude")
         )
         return _("{which} zero: these data cannot tell the groups' effects apart.", which=which)
-    names = listed([f"{row['label']} ({study.words.amount(row['estimate'])})" for row in clear])
+    apart: dict[str, list[str]] = {}
+    for row in clear:
+        group, told = study.words.name(row["subgroup"]), study.words.name(row["level"])
+        apart.setdefault(group, []).append(f"{told} ({study.words.amount(row['estimate'])})")
+    names = _("; ").join(
+        _("by {group}, {differences}", group=group, differences=listed(told)) for group, told in apart.items()
+    )
     verb = _("excludes") if len(clear) == 1 else _("exclude")
     return _(
         "{clear} of {rows} differences {verb} zero: {names}.", clear=len(clear), rows=len(rows), verb=verb, names=names

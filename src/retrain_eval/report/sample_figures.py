@@ -36,15 +36,20 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
     within = int((balance["smd_after"].abs() <= 0.1).sum())
 
     def draw(narrow: bool) -> Plot:
+        lifts = (1.2 if narrow else 0.5, 0.5)  # narrow: no room side by side
+        names = [
+            p9.geom_text(p9.aes("at", label="sample", color="sample", ha="side"), data=row, nudge_y=lift, size=8.5)
+            for (_i, row), lift in zip(top.groupby("side", sort=False), lifts, strict=True)
+        ]
         return (
             chart(data, x="smd", y="covariate")
             + p9.geom_vline(xintercept=0, **ZERO)
             + p9.geom_vline(xintercept=0.1, linetype="dashed", **ZERO)
             + p9.geom_point(p9.aes(color="sample", shape="sample"), size=2.8)
-            + p9.geom_text(p9.aes("at", label="sample", color="sample", ha="side"), data=top, nudge_y=0.5, size=8.5)
+            + names
             + p9.scale_color_manual({_("before matching"): VERMILION, _("after matching"): BLUE})
             + p9.scale_shape_manual({_("before matching"): "s", _("after matching"): "o"})
-            + p9.scale_y_discrete(expand=(0, 0.6, 0, 0.9))
+            + p9.scale_y_discrete(expand=(0, 0.6, 0, 1.5 if narrow else 0.9))
             + p9.scale_x_continuous(expand=(0.02, 0, 0.12, 0))
             + p9.labs(x=_("absolute standardised mean difference"), y="")
             + p9.theme(panel_grid_major_y=p9.element_blank())
