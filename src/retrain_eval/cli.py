@@ -245,7 +245,8 @@ def verify(
         "problems": list(found.problems),
         "rederived": found.n_rederived,
         "on_covariance": found.on_covariance,
-        "primary": found.primary,
+        "held": found.held,
+        "stated": found.stated,
     }
     if found.ok:
         _done(as_json, facts, str(found))

@@ -202,6 +202,7 @@ class LifeTable:
         by = tuple(name for name in self.by if name not in gone)
         return _merged(replace(self, by=by), self.cells.drop(columns=list(gone)), by)
 
+    @recorded
     def without_clusters(self) -> LifeTable:
         """Return the table without its clusters: the same estimates, standard errors as if spells were independent.
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,10 @@ from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
 from retrain_eval.sample.balance import COLUMNS as BALANCE
 from retrain_eval.sample.composition import BASELINE_PATHS, MATCHING
+from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
+
+T = TypeVar("T")
 
 EFFECTS = ("result", *COLUMNS, "note")
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -57,9 +60,21 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "oster": OSTER,
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
+Additive = OutcomeMoments | LifeTable | CovariateMoments
+ADDITIVE: Mapping[str, type[OutcomeMoments] | type[LifeTable] | type[CovariateMoments]] = {
+    "moments": OutcomeMoments,
+    "life_tables": LifeTable,
+    "covariates": CovariateMoments,
+}
+# columns of a table that follow from no additive table, by its key
+STATED = {"balance": ("covariate", ("ecdf_mean_before", "ecdf_mean_after", "ecdf_max_before", "ecdf_max_after"))}
 SIGNIFICANT_DIGITS = 10
 RECIPES = "recipes.json"
+# options of what a row says, not found by it
+OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
 _KEYS = ("cohort", "time", "event_time", "bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "df")
+# of the facts about estimates, those that inference needs; others may be counts that a release rounds
+_FACTS = ("level", "df", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast", "anticipation")
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
@@ -83,7 +98,9 @@ class Part:
     derivation : Derivation or None
         How they follow from a table that is kept; None: they are what was counted or estimated from people.
     covariance : list of list of float or None
-        Covariance of the estimates, where they do not follow from a table.
+        Covariance of the estimates, where it does not follow from a table.
+    estimates : Derivation or None
+        How the estimates beside a covariance follow from a table that is kept: one whose clusters cannot be.
     meta : dict or None
         Facts about those estimates that what is made of them needs: confidence level, degrees of freedom.
     recipe : Recipe or None
@@ -97,6 +114,7 @@ class Part:
     result: str | None = None
     derivation: Derivation | None = None
     covariance: list[list[float]] | None = None
+    estimates: Derivation | None = None
     meta: dict[str, Any] | None = None
     recipe: Recipe | None = None
     effects: EffectTable | None = None
@@ -112,6 +130,7 @@ class Results:
         Keys and columns as in ``TABLES``.
     moments : dict of OutcomeMoments
     life_tables : dict of LifeTable
+    covariates : dict of CovariateMoments
     parts : list of Part
         What the rows of the tables were made by, in the order of the rows; a table without parts is one as it stands.
 
@@ -127,6 +146,7 @@ class Results:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     moments: dict[str, OutcomeMoments] = field(default_factory=dict)
     life_tables: dict[str, LifeTable] = field(default_factory=dict)
+    covariates: dict[str, CovariateMoments] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
     def add_effects(self, name: str, effects: EffectTable) -> None:
@@ -182,26 +202,27 @@ class Results:
         Effects that follow from no table are kept with their covariance, and later ones may follow from them.
         """
         known = {id(table): name for name, table in self.kept().items()}
+        clustered = {
+            id(table.recipe.of): name
+            for name, table in self.kept().items()
+            if table.recipe is not None and table.recipe.verb == "without_clusters"
+        }
         found = []
         for part in self.parts:
             derivation = part.derivation if part.recipe is None else trace(part.recipe, known)
             standing = part.effects if derivation is None else None
             if standing is not None:
-                plain = {
-                    key: value for key, value in standing.meta.items() if isinstance(value, (bool, int, float, str))
-                }
-                part = replace(part, covariance=standing.vcov.tolist(), meta=plain)
+                facts = {key: standing.meta[key] for key in _FACTS if standing.meta.get(key) is not None}
+                estimates = None if part.recipe is None else trace(part.recipe, known | clustered)
+                part = replace(part, covariance=standing.vcov.tolist(), meta=facts, estimates=estimates)
                 if (name := f"effects/{part.result}") not in known.values():
                     known[id(standing)] = name
             found.append(replace(part, derivation=derivation, recipe=None, effects=None))
         return found
 
-    def kept(self) -> dict[str, OutcomeMoments | LifeTable]:
+    def kept(self) -> dict[str, Additive]:
         """Return the additive tables by the names of their files, such as ``"moments/matched"``."""
-        return {
-            **{f"moments/{name}": table for name, table in self.moments.items()},
-            **{f"life_tables/{name}": table for name, table in self.life_tables.items()},
-        }
+        return {f"{kind}/{name}": table for kind in ADDITIVE for name, table in getattr(self, kind).items()}
 
     def blocks(self) -> Iterator[tuple[Part, pd.DataFrame]]:
         """Yield each part with its rows; a table without parts is one part."""
@@ -236,7 +257,8 @@ class Results:
             frame.to_csv(
                 folder / f"{name}.csv", index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"
             )
-        for kind, objects in (("moments", self.moments), ("life_tables", self.life_tables)):
+        for kind in ADDITIVE:
+            objects: dict[str, Additive] = getattr(self, kind)
             if objects:
                 (folder / kind).mkdir()
             for name, item in objects.items():
@@ -251,12 +273,15 @@ class Results:
         """Read what `write` wrote."""
         return cls(
             tables={name: read_table(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()},
-            moments={file.stem: OutcomeMoments.read_parquet(file) for file in sorted(folder.glob("moments/*.parquet"))},
-            life_tables={
-                file.stem: LifeTable.read_parquet(file) for file in sorted(folder.glob("life_tables/*.parquet"))
-            },
+            moments=_read_all(folder / "moments", OutcomeMoments.read_parquet),
+            life_tables=_read_all(folder / "life_tables", LifeTable.read_parquet),
+            covariates=_read_all(folder / "covariates", CovariateMoments.read_parquet),
             parts=_read_parts(folder / RECIPES),
         )
+
+
+def _read_all(folder: Path, read: Callable[[Path], T]) -> dict[str, T]:
+    return {file.stem: read(file) for file in sorted(folder.glob("*.parquet"))}
 
 
 def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:
@@ -287,10 +312,13 @@ def _read_parts(path: Path) -> list[Part]:
         return []
     parts = []
     for item in json.loads(path.read_text(encoding="utf-8")):
-        made = item.pop("derivation", None)
-        derivation = None if made is None else Derivation(made["of"], tuple((v, o) for v, o in made["steps"]))
-        parts.append(Part(**item, derivation=derivation))
+        derivation, estimates = (_read_derivation(item.pop(name, None)) for name in ("derivation", "estimates"))
+        parts.append(Part(**item, derivation=derivation, estimates=estimates))
     return parts
+
+
+def _read_derivation(made: Mapping[str, Any] | None) -> Derivation | None:
+    return None if made is None else Derivation(made["of"], tuple((v, o) for v, o in made["steps"]))
 
 
 def read_table(path: Path) -> pd.DataFrame:

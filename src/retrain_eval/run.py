@@ -16,8 +16,9 @@ from retrain_eval.errors import DesignError
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import recipe_of
-from retrain_eval.results import Results
+from retrain_eval.results import STATED, TABLES, Results
 from retrain_eval.sample.composition import baseline_paths, matching_table
+from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.sample.hidden_bias import hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sources import Source
@@ -77,15 +78,27 @@ class Run:
         before : mapping of int to str
             Period, or distance from the start of training → column of the main outcome; empty if there is none.
         """
-        self.results.add_table("balance", sample.balance())
+        moments = sample.covariate_moments(winsorise=self.study.release.winsorise)
+        self.results.covariates["matched"] = moments
+        # whole distributions are more than moments hold
+        apart = sample.balance().set_index("covariate")[list(STATED["balance"][1])]
+        balance = covariate_balance(moments).set_index("covariate").fillna(apart).reset_index()[list(TABLES["balance"])]
+        self.results.add_table("balance", balance, recipe=recipe_of(covariate_balance, moments))
         try:
             self.results.add_table("overlap", sample.overlap())
         except DesignError as error:
             self.say(f"no common support to show: {error}")
         self.results.add_table("matching", matching_table(candidates, sample, by=list(self.study.strata)))
         if before and self.study.did:
-            paths = baseline_paths(candidates, sample, self.study.did.outcome, before)
-            self.results.add_table("baseline_paths", paths)
+            columns = {column: time for time, column in before.items()}
+            if set(columns) <= set(moments.cells["covariate"]):
+                self.publish_table(
+                    "baseline_paths", covariate_paths, moments, outcome=self.study.did.outcome, columns=columns
+                )
+            else:
+                self.results.add_table(
+                    "baseline_paths", baseline_paths(candidates, sample, self.study.did.outcome, before)
+                )
 
     def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
         """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.

@@ -150,6 +150,7 @@ def hidden_bias_tables() -> dict[str, pd.DataFrame]:
     e_values = {"estimate": 1706.8, "std_error": 678.2, "sd": 6906.0, "risk_ratio": 1.252, "e_value": 1.814}
     oster = pd.DataFrame({"r2_max": [0.62, 1.0], "delta": [-0.228, -0.062], "beta_star": [3863.0, 13254.0]})
     oster = oster.assign(beta_uncontrolled=-8497.5, r2_uncontrolled=0.01, beta_controlled=699.0, r2_controlled=0.47)
+    oster = oster.assign(var_outcome=9.35e7, var_treatment=0.0113, var_residual=0.0101)
     return {
         "matching": matching,
         "baseline_paths": paths,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
 from retrain_eval.errors import InputError
-from retrain_eval.sample.balance import COLUMNS, Arm, ecdf_distance, effect_size, overlap_table
+from retrain_eval.sample.balance import COLUMNS, Arm, Summary, ecdf_distance, effect_size, overlap_table
 from retrain_eval.sample.match import match
 
 
@@ -153,17 +153,16 @@ def test_effect_sizes_are_those_of_the_what_works_clearinghouse() -> None:
     assert set(table["wwc"]) >= {"satisfied", "needs adjustment"}
 
 
-def share(ones: int, n: int) -> Arm:
+def share(ones: int, n: int) -> Summary:
     """An arm of zeros (cell 0) and ones (cell 1)."""
-    return Arm.build(np.repeat([0, 1], [n - ones, ones]), np.ones(n), 2)
+    return Arm.build(np.repeat([0, 1], [n - ones, ones]), np.ones(n), 2).summary(np.array([0.0, 1.0]))
 
 
 def test_a_share_of_nothing_in_one_arm_has_no_logit_and_is_judged_by_g() -> None:
-    x = np.array([0.0, 1.0])
-    size = effect_size(x, share(2, 200), share(0, 200), binary=True)
+    size = effect_size(share(2, 200), share(0, 200), binary=True)
     pooled = np.sqrt((0.01 * 0.99 * 200 / 199) / 2)
     assert size == pytest.approx((1 - 3 / (4 * 400 - 9)) * 0.01 / pooled)
-    assert effect_size(x, share(0, 50), share(0, 50), binary=True) == 0
+    assert effect_size(share(0, 50), share(0, 50), binary=True) == 0
 
 
 def test_rounding_is_no_difference() -> None:

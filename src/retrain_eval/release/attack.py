@@ -18,10 +18,11 @@ from scipy.optimize import linprog
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.merging import JOIN
+from retrain_eval.sample.covariates import CovariateMoments
 
 Array = npt.NDArray[np.float64]
 Levels = Mapping[str, frozenset[str]]
-Table = OutcomeMoments | LifeTable
+Table = OutcomeMoments | LifeTable | CovariateMoments
 
 COHORT = "cohort"
 ARMS = ("treated", "control")
@@ -205,7 +206,7 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
 
     Parameters
     ----------
-    new, old : mapping of str → OutcomeMoments or LifeTable
+    new, old : mapping of str → OutcomeMoments, LifeTable or CovariateMoments
         The tables of two editions, by name.
     min_cell : int
     base : int
@@ -241,13 +242,15 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
                     f"{name}: {what} has {abs(change)} {'more' if change > 0 else 'fewer'} people than before, "
                     "whose mean follows from the two"
                 )
-    return found
+    return list(dict.fromkeys(found))  # all covariates of an arm are of the same people
 
 
 def _keys_of(table: Table) -> tuple[list[str], str]:
     """Return the columns that tell cells apart, and what the table is of."""
     if isinstance(table, LifeTable):
         return [*table.by, "duration", "cause"], table.duration
+    if isinstance(table, CovariateMoments):
+        return ["arm", "stage"], "covariates"
     return [COHORT, *table.strata], table.outcome
 
 

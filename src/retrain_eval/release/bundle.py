@@ -25,11 +25,13 @@ from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import PLAN, Registration, read_plan
+from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.attack import differences
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.protect import artefacts, protect
-from retrain_eval.results import Results, read_table, standing_effects
+from retrain_eval.results import ADDITIVE, Additive, Results, read_table, standing_effects
+from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.study import FILE, Release, StudyFile
 
 BUNDLE_VERSION = 1
@@ -135,6 +137,12 @@ class Bundle:
         """Covariate balance before and after matching."""
         return self._table("balance.csv")
 
+    @cached_property
+    def withheld_covariates(self) -> tuple[str, ...]:
+        """Covariates that balance does not show, because a value of theirs is of too few people."""
+        of = (table for table in self.tables().values() if isinstance(table, CovariateMoments))
+        return tuple(name for moments in of for name in moments.withheld)
+
     @property
     def overlap(self) -> pd.DataFrame | None:
         """Counts by propensity score bin and group."""
@@ -226,13 +234,10 @@ class Bundle:
         corrects: Mapping[str, str] = self.manifest.get("corrects") or {}
         return corrects
 
-    def tables(self) -> dict[str, OutcomeMoments | LifeTable]:
+    def tables(self) -> dict[str, Additive]:
         """Return all moments and life tables, by the names of their files without the suffix."""
         names = [name.removesuffix(".parquet") for name in self.manifest["files"] if name.endswith(".parquet")]
-        return {
-            name: (self.moments if name.startswith("moments/") else self.life_table)(name.split("/", 1)[1])
-            for name in names
-        }
+        return {name: ADDITIVE[name.split("/", 1)[0]].read_parquet(self._file(f"{name}.parquet")) for name in names}
 
     def moments(self, name: str) -> OutcomeMoments:
         """Return the outcome moments released under ``name``."""
@@ -241,6 +246,10 @@ class Bundle:
     def life_table(self, name: str) -> LifeTable:
         """Return the life table released under ``name``."""
         return LifeTable.read_parquet(self._file(f"life_tables/{name}.parquet"))
+
+    def covariate_moments(self, name: str) -> CovariateMoments:
+        """Return the covariate moments released under ``name``."""
+        return CovariateMoments.read_parquet(self._file(f"covariates/{name}.parquet"))
 
     def _file(self, name: str) -> Path:
         if name not in self.manifest["files"]:
@@ -292,7 +301,8 @@ def write(
     Raises
     ------
     ReleaseError
-        If the edition exists and differs, and is approved or ``replace`` is not set.
+        If the edition exists and differs, and is approved or ``replace`` is not set; or if tables contradict each
+        other.
     DisclosureError
         If something cannot be protected.
     """
@@ -302,6 +312,8 @@ def write(
         for name, stratum in study.strata.items()
     }
     safe, record = protect(results, study.release, order)
+    if found := contradictions(safe, study.release):
+        raise ReleaseError("tables say different things of the same people:\n  " + "\n  ".join(found))
     _check_earlier(safe, target, study.release)
     with new_folder(target.with_name(f".{target.name}.staged")) as work:
         safe.write(work, study.release.significant_figures)
@@ -331,7 +343,7 @@ def _check_recipes(results: Results) -> None:
             deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, rows))
         elif part.derivation is not None:
             # results are kept to ten digits, and what is made of them can lose a few
-            found = compare(rows, deriver.rows(part), _DIGITS_OF_RECIPES)
+            found = compare(rows, deriver.rows(part, rows), _DIGITS_OF_RECIPES)
             if found:
                 raise ReleaseError(f"{part.table} {part.result or ''} is not what its recipe makes: {found[0]}")
 

@@ -15,6 +15,8 @@ from retrain_eval.errors import DesignError, DisclosureError, InputError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.attack import Count, counts, counts_of_matching, every_level, recoverable
+from retrain_eval.release.completing import complete, with_estimates, with_inference
+from retrain_eval.release.covariates import protect_covariates
 from retrain_eval.release.derive import Deriver, Tables
 from retrain_eval.release.merging import (
     merge_smallest_level,
@@ -82,6 +84,9 @@ def protect(results: Results, rules: Release, order: Orders | None = None) -> tu
     for name, table in results.life_tables.items():
         safe.life_tables[name], notes = _protect_life_table(name, table, rules)
         record += notes
+    for name, covariates in results.covariates.items():
+        safe.covariates[name], notes = protect_covariates(name, covariates, rules)
+        record += notes
     published, notes = publish(results, safe.kept(), rules)
     safe.tables, safe.parts = published.tables, published.parts
     return safe, [*notes, *record]
@@ -91,8 +96,11 @@ def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
     """Return the rule that was applied to each file and the smallest number of people in it, for the manifest."""
     found: dict[str, dict[str, Any]] = {}
     for name, table in safe.kept().items():
-        rule = "cells of the minimum or more" if isinstance(table, OutcomeMoments) else "steps of the minimum or more"
-        found[f"{name}.parquet"] = {"rule": rule, "smallest_n": int(table.cells["n"].min())}
+        rule = "steps of the minimum or more" if isinstance(table, LifeTable) else "cells of the minimum or more"
+        found[f"{name}.parquet"] = {
+            "rule": rule,
+            "smallest_n": int(table.cells["n"].min()) if len(table.cells) else None,
+        }
     derived = {part.table for part in safe.parts if part.derivation is not None}
     for name, frame in safe.tables.items():
         counts = frame[[column for column in frame.columns if is_count(column)]].to_numpy(dtype=float, na_value=np.nan)
@@ -129,21 +137,32 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
         rows = standing
         if part.derivation is not None:
             try:
-                rows = deriver.rows(part)
+                rows = deriver.rows(part, standing)
             except (InputError, DesignError) as error:
                 name, why = part.result or part.table, str(error).splitlines()[0]
                 record.append(f"{name}: withheld, because the protected tables do not give it: {why}")
                 part, rows = replace(part, derivation=None), _without_numbers(part, standing)
         elif part.covariance is not None:
-            # what is made of these effects is made of what is printed
+            if part.estimates is not None:
+                try:
+                    standing = with_estimates(
+                        standing, deriver.rows(replace(part, derivation=part.estimates), standing)
+                    )
+                except (InputError, DesignError) as error:
+                    name, why = part.result or part.table, str(error).splitlines()[0]
+                    record.append(f"{name}: estimates stand as they are: the protected tables do not give them: {why}")
+                    part = replace(part, estimates=None)
+            # what is made of these effects is made of what is printed, and so is their inference
             printed = round_table(apply("effects", standing, min_cell)[0], rules.round_counts)
             printed = round_significant(printed, rules.significant_figures)
+            rows = with_inference(part, printed)
+            printed = round_significant(rows, rules.significant_figures)
             if not is_withheld(printed).any():
                 deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, printed))
         blocks[part.table].append(rows.assign(**{PART: len(parts)}))
         parts.append(part)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in blocks.items()}
-    if "balance" in tables:
+    if any(part.table == "balance" and part.derivation is None and part.rows for part in parts):
         check_balance(tables.get("overlap"), min_cell)
     for name in tables:
         tables[name], notes = apply(name, tables[name], min_cell)
@@ -153,6 +172,7 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
         if name in tables:
             tables[name], notes = of_published(name, tables[name], tables.get("effects"), min_cell)
             record += notes
+    tables = complete(tables, rules.significant_figures)
     left = pd.concat([frame[PART] for frame in tables.values()]).value_counts() if tables else {}
     if "effects" in tables:  # a variance of what is withheld would give it away
         effects = tables["effects"]

@@ -6,18 +6,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.effects import KEYS
+from retrain_eval.effects import COUNTS, KEYS
 from retrain_eval.errors import RetrainEvalError
+from retrain_eval.release.agreement import HELD, contradictions, steps_held
 from retrain_eval.release.bundle import Bundle, read_manifest
-from retrain_eval.release.comparison import agree, compare
+from retrain_eval.release.comparison import compare
+from retrain_eval.release.completing import FOLLOWING
 from retrain_eval.release.protect import publish
-from retrain_eval.results import Part, Results
-
-Floats = npt.NDArray[np.float64]
+from retrain_eval.results import OPTIONS, STATED, Part, Results
 
 _SHOWN = 20  # numbers that differ, named one by one
 
@@ -34,11 +32,13 @@ class Verification:
     problems : tuple of str
         One line for each file, and each number, that is not as it should be.
     n_rederived : int
-        Numbers that were computed again from the additive tables of the bundle.
+        Numbers that were computed again from the additive tables of the bundle, or from other printed numbers.
     on_covariance : dict of str → int
-        Numbers of results that rest on the covariance released with them, by result.
-    primary : dict of str → int
-        Numbers that are themselves what was counted, by table.
+        Errors, intervals and p-values computed again from a covariance that stands as it was released, by result.
+    held : dict of str → int
+        Counts, and bounds, that agree with what other tables and rows say of the same people, by table.
+    stated : dict of str → int
+        Numbers that follow from nothing that is released, by table or result.
     """
 
     path: Path
@@ -46,7 +46,8 @@ class Verification:
     problems: tuple[str, ...]
     n_rederived: int = 0
     on_covariance: dict[str, int] = field(default_factory=dict)
-    primary: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = field(default_factory=dict)
+    stated: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -58,14 +59,15 @@ class Verification:
         if self.problems:
             return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in self.problems)
         lines = [f"all {self.n_files} files of {self.path} are as they were released"]
-        lines.append(f"all {self.n_rederived:,} numbers re-derived from its moments and life tables")
+        lines.append(f"all {self.n_rederived:,} numbers that follow from its tables re-derived")
         for found, what in (
-            (self.on_covariance, "rest on the covariance released with them"),
-            (self.primary, "are primary: what was counted or measured, released as it is"),
+            (self.on_covariance, "errors, intervals and p-values re-derived from a covariance that is an input"),
+            (self.held, "inputs, counted from people, agree with each other"),
+            (self.stated, "inputs stand alone: nothing else released tells them"),
         ):
             if found:
                 names = ", ".join(f"{name} {count:,}" for name, count in found.items())
-                lines.append(f"{sum(found.values()):,} numbers {what}: {names}")
+                lines.append(f"{sum(found.values()):,} {what}: {names}")
         return "\n".join(lines)
 
 
@@ -81,8 +83,8 @@ def verify(path: str | Path) -> Verification:
     -------
     Verification
         First every file is held against the SHA-256 in the manifest: missing, altered and extra files, by name. If
-        all are sound, every row that follows from a moments or life table is made again, the disclosure
-        rules and the rounding are applied again, and what differs is named.
+        all are sound, every row that follows from an additive table is made again, the disclosure rules and the
+        rounding are applied again, and what differs is named; so is what tables say differently of the same people.
 
     Raises
     ------
@@ -106,12 +108,9 @@ def verify(path: str | Path) -> Verification:
     except (RetrainEvalError, KeyError, TypeError, ValueError) as error:
         # a file may be hashed and still hold anything
         return Verification(bundle.path, n_files, (f"cannot be re-derived: {str(error).splitlines()[0]}",))
-    differences: list[str] = []
+    differences = _not_accounted_for(published) + contradictions(published, bundle.rules)
     digits = bundle.rules.significant_figures
-    numbers: Counter[str] = Counter()
-    on_covariance: Counter[str] = Counter()
-    primary: Counter[str] = Counter()
-    differences += _not_accounted_for(published)
+    tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "held", "stated")}
     # a row too many or too few is among what is not accounted for, so that no pair is lost unseen
     for (part, rows), (again, expected) in zip(published.blocks(), derived.blocks(), strict=False):
         name = part.table if part.result is None else f"{part.table} {part.result}"
@@ -119,20 +118,46 @@ def verify(path: str | Path) -> Verification:
             differences.append(f"{name}: {len(rows)} row(s) published, {len(expected)} re-derived")
             continue
         differences += [f"{name}, {difference}" for difference in compare(rows, expected, digits)]
-        said = rows.drop(columns=list(KEYS), errors="ignore").select_dtypes("number")
-        count = int(said.notna().to_numpy().sum())
-        if again.derivation is not None:
-            numbers[part.table] += count
-        elif part.covariance is not None:
-            differences += [f"{name}, {difference}" for difference in _on_covariance(part, rows, digits)]
-            on_covariance[str(part.result)] += count
-        elif part.table == "effects" and rows["estimate"].notna().any():
+        if part.table == "effects" and rows["estimate"].notna().any() and not (again.derivation or part.covariance):
             differences.append(f"{name}: recipes.json says neither what it follows from nor its covariance")
-        elif count:
-            primary[part.table] += count
+        for kind, count in _kinds(again, rows, published).items():
+            if count:
+                tally[kind][str(part.result) if part.covariance is not None else part.table] += count
     if len(differences) > _SHOWN:
         differences[_SHOWN:] = [f"and {len(differences) - _SHOWN} more"]
-    return Verification(bundle.path, n_files, tuple(differences), numbers.total(), dict(on_covariance), dict(primary))
+    rederived, *others = tally.values()
+    return Verification(bundle.path, n_files, tuple(differences), rederived.total(), *map(dict, others))
+
+
+def _kinds(part: Part, rows: pd.DataFrame, published: Results) -> Counter[str]:
+    """Count the numbers of a part by what they rest on."""
+    columns = rows.drop(columns=[name for name in (*KEYS, *OPTIONS) if name in rows]).select_dtypes("number")
+    counts = columns.notna().sum()
+    found: Counter[str] = Counter()
+    for name, count in counts.items():
+        kind = "stated"
+        if part.derivation is not None or name in FOLLOWING.get(part.table, ()):
+            kind = "rederived"
+        elif part.covariance is not None:
+            own = name in ("estimate", *COUNTS)
+            kind = "on_covariance" if not own else "rederived" if part.estimates is not None else "stated"
+        elif name in HELD.get(part.table, ()):
+            kind = "held"
+        found[kind] += int(count)
+    moved = 0
+    if part.table in STATED and part.derivation is not None:
+        # of numbers, moments do not give the whole distribution
+        table = published.covariates[part.derivation.of.split("/", 1)[1]].cells
+        key, of_people = STATED[part.table]
+        binary = rows[key].isin(table.loc[table["binary"].astype(bool), "covariate"])
+        moved = int(rows.loc[~binary, list(of_people)].notna().to_numpy().sum())
+        found["rederived"] -= moved
+        found["stated"] += moved
+    elif part.table == "flow" and part.derivation is None and "matching" in published.tables:
+        moved = int(rows["n"].isin(steps_held(published.tables["matching"])).sum())
+        found["stated"] -= moved
+        found["held"] += moved
+    return found
 
 
 def _not_accounted_for(published: Results) -> list[str]:
@@ -164,15 +189,3 @@ def rederive(bundle: Bundle, published: Results | None = None) -> Results:
     published = Results.read(bundle.path) if published is None else published
     again, _ = publish(published, published.kept(), bundle.rules)
     return again
-
-
-def _on_covariance(part: Part, rows: pd.DataFrame, digits: int) -> list[str]:
-    """Name standard errors that are not those of the covariance released with them."""
-    variance = np.diag(np.array(part.covariance, dtype=float).reshape(len(rows), len(rows)))
-    error = rows["std_error"].to_numpy(dtype=float)
-    expected = np.sqrt(np.clip(variance, 0, None))
-    same = agree(error, expected, digits) | np.isnan(error)
-    return [
-        f"row {row + 1}, std_error: published {error[row]}, of the covariance {expected[row]}"
-        for row in np.flatnonzero(~same)
-    ]

@@ -131,6 +131,21 @@ def say_exact(study: Study) -> str:
     return _("Partners are equal in {names}, which is not shown.", names=listed(names)) if names else ""
 
 
+def say_withheld(study: Study) -> str:
+    """Name the covariates of which a value is of too few people to be shown; nothing where there are none."""
+    names = [study.words.covariate(name) for name in study.bundle.withheld_covariates]
+    return (
+        _(
+            "Not shown, because some group has fewer than {min_cell} people with it, or without it: {names}. "
+            "What is said of balance does not speak of it.",
+            names=listed(names),
+            min_cell=study.bundle.rules.min_cell,
+        )
+        if names
+        else ""
+    )
+
+
 def tabulate_checks(study: Study) -> Table:
     """Tabulate what the light is made of."""
     verdict, words = study.balance_verdict, study.words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,25 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What balance reads of a covariate in one arm.
+
+    Attributes
+    ----------
+    n : int
+        Rows with a weight.
+    mean : float
+        Σwx / Σw.
+    variance : float
+        Σw(x − x̄)² / (Σw − Σw²/Σw), which is the sample variance when all weights are 1; NaN of a single row.
+    """
+
+    n: int
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True)
 class Arm:
     """The weights of one arm: their sum in each cell, and over the whole arm the sum of their squares.
 
@@ -60,15 +79,13 @@ class Arm:
         sums: Floats = np.bincount(cell, weights=weight, minlength=n_cells).astype(float)
         return cls(sums, float((weight**2).sum()), int(np.count_nonzero(weight)))
 
-    def mean(self, x: Floats) -> float:
-        """Return Σwx / Σw."""
-        return float((self.weight * x).sum() / self.weight.sum())
-
-    def variance(self, x: Floats) -> float:
-        """Return Σw(x − x̄)² / (Σw − Σw²/Σw), which is the sample variance when all weights are 1."""
+    def summary(self, x: Floats) -> Summary:
+        """Return what balance reads of a covariate, given its value in each cell."""
         total = self.weight.sum()
+        mean = float((self.weight * x).sum() / total)
         freedom = total - self.squares / total
-        return float((self.weight * (x - self.mean(x)) ** 2).sum() / freedom) if freedom > 0 else float("nan")
+        spread = float((self.weight * (x - mean) ** 2).sum() / freedom) if freedom > 0 else float("nan")
+        return Summary(self.n, mean, spread)
 
 
 @dataclass(frozen=True)
@@ -127,7 +144,7 @@ def balance_table(cells: pd.DataFrame, covariates: Sequence[str], score: Floats,
     appendix E.
     """
     rows = [_compare("distance", score, False, arms)]
-    rows.extend(_compare(name, x, binary, arms) for name, x, binary in _numeric(cells, covariates))
+    rows.extend(_compare(name, x, binary, arms) for _, name, x, binary in numeric(cells, covariates))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -153,17 +170,15 @@ def ecdf_distance(x: Floats, treated: Floats, control: Floats) -> tuple[float, f
     return float(gap[last].mean()), float(gap[last].max())
 
 
-def effect_size(x: Floats, treated: Arm, control: Arm, *, binary: bool) -> float:
+def effect_size(treated: Summary, control: Summary, *, binary: bool) -> float:
     """Return the standardised difference as the What Works Clearinghouse computes it.
 
     Parameters
     ----------
-    x : ndarray, shape (C,)
-        Value of each cell.
-    treated, control : Arm
-        The two arms of the sample that is analysed.
+    treated, control : Summary
+        The covariate in the two arms of the sample that is analysed.
     binary : bool
-        Whether the values are 0 and 1.
+        Whether its values are 0 and 1.
 
     Returns
     -------
@@ -175,15 +190,14 @@ def effect_size(x: Floats, treated: Arm, control: Arm, *, binary: bool) -> float
     """
     n = treated.n + control.n
     small = 1 - 3 / (4 * n - 9)
-    p, q = treated.mean(x), control.mean(x)
+    p, q = treated.mean, control.mean
     if _difference(p, q) == 0:
         return 0.0
     if binary and min(p, q) > 0 and max(p, q) < 1:
         return float(small * (np.log(p / (1 - p)) - np.log(q / (1 - q))) / _LOGITS_PER_SD)
     if n <= 2:
         return float("nan")
-    arms = ((treated.n, treated.variance(x)), (control.n, control.variance(x)))
-    pooled = sum((m - 1) * variance for m, variance in arms if m > 1) / (n - 2)
+    pooled = sum((arm.n - 1) * arm.variance for arm in (treated, control) if arm.n > 1) / (n - 2)
     return float(small * (p - q) / np.sqrt(pooled)) if pooled > 0 else float("nan")
 
 
@@ -199,40 +213,59 @@ def equivalence(size: float) -> str:
     return SATISFIED if size <= WWC_SATISFIED else ADJUST if size <= WWC_ADJUST else FAILED
 
 
-def _numeric(cells: pd.DataFrame, covariates: Sequence[str]) -> Iterator[tuple[str, Floats, bool]]:
+def numeric(cells: pd.DataFrame, covariates: Sequence[str]) -> Iterator[tuple[str, str, Floats, bool]]:
+    """Yield the rows of a balance table: the column, the name of the row, its value in each cell, whether it is 0/1."""
     for name in covariates:
         column = cells[name]
         if pd.api.types.is_numeric_dtype(column):
             x = column.to_numpy(dtype=float)
-            yield name, x, bool(np.isin(x, (0.0, 1.0)).all())
+            yield name, name, x, bool(np.isin(x, (0.0, 1.0)).all())
         else:
             for level in sorted(column.unique()):
-                yield f"{name}_{level}", (column == level).to_numpy(dtype=float), True
+                yield name, f"{name}_{level}", (column == level).to_numpy(dtype=float), True
 
 
 def _compare(name: str, x: Floats, binary: bool, arms: Arms) -> dict[str, object]:
-    mean = arms.treated_before.mean(x)
-    variance = mean * (1 - mean) if binary else arms.treated_before.variance(x)
-    row: dict[str, object] = {
-        "covariate": name,
-        "mean_treated": mean,
-        "mean_treated_after": arms.treated_after.mean(x),
-        "mean_control_before": arms.control_before.mean(x),
-        "mean_control_after": arms.control_after.mean(x),
-    }
     stages = {
         "before": (arms.treated_before, arms.control_before),
         "after": (arms.treated_after, arms.control_after),
     }
+    row = balance_row(name, {stage: (t.summary(x), c.summary(x)) for stage, (t, c) in stages.items()}, binary=binary)
+    if not binary:
+        for stage, (treated, control) in stages.items():
+            apart = ecdf_distance(x, treated.weight, control.weight)
+            row[f"ecdf_mean_{stage}"], row[f"ecdf_max_{stage}"] = apart
+    return row
+
+
+def balance_row(name: str, stages: Mapping[str, tuple[Summary, Summary]], *, binary: bool) -> dict[str, object]:
+    """Return a row of the balance table; of numbers, without the distances of distribution functions.
+
+    Parameters
+    ----------
+    name : str
+    stages : mapping
+        ``before`` and ``after`` → the covariate among treated units and among controls.
+    binary : bool
+        Whether its values are 0 and 1.
+    """
+    before, after = stages["before"], stages["after"]
+    mean = before[0].mean
+    variance = mean * (1 - mean) if binary else before[0].variance
+    row: dict[str, object] = {
+        "covariate": name,
+        "mean_treated": mean,
+        "mean_treated_after": after[0].mean,
+        "mean_control_before": before[1].mean,
+        "mean_control_after": after[1].mean,
+    }
     for stage, (treated, control) in stages.items():
-        difference = _difference(treated.mean(x), control.mean(x))
+        difference = _difference(treated.mean, control.mean)
         row[f"smd_{stage}"] = _ratio(difference, float(np.sqrt(max(variance, 0.0))))
-        spread = float("nan") if binary else _ratio(treated.variance(x), control.variance(x))
-        row[f"variance_ratio_{stage}"] = spread
-        apart = (abs(difference),) * 2 if binary else ecdf_distance(x, treated.weight, control.weight)
-        row[f"ecdf_mean_{stage}"], row[f"ecdf_max_{stage}"] = apart
-        row[f"effect_size_{stage}"] = size = effect_size(x, treated, control, binary=binary)
-        row["wwc"] = equivalence(size)  # the last stage is the one after matching
+        row[f"variance_ratio_{stage}"] = float("nan") if binary else _ratio(treated.variance, control.variance)
+        row[f"ecdf_mean_{stage}"] = row[f"ecdf_max_{stage}"] = abs(difference) if binary else float("nan")
+        row[f"effect_size_{stage}"] = effect_size(treated, control, binary=binary)
+    row["wwc"] = equivalence(float(str(row["effect_size_after"])))
     return row
 
 

@@ -14,7 +14,9 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.errors import DesignError
-from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size, overlap_table
+from retrain_eval.sample.balance import effective_size, overlap_table
+from retrain_eval.sample.compared import Compared
+from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.nearest import Pairs
@@ -68,7 +70,7 @@ class MatchedSample:
     pairs: duckdb.DuckDBPyRelation
     weights: duckdb.DuckDBPyRelation
     audit: Mapping[str, object]
-    _balance: Callable[[], pd.DataFrame]
+    _compared: Compared
     _score: Callable[[], Floats] | None
     _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
     _drawn: Drawn
@@ -99,7 +101,25 @@ class MatchedSample:
 
     def balance(self) -> pd.DataFrame:
         """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
-        return self._balance().copy()
+        return self._compared.balance.copy()
+
+    def covariate_moments(self, *, winsorise: float = 1.0) -> CovariateMoments:
+        """Return the sums over people that `balance` follows from, for a release.
+
+        Parameters
+        ----------
+        winsorise : float
+            Values above this quantile, or above the third largest, are set to it; 1 leaves them.
+
+        Examples
+        --------
+        >>> from retrain_eval.sample.match import match
+        >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0] * 2, "age": [20, 21, 30, 31]})
+        >>> rows = match(people, "treat ~ age", "id").covariate_moments().cells
+        >>> rows.loc[rows["covariate"] == "age", ["arm", "stage", "people"]].values.tolist()[:2]
+        [['treated', 'before', 2], ['treated', 'after', 2]]
+        """
+        return self._compared.moments(winsorise)
 
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
@@ -260,22 +280,16 @@ def finish(
     exact = choices["exact"]
     covariates = list(dict.fromkeys([*drawn.formula.covariates, *(exact if isinstance(exact, list) else [])]))
 
-    @cache
-    def balance() -> pd.DataFrame:
-        """Compare when first asked: among millions of cells this takes longer than matching."""
-
-        def arm(who: Ints, weight: Floats) -> Arm:
-            return Arm.build(units.cell[who], weight, n_cells)
-
-        arms = Arms(
-            treated_before=arm(all_treated, np.ones(len(all_treated))),
-            treated_after=arm(drawn.rows[drawn.treated], drawn.weight[drawn.treated]),
-            control_before=arm(all_control, np.ones(len(all_control))),
-            control_after=arm(matched_control, drawn.weight[~drawn.treated]),
-        )
-        if score is None:
-            return balance_table(units.cells, covariates, np.zeros(n_cells), arms).iloc[1:].reset_index(drop=True)
-        return balance_table(units.cells, covariates, score, arms)
+    compared = Compared(
+        units,
+        covariates,
+        score,
+        {"treated": all_treated, "control": all_control},
+        {
+            "treated": (drawn.rows[drawn.treated], drawn.weight[drawn.treated]),
+            "control": (matched_control, drawn.weight[~drawn.treated]),
+        },
+    )
 
     @cache
     def groups() -> dict[str, Ints]:
@@ -298,7 +312,7 @@ def finish(
         pairs=keep_table(drawn.relation, pair_table, "pairs"),
         weights=keep_table(drawn.relation, weight_table, "weights"),
         audit=audit,
-        _balance=balance,
+        _compared=compared,
         _score=drawn.score,
         _groups=groups,
         _drawn=drawn,

@@ -14,11 +14,11 @@ from functools import cache
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.sample.balance import Arm, Arms, balance_table, effective_size
+from retrain_eval.sample.balance import effective_size
+from retrain_eval.sample.compared import Compared
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
@@ -309,18 +309,13 @@ def _assemble(
     everyone = np.flatnonzero(units.treated)
     candidates = np.flatnonzero(spells.eligible >= int(spells.durations[0]))
 
-    @cache
-    def balance() -> pd.DataFrame:
-        def arm(who: Ints, weight: Floats) -> Arm:
-            return Arm.build(units.cell[who], weight, n_cells)
-
-        arms = Arms(
-            treated_before=arm(everyone, np.ones(len(everyone))),
-            treated_after=arm(matched, np.ones(len(matched))),
-            control_before=arm(candidates, np.ones(len(candidates))),
-            control_after=arm(role // span, weight),
-        )
-        return balance_table(units.cells, covariates, score, arms)
+    compared = Compared(
+        units,
+        covariates,
+        score,
+        {"treated": everyone, "control": candidates},
+        {"treated": (matched, np.ones(len(matched))), "control": (role // span, weight)},
+    )
 
     @cache
     def groups() -> dict[str, Ints]:
@@ -350,7 +345,7 @@ def _assemble(
         pairs=keep_table(relation, pair_table, "pairs"),
         weights=keep_table(relation, weight_table, "weights"),
         audit=audit,
-        _balance=balance,
+        _compared=compared,
         _score=lambda: score,
         _groups=groups,
         _drawn=drawn,

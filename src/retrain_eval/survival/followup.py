@@ -124,7 +124,7 @@ def employment_after(
     vcov = table.covariance(sparse.csr_array(np.vstack(influence)))
     meta = {"variance": _variance(table), "conf_type": "logit", "people": table.n_people, "since": since}
     result = EffectTable.build(rows, vcov, level=level, meta=meta)
-    return _with_logit_interval(result, level)
+    return with_logit_interval(result, level)
 
 
 def first_job_spells(
@@ -285,7 +285,8 @@ def _variance(table: LifeTable) -> str:
     return variance_name(table, "by person").replace("by spell", "by person")
 
 
-def _with_logit_interval(table: EffectTable, level: float) -> EffectTable:
+def with_logit_interval(table: EffectTable, level: float) -> EffectTable:
+    """Return shares with intervals that are symmetric on the logit scale, and no p-value."""
     share, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         centre, half = np.log(share / (1 - share)), stats.norm.ppf(0.5 + level / 2) * error / (share * (1 - share))

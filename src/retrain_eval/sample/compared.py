@@ -1,0 +1,69 @@
+"""The people whose covariates are compared, before and after matching: balance and covariate moments are of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.sample.balance import Arm, Arms, balance_table
+from retrain_eval.sample.covariates import CovariateMoments, sum_covariates
+from retrain_eval.sample.units import Units
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Who is compared on what.
+
+    Attributes
+    ----------
+    units : Units
+    covariates : sequence of str
+        Columns of the cells.
+    score : ndarray, shape (C,), optional
+        Of each cell, for the first row of the balance table.
+    before : mapping of str → int ndarray
+        ``treated`` and ``control`` → units before matching.
+    after : mapping of str → (int ndarray, ndarray)
+        The same → rows of the sample: the unit and its weight. A unit may stand in several.
+    """
+
+    units: Units
+    covariates: Sequence[str]
+    score: Floats | None
+    before: Mapping[str, Ints]
+    after: Mapping[str, tuple[Ints, Floats]]
+
+    @cached_property
+    def balance(self) -> pd.DataFrame:
+        """The balance table, made when first asked for: among millions of cells this takes longer than matching."""
+        cell, n_cells = self.units.cell, len(self.units.cells)
+
+        def arm(who: Ints, weight: Floats) -> Arm:
+            return Arm.build(cell[who], weight, n_cells)
+
+        everybody = {name: arm(who, np.ones(len(who))) for name, who in self.before.items()}
+        matched = {name: arm(*rows) for name, rows in self.after.items()}
+        arms = Arms(everybody["treated"], matched["treated"], everybody["control"], matched["control"])
+        score = np.zeros(n_cells) if self.score is None else self.score
+        table = balance_table(self.units.cells, self.covariates, score, arms)
+        return table.iloc[1:].reset_index(drop=True) if self.score is None else table
+
+    def moments(self, winsorise: float) -> CovariateMoments:
+        """Return the sums that the balance table follows from."""
+        return sum_covariates(
+            self.units.cells,
+            self.units.cell,
+            self.covariates,
+            self.score,
+            self.before,
+            self.after,
+            winsorise=winsorise,
+        )
