@@ -8,17 +8,20 @@ import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
-_NOISE = 1e-12  # share of the largest number of a result's column below which a difference is rounding of the machine
+_NOISE = 1e-12  # share of the largest number beside it below which a difference is rounding of the machine
 
 
-def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int) -> list[str]:
-    """Name the fields that differ."""
-    found = []
+def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_row: bool = False) -> list[str]:
+    """Name the fields that differ; ``by_row`` where numbers of one unit stand in a row, and not in a column."""
+    found, beside = [], None
+    if by_row:
+        numbers = derived.select_dtypes("number").abs().replace(np.inf, np.nan).max(axis=1)
+        beside = numbers.to_numpy(dtype=float, na_value=0.0)
     for column in published.columns:
         old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
             a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
-            same = agree(a, b, digits)
+            same = agree(a, b, digits, beside)
         else:
             same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
         for row in np.flatnonzero(~same):
@@ -26,8 +29,10 @@ def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int) -> list
     return found
 
 
-def agree(published: Floats, derived: Floats, digits: int) -> npt.NDArray[np.bool_]:
+def agree(published: Floats, derived: Floats, digits: int, beside: Floats | None = None) -> npt.NDArray[np.bool_]:
     """Whether each published number is the derived one, rounded to so many significant digits.
+
+    What is lost to the machine is a share of the largest number ``beside`` it: by default, of all of them.
 
     Examples
     --------
@@ -37,7 +42,7 @@ def agree(published: Floats, derived: Floats, digits: int) -> npt.NDArray[np.boo
     size = np.abs(derived)
     with np.errstate(divide="ignore", invalid="ignore"):
         half = np.where(size > 0, 0.5 * 10 ** (np.floor(np.log10(size)) + 1 - digits), 0.0)
-        noise = _NOISE * np.nanmax(np.append(size[np.isfinite(size)], 0.0))
+        noise = _NOISE * (np.nanmax(np.append(size[np.isfinite(size)], 0.0)) if beside is None else beside)
         close = np.abs(published - derived) <= half * (1 + 1e-6) + noise
     same: npt.NDArray[np.bool_] = close | (published == derived) | (np.isnan(published) & np.isnan(derived))
     return same
