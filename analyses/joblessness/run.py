@@ -100,12 +100,14 @@ def models(run: rte.Run, cause: str) -> None:
 
 
 def flow(run: rte.Run, cause: str) -> None:
-    """Count spells from the records to the curves, in the table that the curves are read from."""
+    """Count spells and how they end: a life table of one step that nobody outlives, so that these counts follow too."""
+    rows = run.con.sql(f"SELECT spell_id, 1 AS step, {cause} FROM spells")
+    run.results.life_tables["endings"] = rte.Spells(rows, id="spell_id", duration="step", cause=cause, by=()).table
     (unknown,) = run.con.sql(f"SELECT count(*) FROM spells WHERE {cause} = 0 AND NOT still_jobless").fetchall()[0]
     run.publish_table(
         "flow",
         spell_flow,
-        run.results.life_tables["ui"],
+        run.results.life_tables["endings"],
         ended=("Ended in a job", "full time, part time, or a job left before the survey"),
         censored=(
             "Censored",

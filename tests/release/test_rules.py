@@ -220,7 +220,8 @@ def test_sensitivity_of_a_withheld_estimate_is_withheld(name: str) -> None:
     results = Results()
     for result, n in (("large", 99), ("small", 9)):
         results.add_effects(result, EffectTable.build([{"estimate": 1.5, "n_treated": n}], np.eye(1)))
-        results.add_table(name, pd.DataFrame([{**dict.fromkeys(TABLES[name], 50.0), "result": result}]))
+        row = {column: 50 if column.startswith("n") else 0.5 for column in TABLES[name]}
+        results.add_table(name, pd.DataFrame([{**row, "result": result}]))
     safe, record = protect(results, Release())
     assert safe.tables[name]["result"].tolist() == ["large"]
     assert "small are withheld" in record[-1]

@@ -9,6 +9,7 @@ import pandas as pd
 Floats = npt.NDArray[np.float64]
 
 _NOISE = 1e-12  # share of the largest number beside it below which a difference is rounding of the machine
+_P_NOISE = 100.0  # how many times more of a p-value is lost: it is far out on a curve
 
 
 def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_row: bool = False) -> list[str]:
@@ -21,7 +22,8 @@ def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_r
         old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
             a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
-            same = agree(a, b, digits, beside)
+            # a p-value may be small beside others and still have all its digits
+            same = agree(a, b, digits, _P_NOISE * np.abs(b) if column.startswith("p_") else beside)
         else:
             same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
         for row in np.flatnonzero(~same):

@@ -153,7 +153,9 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
                     record.append(f"{name}: estimates stand as they are: the protected tables do not give them: {why}")
                     part = replace(part, estimates=None)
             # what is made of these effects is made of what is printed, and so is their inference
-            printed = round_table(apply("effects", standing, min_cell)[0], rules.round_counts)
+            printed, notes = apply("effects", standing, min_cell)
+            record += notes
+            printed = round_table(printed, rules.round_counts)
             printed = round_significant(printed, rules.significant_figures)
             rows = with_inference(part, printed)
             printed = round_significant(rows, rules.significant_figures)

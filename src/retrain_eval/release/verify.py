@@ -57,7 +57,10 @@ class Verification:
     def __str__(self) -> str:
         """Return what was found, as the command line prints it."""
         if self.problems:
-            return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in self.problems)
+            shown = [*self.problems[:_SHOWN]]
+            if (more := len(self.problems) - _SHOWN) > 0:
+                shown.append(f"and {more} more")
+            return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in shown)
         lines = [f"all {self.n_files} files of {self.path} are as they were released"]
         lines.append(f"all {self.n_rederived:,} numbers that follow from its tables re-derived")
         for found, what in (
@@ -125,8 +128,6 @@ def verify(path: str | Path) -> Verification:
         for kind, count in _kinds(again, rows, published).items():
             if count:
                 tally[kind][str(part.result) if part.covariance is not None else part.table] += count
-    if len(differences) > _SHOWN:
-        differences[_SHOWN:] = [f"and {len(differences) - _SHOWN} more"]
     rederived, *others = tally.values()
     return Verification(bundle.path, n_files, tuple(differences), rederived.total(), *map(dict, others))
 
