@@ -120,7 +120,7 @@ def test_few_with_another_weight_do_not_follow_either() -> None:
 
 
 def test_an_amount_that_few_dominate_is_withheld() -> None:
-    rich = numbers()["pay"][:-1] + [5e6]
+    rich = [*numbers()["pay"][:-1], 5e6]
     made = moments({"pay": rich}, numbers(1))
     assert protected(made, dominance_share=0.85, p_percent=10.0)[0].withheld == ("pay",)
     assert protected(made)[0].withheld == ()  # the rule is switched off
