@@ -5,7 +5,8 @@
 The other environment needs duckdb, lifelines, statsmodels and survival (lifelines wants an older pandas, hence an
 environment of its own). Each run is a process of its own and starts from spells in a DuckDB file. Imports are not
 counted, exports are. Peers are given text columns, as a user would, and where marked numbers made in SQL, the fastest
-input we found. At more than ``--peer-limit`` spells only our own runs are made.
+input we found. They take it on trust that each person has one spell; we read the ids to see it, most quickly where they
+are numbers. At more than ``--peer-limit`` spells only our own runs are made.
 
 Curves and tests compare two arms, or with ``--groups`` the 24 groups of arm, age and education.
 """
@@ -49,13 +50,13 @@ def generate(file: Path, spells: int, repeats: int) -> None:
                 AS quarters,
               CASE WHEN hash(10 * i + 8) % 10 < 6 THEN 'job' WHEN hash(10 * i + 8) % 10 < 8 THEN 'exit' END AS cause,
               'P' || lpad((i // {repeats})::VARCHAR, 8, '0') AS person,
-              'V' || hash(10 * i + 7) % 1000 AS provider
+              i // {repeats} AS person_number, 'V' || hash(10 * i + 7) % 1000 AS provider
             FROM (SELECT i, (hash(10 * i + 9) % 1000000 + .5) / 1000000 AS luck, {columns} FROM range({spells}) t(i))
             """
         )
 
 
-def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str) -> dict[str, object]:
+def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str, person: str) -> dict[str, object]:
     """Return wall and processor seconds, and two numbers to compare."""
     from retrain_eval.survival import cox, hazard  # noqa: F401
     from retrain_eval.survival.spells import Spells
@@ -63,10 +64,11 @@ def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str)
     start = time.perf_counter(), time.process_time()
     numbers: list[float]
     if task == "clustered Cox":
-        fit = Spells(con.table("spells"), id="person", by=tuple(LEVELS)).cox(FORMULA, cluster=cluster)
+        by_person = person if cluster == "person" else cluster
+        fit = Spells(con.table("spells"), id=person, by=tuple(LEVELS)).cox(FORMULA, cluster=by_person)
         numbers = [fit.frame["estimate"][0], fit.frame["std_error"][0]]
     else:
-        spells = Spells(con.table("spells"), id="person", by=tuple(by))
+        spells = Spells(con.table("spells"), id=person, by=tuple(by))
         if task == "log-rank":
             test = spells.logrank()
             numbers = [test.chi2, test.df]
@@ -215,8 +217,10 @@ def compare(options: argparse.Namespace, spells: int) -> None:
         for task in options.tasks:
             print(task, flush=True)
             command = [sys.executable, __file__, "--file", file, "--task", task, "--cluster", options.cluster]
-            own = run([*command, *(["--groups"] if options.groups else [])], options.times)
+            command += ["--groups"] if options.groups else []
+            own = run(command, options.times)
             show("retrain_eval", own, own)
+            show("retrain_eval, ids that are numbers", run([*command, "--id", "person_number"], options.times), own)
             if options.peer_python and spells <= options.peer_limit:
                 argument = json.dumps([file, options.by, options.cluster, LEVELS])
                 for label, script in PEERS[task].items():
@@ -236,12 +240,13 @@ def main() -> None:
     parser.add_argument("--peer-python", help="interpreter of an environment with duckdb and the peers")
     parser.add_argument("--peer-limit", type=int, default=2_000_000)
     parser.add_argument("--file", help=argparse.SUPPRESS)
+    parser.add_argument("--id", default="person", help=argparse.SUPPRESS)
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.by = ["arm", "age_band", "education"] if options.groups else ["arm"]
     if options.file:
         with duckdb.connect(options.file, read_only=True, config={"threads": THREADS, "memory_limit": MEMORY}) as con:
-            found = ours(con, options.task, options.by, options.cluster)
+            found = ours(con, options.task, options.by, options.cluster, options.id)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
         return print(json.dumps({**found, "peak_gb": peak}, default=float))
     for spells in options.spells:
