@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import duckdb
 import numpy as np
 import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from retrain_eval.sample.units import load_units
+from retrain_eval.errors import InputError
+from retrain_eval.sample import units as module
+from retrain_eval.sample.units import load_units, share_cells
 
 
 def test_units_by_id_and_cells_in_order() -> None:
@@ -28,3 +35,53 @@ def test_negative_zero_is_zero() -> None:
 def test_other_columns_may_be_of_any_type() -> None:
     data = pd.DataFrame({"id": [1, 2], "t": [1, 0], "day": pd.to_datetime(["2020-01-01", "2020-01-02"])})
     assert load_units(duckdb.from_df(data), "id", "t", [], ["day"]).cell.tolist() == [0, 1]
+
+
+values = st.sampled_from([0.0, 1.5, -3.0])
+texts = st.sampled_from(["b", "a", "é", "Z", "𝔷"])
+
+
+@given(st.lists(st.tuples(values, texts, values), min_size=1, max_size=30))
+def test_cells_are_the_distinct_rows_in_the_order_of_the_database(rows: list[tuple[float, str, float]]) -> None:
+    plain = pd.DataFrame(rows, columns=["x", "g", "y"])
+    frame = plain.assign(g=pd.Categorical(plain["g"], sorted(set(plain["g"]))))
+    shared = share_cells(frame)
+    assert shared is not None
+    cells, cell = shared
+    assert cells.iloc[cell].reset_index(drop=True).equals(plain)
+    listed = duckdb.from_df(plain).query("source", "SELECT DISTINCT x, g, y FROM source ORDER BY x, g, y").fetchall()
+    assert list(cells.itertuples(index=False, name=None)) == listed
+
+
+@pytest.mark.parametrize("batch", [1, 2, 1000])
+@pytest.mark.parametrize("max_cells", [0, 250_000])
+def test_text_that_begins_late_is_the_same_in_any_batch(
+    batch: int, max_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # DuckDB hands over 2,048 rows at least, so that "a" is first met in a later batch
+    monkeypatch.setattr(module, "BATCH", batch)
+    monkeypatch.setattr(module, "MAX_CELLS", max_cells)
+    n = 5_000
+    data = pd.DataFrame({"id": range(n), "t": [0, 1] * (n // 2), "g": ["b"] * (n - 2) + ["a", "c"]})
+    units = load_units(duckdb.from_df(data), "id", "t", ["g"], [])
+    assert units.of_units(units.cells["g"].to_numpy(dtype=object)).tolist() == data["g"].tolist()
+    assert sorted(set(units.cells["g"])) == ["a", "b", "c"]
+    assert units.apart == (max_cells == 0)
+
+
+def test_few_cells_of_many_rows_and_many_cells_of_few() -> None:
+    n = module.MAX_CELLS + 1
+    number = np.arange(n, dtype=float)
+    assert share_cells(pd.DataFrame({"x": number})) is None
+    found = share_cells(pd.DataFrame({"x": number % 7, "y": number % 2}))
+    assert found is not None
+    assert len(found[0]) == 14
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused() -> None:
+    con = duckdb.connect()
+    turns = count()
+    con.create_function("turn", lambda i: next(turns), ["BIGINT"], "BIGINT", side_effects=True)
+    rows = con.sql("SELECT i AS id, if(turn(i) = 0, 7, i % 2) AS t, i AS x FROM range(2) AS r(i)")
+    with pytest.raises(InputError, match="not when the source is read again"):
+        load_units(rows, "id", "t", ["x"], [])

@@ -20,8 +20,7 @@ from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.matched import MatchedSample, assemble_weighted
 from retrain_eval.sample.options import Cutpoints, Options, is_whole
 from retrain_eval.sample.propensity import pooled_score
-from retrain_eval.sample.scores import strata
-from retrain_eval.sample.units import Units, load_units
+from retrain_eval.sample.units import Units, load_units, strata
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -79,22 +79,23 @@ class Line:
 
     @classmethod
     def build(cls, score: Floats, is_treated: npt.NDArray[np.bool_], stratum: Ints, tie: float = 0.0) -> Line:
-        """Sort all units once; the rest follows from counting the controls before each."""
+        """Sort all units once; the rest follows from counting the controls before each treated unit."""
         order = sort_within(score, stratum)
-        is_control = ~is_treated[order]
-        before: Ints = np.cumsum(is_control) - is_control
-        place = np.empty(len(score), dtype=np.int64)
-        place[order] = before
-        treated, control = np.flatnonzero(is_treated), order[is_control]
-        strata = stratum[control]
+        chooses = is_treated[order]
+        at = np.flatnonzero(chooses)
+        treated, control = np.flatnonzero(is_treated), order[~chooses]
+        before = at - np.arange(len(at))  # controls before each, as they stand
+        mine, n_strata = stratum[treated], int(stratum.max(initial=-1)) + 1
+        size = np.bincount(stratum, minlength=n_strata) - np.bincount(mine, minlength=n_strata)
+        ends = np.cumsum(size)
         return cls(
             treated=treated,
             treated_score=score[treated],
             control=control,
             control_score=score[control],
-            place=place[treated],
-            low=np.searchsorted(strata, stratum[treated], side="left"),
-            high=np.searchsorted(strata, stratum[treated], side="right"),
+            place=before[np.argsort(order[at])],
+            low=(ends - size)[mine],
+            high=ends[mine],
             tie=tie,
         )
 

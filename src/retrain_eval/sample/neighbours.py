@@ -15,8 +15,8 @@ from retrain_eval.sample.matched import MatchedSample, assemble
 from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, tie_width
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.propensity import cell_counts, fit_propensity
-from retrain_eval.sample.scores import caliper_width, common_support, given_score, strata
-from retrain_eval.sample.units import Units, load_units
+from retrain_eval.sample.scores import caliper_width, common_support, given_score
+from retrain_eval.sample.units import Units, load_units, strata
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -53,7 +53,7 @@ def match_nearest(
         choices |= {"caliper_width": None, "propensity": None}
         return assemble(relation, unit, formula, units, None, pairs, choices)
     score, propensity = _score(formula, units, options.distance, options.link or "logit")
-    unit_score = score[units.cell]
+    unit_score = units.of_units(score)
     kept = common_support(unit_score, units.treated, options.discard)
     width = caliper_width(unit_score[kept], units.treated[kept], options.caliper, options.caliper_sd)
     tie = tie_width(score) if options.link == "linear.logit" else 0.0
@@ -94,7 +94,7 @@ def _check_ratio(ratio: int, n_control: int) -> None:
 
 def _match_units(units: Units, score: Floats, kept: Bools, width: float, tie: float, options: Options) -> Pairs:
     _check_ratio(options.ratio, int((~units.treated & kept).sum()))
-    stratum = strata(units.cells, options.exact)[units.cell]
+    stratum = units.of_units(strata(units.cells, options.exact))
     if kept.all():
         line = Line.build(score, units.treated, stratum, tie)
     else:
@@ -108,7 +108,7 @@ def _match_units(units: Units, score: Floats, kept: Bools, width: float, tie: fl
 
 def _match_covariates(formula: TreatmentFormula, units: Units, options: Options) -> Pairs:
     _check_ratio(options.ratio, int((~units.treated).sum()))
-    stratum = strata(units.cells, options.exact)[units.cell]
+    stratum = units.of_units(strata(units.cells, options.exact))
     check_size(units.treated, stratum)
     x = formula.design(units.cells, full_rank=False)[1]
     return match_metric(

@@ -243,5 +243,7 @@ def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Array]
 def cell_counts(units: Units) -> tuple[Array, Array]:
     """Return how many units each cell has: treated, and all."""
     n_cells = len(units.cells)
+    if units.apart:
+        return units.treated.astype(float), np.ones(n_cells)
     treated: Array = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
     return treated, np.bincount(units.cell, minlength=n_cells).astype(float)

@@ -25,9 +25,9 @@ from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.nearest import Pairs, tie_width
-from retrain_eval.sample.scores import caliper_width, given_score, strata
+from retrain_eval.sample.scores import caliper_width, given_score
 from retrain_eval.sample.tables import keep_table, pairs_hash
-from retrain_eval.sample.units import INTEGER, Units, load_units
+from retrain_eval.sample.units import INTEGER, Units, load_units, strata
 from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
 from retrain_eval.sources import query, sql_name
 
@@ -156,9 +156,9 @@ def match_riskset(
     )  # fmt: skip
     spells = WaitingTimes.build(units, start, entry, end, allow_later_treated)
     score, hazard = _score(formula, units, spells, distance)
-    unit_score = score[units.cell]
+    unit_score = units.of_units(score)
     width = caliper_width(unit_score, units.treated, caliper, caliper_sd)
-    stratum = strata(units.cells, exact)[units.cell]
+    stratum = units.of_units(strata(units.cells, exact))
     tie = tie_width(score) if distance == "glm" else 0.0
     pairs = match_waiting(spells, unit_score, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width, tie=tie)
     if len(pairs.treated) == 0:

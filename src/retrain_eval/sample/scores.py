@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.units import Units
+from retrain_eval.sample.units import Units, strata
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -17,21 +17,6 @@ Ints = npt.NDArray[np.int64]
 
 CALIPER_SDS = ("full", "pooled")
 DISCARDS = ("none", "treated", "control", "both")
-
-
-def strata(cells: pd.DataFrame, exact: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the number of each row's combination of the exact columns, from 0 and without gaps, ascending."""
-    code = np.zeros(len(cells), dtype=np.int64)
-    for name in exact:
-        level, levels = pd.factorize(cells[name], sort=True)
-        code = code * len(levels) + level
-        # without gaps after each column, so that the product of many levels cannot overflow
-        if (possible := int(code.max(initial=0)) + 1) <= 4 * len(code):
-            there = np.bincount(code, minlength=possible) > 0
-            code = (np.cumsum(there) - 1)[code]
-        else:
-            code = np.unique(code, return_inverse=True)[1]
-    return code
 
 
 def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]:
@@ -46,7 +31,7 @@ def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]
         yield "", np.arange(len(units.cells))
         return
     of_cell = strata(units.cells, exact)
-    of_unit = of_cell[units.cell]
+    of_unit = units.of_units(of_cell)
     n_strata = int(of_cell.max()) + 1
     both = np.bincount(of_unit[units.treated], minlength=n_strata) > 0
     both &= np.bincount(of_unit[~units.treated], minlength=n_strata) > 0

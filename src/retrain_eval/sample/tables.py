@@ -34,7 +34,7 @@ def _lines_hash(left: pa.ChunkedArray, right: pa.ChunkedArray) -> str:
     for start in range(0, len(left), BATCH):
         first, second = (column.slice(start, BATCH).cast(pa.string()) for column in (left, right))
         lines = pc.binary_join_element_wise(first, second, "\t").to_pylist()
-        digest.update("".join(f"{line}\n" for line in lines).encode())
+        digest.update("".join([f"{line}\n" for line in lines]).encode())
     return digest.hexdigest()
 
 

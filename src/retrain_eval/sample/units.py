@@ -4,12 +4,13 @@ A cell is a distinct row of covariates. Units with equal covariates share a cell
 the last bit, and everything that depends on covariates alone is computed once per cell. With continuous covariates
 nearly every unit would be a cell; beyond `MAX_CELLS` of them each unit becomes its own, in the order of ids, which
 spares the search for distinct rows.
+
+The source is read once, in the order of ids; only what is refused is looked for again.
 """
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,8 @@ class Units:
         (beyond `MAX_CELLS`) those of all units in theirs, with text as categories.
     more : dict of ndarray, each of shape (n,)
         Columns that are no part of the cells, float64 with NaN where missing.
+    apart : bool
+        Whether each unit is a cell of its own, in their order.
     """
 
     ids: pa.ChunkedArray
@@ -57,6 +60,11 @@ class Units:
     cell: Ints
     cells: pd.DataFrame
     more: dict[str, Floats]
+    apart: bool = False
+
+    def of_units(self, of_cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what is known of cells for each unit; no copy where both are the same."""
+        return of_cells if self.apart else of_cells[self.cell]
 
 
 def load_units(
@@ -107,119 +115,133 @@ def load_units(
         else f"CAST({sql_name(name)} AS VARCHAR)"
         for name in names
     }
-    rows = f"retrain_units_{uuid.uuid4().hex}"
-    columns = [f"k{i}" for i in range(len(names))]
-    chosen = [f"{key} AS {column}" for key, column in zip(keys.values(), columns, strict=True)]
+    columns = {f"k{i}": name for i, name in enumerate(names)}
+    chosen = [f"{keys[name]} AS {column}" for column, name in columns.items()]
     chosen.extend(f"CAST({sql_name(name)} AS DOUBLE) AS m{i}" for i, name in enumerate(more))
-    query(
-        relation,
-        f"CREATE TEMP TABLE {rows} AS SELECT {sql_name(unit)} AS id, CAST({sql_name(treat)} AS DOUBLE) AS t"
-        + "".join(f", {column}" for column in chosen)
-        + " FROM source",
-    )
-    try:
-        numbers = {column for column, name in zip(columns, names, strict=True) if NUMBER.match(types[name])}
-        _check_rows(relation, rows, unit, treat, dict(zip(columns, names, strict=True)), numbers)
-        few = _approximate_cells(relation, rows, columns) <= MAX_CELLS
-        read = _distinct_cells if few else _every_unit
-        frame, cell, flow = read(relation, rows, columns, numbers, [f"m{i}" for i in range(len(more))])
-    finally:
-        query(relation, f"DROP TABLE IF EXISTS {rows}")
-    frame.columns = pd.Index(names)
-    _check_levels(frame, [name for name in covariates if _TEXT.match(types[name])])
-    extra = {name: flow.more[f"m{i}"] for i, name in enumerate(more)}
-    units = Units(ids=flow.ids(), treated=flow.treated, cell=cell, cells=frame, more=extra)
+    chosen = [f"{sql_name(unit)} AS id", f"CAST({sql_name(treat)} AS DOUBLE) AS t", *chosen]
+    rows = f"SELECT {', '.join(chosen)} FROM source"
+    numbers = {column for column, name in columns.items() if NUMBER.match(types[name])}
+    flow = _Flow(relation, f"{rows} ORDER BY id ASC", numbers, set(columns) - numbers, len(more))
+    if not flow.sound:
+        raise _broken_rule(relation, rows, unit, treat, columns, numbers)
+    if flow.n == 0:
+        raise DesignError("the source has no rows")
+    frame = pd.DataFrame({name: flow.column(column) for column, name in columns.items()}, copy=False)
+    extra = {name: flow.numbers[f"m{i}"] for i, name in enumerate(more)}
+    shared = share_cells(frame)
+    if shared is None:
+        units = Units(flow.ids(), flow.treated, np.arange(flow.n), frame, extra, apart=True)
+    else:
+        units = Units(flow.ids(), flow.treated, shared[1], shared[0], extra)
+    _check_levels(units.cells, [name for name in covariates if _TEXT.match(types[name])])
     _check_units(units, unit, treat, both_arms)
     return units
 
 
-def _approximate_cells(relation: duckdb.DuckDBPyRelation, rows: str, columns: Sequence[str]) -> int:
-    """Return about how many distinct rows there are, the same whatever the order and the number of threads."""
-    if not columns:
-        return 1
-    counted = query(relation, f"SELECT approx_count_distinct(hash({', '.join(columns)})) FROM {rows}").fetchall()
-    return int(counted[0][0])
-
-
 class _Flow:
-    """Columns of an ordered query, read batch by batch into arrays, so that they are in memory once."""
+    """Columns of an ordered query, read batch by batch into arrays, so that they are in memory once.
 
-    def __init__(self, relation: duckdb.DuckDBPyRelation, rows: str, sql: str, kinds: dict[str, npt.DTypeLike]) -> None:
-        n = int(query(relation, f"SELECT count(*) FROM {rows}").fetchall()[0][0])
-        self.treated = np.empty(n, dtype=np.bool_)
-        self.more: dict[str, npt.NDArray[Any]] = {name: np.empty(n, dtype=kind) for name, kind in kinds.items()}
+    ``sound`` tells whether all ids are there, all treatments 0 or 1, and all values of cells there and finite.
+    """
+
+    def __init__(
+        self, relation: duckdb.DuckDBPyRelation, sql: str, numbers: set[str], texts: set[str], n_more: int
+    ) -> None:
+        self.n, self.sound = 0, True
+        self.treated = np.empty(0, dtype=np.bool_)
+        self.numbers: dict[str, Floats] = {name: np.empty(0) for name in (*numbers, *(f"m{i}" for i in range(n_more)))}
+        self._texts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in texts}
         self._ids: list[pa.Array] = []
-        start = 0
         reader = query(relation, sql).to_arrow_reader(BATCH)
         self._kind = reader.schema.field("id").type
         for batch in reader:
-            here = slice(start, start + batch.num_rows)
+            here = slice(self.n, self.n + batch.num_rows)
+            self._grow(here.stop)
             ids = batch.column("id")
             self._ids.append(pa.concat_arrays([ids[:1], ids[1:]]))  # a copy: a column keeps its whole batch in memory
-            self.treated[here] = batch.column("t").to_numpy(zero_copy_only=False) == 1
-            for name, column in self.more.items():
+            treatment = batch.column("t").to_numpy(zero_copy_only=False)
+            self.treated[here] = treatment == 1
+            sound = ids.null_count == 0 and bool((self.treated[here] | (treatment == 0)).all())
+            for name, column in self.numbers.items():
                 column[here] = batch.column(name).to_numpy(zero_copy_only=False)
-            start = here.stop
+                sound &= name not in numbers or bool(np.isfinite(column[here]).all())
+            for name, parts in self._texts.items():
+                text = batch.column(name)
+                sound &= text.null_count == 0
+                parts.append(text.dictionary_encode())
+            self.sound &= sound
+            self.n = here.stop
+        self.treated = self.treated[: self.n]
+        self.numbers = {name: column[: self.n] for name, column in self.numbers.items()}
+
+    def _grow(self, n: int) -> None:
+        """Make room by doubling: how many rows there are is only known at the end."""
+        if n > len(self.treated):
+            size = max(n, 2 * len(self.treated), 8 * BATCH)
+            self.treated = _with_room(self.treated, self.n, size)
+            for name, column in self.numbers.items():
+                self.numbers[name] = _with_room(column, self.n, size)
 
     def ids(self) -> pa.ChunkedArray:
         return pa.chunked_array(self._ids, type=self._kind)
 
-
-def _distinct_cells(
-    relation: duckdb.DuckDBPyRelation, rows: str, columns: Sequence[str], numbers: set[str], more: Sequence[str]
-) -> tuple[pd.DataFrame, Ints, _Flow]:
-    """Return the distinct rows in ascending order, and which of them each unit has."""
-    cells = f"retrain_cells_{uuid.uuid4().hex}"
-    listed = ", ".join(columns)
-    ascending = ", ".join(f"{column} ASC" for column in columns)
-    try:
-        query(
-            relation,
-            f"CREATE TEMP TABLE {cells} AS SELECT row_number() OVER (ORDER BY {ascending}) - 1 AS cell, {listed} "
-            f"FROM (SELECT DISTINCT {listed} FROM {rows})",
-        )
-        frame = query(relation, f"SELECT {listed} FROM {cells} ORDER BY cell ASC").df()
-        chosen = ", ".join(["id", "t", "cell", *more])
-        sql = f"SELECT {chosen} FROM {rows} JOIN {cells} USING ({listed}) ORDER BY id ASC"
-        flow = _Flow(relation, rows, sql, {"cell": np.int64, **dict.fromkeys(more, np.float64)})
-    finally:
-        query(relation, f"DROP TABLE IF EXISTS {cells}")
-    return frame, flow.more.pop("cell"), flow
+    def column(self, name: str) -> Floats | pd.Categorical:
+        """Return a column: numbers, or text as categories in the order of code points."""
+        if name in self.numbers:
+            return self.numbers[name]
+        parts = pa.chunked_array(self._texts.pop(name)).unify_dictionaries().chunks
+        found = parts[0].dictionary.to_pylist()
+        levels = sorted(found)
+        kind = np.min_scalar_type(-len(levels))  # as narrow as a category's numbers are
+        rank = pd.Index(levels).get_indexer(found).astype(kind)
+        codes = np.concatenate([rank[part.indices.to_numpy()] for part in parts])
+        return pd.Categorical.from_codes(codes, pd.Index(levels, dtype="str"))
 
 
-def _every_unit(
-    relation: duckdb.DuckDBPyRelation, rows: str, columns: Sequence[str], numbers: set[str], more: Sequence[str]
-) -> tuple[pd.DataFrame, Ints, _Flow]:
-    """Read the columns of each unit; text comes as the number of its level."""
-    levels = {column: f"retrain_levels_{column}_{uuid.uuid4().hex}" for column in columns if column not in numbers}
-    try:
-        for column, table in levels.items():
-            query(
-                relation,
-                f"CREATE TEMP TABLE {table} AS SELECT {column}, row_number() OVER (ORDER BY {column} ASC) - 1 "
-                f"AS code_{column} FROM (SELECT DISTINCT {column} FROM {rows})",
-            )
-        joins = "".join(f" JOIN {table} USING ({column})" for column, table in levels.items())
-        read = [f"code_{column} AS {column}" if column in levels else column for column in columns]
-        kinds: dict[str, npt.DTypeLike] = {column: np.int32 if column in levels else np.float64 for column in columns}
-        flow = _Flow(
-            relation,
-            rows,
-            f"SELECT {', '.join(['id', 't', *read, *more])} FROM {rows}{joins} ORDER BY id ASC",
-            {**kinds, **dict.fromkeys(more, np.float64)},
-        )
-        values: dict[str, object] = {}
-        for column in columns:
-            data = flow.more.pop(column)
-            if column in levels:
-                known = query(relation, f"SELECT {column} FROM {levels[column]} ORDER BY code_{column} ASC").fetchall()
-                values[column] = pd.Categorical.from_codes(data, pd.Index([text for (text,) in known], dtype="str"))
-            else:
-                values[column] = data
-    finally:
-        for table in levels.values():
-            query(relation, f"DROP TABLE IF EXISTS {table}")
-    return pd.DataFrame(values, copy=False), np.arange(len(flow.treated), dtype=np.int64), flow
+def _with_room(column: npt.NDArray[Any], filled: int, size: int) -> npt.NDArray[Any]:
+    larger = np.empty(size, dtype=column.dtype)
+    larger[:filled] = column[:filled]
+    return larger
+
+
+def share_cells(frame: pd.DataFrame) -> tuple[pd.DataFrame, Ints] | None:
+    """Return the distinct rows in ascending order, text as text, and which of them each row is.
+
+    None beyond `MAX_CELLS`, which the first rows mostly tell: rows with different hashes are different.
+    """
+    first = frame.iloc[: MAX_CELLS * 6 // 5]
+    if len(first) > MAX_CELLS and pd.util.hash_pandas_object(first, index=False).nunique() > MAX_CELLS:
+        return None
+    code: Ints = np.zeros(len(frame), dtype=np.int64)
+    for name in frame.columns:
+        code = _refined(code, frame[name])
+        if code.max() >= MAX_CELLS:
+            return None
+    example = np.empty(int(code.max()) + 1, dtype=np.int64)
+    example[code] = np.arange(len(code))  # whichever comes last: they are equal
+    cells = frame.iloc[example].reset_index(drop=True)
+    return cells.astype({name: "str" for name in cells if isinstance(cells[name].dtype, pd.CategoricalDtype)}), code
+
+
+def strata(cells: pd.DataFrame, exact: Sequence[str]) -> Ints:
+    """Return the number of each row's combination of the exact columns, from 0 and without gaps, ascending."""
+    code = np.zeros(len(cells), dtype=np.int64)
+    for name in exact:
+        code = _refined(code, cells[name])
+    return code
+
+
+def _refined(code: Ints, column: pd.Series[Any]) -> Ints:
+    """Return the numbers of the combinations of a code and a column, ascending.
+
+    They have no gaps, so that the product of many levels cannot overflow.
+    """
+    level, levels = pd.factorize(column, sort=True)
+    code = code * len(levels) + level
+    if (possible := int(code.max(initial=0)) + 1) <= 4 * len(code):
+        there = np.bincount(code, minlength=possible) > 0
+        return code if there.all() else (np.cumsum(there) - 1)[code]
+    return np.unique(code, return_inverse=True)[1]
 
 
 def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Sequence[str]) -> None:
@@ -242,10 +264,10 @@ def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Seque
             )
 
 
-def _check_rows(
+def _broken_rule(
     relation: duckdb.DuckDBPyRelation, rows: str, unit: str, treat: str, names: dict[str, str], numbers: set[str]
-) -> None:
-    """Name the first unit that breaks a rule, in one pass over the rows."""
+) -> InputError:
+    """Return what names the first unit that breaks a rule."""
     rules = {
         "the unit id must not be missing": (unit, "id", "id IS NULL"),
         "the treatment must be 0 or 1": (treat, "t", "t IS NULL OR t NOT IN (0, 1)"),
@@ -254,12 +276,12 @@ def _check_rows(
         broken = f"{key} IS NULL" + (f" OR NOT isfinite({key})" if key in numbers else "")
         rules[f"{name} must be present and finite for every unit"] = (name, key, broken)
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, _, condition in rules.values())
-    found = query(relation, f"SELECT {counts} FROM {rows}").fetchall()[0]
+    found = query(relation, f"SELECT {counts} FROM ({rows})").fetchall()[0]
     for (rule, (column, key, condition)), n_bad in zip(rules.items(), found, strict=True):
         if n_bad:
-            row = f"SELECT id, {key} FROM {rows} WHERE {condition} ORDER BY id ASC LIMIT 1"
+            row = f"SELECT id, {key} FROM ({rows}) WHERE {condition} ORDER BY id ASC LIMIT 1"
             identifier, value = query(relation, row).fetchall()[0]
-            raise InputError(
+            return InputError(
                 f"{n_bad} unit(s) break a rule",
                 row=f"{unit}={identifier!r}" + (" is the first" if n_bad > 1 else ""),
                 column=column,
@@ -267,6 +289,11 @@ def _check_rows(
                 rule=rule,
                 fix="correct these rows, leave them out, or give missing values a category of their own",
             )
+    return InputError(
+        "a unit breaks a rule, but not when the source is read again",
+        rule="a source gives the same rows each time",
+        fix="keep it as a table first: source.create(...)",
+    )
 
 
 def _check_levels(cells: pd.DataFrame, texts: Sequence[str]) -> None:
@@ -284,8 +311,6 @@ def _check_levels(cells: pd.DataFrame, texts: Sequence[str]) -> None:
 
 def _check_units(units: Units, unit: str, treat: str, both_arms: bool) -> None:
     n = len(units.treated)
-    if n == 0:
-        raise DesignError("the source has no rows")
     repeated = pc.equal(units.ids.slice(1), units.ids.slice(0, n - 1)).to_numpy()
     if repeated.any():
         first = units.ids[int(np.argmax(repeated))].as_py()
