@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from retrain_eval.errors import DisclosureError
+from retrain_eval.recipe import recipe_of
 from retrain_eval.release.covariates import protect_covariates
 from retrain_eval.release.protect import protect
 from retrain_eval.results import Results
@@ -135,6 +136,16 @@ def test_counts_are_rounded_and_means_stay() -> None:
     assert coarse is not None
     assert coarse.mean == pytest.approx(fine.mean, rel=1e-12)
     assert (fine.n, coarse.n) == (28, 30)
+
+
+def test_where_nothing_can_be_shown_there_is_no_table() -> None:
+    made = moments({"rare": shares(3)}, {"rare": shares(20)})
+    results = Results(covariates={"m": made})
+    results.add_table("balance", covariate_balance(made), recipe=recipe_of(covariate_balance, made))
+    safe, record = protect(results, Release())
+    assert "balance" not in safe.tables
+    assert safe.covariates["m"].withheld == ("rare",)
+    assert any(line.startswith("balance: withheld, because the protected tables do not give it") for line in record)
 
 
 def test_an_arm_of_few_is_refused() -> None:

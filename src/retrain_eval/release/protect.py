@@ -132,6 +132,7 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
     """
     deriver, record, min_cell = Deriver(kept), list[str](), rules.min_cell
     parts: list[Part] = []
+    not_made: set[str] = set()
     blocks: dict[str, list[pd.DataFrame]] = {name: [] for name in results.tables}
     for part, standing in results.blocks():
         rows = standing
@@ -142,6 +143,7 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
                 name, why = part.result or part.table, str(error).splitlines()[0]
                 record.append(f"{name}: withheld, because the protected tables do not give it: {why}")
                 part, rows = replace(part, derivation=None), _without_numbers(part, standing)
+                not_made.add(part.table)
         elif part.covariance is not None:
             if part.estimates is not None:
                 try:
@@ -164,7 +166,10 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
         blocks[part.table].append(rows.assign(**{PART: len(parts)}))
         parts.append(part)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in blocks.items()}
-    if any(part.table == "balance" and part.derivation is None and part.rows for part in parts):
+    for name in not_made:  # of which nothing is left
+        if name in tables and tables[name].empty:
+            del tables[name]
+    if "balance" in tables and any(parts[number].derivation is None for number in tables["balance"][PART]):
         check_balance(tables.get("overlap"), min_cell)
     for name in tables:
         tables[name], notes = apply(name, tables[name], min_cell)

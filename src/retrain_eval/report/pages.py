@@ -106,9 +106,9 @@ class Study:
 
     @cached_property
     def balance_verdict(self) -> BalanceVerdict | None:
-        """What balance allows one to conclude; None without matching, or in an edition that lacks effect sizes."""
+        """What balance allows one to conclude; None without matching, effect sizes, or a covariate that is shown."""
         balance = self.bundle.balance
-        if balance is None or "effect_size_after" not in balance:
+        if balance is None or "effect_size_after" not in balance or (balance["covariate"] == "distance").all():
             return None
         return balance_verdict(balance, self.bundle.matching)
 
