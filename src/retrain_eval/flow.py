@@ -24,7 +24,7 @@ from retrain_eval.errors import InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.plan import Registration, register
 from retrain_eval.records.deliveries import deliveries, matching
-from retrain_eval.release import bundle as bundles
+from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.report import book, pdf
@@ -207,7 +207,7 @@ class Study:
             if was[key] != now:
                 raise ReleaseError(f"{name} has changed since the last run: retrain-eval run {self.folder}")
         standing = approval(self.folder / "release", edition, approved_by=approved_by, corrects=corrects, reason=reason)
-        bundle = bundles.write(
+        bundle = writing.write(
             Results.read(self._results),
             self.folder,
             self.file,

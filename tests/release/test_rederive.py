@@ -19,7 +19,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.heterogeneity import verdicts
 from retrain_eval.recipe import Derivation, trace
-from retrain_eval.release import bundle as bundles
+from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.verify import rederive, verify
@@ -82,7 +82,7 @@ def results() -> Results:
 def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.toml").write_text(STUDY)
-    return bundles.write(results(), folder, read_study(folder), folder / "release" / "2026", inputs=[])
+    return writing.write(results(), folder, read_study(folder), folder / "release" / "2026", inputs=[])
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_a_result_that_is_not_what_its_recipe_makes_is_not_released(tmp_path: Pa
     found = results()
     found.tables["effects"].loc[0, "estimate"] += 0.001
     with pytest.raises(ReleaseError, match="event_study is not what its recipe makes: row 1, estimate"):
-        bundles.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
+        writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
 
 
 def test_a_table_changed_under_recomputed_hashes_is_found(bundle: Bundle) -> None:

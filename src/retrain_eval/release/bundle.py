@@ -1,59 +1,33 @@
 """The release bundle: one folder from which every published number follows, and nothing else is needed.
 
-A bundle is written once, whole, by `write` and only ever read afterwards. The book, `verify` and any
-outside reader go through `Bundle`, which refuses a folder whose files do not match its manifest.
+A bundle is written once, whole, by `retrain_eval.release.writing` and only ever read afterwards. The book, `verify` and
+any outside reader go through `Bundle`, which refuses a folder whose files do not match its manifest.
 """
 
 from __future__ import annotations
 
 import json
-import platform
-import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pandas as pd
 
-from retrain_eval.errors import DisclosureError, ReleaseError
-from retrain_eval.files import new_folder, sha256, write_text
+from retrain_eval.errors import ReleaseError
+from retrain_eval.files import sha256
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
-from retrain_eval.plan import PLAN, Registration, read_plan
-from retrain_eval.release.agreement import contradictions
-from retrain_eval.release.attack import differences
-from retrain_eval.release.comparison import compare
-from retrain_eval.release.derive import Deriver
-from retrain_eval.release.protect import artefacts, protect
-from retrain_eval.results import ADDITIVE, Additive, Results, read_table, standing_effects
+from retrain_eval.plan import Registration, read_plan
+from retrain_eval.results import ADDITIVE, Additive, read_table
 from retrain_eval.sample.covariates import CovariateMoments
-from retrain_eval.study import FILE, Release, StudyFile
+from retrain_eval.study import Release
 
 BUNDLE_VERSION = 1
 MANIFEST = "manifest.json"
-_DIGITS_OF_RECIPES = 6
-DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # the standing of an edition nobody approved
-
-
-# the packages whose version decides a number or a page
-_PACKAGES = (
-    "retrain-eval",
-    "duckdb",
-    "numpy",
-    "pandas",
-    "scipy",
-    "pyarrow",
-    "pyfixest",
-    "linearmodels",
-    "plotnine",
-    "great-tables",
-    "jupyter-book",
-)
 
 
 @dataclass(frozen=True)
@@ -261,145 +235,6 @@ class Bundle:
         if name not in self.manifest["files"]:
             return None
         return read_table(self.path / name)
-
-
-def write(
-    results: Results,
-    study_folder: Path,
-    study: StudyFile,
-    target: Path,
-    *,
-    inputs: Sequence[Mapping[str, object]],
-    standing: Mapping[str, object] | None = None,
-    replace: bool = False,
-) -> Bundle:
-    """Protect the results and write them as an edition, whole or not at all.
-
-    Parameters
-    ----------
-    results : Results
-        What the run found.
-    study_folder : Path
-        Folder of the study; its ``study.toml``, and ``plan.json`` if there is one, go into the bundle as they stand.
-    study : StudyFile
-        The study as run.
-    target : Path
-        Folder of the new edition.
-    inputs : sequence of mapping
-        Name, file, SHA-256 and row counts of every file that was loaded.
-    standing : mapping, optional
-        What the manifest is to say beside: ``approved_by``, ``corrects``, ``script_sha256``. A draft by default.
-    replace : bool
-        Overwrite a draft that differs. A draft that differs only in its approval needs no such leave, and an
-        approved edition is never overwritten.
-
-    Returns
-    -------
-    Bundle
-        The edition, opened; an edition that already holds the same bytes is left as it is.
-
-    Raises
-    ------
-    ReleaseError
-        If the edition exists and differs, and is approved or ``replace`` is not set; or if tables contradict each
-        other.
-    DisclosureError
-        If something cannot be protected.
-    """
-    _check_recipes(results)
-    order = {
-        name: tuple(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
-        for name, stratum in study.strata.items()
-    }
-    safe, record = protect(results, study.release, order)
-    if found := contradictions(safe, study.release):
-        raise ReleaseError("tables say different things of the same people:\n  " + "\n  ".join(found))
-    _check_earlier(safe, target, study.release)
-    with new_folder(target.with_name(f".{target.name}.staged")) as work:
-        safe.write(work, study.release.significant_figures)
-        shutil.copyfile(study_folder / FILE, work / FILE)
-        if (study_folder / PLAN).exists():
-            shutil.copyfile(study_folder / PLAN, work / PLAN)
-        manifest = _manifest(work, target.name, study, inputs, record, safe) | dict(standing or DRAFT)
-        write_text(work / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    staged = target.with_name(f".{target.name}.staged")
-    try:
-        if target.exists():
-            if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(staged / MANIFEST):
-                return Bundle.open(target)
-            _check_overwriting(target, read_manifest(staged), replace=replace)
-        with new_folder(target) as work:
-            shutil.copytree(staged, work, dirs_exist_ok=True)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return Bundle.open(target)
-
-
-def _check_recipes(results: Results) -> None:
-    """Refuse a result that is not what its recipe makes: something was changed on the way."""
-    deriver = Deriver(results.kept())
-    for part, rows in results.blocks():
-        if part.covariance is not None:
-            deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, rows))
-        elif part.derivation is not None:
-            # results are kept to ten digits, and what is made of them can lose a few
-            found = compare(rows, deriver.rows(part, rows), _DIGITS_OF_RECIPES)
-            if found:
-                raise ReleaseError(f"{part.table} {part.result or ''} is not what its recipe makes: {found[0]}")
-
-
-def _check_earlier(safe: Results, target: Path, rules: Release) -> None:
-    """Refuse tables that differ from those of a published edition by few people."""
-    for folder in sorted(target.parent.glob("[!.]*")):
-        if folder == target or not (folder / MANIFEST).exists():
-            continue
-        earlier = Bundle.open(folder)
-        if not earlier.approved_by:
-            continue
-        if found := differences(safe.kept(), earlier.tables(), rules.min_cell, rules.round_counts):
-            raise DisclosureError(
-                f"with the edition {folder.name}, this one would give away what is of few people:\n  "
-                + "\n  ".join(found)
-                + "\nround counts (round_counts in [release]), or run on the vintage of that edition: run --as-of"
-            )
-
-
-def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -> None:
-    """Refuse to write over an edition that is approved, or over a draft that differs in more than its approval."""
-    old = read_manifest(target) if (target / MANIFEST).exists() else {}
-    differs = f"the edition {target} exists and differs from what would be written"
-    if old.get("approved_by"):
-        raise ReleaseError(
-            f"{differs}; it was approved by {old['approved_by']} and stays as it is. "
-            f"Correct it in a new edition: --edition {target.name}-1 --corrects {target.name}"
-        )
-    if not replace and {**old, **DRAFT} != {**new, **DRAFT}:
-        raise ReleaseError(f"{differs}; release under a new name, or replace a draft with --replace")
-
-
-def _manifest(
-    folder: Path,
-    edition: str,
-    study: StudyFile,
-    inputs: Sequence[Mapping[str, object]],
-    record: list[str],
-    safe: Results,
-) -> dict[str, Any]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {
-        "bundle_version": BUNDLE_VERSION,
-        "edition": edition,
-        "study": msgspec.to_builtins(study.study),
-        "study_sha256": study.sha256(),
-        "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files},
-        "inputs": [dict(item) for item in inputs],
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "seed": study.study.seed,
-        "rules": msgspec.to_builtins(study.release),
-        "artefacts": artefacts(safe),
-        "protection": record,
-    }
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
