@@ -21,9 +21,10 @@ from retrain_eval.heterogeneity import verdicts
 from retrain_eval.recipe import Derivation, trace
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.completing import with_inference
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.verify import rederive, verify
-from retrain_eval.results import Results
+from retrain_eval.results import Results, round_significant, standing_effects
 from retrain_eval.study import read_study
 from retrain_eval.survival.logrank import logrank_test
 from tampering import rehash
@@ -234,6 +235,37 @@ def test_a_standard_error_apart_from_its_covariance_is_found(bundle: Bundle) -> 
     path.write_text(json.dumps(parts))
     rehash(bundle.path)
     assert verify(bundle.path).problems[0] == "effects peer, row 1, std_error: published 0.5, re-derived 0.4"
+
+
+def test_estimates_by_matched_set_follow_though_their_errors_do_not(tmp_path: Path) -> None:
+    """The covariance needs how many sets two cells share, which stays inside; the estimates need only the cells."""
+    rng = np.random.default_rng(3)
+    n = 400
+    rows = pd.DataFrame({"id": range(n), "pair": np.arange(n) // 2, "arm": np.tile(["trained", "control"], n // 2)})
+    rows = rows.assign(quarters=rng.integers(1, 5, n), cause=rng.integers(0, 2, n))
+    table = rte.Spells(rows, id="id", by="arm", cluster="pair").table.coarsen(10)
+    found = Results(life_tables={"arm": table.without_clusters()})
+    found.add_effects("gap", rte.Spells.from_table(table).survival_difference(times=(2, 3)))
+    (tmp_path / "study.toml").write_text(STUDY)
+    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
+    checked = verify(bundle.path)
+    assert (checked.problems, checked.n_rederived, checked.on_covariance) == ((), 6, {"gap": 8})
+
+    # who moves the estimate and all that follows from it and the covariance is found out by the life table
+    path = bundle.path / "effects.csv"
+    frame = pd.read_csv(path)
+    effects = standing_effects(found.resolved()[0], frame.assign(estimate=frame["estimate"] + 0.01))
+    part = Results.read(bundle.path).parts[0]
+    moved = round_significant(with_inference(part, frame.assign(estimate=effects.frame["estimate"])), 4)
+    moved.to_csv(path, index=False, lineterminator="\n")
+    rehash(bundle.path)
+    assert any("gap, row 1, estimate: published" in line for line in verify(bundle.path).problems)
+
+
+def test_no_exact_count_stands_beside_a_covariance(bundle: Bundle) -> None:
+    parts = json.loads((bundle.path / "recipes.json").read_text())
+    facts = {key for part in parts for key in part.get("meta", {})}
+    assert facts <= {"level", "df", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast"}
 
 
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7))

@@ -229,6 +229,9 @@ def _on_one_curve(rosenbaum: pd.DataFrame, digits: int) -> Iterator[str]:
             yield f"rosenbaum {result}: pairs are {', '.join(str(int(n)) for n in sorted(set(rows['n_pairs'])))}"
         p = (rows["gamma"] / (1 + rows["gamma"])).to_numpy(dtype=float)
         value = rows["p_value"].to_numpy(dtype=float)
+        if not ((np.diff(p) > 0).all() and (np.diff(value) >= 0).all() and (value >= 0).all() and (value <= 1).all()):
+            yield f"rosenbaum {result}: bounds do not rise with gamma, from 0 to 1"
+            continue
         sure = (value > _SURE[0]) & (value < _SURE[1])
         if sure.sum() < 3:
             continue
@@ -239,7 +242,11 @@ def _on_one_curve(rosenbaum: pd.DataFrame, digits: int) -> Iterator[str]:
         loose = root * (unit / density + 1e-9)
         line = np.column_stack([np.ones(len(z)), p[sure]]) / loose[:, None]
         fitted = np.linalg.lstsq(line, root * z / loose, rcond=None)[0]
-        off = np.abs(line @ fitted - root * z / loose)
+        off = np.zeros(len(p))
+        off[sure] = np.abs(line @ fitted - root * z / loose)
+        # a bound near 0 or 1 tells no place on the line, but the line tells it
+        expected = special.ndtr(-(fitted[0] + fitted[1] * p) / np.sqrt(p * (1 - p)))
+        off[~sure] = 2 * _SLACK * (np.abs(expected - value)[~sure] > 10.0 ** (1 - digits))
         if off.max() > _SLACK:
-            gamma = rows["gamma"].to_numpy(dtype=float)[sure][int(off.argmax())]
+            gamma = rows["gamma"].to_numpy(dtype=float)[int(off.argmax())]
             yield f"rosenbaum {result}: p_value at gamma {gamma:g} is not of the ranks that the others are of"

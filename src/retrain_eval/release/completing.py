@@ -88,14 +88,20 @@ def with_estimates(standing: pd.DataFrame, derived: pd.DataFrame) -> pd.DataFram
     DesignError
         If the two are not of the same rows.
     """
-    keys = [*KEYS]
-    same = len(standing) == len(derived) and all(
-        (a.astype("str").fillna("") == b.astype("str").fillna("")).all()
-        for a, b in ((standing[key].reset_index(drop=True), derived[key].reset_index(drop=True)) for key in keys)
-    )
+    same = len(standing) == len(derived) and all(_alike(standing[key], derived[key]) for key in KEYS)
     if not same:
         raise DesignError("the released table gives other rows")
     return standing.assign(**{name: derived[name].to_numpy() for name in ("estimate", *COUNTS)})
+
+
+def _alike(standing: pd.Series, derived: pd.Series) -> bool:
+    """Whether two columns of keys are the same; a file may hold whole numbers where there were floats."""
+    if any(pd.api.types.is_numeric_dtype(column) for column in (standing, derived)):
+        a, b = (
+            pd.to_numeric(column).astype("Float64").to_numpy(float, na_value=np.nan) for column in (standing, derived)
+        )
+        return bool(np.array_equal(a, b, equal_nan=True))
+    return standing.astype("str").fillna("").tolist() == derived.astype("str").fillna("").tolist()
 
 
 def with_inference(part: Part, printed: pd.DataFrame) -> pd.DataFrame:

@@ -125,6 +125,8 @@ def verify(path: str | Path) -> Verification:
         ]
         if part.table == "effects" and rows["estimate"].notna().any() and not (again.derivation or part.covariance):
             differences.append(f"{name}: recipes.json says neither what it follows from nor its covariance")
+        if part.estimates is not None and again.estimates is None:
+            differences.append(f"{name}: its table does not give its estimates, as recipes.json says")
         for kind, count in _kinds(again, rows, published).items():
             if count:
                 tally[kind][str(part.result) if part.covariance is not None else part.table] += count
