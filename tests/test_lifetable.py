@@ -233,3 +233,22 @@ def test_tables_that_differ_do_not_add_and_unknown_levels_are_named() -> None:
         table.subset(arm="treated")
     with pytest.raises(InputError, match="unknown column of levels 'sex'"):
         table.collapse("sex")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["P1", "P2", "P10", "p1", ""]), st.sampled_from([0.0, 0.5, 2.0])), min_size=1),
+    st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_people_are_counted_whatever_their_order_and_weight(rows: list[tuple[str, float]], ordered: bool) -> None:
+    # who has weight zero may repeat an id, or stand out of order, without being counted
+    data = pd.DataFrame(sorted(rows) if ordered else rows, columns=["id", "w"]).assign(quarters=1, cause="job")
+    kept = data[data["w"] > 0]
+    if kept.empty:
+        with pytest.raises(InputError, match="weight zero"):
+            life_table(data, **NAMES, weights="w", weight_type="probability")
+        return
+    table = life_table(data, **NAMES, weights="w", weight_type="probability")
+    assert (table.n_people, table.n_spells) == (kept["id"].nunique(), len(kept))
+    unweighted = life_table(data, **NAMES)
+    assert (unweighted.n_people, unweighted.repeated) == (data["id"].nunique(), data["id"].duplicated().any())
