@@ -56,6 +56,27 @@ def test_balance_follows_from_moments(options: dict[str, Any], tmp_path: Path) -
     pd.testing.assert_frame_equal(covariate_balance(again), covariate_balance(moments), check_exact=True)
 
 
+def test_balance_of_risk_sets_follows_too_though_a_control_stands_in_several_rows() -> None:
+    rng = np.random.default_rng(4)
+    n = 400
+    people = pd.DataFrame({"id": range(n), "x": rng.normal(size=n).round(1), "sex": rng.choice(["f", "m"], n)})
+    people["start"] = 100
+    people["entry"] = pd.array(100 + rng.integers(0, 8, n), dtype="Int64")
+    people.loc[rng.random(n) < 0.7, "entry"] = pd.NA
+    people["until"] = 100 + rng.integers(2, 10, n)
+    sample = match(
+        people, "trained ~ x + sex", "id", method="riskset", start="start", entry="entry", end="until",
+        distance="x", replace=True, ratio=2,
+    )  # fmt: skip
+    moments = sample.covariate_moments()
+    pd.testing.assert_frame_equal(
+        without_distributions(covariate_balance(moments)), without_distributions(sample.balance()), rtol=1e-9
+    )
+    control = moments.cells[(moments.cells["arm"] == "control") & (moments.cells["stage"] == "after")].iloc[0]
+    assert control["people"] == sample.audit["n_control_matched"]
+    assert control["n"] > control["people"]
+
+
 def test_paths_before_follow_from_moments_too() -> None:
     people = lalonde()
     sample = match(people, LALONDE, "id", caliper=0.2)
