@@ -179,9 +179,7 @@ def matching(*levels: dict[str, object]) -> pd.DataFrame:
     "small",
     [
         {"n_treated": 9, "n_treated_matched": 9},
-        {"n_treated_matched": 31},  # nine found no control
         {"n_control_matched": 3},
-        {"n_control": 45, "n_control_matched": 40},
     ],
 )
 def test_a_small_level_takes_its_stratum_with_it(small: dict[str, object]) -> None:
@@ -190,6 +188,29 @@ def test_a_small_level_takes_its_stratum_with_it(small: dict[str, object]) -> No
     safe, record = protect(Results(tables={"matching": frame}), Release())
     assert safe.tables["matching"]["subgroup"].fillna("all").tolist() == ["all", "sex"]
     assert record == ["Table matching: age is withheld, because a level has a count below 10."]
+
+
+@pytest.mark.parametrize(
+    ("few", "whole"),
+    [({"n_treated_matched": 31}, "n_treated"), ({"n_control": 45, "n_control_matched": 40}, "n_control")],
+)
+def test_of_a_stratum_where_few_found_no_control_it_is_told_who_was_matched(few: dict[str, object], whole: str) -> None:
+    frame = matching({"subgroup": "age", "level": "old", **few}, {"subgroup": "age", "level": "young"})
+    safe, record = protect(Results(tables={"matching": frame}), Release())
+    rows = safe.tables["matching"]
+    assert rows["subgroup"].fillna("all").tolist() == ["all", "age", "age", "sex"]
+    assert rows[whole].isna().tolist() == [False, True, True, False]
+    pd.testing.assert_frame_equal(rows.drop(columns=whole), frame.drop(columns=whole), check_dtype=False)
+    assert record == [f"Table matching: {whole} by age is withheld: of a level, fewer than 10 are left."]
+    assert protect(safe, Release())[1] == []
+
+
+def test_levels_do_not_add_up_to_how_few_found_no_control() -> None:
+    frame = matching({"subgroup": "age", "level": "old", "n_treated_matched": 35})
+    frame.loc[0, "n_treated_matched"] = 35
+    safe, record = protect(Results(tables={"matching": frame}), Release())
+    assert safe.tables["matching"]["subgroup"].fillna("all").tolist() == ["all", "sex"]
+    assert record[-1] == "Table matching: age is withheld, because a level has a count below 10."
 
 
 def test_nobody_left_out_is_no_small_count() -> None:

@@ -19,6 +19,7 @@ from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.censoring import by_role, follow_outcomes
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.remaining import weigh_remaining
+from retrain_eval.sample.tables import weights_hash
 from waiting_times import ENTRIES, HORIZON, register, truth
 
 SPELL = {"start": "start", "entry": "entry", "end": "until"}
@@ -63,6 +64,8 @@ def test_weights_are_one_over_the_chance_to_remain(seed: int, replace: bool, fol
     assert (found["n_control_lost"], found["follow"]) == (lost.sum(), follow)
     assert found["ess_control"] <= (controls & ~lost).sum() + 1e-9
     assert weighted.audit["pairs_sha256"] == matched.audit["pairs_sha256"]
+    rows = weighted.weights.to_arrow_table()
+    assert weighted.audit["weights_sha256"] == weights_hash(rows["id"], rows["weight"].to_numpy())
 
 
 def test_order_of_rows_threads_and_connection_change_nothing() -> None:

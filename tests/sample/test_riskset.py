@@ -139,7 +139,8 @@ def test_calendar_order_of_rows_and_threads_change_nothing(
                 (*row[:6], row[6] - moved, None if row[7] is None else row[7] - moved)
                 for row in sample.weights.fetchall()
             ]
-            results.append((sample.audit["pairs_sha256"], pairs, weights))
+            hashes = sample.audit["pairs_sha256"], sample.audit["weights_sha256"]
+            results.append((hashes, pairs, weights))
     assert results[0] == results[1] == results[2]
 
 

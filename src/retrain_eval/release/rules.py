@@ -76,28 +76,44 @@ def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
 def _strata(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
     """Withhold every level of a stratum if a count of one of them is small, or the number of those left out is.
 
-    One level alone would follow from the others and the row over all people.
+    One level alone would follow from the others and the row over all people. Where only those left out by matching are
+    few, it is enough to withhold how many there were; not so if they are few over all people, since levels add up.
     """
     parts = [("n_treated", "n_treated_matched"), ("n_control", "n_control_matched")] if name == "matching" else []
     parts += [("n", "n_linked")] if name == "linkage" else []
+    everybody, found = frame["subgroup"].isna(), []
     counts = frame[[column for pair in parts for column in pair]].astype("Float64")
+    if name == "matching":
+        frame = frame.copy()
+        for whole, part in parts:
+            few = _few(counts[whole] - counts[part], min_cell)
+            of = frame["subgroup"].isin(frame.loc[few & ~everybody, "subgroup"])
+            if of.any() and not (few & everybody).any():
+                frame[whole], counts[whole] = frame[whole].mask(of), counts[whole].mask(of)
+                names = ", ".join(dict.fromkeys(frame.loc[of, "subgroup"].astype(str)))
+                found.append(
+                    f"Table matching: {whole} by {names} is withheld: of a level, fewer than {min_cell} are left."
+                )
     for whole, part in parts:
         counts[f"{whole} left out"] = counts[whole] - counts[part]
-    small = ((counts > 0) & (counts < min_cell)).fillna(value=False).any(axis=1)
-    everybody = frame["subgroup"].isna()
+    small = counts.apply(_few, min_cell=min_cell).any(axis=1)
     kept = everybody | ~frame["subgroup"].isin(frame.loc[small, "subgroup"])
-    safe, found = frame.copy(), []
+    safe = frame.copy()
     wholes = [whole for whole, _ in parts]
     for column in frame.columns.difference(["subgroup", "level", PART]):
         safe[column] = frame[column].mask(
             everybody & (frame[column].between(1, min_cell - 1) if column in wholes else small)
         )
     if (everybody & small).any():
-        found = [f"Table {name}: a count below {min_cell} over all people is withheld."]
+        found.append(f"Table {name}: a count below {min_cell} over all people is withheld.")
     gone = ", ".join(dict.fromkeys(frame.loc[~kept, "subgroup"].astype(str)))
     if gone:
         found.append(f"Table {name}: {gone} is withheld, because a level has a count below {min_cell}.")
     return safe[kept].reset_index(drop=True), found
+
+
+def _few(count: pd.Series[float], min_cell: int) -> pd.Series[bool]:
+    return ((count > 0) & (count < min_cell)).fillna(value=False).astype(bool)
 
 
 def _overlap(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:

@@ -36,7 +36,7 @@ def light(study: Study) -> Html:
 
 def say_verdict(study: Study) -> str:
     """Say what the light means for the effect."""
-    verdict, words = study.balance_verdict, study.words
+    verdict, words = study.balance_verdict, study.words_before
     assert verdict is not None
     if verdict.light == RED:
         return _(
@@ -57,7 +57,7 @@ def say_verdict(study: Study) -> str:
 
 
 def _reason(row: pd.Series, study: Study) -> str:
-    words, balance = study.words, study.bundle.balance
+    words, balance = study.words_before, study.bundle.balance
     assert balance is not None
     name = words.covariate(row["where"])
     if row["check"] == "difference":
@@ -105,7 +105,7 @@ def say_differences(study: Study) -> str:
         count=count,
         close=CLOSE,
         plain_2=plain(abs(worst["smd_after"]), 2),
-        covariate=study.words.covariate(worst["covariate"]),
+        covariate=study.words_before.covariate(worst["covariate"]),
     )
 
 
@@ -148,7 +148,7 @@ def say_withheld(study: Study) -> str:
 
 def tabulate_checks(study: Study) -> Table:
     """Tabulate what the light is made of."""
-    verdict, words = study.balance_verdict, study.words
+    verdict, words = study.balance_verdict, study.words_before
     assert verdict is not None
     named = {
         "difference": (_("Largest difference"), _("up to {wwc_satisfied:g}", wwc_satisfied=WWC_SATISFIED)),
@@ -237,12 +237,14 @@ def tabulate_matching(study: Study) -> Table:
         blocks.append(rows.set_index("level").loc[order].reset_index())
     rows = pd.concat(blocks, ignore_index=True)
     reused = bool((rows["reuse_max"] > 1).any())
+    # with risk sets, who could be a control depends on the moment
+    nobody = "—" if study.bundle.study.get("match", {}).get("method") == "riskset" else _(SUPPRESSED)
     shown = pd.DataFrame({
         "level": [_("All") if pd.isna(level) else words.name(level) for level in rows["level"]],
         "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in rows["subgroup"]],
         "n_treated": [_count(n) for n in rows["n_treated"]],
         "without": [_count(n) for n in rows["n_treated"] - rows["n_treated_matched"]],
-        "n_control": ["—" if pd.isna(n) else _count(n) for n in rows["n_control"]],
+        "n_control": [nobody if pd.isna(n) else _count(n) for n in rows["n_control"]],
         "n_control_matched": [_count(n) for n in rows["n_control_matched"]],
         "ess_control": [_(SUPPRESSED) if pd.isna(n) else f"{n:,.0f}" for n in rows["ess_control"]],
     })  # fmt: skip

@@ -77,7 +77,7 @@ def imbalance(study: Study) -> str:
     verdict = study.balance_verdict
     if verdict is None or verdict.light != RED:
         return ""
-    names = listed([study.words.covariate(name) for name in verdict.failed])
+    names = listed([study.words_before.covariate(name) for name in verdict.failed])
     return _(
         "The groups compared are not alike enough for a verdict: after matching they still differ "
         "by more than {wwc_adjust:g} standard deviations in {names}. What follows is not to be "

@@ -127,13 +127,15 @@ class Words:
         --------
         >>> words = Words(period="quarter")
         >>> [words.covariate(name) for name in ("distance", "earnings_m2", "earnings_1974", "home_region_m")]
-        ['matching score', 'earnings, 2 quarters before', 'earnings 1974', 'home region m']
+        ['matching score', 'earnings, 2 quarters before training', 'earnings 1974', 'home region m']
+        >>> Words(period="quarter", jobless=True).covariate("earnings_m0")
+        'earnings, in the quarter joblessness began'
         """
         if str(key) in self.labels:
             return self._label(str(key))
         before = re.fullmatch(r"(.+)_m(\d+)", str(key))
         if before:
-            return _("{name}, {periods} before", name=self.name(before[1]), periods=self.periods(int(before[2])))
+            return _("{name}, {when}", name=self.name(before[1]), when=self.at(-int(before[2])))
         return _("matching score") if key == "distance" else self.name(key)
 
     def about(self, outcome: object) -> Words:

@@ -9,7 +9,7 @@ import duckdb
 
 from retrain_eval.errors import InputError
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.tables import keep_table, store_table
+from retrain_eval.sample.tables import keep_table, store_table, weights_hash
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 ENTRY = 1  # since 0 would mean never
@@ -207,7 +207,13 @@ def by_role(sample: MatchedSample) -> MatchedSample:
         sample,
         pairs=keep_table(sample.pairs, dict(zip(pairs.column_names, pairs.columns, strict=True)), "pairs"),
         weights=keep_table(sample.weights, dict(zip(rows.column_names, rows.columns, strict=True)), "weights"),
-        audit={**sample.audit, "unit": "match_id", "method": "riskset by role", "formula": f"treat {tilde}{right}"},
+        audit={
+            **sample.audit,
+            "unit": "match_id",
+            "method": "riskset by role",
+            "formula": f"treat {tilde}{right}",
+            "weights_sha256": weights_hash(rows["match_id"], rows["weight"].to_numpy()),
+        },
     )
 
 

@@ -64,7 +64,7 @@ class MatchedSample:
 
     ``audit["pairs_sha256"]`` is the hash of the UTF-8 lines ``treated_id <TAB> control_id <LF>`` in the order of
     ``pairs``: by treated id, then in the order matched. ``audit["weights_sha256"]`` is that of ``id <TAB> weight <LF>``
-    by id, weights rounded to 12 significant digits.
+    in the order of ``weights``, which are rounded to 12 significant digits.
     """
 
     pairs: duckdb.DuckDBPyRelation

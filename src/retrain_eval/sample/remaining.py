@@ -14,7 +14,7 @@ from retrain_eval.sample.censoring import bring_weights, matched_unit
 from retrain_eval.sample.formula import parse_formula
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.propensity import fit_propensity
-from retrain_eval.sample.tables import keep_table, store_table
+from retrain_eval.sample.tables import keep_table, store_table, weights_hash
 from retrain_eval.sample.units import load_units
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
@@ -149,7 +149,11 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
     return replace(
         sample,
         weights=keep_table(sample.weights, {**table, "weight": weight * factor}, "weights"),
-        audit={**sample.audit, "remaining": remaining},
+        audit={
+            **sample.audit,
+            "remaining": remaining,
+            "weights_sha256": weights_hash(found[unit], weight * factor),
+        },
     )
 
 

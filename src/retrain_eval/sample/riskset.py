@@ -26,7 +26,7 @@ from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.nearest import Pairs, tie_width
 from retrain_eval.sample.scores import caliper_width, given_score
-from retrain_eval.sample.tables import keep_table, pairs_hash
+from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
 from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
 from retrain_eval.sources import query, sql_name
@@ -340,6 +340,7 @@ def _assemble(
         "n_trained_after_unemployment": int(((spells.trained_at < NEVER) & ~units.treated).sum()),
         "last_period": spells.last_period,
         "pairs_sha256": pairs_hash(treated_ids, control_ids),
+        "weights_sha256": weights_hash(units.ids.take(pa.array(person)), role_weight),
     }
     return MatchedSample(
         pairs=keep_table(relation, pair_table, "pairs"),

@@ -25,7 +25,7 @@ def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
 
 def weights_hash(ids: pa.ChunkedArray, weight: Floats) -> str:
     """Return the SHA-256 of the lines ``id <TAB> weight``, weights to 12 significant digits."""
-    digits = 10.0 ** (11 - np.floor(np.log10(weight)))
+    digits = 10.0 ** (11 - np.floor(np.log10(np.where(weight > 0, weight, 1.0))))
     return _lines_hash(ids, pa.chunked_array([np.rint(weight * digits) / digits]))
 
 

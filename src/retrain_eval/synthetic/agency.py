@@ -37,7 +37,8 @@ class Simulation:
     Attributes
     ----------
     con : DuckDBPyConnection
-        One table per record type; `retrain_eval.build_panel` runs on it.
+        One table per record type; `retrain_eval.build_panel` runs on it. And ``effect``, which no agency could have:
+        ``person_id, cohort, event_time, earnings, employed``, what training changed for each of the trained.
     truth : DataFrame
         ``outcome`` (earnings, real; employed), ``cohort, event_time, subgroup, level`` (missing for all trained),
         ``att`` (mean of the outcome with training less that without, over the trained of the cell), ``n``.
@@ -185,7 +186,7 @@ def simulate(
 
 
 def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.DataFrame:
-    """Average the difference of both arms' outcomes over the trained, by cohort, event time and subgroup."""
+    """Keep the difference of both arms' outcomes for each of the trained; average it by cohort, event time and subgroup."""
     levels = {"age_band": ("band", AGE_BANDS), "education_level": ("school", EDUCATION), "tier": ("tier", TIERS),
               "delivery": ("delivery", DELIVERIES)}  # fmt: skip
     con.execute(
@@ -202,6 +203,14 @@ def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.Data
         FROM (SELECT * FROM grid) g
         LEFT JOIN paid a ON a.n = g.n AND a.t = g.t AND a.arm = 1
         LEFT JOIN paid b ON b.n = g.n AND b.t = g.t AND b.arm = 0
+        """
+    )
+    con.execute(
+        f"""
+        CREATE TABLE effect AS SELECT sim_id(n) AS person_id, CAST({first} + entry AS INTEGER) AS cohort,
+          CAST(t - entry AS INTEGER) AS event_time, CAST(earnings AS DOUBLE) AS earnings, CAST(employed AS INTEGER) AS
+            employed
+        FROM sim_effect ORDER BY n, t
         """
     )
     parts = []
