@@ -1,14 +1,18 @@
 """Risk-set matching beside static matching on many synthetic agencies, against the truth they were made with.
 
-    python benchmarks/riskset_vs_static.py --agencies 100 --people 3000
+    python benchmarks/riskset_vs_static.py --agencies 100 --people 20000 --processes 2
 
-The effect is that on quarterly earnings, averaged over the quarter in which training begins and the twelve after it,
-for those trained. Three designs on the same records, with the same covariates and the same caliper:
+The effect is that on quarterly earnings, averaged over the quarter in which training begins and the twelve after it.
+The truth is that of the trained who were matched, person by person (table ``effect`` of the simulation). Four designs
+on the same records, with the same covariates and the same caliper:
 
 * risk sets: `analyses/agency`, its own functions. Controls are as long without a job and untrained; who trains later is
-  cut, and those who stay untrained are weighted by one over their chance to.
-* risk sets, unweighted: the same without the weights.
+  cut, and those who stay untrained are weighted by one over their chance to. Earnings are capped as for release.
+* risk sets, uncapped: the same without the cap.
+* risk sets, unweighted: the same without the weights, nor the cap.
 * static: trainees with people of the same quarter of displacement who never trained, as if that were known beforehand.
+
+The last column says how far the truth of those matched lies from that of all who entered training.
 """
 
 from __future__ import annotations
@@ -16,9 +20,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +34,16 @@ from retrain_eval.sample.censoring import follow_outcomes
 from retrain_eval.study import read_study
 
 AGENCY = Path(__file__).parents[1] / "analyses" / "agency"
-DESIGNS = ("risk sets", "risk sets, unweighted", "static")
+DESIGNS = ("risk sets", "risk sets, uncapped", "risk sets, unweighted", "static")
+
+
+class Found(NamedTuple):
+    """What a design finds, and the truth: over the trained it has matched, and over all."""
+
+    estimate: float
+    error: float
+    truth: float
+    truth_of_all: float
 
 
 def script() -> ModuleType:
@@ -40,8 +56,8 @@ def script() -> ModuleType:
     return module
 
 
-def estimates(people: int, seed: int) -> dict[str, tuple[float, float, float]]:
-    """Return estimate, standard error and truth by design."""
+def estimates(people: int, seed: int) -> dict[str, Found]:
+    """Return what each design finds in one agency."""
     study, agency = script(), rte.simulate(people=people, seed=seed)
     store: Any = SimpleNamespace(con=agency.con)
     run = rte.Run(read_study(AGENCY), store, lambda _: None)
@@ -53,15 +69,30 @@ def estimates(people: int, seed: int) -> dict[str, tuple[float, float, float]]:
     options = run.study.match_options()
     sample = rte.match(candidates, unit="person_id", **options)
 
-    def effect(rows: Any) -> tuple[float, float]:
-        found = study.event_moments(run, rows, "earnings").att_gt().aggregate("simple").to_frame().iloc[0]
+    def effect(rows: Any, outcome: str) -> tuple[float, float]:
+        found = study.event_moments(run, rows, outcome).att_gt().aggregate("simple").to_frame().iloc[0]
         return float(found["estimate"]), float(found["std_error"])
 
-    found = {"risk sets": effect(study.follow(run, sample, ["earnings"]))}
-    between = (-study.BEFORE, after)
-    found["risk sets, unweighted"] = effect(
-        follow_outcomes(sample, con.table("panel"), time="period", outcomes=["earnings"], between=between)
+    def truth(trained: str) -> float:
+        [(found,)] = con.sql(
+            f"SELECT avg(earnings) FROM effect WHERE event_time BETWEEN 0 AND {after} AND person_id IN ({trained})"
+        ).fetchall()
+        return float(found)
+
+    everybody = truth("SELECT person_id FROM effect")
+    sample.pairs.create_view("riskset_pairs")
+    matched = truth("SELECT treated_id FROM riskset_pairs")
+    followed = study.follow(run, sample, ["earnings"])
+    unweighted = follow_outcomes(
+        sample, con.table("panel"), time="period", outcomes=["earnings"], between=(-study.BEFORE, after)
     )
+    # the study caps what is called earnings
+    rows = {
+        "risk sets": (followed, "earnings"),
+        "risk sets, uncapped": (followed.project("*, earnings AS amount"), "amount"),
+        "risk sets, unweighted": (unweighted.project("*, earnings AS amount"), "amount"),
+    }
+    found = {name: Found(*effect(*what), matched, everybody) for name, what in rows.items()}
 
     for name in ("start", "entry", "end"):
         del options[name]
@@ -78,35 +109,45 @@ def estimates(people: int, seed: int) -> dict[str, tuple[float, float, float]]:
         JOIN panel c ON c.person_id = control_id AND c.period = t.period GROUP BY subclass
         """
     ).df()["d"]
-    found["static"] = float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
-
-    true = agency.truth.query(f"outcome == 'earnings' and subgroup.isna() and 0 <= event_time <= {after}")
-    truth = float((true["att"] * true["n"]).sum() / true["n"].sum())
+    error = float(difference.std() / np.sqrt(len(difference)))
+    true = truth("SELECT treated_id FROM static_pairs")
+    found["static"] = Found(float(difference.mean()), error, true, everybody)
     agency.con.close()
-    return {name: (*pair, truth) for name, pair in found.items()}
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agencies", type=int, default=100)
-    parser.add_argument("--people", type=int, default=3_000)
+    parser.add_argument("--people", type=int, default=20_000)
     parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
+    seeds = range(options.first_seed, options.first_seed + options.agencies)
     runs = []
-    for seed in range(options.first_seed, options.first_seed + options.agencies):
-        runs.append(estimates(options.people, seed))
-        print(f"\r{len(runs)} of {options.agencies}", end="", file=sys.stderr, flush=True)
-    truth = np.mean([run["risk sets"][2] for run in runs])
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+        for found in pool.map(partial(estimates, options.people), seeds):
+            runs.append(found)
+            print(f"\r{len(runs)} of {options.agencies}", end="", file=sys.stderr, flush=True)
+    truth = np.mean([run["risk sets"].truth for run in runs])
     print(f"\n{options.agencies} agencies of {options.people:,} people; truth {truth:,.0f} a quarter\n")
-    print(f"{'design':<24}{'mean':>8}{'bias':>8}{'± s.e.':>8}{'RMSE':>8}{'SD':>8}{'mean SE':>9}{'coverage':>10}")
+    columns = ("mean", "bias", "± s.e.", "RMSE", "SD", "mean SE")
+    print(f"{'design':<24}{''.join(f'{column:>9}' for column in columns)}{'coverage':>10}{'truth − all':>13}")
     for name in DESIGNS:
-        estimate, error, true = np.array([run[name] for run in runs]).T
+        estimate, error, true, everybody = np.array([run[name] for run in runs]).T
         off = estimate - true
-        covered = np.abs(off) <= 1.96 * error
-        print(
-            f"{name:<24}{estimate.mean():>8.0f}{off.mean():>8.0f}{off.std(ddof=1) / np.sqrt(len(off)):>8.0f}"
-            f"{np.sqrt((off**2).mean()):>8.0f}{off.std(ddof=1):>8.0f}{error.mean():>9.0f}{covered.mean():>10.2f}"
+        spread = off.std(ddof=1)
+        shown = (
+            estimate.mean(),
+            off.mean(),
+            spread / np.sqrt(len(off)),
+            np.sqrt((off**2).mean()),
+            spread,
+            error.mean(),
         )
+        covered = (np.abs(off) <= 1.96 * error).mean()
+        apart = (true - everybody).mean()
+        print(f"{name:<24}{''.join(f'{value:>9.0f}' for value in shown)}{covered:>10.2f}{apart:>13.1f}")
 
 
 if __name__ == "__main__":

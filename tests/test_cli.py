@@ -156,7 +156,7 @@ def test_the_agency_template_is_its_study_under_another_name(shell: Shell, tmp_p
     folder = tmp_path / "Ministry 2026"
     code, printed, _ = shell("init", folder, "--template", "agency", "--json")
     assert code == 0
-    files = ["data_schemas/truth.json", "run.py", "study.toml"]
+    files = ["data_schemas/effect.json", "run.py", "study.toml"]
     assert json.loads(printed)["files"] == files == sorted(contents(folder))
     plan = read_study(folder)
     assert plan.study.name == "ministry_2026"

@@ -125,6 +125,19 @@ def test_the_truth_is_the_difference_of_the_two_worlds():
     assert compared > 200
 
 
+def test_the_truth_is_the_mean_of_the_effects_of_the_trained(agency):
+    people = agency.con.sql(
+        "FROM effect JOIN (SELECT person_id, entry AS cohort FROM enrolment) USING (person_id)"
+    ).df()
+    truth = agency.truth[agency.truth["subgroup"].isna()].set_index(["cohort", "event_time"])
+    for outcome in ("earnings", "employed"):
+        cells = people.groupby(["cohort", "event_time"])[outcome].agg(["mean", "count"])
+        known = truth[truth["outcome"] == outcome]
+        assert (known["n"] == cells["count"]).all()
+        np.testing.assert_allclose(known["att"], cells["mean"], rtol=0, atol=1e-9)
+    assert people["person_id"].nunique() == agency.con.sql("FROM enrolment").count("*").fetchall()[0][0]
+
+
 @pytest.mark.slow
 def test_without_effects_trained_and_like_untrained_go_the_same_way():
     # entry depends on what records show: those who enter in a quarter, and those who could have but did not, with the

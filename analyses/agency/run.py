@@ -30,7 +30,7 @@ def prepare(folder: Path) -> None:
     """Write synthetic records. With your own data, put the files there and drop this function."""
     agency = rte.simulate(people=20_000, quarters=40, start="2016Q1", seed=20260101)
     agency.write(folder, format="parquet")
-    agency.truth.to_csv(folder / "truth.csv", index=False)
+    agency.con.table("effect").write_parquet(str(folder / "effect.parquet"))
 
 
 def analyse(run: rte.Run) -> None:
@@ -109,7 +109,8 @@ def build_candidates(run: rte.Run) -> None:
           FROM panel GROUP BY person_id
         )
         SELECT *, {strata}, coalesce(training < coalesce(back_at_work, training + 1), false) AS trainee,
-          complete AND training IS DISTINCT FROM back_at_work AS eligible
+          -- training in the quarter after a job was found is no entry from waiting; with neither, both are unknown
+          complete AND coalesce(training <> back_at_work, true) AS eligible
         FROM (
           SELECT history.*, programmes.* EXCLUDE (person_id), person.education, person.disability,
             person.sex = 'female' AS female, displaced // 4 - person.birth_year AS age
@@ -342,25 +343,25 @@ def indicators(run: rte.Run) -> None:
 
 
 def truth(run: rte.Run) -> None:
-    """Publish the effects that the synthetic data were made with. With your own data, drop this function."""
-    known = run.con.sql(
-        f"""
-        SELECT outcome, event_time, CAST(sum(att * n) / sum(n) AS DOUBLE) AS estimate,
-          CAST(sum(n) AS BIGINT) AS n_treated
-        FROM truth WHERE subgroup IS NULL AND event_time BETWEEN {-BEFORE} AND {AFTER} GROUP BY ALL ORDER BY ALL
-        """
-    ).df()
-    for outcome, rows in known.groupby("outcome"):
+    """Publish what training changed for those who were matched. With your own data, drop this function."""
+    for outcome in ("earnings", "employed"):
+        path = run.con.sql(
+            f"""
+            SELECT '{outcome}' AS outcome, 'truth' AS estimator, 'ATT' AS estimand, event_time,
+              avg(CAST({outcome} AS DECIMAL(18,4))) AS estimate, count(*) AS n_treated
+            FROM effect SEMI JOIN (FROM weights WHERE treat = 1) USING (person_id)
+            WHERE event_time BETWEEN {-BEFORE} AND {AFTER} GROUP BY event_time ORDER BY event_time
+            """
+        ).df()
         main = outcome == run.study.did.outcome
-        path = rows.assign(estimator="truth", estimand="ATT")
-        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", effects_without_error(path))
+        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", without_error(path))
         if main:
             after = path[path["event_time"] >= 0]
             whole = after.head(1).assign(event_time=pd.NA, estimate=after["estimate"].mean())
-            run.publish("truth", effects_without_error(whole))
+            run.publish("truth", without_error(whole))
 
 
-def effects_without_error(rows: pd.DataFrame) -> rte.EffectTable:
+def without_error(rows: pd.DataFrame) -> rte.EffectTable:
     """Return known numbers as an EffectTable: their variance is zero."""
     return rte.EffectTable.build(rows.to_dict("records"), [[0.0] * len(rows)] * len(rows))
 

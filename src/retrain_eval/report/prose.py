@@ -185,8 +185,8 @@ def truth(study: Study) -> str:
     assert own is not None
     inside = own["ci_low"] <= true["estimate"] <= own["ci_high"]
     return _(
-        "The data are synthetic, so the true average effect is known: {amount}{per_period}. The "
-        "estimate is {amount_2}, and its 95% interval {interval} {word} the truth.",
+        "The data are synthetic, so the true average effect on the trained who are compared is known: "
+        "{amount}{per_period}. The estimate is {amount_2}, and its 95% interval {interval} {word} the truth.",
         amount=words.amount(true["estimate"]),
         per_period=words.per_period(),
         amount_2=words.amount(own["estimate"]),

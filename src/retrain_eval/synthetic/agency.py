@@ -38,7 +38,7 @@ class Simulation:
     ----------
     con : DuckDBPyConnection
         One table per record type; `retrain_eval.build_panel` runs on it. And ``effect``, which no agency could have:
-        ``person_id, cohort, event_time, earnings, employed``, what training changed for each of the trained.
+        ``person_id, event_time, earnings, employed``, what training changed for each of the trained.
     truth : DataFrame
         ``outcome`` (earnings, real; employed), ``cohort, event_time, subgroup, level`` (missing for all trained),
         ``att`` (mean of the outcome with training less that without, over the trained of the cell), ``n``.
@@ -186,7 +186,7 @@ def simulate(
 
 
 def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.DataFrame:
-    """Keep the difference of both arms' outcomes for each of the trained; average it by cohort, event time and subgroup."""
+    """Take the difference of both arms' outcomes, kept by person, and its mean by cohort, event time and subgroup."""
     levels = {"age_band": ("band", AGE_BANDS), "education_level": ("school", EDUCATION), "tier": ("tier", TIERS),
               "delivery": ("delivery", DELIVERIES)}  # fmt: skip
     con.execute(
@@ -206,12 +206,8 @@ def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.Data
         """
     )
     con.execute(
-        f"""
-        CREATE TABLE effect AS SELECT sim_id(n) AS person_id, CAST({first} + entry AS INTEGER) AS cohort,
-          CAST(t - entry AS INTEGER) AS event_time, CAST(earnings AS DOUBLE) AS earnings, CAST(employed AS INTEGER) AS
-            employed
-        FROM sim_effect ORDER BY n, t
-        """
+        "CREATE TABLE effect AS SELECT sim_id(n) AS person_id, CAST(t - entry AS INTEGER) AS event_time, "
+        "CAST(earnings AS DOUBLE) AS earnings, CAST(employed AS INTEGER) AS employed FROM sim_effect ORDER BY n, t"
     )
     parts = []
     for subgroup, (column, labels) in {"": ("", ()), **levels}.items():
