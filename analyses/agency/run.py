@@ -10,7 +10,6 @@ import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
-from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.sample.censoring import ENTRY, follow_outcomes
 from retrain_eval.sample.remaining import weigh_remaining
@@ -196,38 +195,29 @@ def stability(run: rte.Run) -> None:
     conf_type = run.study.survival.conf_type
     for name in ("jobless_since_start", "first_job"):
         paired, released = count_spells(run, name, "arm")
-        whole = unmerged(paired)
+        whole = paired.table.exact_until
         run.publish(name, released.kaplan_meier(conf_type=conf_type))
-        run.publish(f"{name}_difference", paired.survival_difference(times=on_grid(paired, (2, 4, 8))))
+        run.publish(f"{name}_difference", paired.survival_difference(times=paired.table.told_apart((2, 4, 8))))
         run.publish(f"{name}_mean", released.rmst(tau=whole))
         run.publish(f"{name}_mean_difference", paired.rmst_difference(tau=whole))
         run.publish_table("tests", logrank_test, paired.table, name)
         if name == "jobless_since_start":
-            run.publish("lock_in", paired.discrete_hazard("arm:period", bins=on_grid(paired, (1, 2, 4, 8))))
-            run.publish("indicators_ever", released.ever_ended(times=on_grid(released, (2, 4, 8, 12))))
+            run.publish("lock_in", paired.discrete_hazard("arm:period", bins=paired.table.told_apart((1, 2, 4, 8))))
+            run.publish("indicators_ever", released.ever_ended(times=released.table.told_apart((2, 4, 8, 12))))
             run.publish("indicators_first_job", released.quantile(0.5))
         else:
-            run.publish("indicators_retained", released.retention(quarters=on_grid(released, (2, 4, 8))))
+            run.publish("indicators_retained", released.retention(quarters=released.table.told_apart((2, 4, 8))))
         for stratum in run.study.strata:
             paired, _ = count_spells(run, name, "arm", stratum)
             if name == "jobless_since_start":
-                publish_by(run, name, stratum, paired.rmst_difference(tau=unmerged(paired)), WORTH_QUARTERS)
+                levels, worth = paired.rmst_difference(tau=paired.table.exact_until), WORTH_QUARTERS
             else:
-                publish_by(run, name, stratum, paired.survival_difference(times=paired.table.grid[-1:]), WORTH_SHARE)
+                levels, worth = paired.survival_difference(times=paired.table.grid[-1:]), WORTH_SHARE
+            run.publish_levels(stratum, levels, of=name, smallest_worthwhile=worth)
     paired, released = count_spells(run, "first_job", "arm", causes=True)
     run.publish("first_job_ends", released.cumulative_incidence(conf_type=conf_type))
     run.publish("first_job_ends_difference", paired.incidence_difference(times=paired.table.grid[-1:]))
     indicators(run)
-
-
-def publish_by(run: rte.Run, name: str, stratum: str, effects: rte.EffectTable, worth: float) -> None:
-    """Publish a difference between the arms in each level, the differences between levels, and verdicts."""
-    result = f"{name}_by_{stratum}"
-    run.publish(result, effects)
-    run.publish(f"{result}_difference", effects.difference())
-    seed = run.study.study.seed
-    run.publish_table("verdicts", verdicts, effects, result, smallest_worthwhile=worth, seed=seed)
-    run.publish_table("tests", equal_effects, effects, result)
 
 
 def joblessness_after_displacement(run: rte.Run) -> None:
@@ -313,17 +303,6 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     run.results.life_tables[name] = table.without_clusters()
     return rte.Spells.from_table(table), rte.Spells.from_table(run.results.life_tables[name])
-
-
-def on_grid(spells: rte.Spells, wanted: tuple[int, ...]) -> tuple[float, ...]:
-    """Return the durations wanted that the coarsened table still tells apart."""
-    return tuple(float(quarter) for quarter in wanted if quarter in (spells.table.grid or ()))
-
-
-def unmerged(spells: rte.Spells) -> int:
-    """Return the last quarter until which no two are merged: up to there, areas under the curve are exact."""
-    grid = spells.table.grid or ()
-    return next((n for n in range(1, len(grid)) if grid[n] != n + 1), len(grid))
 
 
 def indicators(run: rte.Run) -> None:

@@ -99,6 +99,24 @@ class LifeTable:
         """Whether some spells come under observation late."""
         return bool((self.cells["entry"] > 0).any())
 
+    @property
+    def exact_until(self) -> int:
+        """Until where a coarsened table keeps every period, 1, 2, …: so far, areas under its curves are exact."""
+        grid = self.grid or ()
+        return next((before for before, kept in enumerate(grid) if kept != before + 1), len(grid))
+
+    def told_apart(self, durations: Iterable[float]) -> tuple[float, ...]:
+        """Return those of some durations that a coarsened table has kept.
+
+        Examples
+        --------
+        >>> spells = pd.DataFrame({"id": range(9), "weeks": [1, 1, 1, 2, 2, 2, 3, 4, 4], "cause": 1})
+        >>> safe = life_table(spells, id="id", duration="weeks", cause="cause").coarsen(3)
+        >>> safe.told_apart((1, 3, 4)), safe.exact_until
+        ((1.0, 4.0), 2)
+        """
+        return tuple(float(duration) for duration in durations if duration in (self.grid or ()))
+
     def groups(self) -> list[tuple[str, ...]]:
         """Return the combinations of levels that occur, in order of first appearance; ``[()]`` without ``by``."""
         if not self.by:

@@ -128,8 +128,10 @@ class Run:
         """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`."""
         self.results.derive_table(name, make, of, result, **options)
 
-    def publish_levels(self, name: str, levels: EffectTable) -> None:
-        """Keep the effects by a stratum, differences between levels and, if the plan says what matters, verdicts.
+    def publish_levels(
+        self, name: str, levels: EffectTable, *, of: str | None = None, smallest_worthwhile: float | None = None
+    ) -> None:
+        """Keep the effects by a stratum, differences between levels and, if it is known what matters, verdicts.
 
         Parameters
         ----------
@@ -137,11 +139,18 @@ class Run:
             The stratum.
         levels : EffectTable
             One effect per level.
+        of : str, optional
+            The result that these are levels of: they are named ``{of}_by_{name}`` and ``{of}_by_{name}_difference``.
+            Left out: ``att_by_{name}`` and ``difference_by_{name}``.
+        smallest_worthwhile : float, optional
+            The least effect that would matter; left out: the plan's, in ``[did]``, for its own outcome.
         """
-        result = f"att_by_{name}"
+        result = f"{of or 'att'}_by_{name}"
         self.publish(result, levels)
-        self.publish(f"difference_by_{name}", levels.difference())
-        worth = self.study.did.smallest_worthwhile if self.study.did else None
+        self.publish(f"{result}_difference" if of else f"difference_by_{name}", levels.difference())
+        worth = smallest_worthwhile
+        if worth is None and of is None and self.study.did:
+            worth = self.study.did.smallest_worthwhile
         if worth is None:
             return
         try:

@@ -115,6 +115,9 @@ def match_riskset(
     set holds those with ``start + d < end``, ``start + d < entry``, and ``start + d`` within the records. Without
     replacement a person is a control once at most.
 
+    Give everybody who waited, whatever became of them. Who is left out for what came later, such as people who never
+    found work, is missing among the controls only, and conditions on the future as static matching does.
+
     What is estimated is the effect of entering at d against waiting longer, at least. With outcomes cut at
     ``censored_at`` it is that against no training so far, provided that among people alike entry at each duration
     does not depend on what would follow.
