@@ -62,6 +62,7 @@ def estimates(people: int, seed: int) -> dict[str, Found]:
     store: Any = SimpleNamespace(con=agency.con)
     run = rte.Run(read_study(AGENCY), store, lambda _: None)
     con, after = run.con, study.AFTER
+    con.execute("SET enable_progress_bar = false")
     rte.build_panel(con, **run.study.panel_options())
     con.execute("CREATE TABLE quality AS SELECT person_id, period FROM panel LIMIT 0")
     study.build_candidates(run)
