@@ -248,7 +248,9 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("study", ["nsw", "training_grants", "joblessness"])
+@pytest.mark.parametrize(
+    "study", ["nsw", "training_grants", "joblessness", pytest.param("agency", marks=pytest.mark.slow)]
+)
 def test_every_kind_of_number_altered_under_recomputed_hashes_is_named(
     released: dict[str, Bundle], study: str, tmp_path: Path
 ) -> None:
