@@ -76,7 +76,7 @@ def estimates(people: int, seed: int) -> dict[str, Found]:
 
     def truth(trained: str) -> float:
         [(found,)] = con.sql(
-            f"SELECT avg(earnings) FROM effect WHERE event_time BETWEEN 0 AND {after} AND person_id IN ({trained})"
+            f"SELECT avg(on_earnings) FROM effect WHERE event_time BETWEEN 0 AND {after} AND person_id IN ({trained})"
         ).fetchall()
         return float(found)
 

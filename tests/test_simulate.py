@@ -131,7 +131,7 @@ def test_the_truth_is_the_mean_of_the_effects_of_the_trained(agency):
     ).df()
     truth = agency.truth[agency.truth["subgroup"].isna()].set_index(["cohort", "event_time"])
     for outcome in ("earnings", "employed"):
-        cells = people.groupby(["cohort", "event_time"])[outcome].agg(["mean", "count"])
+        cells = people.groupby(["cohort", "event_time"])[f"on_{outcome}"].agg(["mean", "count"])
         known = truth[truth["outcome"] == outcome]
         assert (known["n"] == cells["count"]).all()
         np.testing.assert_allclose(known["att"], cells["mean"], rtol=0, atol=1e-9)

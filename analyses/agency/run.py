@@ -327,7 +327,7 @@ def truth(run: rte.Run) -> None:
         path = run.con.sql(
             f"""
             SELECT '{outcome}' AS outcome, 'truth' AS estimator, 'ATT' AS estimand, event_time,
-              avg(CAST({outcome} AS DECIMAL(18,4))) AS estimate, count(*) AS n_treated
+              avg(CAST(on_{outcome} AS DECIMAL(18,4))) AS estimate, count(*) AS n_treated
             FROM effect SEMI JOIN (FROM weights WHERE treat = 1) USING (person_id)
             WHERE event_time BETWEEN {-BEFORE} AND {AFTER} GROUP BY event_time ORDER BY event_time
             """

@@ -38,7 +38,7 @@ class Simulation:
     ----------
     con : DuckDBPyConnection
         One table per record type; `retrain_eval.build_panel` runs on it. And ``effect``, which no agency could have:
-        ``person_id, event_time, earnings, employed``, what training changed for each of the trained.
+        ``person_id, event_time, on_earnings, on_employed``, what training changed for each of the trained.
     truth : DataFrame
         ``outcome`` (earnings, real; employed), ``cohort, event_time, subgroup, level`` (missing for all trained),
         ``att`` (mean of the outcome with training less that without, over the trained of the cell), ``n``.
@@ -207,7 +207,8 @@ def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.Data
     )
     con.execute(
         "CREATE TABLE effect AS SELECT sim_id(n) AS person_id, CAST(t - entry AS INTEGER) AS event_time, "
-        "CAST(earnings AS DOUBLE) AS earnings, CAST(employed AS INTEGER) AS employed FROM sim_effect ORDER BY n, t"
+        "CAST(earnings AS DOUBLE) AS on_earnings, CAST(employed AS INTEGER) AS on_employed "
+        "FROM sim_effect ORDER BY n, t"
     )
     parts = []
     for subgroup, (column, labels) in {"": ("", ()), **levels}.items():
