@@ -28,10 +28,11 @@ def cap(paths: Paths, quantile: float) -> None:
         raise InputError("winsorise is a quantile above 0.5, at most 1", column="winsorise", value=quantile)
     if quantile == 1:
         return
-    columns = [f"y_{i}" for i in range(len(paths.times))]
-    limits = ", ".join(f"least(quantile_cont({y}, {quantile!r}), max({y}, {_SHARING})[{_SHARING}])" for y in columns)
+    limits = ", ".join(
+        f"least(quantile_cont({y}, {quantile!r}), max({y}, {_SHARING})[{_SHARING}])" for y in paths.per_period
+    )
     found = paths.query(f"SELECT {limits} FROM {paths.table}").fetchall()[0]
-    capped = ", ".join(f"{y} = least({y}, {float(limit)!r})" for y, limit in zip(columns, found, strict=True))
+    capped = ", ".join(f"{y} = least({y}, {float(limit)!r})" for y, limit in zip(paths.per_period, found, strict=True))
     paths.query(f"UPDATE {paths.table} SET {capped}")
 
 
@@ -44,7 +45,7 @@ def largest(paths: Paths, group: str, order: str) -> Array:
     group, order : str
         SQL that groups units by cell, and the stated order of cells.
     """
-    tops = ", ".join(f"max(w * abs(y_{i}), {N_LARGEST})" for i in range(len(paths.times)))
+    tops = ", ".join(f"max(w * abs({y}), {N_LARGEST})" for y in paths.per_period)
     rows = paths.query(f"SELECT {tops} FROM {paths.table} GROUP BY {group} ORDER BY {order}").fetchall()
     return np.array([[[*top, *[0.0] * (N_LARGEST - len(top))] for top in row] for row in rows])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.cells import paths, products
+from retrain_eval.cells import paths, products, summing
+from retrain_eval.errors import DesignError
 
 PERIODS = 3
 
@@ -76,25 +79,58 @@ def test_sums_are_those_of_people_one_by_one(cluster: str | None, n: int, seed: 
     assert m.cells["n"].sum() == n
 
 
+def in_ranges(data: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> rte.OutcomeMoments:
+    """Moments of the same data, a few units at a time."""
+    laid_out: list[str] = []
+    lay_out = summing.lay_out
+
+    def counted(*args: Any, where: str = "TRUE", **kwargs: Any) -> paths.Paths:
+        laid_out.append(where)
+        return lay_out(*args, where=where, **kwargs)
+
+    monkeypatch.setattr(paths, "_RANGE", 40)
+    monkeypatch.setattr(summing, "lay_out", counted)
+    found = moments(data)
+    assert len(laid_out) == 8  # one range after another, and not whole after all
+    return found
+
+
 @pytest.mark.parametrize("ids", ["number", "text"])
-def test_one_range_after_another_gives_the_same_bits(ids: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_range_after_another_gives_the_same_moments(ids: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = panel(300, 5, ids)
-    whole = moments(data)
-    monkeypatch.setattr(paths, "_LITTLE", 1)
-    monkeypatch.setattr(paths, "_SAMPLED", 50)
-    seen = []
-    ranges = paths._ranges_of_units
-    monkeypatch.setattr(paths, "_ranges_of_units", lambda *args: seen.append(ranges(*args)) or seen[-1])
-    cut = moments(data)
-    assert len(seen[0]) == 4
-    assert np.array_equal(whole.first, cut.first)
-    assert all(np.array_equal(block, cut.second[pair]) for pair, block in whole.second.items())
+    whole, cut = moments(data), in_ranges(data, monkeypatch)
+    pd.testing.assert_frame_equal(whole.cells, cut.cells)
+    assert (whole.n_clusters, whole.n_dropped) == (cut.n_clusters, cut.n_dropped)
+    np.testing.assert_allclose(cut.means(), whole.means(), rtol=1e-12)
+    one, other = (m.att_gt().aggregate("dynamic") for m in (whole, cut))
+    np.testing.assert_allclose(other.frame["std_error"], one.frame["std_error"], rtol=1e-9)
+    again = moments(data.sample(frac=1, random_state=9))
+    assert np.array_equal(again.first, cut.first)
+    assert all(np.array_equal(block, again.second[pair]) for pair, block in cut.second.items())
 
 
-def test_a_query_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "_LITTLE", 1)
+def test_cells_stand_in_their_order_where_the_first_range_lacks_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = panel(300, 6)
+    data.loc[data["id"] < 150, "region"] = "süd"
+    whole, cut = moments(data), in_ranges(data, monkeypatch)
+    pd.testing.assert_frame_equal(whole.cells, cut.cells)
+    np.testing.assert_allclose(cut.means(), whole.means(), rtol=1e-12)
+    assert set(cut.second) == set(whole.second)
+
+
+def test_a_refusal_counts_units_of_all_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = panel(300, 7)
+    data = data[~(data["id"].isin([2, 250]) & (data["t"] == 2))]
+    monkeypatch.setattr(paths, "_RANGE", 40)
+    with pytest.raises(DesignError, match=r"^2 unit\(s\) are not observed in all 3 periods; the first is 2 "):
+        moments(data)
+
+
+def test_a_query_and_units_that_are_few_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect() as con:
-        con.execute("CREATE TABLE panel AS SELECT 1 AS id, 1 AS t, 0 AS g, 2.0 AS y")
+        con.execute("CREATE TABLE panel AS SELECT n AS id, 1 AS t, 0 AS g, 2.0 AS y FROM range(100) AS r(n)")
         columns = paths.Columns("id", "t", "g", "y")
-        assert paths._ranges_of_units(con.sql("FROM panel WHERE t > 0"), columns, 1) == [""]
-        assert len(paths._ranges_of_units(con.table("panel"), columns, 1)) >= 1
+        assert paths.ranges_of_units(con.table("panel"), columns, 1) == ["TRUE"]
+        monkeypatch.setattr(paths, "_RANGE", 10)
+        assert paths.ranges_of_units(con.sql("FROM panel WHERE t > 0"), columns, 1) == ["TRUE"]
+        assert len(paths.ranges_of_units(con.table("panel"), columns, 1)) == 8

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retrain_eval.cells.paths import Paths
+from retrain_eval.cells.paths import Columns, Paths
+from retrain_eval.sources import query
 
 Index = npt.NDArray[np.intp]
 
@@ -86,6 +88,17 @@ def _code(
 
 def _cohort(units: pa.Table) -> npt.NDArray[np.float64]:
     return np.asarray(np.nan_to_num(units["cohort"].to_numpy(), nan=np.inf), np.float64)
+
+
+def cells_in_order(relation: duckdb.DuckDBPyRelation, columns: Columns) -> list[tuple[object, ...]]:
+    """Return cohort and levels of the cells of a source, in the order of `number_cells`."""
+    fixed = {name: sql for name, sql in columns.fixed().items() if name == "cohort" or name.startswith("key_")}
+    selected = ", ".join(f"{sql} AS {name}" for name, sql in fixed.items())
+    by = [f"by_{i}" for i in range(len(columns.by))]
+    order = ", ".join([*(f"key_{i} NULLS LAST, by_{i}" for i in range(len(by))), "cohort NULLS LAST"])
+    keys = f"SELECT {columns.labels()}* FROM (SELECT DISTINCT {selected} FROM source)"
+    rows = query(relation, f"SELECT {', '.join(['cohort', *by])} FROM ({keys}) ORDER BY {order}").fetchall()
+    return list(dict.fromkeys(rows))
 
 
 def codes(units: pa.Table, name: str, levels: pa.Array) -> Index:

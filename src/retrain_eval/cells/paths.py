@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
@@ -21,10 +22,8 @@ MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
 MISSING_LEVEL = "(missing)"
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-# of grouping by unit: bytes of a group and of a period in it, the share of DuckDB's memory that groups may fill, what
-# they fill if further ranges cost nothing, and how many of these cost nothing beside the rest
-_GROUP_BYTES, _STATE_BYTES, _SHARE_OF_MEMORY, _LITTLE, _CHEAP_RANGES = 100, 16, 0.6, 64 * 2**20, 4
-_SAMPLED = 0.1  # percent of rows
+# units whose paths are laid out at a time where a table has many more, and into how many ranges it is cut at most
+_RANGE, _MAX_RANGES = 2**17, 8
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,11 @@ class Paths:
     times: tuple[int, ...]
     dropped: int
 
+    @property
+    def per_period(self) -> list[str]:
+        """The columns of the outcome in each period."""
+        return [f"y_{i}" for i in range(len(self.times))]
+
     def query(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Run SQL on the connection that holds the table."""
         return query(self.relation, sql)
@@ -102,19 +106,31 @@ class Paths:
     def chunks(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
         """Yield some columns of ``size`` units at a time, in the order of units.
 
-        A whole result that is fetched is held in memory; a range of row numbers is not.
+        A whole result that is fetched is held in memory; a range of row numbers is not. The next units are fetched
+        while the last are worked on: only these two are held, and nothing else may be asked of the connection.
         """
-        last = self.query(f"SELECT max(rowid) FROM {self.table}").fetchall()[0][0]
-        for start in range(0, int(last) + 1, size):
+
+        def fetch(start: int) -> pa.Table:
             rows = f"rowid BETWEEN {start} AND {start + size - 1}"
-            yield self.query(f"SELECT {', '.join(columns)} FROM {self.table} WHERE {rows}").to_arrow_table()
+            return self.query(f"SELECT {', '.join(columns)} FROM {self.table} WHERE {rows}").to_arrow_table()
+
+        last = self.query(f"SELECT max(rowid) FROM {self.table}").fetchall()[0][0]
+        starts = range(0, int(last) + 1, size)
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = ahead.submit(fetch, starts[0])
+            for start in starts[1:]:
+                units = waiting.result()
+                waiting = ahead.submit(fetch, start)
+                yield units
+                del units
+            yield waiting.result()
 
     def by_cluster(self) -> Paths:
         """Return a copy in the order of clusters, which are numbered from 0; use it as a context manager too."""
         table = f"{self.table}_by_cluster"
         number = "dense_rank() OVER (ORDER BY cluster) - 1 AS cluster"
         self.query(f"CREATE TEMP TABLE {table} AS SELECT * REPLACE ({number}) FROM {self.table} ORDER BY cluster, unit")
-        return Paths(self.relation, table, self.times, self.dropped)
+        return replace(self, table=table)
 
     def __enter__(self) -> Paths:
         return self
@@ -148,26 +164,77 @@ def build_paths(
     DesignError
         If no unit is left, or there are more than 400 periods.
     """
+    return lay_out(
+        relation, columns, check_rows(relation, columns, unbalanced), unbalanced=unbalanced, keep_gaps=keep_gaps
+    )
+
+
+def check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns, unbalanced: str) -> tuple[int, ...]:
+    """Refuse rows that cannot be right, each by itself; return the periods."""
     require_columns(relation, columns.names())
     check_options(columns, unbalanced)
     check_values(relation, columns)
-    times = distinct_times(relation, columns)
+    return distinct_times(relation, columns)
+
+
+def lay_out(
+    relation: duckdb.DuckDBPyRelation,
+    columns: Columns,
+    times: tuple[int, ...],
+    *,
+    unbalanced: str,
+    keep_gaps: bool = False,
+    where: str = "TRUE",
+) -> Paths:
+    """Pivot checked rows, or those of some units; see `build_paths`."""
     table = f"retrain_paths_{uuid.uuid4().hex}"
     paths = Paths(relation, table, times, 0)
     try:
-        _pivot(relation, columns, times, table)
-        _check_units(paths, columns)
+        query(relation, _pivot_sql(columns, times, table, where))
         needed = 1 if keep_gaps else len(times)
-        incomplete = _count(paths, f"SELECT count(*) FROM {table} WHERE n_present < {needed}")
+        rules = (_repeats(times), "changes", f"n_present < {needed}", f"n_present < {needed} OR w = 0", "TRUE")
+        counts = ", ".join(f"count(*) FILTER (WHERE {rule})" for rule in rules)
+        repeated, changing, incomplete, left_out, units = paths.query(f"SELECT {counts} FROM {table}").fetchall()[0]
+        if repeated or changing:
+            _refuse_units(paths, columns, repeated, changing)
         if incomplete and unbalanced == "refuse" and not keep_gaps:
             _refuse_unbalanced(paths, columns, incomplete)
-        paths.query(f"DELETE FROM {table} WHERE n_present < {needed} OR w = 0")
-        if _count(paths, f"SELECT count(*) FROM {table}") == 0:
+        if left_out == units:
             raise DesignError(f"no unit is observed in all {len(times)} periods {list(times)}")
+        if left_out:
+            paths.query(f"DELETE FROM {table} WHERE n_present < {needed} OR w = 0")
     except BaseException:
         paths.query(f"DROP TABLE IF EXISTS {table}")
         raise
     return Paths(relation, table, times, incomplete)
+
+
+def ranges_of_units(relation: duckdb.DuckDBPyRelation, columns: Columns, n_times: int) -> list[str]:
+    """Return conditions that cut a table into ranges of units, in their order; one, if units are not many.
+
+    Where the cuts lie depends on the units alone, not on rows, threads or memory, so that sums over one range after
+    another come out the same bit for bit. A range costs another scan, which is cheap of a table and may be dear of a
+    query or a file: these are left whole.
+    """
+    unit = sql_name(columns.unit)
+    kind = str(dict(zip(relation.columns, relation.types, strict=True))[columns.unit])
+    if relation.type != "TABLE_RELATION" or kind not in (*_WHOLE, "VARCHAR"):
+        return ["TRUE"]
+    n_units = query(relation, "SELECT count(*) FROM source").fetchall()[0][0] / n_times
+    n_ranges = min(_MAX_RANGES, math.ceil(n_units / _RANGE))
+    if n_ranges < 3:
+        return ["TRUE"]
+    if kind == "VARCHAR":
+        numbered = f"SELECT u, row_number() OVER (ORDER BY u) AS n FROM (SELECT DISTINCT {unit} AS u FROM source)"
+        each = math.ceil(n_units / n_ranges)
+        rows = query(relation, f"SELECT u FROM ({numbered}) WHERE n % {each} = 0 ORDER BY n").fetchall()
+        cuts = [sql_text(row[0]) for row in rows]
+    else:
+        low, high = query(relation, f"SELECT min({unit}), max({unit}) FROM source").fetchall()[0]
+        cuts = [f"{low + (high - low) * i // n_ranges}" for i in range(1, n_ranges)]
+    lower = ["TRUE", *(f"{unit} > {cut}" for cut in cuts)]
+    upper = [*(f"{unit} <= {cut}" for cut in cuts), "TRUE"]
+    return [f"{above} AND {below}" for above, below in zip(lower, upper, strict=True)]
 
 
 def check_options(columns: Columns, unbalanced: str) -> None:
@@ -238,11 +305,8 @@ def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple
     return tuple(int(row[0]) for row in found)
 
 
-def _pivot(relation: duckdb.DuckDBPyRelation, columns: Columns, times: Sequence[int], table: str) -> None:
-    """One GROUP BY: the path, how many periods it has, and whether anything changed that must not.
-
-    Of a table with many units, one range of them after another: the groups of a range stay in memory.
-    """
+def _pivot_sql(columns: Columns, times: Sequence[int], table: str, where: str) -> str:
+    """One GROUP BY: the path, how many periods it has, and whether anything changed that must not."""
     fixed = columns.fixed()
     constant = [] if columns.weights is not None else [f"{fixed.pop('w')} AS w"]
     values = [f"first({expression}) AS {name}" for name, expression in fixed.items()]
@@ -253,61 +317,35 @@ def _pivot(relation: duckdb.DuckDBPyRelation, columns: Columns, times: Sequence[
     path = [f"max(CASE WHEN {time} = {t} THEN {outcome} END) AS y_{i}" for i, t in enumerate(times)]
     counts = [f"count({outcome}) AS n_present", "count(*) AS n_rows", f"min({together}) <> max({together}) AS changes"]
     selected = ", ".join([f"{sql_name(columns.unit)} AS unit", *constant, *values, *counts, *path])
-    for number, where in enumerate(_ranges_of_units(relation, columns, len(times))):
-        # in the order of units, so that sums of floats come out the same bit for bit
-        units = f"SELECT {selected} FROM source {where} GROUP BY {sql_name(columns.unit)}"
-        rows = f"SELECT {columns.labels()}* FROM ({units}) ORDER BY unit"
-        query(relation, f"INSERT INTO {table} {rows}" if number else f"CREATE TEMP TABLE {table} AS {rows}")
+    units = f"SELECT {selected} FROM source WHERE {where} GROUP BY {sql_name(columns.unit)}"
+    # in the order of units, so that sums of floats come out the same bit for bit
+    return f"CREATE TEMP TABLE {table} AS SELECT {columns.labels()}* FROM ({units}) ORDER BY unit"
 
 
-def _ranges_of_units(relation: duckdb.DuckDBPyRelation, columns: Columns, n_times: int) -> list[str]:
-    """Return conditions, in the order of units, that cut a table into ranges whose groups fit into memory.
-
-    A range costs another scan, which is cheap of a table and may be dear of a query or file, so these are left whole.
-    """
-    kind = str(dict(zip(relation.columns, relation.types, strict=True))[columns.unit])
-    if relation.type != "TABLE_RELATION" or kind not in (*_WHOLE, "VARCHAR"):
-        return [""]
-    limit = "parse_formatted_bytes(current_setting('memory_limit'))"
-    n_rows, memory = query(relation, f"SELECT count(*), {limit} FROM source").fetchall()[0]
-    groups = n_rows / n_times * (_GROUP_BYTES + _STATE_BYTES * n_times)
-    n_ranges = math.ceil(max(groups / (_SHARE_OF_MEMORY * memory), min(groups / _LITTLE, _CHEAP_RANGES)))
-    unit = sql_name(columns.unit)
-    shares = [i / n_ranges for i in range(1, n_ranges)]
-    # where the cuts lie changes nothing but memory, so a sample will do
-    sample = f"SELECT {unit} AS unit FROM source USING SAMPLE {_SAMPLED}% (bernoulli)"
-    cuts = query(relation, f"SELECT quantile_disc(unit, {shares}) FROM ({sample})").fetchall()[0][0] if shares else None
-    bounds = [f"CAST({sql_text(str(cut))} AS {kind})" for cut in dict.fromkeys(cuts or ())]
-    lower = ["TRUE", *(f"{unit} > {bound}" for bound in bounds)]
-    upper = [*(f"{unit} <= {bound}" for bound in bounds), "TRUE"]
-    return [f"WHERE {above} AND {below}" for above, below in zip(lower, upper, strict=True)]
+def _repeats(times: Sequence[int]) -> str:
+    """Return the condition of units with a repeated period."""
+    filled = " + ".join(f"(y_{i} IS NOT NULL)::INT" for i in range(len(times)))
+    return f"n_present > ({filled}) OR n_rows > {len(times)}"
 
 
-def _check_units(paths: Paths, columns: Columns) -> None:
-    """Refuse units with a repeated period or with a cohort, stratum, weight or cluster that changes."""
-    filled = " + ".join(f"(y_{i} IS NOT NULL)::INT" for i in range(len(paths.times)))
-    repeated = paths.query(
-        f"SELECT unit, count(*) OVER () FROM {paths.table} "
-        f"WHERE n_present > ({filled}) OR n_rows > {len(paths.times)} ORDER BY unit LIMIT 1"
-    ).fetchall()
+def _refuse_units(paths: Paths, columns: Columns, repeated: int, changing: int) -> None:
+    """Name the first unit with a repeated period or with a cohort, stratum, weight or cluster that changes."""
+    rule = _repeats(paths.times) if repeated else "changes"
+    unit = paths.query(f"SELECT min(unit) FROM {paths.table} WHERE {rule}").fetchall()[0][0]
     if repeated:
         raise InputError(
-            f"{repeated[0][1]} unit(s) have more than one row for a period; the first is {repeated[0][0]!r}",
+            f"{repeated} unit(s) have more than one row for a period; the first is {unit!r}",
             column=f"{columns.unit}, {columns.time}",
             rule="one row per unit and period",
             fix="aggregate to one row per unit and period (sum the earnings of all employers)",
         )
-    changing = paths.query(
-        f"SELECT unit, count(*) OVER () FROM {paths.table} WHERE changes ORDER BY unit LIMIT 1"
-    ).fetchall()
-    if changing:
-        fixed = [columns.cohort, *columns.by, *(c for c in (columns.weights, columns.cluster) if c is not None)]
-        raise InputError(
-            f"{changing[0][1]} unit(s) change where they must not; the first is {changing[0][0]!r}",
-            column=", ".join([*fixed, *columns.numbers]),
-            rule="cohort, strata, covariates, weight and cluster are the same in all periods of a unit",
-            fix="use the value at baseline",
-        )
+    fixed = [columns.cohort, *columns.by, *(c for c in (columns.weights, columns.cluster) if c is not None)]
+    raise InputError(
+        f"{changing} unit(s) change where they must not; the first is {unit!r}",
+        column=", ".join([*fixed, *columns.numbers]),
+        rule="cohort, strata, covariates, weight and cluster are the same in all periods of a unit",
+        fix="use the value at baseline",
+    )
 
 
 def _refuse_unbalanced(paths: Paths, columns: Columns, incomplete: int) -> None:
@@ -318,7 +356,3 @@ def _refuse_unbalanced(paths: Paths, columns: Columns, incomplete: int) -> None:
         f"{incomplete} unit(s) are not observed in all {len(paths.times)} periods; the first is {unit!r} "
         f'with {n_present}. Complete them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
     )
-
-
-def _count(paths: Paths, sql: str) -> int:
-    return int(paths.query(sql).fetchall()[0][0])

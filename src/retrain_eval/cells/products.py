@@ -21,8 +21,8 @@ from retrain_eval.cells.paths import Paths
 Array = npt.NDArray[np.float64]
 Pairs = dict[tuple[int, int], Array]
 
-# numbers fetched at a time, 10 MB, and numbers multiplied at a time, which a processor's cache holds
-_FETCHED, _MULTIPLIED = 1_250_000, 400_000
+# numbers fetched at a time, 8 MB, and numbers multiplied at a time, which a processor's cache holds
+_FETCHED, _MULTIPLIED = 1_000_000, 200_000
 
 
 def unit_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Array, Pairs]:
@@ -32,8 +32,11 @@ def unit_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Array, P
     second: Pairs = {}
     with threadpool_limits(1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
         for cell, z in _units(paths, cells, reference):
-            for rows in split_by(cell):
-                c, part = int(cell[rows[0]]), z[:, rows]
+            order = np.argsort(cell, kind="stable")
+            cell, z = cell[order], z.take(order, axis=1)
+            starts = np.flatnonzero(np.diff(cell, prepend=-1))
+            for start, end in zip(starts, [*starts[1:], len(cell)], strict=True):
+                c, part = int(cell[start]), z[:, start:end]
                 first[c] += part.sum(axis=1)
                 product = part @ part.T
                 second[c, c] = second[c, c] + product if (c, c) in second else product
@@ -108,7 +111,7 @@ def _parts(paths: Paths, cells: Cells, more: list[str]) -> Iterator[pa.Table]:
 
 
 def _columns(paths: Paths, cells: Cells) -> list[str]:
-    return [*cells.columns, "w", *(f"y_{i}" for i in range(len(paths.times)))]
+    return [*cells.columns, "w", *paths.per_period]
 
 
 def _rows(values: int, n_columns: int) -> int:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial, reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from retrain_eval.cells.numbering import number_cells
-from retrain_eval.cells.paths import Columns, Paths, build_paths
+from retrain_eval.cells.numbering import cells_in_order, number_cells
+from retrain_eval.cells.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
 from retrain_eval.cells.products import cluster_moments, unit_moments
 from retrain_eval.cells.wide import build_wide_paths, stored_periods
 from retrain_eval.contributions import cap, largest
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.errors import DesignError, InputError, RetrainEvalError
 from retrain_eval.moments import INCOMPLETE, OutcomeMoments
 from retrain_eval.sources import Source, as_relation, numbers_among, query, require_columns, sql_name
 
@@ -109,19 +112,13 @@ def outcome_moments(
     strata = (*levels, *(name for name in controls if name not in (*levels, *apart)))
     complete = "drop" if unbalanced == "allow" else unbalanced
     columns = Columns(unit, time if isinstance(time, str) else "", cohort, outcome, strata, weights, cluster)
-    with _paths(relation, columns, time, unbalanced=complete) as paths:
-        if winsorise is not None:
-            cap(paths, winsorise)
-        reference = reference_path(paths)
-        cells = number_cells(paths, strata)
-        tops = None if winsorise is None else largest(paths, cells.group, cells.order)
-        first, second = unit_moments(paths, cells, reference)
-        n_clusters = int(cells.table["n"].sum())
-        if cluster is not None:
-            second, n_clusters = cluster_moments(paths, cells, reference)
-    if not all(np.isfinite(block).all() for block in (first, *second.values())):
-        raise InputError("sums of squares overflow", column=outcome, rule="finite sums", fix="use a larger unit")
-    by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and paths.dropped else ()))
+    times = stored_periods(relation, time, outcome)
+    if times is None:
+        found = _sum_rows(relation, columns, complete, winsorise)
+    else:
+        with build_wide_paths(relation, columns, times, unbalanced=complete) as paths:
+            found = _sum_paths(paths, columns, winsorise)
+    by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and found.n_dropped else ()))
     if by_person and winsorise not in (None, 1):
         raise InputError(
             "people are read one by one here, and would not be winsorised",
@@ -139,22 +136,11 @@ def outcome_moments(
         cluster=cluster,
         unbalanced=unbalanced,
     )
-    return OutcomeMoments(
-        outcome=outcome,
-        times=paths.times,
-        strata=strata,
-        cells=cells.table,
-        first=first,
-        second=second,
-        reference=reference,
-        cluster=cluster,
-        n_clusters=n_clusters,
-        n_dropped=paths.dropped,
-        weighted=weights is not None,
+    return replace(
+        found,
         numbers=tuple(name for name in numbers if name in strata),
         by_person=by_person,
         source=people if by_person else None,
-        largest=tops,
     )
 
 
@@ -192,17 +178,69 @@ def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[s
     return found
 
 
-def _paths(relation: duckdb.DuckDBPyRelation, columns: Columns, time: str | Sequence[int], *, unbalanced: str) -> Paths:
-    """Lay out one row per unit, from long rows or from arrays."""
-    times = stored_periods(relation, time, columns.outcome)
-    if times is None:
-        return build_paths(relation, columns, unbalanced=unbalanced)
-    return build_wide_paths(relation, columns, times, unbalanced=unbalanced)
+def _sum_rows(
+    relation: duckdb.DuckDBPyRelation, columns: Columns, unbalanced: str, winsorise: float | None
+) -> OutcomeMoments:
+    """Sum a long table: whole, or one range of units after another, because moments add."""
+    times = check_rows(relation, columns, unbalanced)
+    # a cluster may have units in several ranges, and a cap is a quantile of all
+    apart = columns.cluster is None and winsorise is None
+    ranges = ranges_of_units(relation, columns, len(times)) if apart else []
+    if len(ranges) > 1:
+        with suppress(RetrainEvalError):  # to refuse units, all of them are counted
+            return _sum_ranges(relation, columns, times, unbalanced, ranges)
+    with lay_out(relation, columns, times, unbalanced=unbalanced) as paths:
+        return _sum_paths(paths, columns, winsorise)
+
+
+def _sum_ranges(
+    relation: duckdb.DuckDBPyRelation, columns: Columns, times: tuple[int, ...], unbalanced: str, ranges: Sequence[str]
+) -> OutcomeMoments:
+    parts: list[OutcomeMoments] = []
+    for where in ranges:
+        with lay_out(relation, columns, times, unbalanced=unbalanced, where=where) as paths:
+            parts.append(_sum_paths(paths, columns, reference=parts[0].reference if parts else None))
+    found = reduce(add, parts)
+    # added cells come in the order they were met
+    return found if len(found.cells) == len(parts[0].cells) else found.in_order(cells_in_order(relation, columns))
+
+
+def _sum_paths(
+    paths: Paths, columns: Columns, winsorise: float | None = None, reference: Array | None = None
+) -> OutcomeMoments:
+    """Sum the paths of a table by cell."""
+    if winsorise is not None:
+        cap(paths, winsorise)
+    reference = reference_path(paths) if reference is None else reference
+    cells = number_cells(paths, columns.by)
+    tops = None if winsorise is None else largest(paths, cells.group, cells.order)
+    first, second = unit_moments(paths, cells, reference)
+    n_clusters = int(cells.table["n"].sum())
+    if columns.cluster is not None:
+        second, n_clusters = cluster_moments(paths, cells, reference)
+    if not all(np.isfinite(block).all() for block in (first, *second.values())):
+        raise InputError(
+            "sums of squares overflow", column=columns.outcome, rule="finite sums", fix="use a larger unit"
+        )
+    return OutcomeMoments(
+        outcome=columns.outcome,
+        times=paths.times,
+        strata=columns.by,
+        cells=cells.table,
+        first=first,
+        second=second,
+        reference=reference,
+        cluster=columns.cluster,
+        n_clusters=n_clusters,
+        n_dropped=paths.dropped,
+        weighted=columns.weights is not None,
+        largest=tops,
+    )
 
 
 def reference_path(paths: Paths) -> Array:
     """Period means to two significant digits: near enough to keep the digits, round enough to be reproducible."""
-    averages = ", ".join(f"avg(y_{i})" for i in range(len(paths.times)))
+    averages = ", ".join(f"avg({y})" for y in paths.per_period)
     means = paths.query(f"SELECT {averages} FROM {paths.table}").fetchall()[0]
     if not np.isfinite(means).all():
         raise DesignError("the outcome is too large to be averaged: use a larger unit")

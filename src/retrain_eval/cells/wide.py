@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import duckdb
 
@@ -88,28 +89,37 @@ def build_wide_paths(
     )
     paths = Paths(relation, table, tuple(times), 0)
     try:
-        missing = (" AND " if keep_gaps else " OR ").join(f"y_{i} IS NULL" for i in range(len(times)))
-        infinite = " OR ".join(f"NOT isfinite(y_{i})" for i in range(len(times)))
-        counts = ", ".join(f"min(unit) FILTER ({rule}), count(*) FILTER ({rule})" for rule in (missing, infinite))
-        left_out = f"({missing}) OR w = 0"
-        first, incomplete, odd, n_odd, n_left_out, n_units = paths.query(
-            f"SELECT {counts}, count(*) FILTER ({left_out}), count(*) FROM {table}"
-        ).fetchall()[0]
-        if n_odd:
-            raise _broken(columns, odd, n_odd, columns.outcome, "the outcome must be finite")
-        if incomplete and unbalanced == "refuse" and not keep_gaps:
-            raise DesignError(
-                f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
-                f'them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
-            )
-        if n_left_out:
-            paths.query(f"DELETE FROM {table} WHERE {left_out}")
-        if n_left_out == n_units:
-            raise DesignError(f"no unit is observed in all {len(times)} periods")
+        # one sum says that nothing is missing or infinite; what is, if anything, takes a look at each value
+        total = " + ".join(paths.per_period)
+        odd = f"count(*) FILTER (({total}) IS NULL OR NOT isfinite({total}) OR w = 0)"
+        n_odd, n_units = paths.query(f"SELECT {odd}, count(*) FROM {table}").fetchall()[0]
+        if n_units == 0:
+            raise DesignError("the source has no rows")
+        incomplete = _leave_out(paths, columns, unbalanced, keep_gaps) if n_odd else 0
     except BaseException:
         paths.query(f"DROP TABLE IF EXISTS {table}")
         raise
-    return Paths(relation, table, tuple(times), int(incomplete))
+    return replace(paths, dropped=incomplete)
+
+
+def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool) -> int:
+    """Refuse values that are not finite, refuse or delete units that lack one; return how many lack one."""
+    times, table = paths.times, paths.table
+    missing = (" AND " if keep_gaps else " OR ").join(f"{y} IS NULL" for y in paths.per_period)
+    infinite = " OR ".join(f"NOT isfinite({y})" for y in paths.per_period)
+    counts = ", ".join(f"min(unit) FILTER ({rule}), count(*) FILTER ({rule})" for rule in (missing, infinite))
+    first, incomplete, odd, n_odd = paths.query(f"SELECT {counts} FROM {table}").fetchall()[0]
+    if n_odd:
+        raise _broken(columns, odd, n_odd, columns.outcome, "the outcome must be finite")
+    if incomplete and unbalanced == "refuse" and not keep_gaps:
+        raise DesignError(
+            f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
+            f'them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
+        )
+    paths.query(f"DELETE FROM {table} WHERE ({missing}) OR w = 0")
+    if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
+        raise DesignError(f"no unit is observed in all {len(times)} periods")
+    return int(incomplete)
 
 
 def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:

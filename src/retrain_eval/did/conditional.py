@@ -52,7 +52,8 @@ class Contrast:
         fitted = np.zeros(len(change)) if self._regression is None else self._x @ (self._regression @ change)
         residual = change - fitted
         constant: Array = -self.slope * fitted
-        constant[arm] -= self.slope[arm] * np.average(residual[arm], weights=self._weight[arm])
+        weight = self._weight[arm]
+        constant[arm] -= self.slope[arm] * (weight @ residual[arm] / weight.sum())
         if self._odds is not None and self._score is not None:
             share = self._weight * self._odds
             total = share.sum()

@@ -146,7 +146,7 @@ class UnitTable:
         texts = dict.fromkeys([*self.numbered.columns, *self._categories])
         columns = ["w", *texts, *(f"x_{i}" for i in range(len(self._centre)))]
         if outcomes:
-            columns += ["t", "y"] if self.kind == _ROWS else [f"y_{i}" for i in range(len(self.times))]
+            columns += ["t", "y"] if self.kind == _ROWS else self.paths.per_period
         return [*columns, "cluster"] if clusters else columns
 
     def _split(self, table: pa.Table, outcomes: bool, clusters: bool) -> Iterator[Units]:
@@ -161,8 +161,7 @@ class UnitTable:
             period = np.searchsorted(np.array(self.times), _column(table, "t").astype(np.int64))
             y = _matrix(table, ["y"], len(cell)) - self.reference[period]
         elif outcomes:
-            y = _matrix(table, [f"y_{i}" for i in range(len(self.times))], len(cell))
-            y -= self.reference[:, None]
+            y = _matrix(table, self.paths.per_period, len(cell)) - self.reference[:, None]
         for rows in split_by(cell):
             yield Units(
                 cell=int(cell[rows[0]]),
@@ -215,7 +214,7 @@ def open_units(
     dummies = [f"{name} = {level}" for name, known in zip(categories, levels.values(), strict=True) for level in known]
     kind = _BALANCED if panel else _ROWS
     if keep_gaps and panel:
-        missing = " OR ".join(f"y_{i} IS NULL" for i in range(len(paths.times)))
+        missing = " OR ".join(f"{y} IS NULL" for y in paths.per_period)
         kind = (
             _GAPS if paths.query(f"SELECT count(*) FROM {paths.table} WHERE {missing}").fetchall()[0][0] else _BALANCED
         )
@@ -264,7 +263,7 @@ def _reference(paths: Paths, kind: str) -> Array:
         found = dict(paths.query(f"SELECT t, quantile_disc(y, .5) FROM {paths.table} GROUP BY t").fetchall())
         return np.array([found.get(time, 0.0) for time in paths.times])
     # the first units in their order will do, where they were observed
-    values = ", ".join(f"coalesce(quantile_disc(y_{i}, .5), 0)" for i in range(len(paths.times)))
+    values = ", ".join(f"coalesce(quantile_disc({y}, .5), 0)" for y in paths.per_period)
     sql = f"SELECT {values} FROM (SELECT * FROM {paths.table} ORDER BY unit LIMIT 1024)"
     return np.array(paths.query(sql).fetchall()[0], dtype=np.float64)
 
