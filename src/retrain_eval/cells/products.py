@@ -21,8 +21,8 @@ from retrain_eval.cells.paths import Paths
 Array = npt.NDArray[np.float64]
 Pairs = dict[tuple[int, int], Array]
 
-# numbers fetched at a time, 8 MB, and numbers multiplied at a time, which a processor's cache holds
-_FETCHED, _MULTIPLIED = 1_000_000, 200_000
+# numbers fetched at a time, 5 MB, and numbers multiplied at a time, which a processor's cache holds
+_FETCHED, _MULTIPLIED = 650_000, 200_000
 
 
 def unit_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Array, Pairs]:
