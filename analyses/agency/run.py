@@ -361,4 +361,7 @@ def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
         for group, who in groups.items()
         for (n,) in run.con.sql(f"SELECT count(*) FROM candidate WHERE {who} AND {condition}").fetchall()
     ]
-    return pd.concat([pd.DataFrame(counts), sample.flow()], ignore_index=True)
+    matched = sample.flow()
+    first = (matched["step"] == "Candidates for matching") & (matched["group"] == "control")
+    matched.loc[first, "reason"] = "back at work before training could start"
+    return pd.concat([pd.DataFrame(counts), matched], ignore_index=True)
