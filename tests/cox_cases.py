@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets import ORACLES
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.cells.counting import life_table
+from retrain_eval.lifetable import LifeTable
 from survival_cases import NAMES
 
 Array = npt.NDArray[np.float64]

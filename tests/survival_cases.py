@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from datasets import ORACLES
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.cells.counting import life_table
+from retrain_eval.lifetable import LifeTable
 
 NAMES = {"id": "id", "duration": "quarters", "cause": "cause"}
 PROBABILITY = {"weights": "w", "weight_type": "probability"}

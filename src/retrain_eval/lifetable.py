@@ -14,7 +14,7 @@ test and whatever else depends on risk sets. All spells of a cell have the same 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -26,16 +26,15 @@ from scipy import sparse
 
 from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
 from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
-from retrain_eval.cells.lifecells import COUNTS, SpellColumns, count_cells, count_people, count_products
+from retrain_eval.cells.lifecells import COUNTS
 from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.recipe import Recipe, recorded
-from retrain_eval.sources import Source, as_relation
 
 Array = npt.NDArray[np.float64]
 
-_ENDING = ["entry", "duration", "cause"]
-_PRODUCTS = ("product_with", "product")
+ENDING = ["entry", "duration", "cause"]
+PRODUCTS = ("product_with", "product")
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,7 @@ class LifeTable:
 
         Examples
         --------
+        >>> from retrain_eval.cells.counting import life_table
         >>> spells = pd.DataFrame({"id": range(9), "weeks": [1, 1, 1, 2, 2, 2, 3, 4, 4], "cause": 1})
         >>> safe = life_table(spells, id="id", duration="weeks", cause="cause").coarsen(3)
         >>> safe.told_apart((1, 3, 4)), safe.exact_until
@@ -185,6 +185,7 @@ class LifeTable:
 
         Examples
         --------
+        >>> from retrain_eval.cells.counting import life_table
         >>> import pandas as pd
         >>> spells = pd.DataFrame({"id": [1, 2, 3], "weeks": [2, 3, 3], "cause": [1, 1, 0], "ui": ["yes", "no", "no"]})
         >>> life_table(spells, id="id", duration="weeks", cause="cause", by="ui").subset(ui="no").n_spells
@@ -226,6 +227,7 @@ class LifeTable:
 
         Examples
         --------
+        >>> from retrain_eval.cells.counting import life_table
         >>> import pandas as pd
         >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [2, 3, 3, 2], "cause": 1, "pair": [1, 1, 2, 2]})
         >>> table = life_table(spells, id="id", duration="weeks", cause="cause", cluster="pair")
@@ -275,6 +277,7 @@ class LifeTable:
 
         Examples
         --------
+        >>> from retrain_eval.cells.counting import life_table
         >>> import pandas as pd
         >>> spells = pd.DataFrame({"id": range(8), "weeks": [1, 2, 2, 2, 3, 4, 5, 5], "cause": 1})
         >>> safe = life_table(spells, id="id", duration="weeks", cause="cause").coarsen(3)
@@ -321,8 +324,8 @@ class LifeTable:
         products = products_of(self.products, self.totals)
         if products is not None:
             rows = [products[[c]].tocoo() for c in range(len(self.cells))]
-            columns[_PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
-            columns[_PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
+            columns[PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
+            columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
         names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
         write_table(path, "life_table", pa.table(columns), {name: getattr(self, name) for name in names})
 
@@ -338,110 +341,15 @@ class LifeTable:
         table, facts = read_table(path, "life_table")
         by = tuple(facts.pop("by"))
         grid = facts.pop("grid")
-        cells = table.select([*by, *_ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
+        cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
         products = None
         if facts["cluster"] is not None:
-            found, values = (table[name].to_pylist() for name in _PRODUCTS)
+            found, values = (table[name].to_pylist() for name in PRODUCTS)
             index = np.repeat(np.arange(len(cells)), [len(row) for row in found])
             products = sparse.csr_array(
                 (np.concatenate(values), (index, np.concatenate(found).astype(int))), shape=(len(cells), len(cells))
             )
         return cls(by=by, cells=cells, products=products, grid=None if grid is None else tuple(grid), **facts)
-
-
-def life_table(
-    source: Source,
-    id: str,
-    duration: str,
-    cause: str,
-    entry: str | None = None,
-    by: str | Sequence[str] = (),
-    weights: str | None = None,
-    weight_type: str | None = None,
-    cluster: str | None = None,
-    *,
-    memory_limit: str | None = None,
-) -> LifeTable:
-    """Count spells by cell, inside DuckDB.
-
-    Parameters
-    ----------
-    source : DuckDB relation, DataFrame, Arrow table or path
-        One row per spell.
-    id : str
-        Column of the person. A person may have several spells.
-    duration, cause : str
-        Columns of the spell's length (any unit, above zero) and of what ended it: 0, NULL or "censored" = censored,
-        anything else an event or its cause.
-    entry : str, optional
-        Column of the duration at which the spell comes under observation (left truncation); the risk set is
-        ``(entry, duration]``.
-    by : str or sequence of str
-        Columns of levels. A missing level is the level ``"(missing)"``.
-    weights, weight_type : str, optional
-        Column of weights, and ``"probability"`` (from sampling or matching) or ``"frequency"`` (how many alike spells
-        the row stands for). One needs the other. A spell of weight zero is left out.
-    cluster : str, optional
-        Column to cluster standard errors by: the person, the provider, the matched set.
-    memory_limit : str, optional
-        DuckDB's limit where the source is not a relation with its own connection.
-
-    Returns
-    -------
-    LifeTable
-
-    Raises
-    ------
-    InputError
-        See `retrain_eval.cells.lifecells.count_cells`; or for weights without their type.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "quarters": [1, 2, 2, 3], "cause": ["job", "job", "job", None]})
-    >>> table = life_table(spells, id="id", duration="quarters", cause="cause")
-    >>> table.cells[["duration", "cause", "n"]].to_dict("list")
-    {'duration': [1.0, 2.0, 3.0], 'cause': ['job', 'job', '0'], 'n': [1, 2, 1]}
-    """
-    levels = (by,) if isinstance(by, str) else tuple(by)
-    columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster)
-    _check_choices(columns)
-    relation = as_relation(source, memory_limit)
-    cells, n_rows, ascending = count_cells(relation, columns)
-    n_ids = n_rows if ascending else count_people(relation, columns)
-    products, totals = None, None
-    if cluster is not None:
-        products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)
-    n_spells = int(cells["n"].sum())
-    return LifeTable(
-        duration=duration,
-        by=levels,
-        cells=cells,
-        weighted=weight_type == "probability",
-        cluster=cluster,
-        products=products,
-        totals=totals,
-        n_people=n_spells if n_ids == n_rows else n_ids,
-    )
-
-
-def _check_choices(columns: SpellColumns) -> None:
-    """Refuse keywords that do not go together, before any row is read."""
-    if columns.weight_type not in {None, "probability", "frequency"}:
-        raise unknown("weight_type", columns.weight_type, ("probability", "frequency"))
-    if (columns.weights is None) != (columns.weight_type is None):
-        raise InputError(
-            "weights and weight_type go together",
-            rule="a standard error depends on what the weights mean",
-            fix='give weights=... and weight_type="probability" or "frequency"',
-        )
-    if columns.weight_type == "frequency" and columns.cluster is not None:
-        raise InputError("frequency weights do not say which cluster each repeated spell is in", fix="repeat the rows")
-    for name in columns.by:
-        if name in {*_ENDING, *COUNTS, *_PRODUCTS} or columns.by.count(name) > 1:
-            raise InputError(
-                f"{name!r} cannot be a column of levels here", column="by", fix="name it once, under another name"
-            )
 
 
 def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
@@ -455,9 +363,9 @@ def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
 
 def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeTable:
     """Return ``table`` with rows of ``cells`` that have the same keys summed, in the order of a fresh table."""
-    keys = [*by, *_ENDING]
+    keys = [*by, *ENDING]
     group = _numbers(cells, list(by))
-    place = cells.assign(_group=group).groupby(["_group", *_ENDING], sort=True).ngroup().to_numpy()
+    place = cells.assign(_group=group).groupby(["_group", *ENDING], sort=True).ngroup().to_numpy()
     summed = cells.groupby(place, sort=True)
     merged = pd.concat([summed[keys].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
     sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import DisclosureError, InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier
 
 NAMES = {"id": "id", "duration": "quarters", "cause": "cause"}

@@ -11,8 +11,9 @@ from scipy import sparse
 
 from cox_cases import people
 from retrain_eval.cells import cooccurrence, lifecells
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.spells import Spells
 from survival_cases import NAMES, PROBABILITY
 

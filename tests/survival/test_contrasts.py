@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.contrasts import incidence_difference, rmst_difference, survival_difference
 from retrain_eval.survival.curves import kaplan_meier
 from retrain_eval.survival.summaries import rmst

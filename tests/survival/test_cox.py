@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table, rows_cox
+from retrain_eval.cells.counting import life_table
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.cox import cox
 from retrain_eval.survival.logrank import logrank
 from retrain_eval.survival.proportionality import proportional_hazards

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.effects import COLUMNS
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier, nelson_aalen
 from retrain_eval.survival.spells import Spells
 from survival_cases import NAMES, PROBABILITY, one, spells

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import life_table
 from retrain_eval.survival.gray import gray
 from retrain_eval.survival.logrank import logrank
 from survival_cases import NAMES, PROBABILITY, one, spells

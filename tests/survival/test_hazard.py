@@ -11,8 +11,9 @@ from statsmodels.genmod.families import Binomial, links
 from statsmodels.genmod.generalized_linear_model import GLM
 
 from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.hazard import discrete_hazard
 from retrain_eval.survival.risk import risk_sets
 from retrain_eval.survival.spells import Spells

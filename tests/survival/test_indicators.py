@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import life_table
 from retrain_eval.survival.curves import kaplan_meier
 from retrain_eval.survival.followup import employment_after, first_job_spells
 from retrain_eval.survival.incidence import cumulative_incidence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import InputError
-from retrain_eval.lifetable import life_table
 from retrain_eval.survival.curves import kaplan_meier
 from retrain_eval.survival.spells import Spells
 from retrain_eval.survival.summaries import quantile, rmst

@@ -54,7 +54,7 @@ def rmst_difference(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 2, 3, 4], "cause": 1, "arm": list("aaabbb")})
     >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
     >>> found = rmst_difference(table, tau=4).to_frame()
@@ -79,7 +79,7 @@ def survival_difference(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 2, 3, 4], "cause": 1, "arm": list("aaabbb")})
     >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
     >>> survival_difference(table, times=(1, 2)).to_frame()["estimate"].round(3).tolist()
@@ -103,7 +103,7 @@ def incidence_difference(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(4), "weeks": [1, 2, 2, 2], "cause": ["job", "recall", "job", "job"],
     ...                        "arm": list("aabb")})
     >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")

@@ -124,7 +124,7 @@ def cox(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> rows = pd.DataFrame({"id": range(8), "weeks": [1, 3, 4, 6, 1, 2, 2, 5], "cause": [1, 1, 0, 1, 1, 1, 1, 1],
     ...                      "arm": ["control"] * 4 + ["trained"] * 4})
     >>> model = cox(life_table(rows, id="id", duration="weeks", cause="cause", by="arm"), "arm")

@@ -75,7 +75,7 @@ def kaplan_meier(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": [1, 1, 0, 1]})
     >>> curve = kaplan_meier(life_table(spells, id="id", duration="weeks", cause="cause"))
     >>> curve.to_frame()[["time", "estimate", "n_treated"]].to_dict("list")
@@ -95,7 +95,7 @@ def nelson_aalen(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": [1, 1, 0, 1]})
     >>> curve = nelson_aalen(life_table(spells, id="id", duration="weeks", cause="cause"))
     >>> curve.to_frame()["estimate"].round(4).tolist()

@@ -34,7 +34,7 @@ def spell_flow(
 
     Examples
     --------
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> rows = pd.DataFrame({"id": [1, 2, 3, 4], "quarters": [1, 2, 2, 3], "cause": ["job", "job", "job", None]})
     >>> spell_flow(life_table(rows, id="id", duration="quarters", cause="cause"))["n"].tolist()
     [4, 3, 1]

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.survival.curves import variance_name, with_interval
 from retrain_eval.survival.risk import group_name
@@ -53,7 +54,7 @@ def employment_after(
     quarters : sequence of int
         Quarters after the event, ascending.
     id, by, weights, weight_type, cluster
-        As in `retrain_eval.lifetable.life_table`.
+        As in `retrain_eval.cells.counting.life_table`.
     level : float
         Confidence level.
 

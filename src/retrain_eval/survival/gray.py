@@ -57,7 +57,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 4, 5, 6], "cause": ["job", "recall"] * 3,
     ...                        "arm": list("aaabbb")})
     >>> test = gray(life_table(spells, id="id", duration="weeks", cause="cause", by="arm"), "job")

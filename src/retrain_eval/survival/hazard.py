@@ -91,7 +91,7 @@ def discrete_hazard(
 
     Examples
     --------
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> rows = pd.DataFrame({"id": range(8), "quarters": [1, 2, 2, 2, 1, 1, 2, 2], "cause": [1, 1, 0, 0, 1, 1, 1, 0],
     ...                      "arm": ["control"] * 4 + ["trained"] * 4})
     >>> table = life_table(rows, id="id", duration="quarters", cause="cause", by="arm")

@@ -88,7 +88,7 @@ def cumulative_incidence(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": ["job", "recall", None, "job"]})
     >>> curve = cumulative_incidence(life_table(spells, id="id", duration="weeks", cause="cause"), times=(1, 3))
     >>> curve.to_frame()[["estimand", "time", "estimate"]].to_dict("list")

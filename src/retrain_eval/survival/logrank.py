@@ -77,7 +77,7 @@ def logrank(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 4, 5, 6], "cause": 1, "arm": list("aaabbb")})
     >>> test = logrank(life_table(spells, id="id", duration="weeks", cause="cause", by="arm"))
     >>> round(test.chi2, 4), test.df, round(test.p_value, 4)

@@ -56,7 +56,7 @@ def proportional_hazards(
 
     Examples
     --------
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> rows = pd.DataFrame({"id": range(8), "weeks": [1, 3, 4, 6, 1, 2, 2, 5], "cause": [1, 1, 0, 1, 1, 1, 1, 1],
     ...                      "arm": ["control"] * 4 + ["trained"] * 4})
     >>> table = life_table(rows, id="id", duration="weeks", cause="cause", by="arm")

@@ -57,7 +57,7 @@ def retention(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> jobs = pd.DataFrame({"id": range(4), "quarters": [1, 3, 5, 9], "cause": ["job_to_job", "nonemployment"] * 2})
     >>> retention(life_table(jobs, id="id", duration="quarters", cause="cause")).to_frame()["estimate"].tolist()
     [0.75, 0.5, 0.25]
@@ -84,7 +84,7 @@ def ever_ended(table: LifeTable, times: Sequence[float] = (2, 4, 8), level: floa
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> jobless = pd.DataFrame({"id": range(4), "quarters": [1, 2, 3, 9], "cause": ["new_job", "recall", None, None]})
     >>> ever_ended(life_table(jobless, id="id", duration="quarters", cause="cause")).to_frame()["estimate"].tolist()
     [0.5, 0.5, 0.5]
@@ -113,7 +113,7 @@ def cause_share(table: LifeTable, cause: str, times: Sequence[float] = (4,), lev
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> jobless = pd.DataFrame({"id": range(4), "quarters": [1, 2, 3, 9], "cause": ["new_job", "recall", None, None]})
     >>> cause_share(life_table(jobless, id="id", duration="quarters", cause="cause"), "recall").frame["estimate"].item()
     0.5

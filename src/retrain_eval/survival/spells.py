@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from retrain_eval.cells.counting import life_table
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
-from retrain_eval.lifetable import LifeTable, life_table
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.recipe import recorded
 from retrain_eval.sources import Source
 from retrain_eval.survival import contrasts, cox, curves, hazard, incidence, proportionality, retention, summaries
@@ -26,7 +27,7 @@ class Spells:
     Parameters
     ----------
     source, id, entry, duration, cause, by, weights, weight_type
-        See `retrain_eval.lifetable.life_table`.
+        See `retrain_eval.cells.counting.life_table`.
     cluster : str, optional
         Column that standard errors are clustered by wherever a method is not told otherwise: the matched set, the
         person who has several spells.
@@ -41,7 +42,7 @@ class Spells:
     Raises
     ------
     InputError
-        See `retrain_eval.lifetable.life_table`; or for both ``duration`` and ``exit``.
+        See `retrain_eval.cells.counting.life_table`; or for both ``duration`` and ``exit``.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def quantile(table: LifeTable, p: float = 0.5, conf_type: str = "log-log", level
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": [1, 1, 0, 1]})
     >>> quantile(life_table(spells, id="id", duration="weeks", cause="cause")).to_frame()["estimate"].item()
     2.0
@@ -79,7 +79,7 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": [1, 1, 0, 1]})
     >>> rmst(life_table(spells, id="id", duration="weeks", cause="cause"), tau=3).to_frame()["estimate"].item()
     2.25
@@ -137,7 +137,7 @@ def conditional_survival(
     Examples
     --------
     >>> import pandas as pd
-    >>> from retrain_eval.lifetable import life_table
+    >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(5), "weeks": [1, 2, 3, 4, 4], "cause": [1, 1, 1, 1, 0]})
     >>> table = life_table(spells, id="id", duration="weeks", cause="cause")
     >>> conditional_survival(table, given=2).to_frame()[["time", "estimate"]].round(3).to_numpy().tolist()
