@@ -228,20 +228,6 @@ class OutcomeMoments:
         whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, largest=largest)
         return replace(whole, source=None)
 
-    def in_order(self, cells: Sequence[tuple[object, ...]]) -> OutcomeMoments:
-        """Return the moments with their cells in the order of ``cells``, (cohort or None, level, …) each."""
-        place = {key: number for number, key in enumerate(cells)}
-        keys = zip(self.cells["cohort"].astype(object), *(self.cells[name] for name in self.strata), strict=True)
-        index = np.argsort([place[(None if pd.isna(cohort) else cohort, *rest)] for cohort, *rest in keys])
-        new = {int(old): number for number, old in enumerate(index)}
-        second: dict[tuple[int, int], Array] = {}
-        for (a, b), block in self.second.items():
-            c, d = new[a], new[b]
-            second[(c, d) if c <= d else (d, c)] = block if c <= d else block.T
-        largest = None if self.largest is None else self.largest[index]
-        cells_there = self.cells.iloc[index].reset_index(drop=True)
-        return replace(self, cells=cells_there, first=self.first[index], second=second, largest=largest)
-
     # ---- keeping ---------------------------------------------------------------------------------------------
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from retrain_eval.cells.numbering import cells_in_order, number_cells
 from retrain_eval.cells.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
@@ -202,7 +203,18 @@ def _sum_ranges(
             parts.append(_sum_paths(paths, columns, reference=parts[0].reference if parts else None))
     found = reduce(add, parts)
     # added cells come in the order they were met
-    return found if len(found.cells) == len(parts[0].cells) else found.in_order(cells_in_order(relation, columns))
+    return found if len(found.cells) == len(parts[0].cells) else _in_order(found, cells_in_order(relation, columns))
+
+
+def _in_order(moments: OutcomeMoments, order: Sequence[tuple[object, ...]]) -> OutcomeMoments:
+    """Return the moments with their cells in an order: (cohort or None, level, …) each."""
+    place = {key: number for number, key in enumerate(order)}
+    keys = zip(moments.cells["cohort"].astype(object), *(moments.cells[name] for name in moments.strata), strict=True)
+    index = np.argsort([place[(None if pd.isna(cohort) else cohort, *rest)] for cohort, *rest in keys])
+    new = {int(old): number for number, old in enumerate(index)}  # a range has no clusters: cells pair with themselves
+    second = {(new[c], new[d]): block for (c, d), block in moments.second.items()}
+    cells = moments.cells.iloc[index].reset_index(drop=True)
+    return replace(moments, cells=cells, first=moments.first[index], second=second)
 
 
 def _sum_paths(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -254,5 +255,5 @@ def _keys_of(table: Table) -> tuple[list[str], str]:
     return [COHORT, *table.strata], table.outcome
 
 
-def _key(row: Mapping[object, object], keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple("never treated" if pd.isna(row[key]) else str(row[key]) for key in keys)  # type: ignore[call-overload]
+def _key(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple("never treated" if pd.isna(row[key]) else str(row[key]) for key in keys)

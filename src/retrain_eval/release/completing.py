@@ -64,8 +64,8 @@ def _oster(frame: pd.DataFrame, effects: pd.DataFrame | None, digits: int) -> pd
 
 def _records(frame: pd.DataFrame, digits: int) -> list[dict[str, Any]]:
     """Return rows as they are printed."""
-    rows: list[dict[str, Any]] = round_significant(frame, digits).to_dict("records")  # type: ignore[assignment]
-    return rows
+    printed = round_significant(frame, digits).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in printed]
 
 
 def _linkage(frame: pd.DataFrame, effects: pd.DataFrame | None, digits: int) -> pd.DataFrame:
