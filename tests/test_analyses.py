@@ -240,11 +240,8 @@ def test_one_changed_byte_in_any_file_is_named(released: dict[str, Bundle], stud
 
 # what nothing else in the bundle tells, by table: named in docs/re-derive-a-report.md
 ALONE = {
-    "balance": ("ecdf_mean_before", "ecdf_mean_after", "ecdf_max_before", "ecdf_max_after"),
-    "matching": ("ess_control", "reuse_mean", "reuse_max"),
     "oster": ("n",),
     "effects": ("event_time", "time", "n_treated", "n_control"),  # of estimates from rows
-    "flow": ("n",),  # of steps before the candidates
 }
 
 

@@ -22,7 +22,9 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
 from retrain_eval.sample.balance import COLUMNS as BALANCE
-from retrain_eval.sample.composition import BASELINE_PATHS, MATCHING
+from retrain_eval.sample.composition import BASELINE_PATHS
+from retrain_eval.sample.counts import KEYS as COUNTED
+from retrain_eval.sample.counts import MATCHING, SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 
@@ -60,14 +62,13 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "oster": OSTER,
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
-Additive = OutcomeMoments | LifeTable | CovariateMoments
-ADDITIVE: Mapping[str, type[OutcomeMoments] | type[LifeTable] | type[CovariateMoments]] = {
+Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts
+ADDITIVE: Mapping[str, type[OutcomeMoments] | type[LifeTable] | type[CovariateMoments] | type[SampleCounts]] = {
     "moments": OutcomeMoments,
     "life_tables": LifeTable,
     "covariates": CovariateMoments,
+    "counts": SampleCounts,
 }
-# columns of a table that follow from no additive table, by its key
-STATED = {"balance": ("covariate", ("ecdf_mean_before", "ecdf_mean_after", "ecdf_max_before", "ecdf_max_after"))}
 SIGNIFICANT_DIGITS = 10
 RECIPES = "recipes.json"
 # options of what a row says, not found by it
@@ -131,6 +132,7 @@ class Results:
     moments : dict of OutcomeMoments
     life_tables : dict of LifeTable
     covariates : dict of CovariateMoments
+    counts : dict of SampleCounts
     parts : list of Part
         What the rows of the tables were made by, in the order of the rows; a table without parts is one as it stands.
 
@@ -147,6 +149,7 @@ class Results:
     moments: dict[str, OutcomeMoments] = field(default_factory=dict)
     life_tables: dict[str, LifeTable] = field(default_factory=dict)
     covariates: dict[str, CovariateMoments] = field(default_factory=dict)
+    counts: dict[str, SampleCounts] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
     def add_effects(self, name: str, effects: EffectTable) -> None:
@@ -173,10 +176,18 @@ class Results:
         """
         self.add_table(name, make(of, **options), result, recipe_of(make, of, **options))
 
+    def add_counts(self, counts: SampleCounts) -> None:
+        """Keep counts of people, and the table that is printed of them, under the name of their kind."""
+        self.counts[counts.kind] = counts
+        self.derive_table(counts.kind, counted, counts)
+
     def add_table(
         self, name: str, frame: pd.DataFrame, result: str | None = None, recipe: Recipe | None = None
     ) -> None:
         """Keep a table; several calls with one name append.
+
+        Of a sample flow, common support and linkage rates the counts of people are kept, which add up, and the table
+        as it follows from them.
 
         Parameters
         ----------
@@ -190,11 +201,14 @@ class Results:
         Raises
         ------
         InputError
-            If the name is not one of ``TABLES``, or the columns are not its columns.
+            If the name is not one of ``TABLES``, or the columns are not its columns; or if a step of a flow has more
+            people than the one before.
         """
+        if name in COUNTED and recipe is None:
+            return self.add_counts(SampleCounts.of(name, frame))
         frame = frame if result is None else frame.assign(result=result)
         _check_table(name, frame)
-        self._append(Part(name, len(frame), result, recipe=recipe), frame[list(TABLES[name])])
+        return self._append(Part(name, len(frame), result, recipe=recipe), frame[list(TABLES[name])])
 
     def resolved(self) -> list[Part]:
         """Return the parts with what their recipes say, read against the tables that are kept.
@@ -276,6 +290,7 @@ class Results:
             moments=_read_all(folder / "moments", OutcomeMoments.read_parquet),
             life_tables=_read_all(folder / "life_tables", LifeTable.read_parquet),
             covariates=_read_all(folder / "covariates", CovariateMoments.read_parquet),
+            counts=_read_all(folder / "counts", SampleCounts.read_parquet),
             parts=_read_parts(folder / RECIPES),
         )
 

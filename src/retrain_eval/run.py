@@ -16,8 +16,8 @@ from retrain_eval.errors import DesignError
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import recipe_of
-from retrain_eval.results import STATED, TABLES, Results
-from retrain_eval.sample.composition import baseline_paths, matching_table
+from retrain_eval.results import Results
+from retrain_eval.sample.composition import baseline_paths, count_matched
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.sample.hidden_bias import hidden_bias
 from retrain_eval.sample.matched import MatchedSample
@@ -78,17 +78,17 @@ class Run:
         before : mapping of int to str
             Period, or distance from the start of training → column of the main outcome; empty if there is none.
         """
-        moments = sample.covariate_moments(winsorise=self.study.release.winsorise)
+        cuts: dict[str, tuple[float, ...]] = {}
+        for stratum in self.study.strata.values():
+            cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
+        moments = sample.covariate_moments(winsorise=self.study.release.winsorise, cuts=cuts)
         self.results.covariates["matched"] = moments
-        # whole distributions are more than moments hold
-        apart = sample.balance().set_index("covariate")[list(STATED["balance"][1])]
-        balance = covariate_balance(moments).set_index("covariate").fillna(apart).reset_index()[list(TABLES["balance"])]
-        self.results.add_table("balance", balance, recipe=recipe_of(covariate_balance, moments))
+        self.publish_table("balance", covariate_balance, moments)
         try:
-            self.results.add_table("overlap", sample.overlap())
+            self.results.add_table("overlap", sample.overlap(treated_matched=True))
         except DesignError as error:
             self.say(f"no common support to show: {error}")
-        self.results.add_table("matching", matching_table(candidates, sample, by=list(self.study.strata)))
+        self.results.add_counts(count_matched(candidates, sample, by=list(self.study.strata)))
         if before and self.study.did:
             columns = {column: time for time, column in before.items()}
             if set(columns) <= set(moments.cells["covariate"]):

@@ -60,6 +60,13 @@ class Stratum(msgspec.Struct, frozen=True, kw_only=True):
         """Return the labels in their order."""
         return tuple(dict.fromkeys(self.labels.values() if isinstance(self.labels, dict) else self.labels))
 
+    def bounds(self) -> tuple[float, ...]:
+        """Return the values at which a level of a number begins: its cuts, or each label's number and what follows."""
+        if not isinstance(self.labels, dict):
+            return self.cuts
+        numbers = [float(raw) for raw in self.labels if raw.replace(".", "", 1).lstrip("-").isdigit()]
+        return tuple(sorted({*numbers, *(math.nextafter(number, math.inf) for number in numbers)}))
+
     def sql(self) -> str:
         """Return the SQL expression of the level, an ENUM so that levels keep their order; NULL where there is none."""
         column = sql_name(self.column)

@@ -158,7 +158,7 @@ def test_every_number_of_a_bundle_is_derived_again(bundle: Bundle) -> None:
     assert found.problems == ()
     assert found.n_rederived > 150
     assert set(found.on_covariance) == {"peer", "people"}  # and what is made of people's effects follows from them
-    assert found.stated == {"flow": 1, "peer": 2, "people": 6}
+    assert found.stated == {"peer": 2, "people": 6}
     effects = bundle.effects
     assert effects is not None
     again = rederive(bundle).tables["effects"]

@@ -138,7 +138,7 @@ def hidden_bias_tables() -> dict[str, pd.DataFrame]:
          ("age_band", "<25", 88, 88, 4129, 129, 129.0)],
         columns=["subgroup", "level", "n_treated", "n_treated_matched", "n_control", "n_control_matched",
                  "ess_control"],
-    ).assign(reuse_mean=1.0, reuse_max=1)  # fmt: skip
+    ).assign(reuse_mean=1.0)  # fmt: skip
     means = {"treated": (2096, 1532), "treated matched": (2096, 1532), "control before": (14017, 13651),
              "control matched": (1905, 1302)}  # fmt: skip
     paths = pd.DataFrame(

@@ -140,9 +140,6 @@ def _within_size(matching: pd.DataFrame, base: int) -> Iterator[str]:
     for row in np.flatnonzero((matching["ess_control"].astype("Float64") > n).fillna(value=False)):
         effective, all_of = matching["ess_control"].iloc[row], n.iloc[row] - base
         yield f"matching, row {row + 1}: {effective:g} effective of {all_of:g} controls"
-    mean, most = (matching[name].astype("Float64") for name in ("reuse_mean", "reuse_max"))
-    for row in np.flatnonzero(((mean > most * (1 + 1e-3)) | (mean < 1)).fillna(value=False)):
-        yield f"matching, row {row + 1}: {mean.iloc[row]:g} uses of a control on average, {most.iloc[row]:g} at most"
 
 
 def steps_held(matching: pd.DataFrame) -> set[int]:

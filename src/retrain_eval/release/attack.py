@@ -19,11 +19,12 @@ from scipy.optimize import linprog
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.merging import JOIN
+from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 
 Array = npt.NDArray[np.float64]
 Levels = Mapping[str, frozenset[str]]
-Table = OutcomeMoments | LifeTable | CovariateMoments
+Table = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts
 
 COHORT = "cohort"
 ARMS = ("treated", "control")
@@ -207,7 +208,7 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
 
     Parameters
     ----------
-    new, old : mapping of str → OutcomeMoments, LifeTable or CovariateMoments
+    new, old : mapping of str → OutcomeMoments, LifeTable, CovariateMoments or SampleCounts
         The tables of two editions, by name.
     min_cell : int
     base : int
@@ -231,6 +232,8 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
     found = []
     for name, table in new.items():
         before = old.get(name)
+        if isinstance(table, SampleCounts) or isinstance(before, SampleCounts):
+            continue  # a count has no mean
         keys, what_of = _keys_of(table)
         if before is None or base > 1 or _keys_of(before) != (keys, what_of):
             continue
@@ -246,7 +249,7 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
     return list(dict.fromkeys(found))  # all covariates of an arm are of the same people
 
 
-def _keys_of(table: Table) -> tuple[list[str], str]:
+def _keys_of(table: OutcomeMoments | LifeTable | CovariateMoments) -> tuple[list[str], str]:
     """Return the columns that tell cells apart, and what the table is of."""
     if isinstance(table, LifeTable):
         return [*table.by, "duration", "cause"], table.duration

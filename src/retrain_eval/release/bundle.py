@@ -23,6 +23,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import Registration, read_plan
 from retrain_eval.results import ADDITIVE, Additive, read_table
+from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.study import Release
 
@@ -224,6 +225,10 @@ class Bundle:
     def covariate_moments(self, name: str) -> CovariateMoments:
         """Return the covariate moments released under ``name``."""
         return CovariateMoments.read_parquet(self._file(f"covariates/{name}.parquet"))
+
+    def sample_counts(self, kind: str) -> SampleCounts:
+        """Return the counts of people released: ``flow``, ``matching``, ``overlap`` or ``linkage``."""
+        return SampleCounts.read_parquet(self._file(f"counts/{kind}.parquet"))
 
     def _file(self, name: str) -> Path:
         if name not in self.manifest["files"]:

@@ -19,7 +19,6 @@ from retrain_eval.survival.followup import with_logit_interval
 FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "e_values": ("estimate", "std_error", "risk_ratio", "e_value", "e_value_limit"),
     "oster": ("r2_uncontrolled", "r2_max", "delta", "beta_star"),
-    "linkage": ("rate",),
 }
 
 
@@ -68,15 +67,9 @@ def _records(frame: pd.DataFrame, digits: int) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in printed]
 
 
-def _linkage(frame: pd.DataFrame, effects: pd.DataFrame | None, digits: int) -> pd.DataFrame:
-    """Divide the printed counts."""
-    return frame.assign(rate=(frame["n_linked"] / frame["n"]).astype("Float64"))
-
-
 _MAKE: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None, int], pd.DataFrame]] = {
     "e_values": _e_values,
     "oster": _oster,
-    "linkage": _linkage,
 }
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from retrain_eval.contributions import dominated
 from retrain_eval.errors import DisclosureError
+from retrain_eval.release.distributions import protect_distribution
 from retrain_eval.release.merging import JOIN, round_counts
 from retrain_eval.sample.covariates import APART, ARMS, BEFORE, INSIDE, RELEASED, SUMS, CovariateMoments
 from retrain_eval.study import Release
@@ -48,6 +49,7 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     kept: list[pd.DataFrame] = []
     record: list[str] = []
     withheld = list(moments.withheld)
+    told_nowhere: list[str] = []
     for column, every in rows.groupby("column", sort=False):
         block, notes = _merged(every, rules)
         nothing_left = bool(notes) and len(block["covariate"].unique()) < 2  # all levels are one
@@ -55,13 +57,21 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
         for covariate, cells in block.groupby("covariate", sort=False):
             if nothing_left or _few(cells[cells["stage"] != APART], rules).any():
                 withheld.append(str(covariate))
-            else:
-                kept.append(cells)
+                continue
+            safe_cells = protect_distribution(cells, rules.min_cell)
+            if any(cells["edges"].map(len)) and not any(safe_cells["edges"].map(len)):
+                told_nowhere.append(str(covariate))
+            kept.append(safe_cells)
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
             f"Covariates {name}: {listed} withheld, of which a value has fewer than {rules.min_cell} people, or which "
             "few people dominate."
+        )
+    if told_nowhere:
+        record.append(
+            f"Covariates {name}: distribution functions of {', '.join(told_nowhere)} are withheld: between the points "
+            f"at which they would be told, or with a value, are fewer than {rules.min_cell} people."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
     few = safe[(safe["stage"] == APART) & (safe["people"] > 0)]
@@ -126,4 +136,5 @@ def _rounded(cells: pd.DataFrame, base: int) -> pd.DataFrame:
     people = round_counts(cells["people"].to_numpy(), base)
     factor = people / cells["people"].to_numpy()
     n = round_counts(cells["n"].to_numpy(), base)
-    return cells.assign(n=n, people=people, **{name: cells[name] * factor for name in SUMS})
+    below = [(np.asarray(sums) * f).tolist() for sums, f in zip(cells["sum_below"], factor, strict=True)]
+    return cells.assign(n=n, people=people, sum_below=below, **{name: cells[name] * factor for name in SUMS})

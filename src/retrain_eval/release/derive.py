@@ -23,7 +23,8 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.recipe import Derivation, is_recorded, repeat
-from retrain_eval.results import STATED, TABLES, Additive, Part, effects_frame
+from retrain_eval.results import TABLES, Additive, Part, effects_frame
+from retrain_eval.sample.counts import counted
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.survival.endings import spell_flow
 from retrain_eval.survival.gray import gray_test
@@ -39,6 +40,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     for function in (
         base_moved_back,
         bounds,
+        counted,
         covariate_balance,
         covariate_paths,
         equal_effects,
@@ -62,7 +64,7 @@ class Deriver:
 
     Parameters
     ----------
-    tables : mapping of str → OutcomeMoments, LifeTable, CovariateMoments or EffectTable
+    tables : mapping of str → OutcomeMoments, LifeTable, CovariateMoments, SampleCounts or EffectTable
         By the names that derivations give, such as ``"moments/matched"``; effects that were released with their
         covariance are ``"effects/..."``.
 
@@ -99,8 +101,8 @@ class Deriver:
             made = self._made[key]
         return made
 
-    def rows(self, part: Part, standing: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a part, made again; columns of `STATED` that its table cannot give stay as they stand.
+    def rows(self, part: Part) -> pd.DataFrame:
+        """Return the rows of a part, made again.
 
         Raises
         ------
@@ -114,17 +116,7 @@ class Deriver:
             return effects_frame(str(part.result), made)
         if not isinstance(made, pd.DataFrame) or part.table == "effects":
             raise InputError(f"{part.derivation.steps[-1][0]} makes no rows of {part.table}", value=part.result)
-        rows = (made if part.result is None else made.assign(result=part.result))[list(TABLES[part.table])]
-        return _with_stated(part.table, rows, standing)
-
-
-def _with_stated(table: str, rows: pd.DataFrame, standing: pd.DataFrame) -> pd.DataFrame:
-    """Fill what the table's own moments cannot give with what stands, row by row of the key."""
-    if table not in STATED:
-        return rows
-    key, columns = STATED[table]
-    known = standing.drop_duplicates(key).set_index(key).reindex(rows[key])
-    return rows.assign(**{name: rows[name].fillna(known[name].set_axis(rows.index)) for name in columns})
+        return (made if part.result is None else made.assign(result=part.result))[list(TABLES[part.table])]
 
 
 def _step(of: Any, verb: str, options: Mapping[str, Any]) -> Any:

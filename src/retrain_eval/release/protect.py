@@ -16,6 +16,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.attack import Count, counts, counts_of_matching, every_level, recoverable
 from retrain_eval.release.completing import complete, with_estimates, with_inference
+from retrain_eval.release.counts import protect_counts
 from retrain_eval.release.covariates import protect_covariates
 from retrain_eval.release.derive import Deriver, Tables
 from retrain_eval.release.merging import (
@@ -30,13 +31,13 @@ from retrain_eval.release.rules import (
     PART,
     SAID_OF_RESULTS,
     apply,
-    check_balance,
     is_count,
     is_withheld,
     of_published,
     round_table,
 )
 from retrain_eval.results import Part, Results, round_significant, standing_effects
+from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.study import Release
 
 Orders = Mapping[str, Sequence[str]]
@@ -68,14 +69,18 @@ def protect(results: Results, rules: Release, order: Orders | None = None) -> tu
 
     Examples
     --------
+    >>> results = Results()
     >>> flow = pd.DataFrame({"step": ["a", "b"], "group": "treated", "n": [185, 4], "reason": ""})
-    >>> safe, record = protect(Results(tables={"flow": flow}), Release())
+    >>> results.add_table("flow", flow)
+    >>> safe, record = protect(results, Release())
     >>> safe.tables["flow"]["n"].isna().tolist(), record
-    ([False, True], ['Table flow: 1 count(s) below 10 are withheld.'])
+    ([False, True], ['Sample flow: 1 count(s) are withheld, of or next to fewer than 10.'])
     """
     safe, record = Results(), []
-    matching = results.tables.get("matching", pd.DataFrame())
-    beside = counts_of_matching(apply("matching", matching, rules.min_cell)[0]) if len(matching) else []
+    for name, of_people in results.counts.items():
+        safe.counts[name], notes = protect_counts(of_people, rules)
+        record += notes
+    beside = counts_of_matching(safe.counts["matching"].cells) if "matching" in safe.counts else []
     merged, notes = _merge(results.moments, rules, order or {}, beside)
     record += notes
     for name, moments in merged.items():
@@ -97,19 +102,21 @@ def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, table in safe.kept().items():
         rule = "steps of the minimum or more" if isinstance(table, LifeTable) else "cells of the minimum or more"
-        found[f"{name}.parquet"] = {
-            "rule": rule,
-            "smallest_n": int(table.cells["n"].min()) if len(table.cells) else None,
-        }
+        found[f"{name}.parquet"] = {"rule": rule, "smallest_n": _fewest(table.cells)}
     derived = {part.table for part in safe.parts if part.derivation is not None}
     for name, frame in safe.tables.items():
-        counts = frame[[column for column in frame.columns if is_count(column)]].to_numpy(dtype=float, na_value=np.nan)
-        people = counts[counts > 0]
         found[f"{name}.csv"] = {
             "rule": "made again from the protected tables" if name in derived else "small counts withheld",
-            "smallest_n": int(people.min()) if len(people) else None,
+            "smallest_n": _fewest(frame),
         }
     return found
+
+
+def _fewest(frame: pd.DataFrame) -> int | None:
+    """Return the smallest count of people in a table, but for nobody."""
+    columns = [column for column in frame.columns if is_count(column) or column == "stopped"]
+    people = frame[columns].to_numpy(dtype=float, na_value=np.nan)
+    return int(people[people > 0].min()) if (people > 0).any() else None
 
 
 def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, list[str]]:
@@ -129,6 +136,11 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
     -------
     Results, list of str
         Tables and parts only, and a record of what was withheld.
+
+    Raises
+    ------
+    DisclosureError
+        If a table of counts, or of covariates, was put there by hand.
     """
     deriver, record, min_cell = Deriver(kept), list[str](), rules.min_cell
     parts: list[Part] = []
@@ -136,9 +148,14 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
     blocks: dict[str, list[pd.DataFrame]] = {name: [] for name in results.tables}
     for part, standing in results.blocks():
         rows = standing
+        if part.derivation is None and part.table in (*COUNTED, "balance"):
+            raise DisclosureError(
+                f"the table {part.table!r} follows from no sums over people, so that nothing says whether they are "
+                "enough; use run.publish_sample and run.results.add_table"
+            )
         if part.derivation is not None:
             try:
-                rows = deriver.rows(part, standing)
+                rows = deriver.rows(part)
             except (InputError, DesignError) as error:
                 name, why = part.result or part.table, str(error).splitlines()[0]
                 record.append(f"{name}: withheld, because the protected tables do not give it: {why}")
@@ -147,9 +164,7 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
         elif part.covariance is not None:
             if part.estimates is not None:
                 try:
-                    standing = with_estimates(
-                        standing, deriver.rows(replace(part, derivation=part.estimates), standing)
-                    )
+                    standing = with_estimates(standing, deriver.rows(replace(part, derivation=part.estimates)))
                 except (InputError, DesignError) as error:
                     name, why = part.result or part.table, str(error).splitlines()[0]
                     record.append(f"{name}: estimates stand as they are: the protected tables do not give them: {why}")
@@ -169,8 +184,6 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
     for name in not_made:  # of which nothing is left
         if name in tables and tables[name].empty:
             del tables[name]
-    if "balance" in tables and any(parts[number].derivation is None for number in tables["balance"][PART]):
-        check_balance(tables.get("overlap"), min_cell)
     for name in tables:
         tables[name], notes = apply(name, tables[name], min_cell)
         tables[name] = round_table(tables[name], rules.round_counts)

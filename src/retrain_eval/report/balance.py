@@ -236,7 +236,7 @@ def tabulate_matching(study: Study) -> Table:
         order = study.in_order(rows["level"], str(subgroup))
         blocks.append(rows.set_index("level").loc[order].reset_index())
     rows = pd.concat(blocks, ignore_index=True)
-    reused = bool((rows["reuse_max"] > 1).any())
+    reused = bool((rows["reuse_mean"] > 1).any())
     # with risk sets, who could be a control depends on the moment
     nobody = "—" if study.bundle.study.get("match", {}).get("method") == "riskset" else _(SUPPRESSED)
     shown = pd.DataFrame({
@@ -258,11 +258,8 @@ def tabulate_matching(study: Study) -> Table:
     }
     controls = ["n_control", "n_control_matched", "ess_control"]
     if reused:
-        shown["reuse"] = [
-            _(SUPPRESSED) if pd.isna(most) else f"{plain(mean, 1)} ({int(most)})"
-            for mean, most in zip(rows["reuse_mean"], rows["reuse_max"], strict=True)
-        ]
-        labels["reuse"] = _("Used, mean (most)")
+        shown["reuse"] = [_(SUPPRESSED) if pd.isna(mean) else plain(mean, 1) for mean in rows["reuse_mean"]]
+        labels["reuse"] = _("Uses of each")
         controls.append("reuse")
     spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
     return table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")

@@ -56,7 +56,7 @@ class Compared:
         table = balance_table(self.units.cells, self.covariates, score, arms)
         return table.iloc[1:].reset_index(drop=True) if self.score is None else table
 
-    def moments(self, winsorise: float) -> CovariateMoments:
+    def moments(self, winsorise: float, cuts: Mapping[str, Sequence[float]]) -> CovariateMoments:
         """Return the sums that the balance table follows from."""
         return sum_covariates(
             self.units.cells,
@@ -66,4 +66,5 @@ class Compared:
             self.before,
             self.after,
             winsorise=winsorise,
+            cuts=cuts,
         )

@@ -9,22 +9,12 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.formula import parse_formula
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.tables import store_table
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name, sql_text
 
-MATCHING = (
-    "subgroup",
-    "level",
-    "n_treated",
-    "n_treated_matched",
-    "n_control",
-    "n_control_matched",
-    "ess_control",
-    "reuse_mean",
-    "reuse_max",
-)
 BASELINE_PATHS = ("outcome", "group", "time", "mean", "n")
 # as in `MatchedSample.overlap`; each with the weight a person has in it
 _GROUPS = {
@@ -36,7 +26,7 @@ _GROUPS = {
 
 
 def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Count who was matched, over all people and by stratum.
+    """Tabulate who was matched, over all people and by stratum.
 
     Parameters
     ----------
@@ -50,10 +40,10 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
     Returns
     -------
     DataFrame
-        ``subgroup, level, n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean,
-        reuse_max``; the first row is over all people, with ``subgroup`` and ``level`` missing. ``ess_control`` is
-        Kish's effective number of controls, (Σw)²/Σw²; ``reuse_*`` is in how many comparisons a matched control
-        stands. With risk sets, who could be a control depends on the moment: ``n_control`` is missing by stratum.
+        ``subgroup, level, n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean``; the
+        first row is over all people, with ``subgroup`` and ``level`` missing. ``ess_control`` is Kish's effective
+        number of controls, (Σw)²/Σw²; ``reuse_mean`` is in how many comparisons a matched control stands. With risk
+        sets, who could be a control depends on the moment: ``n_control`` is missing by stratum.
 
     Raises
     ------
@@ -70,6 +60,11 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
     >>> matching_table(people, sample, by=["sex"])[["level", "n_treated", "n_control"]].values.tolist()
     [[None, 2, 3], ['f', 1, 1], ['m', 1, 2]]
     """
+    return counted(count_matched(candidates, sample, by))
+
+
+def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] = ()) -> SampleCounts:
+    """Return the sums over people that `matching_table` follows from, for a release; parameters and errors as there."""
     relation = as_relation(candidates)
     with people_sql(relation, sample, by) as people:
         rows = [_counted(relation, people, "NULL", "NULL")]
@@ -88,7 +83,7 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
     if a["method"] == "riskset":
         n_control = int(str(a["n_control"]))
         table["n_control"] = [n_control if pd.isna(subgroup) else None for subgroup in table["subgroup"]]
-    return table[list(MATCHING)]
+    return SampleCounts.of("matching", table)
 
 
 def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, columns: Mapping[int, str]) -> pd.DataFrame:
@@ -196,8 +191,7 @@ def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, leve
           count(*) FILTER (_weight_treated > 0) AS n_treated_matched,
           count(*) FILTER (NOT _treated) AS n_control,
           count(*) FILTER (_weight_control > 0) AS n_control_matched,
-          sum(_weight_control) ** 2 / nullif(sum(_weight_control ** 2), 0) AS ess_control,
-          avg(_uses) AS reuse_mean, max(_uses) AS reuse_max
+          sum(_uses) AS comparisons, sum(_weight_control) AS sum_w, sum(_weight_control ** 2) AS sum_w2
         FROM ({people}) GROUP BY ALL ORDER BY level ASC NULLS LAST
         """,
     ).df()

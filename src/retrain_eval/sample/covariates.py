@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from retrain_eval.contributions import N_LARGEST
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.recipe import Recipe
 from retrain_eval.sample.balance import COLUMNS, Summary, balance_row, numeric
+from retrain_eval.sample.distributions import Points, ecdf_distances, rarest
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,8 +29,8 @@ Ints = npt.NDArray[np.int64]
 ARMS = ("treated", "control")
 BEFORE, AFTER, APART = "before", "after", "apart"
 SUMS = ("sum_w", "sum_w2", "sum_wx", "sum_wx2")
-RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS)
-INSIDE = ("ones", "smallest", "largest")  # never leave the agency
+RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS, "edges", "sum_below")
+INSIDE = ("ones", "smallest", "largest", "forced", "people_below", "values_below", "rarest")  # never leave the agency
 BASELINE_GROUPS = {
     "treated": ("treated", BEFORE),
     "treated matched": ("treated", AFTER),
@@ -51,9 +53,9 @@ class CovariateMoments:
         One row per covariate, arm and stage. ``covariate`` is the row of the balance table and ``column`` where it
         comes from, the same for all levels of a text; ``binary`` whether it is 0 or 1. ``n`` counts rows of the
         sample, ``people`` those in them, ``sum_w, sum_w2, sum_wx, sum_wx2`` are Σw, Σw², Σwd and Σwd² of
-        d = x − ``reference``. Inside the agency there is a third stage, ``apart``: those by whom the two others
-        differ, who follow from them by subtraction; and ``ones``, ``smallest`` and ``largest``, which say whose
-        number is too small.
+        d = x − ``reference``. Of numbers, ``sum_below`` is the Σw of those below each of ``edges``, which lie about
+        the deciles of the treated. Inside the agency there is a third stage, ``apart``: those by whom the two others
+        differ, who follow from them by subtraction; and columns that say whose number is too small.
     withheld : tuple of str
         Covariates that cannot be published.
     """
@@ -75,6 +77,15 @@ class CovariateMoments:
             deviations = 0.0  # a constant
         variance = deviations / freedom if freedom > 0 else float("nan")
         return Summary(int(row["n"]), float(row["reference"]) + total / weight, variance)
+
+    def distribution(self, covariate: str, arm: str, stage: str) -> dict[float, float]:
+        """Return a distribution function: edge → share below it; empty where none is told."""
+        rows = self.cells
+        found = rows[(rows["covariate"] == covariate) & (rows["arm"] == arm) & (rows["stage"] == stage)]
+        if found.empty:
+            return {}
+        row = found.iloc[0]
+        return dict(zip(row["edges"], np.asarray(row["sum_below"], dtype=float) / float(row["sum_w"]), strict=True))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
@@ -108,8 +119,8 @@ def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As `retrain_eval.sample.balance.balance_table`, but for the distances of distribution functions of numbers,
-        which moments do not give: NaN.
+        As `retrain_eval.sample.balance.balance_table`, but for the distances of distribution functions of numbers:
+        they are those at the edges that are told, and NaN where none is.
 
     Raises
     ------
@@ -131,10 +142,23 @@ def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
         if treated is not None and control is not None:
             before = (moments.summary(name, "treated", BEFORE), moments.summary(name, "control", BEFORE))
             stages = {BEFORE: (before[0] or treated, before[1] or control), AFTER: (treated, control)}
-            rows.append(balance_row(name, stages, binary=bool(binary)))
+            row = balance_row(name, stages, binary=bool(binary))
+            if not binary:
+                for stage in (BEFORE, AFTER):
+                    row[f"ecdf_mean_{stage}"], row[f"ecdf_max_{stage}"] = _apart(moments, name, stage)
+            rows.append(row)
     if not rows:
         raise DesignError("the moments hold no covariate of both arms")
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _apart(moments: CovariateMoments, covariate: str, stage: str) -> tuple[float, float]:
+    """Return the mean and the largest distance of two distribution functions; those after matching may stand in."""
+    treated, control = (
+        moments.distribution(covariate, arm, stage) or moments.distribution(covariate, arm, AFTER) for arm in ARMS
+    )
+    both = sorted(set(treated) & set(control))
+    return ecdf_distances(np.array([treated[edge] for edge in both]), np.array([control[edge] for edge in both]))
 
 
 def covariate_paths(moments: CovariateMoments, outcome: str, columns: Mapping[str, int]) -> pd.DataFrame:
@@ -205,6 +229,7 @@ def sum_covariates(
     after: Mapping[str, tuple[Ints, Floats]],
     *,
     winsorise: float = 1.0,
+    cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> CovariateMoments:
     """Sum covariates by arm and stage.
 
@@ -224,6 +249,8 @@ def sum_covariates(
         Rows of the matched sample: the unit and its weight. A unit may stand in several.
     winsorise : float
         Values of a number above this quantile, or above the third largest, are set to it, as in outcome moments.
+    cuts : mapping of str → sequence of float
+        Column → where it is cut into strata.
 
     Raises
     ------
@@ -236,9 +263,16 @@ def sum_covariates(
     everybody = cell[np.concatenate([before[arm] for arm in ARMS])]
     rows: list[dict[str, object]] = []
     listed: list[tuple[str, str, Floats, bool]] = [] if score is None else [("distance", "distance", score, False)]
-    for column, name, values, binary in [*listed, *numeric(cells, covariates)]:
+    listed += numeric(cells, covariates)
+    there = np.unique(everybody)
+    for column, name, values, binary in listed:
         x = values if binary or winsorise == 1 else np.minimum(values, _limit(values[everybody], winsorise))
         reference = 0.0 if binary else float(f"{x[everybody].mean():.3g}")
+        points = Points.none()
+        if not binary:
+            levels = (level[there] == 1 for _, _, level, is_level in listed if is_level)
+            matched = stages["treated", AFTER].by_cell[there]
+            points = Points.choose(x[there], matched, cuts.get(column, ()), levels)
         for (arm, stage), of in stages.items():
             d = x - reference
             rows.append(
@@ -258,6 +292,12 @@ def sum_covariates(
                     "ones": int(of.people_by_cell[x == 1].sum()) if binary else 0,
                     "smallest": _smallest(x, of.people_by_cell),
                     "largest": [0.0] * N_LARGEST if binary else _largest(x[of.cell], of.weight),
+                    "edges": points.edges.tolist(),
+                    "sum_below": points.below(x, of.by_cell),
+                    "forced": points.forced.tolist(),
+                    "people_below": points.below(x, of.people_by_cell),
+                    "values_below": points.values_below(x, of.people_by_cell),
+                    "rarest": 0 if binary else rarest(x, of.people_by_cell),
                 }
             )
     return CovariateMoments(

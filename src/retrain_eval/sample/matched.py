@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -103,13 +104,18 @@ class MatchedSample:
         """Return the balance of covariates before and after matching; see `balance_table` for the columns."""
         return self._compared.balance.copy()
 
-    def covariate_moments(self, *, winsorise: float = 1.0) -> CovariateMoments:
+    def covariate_moments(
+        self, *, winsorise: float = 1.0, cuts: Mapping[str, Sequence[float]] = MappingProxyType({})
+    ) -> CovariateMoments:
         """Return the sums over people that `balance` follows from, for a release.
 
         Parameters
         ----------
         winsorise : float
             Values above this quantile, or above the third largest, are set to it; 1 leaves them.
+        cuts : mapping of str to sequence of float
+            Column → where it is cut into strata that are published too: what is told of its distribution must not
+            give away the few between a cut and a decile.
 
         Examples
         --------
@@ -119,7 +125,7 @@ class MatchedSample:
         >>> rows.loc[rows["covariate"] == "age", ["arm", "stage", "people"]].values.tolist()[:2]
         [['treated', 'before', 2], ['treated', 'after', 2]]
         """
-        return self._compared.moments(winsorise)
+        return self._compared.moments(winsorise, cuts)
 
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
@@ -127,7 +133,7 @@ class MatchedSample:
         alone, left = _LOST[str(a["method"])]
         alone = alone if a["n_treated_unmatched"] else ""
         if a.get("n_treated_discarded"):
-            alone = f"no control within reach, or (n = {a['n_treated_discarded']}) outside the common support"
+            alone = "no control within reach, or outside the common support"
         steps = [
             ("Candidates for matching", "treated", a["n_treated"], ""),
             ("Candidates for matching", "control", a["n_control"], ""),
@@ -141,15 +147,19 @@ class MatchedSample:
         ]
         return pd.DataFrame(steps, columns=["step", "group", "n", "reason"])
 
-    def overlap(self, bins: int = 20) -> pd.DataFrame:
+    def overlap(self, bins: int = 20, *, treated_matched: bool = False) -> pd.DataFrame:
         """Return how many units lie in each of ``bins`` equal bins of the score.
 
-        Groups are ``treated`` (all), ``control before`` (all) and ``control matched``. These are raw counts; the
-        release layer protects small ones.
+        Groups are ``treated`` (all), ``control before`` (all) and ``control matched``; if it is asked for, also
+        ``treated matched``, which stands for ``treated`` in a release where few were not matched. These are raw
+        counts; the release layer protects small ones.
         """
         if self._score is None:
             raise DesignError(f"{self.audit['distance']} has no score whose support could be compared")
-        return overlap_table(self._score(), self._groups(), bins)
+        groups = self._groups()
+        if not treated_matched:
+            groups = {name: n for name, n in groups.items() if name != "treated matched"}
+        return overlap_table(self._score(), groups, bins)
 
     def __repr__(self) -> str:
         a = self.audit
@@ -293,7 +303,12 @@ def finish(
 
     @cache
     def groups() -> dict[str, Ints]:
-        people = {"treated": all_treated, "control before": all_control, "control matched": matched_control}
+        people = {
+            "treated": all_treated,
+            "treated matched": drawn.rows[drawn.treated],
+            "control before": all_control,
+            "control matched": matched_control,
+        }
         return {name: np.bincount(units.cell[who], minlength=n_cells) for name, who in people.items()}
 
     n_matched = int(drawn.treated.sum())

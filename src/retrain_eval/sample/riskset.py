@@ -322,7 +322,12 @@ def _assemble(
 
     @cache
     def groups() -> dict[str, Ints]:
-        people = {"treated": everyone, "control before": candidates, "control matched": controls}
+        people = {
+            "treated": everyone,
+            "treated matched": matched,
+            "control before": candidates,
+            "control matched": controls,
+        }
         return {name: np.bincount(units.cell[who], minlength=n_cells) for name, who in people.items()}
 
     audit = {
