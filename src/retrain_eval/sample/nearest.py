@@ -330,7 +330,7 @@ class _Search:
         left, right = self._sides(t)
         near = left[1] <= min(right[1] + self.line.tie, self.caliper)
         control = left if near else right
-        return control if control[1] <= self.caliper and np.isfinite(control[1]) else None
+        return control if control[1] <= self.caliper and control[1] < np.inf else None
 
     def take(self, t: int, control: int) -> None:
         """Remove a control from the line, and note whether another one was as near."""
@@ -341,15 +341,15 @@ class _Search:
 
     def _sides(self, t: int) -> tuple[tuple[int, float], tuple[int, float]]:
         line = self.line
-        place = int(line.place[t])
+        place = line.place.item(t)
         left, right = _follow(self._left, place - 1), _follow(self._right, place)
         return (
-            (left, self._gap(t, left) if left >= line.low[t] else np.inf),
-            (right, self._gap(t, right) if right < line.high[t] else np.inf),
+            (left, self._gap(t, left) if left >= line.low.item(t) else np.inf),
+            (right, self._gap(t, right) if right < line.high.item(t) else np.inf),
         )
 
     def _gap(self, t: int, control: int) -> float:
-        return abs(float(self.line.treated_score[t]) - float(self.line.control_score[control]))
+        return abs(self.line.treated_score.item(t) - self.line.control_score.item(control))
 
 
 def _follow(pointers: dict[int, int], start: int) -> int:

@@ -175,9 +175,9 @@ class _Flow:
         self.numbers = {name: column[: self.n] for name, column in self.numbers.items()}
 
     def _grow(self, n: int) -> None:
-        """Make room by doubling: how many rows there are is only known at the end."""
+        """Make room by doubling: how many rows there are is only known at the end; unused room takes no memory."""
         if n > len(self.treated):
-            size = max(n, 2 * len(self.treated), 8 * BATCH)
+            size = max(n, 2 * len(self.treated), 64 * BATCH)
             self.treated = _with_room(self.treated, self.n, size)
             for name, column in self.numbers.items():
                 self.numbers[name] = _with_room(column, self.n, size)
