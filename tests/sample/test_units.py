@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError
 from retrain_eval.sample import units as module
-from retrain_eval.sample.units import load_units, share_cells
+from retrain_eval.sample.units import ascending, load_units, share_cells
 
 
 def test_units_by_id_and_cells_in_order() -> None:
@@ -23,6 +23,14 @@ def test_units_by_id_and_cells_in_order() -> None:
     assert units.treated.tolist() == [True, False, False, True]
     assert units.cells.to_numpy().tolist() == [[1.0, "a"], [1.0, "b"], [2.0, "b"]]
     assert units.cell.tolist() == [0, 2, 2, 1]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.int64, np.uint8, np.uint64])
+@given(st.data())
+def test_whole_numbers_ascend_as_numpy_sorts_them(kind: type[np.integer], data: st.DataObject) -> None:
+    bounds = np.iinfo(kind)
+    ids = np.array(data.draw(st.lists(st.integers(int(bounds.min), int(bounds.max)), min_size=1)), dtype=kind)
+    assert ascending(ids).tolist() == np.argsort(ids, kind="stable").tolist()
 
 
 def test_negative_zero_is_zero() -> None:

@@ -5,7 +5,8 @@ the last bit, and everything that depends on covariates alone is computed once p
 nearly every unit would be a cell; beyond `MAX_CELLS` of them each unit becomes its own, in the order of ids, which
 spares the search for distinct rows.
 
-The source is read once, in the order of ids; only what is refused is looked for again.
+The source is read once; only what is refused is looked for again. Integer ids are put in order here, column by column,
+which takes half the processor time and less memory than to let DuckDB sort whole rows; text is sorted there.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def load_units(
     chosen = [f"{sql_name(unit)} AS id", f"CAST({sql_name(treat)} AS DOUBLE) AS t", *chosen]
     rows = f"SELECT {', '.join(chosen)} FROM source"
     numbers = {column for column, name in columns.items() if NUMBER.match(types[name])}
-    flow = _Flow(relation, f"{rows} ORDER BY id ASC", numbers, set(columns) - numbers, len(more))
+    flow = _Flow(relation, rows, bool(INTEGER.match(types[unit])), numbers, set(columns) - numbers, len(more))
     if not flow.sound:
         raise _broken_rule(relation, rows, unit, treat, columns, numbers)
     if flow.n == 0:
@@ -130,60 +131,56 @@ def load_units(
     extra = {name: flow.numbers[f"m{i}"] for i, name in enumerate(more)}
     shared = share_cells(frame)
     if shared is None:
-        units = Units(flow.ids(), flow.treated, np.arange(flow.n), frame, extra, apart=True)
+        units = Units(flow.ids, flow.treated, np.arange(flow.n), frame, extra, apart=True)
     else:
-        units = Units(flow.ids(), flow.treated, shared[1], shared[0], extra)
+        units = Units(flow.ids, flow.treated, shared[1], shared[0], extra)
     _check_levels(units.cells, [name for name in covariates if _TEXT.match(types[name])])
     _check_units(units, unit, treat, both_arms)
     return units
 
 
 class _Flow:
-    """Columns of an ordered query, read batch by batch into arrays, so that they are in memory once.
+    """Columns of a query in the order of ids, read batch by batch into arrays, so that they are in memory once.
 
     ``sound`` tells whether all ids are there, all treatments 0 or 1, and all values of cells there and finite.
     """
 
     def __init__(
-        self, relation: duckdb.DuckDBPyRelation, sql: str, numbers: set[str], texts: set[str], n_more: int
+        self, relation: duckdb.DuckDBPyRelation, sql: str, whole: bool, numbers: set[str], texts: set[str], n_more: int
     ) -> None:
         self.n, self.sound = 0, True
-        self.treated = np.empty(0, dtype=np.bool_)
-        self.numbers: dict[str, Floats] = {name: np.empty(0) for name in (*numbers, *(f"m{i}" for i in range(n_more)))}
+        treated: list[npt.NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
+        parts: dict[str, list[Floats]] = {name: [np.empty(0)] for name in (*numbers, *(f"m{i}" for i in range(n_more)))}
         self._texts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in texts}
-        self._ids: list[pa.Array] = []
-        reader = query(relation, sql).to_arrow_reader(BATCH)
-        self._kind = reader.schema.field("id").type
+        ids: list[pa.Array] = []
+        reader = query(relation, sql if whole else f"{sql} ORDER BY id ASC").to_arrow_reader(BATCH)
         for batch in reader:
-            here = slice(self.n, self.n + batch.num_rows)
-            self._grow(here.stop)
-            ids = batch.column("id")
-            self._ids.append(pa.concat_arrays([ids[:1], ids[1:]]))  # a copy: a column keeps its whole batch in memory
-            treatment = batch.column("t").to_numpy(zero_copy_only=False)
-            self.treated[here] = treatment == 1
-            sound = ids.null_count == 0 and bool((self.treated[here] | (treatment == 0)).all())
-            for name, column in self.numbers.items():
-                column[here] = batch.column(name).to_numpy(zero_copy_only=False)
-                sound &= name not in numbers or bool(np.isfinite(column[here]).all())
-            for name, parts in self._texts.items():
+            id_, treatment = batch.column("id"), batch.column("t").to_numpy(zero_copy_only=False)
+            ids.append(pa.concat_arrays([id_[:1], id_[1:]]))  # a copy: a column keeps its whole batch in memory
+            treated.append(treatment == 1)
+            sound = id_.null_count == 0 and bool((treated[-1] | (treatment == 0)).all())
+            for name, part in parts.items():
+                part.append(batch.column(name).to_numpy(zero_copy_only=False).copy())
+                sound &= name not in numbers or bool(np.isfinite(part[-1]).all())
+            for name, found in self._texts.items():
                 text = batch.column(name)
                 sound &= text.null_count == 0
-                parts.append(text.dictionary_encode())
+                found.append(text.dictionary_encode())
             self.sound &= sound
-            self.n = here.stop
-        self.treated = self.treated[: self.n]
-        self.numbers = {name: column[: self.n] for name, column in self.numbers.items()}
+            self.n += batch.num_rows
+        self.ids = pa.chunked_array(ids, type=reader.schema.field("id").type)
+        self._order: Ints | None = None
+        if whole and self.sound and self.n:
+            self._order = ascending(self.ids.to_numpy())
+            self.ids = pa.chunked_array([pa.array(self._sorted(self.ids.to_numpy()))])
+        self.treated = self._sorted(np.concatenate(treated))
+        self.numbers: dict[str, Floats] = {}
+        for name, part in parts.items():
+            self.numbers[name] = self._sorted(np.concatenate(part))
+            part.clear()
 
-    def _grow(self, n: int) -> None:
-        """Make room by doubling: how many rows there are is only known at the end; unused room takes no memory."""
-        if n > len(self.treated):
-            size = max(n, 2 * len(self.treated), 64 * BATCH)
-            self.treated = _with_room(self.treated, self.n, size)
-            for name, column in self.numbers.items():
-                self.numbers[name] = _with_room(column, self.n, size)
-
-    def ids(self) -> pa.ChunkedArray:
-        return pa.chunked_array(self._ids, type=self._kind)
+    def _sorted(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return column if self._order is None else column[self._order]
 
     def column(self, name: str) -> Floats | pd.Categorical:
         """Return a column: numbers, or text as categories in the order of code points."""
@@ -194,14 +191,18 @@ class _Flow:
         levels = sorted(found)
         kind = np.min_scalar_type(-len(levels))  # as narrow as a category's numbers are
         rank = pd.Index(levels).get_indexer(found).astype(kind)
-        codes = np.concatenate([rank[part.indices.to_numpy()] for part in parts])
+        codes = self._sorted(np.concatenate([rank[part.indices.to_numpy()] for part in parts]))
         return pd.Categorical.from_codes(codes, pd.Index(levels, dtype="str"))
 
 
-def _with_room(column: npt.NDArray[Any], filled: int, size: int) -> npt.NDArray[Any]:
-    larger = np.empty(size, dtype=column.dtype)
-    larger[:filled] = column[:filled]
-    return larger
+def ascending(ids: npt.NDArray[Any]) -> Ints:
+    """Return the order of whole numbers, sorted by 16 bits at a time, lowest first: NumPy then sorts by counting."""
+    above = ids.astype(np.uint64) - np.uint64(int(ids.min()) % 2**64)  # modulo 2^64, which is right below zero too
+    order: Ints = np.argsort(above.astype(np.uint16), kind="stable")
+    for shift in range(16, int(above.max()).bit_length(), 16):
+        digit = (above >> np.uint64(shift)).astype(np.uint16)
+        order = order[np.argsort(digit[order], kind="stable")]
+    return order
 
 
 def share_cells(frame: pd.DataFrame) -> tuple[pd.DataFrame, Ints] | None:
