@@ -15,6 +15,7 @@ from retrain_eval.sample.censoring import ENTRY, follow_outcomes
 from retrain_eval.sample.remaining import weigh_remaining
 from retrain_eval.survival.followup import employment_after, first_job_spells
 from retrain_eval.survival.logrank import logrank_test
+from retrain_eval.synthetic.truth import known_effects
 
 BEFORE, AFTER = 8, 12  # quarters before the first of training, and after it
 WAIT = range(2, 7)  # quarters after displacement in which training may start
@@ -324,25 +325,19 @@ def indicators(run: rte.Run) -> None:
 def truth(run: rte.Run) -> None:
     """Publish what training changed for those who were matched. With your own data, drop this function."""
     for outcome in ("earnings", "employed"):
-        path = run.con.sql(
+        rows = run.con.sql(
             f"""
-            SELECT '{outcome}' AS outcome, 'truth' AS estimator, 'ATT' AS estimand, event_time,
-              avg(CAST(on_{outcome} AS DECIMAL(18,4))) AS estimate, count(*) AS n_treated
+            SELECT person_id, event_time + {ENTRY} AS clock, {ENTRY} AS cohort, on_{outcome} AS {outcome}
             FROM effect SEMI JOIN (FROM weights WHERE treat = 1) USING (person_id)
-            WHERE event_time BETWEEN {-BEFORE} AND {AFTER} GROUP BY event_time ORDER BY event_time
+            WHERE event_time BETWEEN {-BEFORE} AND {AFTER}
             """
-        ).df()
+        )
+        moments = rte.outcome_moments(rows, unit="person_id", time="clock", cohort="cohort", outcome=outcome)
+        run.results.moments[f"truth_{outcome}"] = moments
         main = outcome == run.study.did.outcome
-        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", without_error(path))
+        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", known_effects(moments))
         if main:
-            after = path[path["event_time"] >= 0]
-            whole = after.head(1).assign(event_time=pd.NA, estimate=after["estimate"].mean())
-            run.publish("truth", without_error(whole))
-
-
-def without_error(rows: pd.DataFrame) -> rte.EffectTable:
-    """Return known numbers as an EffectTable: their variance is zero."""
-    return rte.EffectTable.build(rows.to_dict("records"), [[0.0] * len(rows)] * len(rows))
+            run.publish("truth", known_effects(moments, mean_from=0))
 
 
 def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:

@@ -98,9 +98,11 @@ def analyse(run: rte.Run) -> None:
     run.say("the same estimates from rows, with pyfixest")
     rows = matched.order("person_id, period").df().assign(treated=lambda d: d["cohort"].notna().astype(int))
     after = rows[rows["period"] == AFTER]
-    run.publish("att_matched", mean_difference_rows(after, "earnings", "treated", cluster="subclass", weights="weight"))
+    difference = mean_difference_rows(after, "earnings", "treated", cluster="subclass", weights="weight")
+    run.publish("att_matched", difference, estimates=mean_difference(moments["matched"], AFTER))
     options = {"unit": "person_id", "time": "period", "treated": "treated", "cluster": "subclass", "weights": "weight"}
-    run.publish("event_study", event_study_rows(rows, "earnings", **options, cohort=ENTRY, reference=BEFORE))
+    by_year = event_study_rows(rows, "earnings", **options, cohort=ENTRY, reference=BEFORE)
+    run.publish("event_study", by_year, estimates=effects.aggregate("dynamic"))
 
 
 def flow(con: duckdb.DuckDBPyConnection, sample: rte.MatchedSample) -> pd.DataFrame:

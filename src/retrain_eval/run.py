@@ -58,13 +58,26 @@ class Run:
     def _seed(self) -> int:
         return self.study.study.seed
 
-    def publish(self, name: str, effects: EffectTable) -> None:
+    def publish(self, name: str, effects: EffectTable, *, estimates: EffectTable | None = None) -> None:
         """Keep an EffectTable under the name that the report finds it by.
 
         It knows how it was made; so that a release can make it again, keep the table that it was made from in
         ``results.moments`` or ``results.life_tables``, before or after.
+
+        Parameters
+        ----------
+        name : str
+        effects : EffectTable
+        estimates : EffectTable, optional
+            The same estimates made from such a table, where ``effects`` come from single records, as those of another
+            program: a release then makes the estimates again, and refuses the two if they differ.
+
+        Raises
+        ------
+        InputError
+            If the two differ by more than 1e-7 of an estimate or of its standard error, or in their counts.
         """
-        self.results.add_effects(name, effects)
+        self.results.add_effects(name, effects, estimates)
 
     def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
         """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.

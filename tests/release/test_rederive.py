@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_difference, mean_paths
-from retrain_eval.effects import EffectTable
+from retrain_eval.effects import COUNTS, KEYS, EffectTable
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.heterogeneity import verdicts
 from retrain_eval.recipe import Derivation, trace
@@ -24,7 +24,7 @@ from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.completing import with_inference
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.verify import rederive, verify
-from retrain_eval.results import Results, round_significant, standing_effects
+from retrain_eval.results import Part, Results, round_significant, standing_effects
 from retrain_eval.study import read_study
 from retrain_eval.survival.logrank import logrank_test
 from tampering import rehash
@@ -260,6 +260,56 @@ def test_estimates_by_matched_set_follow_though_their_errors_do_not(tmp_path: Pa
     moved.to_csv(path, index=False, lineterminator="\n")
     rehash(bundle.path)
     assert any("gap, row 1, estimate: published" in line for line in verify(bundle.path).problems)
+
+
+def of_another_program(kept: bool = True, shift: float = 0.0) -> Results:
+    """Return results with a regression on rows, whose estimates are said to follow from moments."""
+    m = moments()
+    estimates = m.att_gt().aggregate("dynamic")
+    rows = estimates.frame[estimates.frame["event_time"].notna()].assign(estimator="pyfixest")
+    peer = EffectTable.build(rows[[*KEYS, "estimate", *COUNTS]], np.diag([0.01] * len(rows)))
+    found = Results(moments={"all": m} if kept else {})
+    found.add_effects("peer", peer, estimates)
+    found.tables["effects"].loc[0, "estimate"] += shift
+    return found
+
+
+def test_estimates_of_another_program_follow_though_their_errors_do_not(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY)
+    study, found = read_study(tmp_path), of_another_program()
+    bundle = writing.write(found, tmp_path, study, tmp_path / "release" / "2026", inputs=[])
+    checked = verify(bundle.path)
+    assert (checked.problems, checked.stated, checked.held) == ((), {}, {})
+    assert checked.n_rederived == 3 * len(found.tables["effects"])
+
+    # an estimate moved together with its interval and its p-value
+    path = bundle.path / "effects.csv"
+    frame = pd.read_csv(path)
+    moved = with_inference(
+        bundle_parts(bundle)[0], frame.assign(estimate=frame["estimate"] + 0.01 * (frame.index == 2))
+    )
+    round_significant(moved, 4).to_csv(path, index=False, lineterminator="\n")
+    rehash(bundle.path)
+    problems = verify(bundle.path).problems
+    assert any(line.startswith("effects peer, row 3, estimate: published") for line in problems)
+    assert all(line.startswith("effects peer, row 3") for line in problems)
+
+    frame.assign(event_time=[9, *frame["event_time"][1:]]).to_csv(path, index=False)  # and a key
+    rehash(bundle.path)
+    assert "effects peer: its table does not give its estimates, as recipes.json says" in verify(bundle.path).problems
+
+
+def bundle_parts(bundle: Bundle) -> list[Part]:
+    return Results.read(bundle.path).parts
+
+
+def test_estimates_that_no_longer_follow_are_not_released(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY)
+    study = read_study(tmp_path)
+    with pytest.raises(InputError, match=r"peer, row 1 .*estimate is .*, and .* by the table"):
+        writing.write(of_another_program(shift=1e-3), tmp_path, study, tmp_path / "release" / "2026", inputs=[])
+    with pytest.raises(InputError, match="'peer' are said to follow from a table, which is not kept"):
+        writing.write(of_another_program(kept=False), tmp_path, study, tmp_path / "release" / "2026", inputs=[])
 
 
 def test_no_exact_count_stands_beside_a_covariance(bundle: Bundle) -> None:

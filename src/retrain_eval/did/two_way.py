@@ -84,8 +84,8 @@ class Fit:
         Coefficients of (1, Y − reference) in each estimate's influence function.
     period_effects : ndarray, shape (T,)
         NaN where no observation tells.
-    period_map : ndarray, shape (T, C, T)
-        Period effects as linear maps of paths, per unit of weight.
+    period_influence : ndarray, shape (T, C, 1 + T)
+        The same coefficients of the period effects.
     n_parameters : int
         Regressors and period effects: unit effects are nested in clusters and not counted.
     n_observations : int
@@ -94,7 +94,7 @@ class Fit:
     estimate: Array
     influence: Array
     period_effects: Array
-    period_map: Array
+    period_influence: Array
     n_parameters: int
     n_observations: int
 
@@ -186,14 +186,15 @@ def least_squares(data: Panel, regressors: Array, names: Sequence[str], observed
     fitted = np.einsum("ctk,k->ct", centred, beta)
     constant = -np.einsum("kct,ct->kc", linear, fitted)
     k = dummies.shape[2]
-    effects, maps = np.full(n_times, np.nan), np.zeros((n_times, n_cells, n_times))
+    influence = np.concatenate([constant[:, :, None], linear], axis=2)
+    effects, of_periods = np.full(n_times, np.nan), np.zeros((n_times, n_cells, 1 + n_times))
     effects[periods[0]], effects[periods[1:]] = 0.0, beta[:k]
-    maps[periods[1:]] = linear[:k]
+    of_periods[periods[1:]] = influence[:k]
     return Fit(
         estimate=beta[k:],
-        influence=np.concatenate([constant[k:, :, None], linear[k:]], axis=2),
+        influence=influence[k:],
         period_effects=effects,
-        period_map=maps,
+        period_influence=of_periods,
         n_parameters=len(names) + len(periods),
         n_observations=int((data.n[:, None] * seen).sum()),
     )

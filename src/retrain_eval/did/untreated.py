@@ -131,7 +131,7 @@ def _fit(data: Panel, x: Array, columns: list[str], plain: Mask) -> _Untreated:
     slopes[used[1:]] = fit.estimate.reshape(len(used) - 1, p)
     path = fit.period_effects + x @ slopes.T
     linear = np.zeros((n_times * (1 + p), *plain.shape))
-    linear[:n_times] = fit.period_map
+    linear[:n_times] = fit.period_influence[:, :, 1:]
     for j, t in enumerate(used[1:]):
         linear[n_times + t * p : n_times + (t + 1) * p] = fit.influence[j * p : (j + 1) * p, :, 1:]
     # levels drop out: the coefficients of a row sum to zero over its periods

@@ -11,7 +11,8 @@ import pandas as pd
 
 from retrain_eval.confounding import Regressions, e_value, oster_bounds
 from retrain_eval.effects import COUNTS, KEYS, EffectTable
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.errors import InputError
+from retrain_eval.estimates import same_rows
 from retrain_eval.results import Part, round_significant, standing_effects
 from retrain_eval.survival.followup import with_logit_interval
 
@@ -78,23 +79,11 @@ def with_estimates(standing: pd.DataFrame, derived: pd.DataFrame) -> pd.DataFram
 
     Raises
     ------
-    DesignError
-        If the two are not of the same rows.
+    InputError
+        If the tables give no such rows.
     """
-    same = len(standing) == len(derived) and all(_alike(standing[key], derived[key]) for key in KEYS)
-    if not same:
-        raise DesignError("the released table gives other rows")
-    return standing.assign(**{name: derived[name].to_numpy() for name in ("estimate", *COUNTS)})
-
-
-def _alike(standing: pd.Series, derived: pd.Series) -> bool:
-    """Whether two columns of keys are the same; a file may hold whole numbers where there were floats."""
-    if any(pd.api.types.is_numeric_dtype(column) for column in (standing, derived)):
-        a, b = (
-            pd.to_numeric(column).astype("Float64").to_numpy(float, na_value=np.nan) for column in (standing, derived)
-        )
-        return bool(np.array_equal(a, b, equal_nan=True))
-    return standing.astype("str").fillna("").tolist() == derived.astype("str").fillna("").tolist()
+    again = same_rows(standing, derived)
+    return standing.assign(**{name: again[name].to_numpy() for name in ("estimate", *COUNTS)})
 
 
 def with_inference(part: Part, printed: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.did.lags import treatment_lags
 from retrain_eval.did.means import mean_difference, mean_paths
 from retrain_eval.did.payback import payback
 from retrain_eval.did.pretest_power import pretest_power
@@ -31,6 +32,7 @@ from retrain_eval.survival.gray import gray_test
 from retrain_eval.survival.logrank import logrank_test
 from retrain_eval.survival.proportionality import trend_test
 from retrain_eval.survival.spells import Spells
+from retrain_eval.synthetic.truth import known_effects
 
 Table = Additive | EffectTable
 Tables = Mapping[str, Table]
@@ -45,6 +47,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         covariate_paths,
         equal_effects,
         gray_test,
+        known_effects,
         logrank_test,
         mean_difference,
         mean_paths,
@@ -53,6 +56,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         pretest_power,
         pretrend_test,
         spell_flow,
+        treatment_lags,
         trend_test,
         verdicts,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from retrain_eval.errors import DisclosureError, ReleaseError
+from retrain_eval.estimates import check_same_estimates
 from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.plan import PLAN
 from retrain_eval.release.agreement import contradictions
@@ -121,6 +123,9 @@ def _check_recipes(results: Results) -> None:
     deriver = Deriver(results.kept())
     for part, rows in results.blocks():
         if part.covariance is not None:
+            if part.estimates is not None:
+                again = deriver.rows(dataclasses.replace(part, derivation=part.estimates))
+                check_same_estimates(str(part.result), rows, again)
             deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, rows))
         elif part.derivation is not None:
             # results are kept to ten digits, and what is made of them can lose a few
