@@ -120,3 +120,6 @@ def test_what_partners_share_by_design_is_said_and_not_drawn(tmp_path: Path) -> 
     assert balance.say_exact(study) == "Partners are equal in age, which is not shown."
     assert "age" not in balance.shown(study)["covariate"].tolist()
     assert "married" in balance.shown(study)["covariate"].tolist()  # it is not equal after all
+    waiting = toml.replace("[did]", 'start = "age"\n[did]')
+    study = open_release([bundles.write_bundle(tmp_path / "start", made, FACTS, waiting)]).main
+    assert balance.say_exact(study) == "Partners are equal in the start of joblessness, which is not shown."

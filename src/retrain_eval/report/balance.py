@@ -127,7 +127,8 @@ def _exact(study: Study) -> list[str]:
 
 def say_exact(study: Study) -> str:
     """Say on what partners are equal by design; nothing where it is on nothing."""
-    names = [name.replace("_", " ") for name in _exact(study)]
+    start = study.bundle.study.get("match", {}).get("start")
+    names = [_("the start of joblessness") if name == start else study.words.covariate(name) for name in _exact(study)]
     return _("Partners are equal in {names}, which is not shown.", names=listed(names)) if names else ""
 
 
