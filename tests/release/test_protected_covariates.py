@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,13 @@ from retrain_eval.recipe import recipe_of
 from retrain_eval.release.covariates import protect_covariates
 from retrain_eval.release.protect import protect
 from retrain_eval.results import Results
+from retrain_eval.sample.covariate_sums import sum_covariates
 from retrain_eval.sample.covariates import (
     APART,
     INSIDE,
     RELEASED,
     CovariateMoments,
     covariate_balance,
-    sum_covariates,
 )
 from retrain_eval.study import Release
 
@@ -151,3 +152,36 @@ def test_where_nothing_can_be_shown_there_is_no_table() -> None:
 def test_an_arm_of_few_is_refused() -> None:
     with pytest.raises(DisclosureError, match="compare 9 people of group 'treated'"):
         protect(Results(covariates={"m": moments(numbers(), numbers(1), kept=9)}), Release())
+
+
+def nested(over_50: int, over_55: int) -> dict[str, list[Any]]:
+    return {"over_50": shares(over_50), "over_55": shares(over_55)}
+
+
+@pytest.mark.parametrize(("over_55", "kept"), [(20, True), (19, True), (15, False), (10, False), (30, True)])
+def test_few_between_two_shares_of_which_one_holds_the_other_do_not_follow(over_55: int, kept: bool) -> None:
+    """Of 20 … 30 over 50 and 10 … 30 over 55, those from 50 to 54 are told by subtraction."""
+    over_50 = {20: 20, 19: 29, 15: 20, 10: 15, 30: 30}[over_55]
+    made = moments({**numbers(), **nested(over_50, over_55)}, {**numbers(1), **nested(25, 15)})
+    safe, record = protected(made)
+    assert "over_50" in set(safe.cells["covariate"])
+    assert ("over_55" in set(safe.cells["covariate"])) is kept
+    assert safe.withheld == (() if kept else ("over_55",))
+    assert bool(record) is not kept
+
+
+def test_two_shares_that_exclude_each_other_do_not_tell_how_few_have_neither(tmp_path: Path) -> None:
+    north, south = shares(18), shares(18)[::-1]
+    made = moments({**numbers(), "north": north, "south": south}, {**numbers(1), "north": shares(15), "south": south})
+    made.to_parquet(tmp_path / "inside.parquet")
+    for inside in (made, CovariateMoments.read_parquet(tmp_path / "inside.parquet")):
+        safe, _ = protected(inside)  # 40 - 18 - 18 live elsewhere
+        assert safe.withheld == ("south",)
+
+
+def test_shares_that_go_together_freely_are_both_told() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (rng.permutation(shares(14)).tolist() for _ in range(2))
+    safe, record = protected(moments({**numbers(), "a": a, "b": b}, {**numbers(1), "a": b, "b": a}))
+    assert {"a", "b"} <= set(safe.cells["covariate"])
+    assert record == []

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from retrain_eval.release.covariates import protect_covariates
 from retrain_eval.sample.balance import ecdf_distance
-from retrain_eval.sample.covariates import AFTER, APART, BEFORE, CovariateMoments, covariate_balance, sum_covariates
+from retrain_eval.sample.covariate_sums import sum_covariates
+from retrain_eval.sample.covariates import AFTER, APART, BEFORE, CovariateMoments, covariate_balance
 from retrain_eval.study import Release
 
 Floats = npt.NDArray[np.float64]

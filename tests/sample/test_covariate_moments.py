@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from matching_samples import LALONDE, lalonde
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.composition import baseline_paths
+from retrain_eval.sample.covariate_sums import sum_covariates
 from retrain_eval.sample.covariates import (
     APART,
     BEFORE,
     CovariateMoments,
     covariate_balance,
     covariate_paths,
-    sum_covariates,
 )
 from retrain_eval.sample.match import match
 

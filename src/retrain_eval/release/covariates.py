@@ -30,7 +30,8 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     -------
     CovariateMoments, list of str
         Without the stage ``apart``, and a record of what was done. A 0/1 covariate, or one of three values, needs the
-        minimum behind each of its values in each arm and stage, or nobody; an amount must not be dominated by few. The
+        minimum behind each of its values in each arm and stage, or nobody, and so do combinations with another that
+        follow because some cannot be; an amount must not be dominated by few. The
         people by whom an arm before matching differs from the arm after it are held to the same; where they are too
         few, the sums before matching are left out, and those after it stand for them.
 
@@ -50,18 +51,23 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     record: list[str] = []
     withheld = list(moments.withheld)
     told_nowhere: list[str] = []
+    told: set[str] = set()
     for column, every in rows.groupby("column", sort=False):
         block, notes = _merged(every, rules)
         nothing_left = bool(notes) and len(block["covariate"].unique()) < 2  # all levels are one
         record += [f"Covariates {name}: {column} {note}" for note in notes]
+        block = _beside(block, told)
+        # one level of a text alone would follow from the others
+        gone = nothing_left or bool(_few(block[block["stage"] != APART], rules).any())
         for covariate, cells in block.groupby("covariate", sort=False):
-            if nothing_left or _few(cells[cells["stage"] != APART], rules).any():
+            if gone:
                 withheld.append(str(covariate))
                 continue
             safe_cells = protect_distribution(cells, rules.min_cell)
             if any(cells["edges"].map(len)) and not any(safe_cells["edges"].map(len)):
                 told_nowhere.append(str(covariate))
             kept.append(safe_cells)
+            told.add(str(covariate))
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
@@ -83,10 +89,19 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
             f"Covariates {name}: {which_arm} before matching are taken to be those after it in {which}; the people by "
             f"whom they differ are fewer than {rules.min_cell}, or have a value that fewer share."
         )
-    told = pd.MultiIndex.from_frame(few[["covariate", "arm"]])
-    hidden = (safe["stage"] == BEFORE) & pd.MultiIndex.from_frame(safe[["covariate", "arm"]]).isin(told)
+    in_those = pd.MultiIndex.from_frame(few[["covariate", "arm"]])
+    hidden = (safe["stage"] == BEFORE) & pd.MultiIndex.from_frame(safe[["covariate", "arm"]]).isin(in_those)
     safe = safe[(safe["stage"] != APART) & ~hidden].drop(columns=list(INSIDE)).reset_index(drop=True)
     return CovariateMoments(_rounded(safe[list(RELEASED)], rules.round_counts), tuple(withheld)), record
+
+
+def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:
+    """Count the fewest people with a combination of values that follows from a covariate told already."""
+    smallest = [
+        min([smallest, *(n for other, n in zip(others, fewest, strict=True) if other in told)])
+        for smallest, others, fewest in zip(cells["smallest"], cells["beside"], cells["fewest_beside"], strict=True)
+    ]
+    return cells.assign(smallest=smallest)
 
 
 def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
@@ -125,6 +140,8 @@ def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.Da
             cells = cells.assign(covariate=merged, **sums)
             without = cells["people"] - cells["ones"]
             everybody = (cells["ones"] == 0) | (without == 0)
+            for name in ("beside", "fewest_beside"):  # they are of the two levels apart
+                cells[name] = pd.Series([[] for _ in range(len(cells))], cells.index)
             cells["smallest"] = cells[["ones"]].assign(w=without).min(axis=1).mask(everybody, cells["people"])
         yield cells
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.sample.balance import Arm, Arms, balance_table
-from retrain_eval.sample.covariates import CovariateMoments, sum_covariates
+from retrain_eval.sample.covariate_sums import sum_covariates
+from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.units import Units
 
 Floats = npt.NDArray[np.float64]

@@ -7,9 +7,8 @@ standardised difference of a balance table follows from them without the people.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +16,10 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.cells.tablefile import read_table, write_table
-from retrain_eval.contributions import N_LARGEST
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.recipe import Recipe
-from retrain_eval.sample.balance import COLUMNS, Summary, balance_row, numeric
-from retrain_eval.sample.distributions import Points, ecdf_distances, rarest
+from retrain_eval.sample.balance import COLUMNS, Summary, balance_row
+from retrain_eval.sample.distributions import ecdf_distances
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,15 +28,14 @@ ARMS = ("treated", "control")
 BEFORE, AFTER, APART = "before", "after", "apart"
 SUMS = ("sum_w", "sum_w2", "sum_wx", "sum_wx2")
 RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS, "edges", "sum_below")
-INSIDE = ("ones", "smallest", "largest", "forced", "people_below", "values_below", "rarest")  # never leave the agency
+# never leave the agency
+INSIDE = ("ones", "smallest", "largest", "forced", "people_below", "values_below", "rarest", "beside", "fewest_beside")
 BASELINE_GROUPS = {
     "treated": ("treated", BEFORE),
     "treated matched": ("treated", AFTER),
     "control before": ("control", BEFORE),
     "control matched": ("control", AFTER),
 }
-_FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
-_SHARING = 3  # people who have the value of a cap, at least
 _ROUNDING = 1e-12
 _KIND = "covariate_moments"
 
@@ -194,153 +191,3 @@ def covariate_paths(moments: CovariateMoments, outcome: str, columns: Mapping[st
     if not rows:
         raise DesignError("no period before the programme is among the covariates")
     return pd.DataFrame(rows, columns=["outcome", "group", "time", "mean", "n"])
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """People of an arm at a stage: rows, distinct people with their weights, and both by cell."""
-
-    n: int
-    cell: Ints  # of each person
-    weight: Floats  # of each person
-    by_cell: Floats
-    people_by_cell: Ints
-    squares: float
-
-    @classmethod
-    def build(cls, rows: Ints, weight: Floats, cell: Ints, n_cells: int) -> _Stage:
-        people, place = np.unique(rows, return_inverse=True)
-        return cls(
-            len(rows),
-            cell[people],
-            np.bincount(place, weights=weight, minlength=len(people)).astype(float),
-            np.bincount(cell[rows], weights=weight, minlength=n_cells).astype(float),
-            np.bincount(cell[people], minlength=n_cells),
-            float((weight**2).sum()),
-        )
-
-
-def sum_covariates(
-    cells: pd.DataFrame,
-    cell: Ints,
-    covariates: Sequence[str],
-    score: Floats | None,
-    before: Mapping[str, Ints],
-    after: Mapping[str, tuple[Ints, Floats]],
-    *,
-    winsorise: float = 1.0,
-    cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
-) -> CovariateMoments:
-    """Sum covariates by arm and stage.
-
-    Parameters
-    ----------
-    cells : DataFrame, C rows
-        Distinct covariate rows.
-    cell : int ndarray, shape (n,)
-        Cell of each unit.
-    covariates : sequence of str
-        Columns; text becomes one 0/1 covariate per level, as in the balance table.
-    score : ndarray, shape (C,), optional
-        Becomes the covariate ``distance``.
-    before : mapping of str → int ndarray
-        Units of each arm.
-    after : mapping of str → (int ndarray, ndarray)
-        Rows of the matched sample: the unit and its weight. A unit may stand in several.
-    winsorise : float
-        Values of a number above this quantile, or above the third largest, are set to it, as in outcome moments.
-    cuts : mapping of str → sequence of float
-        Column → where it is cut into strata.
-
-    Raises
-    ------
-    InputError
-        If the quantile does not lie above one half and at most at one.
-    """
-    if not 0.5 < winsorise <= 1:
-        raise InputError("winsorise is a quantile above 0.5, at most 1", column="winsorise", value=winsorise)
-    stages = {(arm, stage): made for arm in ARMS for stage, made in _stages(before[arm], *after[arm], cell, len(cells))}
-    everybody = cell[np.concatenate([before[arm] for arm in ARMS])]
-    rows: list[dict[str, object]] = []
-    listed: list[tuple[str, str, Floats, bool]] = [] if score is None else [("distance", "distance", score, False)]
-    listed += numeric(cells, covariates)
-    there = np.unique(everybody)
-    for column, name, values, binary in listed:
-        x = values if binary or winsorise == 1 else np.minimum(values, _limit(values[everybody], winsorise))
-        reference = 0.0 if binary else float(f"{x[everybody].mean():.3g}")
-        points = Points.none()
-        if not binary:
-            levels = (level[there] == 1 for _, _, level, is_level in listed if is_level)
-            matched = stages["treated", AFTER].by_cell[there]
-            points = Points.choose(x[there], matched, cuts.get(column, ()), levels)
-        for (arm, stage), of in stages.items():
-            d = x - reference
-            rows.append(
-                {
-                    "covariate": name,
-                    "column": column,
-                    "binary": binary,
-                    "arm": arm,
-                    "stage": stage,
-                    "n": of.n,
-                    "people": len(of.cell),
-                    "reference": reference,
-                    "sum_w": float(of.by_cell.sum()),
-                    "sum_w2": of.squares,
-                    "sum_wx": float(of.by_cell @ d),
-                    "sum_wx2": float(of.by_cell @ d**2),
-                    "ones": int(of.people_by_cell[x == 1].sum()) if binary else 0,
-                    "smallest": _smallest(x, of.people_by_cell),
-                    "largest": [0.0] * N_LARGEST if binary else _largest(x[of.cell], of.weight),
-                    "edges": points.edges.tolist(),
-                    "sum_below": points.below(x, of.by_cell),
-                    "forced": points.forced.tolist(),
-                    "people_below": points.below(x, of.people_by_cell),
-                    "values_below": points.values_below(x, of.people_by_cell),
-                    "rarest": 0 if binary else rarest(x, of.people_by_cell),
-                }
-            )
-    return CovariateMoments(
-        pd.DataFrame(rows, columns=[*RELEASED, *INSIDE]).astype({"covariate": "str", "column": "str"})
-    )
-
-
-def _stages(before: Ints, rows: Ints, weight: Floats, cell: Ints, n_cells: int) -> Iterator[tuple[str, _Stage]]:
-    """Yield the people before matching, those after it, and those by whom the two can be told apart.
-
-    Whoever subtracts a multiple of one sum from the other is left with the people whose weight is not the most common.
-    """
-    of_unit = np.bincount(rows, weights=weight, minlength=len(cell)).astype(float)
-    listed, counts = np.unique(np.round(of_unit[np.unique(rows)], 9), return_counts=True)
-    usual = listed[counts.argmax()]
-    either = np.union1d(before, rows)
-    alike = np.isclose(of_unit[either], usual, rtol=1e-8, atol=0) & np.isin(either, before)
-    apart = either[~alike]
-    yield BEFORE, _Stage.build(before, np.ones(len(before)), cell, n_cells)
-    yield AFTER, _Stage.build(rows, weight, cell, n_cells)
-    yield APART, _Stage.build(apart, np.ones(len(apart)), cell, n_cells)
-
-
-def _limit(x: Floats, quantile: float) -> float:
-    at = min(_SHARING, len(x))
-    return float(min(np.quantile(x, quantile), np.partition(x, len(x) - at)[len(x) - at]))
-
-
-def _smallest(x: Floats, people: Ints) -> int:
-    """Return the fewest people who share a value, where values are so few that sums tell how many have each."""
-    held = people > 0
-    if len(np.unique(x[held][: 10 * _FEW])) > _FEW:  # sorting millions would tell the same
-        return int(people.sum())
-    values, place = np.unique(x[held], return_inverse=True)
-    if not 1 < len(values) <= _FEW:
-        return int(people.sum())
-    return int(np.bincount(place, weights=people[held]).min())
-
-
-def _largest(x: Floats, weight: Floats) -> list[float]:
-    """Return the largest contributions to a sum of amounts; a covariate with negative values is none."""
-    if len(x) == 0 or x.min() < 0:
-        return [0.0] * N_LARGEST
-    amount = weight * x
-    top = -np.sort(-np.partition(amount, len(amount) - min(N_LARGEST, len(amount)))[-N_LARGEST:])
-    return [*top.tolist(), *[0.0] * (N_LARGEST - len(top))]
