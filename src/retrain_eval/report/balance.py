@@ -280,7 +280,8 @@ def say_baseline_paths(study: Study) -> str:
         gap = (groups[treated] - groups[control]).abs().dropna()
         if len(gap):
             widest = int(gap.to_numpy().argmax())
-            told.append(f"{words.amount(gap.iloc[widest])} {words.at(float(gap.index.to_numpy()[widest]))}")
+            when = words.at(float(gap.index.to_numpy()[widest]))
+            told.append(f"{words.amount(gap.iloc[widest])}{',' * when[0].isdigit()} {when}")
         else:
             told.append(_("withheld"))
     says = _(

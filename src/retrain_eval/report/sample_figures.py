@@ -85,6 +85,9 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
     data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
     colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
 
+    probability = data["bin_low"].min() >= 0 and data["bin_high"].max() <= 1
+    label = _("estimated probability of training (propensity score)") if probability else _("matching score")
+
     def draw(narrow: bool) -> Plot:
         return (
             chart(data, xmin="bin_low", xmax="bin_high", ymax="density", fill="panel")
@@ -92,7 +95,7 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
             + p9.facet_wrap("panel", ncol=1, scales="free_y")
             + p9.scale_fill_manual(colours)
             + p9.labs(
-                x=_("estimated probability of training (propensity score)"),
+                x=label,
                 y="",
                 subtitle=_("density of {units}", units=words.units),
             )
