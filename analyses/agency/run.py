@@ -13,8 +13,10 @@ from retrain_eval.did.payback import payback
 from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.sample.censoring import ENTRY, follow_outcomes
 from retrain_eval.sample.remaining import weigh_remaining
-from retrain_eval.survival.followup import employment_after, first_job_spells
-from retrain_eval.survival.logrank import logrank_test
+from retrain_eval.survival.first_jobs import first_job_spells
+from retrain_eval.survival.followup import employment_after, employment_shares, share_effects
+from retrain_eval.survival.grouptest import score_test
+from retrain_eval.survival.logrank import logrank_scores, logrank_test
 from retrain_eval.synthetic.truth import known_effects
 
 BEFORE, AFTER = 8, 12  # quarters before the first of training, and after it
@@ -201,7 +203,8 @@ def stability(run: rte.Run) -> None:
         run.publish(f"{name}_difference", paired.survival_difference(times=paired.table.told_apart((2, 4, 8))))
         run.publish(f"{name}_mean", released.rmst(tau=whole))
         run.publish(f"{name}_mean_difference", paired.rmst_difference(tau=whole))
-        run.publish_table("tests", logrank_test, paired.table, name)
+        scores = run.results.statistics[f"{name}_tests"] = logrank_scores(paired.table)
+        run.publish_table("tests", score_test, scores, name)
         if name == "jobless_since_start":
             run.publish("lock_in", paired.discrete_hazard("arm:period", bins=paired.table.told_apart((1, 2, 4, 8))))
             run.publish("indicators_ever", released.ever_ended(times=released.table.told_apart((2, 4, 8, 12))))
@@ -314,7 +317,11 @@ def indicators(run: rte.Run) -> None:
         "FROM panel JOIN matched USING (person_id) WHERE sample = ''"
     )
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
-    run.publish("indicators_employed", employment_after(since, "to_entry", quarters, by="arm", **weighted))
+    shares = run.results.statistics["indicators_employed"] = employment_shares(
+        since, "to_entry", quarters, by="arm", **weighted
+    )
+    employed = employment_after(since, "to_entry", quarters, by="arm", **weighted)
+    run.publish("indicators_employed", employed, estimates=share_effects(shares))
     for event in ("exit", "displacement"):
         rows = first_job_spells(con.table("panel"), f"to_{event}")
         safe = rte.Spells(rows, id="person_id", by=()).table.coarsen(run.study.release.min_cell)

@@ -245,7 +245,6 @@ def verify(
         "problems": list(found.problems),
         "rederived": found.n_rederived,
         "on_covariance": found.on_covariance,
-        "held": found.held,
         "stated": found.stated,
     }
     if found.ok:

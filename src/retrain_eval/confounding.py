@@ -1,6 +1,7 @@
 """How much hidden bias would overturn a conclusion: Rosenbaum bounds, E-values, and selection as Oster measures it.
 
-Pure functions of numbers; `retrain_eval.sample.hidden_bias` reads the numbers from a matched sample.
+Pure functions of numbers; `retrain_eval.sample.hidden_bias` reads the numbers from a matched sample, as sums that a
+release keeps.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.statistics.kinds import SignedRanks
 
 Floats = npt.NDArray[np.float64]
 
@@ -81,23 +83,53 @@ def rosenbaum_bounds(
     >>> bounds.table.round(4).values.tolist(), round(bounds.critical, 2)
     ([[1.0, 0.0086, 8.0], [2.0, 0.0512, 8.0]], 1.98)
     """
-    if alternative not in ("greater", "less"):
-        raise InputError("unknown alternative", column="alternative", value=alternative, rule="greater or less")
+    return rank_bounds(signed_ranks(differences), gammas, alternative=alternative)
+
+
+def signed_ranks(differences: Sequence[float] | Floats) -> SignedRanks:
+    """Return the sums of the signed ranks of pairs, which add up over strata and agencies.
+
+    Raises
+    ------
+    InputError
+        For a difference that is not finite.
+
+    Examples
+    --------
+    >>> ranks = signed_ranks([5.0, 4, -1, 3])
+    >>> ranks.n, ranks.positive, ranks.total, ranks.squares
+    (4, 9.0, 10.0, 30.0)
+    """
     given = np.asarray(differences, dtype=float)
     if not np.isfinite(given).all():
         raise InputError("a pair has no difference", column="differences", rule="a finite number for each pair")
+    d = given[given != 0]
+    rank = stats.rankdata(np.abs(d))
+    return SignedRanks(len(d), float(rank[d > 0].sum()), float(rank.sum()), float((rank**2).sum()))
+
+
+def rank_bounds(
+    ranks: SignedRanks, gammas: Sequence[float] = GAMMAS, *, alternative: str = "greater"
+) -> RosenbaumBounds:
+    """Return `rosenbaum_bounds` from the sums of ranks that they need.
+
+    Examples
+    --------
+    >>> float(rank_bounds(signed_ranks([5.0, 4, -1, 3, 6, 2, 7, 8]), [1]).table["p_value"].item().__round__(4))
+    0.0086
+    """
+    if alternative not in ("greater", "less"):
+        raise InputError("unknown alternative", column="alternative", value=alternative, rule="greater or less")
     for gamma in gammas:
         if not (np.isfinite(gamma) and gamma >= 1):
             raise InputError("Γ is an odds ratio, at least 1", column="gammas", value=gamma)
-    d = given[given != 0] * (1 if alternative == "greater" else -1)
-    if len(d) == 0:
+    if ranks.n == 0:
         raise DesignError("no pair differs in the outcome: there is nothing to test")
-    rank = stats.rankdata(np.abs(d))
-    positive, total, squares = float(rank[d > 0].sum()), float(rank.sum()), float((rank**2).sum())
+    positive = ranks.positive if alternative == "greater" else ranks.total - ranks.positive
 
     def p_value(gamma: float) -> float:
         p = gamma / (1 + gamma)
-        return float(stats.norm.sf((positive - p * total) / np.sqrt(p * (1 - p) * squares)))
+        return float(stats.norm.sf((positive - p * ranks.total) / np.sqrt(p * (1 - p) * ranks.squares)))
 
     if p_value(1.0) > ALPHA:
         critical = float("nan")
@@ -105,7 +137,7 @@ def rosenbaum_bounds(
         critical = float("inf")
     else:
         critical = float(optimize.brentq(lambda gamma: p_value(gamma) - ALPHA, 1.0, _MOST, xtol=1e-10))
-    rows = [(float(gamma), p_value(gamma), len(d)) for gamma in gammas]
+    rows = [(float(gamma), p_value(gamma), ranks.n) for gamma in gammas]
     return RosenbaumBounds(pd.DataFrame(rows, columns=["gamma", "p_value", "n_pairs"]), critical)
 
 
@@ -227,7 +259,7 @@ def oster_bounds(regressions: Regressions, r2_max: float | None = None) -> Oster
     Parameters
     ----------
     regressions : Regressions
-        See `retrain_eval.sample.hidden_bias.regressions`.
+        See `retrain_eval.sample.cross_products.regressions`.
     r2_max : float, optional
         1.3 times the R² with controls, at most 1, if left out.
 

@@ -28,6 +28,7 @@ from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.sample.counts import MATCHING, SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
+from retrain_eval.statistics.kinds import Statistic
 
 T = TypeVar("T")
 
@@ -63,12 +64,13 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "oster": OSTER,
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
-Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts
-ADDITIVE: Mapping[str, type[OutcomeMoments] | type[LifeTable] | type[CovariateMoments] | type[SampleCounts]] = {
+Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
+ADDITIVE: Mapping[str, type[Additive]] = {
     "moments": OutcomeMoments,
     "life_tables": LifeTable,
     "covariates": CovariateMoments,
     "counts": SampleCounts,
+    "statistics": Statistic,
 }
 SIGNIFICANT_DIGITS = 10
 RECIPES = "recipes.json"
@@ -137,6 +139,8 @@ class Results:
     life_tables : dict of LifeTable
     covariates : dict of CovariateMoments
     counts : dict of SampleCounts
+    statistics : dict of Statistic
+        Sums that single tests and bounds need.
     parts : list of Part
         What the rows of the tables were made by, in the order of the rows; a table without parts is one as it stands.
 
@@ -154,6 +158,7 @@ class Results:
     life_tables: dict[str, LifeTable] = field(default_factory=dict)
     covariates: dict[str, CovariateMoments] = field(default_factory=dict)
     counts: dict[str, SampleCounts] = field(default_factory=dict)
+    statistics: dict[str, Statistic] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
     def add_effects(self, name: str, effects: EffectTable, estimates: EffectTable | None = None) -> None:
@@ -321,6 +326,7 @@ class Results:
             life_tables=_read_all(folder / "life_tables", LifeTable.read_parquet),
             covariates=_read_all(folder / "covariates", CovariateMoments.read_parquet),
             counts=_read_all(folder / "counts", SampleCounts.read_parquet),
+            statistics=_read_all(folder / "statistics", Statistic.read_parquet),
             parts=_read_parts(folder / RECIPES),
         )
 

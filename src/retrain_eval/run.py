@@ -19,7 +19,7 @@ from retrain_eval.recipe import recipe_of
 from retrain_eval.results import Results
 from retrain_eval.sample.composition import baseline_paths, count_matched
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
-from retrain_eval.sample.hidden_bias import hidden_bias
+from retrain_eval.sample.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sources import Source
 from retrain_eval.store import Store
@@ -129,9 +129,12 @@ class Run:
         """
         effects = self.results.tables["effects"]
         row = effects[effects["result"] == name].iloc[0]
-        found = hidden_bias(people, sample, outcome, estimate=row["estimate"], std_error=row["std_error"])
-        for table, frame in found.tables().items():
-            self.results.add_table(table, frame.assign(result=name))
+        effect = {"estimate": row["estimate"], "std_error": row["std_error"]}
+        found = hidden_bias(people, sample, outcome, **effect, winsorise=self.study.release.winsorise)
+        tables = found.tables()
+        for table, statistic, options in found.statistics():
+            self.results.statistics[f"{name}_{table}"] = statistic
+            self.results.add_table(table, tables[table], name, recipe_of(MAKE[table], statistic, **options))
         for note in found.notes:
             self.say(note)
 

@@ -10,8 +10,10 @@ import statsmodels.formula.api as smf
 
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.hidden_bias import deviation, hidden_bias, pair_differences, regressions
+from retrain_eval.sample.cross_products import regressions
+from retrain_eval.sample.hidden_bias import hidden_bias, pair_differences
 from retrain_eval.sample.match import match
+from retrain_eval.sample.spread import deviation, spread
 
 
 def test_regressions_equal_those_on_rows() -> None:
@@ -56,7 +58,7 @@ def test_deviation_equals_rows(options: dict[str, Any]) -> None:
         w, y = arm["weight"], arm["re78"]
         variance = (w * (y - np.average(y, weights=w)) ** 2).sum() / (w.sum() - (w**2).sum() / w.sum())
         pooled += (len(arm) - 1) * variance
-    assert deviation(data, sample, "re78") == pytest.approx(np.sqrt(pooled / (len(rows) - 2)))
+    assert deviation(spread(data, sample, "re78")) == pytest.approx(np.sqrt(pooled / (len(rows) - 2)))
 
 
 def test_whole_report_on_trainees_and_the_survey() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.survival.curves import kaplan_meier
-from retrain_eval.survival.followup import employment_after, first_job_spells
+from retrain_eval.survival.first_jobs import first_job_spells
+from retrain_eval.survival.followup import employment_after
 from retrain_eval.survival.incidence import cumulative_incidence
 from retrain_eval.survival.retention import cause_share, ever_ended, retention
 from retrain_eval.survival.spells import Spells

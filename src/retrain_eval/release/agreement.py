@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from retrain_eval.results import Results
 from retrain_eval.sample.covariates import AFTER, BEFORE, CovariateMoments
@@ -17,16 +16,11 @@ from retrain_eval.study import Release
 
 ARMS = ("treated", "control")
 OVERLAP = {"treated": ("treated", BEFORE), "control before": ("control", BEFORE), "control matched": ("control", AFTER)}
-# columns whose every value is held against another
-HELD: Mapping[str, tuple[str, ...]] = {
-    "overlap": ("n",),
+# counts that levels of a stratum add up to
+_ADD_UP: Mapping[str, tuple[str, ...]] = {
     "matching": ("n_treated", "n_treated_matched", "n_control", "n_control_matched"),
     "linkage": ("n", "n_linked"),
-    "rosenbaum": ("p_value", "n_pairs"),
-    "tests": ("statistic", "df", "p_value"),
 }
-_SURE = (1e-12, 1 - 1e-6)  # p-values beyond have lost the digits that place them on a curve
-_SLACK = 4.0  # half units of the last printed digit
 
 
 def contradictions(results: Results, rules: Release) -> list[str]:
@@ -62,12 +56,6 @@ def contradictions(results: Results, rules: Release) -> list[str]:
         everybody, parts = _split(tables["linkage"])
         found += _sums("linkage", everybody, parts, base)
         found += _within("linkage", tables["linkage"], [("n_linked", "n")])
-    if "oster" in tables and "matching" in tables:
-        found += _no_more_than_all(tables["oster"], everybody_of(tables["matching"]), base)
-    if "tests" in tables:
-        found += _chi_squared(tables["tests"], rules.significant_figures)
-    if "rosenbaum" in tables:
-        found += _on_one_curve(tables["rosenbaum"], rules.significant_figures)
     return found
 
 
@@ -93,11 +81,6 @@ def _people(results: Results) -> dict[tuple[str, str], int]:
     return found
 
 
-def everybody_of(frame: pd.DataFrame) -> pd.Series:
-    """Return the row over everybody."""
-    return _split(frame)[0]
-
-
 def _split(frame: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
     """Return the row over everybody, and the rows of levels."""
     whole = frame["subgroup"].isna()
@@ -116,7 +99,7 @@ def _against(everybody: pd.Series, people: Mapping[tuple[str, str], int]) -> Ite
 def _sums(name: str, everybody: pd.Series, parts: pd.DataFrame, base: int) -> Iterator[str]:
     """Add up the levels of each stratum."""
     for stratum, rows in parts.groupby("subgroup", sort=False):
-        for column in HELD[name]:
+        for column in _ADD_UP[name]:
             if rows[column].isna().any() or pd.isna(everybody[column]):
                 continue
             slack = (len(rows) + 1) * (base // 2)
@@ -142,12 +125,6 @@ def _within_size(matching: pd.DataFrame, base: int) -> Iterator[str]:
         yield f"matching, row {row + 1}: {effective:g} effective of {all_of:g} controls"
 
 
-def steps_held(matching: pd.DataFrame) -> set[int]:
-    """Return the counts that steps of a flow have to have: candidates and matched, of both arms."""
-    everybody = everybody_of(matching)
-    return {int(everybody[column]) for column in HELD["matching"] if pd.notna(everybody[column])}
-
-
 def _effective(results: Results, everybody: pd.Series, rules: Release) -> Iterator[str]:
     """Hold the effective number of controls against the weights of the covariate moments, each of one person."""
     for moments in results.covariates.values():
@@ -160,25 +137,6 @@ def _effective(results: Results, everybody: pd.Series, rules: Release) -> Iterat
         slack = 10.0 ** (np.floor(np.log10(effective)) + 1 - rules.significant_figures) + rules.round_counts - 1
         if abs(float(told) - effective) > slack:
             yield f"matching, ess_control: {told:g}, and {effective:g} by the weights in the covariate moments"
-
-
-def _no_more_than_all(oster: pd.DataFrame, everybody: pd.Series, base: int) -> Iterator[str]:
-    """See that regressions are of no more people than there are candidates."""
-    both = everybody["n_treated"], everybody["n_control"]
-    if pd.notna(both[0]) and pd.notna(both[1]) and oster["n"].max() > sum(both) + base:
-        yield f"oster, n: {oster['n'].max():g} people of {sum(both):g}"
-
-
-def _chi_squared(tests: pd.DataFrame, digits: int) -> Iterator[str]:
-    """See that the p-value of a log-rank test is that of its statistic, as far as the printed digits tell."""
-    for row, test in enumerate(tests.to_dict("records")):
-        if test["test"] != "log-rank" or pd.isna(test["statistic"]):
-            continue
-        half = 0.5 * 10.0 ** (np.floor(np.log10(max(test["statistic"], 1e-300))) + 1 - digits)
-        most, least = (float(special.chdtrc(test["df"], test["statistic"] + sign * half)) for sign in (-1, 1))
-        slack = 10.0 ** (1 - digits)
-        if not least * (1 - slack) <= test["p_value"] <= most * (1 + slack):
-            yield f"tests, row {row + 1}: p_value {test['p_value']:g} is not of a statistic of {test['statistic']:g}"
 
 
 def _flow_holds(flow: pd.DataFrame, everybody: pd.Series) -> Iterator[str]:
@@ -213,37 +171,3 @@ def _overlap(overlap: pd.DataFrame, people: Mapping[tuple[str, str], int], base:
             yield f"overlap, {group}: bins do not follow each other"
         if abs(low[0] - ends["low"].min()) > 1e-9 or abs(high[-1] - ends["high"].max()) > 1e-9:
             yield f"overlap, {group}: bins from {low[0]:g} to {high[-1]:g}, and those of another group are wider"
-
-
-def _on_one_curve(rosenbaum: pd.DataFrame, digits: int) -> Iterator[str]:
-    r"""Hold bounds under different Γ against each other: they are of one sum of ranks.
-
-    With :math:`p = Γ/(1+Γ)` and Φ the normal distribution, :math:`\sqrt{p(1-p)}\,Φ^{-1}(1 - P_Γ)` is a straight line in
-    p (see `retrain_eval.confounding.rosenbaum_bounds`).
-    """
-    for result, rows in rosenbaum.groupby("result", sort=False):
-        if len(set(rows["n_pairs"].dropna())) > 1:
-            yield f"rosenbaum {result}: pairs are {', '.join(str(int(n)) for n in sorted(set(rows['n_pairs'])))}"
-        p = (rows["gamma"] / (1 + rows["gamma"])).to_numpy(dtype=float)
-        value = rows["p_value"].to_numpy(dtype=float)
-        if not ((np.diff(p) > 0).all() and (np.diff(value) >= 0).all() and (value >= 0).all() and (value <= 1).all()):
-            yield f"rosenbaum {result}: bounds do not rise with gamma, from 0 to 1"
-            continue
-        sure = (value > _SURE[0]) & (value < _SURE[1])
-        if sure.sum() < 3:
-            continue
-        z = -special.ndtri(value[sure])
-        root = np.sqrt(p[sure] * (1 - p[sure]))
-        density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        unit = 10.0 ** (np.floor(np.log10(value[sure])) + 1 - digits)
-        loose = root * (unit / density + 1e-9)
-        line = np.column_stack([np.ones(len(z)), p[sure]]) / loose[:, None]
-        fitted = np.linalg.lstsq(line, root * z / loose, rcond=None)[0]
-        off = np.zeros(len(p))
-        off[sure] = np.abs(line @ fitted - root * z / loose)
-        # a bound near 0 or 1 tells no place on the line, but the line tells it
-        expected = special.ndtr(-(fitted[0] + fitted[1] * p) / np.sqrt(p * (1 - p)))
-        off[~sure] = 2 * _SLACK * (np.abs(expected - value)[~sure] > 10.0 ** (1 - digits))
-        if off.max() > _SLACK:
-            gamma = rows["gamma"].to_numpy(dtype=float)[int(off.argmax())]
-            yield f"rosenbaum {result}: p_value at gamma {gamma:g} is not of the ranks that the others are of"

@@ -21,10 +21,11 @@ from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.merging import JOIN
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
+from retrain_eval.statistics.kinds import Statistic
 
 Array = npt.NDArray[np.float64]
 Levels = Mapping[str, frozenset[str]]
-Table = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts
+Table = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
 
 COHORT = "cohort"
 ARMS = ("treated", "control")
@@ -208,7 +209,7 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
 
     Parameters
     ----------
-    new, old : mapping of str → OutcomeMoments, LifeTable, CovariateMoments or SampleCounts
+    new, old : mapping of str → OutcomeMoments, LifeTable, CovariateMoments, SampleCounts or Statistic
         The tables of two editions, by name.
     min_cell : int
     base : int
@@ -249,12 +250,14 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
     return list(dict.fromkeys(found))  # all covariates of an arm are of the same people
 
 
-def _keys_of(table: OutcomeMoments | LifeTable | CovariateMoments) -> tuple[list[str], str]:
+def _keys_of(table: OutcomeMoments | LifeTable | CovariateMoments | Statistic) -> tuple[list[str], str]:
     """Return the columns that tell cells apart, and what the table is of."""
     if isinstance(table, LifeTable):
         return [*table.by, "duration", "cause"], table.duration
     if isinstance(table, CovariateMoments):
         return ["arm", "stage"], "covariates"
+    if isinstance(table, Statistic):
+        return ["part"], table.kind
     return [COHORT, *table.strata], table.outcome
 
 

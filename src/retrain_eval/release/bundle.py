@@ -25,6 +25,7 @@ from retrain_eval.plan import Registration, read_plan
 from retrain_eval.results import ADDITIVE, Additive, read_table
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
+from retrain_eval.statistics.kinds import Statistic
 from retrain_eval.study import Release
 
 BUNDLE_VERSION = 1
@@ -229,6 +230,10 @@ class Bundle:
     def sample_counts(self, kind: str) -> SampleCounts:
         """Return the counts of people released: ``flow``, ``matching``, ``overlap`` or ``linkage``."""
         return SampleCounts.read_parquet(self._file(f"counts/{kind}.parquet"))
+
+    def statistic(self, name: str) -> Statistic:
+        """Return the sums of a test or a bound released under ``name``."""
+        return Statistic.read_parquet(self._file(f"statistics/{name}.parquet"))
 
     def _file(self, name: str) -> Path:
         if name not in self.manifest["files"]:

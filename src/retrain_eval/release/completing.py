@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from retrain_eval.confounding import Regressions, e_value, oster_bounds
+from retrain_eval.confounding import e_value
 from retrain_eval.effects import COUNTS, KEYS, EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.estimates import same_rows
 from retrain_eval.results import Part, round_significant, standing_effects
 from retrain_eval.survival.followup import with_logit_interval
 
-# by table: columns that follow from the others, from a row of the effects, or from both
+# by table: columns that are made of a row of the effects and of what is printed beside them
 FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "e_values": ("estimate", "std_error", "risk_ratio", "e_value", "e_value_limit"),
-    "oster": ("r2_uncontrolled", "r2_max", "delta", "beta_star"),
 }
 
 
 def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.DataFrame]:
-    """Return the tables with the columns of ``FOLLOWING`` made from the others as they are printed.
+    """Return the tables with E-values of the effects as they are printed, standardised by the printed deviation.
 
     Parameters
     ----------
@@ -34,44 +33,18 @@ def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.Da
         Significant figures of what is printed.
     """
     effects = tables.get("effects")
-    return {name: _MAKE[name](frame, effects, digits) if name in _MAKE else frame for name, frame in tables.items()}
-
-
-def _e_values(frame: pd.DataFrame, effects: pd.DataFrame | None, digits: int) -> pd.DataFrame:
-    """Take the estimate from the effects, and standardise it by the printed deviation."""
-    rows = []
-    for row in _records(frame, digits):
-        of = effects[effects["result"] == row["result"]] if effects is not None else pd.DataFrame()
+    if effects is None or "e_values" not in tables:
+        return dict(tables)
+    frame, rows = tables["e_values"], []
+    for printed in round_significant(frame, digits).to_dict("records"):
+        row = {str(name): value for name, value in printed.items()}
+        of = effects[effects["result"] == row["result"]]
         if len(of):
             shown = round_significant(of.iloc[[0]][["estimate", "std_error"]], digits).iloc[0]
-            row |= {"estimate": float(shown["estimate"]), "std_error": float(shown["std_error"])}
-            row |= asdict(e_value(row["estimate"], row["std_error"], row["sd"]))
+            estimate, std_error = float(shown["estimate"]), float(shown["std_error"])
+            row |= {"estimate": estimate, "std_error": std_error, **asdict(e_value(estimate, std_error, row["sd"]))}
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(frame.columns))
-
-
-def _oster(frame: pd.DataFrame, effects: pd.DataFrame | None, digits: int) -> pd.DataFrame:
-    """Bound with the printed regressions: at the usual R² max, or at 1."""
-    rows = []
-    for row in _records(frame, digits):
-        known: dict[str, Any] = {name: float(row[name]) for name in Regressions.__dataclass_fields__}
-        known["r2_uncontrolled"] = known["beta_uncontrolled"] ** 2 * known["var_treatment"] / known["var_outcome"]
-        regressions = Regressions(**{**known, "n": int(row["n"])})
-        found = oster_bounds(regressions, 1.0 if row["r2_max"] == 1 else None)
-        rows.append({**row, "r2_uncontrolled": known["r2_uncontrolled"], **asdict(found)})
-    return pd.DataFrame(rows, columns=list(frame.columns))
-
-
-def _records(frame: pd.DataFrame, digits: int) -> list[dict[str, Any]]:
-    """Return rows as they are printed."""
-    printed = round_significant(frame, digits).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in printed]
-
-
-_MAKE: Mapping[str, Callable[[pd.DataFrame, pd.DataFrame | None, int], pd.DataFrame]] = {
-    "e_values": _e_values,
-    "oster": _oster,
-}
+    return {**tables, "e_values": pd.DataFrame(rows, columns=list(frame.columns))}
 
 
 def with_estimates(standing: pd.DataFrame, derived: pd.DataFrame) -> pd.DataFrame:

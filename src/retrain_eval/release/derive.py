@@ -27,8 +27,11 @@ from retrain_eval.recipe import Derivation, is_recorded, repeat
 from retrain_eval.results import TABLES, Additive, Part, effects_frame
 from retrain_eval.sample.counts import counted
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
+from retrain_eval.sample.hidden_bias import e_value_table, oster_table, rosenbaum_table
 from retrain_eval.survival.endings import spell_flow
+from retrain_eval.survival.followup import share_effects
 from retrain_eval.survival.gray import gray_test
+from retrain_eval.survival.grouptest import score_test
 from retrain_eval.survival.logrank import logrank_test
 from retrain_eval.survival.proportionality import trend_test
 from retrain_eval.survival.spells import Spells
@@ -45,16 +48,21 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         counted,
         covariate_balance,
         covariate_paths,
+        e_value_table,
         equal_effects,
         gray_test,
         known_effects,
         logrank_test,
         mean_difference,
         mean_paths,
+        oster_table,
         payback,
         placebo_starts,
         pretest_power,
         pretrend_test,
+        rosenbaum_table,
+        score_test,
+        share_effects,
         spell_flow,
         treatment_lags,
         trend_test,

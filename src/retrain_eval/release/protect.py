@@ -36,6 +36,7 @@ from retrain_eval.release.rules import (
     of_published,
     round_table,
 )
+from retrain_eval.release.statistics import protect_statistic
 from retrain_eval.results import Part, Results, round_significant, standing_effects
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.study import Release
@@ -91,6 +92,11 @@ def protect(results: Results, rules: Release, order: Orders | None = None) -> tu
         record += notes
     for name, covariates in results.covariates.items():
         safe.covariates[name], notes = protect_covariates(name, covariates, rules)
+        record += notes
+    for name, statistic in results.statistics.items():
+        protected, notes = protect_statistic(name, statistic, rules)
+        if protected is not None:
+            safe.statistics[name] = protected
         record += notes
     published, notes = publish(results, safe.kept(), rules)
     safe.tables, safe.parts = published.tables, published.parts

@@ -10,7 +10,7 @@ import pandas as pd
 
 from retrain_eval.effects import COUNTS, KEYS
 from retrain_eval.errors import RetrainEvalError
-from retrain_eval.release.agreement import HELD, contradictions
+from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.bundle import Bundle, read_manifest
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
@@ -35,8 +35,6 @@ class Verification:
         Numbers that were computed again from the additive tables of the bundle, or from other printed numbers.
     on_covariance : dict of str → int
         Errors, intervals and p-values computed again from a covariance that stands as it was released, by result.
-    held : dict of str → int
-        Counts, and bounds, that agree with what other tables and rows say of the same people, by table.
     stated : dict of str → int
         Numbers that follow from nothing that is released, by table or result.
     """
@@ -46,7 +44,6 @@ class Verification:
     problems: tuple[str, ...]
     n_rederived: int = 0
     on_covariance: dict[str, int] = field(default_factory=dict)
-    held: dict[str, int] = field(default_factory=dict)
     stated: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -65,7 +62,6 @@ class Verification:
         lines.append(f"all {self.n_rederived:,} numbers that follow from its tables re-derived")
         for found, what in (
             (self.on_covariance, "errors, intervals and p-values re-derived from a covariance that is an input"),
-            (self.held, "inputs, counted from people, agree with each other"),
             (self.stated, "inputs stand alone: nothing else released tells them"),
         ):
             if found:
@@ -116,7 +112,7 @@ def verify(path: str | Path) -> Verification:
         return Verification(bundle.path, n_files, (*differences, why))
     differences += contradictions(published, bundle.rules)
     digits = bundle.rules.significant_figures
-    tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "held", "stated")}
+    tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "stated")}
     # a row too many or too few is among what is not accounted for, so that no pair is lost unseen
     for (part, rows), (again, expected) in zip(published.blocks(), derived.blocks(), strict=False):
         name = part.table if part.result is None else f"{part.table} {part.result}"
@@ -149,8 +145,6 @@ def _kinds(part: Part, rows: pd.DataFrame) -> Counter[str]:
         elif part.covariance is not None:
             own = name in ("estimate", *COUNTS)
             kind = "on_covariance" if not own else "rederived" if part.estimates is not None else "stated"
-        elif name in HELD.get(part.table, ()):
-            kind = "held"
         found[kind] += int(count)
     return found
 

@@ -1,30 +1,35 @@
-"""What bounds on hidden bias need to know of a matched sample: pairs, spread and regressions, from SQL."""
+"""How much hidden bias the effect of a matched sample bears: the sums it follows from, and the tables they give."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.confounding import (
     ALPHA,
+    GAMMAS,
     EValue,
     OsterBounds,
     Regressions,
     RosenbaumBounds,
     e_value,
     oster_bounds,
-    rosenbaum_bounds,
+    rank_bounds,
+    signed_ranks,
 )
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.censoring import by_role
-from retrain_eval.sample.composition import people_sql, stored, treated_sql
-from retrain_eval.sample.formula import TreatmentFormula, parse_formula
+from retrain_eval.sample.composition import stored
+from retrain_eval.sample.cross_products import cross_products, regressions_of
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.spread import deviation, spread
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.statistics.kinds import CrossProducts, SignedRanks, Spread, Statistic
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,63 +57,111 @@ class HiddenBias:
 
     Attributes
     ----------
-    rosenbaum : RosenbaumBounds, optional
-        Of one-to-one pairs without replacement.
-    e_value : EValue
-    sd : float
-        The standard deviation that the E-value stands on.
-    oster : OsterBounds, optional
-    regressions : Regressions, optional
-        What Oster's bounds stand on.
+    ranks : SignedRanks, optional
+        Of one-to-one pairs without replacement: what Rosenbaum's bounds stand on.
+    spread : Spread
+        Of the outcome within the matched arms: what the E-value stands on.
+    products : CrossProducts, optional
+        Over all candidates: what Oster's bounds stand on.
     estimate, std_error : float
         The effect that is asked about.
     notes : tuple of str
         Why a part is missing.
     """
 
-    rosenbaum: RosenbaumBounds | None
-    e_value: EValue
-    sd: float
-    oster: OsterBounds | None
-    regressions: Regressions | None
+    ranks: SignedRanks | None
+    spread: Spread
+    products: CrossProducts | None
     estimate: float
     std_error: float
     notes: tuple[str, ...]
 
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Return what is published, by name of the table, but for the name of the result.
+    @property
+    def alternative(self) -> str:
+        """The direction of the estimate, in which Rosenbaum's bounds test."""
+        return "less" if self.estimate < 0 else "greater"
 
-        Rosenbaum's table has a row more, for the Γ at which the conclusion falls.
-        """
-        e = self.e_value
-        found = {
-            "e_values": pd.DataFrame(
-                {
-                    "estimate": [self.estimate],
-                    "std_error": [self.std_error],
-                    "sd": [self.sd],
-                    "risk_ratio": [e.risk_ratio],
-                    "e_value": [e.e_value],
-                    "e_value_limit": [e.e_value_limit],
-                }
-            )
-        }
-        if self.rosenbaum is not None:
-            found["rosenbaum"] = self.rosenbaum.table
-            if np.isfinite(self.rosenbaum.critical):
-                at = self.rosenbaum.table.head(1).assign(gamma=self.rosenbaum.critical, p_value=ALPHA)
-                rows = pd.concat([self.rosenbaum.table, at])
-                found["rosenbaum"] = rows.drop_duplicates("gamma").sort_values("gamma", ignore_index=True)
-        if self.regressions is not None and self.oster:
-            # beyond the usual R² max, the most sceptical one
-            bounds = [oster_bounds(self.regressions, r2_max) for r2_max in dict.fromkeys((self.oster.r2_max, 1.0))]
-            numbers = {key: value for key, value in asdict(self.regressions).items() if key in OSTER}
-            found["oster"] = pd.DataFrame([{**numbers, **asdict(bound)} for bound in bounds])
-        return found
+    @property
+    def rosenbaum(self) -> RosenbaumBounds | None:
+        """Bounds of the p-value by strength of hidden bias."""
+        return None if self.ranks is None else rank_bounds(self.ranks, alternative=self.alternative)
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation that the E-value stands on."""
+        return deviation(self.spread)
+
+    @property
+    def e_value(self) -> EValue:
+        """What something unseen would have to be like to explain the effect away."""
+        return e_value(self.estimate, self.std_error, self.sd)
+
+    @property
+    def regressions(self) -> Regressions | None:
+        """The outcome on the treatment, without and with the covariates."""
+        return None if self.products is None else regressions_of(self.products)
+
+    @property
+    def oster(self) -> OsterBounds | None:
+        """Selection on the unseen, at the usual R² max."""
+        return None if (found := self.regressions) is None else oster_bounds(found)
+
+    def statistics(self) -> Iterator[tuple[str, Statistic, Mapping[str, Any]]]:
+        """Yield the name of each table that follows from a statistic, the statistic, and the options of its making."""
+        yield "e_values", self.spread, {}
+        if self.ranks is not None:
+            yield "rosenbaum", self.ranks, {"alternative": self.alternative}
+        if self.products is not None:
+            yield "oster", self.products, {}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return what is published, by name of the table, but for the name of the result."""
+        found = {name: MAKE[name](statistic, **options) for name, statistic, options in self.statistics()}
+        effect = {"estimate": self.estimate, "std_error": self.std_error, **asdict(self.e_value)}
+        return found | {"e_values": found["e_values"].assign(**effect)}
+
+
+def rosenbaum_table(ranks: SignedRanks, alternative: str = "greater", gammas: Sequence[float] = GAMMAS) -> pd.DataFrame:
+    """Return ``gamma, p_value, n_pairs``, with a row more for the Γ at which the conclusion falls.
+
+    Examples
+    --------
+    >>> ranks = signed_ranks([5.0, 4, -1, 3, 6, 2, 7, 8])
+    >>> rosenbaum_table(ranks, gammas=[1, 2]).round(3).values.tolist()
+    [[1.0, 0.009, 8.0], [1.976, 0.05, 8.0], [2.0, 0.051, 8.0]]
+    """
+    found = rank_bounds(ranks, gammas, alternative=alternative)
+    if not np.isfinite(found.critical):
+        return found.table
+    at = found.table.head(1).assign(gamma=found.critical, p_value=ALPHA)
+    rows = pd.concat([found.table, at])
+    return rows.drop_duplicates("gamma").sort_values("gamma", ignore_index=True)
+
+
+def e_value_table(spread: Spread) -> pd.DataFrame:
+    """Return one row with ``sd``; what is made of it and of the effect is left for whoever knows the effect."""
+    return pd.DataFrame([{name: np.nan for name in E_VALUES[1:]} | {"sd": deviation(spread)}])
+
+
+def oster_table(products: CrossProducts) -> pd.DataFrame:
+    """Return the regressions, and Oster's bounds at the usual R² max and at the most sceptical one, 1.
+
+    Raises
+    ------
+    InputError, DesignError
+        See `retrain_eval.confounding.oster_bounds`.
+    """
+    found = regressions_of(products)
+    usual = oster_bounds(found)
+    bounds = [oster_bounds(found, r2_max) for r2_max in dict.fromkeys((usual.r2_max, 1.0))]
+    return pd.DataFrame([{**asdict(found), **asdict(bound)} for bound in bounds])[list(OSTER[1:])]
+
+
+MAKE: Mapping[str, Any] = {"rosenbaum": rosenbaum_table, "e_values": e_value_table, "oster": oster_table}
 
 
 def hidden_bias(
-    people: Source, sample: MatchedSample, outcome: str, *, estimate: float, std_error: float
+    people: Source, sample: MatchedSample, outcome: str, *, estimate: float, std_error: float, winsorise: float = 1.0
 ) -> HiddenBias:
     """Ask how much hidden bias would overturn the effect estimated on a matched sample.
 
@@ -123,6 +176,8 @@ def hidden_bias(
         Column whose difference in means the estimate is: earnings in a period, or their mean over several.
     estimate, std_error : float
         As published.
+    winsorise : float
+        Values of a number above this quantile are set to it in sums, but not in ranks, as in outcome moments.
 
     Returns
     -------
@@ -145,24 +200,27 @@ def hidden_bias(
     """
     relation = as_relation(people)
     require_columns(relation, [outcome])
-    rosenbaum, oster, fitted, notes = None, None, None, []
+    ranks, products, notes = None, None, []
     waiting = sample.audit["method"] == "riskset"
     sample = by_role(sample) if waiting else sample
     try:
-        found = pair_differences(relation, sample, outcome)
-        rosenbaum = rosenbaum_bounds(found, alternative="less" if estimate < 0 else "greater")
+        ranks = signed_ranks(pair_differences(relation, sample, outcome))
+        rank_bounds(ranks)
     except DesignError as error:
+        ranks = None
         notes.append(f"no Rosenbaum bounds: {error}")
-    spread = deviation(relation, sample, outcome)
+    within = spread(relation, sample, outcome, winsorise=winsorise)
     try:
         if waiting:
             raise DesignError("with risk sets, who was not matched has no period from which outcomes count")
-        fitted = regressions(relation, sample, outcome)
-        oster = oster_bounds(fitted)
+        products = cross_products(relation, sample, outcome, winsorise=winsorise)
+        oster_table(products)
     except (DesignError, InputError) as error:
+        products = None
         notes.append(f"no Oster bounds: {error}")
-    strength = e_value(estimate, std_error, spread)
-    return HiddenBias(rosenbaum, strength, spread, oster, fitted, float(estimate), float(std_error), tuple(notes))
+    found = HiddenBias(ranks, within, products, float(estimate), float(std_error), tuple(notes))
+    e_value(found.estimate, found.std_error, found.sd)  # refuses what is not finite
+    return found
 
 
 def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Floats:
@@ -205,99 +263,3 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
         )
     differences: Floats = found.column("d").to_numpy()
     return differences
-
-
-def deviation(people: Source, sample: MatchedSample, outcome: str) -> float:
-    """Return the pooled standard deviation of an outcome within the matched arms, by their weights."""
-    relation, y = as_relation(people), sql_name(outcome)
-    with people_sql(relation, sample, [outcome]) as everyone:
-        found = query(
-            relation,
-            f"""
-            WITH arms AS (
-              SELECT treated, w, CAST({y} AS DOUBLE) AS y, fsum(w * CAST({y} AS DOUBLE)) OVER (PARTITION BY treated)
-                / fsum(w) OVER (PARTITION BY treated) AS middle
-              FROM (
-                SELECT true AS treated, _weight_treated AS w, {y} FROM ({everyone})
-                UNION ALL SELECT false, _weight_control, {y} FROM ({everyone})
-              ) WHERE w > 0 AND {y} IS NOT NULL
-            )
-            SELECT treated, count(*), fsum(w), fsum(w ** 2), fsum(w * (y - middle) ** 2) FROM arms GROUP BY treated
-            ORDER BY treated ASC
-            """,
-        ).fetchall()
-    pooled, freedom = 0.0, 0
-    for _, n, weight, squares, deviations in found:
-        if n > 1:
-            pooled, freedom = pooled + (n - 1) * deviations / (weight - squares / weight), freedom + n - 1
-    return float(np.sqrt(pooled / freedom)) if freedom else float("nan")
-
-
-def regressions(people: Source, sample: MatchedSample, outcome: str) -> Regressions:
-    """Regress the outcome on the treatment, without and with the covariates of the matching formula.
-
-    Everybody with an outcome counts once, matched or not: the raw comparison and the adjusted one are over the same
-    people. Rows with equal covariates are summed in SQL first.
-    """
-    relation, formula = as_relation(people), parse_formula(str(sample.audit["formula"]))
-    cells, treated, n, total, within = _cells(relation, sample, formula, outcome)
-    x = formula.design(cells)[1]
-    scale = np.sqrt((x**2).sum(axis=0))
-    x = x / np.where(scale > 0, scale, 1.0)
-    root = np.sqrt(n)
-    mean = total / n
-    both = np.column_stack([treated, mean]) * root[:, None]
-    left = both - (root[:, None] * x) @ np.linalg.lstsq(root[:, None] * x, both, rcond=None)[0]
-    count = float(n.sum())
-
-    def centred(column: Floats) -> Floats:
-        return column - (n @ column) / count
-
-    t, y = centred(treated), centred(mean)
-    s_tt, s_ty, s_yy = float(n @ t**2), float(n @ (t * y)), float(n @ y**2) + within
-    tau, tau_y, left_y = float(left[:, 0] @ left[:, 0]), float(left[:, 0] @ left[:, 1]), float(left[:, 1] @ left[:, 1])
-    if min(s_tt, s_yy) <= 0 or tau <= 1e-10 * s_tt:
-        raise DesignError("the outcome or the treatment does not vary, or not beyond the covariates")
-    return Regressions(
-        beta_uncontrolled=s_ty / s_tt,
-        r2_uncontrolled=s_ty**2 / s_tt / s_yy,
-        beta_controlled=tau_y / tau,
-        r2_controlled=1 - (left_y + within - tau_y**2 / tau) / s_yy,
-        var_outcome=s_yy / count,
-        var_treatment=s_tt / count,
-        var_residual=tau / count,
-        n=int(count),
-    )
-
-
-def _cells(
-    relation: duckdb.DuckDBPyRelation, sample: MatchedSample, formula: TreatmentFormula, outcome: str
-) -> tuple[pd.DataFrame, Floats, Floats, Floats, float]:
-    """Return each distinct row of covariates and treatment: covariates, treatment, count, sum of the outcome.
-
-    Last comes the sum of squares of the outcome within these cells. The outcome is taken about its mean.
-    """
-    require_columns(relation, formula.covariates)
-    y, names = f"CAST({sql_name(outcome)} AS DOUBLE)", list(formula.covariates)
-    types = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
-    kinds = ["VARCHAR" if types[name].startswith(("VARCHAR", "ENUM")) else "DOUBLE" for name in names]
-    keys = [f"CAST({sql_name(name)} AS {kind})" for name, kind in zip(names, kinds, strict=True)]
-    listed = "".join(f", {key} AS k{i}" for i, key in enumerate(keys))
-    table = query(
-        relation,
-        f"""
-        WITH rows AS (
-          SELECT CAST({treated_sql(sample)} AS INTEGER) AS treated, {y} AS y{listed} FROM source WHERE {y} IS NOT NULL
-        ),
-        centre AS (SELECT fsum(y) / count(*) AS middle FROM rows)
-        SELECT treated, {"".join(f"k{i}, " for i in range(len(names)))}count(*) AS n,
-          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares
-        FROM rows, centre GROUP BY ALL ORDER BY ALL
-        """,
-    ).df()
-    if table.empty:
-        raise DesignError(f"nobody has a value of {outcome!r}")
-    n, total = table["n"].to_numpy(dtype=float), table["total"].to_numpy(dtype=float)
-    within = float((table["squares"].to_numpy(dtype=float) - total**2 / n).sum())
-    cells = table[[f"k{i}" for i in range(len(names))]].set_axis(names, axis="columns")
-    return cells, table["treated"].to_numpy(dtype=float), n, total, max(within, 0.0)

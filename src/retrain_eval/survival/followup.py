@@ -1,6 +1,6 @@
-"""Employment in the quarters after an event, and the time to the first job, from the panel.
+"""Employment in the quarters after an event, from the panel.
 
-These need the panel, not spells: who is employed in the second quarter after leaving a programme, whatever happened
+This needs the panel, not spells: who is employed in the second quarter after leaving a programme, whatever happened
 in between. A person is counted by the pattern of what is known of the quarters asked for, so that the result comes
 from a table of patterns that is as small and additive as a life table, and is one: of a single period, in which the
 pattern takes the place of the cause.
@@ -9,6 +9,7 @@ pattern takes the place of the cause.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,13 +20,15 @@ from retrain_eval.cells.counting import life_table
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.recipe import recorded
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.statistics.kinds import Shares
 from retrain_eval.survival.curves import variance_name, with_interval
+from retrain_eval.survival.first_jobs import EVENTS, require_constant
 from retrain_eval.survival.risk import group_name
 
-Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
-EVENTS = ("to_exit", "to_entry", "to_displacement")
 _ONE = "_one"
 _PATTERN = "_pattern"
 
@@ -92,6 +95,96 @@ def employment_after(
     >>> found[["estimand", "time", "estimate", "n_treated"]].round(3).to_numpy().tolist()
     [['employed', 2.0, 0.667, 3], ['employed', 4.0, 0.667, 3], ['same employer since quarter 2', 4.0, 0.5, 2]]
     """
+    table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster)
+    found, influence = [], []
+    for keys, counted, successes in rows:
+        total = table.cells["sum_w"].to_numpy()[counted].sum()
+        share = table.cells["sum_w"].to_numpy()[successes].sum() / total
+        influence.append((successes - share * counted) / total)
+        n = table.cells["n"].to_numpy()[counted].sum()
+        found.append({**_SHARE, **keys, "estimate": share, "n_treated": n})
+    vcov = table.covariance(sparse.csr_array(np.vstack(influence)))
+    meta = {"variance": _variance(table), "conf_type": "logit", "people": table.n_people, "since": since}
+    return with_logit_interval(EffectTable.build(found, vcov, level=level, meta=meta), level)
+
+
+def employment_shares(
+    panel: Source,
+    since: str = "to_exit",
+    quarters: Sequence[int] = (2, 4, 8),
+    id: str = "person_id",
+    by: str | Sequence[str] = (),
+    weights: str | None = None,
+    weight_type: str | None = None,
+    cluster: str | None = None,
+) -> Shares:
+    """Return the sums that the shares of `employment_after` are ratios of; they add up over agencies.
+
+    Parameters
+    ----------
+    panel, since, quarters, id, by, weights, weight_type, cluster
+        As in `employment_after`, which raises what this raises.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> panel = pd.DataFrame({"person_id": [1, 1, 2, 2, 3, 3], "to_exit": [2, 4] * 3,
+    ...     "employed": [1.0, 1.0, 1.0, 0.0, 0.0, 1.0], "main_employer": ["A", "A", "B", None, None, "C"]})
+    >>> found = employment_shares(panel, quarters=(2, 4))
+    >>> found.estimand, found.n.tolist(), found.sum_wx.tolist()
+    (('employed', 'employed', 'same employer since quarter 2'), [3, 3, 2], [2.0, 2.0, 1.0])
+    """
+    table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster)
+    n, weight = table.cells["n"].to_numpy(), table.cells["sum_w"].to_numpy()
+    keys, counted, successes = zip(*rows, strict=True)
+    return Shares(
+        outcome=_SHARE["outcome"],
+        subgroup=keys[0]["subgroup"] or "",
+        level=tuple(key["level"] or "" for key in keys),
+        estimand=tuple(key["estimand"] for key in keys),
+        time=np.array([key["time"] for key in keys]),
+        n=np.array([n[who].sum() for who in counted]),
+        sum_w=np.array([weight[who].sum() for who in counted]),
+        sum_wx=np.array([weight[who].sum() for who in successes]),
+        hits=np.array([n[who].sum() for who in successes]),
+    )
+
+
+@recorded
+def share_effects(shares: Shares) -> EffectTable:
+    """Return the shares as effects without errors, which need the people: how their weights and clusters lie.
+
+    Examples
+    --------
+    >>> one = np.array([20])
+    >>> shares = Shares("employed", "", ("",), ("employed",), np.array([2]), one, np.array([18.0]), np.array([9.0]))
+    >>> share_effects(shares).to_frame()[["time", "estimate", "n_treated"]].values.tolist()
+    [[2.0, 0.5, 20]]
+    """
+    columns = zip(shares.level, shares.estimand, shares.time, shares.n, shares.sum_wx / shares.sum_w, strict=True)
+    rows = [
+        {**_SHARE, "subgroup": shares.subgroup or None, "level": level or None, "estimand": estimand}
+        | {"time": int(quarter), "estimate": share, "n_treated": int(n)}
+        for level, estimand, quarter, n, share in columns
+    ]
+    return EffectTable.build(rows, np.full((len(rows), len(rows)), np.nan))
+
+
+_SHARE = {"outcome": "employed", "estimator": "share"}
+_Row = tuple[dict[str, Any], Mask, Mask]
+
+
+def _count(
+    panel: Source,
+    since: str,
+    quarters: Sequence[int],
+    id: str,
+    by: str | Sequence[str],
+    weights: str | None,
+    weight_type: str | None,
+    cluster: str | None,
+) -> tuple[LifeTable, list[_Row]]:
+    """Return the table of patterns and, of each share, its keys, the cells that count, and those with the property."""
     if since not in EVENTS:
         raise unknown("event", since, EVENTS)
     asked = [int(quarter) for quarter in quarters]
@@ -100,96 +193,18 @@ def employment_after(
     levels = (by,) if isinstance(by, str) else tuple(by)
     patterns = _patterns(as_relation(panel), since, asked, id, levels, weights, cluster)
     table = life_table(patterns, id, _ONE, _PATTERN, None, levels, weights, weight_type, cluster)
-    shares = _shares(asked)
-    rows: list[dict[str, object]] = []
-    influence: list[Array] = []
-    group, weight, n = table.group_numbers(), table.cells["sum_w"].to_numpy(), table.cells["n"].to_numpy()
+    group, weight = table.group_numbers(), table.cells["sum_w"].to_numpy()
     known = table.cells["cause"].str.split(",")
+    rows: list[_Row] = []
     for number, name in enumerate(table.groups()):
-        own = group == number
-        for estimand, quarter, base, hit in shares:
-            counted = own & np.array([base(pattern) for pattern in known])
-            successes = counted & np.array([hit(pattern) for pattern in known])
-            total = weight[counted].sum()
-            if total == 0:
+        for estimand, quarter, base, hit in _shares(asked):
+            counted = (group == number) & np.array([base(pattern) for pattern in known])
+            if weight[counted].sum() == 0:
                 raise DesignError(f"nobody in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}")
-            share = weight[successes].sum() / total
-            influence.append((successes - share * counted) / total)
-            keys: dict[str, object] = {
-                "outcome": "employed",
-                "estimator": "share",
-                "subgroup": group_name(levels) or None,
-            }
-            keys |= {"level": group_name(name) or None, "estimand": estimand, "time": quarter}
-            rows.append(keys | {"estimate": share, "n_treated": n[counted].sum()})
-    vcov = table.covariance(sparse.csr_array(np.vstack(influence)))
-    meta = {"variance": _variance(table), "conf_type": "logit", "people": table.n_people, "since": since}
-    result = EffectTable.build(rows, vcov, level=level, meta=meta)
-    return with_logit_interval(result, level)
-
-
-def first_job_spells(
-    panel: Source, since: str = "to_exit", id: str = "person_id", keep: Sequence[str] = ()
-) -> duckdb.DuckDBPyRelation:
-    """Return spells from an event to the first job after it, one per person, ready for `retrain_eval.Spells`.
-
-    Parameters
-    ----------
-    panel : DuckDB relation, DataFrame, Arrow table or path
-        One row per person and quarter with the columns ``id``, ``since`` and ``employed``.
-    since : {"to_exit", "to_entry", "to_displacement"}
-        Column of the quarters since the event.
-    id : str
-        Column of the person.
-    keep : sequence of str
-        Columns to carry along that do not change within a person: levels, weights, cluster.
-
-    Returns
-    -------
-    DuckDBPyRelation
-        ``id``, ``quarters`` (the first quarter after the event, from 1, with employment; or the last one known to be
-        without, from the first on), ``cause`` ("job", or NULL if censored) and ``keep``. The quarter of the event
-        itself does not count. People of whose first quarter nothing is known are left out.
-
-    Raises
-    ------
-    InputError
-        If a column is missing, a keyword unknown, or a column of ``keep`` changes within a person.
-
-    Notes
-    -----
-    What is unknown censors: a job that began in a gap of coverage would otherwise be taken for a later one. The time to
-    the first job is then ``cumulative_incidence()`` or ``quantile()`` of the spells.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> panel = pd.DataFrame({"person_id": [1] * 3 + [2] * 3, "to_exit": [1, 2, 3] * 2,
-    ...                       "employed": [0.0, 0.0, 1.0, 0.0, None, 1.0]})
-    >>> first_job_spells(panel).order("person_id").fetchall()
-    [(1, 3, 'job'), (2, 1, None)]
-    """
-    if since not in EVENTS:
-        raise unknown("event", since, EVENTS)
-    relation = as_relation(panel)
-    require_columns(relation, [id, since, "employed", *keep])
-    carried = [sql_name(name) for name in dict.fromkeys(keep)]
-    person, quarter = sql_name(id), sql_name(since)
-    groups = ", ".join([person, *carried])
-    _require_constant(relation, since, id, keep)
-    # a quarter that is missing from the panel is not known either, so the n-th row has to be the n-th quarter
-    return query(
-        relation,
-        f"WITH numbered AS (SELECT {groups}, {quarter} AS q, CAST(employed AS DOUBLE) AS employed, "
-        f"row_number() OVER (PARTITION BY {person} ORDER BY {quarter}) AS n FROM source WHERE {quarter} >= 1), "
-        f"ends AS (SELECT {groups}, min(q) FILTER (employed > 0) AS job, max(q) AS final, "
-        "min(n) FILTER (employed IS NULL OR isnan(employed) OR q <> n) AS gap FROM numbered "
-        f"GROUP BY {groups}), "
-        f"spells AS (SELECT *, coalesce(job < coalesce(gap, job + 1), false) AS found FROM ends) "
-        f"SELECT {person}, CAST(CASE WHEN found THEN job ELSE coalesce(gap - 1, final) END AS INTEGER) AS quarters, "
-        f"CASE WHEN found THEN 'job' END AS cause{''.join(', ' + name for name in carried)} "
-        "FROM spells WHERE found OR coalesce(gap - 1, final) >= 1",
-    )
+            keys = {"subgroup": group_name(levels) or None, "level": group_name(name) or None}
+            successes = counted & np.array([hit(pattern) for pattern in known])
+            rows.append(({**keys, "estimand": estimand, "time": quarter}, counted, successes))
+    return table, rows
 
 
 def _patterns(
@@ -208,7 +223,7 @@ def _patterns(
     """
     keep = list(dict.fromkeys([*levels, *(name for name in (weights, cluster) if name is not None and name != id)]))
     require_columns(relation, [id, since, "employed", "main_employer", *keep])
-    _require_constant(relation, since, id, keep)
+    require_constant(relation, since, id, keep)
     person, quarter = sql_name(id), sql_name(since)
     groups = ", ".join([person, *(sql_name(name) for name in keep)])
     known = "CAST(employed AS DOUBLE)"
@@ -229,35 +244,6 @@ def _patterns(
         f"WITH wide AS (SELECT {groups}, {columns} FROM source WHERE {quarter} IS NOT NULL GROUP BY {groups}) "
         f"SELECT {groups}, 1 AS {_ONE}, concat_ws(',', {', '.join(items)}) AS {_PATTERN} FROM wide",
     )
-
-
-def _require_constant(relation: duckdb.DuckDBPyRelation, since: str, id: str, keep: Sequence[str]) -> None:
-    """Refuse columns that change within a person, and two rows of a person for one quarter."""
-    person, quarter = sql_name(id), sql_name(since)
-    rows = f"FROM source WHERE {quarter} IS NOT NULL"
-    twice = query(
-        relation, f"SELECT {person}, {quarter} {rows} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
-    ).fetchall()
-    if twice:
-        raise InputError(
-            f"two rows for one quarter; the first is {id}={twice[0][0]!r}",
-            column=since,
-            value=twice[0][1],
-            rule="one row per person and quarter",
-        )
-    for name in keep:
-        changed = query(
-            relation,
-            f"SELECT {person} {rows} GROUP BY {person} "
-            f"HAVING min({sql_name(name)}) <> max({sql_name(name)}) "
-            f"OR count({sql_name(name)}) NOT IN (0, count(*)) ORDER BY ALL LIMIT 1",
-        ).fetchall()
-        if changed:
-            raise InputError(
-                f"{name} changes within a person; the first is {id}={changed[0][0]!r}",
-                column=name,
-                fix="use its value at the event for all quarters",
-            )
 
 
 def _shares(quarters: list[int]) -> list[tuple[str, int, _Rule, _Rule]]:

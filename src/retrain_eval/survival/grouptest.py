@@ -12,6 +12,7 @@ from scipy import stats
 
 from retrain_eval.errors import DesignError
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.statistics.kinds import Scores
 from retrain_eval.survival.risk import group_name
 
 Array = npt.NDArray[np.float64]
@@ -60,22 +61,50 @@ class GroupTest:
         DesignError
             If they cannot deviate.
         """
-        kept = kept[:-1]
-        covariance = spread[np.ix_(kept, kept)]
-        rank = int(np.linalg.matrix_rank(covariance, rtol=_SINGULAR, hermitian=True)) if len(kept) else 0
-        if rank == 0:
+        deviation = (groups["observed"] - groups["expected"]).to_numpy()[kept]
+        chi2, df = _wald(deviation, spread[np.ix_(kept, kept)])
+        if df == 0:
             raise DesignError(
                 f"nothing to compare: {groups['observed'].sum():g} event(s) in {len(groups)} group(s), and never two "
                 "groups at risk when some but not all end"
             )
-        deviation = (groups["observed"] - groups["expected"]).to_numpy()[kept]
-        chi2 = float(deviation @ np.linalg.pinv(covariance, rcond=_SINGULAR, hermitian=True) @ deviation)
-        return cls(test, chi2, rank, float(stats.chi2.sf(chi2, rank)), groups, variance)
+        return cls(test, chi2, df, float(stats.chi2.sf(chi2, df)), groups, variance)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row: ``test, statistic, df, p_value``."""
         row = {"test": self.test, "statistic": self.chi2, "df": self.df, "p_value": self.p_value}
         return pd.DataFrame([row])
+
+
+def score_test(scores: Scores) -> pd.DataFrame:
+    """Return the test that scores give, as one row: ``test, statistic, df, p_value``.
+
+    Raises
+    ------
+    DesignError
+        If they cannot deviate.
+
+    Examples
+    --------
+    >>> from retrain_eval.statistics.kinds import Scores
+    >>> d = np.array([3.0, -3.0])
+    >>> scores = Scores("log-rank", ("a", "b"), np.array([20, 20]), d, np.array([[2.25, -2.25], [-2.25, 2.25]]))
+    >>> score_test(scores).loc[0, ["statistic", "df"]].tolist()
+    [4.0, 1.0]
+    """
+    chi2, df = _wald(scores.deviation, scores.covariance)
+    if df == 0:
+        raise DesignError("nothing to compare: the groups cannot deviate")
+    row = {"test": scores.test, "statistic": chi2, "df": df, "p_value": float(stats.chi2.sf(chi2, df))}
+    return pd.DataFrame([row])
+
+
+def _wald(deviation: Array, covariance: Array) -> tuple[float, int]:
+    """Return the statistic of deviations that add up to zero, so that the last says nothing new, and its rank."""
+    covariance = covariance[:-1, :-1]
+    rank = int(np.linalg.matrix_rank(covariance, rtol=_SINGULAR, hermitian=True)) if len(covariance) else 0
+    inverse = np.linalg.pinv(covariance, rcond=_SINGULAR, hermitian=True) if rank else covariance
+    return float(deviation[:-1] @ inverse @ deviation[:-1]), rank
 
 
 def group_frame(

@@ -26,6 +26,7 @@ from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.statistics.kinds import Scores
 from retrain_eval.survival.curves import variance_name
 from retrain_eval.survival.grouptest import GroupTest, group_frame
 from retrain_eval.survival.risk import RiskSet, is_event, require_independent_spells, risk_sets
@@ -83,6 +84,51 @@ def logrank(
     >>> round(test.chi2, 4), test.df, round(test.p_value, 4)
     (5.0517, 1, 0.0246)
     """
+    return GroupTest.build(*_deviations(table, rho, gamma, strata, robust))
+
+
+def logrank_scores(
+    table: LifeTable,
+    rho: float = 0.0,
+    gamma: float = 0.0,
+    strata: str | Sequence[str] = (),
+    robust: bool | None = None,
+) -> Scores:
+    """Return what `logrank` is a function of: observed less expected ends, and their covariance.
+
+    Of clusters that reach over groups, such as matched sets, they hold nothing but this covariance, so that they can be
+    released where the life table by cluster cannot. They add up as the test stratified by agency.
+
+    Parameters
+    ----------
+    table, rho, gamma, strata, robust
+        As in `logrank`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.cells.counting import life_table
+    >>> from retrain_eval.survival.grouptest import score_test
+    >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 4, 5, 6], "cause": 1, "arm": list("aaabbb")})
+    >>> scores = logrank_scores(life_table(spells, id="id", duration="weeks", cause="cause", by="arm"))
+    >>> score_test(scores)["statistic"].round(4).tolist()
+    [5.0517]
+    """
+    name, groups, kept, spread, _ = _deviations(table, rho, gamma, strata, robust)
+    own = groups.iloc[kept]
+    return Scores(
+        name,
+        tuple(own["level"]),
+        own["n"].to_numpy(dtype=np.int64),
+        (own["observed"] - own["expected"]).to_numpy(dtype=float),
+        spread[np.ix_(kept, kept)],
+    )
+
+
+def _deviations(
+    table: LifeTable, rho: float, gamma: float, strata: str | Sequence[str], robust: bool | None
+) -> tuple[str, pd.DataFrame, npt.NDArray[np.int64], Array, str]:
+    """Return the name, the groups, those that take part, the covariance of their deviations and what it stands on."""
     within = (strata,) if isinstance(strata, str) else tuple(strata)
     for name in within:
         if name not in table.by:
@@ -116,7 +162,7 @@ def logrank(
                 influence[:, risk.cells] = part.influence(table, place, risk)
     if made_robust:
         spread = table.covariance(sparse.csr_array(influence))
-    return GroupTest.build(
+    return (
         _name(rho, gamma, within),
         group_frame(table, levels, number, observed, expected),
         np.flatnonzero(expected > 0),

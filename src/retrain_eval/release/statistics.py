@@ -1,0 +1,120 @@
+"""Sums for tests and bounds made safe: withheld where they are of few people, and scaled where counts are rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from retrain_eval.contributions import dominated
+from retrain_eval.release.merging import round_counts
+from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic
+from retrain_eval.study import Release
+
+
+def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[Statistic | None, list[str]]:
+    """Return a statistic as it may be published, and a record of what was done; None where it may not.
+
+    Parameters
+    ----------
+    name : str
+        Of the statistic, for the record.
+    statistic : Statistic
+        As it is inside the agency.
+    rules : Release
+
+    Returns
+    -------
+    Statistic or None, list of str
+        Each group has the minimum of people. Of cross products, each cell of two columns of few values holds it too, or
+        nobody; of shares, those with a property and those without; amounts are not dominated by few. Where counts
+        are rounded, sums are those of a rounded number of people of the same kind:
+
+        * sums of weights, of amounts and of products are multiplied by rounded over exact count, so that means, spreads
+          and regressions stay;
+        * deviations by the same, and their covariance by its square, so that a test stays;
+        * sums of ranks by the ratio of such sums of 1, …, n, because a sum of ranks tells the number of pairs exactly.
+          Bounds of the p-value move a little with the number of pairs.
+    """
+    few = int(statistic.parts[1].min(initial=rules.min_cell))
+    reason = (
+        f"they are of {few} people or pairs" if few < rules.min_cell else _REASONS[statistic.kind](statistic, rules)
+    )
+    if reason:
+        return None, [f"Statistics {name}: withheld, because {reason}."]
+    return _ROUNDED[statistic.kind](statistic.released(), rules.round_counts), []
+
+
+def _dominance(largest: Any, total: Any, rules: Release) -> str:
+    if largest is None or not largest.size:
+        return ""
+    rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
+    found = dominated(largest, total, **rule) & (largest.sum(axis=(1, 2)) > 0)
+    return "few people dominate a sum of amounts" if found.any() else ""
+
+
+def _of_spread(found: Spread, rules: Release) -> str:
+    return _dominance(found.largest, (found.sum_wy + found.reference * found.sum_w)[:, None], rules)
+
+
+def _of_shares(found: Shares, rules: Release) -> str:
+    if found.hits is None:
+        return ""
+    sides = np.concatenate([found.hits, found.n - found.hits])
+    small = (sides > 0) & (sides < rules.min_cell)
+    return f"fewer than {rules.min_cell} people have a property, or lack it" if small.any() else ""
+
+
+def _of_products(found: CrossProducts, rules: Release) -> str:
+    if found.smallest is not None and found.smallest < rules.min_cell:
+        return f"fewer than {rules.min_cell} people share the values of two columns"
+    if found.missing is not None and 0 < found.missing < rules.min_cell:
+        return f"fewer than {rules.min_cell} people are left out, who follow by subtraction from all candidates"
+    return _dominance(found.largest, found.amounts, rules)
+
+
+def _ranks(found: SignedRanks, base: int) -> SignedRanks:
+    n = int(round_counts(np.array([found.n]), base)[0])
+    factor = n * (n + 1) / (found.n * (found.n + 1))
+    squares = found.squares * factor * (2 * n + 1) / (2 * found.n + 1)
+    return SignedRanks(n, found.positive * factor, found.total * factor, squares)
+
+
+def _spread(found: Spread, base: int) -> Spread:
+    n = round_counts(found.n, base)
+    sums = {name: getattr(found, name) * (n / found.n) for name in ("sum_w", "sum_w2", "sum_wy", "sum_wy2")}
+    return replace(found, n=n, **sums)
+
+
+def _scores(found: Scores, base: int) -> Scores:
+    n = round_counts(found.n, base)
+    factor = n.sum() / found.n.sum()
+    return replace(found, n=n, deviation=found.deviation * factor, covariance=found.covariance * factor**2)
+
+
+def _shares(found: Shares, base: int) -> Shares:
+    n = round_counts(found.n, base)
+    return replace(found, n=n, sum_w=found.sum_w * (n / found.n), sum_wx=found.sum_wx * (n / found.n))
+
+
+def _products(found: CrossProducts, base: int) -> CrossProducts:
+    n = int(round_counts(np.array([found.n]), base)[0])
+    return replace(found, n=n, products=found.products * (n / found.n))
+
+
+_REASONS: Mapping[str, Callable[[Any, Release], str]] = {
+    SignedRanks.kind: lambda found, rules: "",
+    Spread.kind: _of_spread,
+    Scores.kind: lambda found, rules: "",
+    Shares.kind: _of_shares,
+    CrossProducts.kind: _of_products,
+}
+_ROUNDED: Mapping[str, Callable[[Any, int], Statistic]] = {
+    SignedRanks.kind: _ranks,
+    Spread.kind: _spread,
+    Scores.kind: _scores,
+    Shares.kind: _shares,
+    CrossProducts.kind: _products,
+}

@@ -1,0 +1,299 @@
+"""The kinds of statistic. Each says in its docstring what adding two of them means.
+
+Fields that are None once released never leave the agency.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.errors import InputError
+from retrain_eval.statistics.statistic import Ints
+
+# given on from here, because whoever reads one needs all kinds to be known
+from retrain_eval.statistics.statistic import Statistic as Statistic
+
+Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class SignedRanks(Statistic):
+    """Sums of Wilcoxon's signed ranks of matched pairs: `retrain_eval.confounding.signed_ranks`.
+
+    Two agencies' sums add up to those of the signed-rank test stratified by agency, in which pairs are ranked within.
+
+    Attributes
+    ----------
+    n : int
+        Pairs whose outcomes differ.
+    positive, total, squares : float
+        Sum of the ranks of pairs in which the treated has more, of all ranks, and of their squares.
+    """
+
+    kind: ClassVar[str] = "signed_ranks"
+    n: int
+    positive: float
+    total: float
+    squares: float
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """All pairs."""
+        return ("pairs",), np.array([self.n])
+
+    def sound(self) -> bool:
+        """Whether the sums can be those of ranks."""
+        return super().sound() and 0 <= self.positive <= self.total and 0 <= self.total <= self.squares < np.inf
+
+    def __add__(self, other: SignedRanks) -> SignedRanks:
+        """Return the sums over the pairs of both, ranked within each."""
+        return SignedRanks(
+            self.n + other.n, self.positive + other.positive, self.total + other.total, self.squares + other.squares
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Spread(Statistic):
+    """Weighted sums of an outcome within arms: `retrain_eval.sample.spread.spread`. They add as they stand.
+
+    Attributes
+    ----------
+    outcome : str
+    arms : tuple of str
+    n : int ndarray
+        People of each arm.
+    sum_w, sum_w2, sum_wy, sum_wy2 : ndarray
+        Σw, Σw², Σwd and Σwd² of d = y − ``reference``, by arm.
+    reference : float
+    largest : ndarray, shape (arms, 1, 5), optional
+        The largest contributions w·y to each arm, zeros for an outcome that is no amount.
+    """
+
+    kind: ClassVar[str] = "spread"
+    inside: ClassVar[tuple[str, ...]] = ("largest",)
+    outcome: str
+    arms: tuple[str, ...]
+    n: Ints
+    sum_w: Floats
+    sum_w2: Floats
+    sum_wy: Floats
+    sum_wy2: Floats
+    reference: float
+    largest: Floats | None = None
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """The arms."""
+        return self.arms, self.n
+
+    def sound(self) -> bool:
+        """Whether there is a finite sum for each arm."""
+        sums = (self.sum_w, self.sum_w2, self.sum_wy, self.sum_wy2)
+        alike = all(len(item) == len(self.n) and np.isfinite(item).all() for item in sums)
+        return super().sound() and alike and bool(np.isfinite(self.reference))
+
+    def __add__(self, other: Spread) -> Spread:
+        """Return the sums over the people of both."""
+        self._refuse_others(other, "outcome", "arms")
+        shift = other.reference - self.reference
+        return replace(
+            self,
+            n=self.n + other.n,
+            sum_w=self.sum_w + other.sum_w,
+            sum_w2=self.sum_w2 + other.sum_w2,
+            sum_wy=self.sum_wy + other.sum_wy + shift * other.sum_w,
+            sum_wy2=self.sum_wy2 + other.sum_wy2 + 2 * shift * other.sum_wy + shift**2 * other.sum_w,
+            largest=_both(_largest_of, self.largest, other.largest),
+        )
+
+
+def _both(join: Callable[[T, T], T], one: T | None, other: T | None) -> T | None:
+    """Join what two statistics know, where both do."""
+    return None if one is None or other is None else join(one, other)
+
+
+def _largest_of(one: Floats, other: Floats) -> Floats:
+    """Return the largest of two lists of contributions."""
+    both: Floats = -np.sort(-np.concatenate([one, other], axis=-1), axis=-1)[..., : one.shape[-1]]
+    return both
+
+
+@dataclass(frozen=True, eq=False)
+class Scores(Statistic):
+    """Observed less expected ends by group, and their covariance: `retrain_eval.survival.logrank.logrank_scores`.
+
+    Two agencies' scores add up to those of the test stratified by agency, in which risk sets are compared within.
+
+    Attributes
+    ----------
+    test : str
+        Its name.
+    levels : tuple of str
+        Groups at risk when something happens; deviations add up to zero over them.
+    n : int ndarray
+        Spells of each group.
+    deviation : ndarray, shape (G,)
+    covariance : ndarray, shape (G, G)
+    """
+
+    kind: ClassVar[str] = "scores"
+    test: str
+    levels: tuple[str, ...]
+    n: Ints
+    deviation: Floats
+    covariance: Floats
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """The groups."""
+        return self.levels, self.n
+
+    def sound(self) -> bool:
+        """Whether there is a finite deviation for each group, and a covariance of each two."""
+        shape = self.deviation.shape == self.n.shape and self.covariance.shape == (len(self.n), len(self.n))
+        return super().sound() and shape and bool(np.isfinite([*self.deviation, *self.covariance.ravel()]).all())
+
+    def __add__(self, other: Scores) -> Scores:
+        """Return the scores stratified by the two."""
+        self._refuse_others(other, "test", "levels")
+        return replace(
+            self,
+            n=self.n + other.n,
+            deviation=self.deviation + other.deviation,
+            covariance=self.covariance + other.covariance,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Shares(Statistic):
+    """Weights of those counted and of those with a property: `retrain_eval.survival.followup.employment_shares`.
+
+    They add as they stand.
+
+    Attributes
+    ----------
+    outcome, subgroup : str
+        ``subgroup`` is empty where there are no groups.
+    level, estimand : tuple of str
+        Of each row: the group, and what is counted.
+    time : int ndarray
+        Quarters after the event.
+    n : int ndarray
+        People counted.
+    sum_w, sum_wx : ndarray
+        Their weights, and those of the people with the property.
+    hits : int ndarray, optional
+        People with the property.
+    """
+
+    kind: ClassVar[str] = "shares"
+    inside: ClassVar[tuple[str, ...]] = ("hits",)
+    outcome: str
+    subgroup: str
+    level: tuple[str, ...]
+    estimand: tuple[str, ...]
+    time: Ints
+    n: Ints
+    sum_w: Floats
+    sum_wx: Floats
+    hits: Ints | None = None
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """The rows."""
+        keys = zip(self.level, self.estimand, self.time, strict=True)
+        return [f"{level}, {estimand}, {time}".lstrip(", ") for level, estimand, time in keys], self.n
+
+    def sound(self) -> bool:
+        """Whether each row has a part of a weight."""
+        sums = len(self.sum_w) == len(self.n) == len(self.sum_wx)
+        return super().sound() and sums and bool(((self.sum_wx >= 0) & (self.sum_wx <= self.sum_w)).all())
+
+    def __add__(self, other: Shares) -> Shares:
+        """Return the sums over the people of both."""
+        self._refuse_others(other, "outcome", "subgroup", "level", "estimand")
+        if self.time.tolist() != other.time.tolist():
+            raise InputError("cannot add statistics whose time differ", value=f"{self.time} and {other.time}")
+        return replace(
+            self,
+            n=self.n + other.n,
+            sum_w=self.sum_w + other.sum_w,
+            sum_wx=self.sum_wx + other.sum_wx,
+            hits=_both(operator.add, self.hits, other.hits),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CrossProducts(Statistic):
+    """Sums of products of what a regression is of: `retrain_eval.sample.cross_products.cross_products`.
+
+    They add as they stand, to the regression over the people of both.
+
+    Attributes
+    ----------
+    outcome, treatment : str
+    columns : tuple of str
+        Covariates of the design.
+    n : int
+        People.
+    reference, scale : ndarray, shape (2 + k,)
+        Of the treatment, the covariates and the outcome: z = (x − reference) / scale.
+    products : ndarray, shape (3 + k, 3 + k)
+        Σ v vᵀ of v = (1, z).
+    smallest : int, optional
+        The fewest people in a cell of two columns of few values.
+    missing : int, optional
+        People left out, because they have no outcome.
+    largest, amounts : ndarray, optional
+        The largest contributions of amounts to each group of a column of few values, and the sums.
+    """
+
+    kind: ClassVar[str] = "cross_products"
+    inside: ClassVar[tuple[str, ...]] = ("smallest", "missing", "largest", "amounts")
+    outcome: str
+    treatment: str
+    columns: tuple[str, ...]
+    n: int
+    reference: Floats
+    scale: Floats
+    products: Floats
+    smallest: int | None = None
+    missing: int | None = None
+    largest: Floats | None = None
+    amounts: Floats | None = None
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """Everybody."""
+        return ("all",), np.array([self.n])
+
+    def sound(self) -> bool:
+        """Whether there is a finite product of each two columns."""
+        size = 2 + len(self.columns)
+        shapes = self.reference.shape == self.scale.shape == (size,) and self.products.shape == (size + 1, size + 1)
+        return super().sound() and shapes and bool(np.isfinite(self.products).all() and (self.scale > 0).all())
+
+    def __add__(self, other: CrossProducts) -> CrossProducts:
+        """Return the sums over the people of both; what only the agency knows is known of neither."""
+        self._refuse_others(other, "outcome", "treatment", "columns")
+        shift = np.diag([1.0, *(other.scale / self.scale)])
+        shift[1:, 0] = (other.reference - self.reference) / self.scale
+        mine, theirs = (None if item.amounts is None else item.amounts.shape for item in (self, other))
+        alike = mine == theirs
+        return replace(
+            self,
+            n=self.n + other.n,
+            products=self.products + shift @ other.products @ shift.T,
+            # a cell of both is of no fewer people than that of either
+            smallest=_both(min, self.smallest, other.smallest),
+            missing=_both(operator.add, self.missing, other.missing),
+            largest=_both(_largest_of, self.largest, other.largest) if alike else None,
+            amounts=_both(operator.add, self.amounts, other.amounts) if alike else None,
+        )
