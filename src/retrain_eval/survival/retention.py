@@ -2,8 +2,8 @@
 
 They are the curves under the names that agencies use. A job that lasts longer than ``q`` quarters still pays in the
 q-th quarter after the one it began in. What life tables of spells cannot say, such as who is employed in a given
-quarter whatever happened in between, is read from the panel: `retrain_eval.survival.followup`, and the time to the first
-job: `retrain_eval.survival.first_jobs`.
+quarter whatever happened in between, is read from the panel: `retrain_eval.survival.followup`, and the time to the
+first job: `retrain_eval.survival.first_jobs`.
 """
 
 from __future__ import annotations
