@@ -6,7 +6,7 @@ nearly every unit would be a cell; beyond `MAX_CELLS` of them each unit becomes 
 spares the search for distinct rows.
 
 The source is read once; only what is refused is looked for again. Integer ids are put in order here, column by column,
-which takes half the processor time and less memory than to let DuckDB sort whole rows; text is sorted there.
+which takes less processor time and memory than to let DuckDB sort whole rows; text is sorted there.
 """
 
 from __future__ import annotations
@@ -237,8 +237,12 @@ def _refined(code: Ints, column: pd.Series[Any]) -> Ints:
 
     They have no gaps, so that the product of many levels cannot overflow.
     """
-    level, levels = pd.factorize(column, sort=True)
-    code = code * len(levels) + level
+    if isinstance(column.dtype, pd.CategoricalDtype):  # its codes are in the order of its levels
+        level, n_levels = column.cat.codes.to_numpy(), len(column.cat.categories)
+    else:
+        level, levels = pd.factorize(column, sort=True)
+        n_levels = len(levels)
+    code = code * n_levels + level
     if (possible := int(code.max(initial=0)) + 1) <= 4 * len(code):
         there = np.bincount(code, minlength=possible) > 0
         return code if there.all() else (np.cumsum(there) - 1)[code]
