@@ -57,8 +57,9 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
     ...     "person": [1, 2, 3, 4, 5], "trained": [1, 1, 0, 0, 0], "age": [25, 41, 24, 33, 40], "sex": list("fmfmm"),
     ... })
     >>> sample = match(people, "trained ~ age", unit="person")
-    >>> matching_table(people, sample, by=["sex"])[["level", "n_treated", "n_control"]].values.tolist()
-    [[None, 2, 3], ['f', 1, 1], ['m', 1, 2]]
+    >>> table = matching_table(people, sample, by=["sex"])
+    >>> table["level"].fillna("all").tolist(), table["n_treated"].tolist(), table["n_control"].tolist()
+    (['all', 'f', 'm'], [2, 1, 1], [3, 1, 2])
     """
     return counted(count_matched(candidates, sample, by))
 
