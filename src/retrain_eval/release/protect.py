@@ -1,4 +1,4 @@
-"""Protect first, estimate second: the additive tables are made safe, and every row follows from them again."""
+"""Protect first, estimate second: the additive tables are made safe here, before rows are made of them again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.contributions import dominated
-from retrain_eval.effects import COUNTS, NUMBERS
-from retrain_eval.errors import DesignError, DisclosureError, InputError
+from retrain_eval.errors import DisclosureError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.attack import Count, counts, counts_of_matching, every_level, recoverable
-from retrain_eval.release.completing import complete, with_estimates, with_inference
 from retrain_eval.release.counts import protect_counts
 from retrain_eval.release.covariates import protect_covariates
-from retrain_eval.release.derive import Deriver, Tables
 from retrain_eval.release.merging import (
     merge_smallest_level,
     pool_covariance,
@@ -27,24 +24,14 @@ from retrain_eval.release.merging import (
     round_moments,
     sizes,
 )
-from retrain_eval.release.rules import (
-    PART,
-    SAID_OF_RESULTS,
-    apply,
-    is_count,
-    is_withheld,
-    of_published,
-    round_table,
-)
+from retrain_eval.release.publishing import publish
+from retrain_eval.release.rules import is_count
 from retrain_eval.release.statistics import protect_statistic
-from retrain_eval.results import Part, Results, round_significant, standing_effects
-from retrain_eval.sample.counts import KEYS as COUNTED
+from retrain_eval.results import Results
 from retrain_eval.study import Release
 
 Orders = Mapping[str, Sequence[str]]
 Kept = dict[str, OutcomeMoments]
-
-MERGED = "withheld: needs cells that are merged"
 
 
 def protect(results: Results, rules: Release, order: Orders | None = None) -> tuple[Results, list[str]]:
@@ -123,109 +110,6 @@ def _fewest(frame: pd.DataFrame) -> int | None:
     columns = [column for column in frame.columns if is_count(column) or column == "stopped"]
     people = frame[columns].to_numpy(dtype=float, na_value=np.nan)
     return int(people[people > 0].min()) if (people > 0).any() else None
-
-
-def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, list[str]]:
-    """Make every row again that follows from a protected table, and apply the rules to all rows.
-
-    Doing it twice changes nothing, so that `verify` does the same to a bundle and compares.
-
-    Parameters
-    ----------
-    results : Results
-        Rows, and what they were made by.
-    kept : mapping of str → OutcomeMoments or LifeTable
-        The protected tables, by the names that derivations give.
-    rules : Release
-
-    Returns
-    -------
-    Results, list of str
-        Tables and parts only, and a record of what was withheld.
-
-    Raises
-    ------
-    DisclosureError
-        If a table of counts, or of covariates, was put there by hand.
-    """
-    deriver, record, min_cell = Deriver(kept), list[str](), rules.min_cell
-    parts: list[Part] = []
-    not_made: set[str] = set()
-    blocks: dict[str, list[pd.DataFrame]] = {name: [] for name in results.tables}
-    for part, standing in results.blocks():
-        rows = standing
-        if part.derivation is None and part.table in (*COUNTED, "balance"):
-            raise DisclosureError(
-                f"the table {part.table!r} follows from no sums over people, so that nothing says whether they are "
-                "enough; use run.publish_sample and run.results.add_table"
-            )
-        if part.derivation is not None:
-            try:
-                rows = deriver.rows(part)
-            except (InputError, DesignError) as error:
-                name, why = part.result or part.table, str(error).splitlines()[0]
-                record.append(f"{name}: withheld, because the protected tables do not give it: {why}")
-                part, rows = replace(part, derivation=None), _without_numbers(part, standing)
-                not_made.add(part.table)
-        elif part.covariance is not None:
-            if part.estimates is not None:
-                try:
-                    standing = with_estimates(standing, deriver.rows(replace(part, derivation=part.estimates)))
-                except (InputError, DesignError) as error:
-                    name, why = part.result or part.table, str(error).splitlines()[0]
-                    record.append(f"{name}: estimates stand as they are: the protected tables do not give them: {why}")
-                    part = replace(part, estimates=None)
-            # what is made of these effects is made of what is printed, and so is their inference
-            printed, notes = apply("effects", standing, min_cell)
-            record += notes
-            printed = round_table(printed, rules.round_counts)
-            printed = round_significant(printed, rules.significant_figures)
-            rows = with_inference(part, printed)
-            printed = round_significant(rows, rules.significant_figures)
-            if not is_withheld(printed).any():
-                deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, printed))
-        blocks[part.table].append(rows.assign(**{PART: len(parts)}))
-        parts.append(part)
-    tables = {name: pd.concat(found, ignore_index=True) for name, found in blocks.items()}
-    for name in not_made:  # of which nothing is left
-        if name in tables and tables[name].empty:
-            del tables[name]
-    for name in tables:
-        tables[name], notes = apply(name, tables[name], min_cell)
-        tables[name] = round_table(tables[name], rules.round_counts)
-        record += notes
-    for name in SAID_OF_RESULTS:
-        if name in tables:
-            tables[name], notes = of_published(name, tables[name], tables.get("effects"), min_cell)
-            record += notes
-    tables = complete(tables, rules.significant_figures)
-    left = pd.concat([frame[PART] for frame in tables.values()]).value_counts() if tables else {}
-    if "effects" in tables:  # a variance of what is withheld would give it away
-        effects = tables["effects"]
-        parts = [
-            part if part.covariance is None else _without_withheld(part, is_withheld(effects[effects[PART] == number]))
-            for number, part in enumerate(parts)
-        ]
-    return Results(
-        tables={name: frame.drop(columns=PART) for name, frame in tables.items()},
-        parts=[replace(part, rows=int(left[number])) for number, part in enumerate(parts) if number in left],
-    ), record
-
-
-def _without_withheld(part: Part, withheld: pd.Series[bool]) -> Part:
-    covariance = np.array(part.covariance, dtype=float).reshape(len(withheld), len(withheld))
-    covariance[withheld.to_numpy()] = covariance[:, withheld.to_numpy()] = np.nan
-    return replace(part, covariance=covariance.tolist())
-
-
-def _without_numbers(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what is left of rows that cannot be made again: of effects the keys, to show that they are withheld."""
-    if part.table != "effects":
-        return rows.iloc[:0]
-    rows = rows.assign(**dict.fromkeys(NUMBERS, float("nan")), note=MERGED)
-    for name in COUNTS:
-        rows[name] = pd.array([pd.NA] * len(rows), dtype="Int64")
-    return rows
 
 
 def _merge(

@@ -14,7 +14,7 @@ from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.bundle import Bundle, read_manifest
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
-from retrain_eval.release.protect import publish
+from retrain_eval.release.publishing import publish
 from retrain_eval.results import OPTIONS, Part, Results
 
 _SHOWN = 20  # numbers that differ, named one by one
