@@ -65,12 +65,13 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
-ADDITIVE: Mapping[str, type[Additive]] = {
-    "moments": OutcomeMoments,
-    "life_tables": LifeTable,
-    "covariates": CovariateMoments,
-    "counts": SampleCounts,
-    "statistics": Statistic,
+# kind → how a file of it is read
+ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
+    "moments": OutcomeMoments.read_parquet,
+    "life_tables": LifeTable.read_parquet,
+    "covariates": CovariateMoments.read_parquet,
+    "counts": SampleCounts.read_parquet,
+    "statistics": Statistic.read_parquet,
 }
 SIGNIFICANT_DIGITS = 10
 RECIPES = "recipes.json"

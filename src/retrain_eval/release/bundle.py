@@ -213,7 +213,7 @@ class Bundle:
     def tables(self) -> dict[str, Additive]:
         """Return all moments and life tables, by the names of their files without the suffix."""
         names = [name.removesuffix(".parquet") for name in self.manifest["files"] if name.endswith(".parquet")]
-        return {name: ADDITIVE[name.split("/", 1)[0]].read_parquet(self._file(f"{name}.parquet")) for name in names}
+        return {name: ADDITIVE[name.split("/", 1)[0]](self._file(f"{name}.parquet")) for name in names}
 
     def moments(self, name: str) -> OutcomeMoments:
         """Return the outcome moments released under ``name``."""

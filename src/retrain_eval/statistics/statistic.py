@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
@@ -22,7 +23,7 @@ _FILE = "statistic"
 
 
 @dataclass(frozen=True, eq=False)
-class Statistic:
+class Statistic(ABC):
     """What all of them share: a kind, a file of one row, and counts of people."""
 
     kind: ClassVar[str] = ""
@@ -30,9 +31,9 @@ class Statistic:
     recipe: Recipe | None = field(default=None, init=False, repr=False)
 
     @property
+    @abstractmethod
     def parts(self) -> tuple[Sequence[str], Ints]:
         """Names of the groups that are counted, and how many people, or pairs, each has."""
-        raise NotImplementedError
 
     @property
     def cells(self) -> pd.DataFrame:
