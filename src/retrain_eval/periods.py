@@ -36,17 +36,6 @@ def parse_period(value: int | str) -> int:
     return int(text)
 
 
-def period_label(period: int, frequency: str = "quarter") -> str:
-    """Return a period as it is written.
-
-    Examples
-    --------
-    >>> period_label(8076), period_label(1978, "year")
-    ('2019Q1', '1978')
-    """
-    return f"{period // 4}Q{period % 4 + 1}" if frequency == "quarter" else str(period)
-
-
 def period_sql(column: str) -> str:
     """Return SQL that reads a text column as periods; NULL where it holds none."""
     quarter = f"CAST(substr({column}, 1, 4) AS INTEGER) * 4 + CAST(right({column}, 1) AS INTEGER) - 1"

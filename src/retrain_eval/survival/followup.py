@@ -29,8 +29,11 @@ from retrain_eval.survival.risk import group_name
 
 Mask = npt.NDArray[np.bool_]
 
+_Row = tuple[dict[str, Any], Mask, Mask]
+
 _ONE = "_one"
 _PATTERN = "_pattern"
+_SHARE = {"outcome": "employed", "estimator": "share"}
 
 
 def employment_after(
@@ -168,10 +171,6 @@ def share_effects(shares: Shares) -> EffectTable:
         for level, estimand, quarter, n, share in columns
     ]
     return EffectTable.build(rows, np.full((len(rows), len(rows)), np.nan))
-
-
-_SHARE = {"outcome": "employed", "estimator": "share"}
-_Row = tuple[dict[str, Any], Mask, Mask]
 
 
 def _count(
