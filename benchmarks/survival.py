@@ -203,7 +203,7 @@ def show(label: str, found: dict[str, object], own: dict[str, object]) -> None:
         f"{float(str(found[kind])):>9.3f}{float(str(found[kind])) / float(str(own.get(kind, 1))):>7.1f}"
         for kind in ("seconds", "cpu")
     )
-    numbers = ", ".join(f"{value:.8g}" for value in found["found"])  # type: ignore[attr-defined]
+    numbers = ", ".join(f"{value:.8g}" for value in found["found"])
     print(f"  {label:<34}{times}{float(str(found['peak_gb'])):>9.2f}  {numbers}", flush=True)
 
 

@@ -70,4 +70,4 @@ def spells_of(
     return con.sql(
         f"SELECT person_id, spell, state, employer_id, entry - {START - 1}, exit - {START - 1}, cause, left_truncated "
         "FROM spells ORDER BY person_id, spell"
-    ).fetchall()  # type: ignore[return-value]
+    ).fetchall()

@@ -50,7 +50,7 @@ def commands() -> str:
         "here.",
         "",
     ]
-    for name, verb in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, verb in typer.main.get_command(app).commands.items():
         arguments = [param for param in verb.params if param.param_type_name == "argument"]
         names = [str(param.name).upper() for param in arguments]
         usage = " ".join(n if param.required else f"[{n}]" for n, param in zip(names, arguments, strict=True))

@@ -73,7 +73,7 @@ def test_pairs_without_a_difference_say_nothing() -> None:
 )
 def test_rosenbaum_refuses(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        rosenbaum_bounds(**arguments)  # type: ignore[arg-type]
+        rosenbaum_bounds(**arguments)
 
 
 @pytest.mark.oracle

@@ -59,7 +59,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
 
 def test_the_pages_a_reader_is_told_of_are_in_the_book() -> None:
     titles = {
-        re.search(r'^title: "(.+)"$', file.read_text(encoding="utf-8"), re.MULTILINE)[1]  # type: ignore[index]
+        re.search(r'^title: "(.+)"$', file.read_text(encoding="utf-8"), re.MULTILINE)[1]
         for file in (DOCS.parent / "book").glob("*.md")
     }
     told = re.findall(r"^\| ([^|]+?) \| .+ \|$", page("read-a-report.md"), re.MULTILINE)[1:]

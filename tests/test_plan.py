@@ -79,7 +79,7 @@ def test_a_past_that_was_changed_is_found(tmp_path: Path, change: object) -> Non
     register(tmp_path, study(tmp_path), "a")
     register(tmp_path, study(tmp_path), "b", opened=["r"], reason="another script")
     plan = json.loads((tmp_path / PLAN).read_text())
-    change(plan)  # type: ignore[operator]
+    change(plan)
     (tmp_path / PLAN).write_text(json.dumps(plan))
     with pytest.raises(ReleaseError, match="is not as it was registered"):
         read_plan(tmp_path)

@@ -60,7 +60,7 @@ def test_people_cannot_go_while_their_earlier_deliveries_stay(store: Store, tmp_
     files = {"person": people(tmp_path, "P2"), "wage_record": [first, second]}
     for dry_run in (True, False):
         with pytest.raises(InputError, match="1 rows of wage_record in the store refer to a person") as caught:
-            store.ingest_all(files, dry_run=dry_run)  # type: ignore[arg-type]
+            store.ingest_all(files, dry_run=dry_run)
         assert caught.value.value == "P1"
     assert (store.vintage, store.tables()) == (1, {"person": 2, "wage_record": 2})
     store.ingest_all({"person": files["person"], "wage_record": second})
@@ -169,8 +169,8 @@ def test_a_dry_run_counts_what_the_load_then_supersedes(store: Store, tmp_path: 
     three = write(tmp_path, "w3.csv", "person_id,period,wages", "P1,2018,3", "P3,2018,3", "P1,2020,3")
     files = {"person": people(tmp_path, "P1", "P2", "P3"), "wage_record": [one, two, three]}
     for _ in range(2):
-        would = [report.rows_superseded for report in store.ingest_all(files, dry_run=True)]  # type: ignore[arg-type]
-        done = [report.rows_superseded for report in store.ingest_all(files)]  # type: ignore[arg-type]
+        would = [report.rows_superseded for report in store.ingest_all(files, dry_run=True)]
+        done = [report.rows_superseded for report in store.ingest_all(files)]
         assert would == done == [0, 0, 1, 2]
         lines.append("P2,2021,1")
         write(tmp_path, "w1.csv", *lines)
@@ -344,7 +344,7 @@ def test_a_store_of_the_old_layout_is_refused_and_left_as_it_is(tmp_path: Path) 
     before = path.read_bytes()
     for options in ({}, {"read_only": True}, {"as_of": 1}):
         with pytest.raises(StoreError, match="made by an earlier version, without vintages; delete it"):
-            Store.open(path, **options)  # type: ignore[arg-type]
+            Store.open(path, **options)
     assert path.read_bytes() == before
 
 
@@ -712,7 +712,7 @@ def test_loads_killed_20_times_leave_a_complete_vintage(tmp_path: Path) -> None:
     duckdb.read_parquet(str(written["person"][0])).filter("true").project("* EXCLUDE (sex)").write_parquet(str(person))
     kept = {name: written[name][0] for name in ("employer_link", "programme", "enrolment")}
     with Store.open(start, frequency="quarter") as store:
-        store.ingest_all({**kept, "person": person, "wage_record": wages[:4]})  # type: ignore[arg-type]
+        store.ingest_all({**kept, "person": person, "wage_record": wages[:4]})
         before = rows(store, STATE)
     correction = agency / "wage_record_9999.parquet"
     duckdb.read_parquet(str(last)).project("* REPLACE (wages + 1 AS wages)").write_parquet(str(correction))

@@ -95,7 +95,7 @@ def test_order_of_rows_changes_nothing(people: dict[str, list[str]], links: list
     con = duckdb.connect()
     first = spells_of(con, people, links)
     rows = con.sql("FROM wage_record").fetchall()
-    random.shuffle(rows)  # type: ignore[attr-defined]
+    random.shuffle(rows)
     con.execute("DELETE FROM wage_record")
     for row in rows:
         con.execute("INSERT INTO wage_record VALUES ($1, $2, $3, $4)", list(row))

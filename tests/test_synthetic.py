@@ -99,7 +99,7 @@ def test_without_effects_the_truth_is_zero() -> None:
 )
 def test_arguments_that_make_no_agency_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        rte.simulate(**options)  # type: ignore[arg-type]
+        rte.simulate(**options)
 
 
 def test_parameters_and_formats_are_checked(agency: Simulation, tmp_path: Path) -> None:

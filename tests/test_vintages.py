@@ -224,9 +224,9 @@ def test_any_history_of_loads_can_be_looked_back_on(
         for number, (mode, rows) in enumerate(history):
             lines = [f"{person},{period},{pay}" for (person, period), pay in rows.items()]
             file = write(folder, f"{number}.csv", "person_id,period,wages", *lines)
-            if not store.ingest("wage_record", file, mode=mode).already_loaded:  # type: ignore[arg-type]
+            if not store.ingest("wage_record", file, mode=mode).already_loaded:
                 state = {**({} if mode == "replace" else state), **rows}
                 stood.append(state)
     for vintage, expected in enumerate(stood, start=2):
         with Store.open(path, as_of=vintage) as store:
-            assert {(p, t): int(w) for p, t, w in wages(store)} == expected  # type: ignore[misc, call-overload]
+            assert {(p, t): int(w) for p, t, w in wages(store)} == expected

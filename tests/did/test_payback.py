@@ -134,7 +134,7 @@ def test_intervals_of_milestones_cover_the_truth() -> None:
 )
 def test_what_cannot_be_added_up_is_refused(change: object, says: str) -> None:
     study = event_study(PATH)
-    frame = change(study.frame)  # type: ignore[operator]
+    frame = change(study.frame)
     keep = frame.index.to_numpy()
     part = EffectTable(frame.reset_index(drop=True), study.vcov[np.ix_(keep, keep)], study.meta)
     with pytest.raises(DesignError, match=says):

@@ -85,7 +85,7 @@ def test_a_block_without_pairs_is_refused_with_the_reason() -> None:
 def test_plans_that_cannot_be_trained_are_refused(options: dict[str, object], message: str) -> None:
     plan = {"blocks": BLOCKS, "certain": CERTAIN, "recall": 0.6} | options
     with pytest.raises(InputError, match=message):
-        score_pairs(duckdb.connect(), "people", "records", FORMS, **plan)  # type: ignore[arg-type]
+        score_pairs(duckdb.connect(), "people", "records", FORMS, **plan)
 
 
 def test_without_splink_the_extra_is_named() -> None:

@@ -121,7 +121,7 @@ def test_parquet_that_changes_between_check_and_load_is_refused(
 
     def exchange(*args: object) -> int:
         pd.DataFrame({"person_id": ["P1"], "age": [-30]}).to_parquet(path)
-        return write(*args)  # type: ignore[arg-type]
+        return write(*args)
 
     with Store.open(tmp_path / "s.duckdb") as store:
         monkeypatch.setattr(loads, "write", exchange)

@@ -39,7 +39,7 @@ def test_the_life_of_an_edition(study: Study) -> None:
 
     for options in ({"replace": True}, {"approved_by": "Someone Else"}, {"approved_by": "", "replace": True}):
         with pytest.raises(ReleaseError, match="approved by Ada Lovelace and stays as it is"):
-            study.release("2026", **options)  # type: ignore[arg-type]
+            study.release("2026", **options)
     study = rerun(study, 7)
     with pytest.raises(ReleaseError, match="--edition 2026-1 --corrects 2026"):
         study.release("2026", approved_by="Ada Lovelace", replace=True)

@@ -22,7 +22,7 @@ def study_with(tmp_path: Path) -> Callable[..., Study]:
     def make(**tables: pd.DataFrame) -> Study:
         made = bundles.training_tables()
         for name, frame in tables.items():
-            made[name] = made[name].assign(**frame)  # type: ignore[arg-type]
+            made[name] = made[name].assign(**frame)
         return open_release([bundles.write_bundle(tmp_path / "x", made, FACTS)]).main
 
     return make

@@ -85,11 +85,11 @@ def unmarked(tree: ast.Module) -> Iterator[ast.expr]:
             "sub",
             "str",
         }:
-            quiet |= {id(item) for argument in node.args for item in ast.walk(argument)}  # type: ignore[attr-defined]
+            quiet |= {id(item) for argument in node.args for item in ast.walk(argument)}
         if isinstance(node, ast.Raise | ast.Assert | ast.Compare):
             quiet |= {id(item) for item in ast.walk(node)}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            quiet.add(id(node.body[0].value))  # type: ignore[attr-defined]
+            quiet.add(id(node.body[0].value))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             quiet.add(id(node.value))
         if isinstance(node, ast.JoinedStr):
@@ -104,7 +104,7 @@ def unmarked(tree: ast.Module) -> Iterator[ast.expr]:
         if re.search(r"<|=\"|--|/|'Segoe", text):  # HTML, settings, paths
             continue
         if re.search(r"[A-Za-z]{2,}[,.:;]? [a-z]{2,}", text) or re.search(r"[a-z]{3,} $|^ [a-z]{3,}", text):
-            yield node  # type: ignore[misc]
+            yield node
 
 
 def test_no_sentence_of_the_code_is_left_unmarked() -> None:

@@ -142,7 +142,7 @@ def test_bias_adjustment_removes_what_is_linear() -> None:
     """An outcome that is linear in the covariates has an effect of exactly nothing, however poor the matches."""
     data = lalonde().assign(line=lambda d: 3 * d["age"] - d["educ"] + 5 * (d["race"] == "hispan"))
     for options in ({}, {"replace": True}, {"method": "cem", "cutpoints": {"age": 2}}):
-        sample = rte.match(data, "treat ~ age + educ + race", "id", **options)  # type: ignore[arg-type]
+        sample = rte.match(data, "treat ~ age + educ + race", "id", **options)
         assert abs(figures(sample.att("line"))[0]) > 0.01
         assert figures(sample.att("line", bias_adjust=True))[0] == pytest.approx(0, abs=1e-9)
 

@@ -23,7 +23,7 @@ def weighted_variance(x: pd.Series, w: pd.Series) -> float:
 @pytest.mark.parametrize("options", [{}, {"caliper": 0.2}, {"replace": True}, {"replace": True, "ratio": 3}])
 def test_equals_rows(options: dict[str, object]) -> None:
     data = lalonde()
-    sample = match(data, LALONDE, "id", **options)  # type: ignore[arg-type]
+    sample = match(data, LALONDE, "id", **options)
     rows = data.merge(sample.weights.df()[["id", "weight"]], on="id", how="left").fillna({"weight": 0.0})
     treated, control = rows[rows["treat"] == 1], rows[rows["treat"] == 0]
     table = sample.balance()
@@ -93,7 +93,7 @@ def test_overlap_bins_hold_their_lower_end() -> None:
 @pytest.mark.parametrize("bins", [0, 2.5, True])
 def test_bins_must_be_a_count(bins: object) -> None:
     with pytest.raises(InputError, match="bins must be"):
-        match(lalonde(), LALONDE, "id").overlap(bins)  # type: ignore[arg-type]
+        match(lalonde(), LALONDE, "id").overlap(bins)
 
 
 def test_a_caliper_shows_in_the_mean_of_the_matched_treated() -> None:

@@ -80,7 +80,7 @@ def test_whole_report_on_trainees_and_the_survey() -> None:
 def test_shared_controls_and_sets_have_no_pairs() -> None:
     data = lalonde()
     for options in ({"replace": True}, {"ratio": 2}):
-        sample = match(data, LALONDE, "id", **options)  # type: ignore[arg-type]
+        sample = match(data, LALONDE, "id", **options)
         with pytest.raises(DesignError, match="they are for pairs"):
             pair_differences(data, sample, "re78")
         found = hidden_bias(data, sample, "re78", estimate=1000.0, std_error=700.0)

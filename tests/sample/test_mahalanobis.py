@@ -124,7 +124,7 @@ def test_huge_problems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("options", [{"caliper": 0.2}, {"discard": "both"}, {"m_order": "largest"}, {"link": "logit"}])
 def test_options_that_need_a_score(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match="score"):
-        match(lalonde(), LALONDE, "id", distance="mahalanobis", **options)  # type: ignore[arg-type]
+        match(lalonde(), LALONDE, "id", distance="mahalanobis", **options)
 
 
 def test_treated_alone_in_their_stratum() -> None:

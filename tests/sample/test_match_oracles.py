@@ -134,7 +134,7 @@ def test_the_standard_error_of_the_design_is_the_default() -> None:
         ({"method": "ebal"}, "HC1"),
         ({"method": "ipw"}, "M"),
     ):
-        assert match(lalonde(), LALONDE, "id", **options).att("re78").meta["vce"] == vce  # type: ignore[arg-type]
+        assert match(lalonde(), LALONDE, "id", **options).att("re78").meta["vce"] == vce
 
 
 @pytest.mark.oracle

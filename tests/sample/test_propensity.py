@@ -27,7 +27,7 @@ def fit_rows(formula: str, data: pd.DataFrame) -> Propensity:
 @pytest.mark.parametrize(("formula", "data"), [(LALONDE, lalonde), (NSW_CPS, nsw_cps)])
 def test_equals_statsmodels(formula: str, data: object) -> None:
     """Coefficients to 1e-8 of their size, scores to 1e-10, against statsmodels' Logit run to 1e-14."""
-    frame = data()  # type: ignore[operator]
+    frame = data()
     fit = fit_rows(formula, frame)
     x = parse_formula(formula).design(frame)[1]
     scale = np.abs(x).max(axis=0)

@@ -129,7 +129,7 @@ def test_calendar_order_of_rows_and_threads_change_nothing(
             con.execute("SET preserve_insertion_order = false")
             con.from_df(frame).create("people")
             try:
-                sample = risk_sets(con.table("people"), **options, distance=distance)  # type: ignore[arg-type]
+                sample = risk_sets(con.table("people"), **options, distance=distance)
             except DesignError as refused:
                 results.append((str(refused), [], []))
                 continue

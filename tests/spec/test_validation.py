@@ -58,7 +58,7 @@ def open_store(section: Section, folder: Path) -> tuple[Store, dict[str, Path]]:
     for name, content in section.files.items():
         (folder / name).write_bytes(content)
     files = {Path(name).stem: folder / name for name in section.files}
-    return Store.open(folder / "store.duckdb", **section.study), files  # type: ignore[arg-type]
+    return Store.open(folder / "store.duckdb", **section.study), files
 
 
 def rejected(store: Store) -> list[tuple[str, ...]]:
