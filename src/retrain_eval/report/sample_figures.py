@@ -69,7 +69,7 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
 
 
 def overlap(bins: pd.DataFrame, words: Words) -> Figure:
-    """Draw the distribution of each group over the propensity score: common support.
+    """Draw the distribution of each group over the score: common support.
 
     Bins may be of unequal width, because small ones are pooled: heights are densities.
     """
@@ -104,7 +104,7 @@ def overlap(bins: pd.DataFrame, words: Words) -> Figure:
 
     middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
     alt = (
-        _("Distribution of the propensity score. Median: ")
+        _("Distribution of the {score}. Median: ", score=label)
         + _("; ").join(f"{name} {value:.2f}" for name, value in middle.items())
         + _(".")
     )
