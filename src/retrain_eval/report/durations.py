@@ -53,8 +53,10 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
         at_risk = _at_risk(curve, levels, 4 if narrow else 8)
         at_risk["y"] = at_risk["level"].map(rows).astype(float)
         names = [textwrap.fill(words.name(level), 13 if narrow else 24) for level in levels]
+        room = max(0.45, 0.034 * longest) if narrow else max(0.2, 0.0145 * longest)
         return (
-            _lines(data, ends, levels, narrow, max(0.45, 0.034 * longest) if narrow else max(0.2, 0.0145 * longest))
+            # half of a number stands left of the first duration
+            _lines(data, ends, levels, narrow, room, before=0.12 if narrow else 0.05)
             + p9.geom_hline(yintercept=list(_SHARES), color=RULE, size=0.5)
             + p9.geom_text(p9.aes("time", "y", label="label"), data=at_risk, size=8, color=INK, inherit_aes=False)
             + p9.scale_y_continuous(
@@ -163,9 +165,18 @@ def hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Figure:
 
 
 def _lines(
-    data: pd.DataFrame, ends: pd.DataFrame, levels: list[str], narrow: bool, room: float, panels: int = 1
+    data: pd.DataFrame,
+    ends: pd.DataFrame,
+    levels: list[str],
+    narrow: bool,
+    room: float,
+    panels: int = 1,
+    before: float = 0.03,
 ) -> Plot:
-    """Draw one line per level with its interval, points where the release has them, and a label at the end."""
+    """Draw one line per level with its interval, points where the release has them, and a label at the end.
+
+    ``before`` and ``room`` are the space left of the lines and right of them, in widths of the panel.
+    """
     colours = dict(zip(levels, COLOURS, strict=False))
     aside = panels * nudge(data["time"], narrow)
     return (
@@ -178,7 +189,7 @@ def _lines(
         + p9.scale_fill_manual(colours)
         + p9.scale_shape_manual(dict(zip(levels, SHAPES, strict=False)))
         + p9.scale_x_continuous(
-            breaks=_whole_ticks(float(data["time"].max()), 4 if panels > 1 else 7), expand=(0.03, 0, room, 0)
+            breaks=_whole_ticks(float(data["time"].max()), 4 if panels > 1 else 7), expand=(before, 0, room, 0)
         )
     )
 
@@ -211,9 +222,12 @@ def _ends(data: pd.DataFrame, words: Words, apart: float) -> pd.DataFrame:
 
 
 def _at_risk(curve: pd.DataFrame, levels: list[str], count: int) -> pd.DataFrame:
-    """Return the numbers at risk at up to ``count`` of the durations released, evenly spaced."""
+    """Return the numbers at risk at up to ``count`` of the durations released, so far apart that they do not touch."""
     times = np.unique(curve["time"].to_numpy(dtype=float))
-    shown = times[:: -(-len(times) // count)]
+    shown: list[float] = []
+    for time in times:
+        if not shown or time - shown[-1] >= times[-1] / count:
+            shown.append(time)
     rows = curve[curve["time"].isin(shown) & curve["level"].isin(levels) & curve["n_treated"].notna()]
     rows = rows.assign(label=[f"{int(n):,}" for n in rows["n_treated"]])
     return rows[["level", "time", "label"]].reset_index(drop=True)

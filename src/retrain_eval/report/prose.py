@@ -148,7 +148,7 @@ def engines(study: Study) -> str:
     spreads = pairs["estimate"].agg(lambda values: values.max() - values.min()) / pairs["std_error"].max()
     return _(
         "Over {pairs} estimates, the largest difference between the two is {tiny} of a standard "
-        "error; the standard errors themselves differ by at most {tiny_2} of their size.",
+        "error; that between the standard errors is {tiny_2} of their size.",
         pairs=len(pairs),
         tiny=_tiny(float(spreads.max())),
         tiny_2=_tiny(float(errors.max())),
