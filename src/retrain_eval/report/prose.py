@@ -204,7 +204,10 @@ def outcome(study: Study, name: str) -> str:
     words, last = study.words.about(name), after.iloc[-1]
     by_size = after.sort_values("estimate")
     low, high = by_size.iloc[0], by_size.iloc[-1]
-    told = [f"{words.amount(row['estimate'], signed=True)} {words.at(row['event_time'])}" for row in (low, high)]
+    told = [
+        _("{amount} ({at})", amount=words.amount(row["estimate"], signed=True), at=words.at(row["event_time"]))
+        for row in (low, high)
+    ]
     return _(
         "The effect on the {name} is lowest at {told} and highest at {told_2}. At the end of "
         "follow-up, {at}, it is {amount} ({interval}).",
