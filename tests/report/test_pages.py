@@ -61,8 +61,8 @@ def test_another_outcome_is_told_in_its_own_unit(release: Release) -> None:
     assert release.main.other_outcomes == ["employed"]
     assert prose.outcome(release.main, "employed") == (
         "The effect on the share employed is lowest at −0.080 (in the year training began) and highest at +0.046 "
-        "(3 years after the start of training). At the end of follow-up, 3 years after the start of training, it is +0.046 "
-        "(0.005 to 0.087)."
+        "(3 years after the start of training). At the end of follow-up, 3 years after the start of training, it is "
+        "+0.046 (0.005 to 0.087)."
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from functools import partial
+
 import pandas as pd
 
 from retrain_eval.report.drawing import (
@@ -33,7 +36,10 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
     top = data[data["covariate"] == order[-1]].assign(side=["right", "left"])
     top["at"] = [top["smd"].iloc[0], max(top["smd"].iloc[1], 0.1) + 0.02 * data["smd"].max()]
     worst = balance[["smd_before", "smd_after"]].abs().max()
+    axis = _("absolute standardised mean difference")
     within = int((balance["smd_after"].abs() <= 0.1).sum())
+
+    short = partial(textwrap.fill, width=20)
 
     def draw(narrow: bool) -> Plot:
         lifts = (1.2 if narrow else 0.5, 0.5)  # narrow: no room side by side
@@ -49,9 +55,12 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
             + names
             + p9.scale_color_manual({_("before matching"): VERMILION, _("after matching"): BLUE})
             + p9.scale_shape_manual({_("before matching"): "s", _("after matching"): "o"})
-            + p9.scale_y_discrete(expand=(0, 0.6, 0, 1.5 if narrow else 0.9))
+            + p9.scale_y_discrete(
+                labels=lambda covariates: [short(name) if narrow else name for name in covariates],
+                expand=(0, 0.6, 0, 1.5 if narrow else 0.9),
+            )
             + p9.scale_x_continuous(expand=(0.02, 0, 0.12, 0))
-            + p9.labs(x=_("absolute standardised mean difference"), y="")
+            + p9.labs(x=short(axis, width=24) if narrow else axis, y="")
             + p9.theme(panel_grid_major_y=p9.element_blank())
         )
 
@@ -64,8 +73,9 @@ def love_plot(balance: pd.DataFrame, words: Words) -> Figure:
         smd_after=worst["smd_after"],
         within=within,
     )
+    lines = sum(short(name).count("\n") for name in order)
     size = 1.0 + 0.3 * len(balance)
-    return Figure(draw, alt, balance, height=size, narrow_height=size)
+    return Figure(draw, alt, balance, height=size, narrow_height=size + 0.15 * lines)
 
 
 def overlap(bins: pd.DataFrame, words: Words) -> Figure:
