@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from retrain_eval.flow import Study
+from retrain_eval.layout import Additive
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.verify import rederive, verify
-from retrain_eval.results import Additive
 from retrain_eval.sample.counts import SUMS, SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.verdict import balance_verdict

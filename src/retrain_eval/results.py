@@ -1,8 +1,4 @@
-"""What a run leaves inside the agency and a release takes out: named results, one layout for both.
-
-The layout is the contract between ``run``, ``release``, the book and any outside reader: a table that does not
-have these columns is refused here, before anything is written.
-"""
+"""What a run leaves inside the agency and a release takes out: named results, in one layout for both."""
 
 from __future__ import annotations
 
@@ -16,76 +12,33 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.effects import COLUMNS, DTYPES, EffectTable
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError
 from retrain_eval.estimates import check_same_estimates
 from retrain_eval.files import write_text
+from retrain_eval.layout import (
+    ADDITIVE,
+    SIGNIFICANT_DIGITS,
+    TABLES,
+    Additive,
+    check_name,
+    check_table,
+    effects_frame,
+    read_table,
+    round_significant,
+)
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
-from retrain_eval.sample.balance import COLUMNS as BALANCE
-from retrain_eval.sample.composition import BASELINE_PATHS
 from retrain_eval.sample.counts import KEYS as COUNTED
-from retrain_eval.sample.counts import MATCHING, SampleCounts, counted
+from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
-from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 from retrain_eval.statistics.kinds import Statistic
 
 T = TypeVar("T")
 
-EFFECTS = ("result", *COLUMNS, "note")
-TABLES: Mapping[str, tuple[str, ...]] = {
-    "effects": EFFECTS,
-    "balance": BALANCE,
-    "overlap": ("bin_low", "bin_high", "group", "n"),
-    "matching": MATCHING,
-    "baseline_paths": BASELINE_PATHS,
-    "flow": ("step", "group", "n", "reason"),
-    "linkage": ("subgroup", "level", "n", "n_linked", "rate"),
-    "means": ("outcome", "group", "time", "mean", "n"),
-    "tests": ("result", "test", "statistic", "df", "p_value"),
-    "verdicts": (
-        "result",
-        "subgroup",
-        "level",
-        "smallest_worthwhile",
-        "p_holm",
-        "p_romano_wolf",
-        "p_equivalence",
-        "mde",
-        "n_treated",
-        "n_control",
-        "verdict",
-        "n_needed",
-    ),
-    "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
-    "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
-    "rosenbaum": ROSENBAUM,
-    "e_values": E_VALUES,
-    "oster": OSTER,
-    "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
-}
-Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
-# kind → how a file of it is read
-ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
-    "moments": OutcomeMoments.read_parquet,
-    "life_tables": LifeTable.read_parquet,
-    "covariates": CovariateMoments.read_parquet,
-    "counts": SampleCounts.read_parquet,
-    "statistics": Statistic.read_parquet,
-}
-SIGNIFICANT_DIGITS = 10
 RECIPES = "recipes.json"
-# options of what a row says, not found by it
-OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
-_KEYS = ("cohort", "time", "event_time", "bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "df")
 # of the facts about estimates, those that inference needs; others may be counts that a release rounds
 _FACTS = ("level", "df", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast", "anticipation")
-_LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
-_WORDS = (
-    "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
-    "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
-    "description",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -177,7 +130,7 @@ class Results:
         InputError
             If the two differ, or ``estimates`` do not know how they were made.
         """
-        _check_name(name)
+        check_name(name)
         if estimates is not None:
             if estimates.recipe is None:
                 raise InputError(
@@ -237,7 +190,7 @@ class Results:
         if name in COUNTED and recipe is None:
             return self.add_counts(SampleCounts.of(name, frame))
         frame = frame if result is None else frame.assign(result=result)
-        _check_table(name, frame)
+        check_table(name, frame)
         return self._append(Part(name, len(frame), result, recipe=recipe), frame[list(TABLES[name])])
 
     def resolved(self) -> list[Part]:
@@ -301,7 +254,7 @@ class Results:
             If a table is not one of ``TABLES`` or lacks a column, or a name cannot be that of a file.
         """
         for name, frame in self.tables.items():
-            _check_table(name, frame)
+            check_table(name, frame)
             frame = round_significant(frame, digits)
             # ten digits are beyond any data's precision and the same on every processor
             frame.to_csv(
@@ -312,7 +265,7 @@ class Results:
             if objects:
                 (folder / kind).mkdir()
             for name, item in objects.items():
-                _check_name(name)
+                check_name(name)
                 item.to_parquet(folder / kind / f"{name}.parquet")
         if self.parts:
             parts = [{k: v for k, v in asdict(part).items() if v is not None} for part in self.resolved()]
@@ -342,23 +295,6 @@ def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:
     return EffectTable(frame, np.array(part.covariance).reshape(len(frame), len(frame)), part.meta or {})
 
 
-def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Round what is neither a key nor a count.
-
-    Examples
-    --------
-    >>> round_significant(pd.DataFrame({"time": [123456.0], "mean": [123456.0]}), 4).iloc[0].tolist()
-    [123456.0, 123500.0]
-    """
-    measured = [name for name in frame.select_dtypes("float").columns if name not in _KEYS and not name.startswith("n")]
-    return frame.assign(**{name: [float(f"{x:.{digits}g}") for x in frame[name].astype(float)] for name in measured})
-
-
-def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
-    """Return the rows of an EffectTable in the layout."""
-    return effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
-
-
 def _read_parts(path: Path) -> list[Part]:
     if not path.exists():
         return []
@@ -371,23 +307,3 @@ def _read_parts(path: Path) -> list[Part]:
 
 def _read_derivation(made: Mapping[str, Any] | None) -> Derivation | None:
     return None if made is None else Derivation(made["of"], tuple((v, o) for v, o in made["steps"]))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
-
-
-def _check_table(name: str, frame: pd.DataFrame) -> None:
-    if name not in TABLES:
-        raise unknown("result table", name, TABLES)
-    for column in TABLES[name]:
-        if column not in frame.columns:
-            raise InputError(f"the table {name!r} lacks the column {column!r}", fix=", ".join(TABLES[name]))
-
-
-def _check_name(name: str) -> None:
-    """Refuse a name that would be no file of its own folder."""
-    plain = name == Path(name).name and "\\" not in name and not name.startswith(".") and name.isprintable()
-    if not name or not plain or len(name.encode()) > _LONGEST:
-        raise InputError(f"{name!r} cannot name a result", rule="a plain file name", fix="use letters, digits and _")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError
+from retrain_eval.layout import TABLES
 from retrain_eval.linkage.probabilistic import choose_links
 from retrain_eval.linkage.quality import RATES, clerical_review, linkage_rates, match_quality, weight_distribution
-from retrain_eval.results import TABLES
 
 CON = duckdb.connect()  # opening one takes longer than a test
 

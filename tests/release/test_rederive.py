@@ -18,13 +18,14 @@ from retrain_eval.did.means import mean_difference, mean_paths
 from retrain_eval.effects import COUNTS, KEYS, EffectTable
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.heterogeneity import verdicts
+from retrain_eval.layout import round_significant
 from retrain_eval.recipe import Derivation, trace
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.completing import with_inference
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.verify import rederive, verify
-from retrain_eval.results import Part, Results, round_significant, standing_effects
+from retrain_eval.results import Part, Results, standing_effects
 from retrain_eval.study import read_study
 from retrain_eval.survival.logrank import logrank_test
 from tampering import rehash

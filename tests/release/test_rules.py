@@ -9,8 +9,9 @@ import pytest
 import retrain_eval as rte
 from retrain_eval.effects import COUNTS, NUMBERS, EffectTable
 from retrain_eval.errors import DisclosureError
+from retrain_eval.layout import TABLES
 from retrain_eval.release.protect import protect
-from retrain_eval.results import TABLES, Results
+from retrain_eval.results import Results
 from retrain_eval.study import Release
 
 

@@ -19,10 +19,10 @@ import pandas as pd
 
 from retrain_eval.errors import ReleaseError
 from retrain_eval.files import sha256
+from retrain_eval.layout import ADDITIVE, Additive, read_table
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import Registration, read_plan
-from retrain_eval.results import ADDITIVE, Additive, read_table
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic

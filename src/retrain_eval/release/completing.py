@@ -13,7 +13,8 @@ from retrain_eval.confounding import e_value
 from retrain_eval.effects import COUNTS, KEYS, EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.estimates import same_rows
-from retrain_eval.results import Part, round_significant, standing_effects
+from retrain_eval.layout import round_significant
+from retrain_eval.results import Part, standing_effects
 from retrain_eval.survival.followup import with_logit_interval
 
 # by table: columns that are made of a row of the effects and of what is printed beside them

@@ -22,9 +22,10 @@ from retrain_eval.did.timing import base_moved_back, placebo_starts
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.layout import TABLES, Additive, effects_frame
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.recipe import Derivation, is_recorded, repeat
-from retrain_eval.results import TABLES, Additive, Part, effects_frame
+from retrain_eval.results import Part
 from retrain_eval.sample.counts import counted
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.sample.hidden_bias import e_value_table, oster_table, rosenbaum_table

@@ -9,10 +9,11 @@ import pandas as pd
 
 from retrain_eval.effects import COUNTS, NUMBERS
 from retrain_eval.errors import DesignError, DisclosureError, InputError
+from retrain_eval.layout import round_significant
 from retrain_eval.release.completing import complete, with_estimates, with_inference
 from retrain_eval.release.derive import Deriver, Tables
 from retrain_eval.release.rules import PART, SAID_OF_RESULTS, apply, is_withheld, of_published, round_table
-from retrain_eval.results import Part, Results, round_significant, standing_effects
+from retrain_eval.results import Part, Results, standing_effects
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.study import Release
 

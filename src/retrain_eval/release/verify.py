@@ -10,12 +10,13 @@ import pandas as pd
 
 from retrain_eval.effects import COUNTS, KEYS
 from retrain_eval.errors import RetrainEvalError
+from retrain_eval.layout import OPTIONS
 from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.bundle import Bundle, read_manifest
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
 from retrain_eval.release.publishing import publish
-from retrain_eval.results import OPTIONS, Part, Results
+from retrain_eval.results import Part, Results
 
 _SHOWN = 20  # numbers that differ, named one by one
 

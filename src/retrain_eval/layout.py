@@ -1,0 +1,113 @@
+"""The layout of results: which tables there are, their columns, and how they are written and read.
+
+It is the contract between ``run``, ``release``, the book and any outside reader: a table that does not have these
+columns is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from retrain_eval.effects import COLUMNS, EffectTable
+from retrain_eval.errors import InputError, unknown
+from retrain_eval.lifetable import LifeTable
+from retrain_eval.moments import OutcomeMoments
+from retrain_eval.sample.balance import COLUMNS as BALANCE
+from retrain_eval.sample.composition import BASELINE_PATHS
+from retrain_eval.sample.counts import MATCHING, SampleCounts
+from retrain_eval.sample.covariates import CovariateMoments
+from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
+from retrain_eval.statistics.kinds import Statistic
+
+EFFECTS = ("result", *COLUMNS, "note")
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "effects": EFFECTS,
+    "balance": BALANCE,
+    "overlap": ("bin_low", "bin_high", "group", "n"),
+    "matching": MATCHING,
+    "baseline_paths": BASELINE_PATHS,
+    "flow": ("step", "group", "n", "reason"),
+    "linkage": ("subgroup", "level", "n", "n_linked", "rate"),
+    "means": ("outcome", "group", "time", "mean", "n"),
+    "tests": ("result", "test", "statistic", "df", "p_value"),
+    "verdicts": (
+        "result",
+        "subgroup",
+        "level",
+        "smallest_worthwhile",
+        "p_holm",
+        "p_romano_wolf",
+        "p_equivalence",
+        "mde",
+        "n_treated",
+        "n_control",
+        "verdict",
+        "n_needed",
+    ),
+    "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
+    "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
+    "rosenbaum": ROSENBAUM,
+    "e_values": E_VALUES,
+    "oster": OSTER,
+    "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
+}
+Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
+# kind → how a file of it is read
+ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
+    "moments": OutcomeMoments.read_parquet,
+    "life_tables": LifeTable.read_parquet,
+    "covariates": CovariateMoments.read_parquet,
+    "counts": SampleCounts.read_parquet,
+    "statistics": Statistic.read_parquet,
+}
+SIGNIFICANT_DIGITS = 10
+# options of what a row says, not found by it
+OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
+_KEYS = ("cohort", "time", "event_time", "bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "df")
+_LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
+_WORDS = (
+    "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
+    "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
+    "description",
+)  # fmt: skip
+
+
+def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """Round what is neither a key nor a count.
+
+    Examples
+    --------
+    >>> round_significant(pd.DataFrame({"time": [123456.0], "mean": [123456.0]}), 4).iloc[0].tolist()
+    [123456.0, 123500.0]
+    """
+    measured = [name for name in frame.select_dtypes("float").columns if name not in _KEYS and not name.startswith("n")]
+    return frame.assign(**{name: [float(f"{x:.{digits}g}") for x in frame[name].astype(float)] for name in measured})
+
+
+def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
+    """Return the rows of an EffectTable in the layout."""
+    return effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+
+
+def check_table(name: str, frame: pd.DataFrame) -> None:
+    """Refuse a table that is not one of `TABLES`, or lacks one of its columns."""
+    if name not in TABLES:
+        raise unknown("result table", name, TABLES)
+    for column in TABLES[name]:
+        if column not in frame.columns:
+            raise InputError(f"the table {name!r} lacks the column {column!r}", fix=", ".join(TABLES[name]))
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that would be no file of its own folder."""
+    plain = name == Path(name).name and "\\" not in name and not name.startswith(".") and name.isprintable()
+    if not name or not plain or len(name.encode()) > _LONGEST:
+        raise InputError(f"{name!r} cannot name a result", rule="a plain file name", fix="use letters, digits and _")
