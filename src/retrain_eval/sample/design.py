@@ -89,24 +89,14 @@ class Design:
 
         The triangles of the blocks' QR factors are factored again, which loses no digits as inner products would.
         """
-        p = len(self.columns)
-        triangle: Array = np.zeros((0, p))
+        triangle: Array = np.zeros((0, len(self.columns)))
+        kept: list[int] = []
         for rows in self.blocks(READ):
             weighted = (self.values(rows) * np.sqrt(total[rows])).T
-            triangle = np.vstack([triangle, np.asarray(np.linalg.qr(weighted, mode="r"))])
-        triangle = np.asarray(np.linalg.qr(triangle, mode="r"))
-        length = np.linalg.norm(triangle, axis=0)
-        triangle = triangle / np.where(length > 0, length, 1.0)
-        kept: list[int] = []
-        basis = np.zeros((triangle.shape[0], 0))
-        for j in range(p):
-            rest = triangle[:, j]
-            for _ in range(2):  # twice is enough (Gram-Schmidt)
-                rest = rest - basis @ (basis.T @ rest)
-            norm = float(np.linalg.norm(rest))
-            if norm > _ALIASED:
-                kept.append(j)
-                basis = np.column_stack([basis, rest / norm])
+            triangle = np.asarray(np.linalg.qr(np.vstack([triangle, weighted]), mode="r"))
+            kept = _independent(triangle)
+            if len(kept) == len(self.columns):  # more rows make no column depend on others
+                break
         return kept
 
     def constant(self) -> int | None:
@@ -137,6 +127,23 @@ class Design:
             for column, value in zip(self.columns, beta, strict=True):
                 part += column[rows] * value
         return out
+
+
+def _independent(triangle: Array) -> list[int]:
+    """Return the columns of a triangular factor that earlier ones do not determine."""
+    length = np.linalg.norm(triangle, axis=0)
+    triangle = triangle / np.where(length > 0, length, 1.0)
+    kept: list[int] = []
+    basis = np.zeros((triangle.shape[0], 0))
+    for j in range(triangle.shape[1]):
+        rest = triangle[:, j]
+        for _ in range(2):  # twice is enough (Gram-Schmidt)
+            rest = rest - basis @ (basis.T @ rest)
+        norm = float(np.linalg.norm(rest))
+        if norm > _ALIASED:
+            kept.append(j)
+            basis = np.column_stack([basis, rest / norm])
+    return kept
 
 
 def _total(column: npt.NDArray[Any], total: Array, blocks: Iterator[slice], centre: float | None = None) -> float:

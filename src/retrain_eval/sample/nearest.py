@@ -324,6 +324,13 @@ class _Search:
     ties_broken: int = 0
     _left: dict[int, int] = field(default_factory=dict)
     _right: dict[int, int] = field(default_factory=dict)
+    _stand: list[tuple[int, int, int, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take numbers that are read one by one out of NumPy, where each reading would make an object."""
+        line = self.line
+        ends = line.place.tolist(), line.low.tolist(), line.high.tolist()
+        self._stand = list(zip(*ends, line.treated_score.tolist(), strict=True))
 
     def nearest(self, t: int) -> tuple[int, float] | None:
         """Return the index and the distance of the nearest free control, None beyond the caliper."""
@@ -334,22 +341,19 @@ class _Search:
 
     def take(self, t: int, control: int) -> None:
         """Remove a control from the line, and note whether another one was as near."""
-        distance = self._gap(t, control)
+        distance = abs(self._stand[t][3] - self.line.control_score.item(control))
         self.taken.add(control)
         self._left[control], self._right[control] = control - 1, control + 1
         self.ties_broken += any(abs(gap - distance) <= self.line.tie for _, gap in self._sides(t))
 
     def _sides(self, t: int) -> tuple[tuple[int, float], tuple[int, float]]:
-        line = self.line
-        place = line.place.item(t)
+        place, low, high, score = self._stand[t]
+        score_of = self.line.control_score.item
         left, right = _follow(self._left, place - 1), _follow(self._right, place)
         return (
-            (left, self._gap(t, left) if left >= line.low.item(t) else np.inf),
-            (right, self._gap(t, right) if right < line.high.item(t) else np.inf),
+            (left, abs(score - score_of(left)) if left >= low else np.inf),
+            (right, abs(score - score_of(right)) if right < high else np.inf),
         )
-
-    def _gap(self, t: int, control: int) -> float:
-        return abs(self.line.treated_score.item(t) - self.line.control_score.item(control))
 
 
 def _follow(pointers: dict[int, int], start: int) -> int:

@@ -55,7 +55,8 @@ def match_nearest(
     score, propensity = _score(formula, units, options.distance, options.link or "logit")
     unit_score = units.of_units(score)
     kept = common_support(unit_score, units.treated, options.discard)
-    width = caliper_width(unit_score[kept], units.treated[kept], options.caliper, options.caliper_sd)
+    who = slice(None) if kept.all() else kept  # a slice copies nothing
+    width = caliper_width(unit_score[who], units.treated[who], options.caliper, options.caliper_sd)
     tie = tie_width(score) if options.link == "linear.logit" else 0.0
     pairs = _match_units(units, unit_score, kept, width, tie, options)
     if len(pairs.treated) == 0:

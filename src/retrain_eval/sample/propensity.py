@@ -182,17 +182,23 @@ def _maximise(
 def _derivatives(
     design: Design, centre: Array, scale: Array, treated: Array, total: Array, beta: Array
 ) -> tuple[float, Array, Array]:
-    """Return the log-likelihood, its gradient and the information. No BLAS: its threads change the last bit."""
+    """Return the log-likelihood, its gradient and the information.
+
+    Only the information comes from BLAS, whose threads may change its last bit: it tells how far to step to where the
+    gradient vanishes, not where that is.
+    """
     p = len(beta)
     value, score, information = 0.0, np.zeros(p), np.zeros((p, p))
     for rows in design.blocks():
-        z = (design.values(rows) - centre[:, None]) / scale[:, None]
+        z = design.values(rows)
+        z -= centre[:, None]
+        z /= scale[:, None]
         eta = np.einsum("ji,j->i", z, beta)
         probability, softplus = logistic(eta)
         d, n = treated[rows], total[rows]
         value += float((d * eta - n * softplus).sum())
         score += np.einsum("ji,i->j", z, d - n * probability)
-        information += np.einsum("ji,ki->jk", z, z * (n * probability * (1 - probability)))
+        information += z @ (z * (n * probability * (1 - probability))).T
     return value, score, information
 
 

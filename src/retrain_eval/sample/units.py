@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 MAX_LEVELS = 100
 MAX_CELLS = 250_000
-BATCH = 122_880  # rows at a time; changes nothing but memory
+BATCH = 16_384  # rows at a time; changes nothing but memory
 INTEGER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT)$")
 NUMBER = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|BOOLEAN|DECIMAL\(.*\))$")
 _TEXT = re.compile(r"(VARCHAR|ENUM\(.*\))$", re.DOTALL)
