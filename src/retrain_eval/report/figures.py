@@ -101,18 +101,19 @@ def event_study(
     subtitle = _("effect on {outcome}", outcome=outcome)
 
     def draw(narrow: bool) -> Plot:
+        shown = _every(times, (8 if narrow else 24) // len(sets))
         plot = (
             chart(data, x="x", y="estimate", color="source", shape="source")
             + p9.geom_hline(yintercept=0, **ZERO)
             + p9.geom_vline(xintercept=START, linetype="dashed", **ZERO)
             + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
             + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
-            + p9.geom_point(size=3, fill="white", stroke=0.9)
+            + p9.geom_point(size=2 if narrow and len(times) > 12 else 3, fill="white", stroke=0.9)
             + p9.scale_color_manual({words.controls: BLUE, name: VERMILION})
             + p9.scale_shape_manual({words.controls: "o", name: "s"})
             + p9.scale_x_continuous(
-                breaks=times,
-                labels=[signed(time) for time in times],
+                breaks=shown,
+                labels=[signed(time) for time in shown],
                 expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
             )
             + p9.scale_y_continuous(labels=amounts(words))
@@ -145,6 +146,14 @@ def event_study(
         )
     keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
     return Figure(draw, " ".join(says), data[keep])
+
+
+def _every(times: list[float], most: int) -> list[float]:
+    """Return the times, or every second, fourth and so on, with the start of training among them."""
+    step = 1
+    while len(shown := [time for time in times if time % step == 0]) > most:
+        step *= 2
+    return shown
 
 
 def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, title: str = "") -> Figure:
