@@ -133,6 +133,19 @@ def axis_of_periods(times: pd.Series, words: Words) -> str:
 
 def ticks_of_periods(times: pd.Series, words: Words) -> dict[str, Any]:
     """Return ticks at the periods observed, thinned to eight, as options of a scale."""
-    seen = sorted(times.unique())
-    shown = seen[:: -(-len(seen) // 8)]
+    shown = every(sorted(times.unique()), 8)
     return {"breaks": shown, "labels": [words.time(time) for time in shown]}
+
+
+def every(times: list[float], most: int) -> list[float]:
+    """Return the periods, or every second, fourth and so on: the start of training, or first quarters, among them.
+
+    Examples
+    --------
+    >>> every([-3, -2, -1, 0, 1, 2, 3, 4], 5), every([2001, 2003, 2005, 2007], 2)
+    ([-2, 0, 2, 4], [2001, 2005])
+    """
+    step = 1
+    while len(shown := [time for time in times if time % step == 0]) > most:
+        step *= 2
+    return shown if len(shown) > 1 or len(times) <= most else times[:: -(-len(times) // most)]

@@ -18,6 +18,7 @@ from retrain_eval.report.drawing import (
     amounts,
     axis_of_periods,
     chart,
+    every,
     few,
     nudge,
     p9,
@@ -101,7 +102,7 @@ def event_study(
     subtitle = _("effect on {outcome}", outcome=outcome)
 
     def draw(narrow: bool) -> Plot:
-        shown = _every(times, (8 if narrow else 24) // len(sets))
+        shown = every(times, (8 if narrow else 24) // len(sets))
         plot = (
             chart(data, x="x", y="estimate", color="source", shape="source")
             + p9.geom_hline(yintercept=0, **ZERO)
@@ -146,14 +147,6 @@ def event_study(
         )
     keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
     return Figure(draw, " ".join(says), data[keep])
-
-
-def _every(times: list[float], most: int) -> list[float]:
-    """Return the times, or every second, fourth and so on, with the start of training among them."""
-    step = 1
-    while len(shown := [time for time in times if time % step == 0]) > most:
-        step *= 2
-    return shown
 
 
 def estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, title: str = "") -> Figure:
