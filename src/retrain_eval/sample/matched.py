@@ -172,26 +172,30 @@ class MatchedSample:
 
 @dataclass(frozen=True)
 class _Sets:
-    """Matched sets as arrays over all units: who is in which, and with what weight."""
+    """Matched sets as arrays over those matched: who is in which, and with what weight."""
 
+    rows: Ints  # numbers of the units matched, ascending
     share: Floats  # of a pair within its treated unit's comparison
     subclass: Ints  # of a pair
-    weight: Floats  # of a unit, 0 = not matched
-    member: Ints  # subclass of a unit, 0 = none or several
+    weight: Floats  # of a unit
+    member: Ints  # subclass of a unit, 0 = several
     uses: Ints  # pairs of a control
 
     @classmethod
-    def build(cls, pairs: Pairs, n: int) -> _Sets:
-        per_treated, uses = np.bincount(pairs.treated, minlength=n), np.bincount(pairs.control, minlength=n)
+    def build(cls, pairs: Pairs) -> _Sets:
+        rows = np.union1d(pairs.treated, pairs.control)
+        treated, control = np.searchsorted(rows, pairs.treated), np.searchsorted(rows, pairs.control)
+        n = len(rows)
+        per_treated, uses = np.bincount(treated, minlength=n), np.bincount(control, minlength=n)
         matched = np.flatnonzero(per_treated)
         member = np.zeros(n, dtype=np.int64)
         member[matched] = np.arange(1, len(matched) + 1)
-        subclass = member[pairs.treated]
-        member[pairs.control] = np.where(uses[pairs.control] == 1, subclass, 0)
-        share = 1.0 / per_treated[pairs.treated]
-        weight = np.bincount(pairs.control, weights=share, minlength=n) * (np.count_nonzero(uses) / len(matched))
+        subclass = member[treated]
+        member[control] = np.where(uses[control] == 1, subclass, 0)
+        share = 1.0 / per_treated[treated]
+        weight = np.bincount(control, weights=share, minlength=n) * (np.count_nonzero(uses) / len(matched))
         weight[matched] = 1.0
-        return cls(share, subclass, weight, member, uses)
+        return cls(rows, share, subclass, weight, member, uses)
 
 
 def assemble(
@@ -220,7 +224,7 @@ def assemble(
     choices : mapping
         What was asked for and estimated; the audit begins with it.
     """
-    sets = _Sets.build(pairs, len(units.treated))
+    sets = _Sets.build(pairs)
     treated_ids, control_ids = units.ids.take(pa.array(pairs.treated)), units.ids.take(pa.array(pairs.control))
     pair_table = {
         "subclass": sets.subclass,
@@ -237,8 +241,8 @@ def assemble(
         "ties_broken": pairs.ties_broken,
         "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }
-    drawn = Drawn.of_units(
-        relation, unit, formula, units, sets.weight, subclass=sets.member, pairs=pairs,
+    drawn = Drawn(
+        relation, unit, formula, units, sets.rows, units.treated[sets.rows], sets.weight, sets.member, pairs,
         score=None if score is None else lambda: score,
     )  # fmt: skip
     return finish(drawn, score, choices, facts, pair_table)

@@ -204,9 +204,9 @@ def _derivatives(
 
 def logistic(eta: Array) -> tuple[Array, Array]:
     """Return 1/(1 + exp(−η)) and log(1 + exp(η)), from one exponential."""
-    small = np.exp(-np.abs(eta))
-    probability = np.where(eta >= 0, 1.0, small) / (1 + small)
-    return probability, np.maximum(eta, 0) + np.log1p(small)
+    eta = np.maximum(eta, -700.0)  # beyond, the exponential has no number
+    odds_against = np.exp(-eta)
+    return 1 / (1 + odds_against), eta + np.log1p(odds_against)
 
 
 def separation(
