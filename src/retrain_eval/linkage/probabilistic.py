@@ -255,9 +255,10 @@ def _comparison(library: Any, field: str, form: str) -> Any:
 
 
 def _train(linker: Any, rule: Any) -> None:
+    no_pairs = import_module("splink.internals.exceptions").EMTrainingException
     try:
         linker.training.estimate_parameters_using_expectation_maximisation(rule)
-    except Exception as error:  # Splink's own kinds: a probability that fell to nothing, a block without pairs
+    except (no_pairs, ValueError) as error:  # a block without pairs, or a probability that fell to nothing
         raise DesignError(
             f"the model cannot be trained: {str(error).splitlines()[0]} Every block must hold pairs, and a field that "
             "never differs between two records of one person teaches nothing: leave it out of the comparisons"
