@@ -30,9 +30,10 @@ def test_installed_package_serves_the_folder_beside_its_modules(tmp_path: Path) 
     shutil.copytree(package, site / "retrain_eval", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data_schemas", site / "retrain_eval" / "data_schemas")
     code = (
-        "from retrain_eval.store import Store; from retrain_eval.resources import resource\n"
+        "from retrain_eval.errors import StoreError; from retrain_eval.resources import resource\n"
+        "from retrain_eval.store import Store\n"
         "print(resource('data_schemas')); print(Store.open('s.duckdb').package.names)\n"
-        "try: resource('book')\nexcept Exception as error: print(error)"
+        "try: resource('book')\nexcept StoreError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(site)!r})\n{code}"],
