@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,6 @@ from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
-
-T = TypeVar("T")
 
 RECIPES = "recipes.json"
 # of the facts about estimates, those that inference needs; others may be counts that a release rounds
@@ -274,19 +272,15 @@ class Results:
     @classmethod
     def read(cls, folder: Path) -> Results:
         """Read what `write` wrote."""
+        additive: dict[str, Any] = {
+            kind: {file.stem: read(file) for file in sorted((folder / kind).glob("*.parquet"))}
+            for kind, read in ADDITIVE.items()
+        }
         return cls(
             tables={name: read_table(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()},
-            moments=_read_all(folder / "moments", OutcomeMoments.read_parquet),
-            life_tables=_read_all(folder / "life_tables", LifeTable.read_parquet),
-            covariates=_read_all(folder / "covariates", CovariateMoments.read_parquet),
-            counts=_read_all(folder / "counts", SampleCounts.read_parquet),
-            statistics=_read_all(folder / "statistics", Statistic.read_parquet),
             parts=_read_parts(folder / RECIPES),
+            **additive,
         )
-
-
-def _read_all(folder: Path, read: Callable[[Path], T]) -> dict[str, T]:
-    return {file.stem: read(file) for file in sorted(folder.glob("*.parquet"))}
 
 
 def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:

@@ -211,7 +211,7 @@ class Bundle:
         return corrects
 
     def tables(self) -> dict[str, Additive]:
-        """Return all moments and life tables, by the names of their files without the suffix."""
+        """Return all additive tables, by the names of their files without the suffix."""
         names = [name.removesuffix(".parquet") for name in self.manifest["files"] if name.endswith(".parquet")]
         return {name: ADDITIVE[name.split("/", 1)[0]](self._file(f"{name}.parquet")) for name in names}
 

@@ -6,7 +6,7 @@ With ``n_c`` units in cell ``c``, ``d_c`` of them treated, the log-likelihood is
 digits, so that scores do not carry the noise of a processor and follow from the coefficients in the audit.
 
 Sums run over blocks of rows, so that millions of distinct rows need no matrix of their own. There Newton's method
-starts from the maximum for all treated rows and every `THIN`-th other one, which leaves three passes over all.
+starts from the maximum for all treated rows and every `THIN`-th other one, which leaves a few passes over all.
 """
 
 from __future__ import annotations
