@@ -11,8 +11,9 @@ from scipy import stats
 
 import retrain_eval as rte
 from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.effects import EffectTable, simultaneous_critical_value
-from retrain_eval.errors import InputError
+from retrain_eval.effects import EffectTable
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.simultaneous import critical_values
 
 
 def two_levels(**options: object) -> EffectTable:
@@ -20,15 +21,19 @@ def two_levels(**options: object) -> EffectTable:
     return EffectTable.build(rows, np.array([[1.0, 0.5], [0.5, 2.0]]), **options)
 
 
+def _critical(vcov: np.ndarray) -> float:
+    return float(critical_values(vcov, np.full(len(vcov), np.inf))[0])
+
+
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_band_of_independent_estimates_is_sidak(k: int) -> None:
     """Independent t's: the quantile of max|t| solves (2Φ(c) − 1)^k = 0.95."""
     exact = stats.norm.ppf(0.5 + 0.95 ** (1 / k) / 2)
-    assert simultaneous_critical_value(np.diag(np.arange(1.0, k + 1))) == pytest.approx(exact, abs=0.015)
+    assert _critical(np.diag(np.arange(1.0, k + 1))) == pytest.approx(exact, abs=0.015)
 
 
 def test_band_of_one_number_said_twice_is_its_interval() -> None:
-    assert simultaneous_critical_value(np.ones((2, 2))) == pytest.approx(stats.norm.ppf(0.975), abs=0.015)
+    assert _critical(np.ones((2, 2))) == pytest.approx(stats.norm.ppf(0.975), abs=0.015)
 
 
 @settings(max_examples=30, deadline=None)
@@ -36,8 +41,8 @@ def test_band_of_one_number_said_twice_is_its_interval() -> None:
 def test_band_does_not_depend_on_the_unit(scale: float, seed: int) -> None:
     root = np.random.default_rng(seed).standard_normal((3, 3))
     vcov = root @ root.T + np.eye(3)
-    changed = simultaneous_critical_value(vcov * scale**2)
-    assert changed == pytest.approx(simultaneous_critical_value(vcov), rel=1e-9)
+    changed = _critical(vcov * scale**2)
+    assert changed == pytest.approx(_critical(vcov), rel=1e-9)
 
 
 def test_difference_is_the_contrast_with_its_joint_variance() -> None:
@@ -63,6 +68,39 @@ def test_a_constant_has_no_standard_error() -> None:
     frame = EffectTable.build([{"estimate": 0.0}, {"estimate": 1.0}], np.diag([0.0, 4.0])).to_frame()
     assert frame["std_error"].isna().tolist() == [True, False]
     assert frame["p_value"].isna().tolist() == [True, False]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.sampled_from([1.0, 2.0, 4.0, 30.0, np.inf]), min_size=4, max_size=4))
+def test_no_band_lies_inside_its_interval(seed: int, df: list[float]) -> None:
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((4, 4))
+    vcov = root @ root.T if seed % 2 else np.diag(rng.uniform(0.5, 2, 4))
+    rows = [{"level": str(i), "subgroup": "s", "estimate": x} for i, x in enumerate(rng.normal(0, 3, 4))]
+    frame = EffectTable.build(rows, vcov, df=df, band=np.ones(4, dtype=bool)).frame
+    assert (frame["band_low"] <= frame["ci_low"]).all()
+    assert (frame["band_high"] >= frame["ci_high"]).all()
+
+
+def test_a_band_of_t_covers_all_its_estimates() -> None:
+    """Two estimates of four degrees of freedom that share their variance: the largest of both, by simulation."""
+    rng = np.random.default_rng(1)
+    drawn = np.abs(rng.standard_normal((400_000, 2)) / np.sqrt(rng.chisquare(4, (400_000, 1)) / 4))
+    nearly = np.array([[1.0, 1e-3], [1e-3, 1.0]])  # correlated, so that they share their clusters
+    critical = critical_values(nearly, np.array([4.0, 4.0]))
+    assert critical[0] == pytest.approx(np.quantile(drawn.max(axis=1), 0.95), rel=0.02)
+
+
+def test_estimates_of_too_few_clusters_have_no_standard_error() -> None:
+    rows = [{"subgroup": "region", "level": level, "estimate": 1.0} for level in "abc"]
+    table = EffectTable.build(rows, np.eye(3), n_clusters=[2, 3, 40])
+    frame = table.to_frame()
+    assert frame["std_error"].isna().tolist() == [True, False, False]
+    np.testing.assert_allclose(frame["ci_high"].to_numpy()[1:], 1 + stats.t([2, 39]).ppf(0.975))
+    assert table.meta["notes"] == ("a: 2 cluster(s); at least 3 are needed for a standard error",)
+    assert table.difference().to_frame()["std_error"].isna().all()  # from a, which has none
+    with pytest.raises(DesignError, match="2 cluster"):
+        EffectTable.build(rows, np.eye(3), n_clusters=2)
 
 
 def test_unknown_column_is_named() -> None:

@@ -14,10 +14,11 @@ import retrain_eval as rte
 from did_cases import MOMENTS, staggered
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.heterogeneity import holm, romano_wolf
+from retrain_eval.heterogeneity import equal_effects
+from retrain_eval.simultaneous import holm, joint_test, romano_wolf
 
 
-def table(estimate: list[float], vcov: np.ndarray, n: int = 200, df: float | None = None) -> EffectTable:
+def table(estimate: list[float], vcov: np.ndarray, n: int = 10**9, df: float | None = None) -> EffectTable:
     rows = [
         {"subgroup": "age", "level": f"ä{i}", "estimate": value, "n_treated": n, "n_control": 2 * n}
         for i, value in enumerate(estimate)
@@ -36,7 +37,7 @@ def test_verdicts_say_what_the_tests_say() -> None:
     np.testing.assert_allclose(levels["mde"], (1.959964 + 0.841621) * levels["std_error"], rtol=1e-6)
     # as many people as n_needed shrink the standard error so that the smallest worthwhile effect is found
     needed = levels["n_needed"].iloc[2]
-    assert (2.49 + 0.8416) * 0.5 * np.sqrt(200 / needed) == pytest.approx(1.0, abs=0.01)
+    assert (2.49 + 0.8416) * 0.5 * np.sqrt(10**9 / needed) == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_sign_too_small_to_matter_is_equivalent_to_none() -> None:
@@ -56,6 +57,56 @@ def test_equality_and_differences_use_the_joint_covariance() -> None:
     row = found.equality.iloc[0]
     assert (row["statistic"], row["df"]) == (pytest.approx(statistic), 2)
     assert row["p_value"] == pytest.approx(stats.chi2.sf(statistic, 2))
+
+
+def test_no_adjusted_p_value_is_below_the_single_one() -> None:
+    """Two uncorrelated effects of four degrees of freedom each; the adjusted p-value of the larger one by simulation."""
+    levels = table([2.6, 0.1], np.eye(2), df=4.0).heterogeneity(0.5).levels
+    single = 2 * stats.t(4).sf(2.6)
+    assert levels["p_value"][0] == pytest.approx(single)
+    assert levels["p_romano_wolf"][0] == pytest.approx(1 - (1 - single) ** 2, abs=0.003)
+    assert (levels["p_romano_wolf"] >= levels["p_value"]).all()
+    assert levels["verdict"][0] == "inconclusive"
+
+
+def test_one_sample_is_hotellings_t() -> None:
+    """Three correlated estimates of one covariance with G - 1 degrees of freedom: exactly Hotelling's T-squared."""
+    rng, rejected = np.random.default_rng(5), 0
+    clusters, k = 12, 3
+    for _ in range(2_000):
+        y = rng.standard_normal((clusters, k)) @ rng.uniform(0.5, 1.5, (k, k))
+        vcov = np.cov(y.T) / clusters
+        statistic, q, denominator, p_value = joint_test(y.mean(axis=0), vcov, np.full(k, clusters - 1.0))
+        assert (q, denominator) == (3, pytest.approx(clusters - k))
+        assert p_value == pytest.approx(stats.f(k, clusters - k).sf(statistic * (clusters - k) / ((clusters - 1) * k)))
+        rejected += p_value < 0.05
+    assert 0.035 <= rejected / 2_000 <= 0.065
+
+
+def test_too_few_clusters_for_so_many_estimates_are_not_tested() -> None:
+    effects = table([float(i) for i in range(6)], 1 + np.eye(6), df=3.0)
+    assert len(equal_effects(effects)) == 0
+    assert "too few clusters" in effects.heterogeneity(1.0).notes[-1]
+
+
+def test_twenty_small_cells_keep_their_size() -> None:
+    """Thirty people in each of twenty levels, no effect in any: the joint test, Holm, and Romano and Wolf at 5%."""
+    rng, draws, found = np.random.default_rng(9), 500, np.zeros(3)
+    for _ in range(draws):
+        y = rng.standard_normal((20, 2, 15)) * rng.uniform(0.5, 2, (20, 1, 1))
+        rows = [
+            {"subgroup": "trade", "level": str(i), "estimate": b, "n_treated": 15, "n_control": 15}
+            for i, b in enumerate(y[:, 0].mean(axis=1) - y[:, 1].mean(axis=1))
+        ]
+        effects = EffectTable.build(rows, np.diag(y.var(axis=2).sum(axis=1) / 15))  # divided by n, as influence is
+        found[0] += equal_effects(effects)["p_value"].item() < 0.05
+        p_value, df = effects.frame["p_value"].to_numpy(), np.full(20, 28.0)
+        assert (p_value < 1).all()
+        t = effects.frame["estimate"] / effects.frame["std_error"] * np.sqrt(14 / 15)
+        found[1] += (holm(2 * stats.t(28).sf(np.abs(t))) < 0.05).any()
+        found[2] += (romano_wolf(t.to_numpy(), np.eye(20), df, draws=2_000) < 0.05).any()
+    assert (found / draws >= 0.025).all()
+    assert (found / draws <= 0.08).all()
 
 
 def test_holm_is_statsmodels() -> None:

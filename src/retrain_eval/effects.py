@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse, special
-from scipy.sparse import csgraph
-from threadpoolctl import threadpool_limits
 
-from retrain_eval.errors import InputError
+from retrain_eval.errors import DesignError, InputError
 from retrain_eval.recipe import Recipe, recorded
+from retrain_eval.simultaneous import critical_values, t_quantile, t_upper
 
 if TYPE_CHECKING:
     from retrain_eval.heterogeneity import Heterogeneity
@@ -36,6 +34,7 @@ DTYPES: dict[str, Any] = {
     **dict.fromkeys(NUMBERS, "float64"),
     **dict.fromkeys(COUNTS, "Int64"),
 }
+FEWEST_CLUSTERS = 3  # of fewer, the spread between clusters says nothing
 _SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
 
 
@@ -67,7 +66,8 @@ class EffectTable:
         *,
         band: npt.NDArray[np.bool_] | None = None,
         level: float = 0.95,
-        df: float | None = None,
+        df: float | npt.ArrayLike | None = None,
+        n_clusters: npt.ArrayLike | None = None,
         seed: int = 20260101,
         meta: Mapping[str, object] | None = None,
     ) -> EffectTable:
@@ -83,10 +83,20 @@ class EffectTable:
             Rows that share one simultaneous band; the others get NaN. None: no band.
         level : float
             Confidence level of intervals and bands.
-        df : float, optional
-            Degrees of freedom of Student's t; None uses the normal distribution.
+        df : float or array of shape (k,), optional
+            Degrees of freedom of Student's t, of all rows or of each. None: one less than the clusters, or the normal
+            distribution where there are none.
+        n_clusters : int or array of shape (k,), optional
+            Clusters in the rows of data that each estimate uses. None: standard errors are not clustered.
         seed : int
             Seed of the draws behind the critical value of the band.
+
+        Raises
+        ------
+        InputError
+            For a column that does not exist, or a confidence level outside 0 to 1.
+        DesignError
+            If no estimate rests on three clusters. Where some do, the others get no standard error, and a note.
 
         Notes
         -----
@@ -102,28 +112,45 @@ class EffectTable:
             raise InputError(f"an EffectTable has no column {extra[0]!r}", fix=f"columns are {', '.join(COLUMNS)}")
         # column by column: changing types in a frame takes longer than all the rest
         columns: dict[str, Any] = {name: _typed(given, name) for name in COLUMNS}
-        vcov = np.asarray(vcov, dtype=float).reshape(len(given), len(given))
+        vcov = np.array(vcov, dtype=float).reshape(len(given), len(given))
+        facts: dict[str, object] = {"level": level, **(meta or {})}
+        clusters = None if n_clusters is None else np.broadcast_to(np.asarray(n_clusters, dtype=int), len(given))
+        if clusters is not None:
+            facts["notes"] = (*_notes(facts), *_without_few_clusters(vcov, clusters, columns))
+            df = np.maximum(clusters - 1.0, 1.0) if df is None else df
+        of_t = np.broadcast_to(np.asarray(np.inf if df is None else df, dtype=float), len(given))
+        facts |= {"df": plain_or_list(of_t), "n_clusters": None if clusters is None else plain_or_list(clusters)}
 
         variance = np.clip(np.diag(vcov), 0, None)
         std_error = np.sqrt(variance)
-        scale = std_error.max(initial=0.0)
-        std_error = np.where(std_error <= _SINGULAR * scale, np.nan, std_error)
-        # of scipy.special: scipy.stats would cost every process 50 MB and half a second
-        quantile = float(special.ndtri(0.5 + level / 2) if df is None else special.stdtrit(df, 0.5 + level / 2))
+        std_error = np.where(std_error <= _SINGULAR * np.nanmax(std_error, initial=0.0), np.nan, std_error)
+        quantile = t_quantile(of_t, 0.5 + level / 2)
         estimate = np.asarray(columns["estimate"])
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.abs(estimate) / std_error
         columns["std_error"] = std_error
         columns["ci_low"], columns["ci_high"] = estimate - quantile * std_error, estimate + quantile * std_error
-        columns["p_value"] = 2 * (special.ndtr(-t) if df is None else special.stdtr(df, -t))
+        columns["p_value"] = 2 * t_upper(of_t, t)
 
-        facts: dict[str, object] = {"level": level, "df": df, **(meta or {})}
         if band is not None:
-            critical = simultaneous_critical_value(vcov[np.ix_(band, band)], level=level, seed=seed)
-            half = np.where(band, critical * std_error, np.nan)
+            critical = critical_values(vcov[np.ix_(band, band)], of_t[band], level=level, seed=seed)
+            half = np.full(len(given), np.nan)
+            half[band] = critical * std_error[band]
             columns["band_low"], columns["band_high"] = estimate - half, estimate + half
-            facts |= {"band_critical_value": critical, "seed": seed}
+            facts |= {"band_critical_value": plain_or_list(critical), "seed": seed}
         return cls(pd.DataFrame(columns), vcov, facts)
+
+    @property
+    def df(self) -> Array:
+        """Degrees of freedom of each estimate's Student's t, shape (k,); infinite where it is the normal distribution."""
+        df = np.asarray(self.meta.get("df"), dtype=float)
+        return np.broadcast_to(np.where(np.isnan(df), np.inf, df), len(self.frame))
+
+    @property
+    def n_clusters(self) -> npt.NDArray[np.int64] | None:
+        """Clusters in the rows of data that each estimate uses, shape (k,); None where errors are not clustered."""
+        n: Any = self.meta.get("n_clusters")
+        return None if n is None else np.broadcast_to(np.asarray(n, dtype=np.int64), len(self.frame))
 
     def to_frame(self) -> pd.DataFrame:
         """Return a copy of the tidy frame, columns ``COLUMNS``."""
@@ -185,14 +212,21 @@ class EffectTable:
                 )
                 contrasts.append(contrast)
         matrix = np.vstack(contrasts)
-        level, df = self.meta.get("level", 0.95), self.meta.get("df")
         return EffectTable.build(
             rows,
             matrix @ self.vcov @ matrix.T,
-            level=float(str(level)),
-            df=None if df is None else float(str(df)),
+            level=float(str(self.meta.get("level", 0.95))),
+            **self.inference_of(matrix),
             meta={**self.meta, "contrast": "level minus first"},
         )
+
+    def inference_of(self, contrast: Array) -> dict[str, Any]:
+        """Return ``df`` and ``n_clusters`` of contrasts of the estimates, shape (J, k): the fewest of those they use."""
+        uses, n = contrast != 0, self.n_clusters
+        df = np.where(uses, self.df, np.inf).min(axis=1, initial=np.inf)
+        if n is None:
+            return {"df": df, "n_clusters": None}
+        return {"df": df, "n_clusters": np.where(uses, n, np.iinfo(np.int64).max).min(axis=1)}
 
     # ---- reading further: the modules sit above this one, the methods only give them a familiar place --------------
 
@@ -248,74 +282,34 @@ class EffectTable:
         return plot(self, title)
 
 
+def _notes(facts: Mapping[str, object]) -> tuple[str, ...]:
+    notes: Any = facts.get("notes", ())
+    return tuple(notes)
+
+
+def plain_or_list(values: npt.NDArray[Any]) -> object:
+    """Return one number where all are the same, else a list; infinite degrees of freedom are None."""
+    plain = [None if np.isinf(value) else value.item() for value in values]
+    return (plain[0] if plain else None) if len(set(plain)) < 2 else plain
+
+
+def _without_few_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:
+    """Blank the covariances of estimates that rest on too few clusters; return a note for each level concerned."""
+    varies = np.diag(vcov) > 0
+    few = varies & (clusters < FEWEST_CLUSTERS)
+    why = f"at least {FEWEST_CLUSTERS} are needed for a standard error"
+    if few.any() and not (varies & ~few).any():
+        raise DesignError(f"the standard errors rest on {clusters[few].min()} cluster(s); {why}")
+    vcov[few] = vcov[:, few] = np.nan
+    named = [str(columns["level"][row]) for row in np.flatnonzero(few)]
+    counts = [int(n) for n in clusters[few]]
+    told = [f"{name}: {n} cluster(s); {why}" for name, n in zip(named, counts, strict=True)]
+    return list(dict.fromkeys(told))
+
+
 def _typed(rows: pd.DataFrame, name: str) -> Any:
     """Return a column as an array of its type; one that is absent holds nothing."""
     kind = DTYPES[name]
     if name in rows:
         return rows[name].astype(kind).array
     return np.full(len(rows), np.nan) if kind == "float64" else pd.array([None] * len(rows), dtype=kind)
-
-
-def symmetric_root(matrix: Array) -> Array:
-    """Return the symmetric square root of a covariance, with directions that are only rounding left out.
-
-    Unlike eigenvectors times roots of eigenvalues it is unique, so that draws from it agree between processors.
-
-    Examples
-    --------
-    >>> symmetric_root(np.array([[4.0, 0.0], [0.0, 9.0]])).tolist()
-    [[2.0, 0.0], [0.0, 3.0]]
-    """
-    values, vectors = np.linalg.eigh(matrix)
-    kept = np.where(values > _SINGULAR * values.max(initial=0.0), values, 0.0)
-    root: Array = (vectors * np.sqrt(kept)) @ vectors.T
-    return root
-
-
-def simultaneous_critical_value(
-    vcov: Array, *, level: float = 0.95, draws: int = 100_000, seed: int = 20260101
-) -> float:
-    """Return the ``level`` quantile of max|t| over the rows of ``vcov``.
-
-    Parameters
-    ----------
-    vcov : ndarray, shape (k, k)
-        Covariance of the estimates. Rows with zero variance are ignored.
-    level : float
-        Simultaneous coverage wanted.
-    draws, seed : int
-        Size and seed of the Gaussian sample; from seed to seed the value has a standard deviation near 0.005.
-
-    Notes
-    -----
-    Gaussian multipliers applied to influence functions give exactly N(0, vcov), so drawing from the
-    covariance is the multiplier bootstrap without its noise (Montiel Olea and Plagborg-Møller 2019, sup-t).
-
-    Examples
-    --------
-    >>> round(simultaneous_critical_value(np.eye(1)), 1)
-    2.0
-    """
-    variance = np.diag(vcov)
-    keep = variance > (_SINGULAR**2) * variance.max(initial=0.0)
-    pointwise = float(special.ndtri(0.5 + level / 2))
-    if keep.sum() == 0:
-        return pointwise
-    kept = vcov[np.ix_(keep, keep)]
-    scale = np.sqrt(np.diag(kept))
-    correlation = kept / np.outer(scale, scale)
-    # groups that share nobody are independent: the same draws serve each, in an order of its own
-    _, block = csgraph.connected_components(sparse.csr_array(correlation), directed=False)
-    generator = np.random.default_rng(seed)
-    largest = np.zeros(draws)
-    # small matrices: more threads cost more than they save, and change the last bit
-    with threadpool_limits(1, user_api="blas"):
-        roots = [symmetric_root(correlation[np.ix_(block == b, block == b)]) for b in np.unique(block)]
-        size = max(len(root) for root in roots)
-        for part in np.array_split(largest, -(-draws // 10_000)):  # views, so that memory stays small
-            normal = generator.standard_normal((len(part), size))
-            for i, root in enumerate(roots):
-                drawn = root @ normal[:, : len(root)].T
-                drawn = np.abs(drawn, out=drawn).max(axis=0)
-                np.maximum(part, drawn if i == 0 else drawn[generator.permutation(len(part))], out=part)
-    return max(float(np.quantile(largest, level)), pointwise)

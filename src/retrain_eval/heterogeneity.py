@@ -11,16 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
-from retrain_eval.effects import EffectTable, simultaneous_critical_value, symmetric_root
+from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.simultaneous import (
+    critical_values,
+    holm,
+    joint_test,
+    romano_wolf,
+    row_of_test,
+    t_quantile,
+    t_upper,
+)
 
 Array = npt.NDArray[np.float64]
 
 EFFECT, NONE, INCONCLUSIVE = "effect", "equivalent to none", "inconclusive"
-_SINGULAR = 1e-10
-_DRAWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Heterogeneity:
     differences : EffectTable
         All pairs of levels, later minus earlier, by the joint covariance.
     equality : DataFrame
-        One row: the Wald test that all levels have one effect; ``statistic, df, p_value``.
+        One row: the test that all levels have one effect; ``statistic, df, df_denominator, p_value``. No row where
+        there are too few clusters, or people, for so many levels.
     smallest_worthwhile, level, power : float
         What the verdicts were made with.
     notes : tuple of str
@@ -70,7 +77,8 @@ def heterogeneity(
     smallest_worthwhile : float
         The smallest effect, in the outcome's unit, that would matter to anyone; its negative bounds harm.
     level : float
-        Confidence level; verdicts err with probability ``1 − level`` over all levels together.
+        Confidence level. Over all levels together, a wrong "effect" has probability ``1 − level`` at most, and so has
+        a wrong "equivalent to none"; that there is either has at most twice that.
     power : float
         With which the minimum detectable effect would be found.
     seed : int
@@ -91,11 +99,15 @@ def heterogeneity(
 
     Notes
     -----
-    Step-down adjustment of the largest t, drawn from the joint normal distribution of the estimates (Romano and Wolf
-    2005, Algorithm 4.1; Holm 1979); two one-sided tests (Schuirmann 1987); the minimum detectable effect is
-    ``(z_{1−α/2} + z_power) · se`` (Bloom 1995). ``n_needed`` is ``n_treated`` times the square of
-    ``(c + z_power) se`` over the smallest worthwhile effect, c being the critical value for all levels at once: treated
-    and controls would grow alike.
+    Step-down adjustment, drawn from the joint distribution of the estimates (Romano and Wolf 2005, Algorithm 4.1; Holm
+    1979); two one-sided tests (Schuirmann 1987); the minimum detectable effect is ``(c_{1−α/2} + c_power) · se`` (Bloom
+    1995). ``n_needed`` is ``n_treated`` times the square of ``(c + c_power) se`` over the smallest worthwhile effect,
+    c being the critical value for all levels at once: with so many, treated and controls growing alike, an effect as
+    large as the smallest worthwhile one would be found with probability ``power``.
+
+    Quantiles are those of Student's t. Its degrees of freedom are the table's where the table has any, else those of
+    the people (`person_df`), by which adjusted p-values, equivalence and the joint test keep their size in small cells;
+    intervals and ``p_value`` are those of the table.
 
     Examples
     --------
@@ -113,23 +125,25 @@ def heterogeneity(
     place, notes = _one_per_level(effects)
     frame = effects.frame.loc[place].reset_index(drop=True)
     vcov = effects.vcov[np.ix_(place, place)]
-    df = effects.meta.get("df")
-    law = stats.norm() if df is None else stats.t(float(str(df)))
+    df, shown = _degrees(effects, place), effects.df[place]
     estimate, error = frame["estimate"].to_numpy(), np.sqrt(np.diag(vcov))
-    p_value = 2 * law.sf(np.abs(estimate) / error)
+    p_value = 2 * t_upper(shown, np.abs(estimate) / error)
+    small = _small(frame, effects, place)
+    wide, spread = error * small, vcov * np.outer(small, small)
+    single = np.maximum(2 * t_upper(df, np.abs(estimate) / wide), p_value)
     # two one-sided tests: the larger p-value decides
     tost = np.maximum(
-        law.sf((estimate + smallest_worthwhile) / error), law.cdf((estimate - smallest_worthwhile) / error)
+        t_upper(df, (estimate + smallest_worthwhile) / wide), t_upper(df, (smallest_worthwhile - estimate) / wide)
     )
     alpha = 1 - level
-    adjusted = romano_wolf(estimate, vcov, seed=seed)
+    adjusted = np.maximum(romano_wolf(estimate, spread, df, seed=seed), p_value)
     equivalence = holm(tost)
     verdict = np.where(equivalence < alpha, NONE, np.where(adjusted < alpha, EFFECT, INCONCLUSIVE))
-    half = float(law.ppf(0.5 + level / 2))
-    z_power = float(stats.norm.ppf(power))
-    critical = simultaneous_critical_value(vcov, level=level, seed=seed)
+    half = t_quantile(shown, 0.5 + level / 2)
+    to_find = t_quantile(df, power)
+    critical = critical_values(spread, df, level=level, seed=seed)
     n_treated = frame["n_treated"].to_numpy(dtype=float, na_value=np.nan)
-    needed = np.ceil(n_treated * ((critical + z_power) * error / smallest_worthwhile) ** 2)
+    needed = np.ceil(n_treated * ((critical + to_find) * wide / smallest_worthwhile) ** 2)
     needed = np.where(verdict == INCONCLUSIVE, np.maximum(needed, n_treated + 1), np.nan)
     levels = pd.DataFrame(
         {
@@ -138,20 +152,21 @@ def heterogeneity(
             "ci_low": estimate - half * error,
             "ci_high": estimate + half * error,
             "p_value": p_value,
-            "p_holm": holm(p_value),
+            "p_holm": holm(single),
             "p_romano_wolf": adjusted,
             "p_equivalence": equivalence,
-            "mde": (half + z_power) * error,
+            "mde": (t_quantile(df, 0.5 + level / 2) + to_find) * wide,
             "n_treated": frame["n_treated"],
             "n_control": frame["n_control"],
             "verdict": verdict,
             "n_needed": pd.array([None if np.isnan(n) else int(n) for n in needed], dtype="Int64"),
         }
     )
-    differences = _differences(frame, vcov, level, None if df is None else float(str(df)), effects)
-    return Heterogeneity(
-        levels, differences, equality(frame, vcov), float(smallest_worthwhile), level, power, tuple(notes)
-    )
+    test = equality(estimate, spread, df)
+    if test.empty:
+        notes.append("whether all levels have one effect is not tested: there are too few clusters for so many levels")
+    differences = _differences(effects, place, level)
+    return Heterogeneity(levels, differences, test, float(smallest_worthwhile), level, power, tuple(notes))
 
 
 def _one_per_level(effects: EffectTable) -> tuple[npt.NDArray[np.intp], list[str]]:
@@ -203,69 +218,61 @@ def equal_effects(effects: EffectTable) -> pd.DataFrame:
     4.0
     """
     place, _ = _one_per_level(effects)
-    return equality(effects.frame.loc[place].reset_index(drop=True), effects.vcov[np.ix_(place, place)])
+    frame = effects.frame.loc[place]
+    small = _small(frame, effects, place)
+    vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
+    return equality(frame["estimate"].to_numpy(), vcov, _degrees(effects, place))
 
 
-def holm(p_values: Array) -> Array:
-    """Return p-values adjusted for their number by Holm's (1979) step-down method.
-
-    Examples
-    --------
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    out = np.empty(len(p_values))
-    out[order] = np.minimum(steps, 1)
-    return out
+def equality(estimate: Array, vcov: Array, df: Array) -> pd.DataFrame:
+    """Return the test that all estimates are one, by `retrain_eval.simultaneous.joint_test`; no row if there is none."""
+    k = len(estimate)
+    contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
+    return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast))
 
 
-def romano_wolf(estimate: Array, vcov: Array, *, draws: int = _DRAWS, seed: int = 20260101) -> Array:
-    """Return step-down adjusted p-values of max |t|, drawn from N(0, vcov) (Romano and Wolf 2005, Algorithm 4.1).
+def person_df(n_treated: Array, n_control: Array) -> Array:
+    """Return Satterthwaite's (1946) degrees of freedom of a difference between arms whose people vary alike.
 
     Parameters
     ----------
-    estimate : ndarray, shape (k,)
-    vcov : ndarray, shape (k, k)
-    draws, seed : int
-        Size and seed of the sample; the standard error of a p-value near .05 is .0007.
+    n_treated, n_control : ndarray, shape (k,)
+        People; where a number is missing, the degrees of freedom are infinite.
 
     Examples
     --------
-    >>> bool((romano_wolf(np.array([3.0, 0.1]), np.eye(2)) >= 2 * stats.norm.sf([3.0, 0.1])).all())
-    True
+    >>> person_df(np.array([15.0, 15.0]), np.array([15.0, 10_000.0])).round(1).tolist()
+    [28.0, 14.0]
     """
-    error = np.sqrt(np.diag(vcov))
-    t = np.abs(estimate) / error
-    order = np.argsort(-t, kind="stable")
-    root = symmetric_root(vcov / np.outer(error, error))
-    generator = np.random.default_rng(seed)
-    exceed = np.zeros(len(t))
-    for part in np.array_split(np.arange(draws), -(-draws // 10_000)):
-        drawn = np.abs(generator.standard_normal((len(part), len(t))) @ root.T)[:, order]
-        # the largest of the hypotheses not yet rejected, for each step
-        largest = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
-        exceed += (largest >= t[order]).sum(axis=0)
-    out = np.empty(len(t))
-    out[order] = np.maximum.accumulate((1 + exceed) / (1 + draws))
-    # never below the p-value of the single test, which the draws may miss in the far tail
-    return np.maximum(out, 2 * stats.norm.sf(t))
+    one, other = 1 / n_treated, 1 / n_control
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = (one + other) ** 2 / (one**2 / (n_treated - 1) + other**2 / (n_control - 1))
+    return np.where(np.isnan(df), np.inf, np.maximum(df, 1.0))
 
 
-def equality(frame: pd.DataFrame, vcov: Array) -> pd.DataFrame:
-    """Return the Wald test that all rows have one effect."""
-    k = len(frame)
-    contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
-    gap, spread = contrast @ frame["estimate"].to_numpy(), contrast @ vcov @ contrast.T
-    df = int(np.linalg.matrix_rank(spread, rtol=_SINGULAR, hermitian=True))
-    statistic = float(gap @ np.linalg.pinv(spread, rcond=_SINGULAR, hermitian=True) @ gap)
-    row = {"test": "equal effects", "statistic": statistic, "df": df, "p_value": float(stats.chi2.sf(statistic, df))}
-    return pd.DataFrame([row])
+def _arms(frame: pd.DataFrame) -> tuple[Array, Array]:
+    n_treated, n_control = (frame[name].to_numpy(dtype=float, na_value=np.nan) for name in ("n_treated", "n_control"))
+    return n_treated, n_control
 
 
-def _differences(frame: pd.DataFrame, vcov: Array, level: float, df: float | None, effects: EffectTable) -> EffectTable:
-    pairs = list(itertools.combinations(range(len(frame)), 2))
+def _degrees(effects: EffectTable, place: npt.NDArray[np.intp]) -> Array:
+    """Return the degrees of freedom of each level: the table's, else those of its people."""
+    given = effects.df[place]
+    return np.where(np.isfinite(given), given, person_df(*_arms(effects.frame.loc[place])))
+
+
+def _small(frame: pd.DataFrame, effects: EffectTable, place: npt.NDArray[np.intp]) -> Array:
+    """Return what errors are multiplied by where variances were divided by n, and not by n − 1, in each arm."""
+    n_treated, n_control = _arms(frame)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = (1 / n_treated + 1 / n_control) / ((1 - 1 / n_treated) / n_treated + (1 - 1 / n_control) / n_control)
+    counted = np.isfinite(factor) & np.isinf(effects.df[place])
+    return np.sqrt(np.where(counted, factor, 1.0))
+
+
+def _differences(effects: EffectTable, place: npt.NDArray[np.intp], level: float) -> EffectTable:
+    frame = effects.frame
+    pairs = list(itertools.combinations(place, 2))
     matrix = np.zeros((len(pairs), len(frame)))
     records = frame.to_dict("records")
     rows: list[dict[str, object]] = []
@@ -282,5 +289,7 @@ def _differences(frame: pd.DataFrame, vcov: Array, level: float, df: float | Non
                 "n_control": fewer["n_control"],
             }
         )
+    used = np.ix_(place, place)
+    vcov = matrix[:, place] @ effects.vcov[used] @ matrix[:, place].T
     meta = {**effects.meta, "contrast": "all pairs of levels"}
-    return EffectTable.build(rows, matrix @ vcov @ matrix.T, level=level, df=df, meta=meta)
+    return EffectTable.build(rows, vcov, level=level, **effects.inference_of(matrix), meta=meta)

@@ -20,6 +20,7 @@ from retrain_eval.sample.composition import BASELINE_PATHS
 from retrain_eval.sample.counts import MATCHING, SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
+from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.statistics.kinds import Statistic
 
 EFFECTS = ("result", *COLUMNS, "note")
@@ -32,7 +33,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "flow": ("step", "group", "n", "reason"),
     "linkage": ("subgroup", "level", "n", "n_linked", "rate"),
     "means": ("outcome", "group", "time", "mean", "n"),
-    "tests": ("result", "test", "statistic", "df", "p_value"),
+    "tests": ("result", *TEST_COLUMNS),
     "verdicts": (
         "result",
         "subgroup",
@@ -66,7 +67,19 @@ ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
 SIGNIFICANT_DIGITS = 10
 # options of what a row says, not found by it
 OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
-_KEYS = ("cohort", "time", "event_time", "bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "df")
+_KEYS = (
+    "cohort",
+    "time",
+    "event_time",
+    "bin_low",
+    "bin_high",
+    "gamma",
+    "m",
+    "power",
+    "smallest_worthwhile",
+    "df",
+    "df_denominator",
+)
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",

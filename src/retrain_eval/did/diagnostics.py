@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from retrain_eval.effects import EffectTable
-
-_SINGULAR = 1e-10  # variance of a direction, as a share of the largest, that is rounding
+from retrain_eval.simultaneous import joint_test, row_of_test
 
 
 def pretrend_test(effects: EffectTable) -> pd.DataFrame:
@@ -22,15 +20,15 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row: ``test, statistic, df, p_value``; the Wald statistic is χ² with as many degrees of freedom
-        as independent pre-treatment estimates. No row where the design has no such estimate besides the
-        reference period: there is nothing to test.
+        One row: ``test, statistic, df, df_denominator, p_value``; as many degrees of freedom as independent
+        pre-treatment estimates. No row where the design has no such estimate besides the reference period, or too few
+        clusters for so many: nothing is tested.
 
     Notes
     -----
     W = θ' V⁻ θ over event times below zero, less those in which treatment was anticipated: an effect there is no
-    sign of different paths. Not rejecting is weak evidence where the test has little power
-    (Roth 2022).
+    sign of different paths. Clustered by G clusters, the test is Hotelling's F; see
+    `retrain_eval.simultaneous.joint_test`. Not rejecting is weak evidence where the test has little power (Roth 2022).
 
     Examples
     --------
@@ -43,8 +41,4 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     start = -float(str(effects.meta.get("anticipation", 0)))
     before = ((frame["event_time"] < start).fillna(value=False) & frame["std_error"].notna()).to_numpy(dtype=bool)
     theta, vcov = frame["estimate"].to_numpy()[before], effects.vcov[np.ix_(before, before)]
-    # one tolerance for both, or the inverse would blow up a direction that the rank does not count
-    statistic = float(theta @ np.linalg.pinv(vcov, rcond=_SINGULAR, hermitian=True) @ theta)
-    df = int(np.linalg.matrix_rank(vcov, rtol=_SINGULAR, hermitian=True))
-    row = {"test": "pre-trend", "statistic": statistic, "df": df, "p_value": float(stats.chi2.sf(statistic, df))}
-    return pd.DataFrame([row] if df else [], columns=list(row))
+    return row_of_test("pre-trend", *joint_test(theta, vcov, effects.df[before]))

@@ -17,6 +17,7 @@ from scipy import optimize, stats
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.simultaneous import t_quantile
 
 Array = npt.NDArray[np.float64]
 
@@ -32,12 +33,15 @@ class EventStudy:
     ----------
     before, after : ndarray, shapes (K,) and (M,)
         Places of the coefficients before and after treatment in ``estimate``.
+    df : float
+        Degrees of freedom of the covariance; infinite for the normal distribution.
     ago, ahead : ndarray, shapes (K,) and (M,)
         Periods from the reference, both positive. They are 1, 2, … only where no wave is missing.
     """
 
     estimate: Array
     vcov: Array
+    df: float
     before: npt.NDArray[np.intp]
     after: npt.NDArray[np.intp]
     ago: Array
@@ -69,6 +73,7 @@ class EventStudy:
         return cls(
             frame["estimate"].to_numpy(),
             effects.vcov,
+            float(effects.df[place[before | after]].min()),
             place[before],
             place[after],
             -distance[before],
@@ -125,7 +130,7 @@ def relative_magnitude(
     study = EventStudy.read(effects)
     target = _target(effects, study, event_time)
     _check(m, level)
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(t_quantile(np.array(study.df), 0.5 + level / 2))
     # a step of δ is the difference of neighbouring waves for each period between them; the reference is zero
     k = len(study.before)
     gaps = -np.diff(np.append(study.ago, 0.0))
@@ -208,10 +213,11 @@ def smoothness(
     rows = []
     for value in m:
         best = min(
-            frontier, key=lambda v: _half_length(value * (curve_after + np.abs(curve @ v).sum()), variance(v), level)
+            frontier,
+            key=lambda v: _half_length(value * (curve_after + np.abs(curve @ v).sum()), variance(v), level, study.df),
         )
         bias = float(value * (curve_after + np.abs(curve @ best).sum()))
-        half = _half_length(bias, variance(best), level)
+        half = _half_length(bias, variance(best), level, study.df)
         centre = float(target @ study.estimate + best @ study.estimate[study.before])
         rows.append(_row("smoothness", value, centre - bias, centre + bias, centre - half, centre + half))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -279,9 +285,13 @@ def _target(effects: EffectTable, study: EventStudy, event_time: int | None) -> 
     return out
 
 
-def _half_length(bias: float, variance: float, level: float) -> float:
-    """Half the length of the interval: the quantile of |N(bias/σ, 1)| times σ."""
+def _half_length(bias: float, variance: float, level: float, df: float) -> float:
+    """Half the length of the interval: the quantile of |N(bias/σ, 1)| times σ, or of t with that bias added."""
     sigma = float(np.sqrt(variance))
+    if np.isfinite(df):
+        t, shift = stats.t(df), bias / sigma
+        widest = shift + float(t.ppf(0.5 + level / 2))
+        return sigma * float(optimize.brentq(lambda c: t.cdf(c - shift) - t.cdf(-c - shift) - level, 0, widest))
     return sigma * float(np.sqrt(stats.ncx2.ppf(level, 1, (bias / sigma) ** 2)))
 
 

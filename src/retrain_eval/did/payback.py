@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.effects import COLUMNS, COUNTS, EffectTable
+from retrain_eval.effects import COLUMNS, COUNTS, EffectTable, plain_or_list
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.recipe import recorded
 
@@ -72,7 +73,8 @@ def payback(
     for name, value in (("cost", cost), ("discount", discount)):
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name} is a number that is not negative", column=name, value=value)
-    frame, vcov = _after(effects)
+    frame, at = _after(effects)
+    vcov = effects.vcov[np.ix_(at, at)]
     times = frame["event_time"].to_numpy(dtype=float)
     factor = (1 + discount) ** -times
     matrix = np.tril(np.broadcast_to(factor, (len(times), len(times))))
@@ -85,8 +87,10 @@ def payback(
         {**keys, "estimand": CUMULATIVE, "event_time": time, "estimate": value, **counts}
         for time, value in zip(times, matrix @ frame["estimate"].to_numpy(), strict=True)
     ]
-    total = build(rows, matrix @ vcov @ matrix.T)
-    path = build([{**row, "estimate": b} for row, b in zip(rows, frame["estimate"], strict=True)], vcov)
+    each = np.eye(len(effects))[at]
+    total = build(rows, matrix @ vcov @ matrix.T, **effects.inference_of(matrix @ each))
+    same = [{**row, "estimate": b} for row, b in zip(rows, frame["estimate"], strict=True)]
+    path = build(same, vcov, **effects.inference_of(each))
     low, high = _bands(path)
     lowest = int(path.frame["estimate"].to_numpy().argmin())
     marks: list[dict[str, object]] = [
@@ -107,11 +111,24 @@ def payback(
     covariance = np.zeros((len(times) + len(added),) * 2)
     covariance[: len(times), : len(times)] = total.vcov
     shown = pd.concat([total.frame, added.astype(total.frame.dtypes.to_dict())], ignore_index=True)
-    return EffectTable(shown, covariance, {**effects.meta, **total.meta, "cost": cost, "discount": discount})
+    # the marks have no variance, so that any degrees of freedom do for them
+    clusters = total.n_clusters
+    facts = {
+        "df": _with(total.df, len(added)),
+        "n_clusters": None if clusters is None else _with(clusters, len(added)),
+        "cost": cost,
+        "discount": discount,
+    }
+    return EffectTable(shown, covariance, {**effects.meta, **total.meta, **facts})
 
 
-def _after(effects: EffectTable) -> tuple[pd.DataFrame, Array]:
-    """Return the rows from the start of treatment in their order, with their covariance."""
+def _with(values: npt.NDArray[Any], more: int) -> object:
+    """Return degrees of freedom, or numbers of clusters, for rows that are added."""
+    return plain_or_list(np.append(values, np.repeat(values[-1:], more)))
+
+
+def _after(effects: EffectTable) -> tuple[pd.DataFrame, npt.NDArray[np.intp]]:
+    """Return the rows from the start of treatment in their order, and their places in the table."""
     frame = effects.to_frame()
     if frame["level"].notna().any():
         raise DesignError("payback is for one event study: choose a level first")
@@ -123,7 +140,7 @@ def _after(effects: EffectTable) -> tuple[pd.DataFrame, Array]:
         raise DesignError("a cumulative effect starts at event time 0, which this event study does not have")
     if not (np.diff(times) == 1).all() or rows["estimate"].isna().any():
         raise DesignError("a cumulative effect needs every period from the start of treatment, and one is missing")
-    return rows, effects.vcov[np.ix_(at, at)]
+    return rows, at
 
 
 def _bands(table: EffectTable) -> tuple[Array, Array]:

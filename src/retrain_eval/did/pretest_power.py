@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from retrain_eval.did.honest import EventStudy
-from retrain_eval.effects import EffectTable, symmetric_root
+from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.simultaneous import symmetric_root
 
 Array = npt.NDArray[np.float64]
 

@@ -72,14 +72,15 @@ def with_inference(part: Part, printed: pd.DataFrame) -> pd.DataFrame:
     """
     table = standing_effects(part, printed)
     meta = dict(part.meta or {})
-    level, df, kind = float(meta.get("level", 0.95)), meta.get("df"), meta.get("conf_type", "plain")
+    level, kind = float(meta.get("level", 0.95)), meta.get("conf_type", "plain")
     band = table.frame["band_low"].notna().to_numpy()
     seed: dict[str, Any] = {"seed": int(meta["seed"])} if "seed" in meta else {}
     made = EffectTable.build(
         table.frame[[*KEYS, "estimate", *COUNTS]],
         np.nan_to_num(table.vcov),
         level=level,
-        df=None if df is None else float(df),
+        df=table.df,
+        n_clusters=table.n_clusters,
         band=band if band.any() else None,
         **seed,
     )

@@ -20,6 +20,7 @@ from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.language import ENGLISH, _, speak
 from retrain_eval.report.words import Words
 from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
+from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.study import read_study
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
@@ -163,7 +164,7 @@ class Study:
         """Return the test statistics of one result."""
         tests = self.bundle.tests
         if tests is None:
-            return pd.DataFrame(columns=["result", "test", "statistic", "df", "p_value"])
+            return pd.DataFrame(columns=["result", *TEST_COLUMNS])
         rows = tests[tests["result"] == result]
         return rows if test is None else rows[rows["test"] == test]
 

@@ -218,12 +218,17 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
             "groups": [labels.get(name, name) for name in frame["result"]],
             "test": frame["test"].astype(str),
             "statistic": [plain(value, 2) for value in frame["statistic"]],
-            "df": [f"{value:g}" for value in frame["df"]],
+            "df": [_degrees(*both) for both in zip(frame["df"], frame["df_denominator"], strict=True)],
             "p_value": [short_p(value) for value in frame["p_value"]],
         }
     )
     labels = {"groups": _("Groups compared"), "df": "df", "p_value": _("p‑value")}
     return table(shown, frame, labels=labels, left=["test"])
+
+
+def _degrees(df: float, denominator: float) -> str:
+    """Write the degrees of freedom of χ², or both of F."""
+    return f"{df:g}" if pd.isna(denominator) else f"{df:g}, {denominator:.3g}"
 
 
 def verdicts(rows: pd.DataFrame, words: Words) -> Table:

@@ -12,6 +12,7 @@ from scipy import stats
 
 from retrain_eval.errors import DesignError
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.simultaneous import row_of_test
 from retrain_eval.statistics.kinds import Scores
 from retrain_eval.survival.risk import group_name
 
@@ -71,9 +72,8 @@ class GroupTest:
         return cls(test, chi2, df, float(stats.chi2.sf(chi2, df)), groups, variance)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row: ``test, statistic, df, p_value``."""
-        row = {"test": self.test, "statistic": self.chi2, "df": self.df, "p_value": self.p_value}
-        return pd.DataFrame([row])
+        """Return one row: ``test, statistic, df, df_denominator`` (NaN: χ²), ``p_value``."""
+        return row_of_test(self.test, self.chi2, self.df, np.inf, self.p_value)
 
 
 def score_test(scores: Scores) -> pd.DataFrame:
@@ -95,8 +95,7 @@ def score_test(scores: Scores) -> pd.DataFrame:
     chi2, df = _wald(scores.deviation, scores.covariance)
     if df == 0:
         raise DesignError("nothing to compare: the groups cannot deviate")
-    row = {"test": scores.test, "statistic": chi2, "df": df, "p_value": float(stats.chi2.sf(chi2, df))}
-    return pd.DataFrame([row])
+    return row_of_test(scores.test, chi2, df, np.inf, float(stats.chi2.sf(chi2, df)))
 
 
 def _wald(deviation: Array, covariance: Array) -> tuple[float, int]:

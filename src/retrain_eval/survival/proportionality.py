@@ -19,6 +19,7 @@ import pandas as pd
 
 from retrain_eval.errors import DesignError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.survival.cox import CoxFit, chi2_test, fit_cox
 
 Array = npt.NDArray[np.float64]
@@ -81,9 +82,8 @@ def proportional_hazards(
 def trend_test(table: LifeTable, formula: str, reference: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return `proportional_hazards` as rows ``test, statistic, df, p_value``; a test is called "trend of" its term."""
     found = proportional_hazards(table, formula, reference=reference)
-    return found.assign(test="trend of " + found["term"], statistic=found["chi2"])[
-        ["test", "statistic", "df", "p_value"]
-    ]
+    named = found.assign(test="trend of " + found["term"], statistic=found["chi2"], df_denominator=np.nan)
+    return named[list(TEST_COLUMNS)]
 
 
 def _variance(fit: CoxFit, g: Array) -> Array:
