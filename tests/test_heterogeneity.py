@@ -60,7 +60,7 @@ def test_equality_and_differences_use_the_joint_covariance() -> None:
 
 
 def test_no_adjusted_p_value_is_below_the_single_one() -> None:
-    """Two uncorrelated effects of four degrees of freedom each; the adjusted p-value of the larger one by simulation."""
+    """Two uncorrelated effects of four degrees of freedom each: the adjusted p-value of the larger is exact."""
     levels = table([2.6, 0.1], np.eye(2), df=4.0).heterogeneity(0.5).levels
     single = 2 * stats.t(4).sf(2.6)
     assert levels["p_value"][0] == pytest.approx(single)

@@ -142,7 +142,7 @@ class EffectTable:
 
     @property
     def df(self) -> Array:
-        """Degrees of freedom of each estimate's Student's t, shape (k,); infinite where it is the normal distribution."""
+        """Degrees of freedom of each estimate's Student's t, shape (k,); infinite: the normal distribution."""
         df = np.asarray(self.meta.get("df"), dtype=float)
         return np.broadcast_to(np.where(np.isnan(df), np.inf, df), len(self.frame))
 
@@ -221,7 +221,7 @@ class EffectTable:
         )
 
     def inference_of(self, contrast: Array) -> dict[str, Any]:
-        """Return ``df`` and ``n_clusters`` of contrasts of the estimates, shape (J, k): the fewest of those they use."""
+        """Return ``df`` and ``n_clusters`` of contrasts, shape (J, k): the fewest of the estimates that each uses."""
         uses, n = contrast != 0, self.n_clusters
         df = np.where(uses, self.df, np.inf).min(axis=1, initial=np.inf)
         if n is None:

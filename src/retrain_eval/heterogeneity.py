@@ -225,7 +225,7 @@ def equal_effects(effects: EffectTable) -> pd.DataFrame:
 
 
 def equality(estimate: Array, vcov: Array, df: Array) -> pd.DataFrame:
-    """Return the test that all estimates are one, by `retrain_eval.simultaneous.joint_test`; no row if there is none."""
+    """Return the test that all estimates are one, by `retrain_eval.simultaneous.joint_test`, or no row."""
     k = len(estimate)
     contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
     return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast))

@@ -37,7 +37,8 @@ from retrain_eval.statistics.kinds import Statistic
 RECIPES = "recipes.json"
 # of the facts about estimates, those that inference needs; others may be counts that a release rounds
 _FACTS = (
-    "level", "df", "n_clusters", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast", "anticipation",
+    "level", "df", "n_clusters", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast",
+    "anticipation",
 )  # fmt: skip
 
 

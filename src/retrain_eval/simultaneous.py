@@ -100,12 +100,16 @@ def draws_of_t(vcov: Array, df: Array, *, draws: int, seed: int) -> Iterator[Arr
             out = np.empty((n, len(vcov)))
             for index, root in zip(members, roots, strict=True):
                 out[:, index] = np.abs(generator.standard_normal((n, len(index))) @ root)
-                if np.isfinite(df[index]).any():
+                known = np.unique(df[index][np.isfinite(df[index])])
+                if len(known) == 1:  # drawn, which is faster than a quantile
+                    out[:, index[df[index] == known[0]]] /= np.sqrt(generator.chisquare(known[0], n) / known[0])[
+                        :, None
+                    ]
+                elif len(known):
                     probability = generator.random(n)
-                    for value in np.unique(df[index][np.isfinite(df[index])]):
-                        column = index[df[index] == value]
+                    for value in known:
                         spread = np.sqrt(special.chdtri(value, probability) / value)
-                        out[:, column] /= spread[:, None]
+                        out[:, index[df[index] == value]] /= spread[:, None]
             yield out
 
 
@@ -146,9 +150,11 @@ def critical_values(vcov: Array, df: Array, *, level: float = 0.95, draws: int =
     parts = draws_of_t(kept, df[keep], draws=draws, seed=seed)
     if same:
         largest = np.concatenate([part.max(axis=1) for part in parts])
-        return np.maximum(np.quantile(largest, level), pointwise)
+        widest: Array = np.maximum(np.quantile(largest, level), pointwise)
+        return widest
     smallest = np.concatenate([t_upper(df[keep], part).min(axis=1) for part in parts])
-    return np.maximum(t_quantile(df, 1 - float(np.quantile(smallest, 1 - level))), pointwise)
+    balanced: Array = np.maximum(t_quantile(df, 1 - float(np.quantile(smallest, 1 - level))), pointwise)
+    return balanced
 
 
 def holm(p_values: Array) -> Array:
@@ -187,14 +193,18 @@ def romano_wolf(
     [0.12, 0.93]
     """
     df = np.full(len(estimate), np.inf) if df is None else df
-    p_value = t_upper(df, np.abs(estimate) / np.sqrt(np.diag(vcov)))
+    t = np.abs(estimate) / np.sqrt(np.diag(vcov))
+    p_value = t_upper(df, t)
     order = np.argsort(p_value, kind="stable")
+    # of one t distribution the smallest p-value is that of the largest t, and need not be computed
+    same = len(np.unique(df)) == 1
+    seen = -t if same else p_value
     exceed = np.zeros(len(estimate))
     for part in draws_of_t(vcov, df, draws=draws, seed=seed):
-        drawn = t_upper(df, part)[:, order]
+        drawn = (-part if same else t_upper(df, part))[:, order]
         # the smallest of the hypotheses not yet rejected, for each step
         smallest = np.minimum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
-        exceed += (smallest <= p_value[order]).sum(axis=0)
+        exceed += (smallest <= seen[order]).sum(axis=0)
     out = np.empty(len(estimate))
     out[order] = np.maximum.accumulate((1 + exceed) / (1 + draws))
     # never below the p-value of the single test, which the draws may miss in the far tail
@@ -236,8 +246,8 @@ def joint_test(
 
     Notes
     -----
-    Hotelling's T²: with an estimated covariance of η degrees of freedom, W (η − q + 1) / (η q) is F with q and η − q + 1
-    degrees of freedom. Estimates in one block, which share their clusters, have η = G − 1. Where blocks are
+    Hotelling's T²: with an estimated covariance of η degrees of freedom, W (η − q + 1) / (η q) is F with q and
+    η − q + 1 degrees of freedom. Estimates in one block, which share their clusters, have η = G − 1. Where blocks are
     independent, such as levels of a stratum, η is that of the Wishart distribution whose total variance is the same
     (Pustejovsky and Tipton 2018, eq. 16, "HTZ"); for one contrast it is Satterthwaite's.
 
@@ -255,7 +265,7 @@ def joint_test(
     if q == 0:
         return 0.0, 0, np.inf, np.nan
     # one tolerance for both, or the inverse would blow up a direction that the rank does not count
-    inverse = np.linalg.pinv(spread, rcond=_RANK, hermitian=True)
+    inverse = np.asarray(np.linalg.pinv(spread, rcond=_RANK, hermitian=True), dtype=np.float64)
     statistic = float(gap @ inverse @ gap)
     root, block, total = symmetric_root(inverse), blocks_of(vcov), 0.0
     for b in np.unique(block):
