@@ -214,11 +214,20 @@ class EffectTable:
         matrix = np.vstack(contrasts)
         return EffectTable.build(
             rows,
-            matrix @ self.vcov @ matrix.T,
+            self.vcov_of(matrix),
             level=float(str(self.meta.get("level", 0.95))),
             **self.inference_of(matrix),
             meta={**self.meta, "contrast": "level minus first"},
         )
+
+    def vcov_of(self, contrast: Array) -> Array:
+        """Return the covariance of contrasts, shape (J, k); NaN where one uses an estimate that has none."""
+        unknown_spread = np.isnan(np.diag(self.vcov))
+        vcov = np.where(unknown_spread | unknown_spread[:, None], 0.0, self.vcov)
+        out: Array = contrast @ vcov @ contrast.T
+        uses = (contrast[:, unknown_spread] != 0).any(axis=1)
+        out[uses] = out[:, uses] = np.nan
+        return out
 
     def inference_of(self, contrast: Array) -> dict[str, Any]:
         """Return ``df`` and ``n_clusters`` of contrasts, shape (J, k): the fewest of the estimates that each uses."""

@@ -27,6 +27,7 @@ from scipy import sparse
 from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
 from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
 from retrain_eval.cells.lifecells import COUNTS
+from retrain_eval.cells.lifeclusters import SpellClusters
 from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.recipe import Recipe, recorded
@@ -65,6 +66,8 @@ class LifeTable:
         of one in which people have several spells.
     grid : tuple of float or None
         The durations that `coarsen` kept, each standing for those since the one before; None: not coarsened.
+    clusters : SpellClusters or None
+        How many clusters have spells in which groups; of few, the spells of each.
     stopped : bool
         Whether `coarsen` counts spells that went on after the last duration as censored there.
     """
@@ -79,6 +82,7 @@ class LifeTable:
     grid: tuple[float, ...] | None = None
     stopped: bool = False
     totals: sparse.csr_array | None = None
+    clusters: SpellClusters | None = field(default=None, compare=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
@@ -174,6 +178,7 @@ class LifeTable:
             self,
             products=products,
             totals=totals,
+            clusters=None if self.clusters is None or other.clusters is None else self.clusters + other.clusters,
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
@@ -202,14 +207,24 @@ class LifeTable:
             keep &= self.cells[name].isin(values).to_numpy(dtype=bool)
         if not keep.any():
             raise InputError("no spell has these levels together", value=levels, fix="see table.groups()")
+        part = self.of_cells(keep)
+        # who of several spells is left is not known from counts
+        return replace(part, n_people=None if self.repeated else part.n_spells)
+
+    def of_cells(self, keep: npt.NDArray[np.bool_]) -> LifeTable:
+        """Return the table of some of the cells, ``n_people`` left as it is."""
         part = replace(
             self,
             cells=self.cells[keep].reset_index(drop=True),
             products=None if self.products is None else sparse.csr_array(self.products[keep][:, keep]),
             totals=None if self.totals is None else sparse.csr_array(self.totals[:, keep]),
         )
-        # who of several spells is left is not known from counts
-        return replace(part, n_people=None if self.repeated else part.n_spells)
+        if self.clusters is None:
+            return part
+        left = set(part.groups())
+        chosen = sparse.csr_array(np.eye(len(keep))[keep])
+        clusters = self.clusters.moved(chosen).regrouped(lambda group: group if group in left else None)
+        return replace(part, clusters=clusters)
 
     @recorded
     def collapse(self, over: str | Iterable[str]) -> LifeTable:
@@ -219,7 +234,9 @@ class LifeTable:
             if name not in self.by:
                 raise unknown("column of levels", name, self.by)
         by = tuple(name for name in self.by if name not in gone)
-        return _merged(replace(self, by=by), self.cells.drop(columns=list(gone)), by)
+        stay = [self.by.index(name) for name in by]
+        clusters = self.clusters and self.clusters.regrouped(lambda group: tuple(group[i] for i in stay))
+        return _merged(replace(self, by=by, clusters=clusters), self.cells.drop(columns=list(gone)), by)
 
     @recorded
     def without_clusters(self) -> LifeTable:
@@ -234,7 +251,7 @@ class LifeTable:
         >>> table.without_clusters().cluster is None
         True
         """
-        return replace(self, cluster=None, products=None, totals=None)
+        return replace(self, cluster=None, products=None, totals=None, clusters=None)
 
     def with_lone_clusters(self, cluster: str) -> LifeTable:
         """Return the table clustered by a column each value of which has one spell, such as an id without repeats.
@@ -242,7 +259,9 @@ class LifeTable:
         Nothing co-occurs, so that the rows need not be read again.
         """
         alone = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
-        return replace(self, cluster=cluster, products=alone)
+        n = np.bincount(self.group_numbers(), weights=self.cells["n"].to_numpy()).astype(int)
+        sets = {frozenset({group}): int(k) for group, k in zip(self.groups(), n, strict=True)}
+        return replace(self, cluster=cluster, products=alone, clusters=SpellClusters(sets))
 
     def coarsen(self, min_cell: int) -> LifeTable:
         """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
@@ -307,6 +326,7 @@ class LifeTable:
             stopped=self.stopped or went_on,
             products=None if self.products is None else sparse.csr_array(origin @ self.products @ origin.T),
             totals=None if self.totals is None else sparse.csr_array(self.totals @ origin.T),
+            clusters=self.clusters and SpellClusters(self.clusters.sets),
         )
         return _merged(moved, cells, self.by)
 
@@ -327,7 +347,9 @@ class LifeTable:
             columns[PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
             columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
         names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
-        write_table(path, "life_table", pa.table(columns), {name: getattr(self, name) for name in names})
+        facts = {name: getattr(self, name) for name in names}
+        facts["clusters"] = self.clusters and self.clusters.facts()
+        write_table(path, "life_table", pa.table(columns), facts)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> LifeTable:
@@ -340,7 +362,7 @@ class LifeTable:
         """
         table, facts = read_table(path, "life_table")
         by = tuple(facts.pop("by"))
-        grid = facts.pop("grid")
+        grid, clusters = facts.pop("grid"), facts.pop("clusters", None)
         cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
         products = None
         if facts["cluster"] is not None:
@@ -349,7 +371,14 @@ class LifeTable:
             products = sparse.csr_array(
                 (np.concatenate(values), (index, np.concatenate(found).astype(int))), shape=(len(cells), len(cells))
             )
-        return cls(by=by, cells=cells, products=products, grid=None if grid is None else tuple(grid), **facts)
+        return cls(
+            by=by,
+            cells=cells,
+            products=products,
+            grid=None if grid is None else tuple(grid),
+            clusters=None if clusters is None else SpellClusters.of_facts(clusters),
+            **facts,
+        )
 
 
 def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
@@ -374,4 +403,5 @@ def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeT
         cells=merged,
         products=None if table.products is None else sparse.csr_array(sums @ table.products @ sums.T),
         totals=None if table.totals is None else sparse.csr_array(table.totals @ sums.T),
+        clusters=table.clusters and table.clusters.moved(sums),
     )

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from cox_cases import people
-from retrain_eval.cells import cooccurrence, lifecells
+from retrain_eval.cells import cluster_sums, cooccurrence
 from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable
@@ -21,7 +21,7 @@ from survival_cases import NAMES, PROBABILITY
 def both_ways(monkeypatch: pytest.MonkeyPatch, data: pd.DataFrame, **options: object) -> tuple[LifeTable, LifeTable]:
     options = {"by": ("arm", "age"), "cluster": "provider", **PROBABILITY, **options}
     paired = life_table(data, **NAMES, **options)
-    monkeypatch.setattr(lifecells, "MAX_PAIRS", 10)
+    monkeypatch.setattr(cluster_sums, "MAX_PAIRS", 10)
     return paired, life_table(data, **NAMES, **options)
 
 
@@ -59,11 +59,18 @@ def test_tables_with_totals_add_to_tables_with_products(monkeypatch: pytest.Monk
             np.testing.assert_allclose(variance(one + other), variance(whole), rtol=1e-12)
 
 
-def test_a_file_holds_products_and_no_single_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_holds_products_and_no_small_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paired, totalled = both_ways(monkeypatch, people(n=300))
     totalled.to_parquet(tmp_path / "t.parquet")
     back = LifeTable.read_parquet(tmp_path / "t.parquet")
     assert back.totals is None
+    assert back.clusters.n.shape[0] == totalled.totals.shape[0]  # some thirty spells each
+    small = life_table(people(n=60), **NAMES, by="arm", cluster="provider", **PROBABILITY)
+    assert small.clusters.n is not None
+    small.to_parquet(tmp_path / "small.parquet")
+    again = LifeTable.read_parquet(tmp_path / "small.parquet")
+    assert again.clusters.n is None
+    assert again.clusters.sets == small.clusters.sets
     np.testing.assert_allclose(back.products.toarray(), paired.products.toarray(), rtol=1e-12)
     monkeypatch.setattr(cooccurrence, "MAX_PAIRS", 10)
     with pytest.raises(InputError, match="too many to write"):

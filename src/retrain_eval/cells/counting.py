@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retrain_eval.cells.lifecells import COUNTS, SpellColumns, count_cells, count_people, count_products
+from retrain_eval.cells.cluster_sums import count_clusters, count_products
+from retrain_eval.cells.lifecells import (
+    COUNTS,
+    SpellColumns,
+    count_cells,
+    count_people,
+)
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import ENDING, PRODUCTS, LifeTable
 from retrain_eval.sources import Source, as_relation
@@ -73,9 +79,10 @@ def life_table(
     relation = as_relation(source, memory_limit)
     cells, n_rows, ascending = count_cells(relation, columns)
     n_ids = n_rows if ascending else count_people(relation, columns)
-    products, totals = None, None
+    products, totals, clusters = None, None, None
     if cluster is not None:
         products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)
+        clusters = count_clusters(relation, columns, cells, one_each=n_ids == n_rows)
     n_spells = int(cells["n"].sum())
     return LifeTable(
         duration=duration,
@@ -85,6 +92,7 @@ def life_table(
         cluster=cluster,
         products=products,
         totals=totals,
+        clusters=clusters,
         n_people=n_spells if n_ids == n_rows else n_ids,
     )
 

@@ -9,9 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from retrain_eval.cells.cooccurrence import MAX_PAIRS
 from retrain_eval.cells.paths import MISSING_LEVEL
 from retrain_eval.errors import InputError
 from retrain_eval.sources import query, require_columns, sql_name
@@ -45,7 +43,7 @@ class SpellColumns:
         return list(dict.fromkeys([self.id, self.duration, self.cause, *self.by, *optional]))
 
 
-def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
+def refuse_badspells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
     """Refuse what cannot be right, naming the first offending spell.
 
     Raises
@@ -194,7 +192,7 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
         f"coalesce(CAST(key_{i} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, key_{i} AS sort_{i}, " for i in range(place)
     )
     cause = f"key_{len(names) - 1}"
-    keys = _keys(columns)
+    keys = keys_of(columns)
     sorts = [f"sort_{i}" for i in range(place)]
     id = sql_name(columns.id)
     found = query(
@@ -217,14 +215,14 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
           FROM (SELECT {id} > lag({id}) OVER () AS up FROM source)
         )
         SELECT {", ".join(keys)}, n, sum_w, sum_w2, row_count, bad, ascending
-        FROM cells ORDER BY ascending NULLS FIRST, {_order(columns, sorts)}
+        FROM cells ORDER BY ascending NULLS FIRST, {order_of(columns, sorts)}
         """,
     ).fetchnumpy()
     *values, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
     if len(rows) == 1:  # the last one, which is no cell
         raise InputError("the source has no rows", fix="a life table needs at least one spell")
     if bad[:-1].any():
-        refuse_bad_spells(relation, columns)
+        refuse_badspells_of(relation, columns)
     types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
     kept = values[-3] > 0
     kept[-1] = False
@@ -234,69 +232,7 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
     return pd.DataFrame(cells), int(rows[:-1].sum()), bool(ascending[-1])
 
 
-def count_products(
-    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, cluster: str, cells: pd.DataFrame, one_each: bool
-) -> tuple[sparse.csr_array | None, sparse.csr_array | None]:
-    """Return how cells co-occur in clusters, as products or as totals, whichever is small.
-
-    Parameters
-    ----------
-    relation, columns, cluster
-        The spells, and the column of clusters.
-    cells : DataFrame
-        From `count_cells`.
-    one_each : bool
-        Whether every id has one spell.
-
-    Returns
-    -------
-    products : sparse array, shape (C, C), or None
-        Σ over clusters of (Σw in cell c)(Σw in cell d), where few pairs of spells share a cluster.
-    totals : sparse array, shape (J, C), or None
-        Σw by cluster and cell otherwise: a thousand providers with a thousand spells each have a billion pairs, but
-        only a million totals. Clusters are in ascending order.
-    """
-    size = len(cells)
-    spells = _spells(relation, columns)
-    alone = one_each and cluster == columns.id
-    pairs, most = 0, 1
-    if not alone:
-        pairs, most = query(
-            relation,
-            f"SELECT sum(CAST(least(k, {size}) AS DOUBLE) ** 2), max(k) "
-            f"FROM (SELECT count(*) AS k FROM ({spells}) GROUP BY cluster)",
-        ).fetchall()[0]
-    if most == 1:  # nothing co-occurs
-        return sparse.csr_array(sparse.diags_array(cells["sum_w2"].to_numpy())), None
-    keys = ", ".join(_keys(columns))
-    held = (
-        f"WITH spells AS ({spells}), "
-        f"cells AS (SELECT {keys}, row_number() OVER (ORDER BY {_order(columns)}) - 1 AS cell "
-        f"FROM spells GROUP BY {keys}), "
-        f"held AS (SELECT cluster, cell, sum(w) AS total FROM spells JOIN cells USING ({keys}) "
-        "GROUP BY cluster, cell) "
-    )
-    if pairs > MAX_PAIRS:
-        found = query(
-            relation,
-            held + "SELECT dense_rank() OVER (ORDER BY cluster) - 1 AS a, cell AS b, total AS sums "
-            "FROM held ORDER BY a, b",
-        ).fetchnumpy()
-        return None, _sparse(found, (int(found["a"][-1]) + 1, size))
-    found = query(
-        relation,
-        held + "SELECT a.cell AS a, b.cell AS b, sum(a.total * b.total) AS sums FROM held a JOIN held b "
-        "ON a.cluster = b.cluster GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell",
-    ).fetchnumpy()
-    return _sparse(found, (size, size)), None
-
-
-def _sparse(found: dict[str, Any], shape: tuple[int, int]) -> sparse.csr_array:
-    index = (np.asarray(found["a"], dtype=np.int32), np.asarray(found["b"], dtype=np.int32))
-    return sparse.csr_array((np.asarray(found["sums"], dtype=float), index), shape=shape)
-
-
-def _spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:
+def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:
     """One clean row per spell; a spell of weight zero counts for nothing and is left out."""
     levels = [
         f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, {sql_name(name)} AS sort_{i}"
@@ -336,11 +272,12 @@ def _cause(relation: duckdb.DuckDBPyRelation, column: str, name: str = "") -> st
     return f"coalesce({text}, '{CENSORED}')"
 
 
-def _keys(columns: SpellColumns) -> list[str]:
+def keys_of(columns: SpellColumns) -> list[str]:
+    """Return the keys of a cell."""
     return [*(f"by_{i}" for i in range(len(columns.by))), "entry", "duration", "cause"]
 
 
-def _order(columns: SpellColumns, sorts: Sequence[str] | None = None) -> str:
+def order_of(columns: SpellColumns, sorts: Sequence[str] | None = None) -> str:
     """Return the order of cells, where ``sorts`` gives the values that levels are sorted by."""
     sorts = sorts or [f"min(sort_{i})" for i in range(len(columns.by))]
     levels = [f"{sort} NULLS LAST, by_{i}" for i, sort in enumerate(sorts)]

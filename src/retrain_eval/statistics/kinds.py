@@ -141,6 +141,8 @@ class Scores(Statistic):
         Spells of each group.
     deviation : ndarray, shape (G,)
     covariance : ndarray, shape (G, G)
+    clusters : int
+        Clusters behind the covariance, where they are few; 0: spells are independent, or clusters many.
     """
 
     kind: ClassVar[str] = "scores"
@@ -149,6 +151,7 @@ class Scores(Statistic):
     n: Ints
     deviation: Floats
     covariance: Floats
+    clusters: int = 0
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -168,6 +171,7 @@ class Scores(Statistic):
             n=self.n + other.n,
             deviation=self.deviation + other.deviation,
             covariance=self.covariance + other.covariance,
+            clusters=self.clusters + other.clusters if self.clusters and other.clusters else 0,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -72,7 +72,8 @@ class Statistic(ABC):
         if table.num_rows != 1:
             raise InputError(f"the file holds {table.num_rows} rows", file=path, rule="one row")
         row = {name: value for name, value in table.to_pylist()[0].items() if name in _fields(made)}
-        if missing := [name for name in _fields(made) if name not in row and name not in made.inside]:
+        needed = [item.name for item in fields(made) if item.init and item.default is MISSING]
+        if missing := [name for name in needed if name not in row and name not in made.inside]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         try:
             found = made(**{name: _array(value) for name, value in row.items()})

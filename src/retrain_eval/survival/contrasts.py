@@ -181,7 +181,8 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
     meta = {key: value for key, value in effects.meta.items() if key != "conf_type"}
     return EffectTable.build(
         rows,
-        matrix @ effects.vcov @ matrix.T,
+        effects.vcov_of(matrix),
         level=float(str(effects.meta["level"])),
+        **effects.inference_of(matrix),
         meta=meta | {"contrast": f"levels of {column} minus {base}", "notes": notes},
     )

@@ -18,6 +18,7 @@ from scipy import sparse, stats
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.survival.clustering import Clustering, clustering, robust_test
 from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
 from retrain_eval.survival.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.survival.partial import TIES, Likelihood, RiskCells
@@ -132,18 +133,25 @@ def cox(
     {'estimand': ['arm[T.trained]'], 'estimate': [0.965], 'std_error': [0.884]}
     """
     fit = fit_cox(table, formula, ties, strata, cause, robust, reference)
-    covariance = fit.vcov()
+    estimate = fit.beta / fit.scale
+    by_cluster = clustering(
+        table,
+        estimate,
+        [table.groups()] * len(fit.names),
+        lambda part: _again(part, fit, formula, ties, strata, cause),
+    )
+    covariance = fit.vcov() / np.outer(fit.scale, fit.scale) if by_cluster.vcov is None else by_cluster.vcov
     n = np.bincount(table.group_numbers(), weights=table.cells["n"].to_numpy(), minlength=len(fit.x))
     rows = [
         {
             "outcome": table.duration,
             "estimator": "cox",
             "estimand": name,
-            "estimate": estimate,
+            "estimate": value,
             "n_treated": int(n[column != 0].sum()),
             "n_control": int(n[column == 0].sum()),
         }
-        for name, estimate, column in zip(fit.names, fit.beta / fit.scale, fit.x.T, strict=True)
+        for name, value, column in zip(fit.names, estimate, fit.x.T, strict=True)
     ]
     meta = {
         "formula": formula,
@@ -152,7 +160,7 @@ def cox(
         "cause": None if cause is None else str(cause),
         "reference": fit.model.reference,
         "linear": fit.model.linear,
-        "variance": _variance_name(fit),
+        "variance": by_cluster.name or _variance_name(fit),
         "events": int(fit.fitted.cells.deaths.sum()),
         "spells": table.n_spells,
         "people": table.n_people,
@@ -162,10 +170,17 @@ def cox(
         "stopped": table.stopped,
         "log_likelihood": fit.fitted.log,
         "log_likelihood_null": fit.null.log,
-        "tests": _tests(fit, covariance),
+        "tests": _tests(fit, estimate, covariance, by_cluster),
         "notes": _notes(fit),
     }
-    return EffectTable.build(rows, covariance / np.outer(fit.scale, fit.scale), level=level, meta=meta)
+    return EffectTable.build(rows, covariance, level=level, n_clusters=by_cluster.n, meta=meta)
+
+
+def _again(part: LifeTable, fit: CoxFit, formula: str, ties: str, strata: str | Sequence[str], cause: object) -> Array:
+    """Return the log hazard ratios of a part of the spells, in the order of the fit; NaN where one has none."""
+    model = fit_cox(part, formula, ties, strata, cause, False, fit.model.reference)
+    found = dict(zip(model.names, model.beta / model.scale, strict=True))
+    return np.array([found.get(name, np.nan) for name in fit.names])
 
 
 def fit_cox(
@@ -246,18 +261,30 @@ def chi2_test(chi2: float, df: int) -> dict[str, float]:
     return {"chi2": chi2, "df": df, "p_value": float(stats.chi2.sf(chi2, df))}
 
 
-def _tests(fit: CoxFit, covariance: Array) -> dict[str, dict[str, float]]:
+def wald_test(estimate: Array, covariance: Array, clusters: int | None) -> dict[str, float]:
+    """Return the test that all coefficients are zero; NaN where one has no variance."""
+    df = len(estimate)
+    if np.isnan(covariance).any():
+        return {"chi2": np.nan, "df": df, "p_value": np.nan}
+    statistic = float(estimate @ np.linalg.lstsq(covariance, estimate, rcond=None)[0])
+    return {"chi2": statistic, "df": df, "p_value": robust_test(statistic, df, clusters)[1]}
+
+
+def _tests(fit: CoxFit, estimate: Array, covariance: Array, by_cluster: Clustering) -> dict[str, dict[str, float]]:
     df = len(fit.beta)
+    clusters = None if by_cluster.n is None else int(by_cluster.n.min())
     score = fit.null.score
     found = {
         "likelihood ratio": chi2_test(2 * (fit.fitted.log - fit.null.log), df),
         "score": chi2_test(float(score @ solve(fit.null.information(), score)), df),
-        "wald": chi2_test(float(fit.beta @ np.linalg.lstsq(covariance, fit.beta, rcond=None)[0]), df),
+        "wald": wald_test(estimate, covariance, clusters),
     }
     if fit.robust:
         spread = fit.sandwich(fit.null.influence())
         rank = int(np.linalg.matrix_rank(spread, hermitian=True))
-        found["robust score"] = chi2_test(float(score @ np.linalg.pinv(spread, hermitian=True) @ score), rank)
+        statistic = float(score @ np.linalg.pinv(spread, hermitian=True) @ score)
+        p_value = robust_test(statistic, rank, clusters, at_null=True)[1]
+        found["robust score"] = {"chi2": statistic, "df": rank, "p_value": p_value}
     return found
 
 

@@ -23,16 +23,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse, stats
+from scipy import sparse
 from scipy.linalg import block_diag
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.simultaneous import t_quantile
+from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.risk import RiskSet, group_name, is_event, require_independent_spells, risk_sets
 
 Array = npt.NDArray[np.float64]
-Interval = Callable[[Array, Array, float], tuple[Array, Array]]
+Interval = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 MAX_ROWS = 5_000
 
@@ -171,10 +173,35 @@ def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float]
         else:
             variance = np.append(0.0, steps.variance)[place]
             blocks.append(np.outer(scale, scale) * np.minimum.outer(variance, variance))
-    vcov = table.covariance(sparse.csr_array(sparse.vstack(influence))) if robust else block_diag(*blocks)
-    meta = facts(table, conf_type, variance_name(table, kind.model_variance))
-    result = EffectTable.build(rows, vcov, level=level, meta=meta)
+    by_cluster = clustering(
+        table,
+        np.array([row["estimate"] for row in rows], dtype=float),
+        [[risk.level] for risk, at in zip(groups, asked_times, strict=True) for _ in at],
+        lambda part: _values(part, kind, groups, asked_times),
+    )
+    if by_cluster.vcov is not None:
+        vcov = by_cluster.vcov
+    elif robust:
+        vcov = table.covariance(sparse.csr_array(sparse.vstack(influence)))
+    else:
+        vcov = block_diag(*blocks)
+    meta = facts(table, conf_type, by_cluster.name or variance_name(table, kind.model_variance))
+    result = EffectTable.build(rows, vcov, level=level, n_clusters=by_cluster.n, meta=meta)
     return with_scaled_interval(result, kind.intervals[conf_type], kind.ceiling)
+
+
+def _values(table: LifeTable, kind: _Kind, groups: Sequence[RiskSet], times: Sequence[Array]) -> Array:
+    """Return the curve of each group at its times, from a part of its spells; NaN for a group that is gone."""
+    left = {risk.level: risk for risk in risk_sets(table)}
+    found = []
+    for risk, at in zip(groups, times, strict=True):
+        own = left.get(risk.level)
+        if own is None:
+            found.append(np.full(len(at), np.nan))
+            continue
+        steps = kind.steps(own)
+        found.append(np.append(steps.start, steps.value)[np.searchsorted(own.times, at, side="right")])
+    return np.concatenate(found)
 
 
 def asked(risk: RiskSet, times: Sequence[float] | None) -> Array:
@@ -248,7 +275,7 @@ def with_scaled_interval(table: EffectTable, interval: Interval, ceiling: float 
     """Return the table with an interval that is symmetric on another scale, at the table's own level."""
     estimate, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = interval(estimate, error, float(stats.norm.ppf(0.5 + float(str(table.meta["level"])) / 2)))
+        low, high = interval(estimate, error, t_quantile(table.df, 0.5 + float(str(table.meta["level"])) / 2))
     unknown_spread = np.isnan(error)  # where 1 ** NaN would be 1
     low, high = (np.where(unknown_spread, np.nan, end) for end in (low, np.minimum(high, ceiling)))
     return with_interval(table, low, high)
@@ -273,16 +300,16 @@ def row_keys(table: LifeTable, risk: RiskSet, estimand: str, estimator: str = "k
 # ---- intervals -----------------------------------------------------------------------------------------------------
 
 
-def _plain(estimate: Array, error: Array, z: float) -> tuple[Array, Array]:
+def _plain(estimate: Array, error: Array, z: Array) -> tuple[Array, Array]:
     return np.clip(estimate - z * error, 0, None), estimate + z * error
 
 
-def _log(estimate: Array, error: Array, z: float) -> tuple[Array, Array]:
+def _log(estimate: Array, error: Array, z: Array) -> tuple[Array, Array]:
     ratio = np.exp(z * error / estimate)
     return estimate / ratio, estimate * ratio
 
 
-def _log_log(estimate: Array, error: Array, z: float) -> tuple[Array, Array]:
+def _log_log(estimate: Array, error: Array, z: Array) -> tuple[Array, Array]:
     power = np.exp(z * error / (estimate * np.log(estimate)))
     return estimate ** (1 / power), estimate**power
 

@@ -14,15 +14,17 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse, stats
+from scipy import sparse
 
 from retrain_eval.cells.counting import life_table
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.recipe import recorded
+from retrain_eval.simultaneous import t_quantile
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.statistics.kinds import Shares
+from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.curves import variance_name, with_interval
 from retrain_eval.survival.first_jobs import EVENTS, require_constant
 from retrain_eval.survival.risk import group_name
@@ -99,6 +101,7 @@ def employment_after(
     [['employed', 2.0, 0.667, 3], ['employed', 4.0, 0.667, 3], ['same employer since quarter 2', 4.0, 0.5, 2]]
     """
     table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster)
+    groups = table.groups()
     found, influence = [], []
     for keys, counted, successes in rows:
         total = table.cells["sum_w"].to_numpy()[counted].sum()
@@ -106,9 +109,29 @@ def employment_after(
         influence.append((successes - share * counted) / total)
         n = table.cells["n"].to_numpy()[counted].sum()
         found.append({**_SHARE, **keys, "estimate": share, "n_treated": n})
-    vcov = table.covariance(sparse.csr_array(np.vstack(influence)))
-    meta = {"variance": _variance(table), "conf_type": "logit", "people": table.n_people, "since": since}
-    return with_logit_interval(EffectTable.build(found, vcov, level=level, meta=meta), level)
+    by_cluster = clustering(
+        table,
+        np.array([row["estimate"] for row in found]),
+        [{groups[number] for number in np.unique(table.group_numbers()[counted])} for _, counted, _ in rows],
+        lambda part: _again(table, part, rows),
+    )
+    vcov = by_cluster.vcov
+    if vcov is None:
+        vcov = table.covariance(sparse.csr_array(np.vstack(influence)))
+    variance = by_cluster.name or _variance(table)
+    meta = {"variance": variance, "conf_type": "logit", "people": table.n_people, "since": since}
+    effects = EffectTable.build(found, vcov, level=level, n_clusters=by_cluster.n, meta=meta)
+    return with_logit_interval(effects, level)
+
+
+def _again(table: LifeTable, part: LifeTable, rows: Sequence[_Row]) -> npt.NDArray[np.float64]:
+    """Return the shares in a part of the people; NaN where it has no denominator."""
+    keys = [*table.by, "entry", "duration", "cause"]
+    whole = list(table.cells[keys].itertuples(index=False, name=None))
+    left = dict(zip(part.cells[keys].itertuples(index=False, name=None), part.cells["sum_w"], strict=True))
+    weight = np.array([left.get(key, 0.0) for key in whole])
+    with np.errstate(invalid="ignore"):
+        return np.array([weight[successes].sum() / weight[counted].sum() for _, counted, successes in rows])
 
 
 def employment_shares(
@@ -275,6 +298,9 @@ def with_logit_interval(table: EffectTable, level: float) -> EffectTable:
     """Return shares with intervals that are symmetric on the logit scale, and no p-value."""
     share, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        centre, half = np.log(share / (1 - share)), stats.norm.ppf(0.5 + level / 2) * error / (share * (1 - share))
+        centre, half = (
+            np.log(share / (1 - share)),
+            t_quantile(table.df, 0.5 + level / 2) * error / (share * (1 - share)),
+        )
         low, high = (1 / (1 + np.exp(-(centre + sign * half))) for sign in (-1, 1))
     return with_interval(table, low, high)

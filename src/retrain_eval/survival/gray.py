@@ -92,7 +92,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
 
 
 def gray_test(table: LifeTable, cause: str) -> pd.DataFrame:
-    """Return `gray` as one row: ``test, statistic, df, p_value``."""
+    """Return `gray` as one row, columns as `GroupTest.to_frame`."""
     return gray(table, cause).to_frame()
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from retrain_eval.errors import DesignError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.simultaneous import row_of_test
 from retrain_eval.statistics.kinds import Scores
+from retrain_eval.survival.clustering import robust_test
 from retrain_eval.survival.risk import group_name
 
 Array = npt.NDArray[np.float64]
@@ -31,6 +31,8 @@ class GroupTest:
         Its name, with the weights of durations and the strata.
     chi2, df, p_value : float, int, float
         The statistic, its degrees of freedom and the upper tail probability.
+    df_denominator : float
+        Of the F distribution, where clusters are few; infinite: χ².
     groups : DataFrame
         ``level``, ``n`` (spells), ``observed`` and ``expected`` (ends, under equality, in the test's weights).
     variance : str
@@ -43,10 +45,18 @@ class GroupTest:
     p_value: float
     groups: pd.DataFrame
     variance: str
+    df_denominator: float = np.inf
 
     @classmethod
     def build(
-        cls, test: str, groups: pd.DataFrame, kept: npt.NDArray[np.int64], spread: Array, variance: str
+        cls,
+        test: str,
+        groups: pd.DataFrame,
+        kept: npt.NDArray[np.int64],
+        spread: Array,
+        variance: str,
+        *,
+        clusters: int | None = None,
     ) -> GroupTest:
         """Return the test from the deviations, observed minus expected, and their covariance.
 
@@ -56,11 +66,13 @@ class GroupTest:
             Rows of ``groups`` that take part. Their deviations add up to zero, so the last says nothing new.
         spread : ndarray, shape (G, G)
             Covariance of the deviations.
+        clusters : int, optional
+            Clusters behind it. Of fewer than 50 the test is Hotelling's F: `retrain_eval.survival.clustering`.
 
         Raises
         ------
         DesignError
-            If they cannot deviate.
+            If they cannot deviate, or there are too few clusters for so many groups.
         """
         deviation = (groups["observed"] - groups["expected"]).to_numpy()[kept]
         chi2, df = _wald(deviation, spread[np.ix_(kept, kept)])
@@ -69,15 +81,16 @@ class GroupTest:
                 f"nothing to compare: {groups['observed'].sum():g} event(s) in {len(groups)} group(s), and never two "
                 "groups at risk when some but not all end"
             )
-        return cls(test, chi2, df, float(stats.chi2.sf(chi2, df)), groups, variance)
+        denominator, p_value = _robust(chi2, df, clusters)
+        return cls(test, chi2, df, p_value, groups, variance, denominator)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row: ``test, statistic, df, df_denominator`` (NaN: χ²), ``p_value``."""
-        return row_of_test(self.test, self.chi2, self.df, np.inf, self.p_value)
+        return row_of_test(self.test, self.chi2, self.df, self.df_denominator, self.p_value)
 
 
 def score_test(scores: Scores) -> pd.DataFrame:
-    """Return the test that scores give, as one row: ``test, statistic, df, p_value``.
+    """Return the test that scores give, as one row, columns as `GroupTest.to_frame`.
 
     Raises
     ------
@@ -95,7 +108,14 @@ def score_test(scores: Scores) -> pd.DataFrame:
     chi2, df = _wald(scores.deviation, scores.covariance)
     if df == 0:
         raise DesignError("nothing to compare: the groups cannot deviate")
-    return row_of_test(scores.test, chi2, df, np.inf, float(stats.chi2.sf(chi2, df)))
+    return row_of_test(scores.test, chi2, df, *_robust(chi2, df, scores.clusters or None))
+
+
+def _robust(chi2: float, df: int, clusters: int | None) -> tuple[float, float]:
+    denominator, p_value = robust_test(chi2, df, clusters, at_null=True)
+    if np.isnan(p_value):
+        raise DesignError(f"{clusters} cluster(s) are too few to compare {df + 1} groups")
+    return denominator, p_value
 
 
 def _wald(deviation: Array, covariance: Array) -> tuple[float, int]:

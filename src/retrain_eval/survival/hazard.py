@@ -24,7 +24,8 @@ from scipy import sparse, special
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.cox import chi2_test
+from retrain_eval.survival.clustering import clustering
+from retrain_eval.survival.cox import wald_test
 from retrain_eval.survival.model import Model, dependent_columns, event_of, read_model, require_events_by_level
 from retrain_eval.survival.risk import require_independent_spells
 from retrain_eval.survival.trials import Trials, intervals_of, score, trials_of
@@ -116,8 +117,16 @@ def discrete_hazard(
     information = x.T @ ((trials.at_risk * rate**2 / (hazard * (1 - hazard)))[:, None] * x)
     inverse: Array = np.asarray(np.linalg.inv(information), dtype=float)
     robust = table.weighted or table.cluster is not None
+    by_cluster = clustering(
+        table,
+        beta,
+        [table.groups()] * len(names),
+        lambda part: _again(part, names, formula, link, bins, cause, model.reference),
+    )
     covariance = inverse
-    if robust:
+    if by_cluster.vcov is not None:
+        covariance = by_cluster.vcov
+    elif robust:
         scores = score(table, event, trials, x, hazard, rate)
         covariance = table.covariance(sparse.csr_array((scores @ inverse).T))
     # the formula's terms first; the baseline is what they are read against
@@ -126,6 +135,7 @@ def discrete_hazard(
     rows = [_row(table, trials, names[j], beta[j], x[:, j]) for j in order]
     beta, covariance = beta[order], covariance[np.ix_(order, order)]
     terms = slice(0, int((~baseline).sum()))
+    clusters = None if by_cluster.n is None else int(by_cluster.n.min())
     meta = {
         "formula": formula,
         "link": link,
@@ -133,7 +143,7 @@ def discrete_hazard(
         "cause": None if cause is None else str(cause),
         "reference": model.reference,
         "linear": tuple(name for name in model.linear if name != PERIOD),
-        "variance": "inverse expected information" if not robust else _sandwich_name(table),
+        "variance": by_cluster.name or ("inverse expected information" if not robust else _sandwich_name(table)),
         "events": int(table.cells["n"].to_numpy()[event].sum()),
         "spells": table.n_spells,
         "people": table.n_people,
@@ -142,10 +152,26 @@ def discrete_hazard(
         "grid": table.grid,
         "stopped": table.stopped,
         "log_likelihood": _log_likelihood(trials, hazard),
-        "tests": {"wald": _wald(beta[terms], covariance[terms, terms])} if not baseline.all() else {},
+        "tests": {} if baseline.all() else {"wald": wald_test(beta[terms], covariance[terms, terms], clusters)},
         "notes": notes,
     }
-    return EffectTable.build(rows, covariance, level=level, meta=meta)
+    return EffectTable.build(rows, covariance, level=level, n_clusters=by_cluster.n, meta=meta)
+
+
+def _again(
+    part: LifeTable,
+    names: list[str],
+    formula: str,
+    link: str,
+    bins: Sequence[float] | None,
+    cause: object,
+    reference: Mapping[str, str],
+) -> Array:
+    """Return the coefficients of a part of the spells, by the names of the whole; NaN where one has none."""
+    kept = {name: level for name, level in reference.items() if name != PERIOD}
+    frame = discrete_hazard(part, formula, link, bins, cause, kept).frame
+    found = dict(zip(frame["estimand"], frame["estimate"], strict=True))
+    return np.array([found.get(name, np.nan) for name in names])
 
 
 # ---- fit ---------------------------------------------------------------------------------------------------------
@@ -253,10 +279,6 @@ def _log_likelihood(trials: Trials, hazard: Array) -> float:
     return float(
         special.xlogy(trials.events, hazard).sum() + special.xlog1py(trials.at_risk - trials.events, -hazard).sum()
     )
-
-
-def _wald(beta: Array, covariance: Array) -> dict[str, float]:
-    return chi2_test(float(beta @ np.linalg.lstsq(covariance, beta, rcond=None)[0]), len(beta))
 
 
 def _sandwich_name(table: LifeTable) -> str:

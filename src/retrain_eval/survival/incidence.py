@@ -27,6 +27,7 @@ from retrain_eval.cells.lifecells import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.curves import (
     INTERVALS,
     asked,
@@ -120,10 +121,35 @@ def cumulative_incidence(
             blocks.append(_aalen(risk, steps, place))
         else:
             influence.append(_influence(table, risk, steps, causes, at))
-    vcov = block_diag(*blocks) if blocks else table.covariance(sparse.csr_array(sparse.vstack(influence)))
-    name = "Aalen" if blocks else variance_name(table)
-    result = EffectTable.build(rows, vcov, level=level, meta=facts(table, conf_type, name) | {"causes": causes})
+    by_cluster = clustering(
+        table,
+        np.array([row["estimate"] for row in rows], dtype=float),
+        [[risk.level] for risk, at in zip(groups, asked_times, strict=True) for _ in range(len(at) * len(causes))],
+        lambda part: _values(part, groups, asked_times, causes),
+    )
+    if by_cluster.vcov is not None:
+        vcov = by_cluster.vcov
+    else:
+        vcov = block_diag(*blocks) if blocks else table.covariance(sparse.csr_array(sparse.vstack(influence)))
+    name = by_cluster.name or ("Aalen" if blocks else variance_name(table))
+    result = EffectTable.build(
+        rows, vcov, level=level, n_clusters=by_cluster.n, meta=facts(table, conf_type, name) | {"causes": causes}
+    )
     return with_scaled_interval(result, INTERVALS[conf_type])
+
+
+def _values(table: LifeTable, groups: Sequence[RiskSet], times: Sequence[Array], causes: Sequence[str]) -> Array:
+    """Return the curves of each group at its times, from a part of its spells; NaN for a group that is gone."""
+    left = {risk.level: risk for risk in risk_sets(table)}
+    found = []
+    for risk, at in zip(groups, times, strict=True):
+        own = left.get(risk.level)
+        if own is None:
+            found.append(np.full(len(at) * len(causes), np.nan))
+            continue
+        place = np.searchsorted(own.times, at, side="right")
+        found.append(_steps(table, own, causes).incidence[:, place].ravel())
+    return np.concatenate(found)
 
 
 def causes_of(table: LifeTable) -> tuple[str, ...]:

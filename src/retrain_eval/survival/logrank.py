@@ -25,6 +25,7 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.jackknife import FEW
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.statistics.kinds import Scores
 from retrain_eval.survival.curves import variance_name
@@ -84,7 +85,8 @@ def logrank(
     >>> round(test.chi2, 4), test.df, round(test.p_value, 4)
     (5.0517, 1, 0.0246)
     """
-    return GroupTest.build(*_deviations(table, rho, gamma, strata, robust))
+    found = _deviations(table, rho, gamma, strata, robust)
+    return GroupTest.build(*found, clusters=_few_clusters(table) or None)
 
 
 def logrank_scores(
@@ -122,7 +124,14 @@ def logrank_scores(
         own["n"].to_numpy(dtype=np.int64),
         (own["observed"] - own["expected"]).to_numpy(dtype=float),
         spread[np.ix_(kept, kept)],
+        _few_clusters(table),
     )
+
+
+def _few_clusters(table: LifeTable) -> int:
+    """Return the number of clusters if they are few, else 0: of many, such as matched sets, it counts people."""
+    clusters = 0 if table.clusters is None else table.clusters.count(table.groups())
+    return clusters if clusters < FEW else 0
 
 
 def _deviations(
@@ -178,7 +187,7 @@ def logrank_test(
     strata: str | Sequence[str] = (),
     robust: bool | None = None,
 ) -> pd.DataFrame:
-    """Return `logrank` as one row: ``test, statistic, df, p_value``."""
+    """Return `logrank` as one row, columns as `GroupTest.to_frame`."""
     return logrank(table, rho, gamma, strata, robust).to_frame()
 
 

@@ -20,7 +20,8 @@ import pandas as pd
 from retrain_eval.errors import DesignError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.simultaneous import TEST_COLUMNS
-from retrain_eval.survival.cox import CoxFit, chi2_test, fit_cox
+from retrain_eval.survival.clustering import robust_test
+from retrain_eval.survival.cox import CoxFit, fit_cox
 
 Array = npt.NDArray[np.float64]
 
@@ -72,11 +73,17 @@ def proportional_hazards(
         raise DesignError("all events happen at one duration: a trend over duration cannot be seen")
     g = g - np.average(g, weights=fit.fitted.cells.deaths)  # changes nothing but rounding
     score, variance = fit.fitted.score_over(g), _variance(fit, g)
-    rows: list[dict[str, object]] = [
-        {"term": name, **chi2_test(float(score[j] ** 2 / variance[j, j]), 1)} for j, name in enumerate(fit.names)
-    ]
+    clusters = table.clusters and table.clusters.count(table.groups())
+    rows = [_test(name, float(score[j] ** 2 / variance[j, j]), 1, clusters) for j, name in enumerate(fit.names)]
     together = float(score @ np.linalg.lstsq(variance, score, rcond=None)[0])
-    return pd.DataFrame([*rows, {"term": "(all)", **chi2_test(together, int(np.linalg.matrix_rank(variance)))}])
+    return pd.DataFrame([*rows, _test("(all)", together, int(np.linalg.matrix_rank(variance)), clusters)])
+
+
+def _test(term: str, chi2: float, df: int, clusters: int | None) -> dict[str, object]:
+    p_value = robust_test(chi2, df, clusters, at_null=True)[1]
+    if np.isnan(p_value):
+        raise DesignError(f"{clusters} cluster(s) are too few to test {df} coefficient(s) for a trend")
+    return {"term": term, "chi2": chi2, "df": df, "p_value": p_value}
 
 
 def trend_test(table: LifeTable, formula: str, reference: Mapping[str, str] | None = None) -> pd.DataFrame:

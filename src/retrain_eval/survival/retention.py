@@ -140,5 +140,7 @@ def cause_share(table: LifeTable, cause: str, times: Sequence[float] = (4,), lev
         n = int(count[np.searchsorted(known, record["time"], side="right") - 1])
         keys = {key: record[key] for key in ("outcome", "estimator", "time", "subgroup", "level")}
         rows.append(keys | {"estimand": f"share({cause})", "estimate": share, "n_treated": n})
-    result = EffectTable.build(rows, gradient @ curves.vcov @ gradient.T, level=level, meta=curves.meta)
+    result = EffectTable.build(
+        rows, curves.vcov_of(gradient), level=level, **curves.inference_of(gradient), meta=curves.meta
+    )
     return with_scaled_interval(result, INTERVALS["log-log"])

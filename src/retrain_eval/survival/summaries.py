@@ -57,7 +57,8 @@ def quantile(table: LifeTable, p: float = 0.5, conf_type: str = "log-log", level
             | {"estimate": estimate, "n_treated": table.cells["n"].iloc[risk.cells].sum()}
         )
         bounds.append((low, high))
-    result = EffectTable.build(rows, np.full((len(rows), len(rows)), np.nan), level=level, meta=curve.meta)
+    facts = {**curve.meta, "df": None, "n_clusters": None}
+    result = EffectTable.build(rows, np.full((len(rows), len(rows)), np.nan), level=level, meta=facts)
     return with_interval(result, *np.array(bounds, dtype=float).T)
 
 
@@ -102,7 +103,9 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
         area = ends[0] + lengths[group, block] @ survival[block]
         keys = row_keys(table, risk, "restricted mean") | {"time": tau}
         rows.append(keys | {"estimate": area, "n_treated": table.cells["n"].iloc[risk.cells].sum()})
-    result = EffectTable.build(rows, lengths @ curve.vcov @ lengths.T, level=level, meta=curve.meta)
+    result = EffectTable.build(
+        rows, curve.vcov_of(lengths), level=level, **curve.inference_of(lengths), meta=curve.meta
+    )
     return with_interval(result, result.frame["ci_low"].to_numpy(), result.frame["ci_high"].to_numpy())
 
 

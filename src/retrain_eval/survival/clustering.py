@@ -1,0 +1,144 @@
+"""Standard errors of a life table by cluster: how many clusters are behind each estimate, and the jackknife of few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from retrain_eval.cells.lifeclusters import Group
+from retrain_eval.effects import FEWEST_CLUSTERS
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.jackknife import FEW, cv3
+from retrain_eval.lifetable import LifeTable
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What the clusters say of some estimates.
+
+    Attributes
+    ----------
+    n : int ndarray, shape (K,), or None
+        Clusters with spells in the groups that each estimate uses; None: errors are not clustered.
+    vcov : ndarray, shape (K, K), or None
+        The cluster jackknife, where some estimate has few clusters; None: the sandwich is to be used.
+    """
+
+    n: npt.NDArray[np.int64] | None = None
+    vcov: Array | None = None
+
+    @property
+    def name(self) -> str:
+        """How the variance is made, for ``meta["variance"]``; empty for the sandwich."""
+        return "" if self.vcov is None else "cluster jackknife (CV3)"
+
+
+def clustering(
+    table: LifeTable,
+    estimate: Array,
+    uses: Sequence[Collection[Group]],
+    again: Callable[[LifeTable], Array],
+) -> Clustering:
+    """Count the clusters behind estimates and, where some have few, leave out one cluster at a time.
+
+    Parameters
+    ----------
+    table : LifeTable
+    estimate : ndarray, shape (K,)
+    uses : sequence of collection of groups, length K
+        Groups of the table that each estimate uses.
+    again : callable
+        The estimates from a part of the table, in the same order; NaN where there is none.
+
+    Raises
+    ------
+    DesignError
+        If no estimate has three clusters.
+    """
+    if table.cluster is None or table.clusters is None:
+        return Clustering()
+    known = {groups: table.clusters.count(groups) for groups in {frozenset(groups) for groups in uses}}
+    n = np.array([known[frozenset(groups)] for groups in uses], dtype=np.int64)
+    if len(n) and n.max() < FEWEST_CLUSTERS:
+        raise DesignError(
+            f"{n.max()} cluster(s) of {table.cluster!r} are too few for a standard error; "
+            f"at least {FEWEST_CLUSTERS} are needed"
+        )
+    spells = table.clusters.n
+    if spells is None or (n >= FEW).all():
+        return Clustering(n)
+    place = {group: number for number, group in enumerate(table.groups())}
+    member = np.zeros((len(place), len(table.cells)))
+    member[table.group_numbers(), np.arange(len(table.cells))] = 1.0
+    there = (spells @ member.T) > 0
+    used = np.column_stack([there[:, [place[group] for group in groups]].any(axis=1) for groups in uses])
+    without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
+    return Clustering(n, cv3(estimate, without, used))
+
+
+def leave_one_out(table: LifeTable) -> Iterator[LifeTable]:
+    """Yield the table without each of its clusters in turn, for estimates only: spells are taken as independent."""
+    clusters = table.clusters
+    if clusters is None or clusters.n is None or clusters.sum_w is None:
+        return
+    n, sum_w = table.cells["n"].to_numpy(), table.cells["sum_w"].to_numpy()
+    alone = table.without_clusters()
+    for j in range(clusters.n.shape[0]):
+        left = n - np.rint(clusters.n[[j]].toarray()[0]).astype(np.int64)
+        keep = left > 0
+        weight = sum_w - clusters.sum_w[[j]].toarray()[0]
+        cells = table.cells.assign(n=left, sum_w=weight, sum_w2=weight)[keep].reset_index(drop=True)
+        yield replace(alone, cells=cells, n_people=int(left.sum()))
+
+
+def _or_none(again: Callable[[LifeTable], Array], part: LifeTable, size: int) -> Array:
+    """Return the estimates, or NaN for all where there are none without these spells."""
+    if not len(part.cells):
+        return np.full(size, np.nan)
+    try:
+        return again(part)
+    except (DesignError, InputError):
+        return np.full(size, np.nan)
+
+
+def robust_test(statistic: float, df: int, clusters: int | None, *, at_null: bool = False) -> tuple[float, float]:
+    """Return the denominator's degrees of freedom, infinite for χ², and the p-value of a test with a robust covariance.
+
+    Parameters
+    ----------
+    statistic : float
+        θ' V⁻ θ.
+    df : int
+        Its rank q.
+    clusters : int or None
+        Clusters, G, behind V. None, or 50 and more: χ².
+    at_null : bool
+        Whether V is a sum of squares of the clusters' scores, not of their deviations from the mean: then the statistic
+        is at most G, and (G − 1) W/(G − W) is the one about the mean.
+
+    Returns
+    -------
+    df_denominator, p_value : float
+        Hotelling's F with q and G − q degrees of freedom. NaN where there are too few clusters for so many contrasts.
+
+    Examples
+    --------
+    >>> [round(x, 3) for x in robust_test(4.0, 1, 10)]
+    [9.0, 0.077]
+    >>> [round(x, 3) for x in robust_test(4.0, 1, None)]
+    [inf, 0.046]
+    """
+    if clusters is None or clusters >= FEW:
+        return np.inf, float(special.chdtrc(df, statistic))
+    denominator = float(clusters - df)
+    if denominator < 1 or clusters < FEWEST_CLUSTERS:
+        return denominator, np.nan
+    if at_null:
+        statistic = (clusters - 1) * statistic / max(clusters - statistic, 1e-300)
+    return denominator, float(special.fdtrc(df, denominator, statistic * denominator / ((clusters - 1) * df)))
