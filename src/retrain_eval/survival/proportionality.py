@@ -73,7 +73,7 @@ def proportional_hazards(
         raise DesignError("all events happen at one duration: a trend over duration cannot be seen")
     g = g - np.average(g, weights=fit.fitted.cells.deaths)  # changes nothing but rounding
     score, variance = fit.fitted.score_over(g), _variance(fit, g)
-    clusters = table.clusters and table.clusters.count(table.groups())
+    clusters = None if table.clusters is None else table.clusters.count(table.groups())
     rows = [_test(name, float(score[j] ** 2 / variance[j, j]), 1, clusters) for j, name in enumerate(fit.names)]
     together = float(score @ np.linalg.lstsq(variance, score, rcond=None)[0])
     return pd.DataFrame([*rows, _test("(all)", together, int(np.linalg.matrix_rank(variance)), clusters)])
