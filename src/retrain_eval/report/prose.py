@@ -314,7 +314,7 @@ def verdicts(study: Study) -> str:
         most = needed.sort_values("n_needed").iloc[-1]
         told.append(
             _(
-                "An answer would take as many as {n_needed:,} trained {units} ({name}).",
+                "For an effect of that size to be found four times in five, {name} would need {n_needed:,} trained {units}.",
                 n_needed=int(most["n_needed"]),
                 units=words.units,
                 name=words.name(most["level"]),
