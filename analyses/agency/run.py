@@ -302,7 +302,8 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
     rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
     if not causes:
         rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
-    spells = rte.Spells(rows, id="match_id", by=by, weights="weight", weight_type="probability", cluster="subclass")
+    weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
+    spells = rte.Spells(rows, id="match_id", by=by, censored=(), **weighted)  # only NULL and 0 mean censored
     table = spells.table.coarsen(run.study.release.min_cell)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     run.results.life_tables[name] = table.without_clusters()
@@ -324,7 +325,7 @@ def indicators(run: rte.Run) -> None:
     run.publish("indicators_employed", employed, estimates=share_effects(shares))
     for event in ("exit", "displacement"):
         rows = first_job_spells(con.table("panel"), f"to_{event}")
-        safe = rte.Spells(rows, id="person_id", by=()).table.coarsen(run.study.release.min_cell)
+        safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(run.study.release.min_cell)
         run.results.life_tables[f"first_job_since_{event}"] = safe
         run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 

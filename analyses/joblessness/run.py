@@ -62,7 +62,9 @@ def analyse(run: rte.Run) -> None:
 def safe_spells(run: rte.Run, name: str, cause: str, *by: str) -> rte.Spells:
     """Return the spells by these columns, made safe to publish, and keep their life table for the release."""
     rows = run.con.table("spells")
-    spells = rte.Spells(rows, id="spell_id", duration=run.study.survival.duration, cause=cause, by=by)
+    duration = run.study.survival.duration
+    # whether any job was found is 0/1; of the kinds of job, each is an event and NULL means censored
+    spells = rte.Spells(rows, id="spell_id", duration=duration, cause=cause, by=by, censored=())
     safe = spells.table.coarsen(run.study.release.min_cell)
     run.results.life_tables[name] = safe
     return rte.Spells.from_table(safe)

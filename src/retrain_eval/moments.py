@@ -255,7 +255,7 @@ class OutcomeMoments:
     def att_gt(
         self,
         control: str = "never_treated",
-        method: str = "reg",
+        method: str = "dr",
         covariates: Sequence[str] = (),
         anticipation: int = 0,
         base_period: str = "universal",

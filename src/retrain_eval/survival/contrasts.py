@@ -56,7 +56,7 @@ def rmst_difference(
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 2, 3, 4], "cause": 1, "arm": list("aaabbb")})
-    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm")
     >>> found = rmst_difference(table, tau=4).to_frame()
     >>> found["estimand"].item(), round(found["estimate"].item(), 10)
     ('difference in restricted mean: b minus a', 1.0)
@@ -81,7 +81,7 @@ def survival_difference(
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 2, 3, 4], "cause": 1, "arm": list("aaabbb")})
-    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm")
     >>> survival_difference(table, times=(1, 2)).to_frame()["estimate"].round(3).tolist()
     [0.333, 0.333]
     """
@@ -106,12 +106,12 @@ def incidence_difference(
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(4), "weeks": [1, 2, 2, 2], "cause": ["job", "recall", "job", "job"],
     ...                        "arm": list("aabb")})
-    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm")
     >>> incidence_difference(table, times=(2,)).to_frame()[["estimand", "estimate"]].to_numpy().tolist()
     [['difference in CIF(job): b minus a', 0.5], ['difference in CIF(recall): b minus a', -0.5]]
     """
     _require_observed(table, times)
-    return _between(table, cumulative_incidence(table, times, level=level), between, reference)
+    return _between(table, cumulative_incidence(table, times=times, level=level), between, reference)
 
 
 def _require_observed(table: LifeTable, times: Sequence[float]) -> None:

@@ -60,7 +60,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 4, 5, 6], "cause": ["job", "recall"] * 3,
     ...                        "arm": list("aaabbb")})
-    >>> test = gray(life_table(spells, id="id", duration="weeks", cause="cause", by="arm"), "job")
+    >>> test = gray(life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm"), "job")
     >>> round(test.chi2, 3), test.df
     (2.165, 1)
     """
