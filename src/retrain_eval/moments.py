@@ -25,6 +25,7 @@ from scipy import sparse
 
 from retrain_eval.contributions import merge
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.levels import is_missing
 from retrain_eval.recipe import Recipe, recorded
 
 if TYPE_CHECKING:
@@ -128,13 +129,19 @@ class OutcomeMoments:
         return (dense + dense.T) / 2
 
     def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Mask]]:
-        """Return the combinations of levels of the named strata, in order of first appearance, with their cells."""
+        """Return the combinations of levels of the named strata, in order of first appearance, with their cells.
+
+        Those of which a level is missing come last.
+        """
         for name in names:
             if name not in self.strata:
                 raise unknown("stratum", name, self.strata)
         columns = [self.cells[name].astype(str) for name in names]
         found = list(zip(*columns, strict=True)) if columns else [()] * len(self.cells)
-        return [(levels, np.array([levels == other for other in found], dtype=bool)) for levels in dict.fromkeys(found)]
+        return [
+            (levels, np.array([levels == other for other in found], dtype=bool))
+            for levels in sorted(dict.fromkeys(found), key=lambda part: any(map(is_missing, part)))
+        ]
 
     # ---- combining -------------------------------------------------------------------------------------------
 

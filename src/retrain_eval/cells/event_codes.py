@@ -140,7 +140,9 @@ def _named(keyword: str, given: Codes | None, found: Mapping[str, int], listed: 
         written = next((text for text in _spellings(value) if text in found), None)
         if written is None:
             error = unknown(f"code in {keyword}=", value, found)
-            raise InputError(str(error).splitlines()[0], value=str(value), rule=f"the codes are {listed}", fix=error.fix)
+            raise InputError(
+                str(error).splitlines()[0], value=str(value), rule=f"the codes are {listed}", fix=error.fix
+            )
         codes.append(written)
     return list(dict.fromkeys(codes))
 

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from retrain_eval.cells.cooccurrence import MAX_PAIRS
 from retrain_eval.cells.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
-from retrain_eval.cells.paths import MISSING_LEVEL
 from retrain_eval.errors import InputError
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
 
 COUNTS = ("n", "sum_w", "sum_w2")
@@ -245,7 +245,7 @@ def count_cells(
     types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
     values[-4] = codes.map(causes).fillna(CENSORED).to_numpy()
     cells = pd.DataFrame(
-        {name: pd.array(value[:len(kept)][kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
+        {name: pd.array(value[: len(kept)][kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
     )
     return _by_cause(cells, columns.by), int(rows[:-1].sum()), bool(ascending[-1]), causes
 

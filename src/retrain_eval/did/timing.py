@@ -130,7 +130,9 @@ def _average(
         raise InputError("anticipation is what this varies", column="anticipation", fix="leave it out")
     effects = moments.att_gt(anticipation=k, **options)
     if not isinstance(effects.moments, OutcomeMoments):
-        raise DesignError("the estimates of several base periods have a joint covariance only where cells hold the data")
+        raise DesignError(
+            "the estimates of several base periods have a joint covariance only where cells hold the data"
+        )
     event = effects.rows["event_time"].to_numpy(dtype=float)
     chosen = np.flatnonzero(event >= 0 if post else (event >= -k) & (event < 0))
     if len(chosen) == 0:

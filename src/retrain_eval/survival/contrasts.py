@@ -12,6 +12,7 @@ import numpy as np
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.levels import is_missing
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier
 from retrain_eval.survival.incidence import cumulative_incidence
@@ -117,7 +118,7 @@ def incidence_difference(
 def _require_observed(table: LifeTable, times: Sequence[float]) -> None:
     """Refuse durations at which some group is no longer observed."""
     for risk in risk_sets(table):
-        if len(times) and max(times) > risk.times[-1]:
+        if len(times) and max(times) > risk.times[-1] and not is_missing(group_name(risk.level)):
             raise InputError(
                 f"the curve of {group_name(risk.level) or 'all'} ends at {risk.times[-1]:g}",
                 column="times",
@@ -135,7 +136,9 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
         raise unknown("column of levels", column, table.by)
     place = table.by.index(column)
     groups = table.groups()
-    levels = list(dict.fromkeys(group[place] for group in groups))
+    levels = [name for name in dict.fromkeys(group[place] for group in groups) if not is_missing(name)]
+    if not levels:
+        raise DesignError(f"nothing to compare: {column} is missing for every spell")
     base = levels[0] if reference is None else str(reference)
     if base not in levels:
         raise unknown(f"level of {column}", reference, levels)

@@ -21,7 +21,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
 from retrain_eval.survival.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.survival.partial import TIES, Likelihood, RiskCells
-from retrain_eval.survival.risk import require_independent_spells
+from retrain_eval.survival.risk import censoring, require_independent_spells
 
 Array = npt.NDArray[np.float64]
 
@@ -160,6 +160,7 @@ def cox(
         "cluster": table.cluster,
         "grid": table.grid,
         "stopped": table.stopped,
+        "censoring": censoring(table),
         "log_likelihood": fit.fitted.log,
         "log_likelihood_null": fit.null.log,
         "tests": _tests(fit, covariance),

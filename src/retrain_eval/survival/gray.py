@@ -23,7 +23,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.grouptest import GroupTest, group_frame
 from retrain_eval.survival.incidence import causes_of
-from retrain_eval.survival.risk import RiskSet, require_independent_spells, risk_sets
+from retrain_eval.survival.risk import RiskSet, known_levels, require_independent_spells, risk_sets
 
 Array = npt.NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
 
     Notes
     -----
-    Formulas: see the module; the tests show agreement with ``cmprsk`` 2.2.11.
+    Formulas: see the module. Spells of which a level is missing have no part. The tests show agreement with ``cmprsk`` 2.2.11.
 
     Examples
     --------
@@ -76,6 +76,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
                 fix="compare cumulative incidences at chosen durations: incidence_difference()",
             )
     require_independent_spells(table, "Compare cumulative incidences with cluster= the person's id.")
+    table = known_levels(table)
     causes = causes_of(table)
     if str(cause) not in causes:
         raise unknown("cause", cause, causes)

@@ -22,8 +22,8 @@ from formulaic import Formula
 from formulaic.errors import FormulaicError
 
 from retrain_eval.cells.lifecells import CENSORED
-from retrain_eval.cells.paths import MISSING_LEVEL
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.sample.formula import ANSI, CONTEXT, columns_read
 from retrain_eval.survival.risk import is_event

@@ -17,6 +17,7 @@ from retrain_eval.survival import contrasts, cox, curves, hazard, incidence, pro
 from retrain_eval.survival.gray import gray
 from retrain_eval.survival.grouptest import GroupTest
 from retrain_eval.survival.logrank import logrank
+from retrain_eval.survival.risk import censoring
 
 
 class Spells:
@@ -294,6 +295,10 @@ class Spells:
         """Return a discrete-time hazard model; see `retrain_eval.survival.hazard.discrete_hazard`."""
         return hazard.discrete_hazard(self._with(cluster), formula, link, bins, cause, reference, level)
 
+    def __repr__(self) -> str:
+        by = f" by {' × '.join(self.table.by)}" if self.table.by else ""
+        return f"Spells of {self.table.duration}{by}: {censoring(self.table)}"
+
     def reads_people(self, options: Mapping[str, object]) -> bool:
         """Whether the table does not do for these options: another cluster needs the rows."""
         return options.get("cluster") not in (None, self.table.cluster)
@@ -314,7 +319,5 @@ class Spells:
             if cluster == id and not self.table.repeated and weight_type != "frequency":
                 self._clustered[cluster] = self.table.with_lone_clusters(cluster)
             else:
-                self._clustered[cluster] = life_table(
-                    self._source, *self._columns, cluster=cluster, **self._codes
-                )
+                self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster, **self._codes)
         return self._clustered[cluster]
