@@ -179,8 +179,9 @@ class EffectTable:
         -------
         EffectTable
             One row per later level and per combination of the other keys; ``level`` reads
-            ``"later minus first"``; the level of those whose value is missing has no part. Wald inference with the full covariance, so levels that share
-            controls are handled, and with the confidence level and degrees of freedom of this table.
+            ``"later minus first"``; the level of those whose value is missing has no part. Wald inference with the
+            full covariance, so levels that share controls are handled, and with the confidence level and degrees of
+            freedom of this table.
 
         Raises
         ------

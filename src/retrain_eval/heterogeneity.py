@@ -189,11 +189,9 @@ def _one_per_level(effects: EffectTable) -> tuple[npt.NDArray[np.intp], list[str
         )
     apart = missing(frame["level"])
     usable = candidates & ~apart & frame["std_error"].notna()
-    shown = [f"{name} is shown separately and is not judged" for name in frame.loc[candidates & apart, "level"]]
-    candidates = candidates & ~apart
-    notes = shown + [
-        f"{name} has no standard error and is not judged" for name in frame.loc[candidates & ~usable, "level"]
-    ]
+    notes = [f"{name} is shown separately and is not judged" for name in frame.loc[candidates & apart, "level"]]
+    without = candidates & ~apart & ~usable
+    notes += [f"{name} has no standard error and is not judged" for name in frame.loc[without, "level"]]
     if usable.sum() < 2:
         raise DesignError(
             "fewer than two levels have an effect with a standard error" + "".join(f"\n  {n}" for n in notes)

@@ -129,19 +129,14 @@ class OutcomeMoments:
         return (dense + dense.T) / 2
 
     def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Mask]]:
-        """Return the combinations of levels of the named strata, in order of first appearance, with their cells.
-
-        Those of which a level is missing come last.
-        """
+        """Return the combinations of levels of the named strata by first appearance, missing last, with their cells."""
         for name in names:
             if name not in self.strata:
                 raise unknown("stratum", name, self.strata)
         columns = [self.cells[name].astype(str) for name in names]
         found = list(zip(*columns, strict=True)) if columns else [()] * len(self.cells)
-        return [
-            (levels, np.array([levels == other for other in found], dtype=bool))
-            for levels in sorted(dict.fromkeys(found), key=lambda part: any(map(is_missing, part)))
-        ]
+        order = sorted(dict.fromkeys(found), key=lambda part: any(map(is_missing, part)))
+        return [(levels, np.array([levels == other for other in found], dtype=bool)) for levels in order]
 
     # ---- combining -------------------------------------------------------------------------------------------
 
@@ -286,9 +281,7 @@ class OutcomeMoments:
             "control": control,
             "method": method,
             "covariates": covariates,
-            "anticipation": anticipation,
-            "base_period": base_period,
-            "seed": seed,
+            **{"anticipation": anticipation, "base_period": base_period, "seed": seed},
         }
         return self.source(**options) if beyond and self.source is not None else att_gt(self, **options)
 

@@ -96,12 +96,7 @@ Dimension = Literal["earnings", "tenure", "stability", "occupation"]
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """``[quality]``: keywords of `retrain_eval.build_quality`."""
 
-    dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = (
-        "earnings",
-        "tenure",
-        "stability",
-        "occupation",
-    )
+    dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = get_args(Dimension)
     min_tenure: Annotated[int, msgspec.Meta(ge=1)] = 4
     max_cv: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     cutoff_k: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
@@ -149,7 +144,7 @@ Code = bool | int | str
 
 
 class Survival(msgspec.Struct, frozen=True, kw_only=True):
-    """``[survival]``: what ends a spell, which of its codes are events or mean censored, and the interval of its curve."""
+    """``[survival]``: what ends a spell, which codes are events or mean censored, and the curve's interval."""
 
     duration: str
     cause: str
@@ -246,13 +241,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         return {**options, "seed": self.study.seed}
 
     def survival_options(self) -> dict[str, Any]:
-        """Return the keywords of `retrain_eval.Spells` that the study file gives.
-
-        Raises
-        ------
-        InputError
-            If it has no ``[survival]``.
-        """
+        """Return the keywords of `retrain_eval.Spells` that the study file gives; refuse one without ``[survival]``."""
         options = msgspec.structs.asdict(_given(self.survival, "survival"))
         del options["conf_type"]
         return options

@@ -188,7 +188,8 @@ def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, leve
     found: pd.DataFrame = query(
         relation,
         f"""
-        SELECT CAST({subgroup} AS VARCHAR) AS subgroup, CASE WHEN {subgroup} IS NOT NULL THEN coalesce(CAST({level} AS VARCHAR), '{MISSING_LEVEL}') END AS level,
+        SELECT CAST({subgroup} AS VARCHAR) AS subgroup,
+          CASE WHEN {subgroup} IS NOT NULL THEN coalesce(CAST({level} AS VARCHAR), '{MISSING_LEVEL}') END AS level,
           count(*) FILTER (_treated) AS n_treated,
           count(*) FILTER (_weight_treated > 0) AS n_treated_matched,
           count(*) FILTER (NOT _treated) AS n_control,

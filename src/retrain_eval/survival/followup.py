@@ -218,8 +218,8 @@ def _patterns(
 ) -> duckdb.DuckDBPyRelation:
     """Return one row per person with the pattern of its quarters, items joined by commas.
 
-    After the opening, the item of a quarter is "1" or "0", or "-" if not known; then comes one item for each quarter but the first: "s"
-    same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
+    After the opening, the item of a quarter is "1" or "0", or "-" if not known; then comes one item for each quarter
+    but the first: "s" same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
     """
     keep = list(dict.fromkeys([*levels, *(name for name in (weights, cluster) if name is not None and name != id)]))
     require_columns(relation, [id, since, "employed", "main_employer", *keep])
@@ -242,7 +242,8 @@ def _patterns(
     return query(
         relation,
         f"WITH wide AS (SELECT {groups}, {columns} FROM source WHERE {quarter} IS NOT NULL GROUP BY {groups}) "
-        f"SELECT {groups}, 1 AS {_ONE}, concat('{_OPENING}', concat_ws(',', {', '.join(items)})) AS {_PATTERN} FROM wide",
+        f"SELECT {groups}, 1 AS {_ONE}, "
+        f"concat('{_OPENING}', concat_ws(',', {', '.join(items)})) AS {_PATTERN} FROM wide",
     )
 
 

@@ -52,7 +52,8 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
 
     Notes
     -----
-    Formulas: see the module. Spells of which a level is missing have no part. The tests show agreement with ``cmprsk`` 2.2.11.
+    Formulas: see the module. Spells of which a level is missing have no part. The tests show
+    agreement with ``cmprsk`` 2.2.11.
 
     Examples
     --------

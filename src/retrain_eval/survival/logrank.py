@@ -71,9 +71,10 @@ def logrank(
 
     Notes
     -----
-    Formulas: see the module. Spells of which a level is missing have no part; nor has a group that is never at risk when something happens. Left-truncated
-    spells enter the risk sets late. The robust variance takes weights as known; where they are estimated from the
-    same people, as propensities are, it is too large if anything (Robins, Rotnitzky and Zhao 1994).
+    Formulas: see the module. Spells of which a level is missing have no part; nor has a group that is never at risk
+    when something happens. Left-truncated spells enter the risk sets late. The robust variance takes weights as known;
+    where they are estimated from the same people, as propensities are, it is too large if anything (Robins, Rotnitzky
+    and Zhao 1994).
 
     Examples
     --------
