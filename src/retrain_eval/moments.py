@@ -277,12 +277,8 @@ class OutcomeMoments:
                 column=beyond[0],
                 fix="estimate from the moments as they were made, or call retrain_eval.att_gt on the people",
             )
-        options: dict[str, Any] = {
-            "control": control,
-            "method": method,
-            "covariates": covariates,
-            **{"anticipation": anticipation, "base_period": base_period, "seed": seed},
-        }
+        options: dict[str, Any] = {"control": control, "method": method, "covariates": covariates, "seed": seed}
+        options |= {"anticipation": anticipation, "base_period": base_period}
         return self.source(**options) if beyond and self.source is not None else att_gt(self, **options)
 
     @recorded
