@@ -247,7 +247,7 @@ def joblessness_after_displacement(run: rte.Run) -> None:
         """
     )
     for name in run.study.strata:
-        spells = rte.Spells(run.con.table("jobless"), id="person_id", duration=duration, cause=cause, by=name)
+        spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
         safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell))
         run.results.life_tables[name] = safe.table
         run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from retrain_eval.levels import missing
 from retrain_eval.did.pretest_power import pretest_power
 from retrain_eval.did.robustness import bounds, robustness
 from retrain_eval.effects import EffectTable
@@ -163,6 +164,10 @@ class Run:
         """
         result = f"{of or 'att'}_by_{name}"
         self.publish(result, levels)
+        apart = missing(levels.frame["level"])
+        if apart.any() and levels.frame.loc[~apart, "level"].nunique() < 2:
+            self.say(f"no comparison by {name}: only one level is known")
+            return
         self.publish(f"{result}_difference" if of else f"difference_by_{name}", levels.difference())
         worth = smallest_worthwhile
         if worth is None and of is None and self.study.did:

@@ -6,7 +6,6 @@ true/false and NULL. R's 1/2, a text ``"no"`` or ``"NA"`` would otherwise count 
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Mapping, Sequence
 
@@ -152,8 +151,8 @@ def _spellings(value: object) -> list[str]:
     texts = [str(value)]
     if isinstance(value, bool) or type(value).__name__ == "bool_" or texts[0].lower() in {"true", "false"}:
         texts.append("1" if texts[0].lower() == "true" else "0")
-    elif isinstance(value, numbers.Real) and math.isfinite(value) and float(value) == int(value):
-        texts.insert(0, str(int(value)))
+    elif isinstance(value, numbers.Real) and float(value).is_integer():
+        texts.insert(0, str(int(float(value))))
     return texts
 
 
