@@ -106,7 +106,7 @@ def test_group_tests_leave_out_spells_of_unknown_group(cluster: str | None) -> N
     a, b = logrank(both), logrank(without)
     assert (a.chi2, a.df, a.p_value) == (b.chi2, b.df, b.p_value)
     assert a.groups["level"].tolist() == ["old", "young"]
-    assert logrank_scores(both).level == ("old", "young")
+    assert logrank_scores(both).levels == ("old", "young")
     if cluster is None:
         assert gray(both, "1").chi2 == gray(without, "1").chi2
     # nor are those of an unknown stratum compared among themselves
@@ -134,8 +134,8 @@ def test_arms_of_unknown_name_are_not_compared_and_end_no_mean() -> None:
 def test_counts_of_a_stratum_name_those_whose_level_is_missing() -> None:
     people = pd.DataFrame({"id": range(12), "found": [1, 0] * 6, "treat": [1, 0, 0] * 4, "age": range(12),
                            "band": ["x", "y", None] * 4})  # fmt: skip
-    rates = rte.linkage_rates(people, "found", by="band")
+    rates = rte.linkage_rates(people, "found", by=["band"])
     assert rates["level"].fillna("all").tolist() == ["all", "x", "y", "(missing)"]
     sample = rte.match(people, "treat ~ age", unit="id")
-    table = matching_table(people, sample, by="band")
+    table = matching_table(people, sample, by=["band"])
     assert table["level"].fillna("all").tolist() == ["all", "x", "y", "(missing)"]
