@@ -9,12 +9,12 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from retrain_eval.levels import missing
 from retrain_eval.did.pretest_power import pretest_power
 from retrain_eval.did.robustness import bounds, robustness
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError
 from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.levels import missing
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import recipe_of
 from retrain_eval.results import Results
