@@ -168,9 +168,9 @@ def linkage_rates(people: Source, linked: str, by: Sequence[str] = ()) -> pd.Dat
             query(
                 relation,
                 f"""
-                SELECT CAST({name} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level, count(*) AS n,
+                FROM (SELECT CAST({name} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level, count(*) AS n,
                   count(*) FILTER (CAST({sql_name(linked)} AS BOOLEAN)) AS n_linked, n_linked / n AS rate
-                FROM source GROUP BY ALL ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
+                FROM source GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
                 """,
             ).df()
         )
