@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.lifetable import LifeTable
-
-CENSORED = "0"
 
 
 def spell_flow(

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import block_diag
 
-from retrain_eval.cells.lifecells import CENSORED
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable

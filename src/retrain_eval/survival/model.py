@@ -21,7 +21,7 @@ import pandas as pd
 from formulaic import Formula
 from formulaic.errors import FormulaicError
 
-from retrain_eval.cells.lifecells import CENSORED
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable

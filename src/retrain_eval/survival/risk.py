@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from retrain_eval.cells.lifecells import CENSORED
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable

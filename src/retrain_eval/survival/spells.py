@@ -80,9 +80,9 @@ class Spells:
             raise InputError("duration and exit are two names for one column", column=exit, fix="give one of them")
         self._source: Source | None = source
         self._columns = (id, exit or duration, cause, entry, by, weights, weight_type)
-        self._codes: dict[str, Codes | None] = {"event": event, "censored": censored}
+        self._event, self._censored = event, censored
         self._clustered: dict[str, LifeTable] = {}
-        self.table = life_table(source, *self._columns, cluster=cluster, **self._codes)
+        self.table = self._count(source, cluster)
 
     @classmethod
     def from_table(cls, table: LifeTable) -> Spells:
@@ -319,5 +319,8 @@ class Spells:
             if cluster == id and not self.table.repeated and weight_type != "frequency":
                 self._clustered[cluster] = self.table.with_lone_clusters(cluster)
             else:
-                self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster, **self._codes)
+                self._clustered[cluster] = self._count(self._source, cluster)
         return self._clustered[cluster]
+
+    def _count(self, source: Source, cluster: str | None) -> LifeTable:
+        return life_table(source, *self._columns, cluster=cluster, event=self._event, censored=self._censored)
