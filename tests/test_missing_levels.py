@@ -8,11 +8,13 @@ import pytest
 
 import retrain_eval as rte
 from retrain_eval.cells.counting import life_table
+from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.means import mean_difference
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.sample.composition import matching_table
+from retrain_eval.survival.cox import cox
 from retrain_eval.survival.gray import gray
 from retrain_eval.survival.logrank import logrank, logrank_scores
 
@@ -59,6 +61,21 @@ def test_it_widens_no_band() -> None:
     pd.testing.assert_frame_equal(both[own].reset_index(drop=True), without)
     assert both.loc[~own, "band_low"].isna().all()
     assert both.loc[~own, "ci_low"].notna().any()
+
+
+def test_it_is_in_no_test_of_paths_before_treatment() -> None:
+    data = panel()
+    drift = data.assign(y=data["y"] + np.where(data["band"].isna() & (data["g"] == 3), 5.0 * data["t"], 0.0))
+    both, without = (pretrend_test(by_band(part, "dynamic")) for part in (drift, known(drift)))
+    pd.testing.assert_frame_equal(both, without)
+    assert both["p_value"].item() > 0.001
+
+
+def test_it_is_never_the_reference_of_a_regression() -> None:
+    data = spells().assign(band=lambda f: f["band"].where((f["arm"] == "b") | f["band"].isna(), None))
+    table = life_table(data, id="id", duration="weeks", cause="cause", censored=(), by=("arm", "band"))
+    assert table.groups()[0] == ("a", "(missing)")
+    assert cox(table, "band").meta["reference"] == {"band": "old"}
 
 
 def test_combinations_with_a_missing_part_count_as_missing() -> None:

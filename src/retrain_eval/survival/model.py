@@ -174,7 +174,8 @@ def levels_in_order(table: LifeTable, name: str) -> list[str]:
         for before, later in pairwise(block):
             after[later][before] = None
     try:
-        return list(TopologicalSorter(after).static_order())
+        order = list(TopologicalSorter(after).static_order())
+        return sorted(order, key=lambda level: level == MISSING_LEVEL)
     except CycleError:  # added tables may list their groups in different orders
         return sorted(found, key=lambda level: (level == MISSING_LEVEL, level))
 
