@@ -99,7 +99,7 @@ def test_a_result_knows_how_it_was_made() -> None:
     assert found is not None
     assert [verb for verb, _ in found.steps] == ["att_gt", "by", "aggregate", "difference"]
     assert found.steps[0][1]["anticipation"] == 1
-    assert found.steps[0][1]["method"] == "reg"  # a default is written out, or a later one would change the number
+    assert found.steps[0][1]["method"] == "dr"  # a default is written out, or a later one would change the number
     assert json.loads(json.dumps(found.steps)) == [list(step) for step in found.steps]
     again = Deriver({"moments/all": m}).make(
         Derivation("moments/all", tuple(map(tuple, json.loads(json.dumps(found.steps)))))
