@@ -65,10 +65,10 @@ def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str,
     numbers: list[float]
     if task == "clustered Cox":
         by_person = person if cluster == "person" else cluster
-        fit = Spells(con.table("spells"), id=person, by=tuple(LEVELS)).cox(FORMULA, cluster=by_person)
+        fit = Spells(con.table("spells"), id=person, by=tuple(LEVELS), censored=()).cox(FORMULA, cluster=by_person)
         numbers = [fit.frame["estimate"][0], fit.frame["std_error"][0]]
     else:
-        spells = Spells(con.table("spells"), id=person, by=tuple(by))
+        spells = Spells(con.table("spells"), id=person, by=tuple(by), censored=())
         if task == "log-rank":
             test = spells.logrank()
             numbers = [test.chi2, test.df]

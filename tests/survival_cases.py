@@ -11,7 +11,7 @@ from datasets import ORACLES
 from retrain_eval.cells.counting import life_table
 from retrain_eval.lifetable import LifeTable
 
-NAMES = {"id": "id", "duration": "quarters", "cause": "cause"}
+NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "censored": ()}
 PROBABILITY = {"weights": "w", "weight_type": "probability"}
 LUNG = {"id": "id", "duration": "time", "cause": "event", "by": ()}
 

@@ -15,7 +15,7 @@ from retrain_eval.cells.counting import life_table
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable
 
-NAMES = {"id": "id", "duration": "quarters", "cause": "cause"}
+NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "censored": ()}
 
 
 def spells(n: int = 60, seed: int = 0) -> pd.DataFrame:

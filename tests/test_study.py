@@ -175,6 +175,7 @@ def test_the_seed_reaches_everything_random(tmp_path: Path) -> None:
     plan = read_study(write(tmp_path, text))
     assert (plan.match_options()["seed"], plan.did_options()["seed"]) == (7, 7)
     assert "outcome" not in plan.did_options()
+    assert (plan.did_options()["method"], plan.did_options()["covariates"]) == ("dr", ())
 
 
 def test_the_periods_matched_on_are_read_from_the_formula(tmp_path: Path) -> None:

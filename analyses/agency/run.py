@@ -247,7 +247,7 @@ def joblessness_after_displacement(run: rte.Run) -> None:
         """
     )
     for name in run.study.strata:
-        spells = rte.Spells(run.con.table("jobless"), id="person_id", duration=duration, cause=cause, by=name)
+        spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
         safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell))
         run.results.life_tables[name] = safe.table
         run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
@@ -302,7 +302,8 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
     rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
     if not causes:
         rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
-    spells = rte.Spells(rows, id="match_id", by=by, weights="weight", weight_type="probability", cluster="subclass")
+    weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
+    spells = rte.Spells(rows, id="match_id", by=by, censored=(), **weighted)  # only NULL and 0 mean censored
     table = spells.table.coarsen(run.study.release.min_cell)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     run.results.life_tables[name] = table.without_clusters()
@@ -324,7 +325,7 @@ def indicators(run: rte.Run) -> None:
     run.publish("indicators_employed", employed, estimates=share_effects(shares))
     for event in ("exit", "displacement"):
         rows = first_job_spells(con.table("panel"), f"to_{event}")
-        safe = rte.Spells(rows, id="person_id", by=()).table.coarsen(run.study.release.min_cell)
+        safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(run.study.release.min_cell)
         run.results.life_tables[f"first_job_since_{event}"] = safe
         run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 

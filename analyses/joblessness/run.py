@@ -51,18 +51,18 @@ def analyse(run: rte.Run) -> None:
     )
     for name in study.strata:
         run.say(f"time to re-employment by {study.strata[name].title.lower()}")
-        spells = safe_spells(run, name, cause, name)
+        spells = safe_spells(run, name, name)
         run.publish(f"km_{name}", spells.kaplan_meier(conf_type=study.survival.conf_type))
         run.publish_table("tests", logrank_test, spells.table, f"km_{name}")
     flow(run, cause)
     competing_jobs(run)
-    models(run, cause)
+    models(run)
 
 
-def safe_spells(run: rte.Run, name: str, cause: str, *by: str) -> rte.Spells:
+def safe_spells(run: rte.Run, name: str, *by: str, **codes: object) -> rte.Spells:
     """Return the spells by these columns, made safe to publish, and keep their life table for the release."""
     rows = run.con.table("spells")
-    spells = rte.Spells(rows, id="spell_id", duration=run.study.survival.duration, cause=cause, by=by)
+    spells = rte.Spells(rows, id="spell_id", by=by, **{**run.study.survival_options(), **codes})
     safe = spells.table.coarsen(run.study.release.min_cell)
     run.results.life_tables[name] = safe
     return rte.Spells.from_table(safe)
@@ -71,7 +71,8 @@ def safe_spells(run: rte.Run, name: str, cause: str, *by: str) -> rte.Spells:
 def competing_jobs(run: rte.Run) -> None:
     """Which kind of job ends joblessness: full time, part time or unknown, by unemployment insurance."""
     run.say("kinds of job that end joblessness")
-    spells = safe_spells(run, "ui_by_kind", "kind", "ui")
+    # each kind of job is an event of its own, and only NULL means censored
+    spells = safe_spells(run, "ui_by_kind", "ui", cause="kind", censored=())
     run.publish("kinds", spells.cumulative_incidence(conf_type=run.study.survival.conf_type))
     horizon = spells.table.grid[-1:]
     run.publish("kinds_difference", spells.incidence_difference(times=horizon, reference="not claimed"))
@@ -79,11 +80,11 @@ def competing_jobs(run: rte.Run) -> None:
         run.publish_table("tests", gray_test, spells.table, "kinds", cause=kind)
 
 
-def models(run: rte.Run, cause: str) -> None:
+def models(run: rte.Run) -> None:
     """Hazard ratios of insurance and age, whether they hold at all durations, and differences by age."""
     run.say("hazard ratios and differences")
     reference = {"ui": "not claimed"}
-    spells = safe_spells(run, "ui_by_age_group", cause, "ui", "age_group")
+    spells = safe_spells(run, "ui_by_age_group", "ui", "age_group")
     run.publish("cox", spells.cox("ui + age_group", reference=reference))
     run.publish_table("tests", trend_test, spells.table, "cox", formula="ui + age_group", reference=reference)
     by_age = spells.survival_difference(times=(5, 9), between="ui", reference="not claimed")

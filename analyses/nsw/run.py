@@ -64,6 +64,7 @@ def analyse(run: rte.Run) -> None:
     pool = con.sql(f"FROM panel JOIN baseline USING (person_id) WHERE treat = 1 OR source = '{FROM_SURVEY}'")
     trial = con.sql(f"FROM panel JOIN baseline USING (person_id) WHERE source <> '{FROM_SURVEY}'")
     names = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": study.did.outcome}
+    names["covariates"] = study.did.covariates
     moments = {
         "matched": rte.outcome_moments(matched, **names, weights="weight", cluster=sample.cluster),
         "pool": rte.outcome_moments(pool, **names),

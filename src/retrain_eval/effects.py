@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.levels import missing
 from retrain_eval.recipe import Recipe, recorded
 from retrain_eval.simultaneous import critical_values, t_quantile, t_upper
 
@@ -80,7 +81,7 @@ class EffectTable:
         vcov : ndarray, shape (k, k)
             Covariance of the estimates.
         band : bool ndarray, shape (k,), optional
-            Rows that share one simultaneous band; the others get NaN. None: no band.
+            Rows that share one simultaneous band; the others, and levels that are missing, get NaN. None: no band.
         level : float
             Confidence level of intervals and bands.
         df : float or array of shape (k,), optional
@@ -133,6 +134,7 @@ class EffectTable:
         columns["p_value"] = 2 * t_upper(of_t, t)
 
         if band is not None:
+            band = band & ~missing(columns["level"])
             critical = critical_values(vcov[np.ix_(band, band)], of_t[band], level=level, seed=seed)
             half = np.full(len(given), np.nan)
             half[band] = critical * std_error[band]
@@ -177,15 +179,16 @@ class EffectTable:
         -------
         EffectTable
             One row per later level and per combination of the other keys; ``level`` reads
-            ``"later minus first"``. Wald inference with the full covariance, so levels that share
-            controls are handled, and with the confidence level and degrees of freedom of this table.
+            ``"later minus first"``; the level of those whose value is missing has no part. Wald inference with the
+            full covariance, so levels that share controls are handled, and with the confidence level and degrees of
+            freedom of this table.
 
         Raises
         ------
         InputError
             If the table has fewer than two levels of exactly one subgroup.
         """
-        grouped = self.frame[self.frame["level"].notna()]
+        grouped = self.frame[self.frame["level"].notna() & ~missing(self.frame["level"])]
         if len(set(grouped["subgroup"])) != 1 or len(set(grouped["level"])) < 2:
             raise InputError(
                 "difference() needs one subgroup with at least two levels",

@@ -14,6 +14,7 @@ import pandas as pd
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.levels import missing
 from retrain_eval.simultaneous import (
     critical_values,
     holm,
@@ -186,8 +187,11 @@ def _one_per_level(effects: EffectTable) -> tuple[npt.NDArray[np.intp], list[str
         raise InputError(
             "there are several effects for one level", value=str(names.iloc[0]) if len(names) else None, fix=fix
         )
-    usable = candidates & frame["std_error"].notna()
-    notes = [f"{name} has no standard error and is not judged" for name in frame.loc[candidates & ~usable, "level"]]
+    apart = missing(frame["level"])
+    usable = candidates & ~apart & frame["std_error"].notna()
+    notes = [f"{name} is shown separately and is not judged" for name in frame.loc[candidates & apart, "level"]]
+    without = candidates & ~apart & ~usable
+    notes += [f"{name} has no standard error and is not judged" for name in frame.loc[without, "level"]]
     if usable.sum() < 2:
         raise DesignError(
             "fewer than two levels have an effect with a standard error" + "".join(f"\n  {n}" for n in notes)

@@ -25,6 +25,7 @@ from scipy import sparse
 
 from retrain_eval.contributions import merge
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.levels import is_missing
 from retrain_eval.recipe import Recipe, recorded
 
 if TYPE_CHECKING:
@@ -128,13 +129,14 @@ class OutcomeMoments:
         return (dense + dense.T) / 2
 
     def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Mask]]:
-        """Return the combinations of levels of the named strata, in order of first appearance, with their cells."""
+        """Return the combinations of levels of the named strata by first appearance, missing last, with their cells."""
         for name in names:
             if name not in self.strata:
                 raise unknown("stratum", name, self.strata)
         columns = [self.cells[name].astype(str) for name in names]
         found = list(zip(*columns, strict=True)) if columns else [()] * len(self.cells)
-        return [(levels, np.array([levels == other for other in found], dtype=bool)) for levels in dict.fromkeys(found)]
+        order = sorted(dict.fromkeys(found), key=lambda part: any(map(is_missing, part)))
+        return [(levels, np.array([levels == other for other in found], dtype=bool)) for levels in order]
 
     # ---- combining -------------------------------------------------------------------------------------------
 
@@ -255,7 +257,7 @@ class OutcomeMoments:
     def att_gt(
         self,
         control: str = "never_treated",
-        method: str = "reg",
+        method: str = "dr",
         covariates: Sequence[str] = (),
         anticipation: int = 0,
         base_period: str = "universal",
@@ -275,14 +277,8 @@ class OutcomeMoments:
                 column=beyond[0],
                 fix="estimate from the moments as they were made, or call retrain_eval.att_gt on the people",
             )
-        options: dict[str, Any] = {
-            "control": control,
-            "method": method,
-            "covariates": covariates,
-            "anticipation": anticipation,
-            "base_period": base_period,
-            "seed": seed,
-        }
+        options: dict[str, Any] = {"control": control, "method": method, "covariates": covariates, "seed": seed}
+        options |= {"anticipation": anticipation, "base_period": base_period}
         return self.source(**options) if beyond and self.source is not None else att_gt(self, **options)
 
     @recorded

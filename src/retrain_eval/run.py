@@ -14,6 +14,7 @@ from retrain_eval.did.robustness import bounds, robustness
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError
 from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.levels import missing
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import recipe_of
 from retrain_eval.results import Results
@@ -163,6 +164,10 @@ class Run:
         """
         result = f"{of or 'att'}_by_{name}"
         self.publish(result, levels)
+        apart = missing(levels.frame["level"])
+        if apart.any() and levels.frame.loc[~apart, "level"].nunique() < 2:
+            self.say(f"no comparison by {name}: only one level is known")
+            return
         self.publish(f"{result}_difference" if of else f"difference_by_{name}", levels.difference())
         worth = smallest_worthwhile
         if worth is None and of is None and self.study.did:

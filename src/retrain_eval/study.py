@@ -96,12 +96,7 @@ Dimension = Literal["earnings", "tenure", "stability", "occupation"]
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """``[quality]``: keywords of `retrain_eval.build_quality`."""
 
-    dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = (
-        "earnings",
-        "tenure",
-        "stability",
-        "occupation",
-    )
+    dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = get_args(Dimension)
     min_tenure: Annotated[int, msgspec.Meta(ge=1)] = 4
     max_cv: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     cutoff_k: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
@@ -137,17 +132,24 @@ class Did(msgspec.Struct, frozen=True, kw_only=True):
     """``[did]``: the outcome, the keywords of `att_gt`, and the smallest effect that would matter to anyone."""
 
     outcome: str
+    method: Literal["dr", "reg", "ipw"] = "dr"
+    covariates: tuple[str, ...] = ()
     control: Literal["never_treated", "not_yet_treated"] = "never_treated"
     base_period: Literal["universal", "varying"] = "universal"
     anticipation: Annotated[int, msgspec.Meta(ge=0)] = 0
     smallest_worthwhile: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
+Code = bool | int | str
+
+
 class Survival(msgspec.Struct, frozen=True, kw_only=True):
-    """``[survival]``: what ends a spell, and the interval of its curve."""
+    """``[survival]``: what ends a spell, which codes are events or mean censored, and the curve's interval."""
 
     duration: str
     cause: str
+    event: Code | tuple[Code, ...] | None = None
+    censored: Code | tuple[Code, ...] | None = None
     conf_type: Literal["log-log", "log", "plain"] = "log-log"
 
 
@@ -237,6 +239,12 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         options = msgspec.structs.asdict(_given(self.did, "did"))
         del options["outcome"], options["smallest_worthwhile"]
         return {**options, "seed": self.study.seed}
+
+    def survival_options(self) -> dict[str, Any]:
+        """Return the keywords of `retrain_eval.Spells` that the study file gives; refuse one without ``[survival]``."""
+        options = msgspec.structs.asdict(_given(self.survival, "survival"))
+        del options["conf_type"]
+        return options
 
     def sha256(self) -> str:
         """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""

@@ -15,7 +15,7 @@ from retrain_eval.errors import DisclosureError, InputError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier
 
-NAMES = {"id": "id", "duration": "quarters", "cause": "cause"}
+NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "censored": ()}
 
 
 def spells(n: int, seed: int, longest: int = 12, censored: float = 0.4) -> pd.DataFrame:

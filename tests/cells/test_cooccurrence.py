@@ -82,7 +82,7 @@ def test_clusters_of_one_spell_each_are_a_diagonal() -> None:
     for cluster in ("id", "other"):
         table = life_table(data.assign(other=data["id"] + 7), **NAMES, by="arm", cluster=cluster, **PROBABILITY)
         np.testing.assert_allclose(table.products.toarray(), np.diag(table.cells["sum_w2"]), rtol=1e-12)
-    front = Spells(data, "id", by="arm", **PROBABILITY)._with("id")
+    front = Spells(data, "id", by="arm", censored=(), **PROBABILITY)._with("id")
     np.testing.assert_array_equal(front.products.toarray(), np.diag(front.cells["sum_w2"]))
     twice = pd.concat([data, data.head(1).assign(quarters=9.0)])
     assert life_table(twice, **NAMES, by="arm", cluster="id", **PROBABILITY).products.nnz > len(table.cells)

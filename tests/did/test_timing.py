@@ -10,6 +10,7 @@ import pytest
 
 import retrain_eval as rte
 from did_cases import MOMENTS, staggered
+from retrain_eval.did.robustness import robustness
 from retrain_eval.did.timing import base_moved_back, placebo_starts
 from retrain_eval.errors import DesignError, InputError
 
@@ -66,6 +67,32 @@ def test_the_same_cohorts_are_compared() -> None:
     only = rte.outcome_moments(data[data["g"].isin([0, 6])], **MOMENTS).att_gt().aggregate("simple").frame
     assert table.frame["n_treated"][0] == only["n_treated"].item()
     assert table.frame["estimate"][0] == pytest.approx(only["estimate"].item(), abs=1e-12)
+
+
+def test_the_checks_condition_on_the_covariates_of_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = staggered(np.random.default_rng(6))
+    unit = data[MOMENTS["unit"]]
+    data = data.assign(band=np.where(unit % 3 == 0, "a", "b"), score=np.sin(unit.astype(float)))
+    moments = rte.outcome_moments(data, **MOMENTS, covariates=("band",))
+    options: dict[str, Any] = {"method": "ipw", "covariates": ("band",)}
+    found = robustness(moments, **options)
+    pd.testing.assert_frame_equal(found.event_study.frame, moments.att_gt(**options).aggregate("dynamic").frame)
+    plain = robustness(moments).event_study.frame["estimate"]
+    assert not np.allclose(found.event_study.frame["estimate"], plain)
+    for name, call in (("base_moved_back", base_moved_back), ("placebo_starts", placebo_starts)):
+        moves = tuple(
+            int(level.split()[0 if name == "placebo_starts" else -1]) for level in found.effects[name].frame["level"]
+        )
+        pd.testing.assert_frame_equal(found.effects[name].frame, call(moments, moves, **options).frame)
+    # a covariate that tells people apart has no cells, over which several base periods could be compared
+    monkeypatch.setattr("retrain_eval.cells.summing.MAX_COMBINATIONS", 2)
+    people = rte.outcome_moments(data, **MOMENTS, covariates=("score",))
+    left = robustness(people, covariates=("score",))
+    assert not left.effects
+    assert all(
+        "only where cells hold the data" in note for note in left.notes if "base moved" in note or "placebo" in note
+    )
+    assert len(left.bounds)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.outcomes.quality import DIMENSIONS, alkire_foster, build_quality
 from retrain_eval.panel import build_panel
+from retrain_eval.synthetic.agency import simulate
 
 START = 8076
 
@@ -74,8 +75,8 @@ def test_each_dimension_by_hand(con: duckdb.DuckDBPyConnection) -> None:
 def test_people_without_a_job_are_deprived_or_left_out(con: duckdb.DuckDBPyConnection) -> None:
     build_quality(con, non_employed="excluded")
     assert column(con, "m0")[8:10] == [None, None]
-    build_quality(con)
-    assert column(con, "m0", "c") == [1.0] * 14  # never in work
+    build_quality(con, dimensions=("earnings", "tenure", "stability"))
+    assert column(con, "m0", "c") == [None] * 3 + [1.0] * 11  # never in work
 
 
 def test_somebody_without_an_occupation_before_has_no_score(con: duckdb.DuckDBPyConnection) -> None:
@@ -84,6 +85,64 @@ def test_somebody_without_an_occupation_before_has_no_score(con: duckdb.DuckDBPy
     assert set(column(con, "m0", "b")) == {None}
     build_quality(con, dimensions=("earnings", "tenure"))
     assert column(con, "m0", "b")[3:] == [0.5] * 11
+
+
+def test_whether_there_is_a_score_does_not_depend_on_having_a_job(con: duckdb.DuckDBPyConnection) -> None:
+    # c, like b, was neither displaced nor trained: no occupation before, with a job or without one
+    build_quality(con)
+    assert column(con, "m0", "c") == column(con, "d_occupation", "c") == [None] * 14
+    # d and e have the same coverage; one is out of work in the first quarters, in which tenure is not known yet
+    con.execute("INSERT INTO person VALUES ('d', 'N'), ('e', 'N')")
+    con.execute(
+        f"INSERT INTO wage_record SELECT 'd', {START} + t, 'X', 900.0, '2512' FROM range(2, 14) AS t(t) "
+        f"UNION ALL SELECT 'e', {START} + t, 'X', 900.0, '2512' FROM range(14) AS t(t)"
+    )
+    build_panel(con)
+    build_quality(con, dimensions=("tenure", "stability"))
+    for name in ("d_tenure", "d_stability", "m0"):
+        scored = [[value is not None for value in column(con, name, person)] for person in "abcde"]
+        assert scored == [[False] * 3 + [True] * 11] * 5, name
+    assert column(con, "d_tenure", "d") == [None] * 3 + [1.0] * 2 + [0.0] * 9
+
+
+def test_a_person_with_an_unknown_quarter_has_no_score_in_any(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(f"UPDATE wage_record SET isco = NULL WHERE person_id = 'a' AND period = {START + 12}")
+    build_panel(con)
+    build_quality(con)
+    assert column(con, "m0") == column(con, "d_occupation") == [None] * 14
+    assert column(con, "d_tenure") == [None] * 3 + [0.0] * 5 + [1.0] * 5 + [0.0]  # the others are as they were
+    # in a quarter in which no score is possible an unknown occupation costs nothing
+    con.execute(f"UPDATE wage_record SET isco = '9112' WHERE period = {START + 12}")
+    con.execute(f"UPDATE wage_record SET isco = NULL WHERE person_id = 'a' AND period = {START + 1}")
+    build_panel(con)
+    build_quality(con)
+    whole = [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.5]
+    assert column(con, "m0") == whole
+    # without a living wage nobody has a score, in work or not
+    con.execute(f"DELETE FROM price WHERE period IN ({START + 5}, {START + 8})")
+    build_quality(con)
+    assert [i for i, value in enumerate(column(con, "m0")) if value is None] == [0, 1, 2, 5, 8]
+
+
+def test_in_a_register_a_person_has_a_score_in_all_quarters_in_which_there_can_be_one_or_in_none() -> None:
+    con = simulate(people=600, seed=5).con
+    build_panel(con, no_record="coverage")
+    found = {}
+    for dimensions in (DIMENSIONS, DIMENSIONS[:3]):
+        build_quality(con, dimensions=dimensions)
+        scored = (
+            "SELECT *, coalesce(lag(period, 3) OVER w = period - 3, false) AS possible, m0 IS NOT NULL AS scored, "
+            "bool_or(m0 IS NOT NULL) OVER (PARTITION BY person_id) AS ever FROM quality "
+            "WINDOW w AS (PARTITION BY person_id ORDER BY period)"
+        )
+        assert con.sql(f"SELECT count(*) FROM ({scored}) WHERE scored <> (ever AND possible)").fetchall() == [(0,)]
+        found[len(dimensions)] = con.sql(
+            "SELECT count(deprived), avg(deprived) FROM quality JOIN panel USING (person_id, period) "
+            "WHERE to_displacement IS NULL AND to_entry IS NULL"
+        ).fetchall()[0]
+    assert found[4] == (0, None)  # without displacement or training there is no occupation before
+    assert found[3][0] > 1_000
+    assert 0.2 < found[3][1] < 0.9
 
 
 def test_what_the_records_cannot_show_is_refused(con: duckdb.DuckDBPyConnection) -> None:

@@ -51,7 +51,7 @@ def spells(n: int = 300) -> rte.Spells:
             "arm": rng.choice(["x", "y"], n),
         }
     )
-    return rte.Spells.from_table(rte.Spells(rows, id="id").table.coarsen(10))
+    return rte.Spells.from_table(rte.Spells(rows, id="id", by="arm").table.coarsen(10))
 
 
 def results() -> Results:
@@ -99,7 +99,7 @@ def test_a_result_knows_how_it_was_made() -> None:
     assert found is not None
     assert [verb for verb, _ in found.steps] == ["att_gt", "by", "aggregate", "difference"]
     assert found.steps[0][1]["anticipation"] == 1
-    assert found.steps[0][1]["method"] == "reg"  # a default is written out, or a later one would change the number
+    assert found.steps[0][1]["method"] == "dr"  # a default is written out, or a later one would change the number
     assert json.loads(json.dumps(found.steps)) == [list(step) for step in found.steps]
     again = Deriver({"moments/all": m}).make(
         Derivation("moments/all", tuple(map(tuple, json.loads(json.dumps(found.steps)))))
@@ -138,7 +138,7 @@ def test_another_cluster_than_the_tables_does_not_follow_from_it() -> None:
     n = 120
     rows = pd.DataFrame({"id": range(n), "provider": rng.integers(0, 20, n), "quarters": rng.integers(1, 5, n)})
     rows = rows.assign(cause=rng.integers(0, 2, n), arm=rng.choice(["x", "y"], n))
-    spells = rte.Spells(rows, id="id")
+    spells = rte.Spells(rows, id="id", by="arm")
     found = Results(life_tables={"arm": spells.table})
     found.add_effects("provider", spells.kaplan_meier(cluster="provider"))
     found.add_effects("plain", spells.kaplan_meier())

@@ -63,6 +63,20 @@ def test_the_truth_of_synthetic_data_is_held_against_the_estimate(tmp_path: Path
     assert "does not cover" in found[-1].statement
 
 
+def test_no_headline_is_of_those_whose_level_is_missing(tmp_path: Path) -> None:
+    apart = pd.DataFrame(
+        [
+            bundles.effect("att_by_age_band", 9000.0, 100.0, subgroup="age_band", level="(missing)"),
+            bundles.effect("difference_by_age_band", 8000.0, 100.0, subgroup="age_band", level="(missing) minus <25"),
+        ]
+    )
+    rows = pd.concat([bundles.training_effects(), apart], ignore_index=True)
+    whom = next(finding for finding in headline_findings(bundle_with(tmp_path, rows), 9) if "whom" in finding.question)
+    assert whom.number == "+$2,432"
+    assert "$260 (<25) and $2,692 (25+)" in whom.statement
+    assert "missing" not in whom.measure + whom.statement
+
+
 def test_suppressed_numbers_make_no_finding(tmp_path: Path) -> None:
     effects = bundles.training_effects().assign(estimate=float("nan"), std_error=float("nan"))
     assert headline_findings(bundle_with(tmp_path, effects)) == []

@@ -59,6 +59,24 @@ def test_spells_end_with_the_controls_own_training() -> None:
     assert longer.sort_values("match_id")[["duration", "event"]].to_numpy().tolist() == [[4, 1], [3, 1], [5, 1], [3, 2]]
 
 
+@pytest.mark.parametrize("none", [None, 0, "0", "", "false"])
+def test_an_end_without_a_cause_is_refused_rather_than_censored(none: object) -> None:
+    kind = "Int64" if none is None or none == 0 else "object"
+    causes = [1, 1, none, 1] if kind == "Int64" else ["job", "job", none, "job"]
+    people = four().assign(cause=pd.array(causes, dtype=kind))
+    with pytest.raises(InputError, match="an end but no cause") as error:
+        follow_spells(sample(four(), replace=True), people, end="until", last=30, cause="cause", censor=False)
+    assert "id=3" in str(error.value)
+
+
+def test_causes_may_be_texts() -> None:
+    people = four().assign(cause=["job", "job", "recall", "job"])
+    rows = follow_spells(sample(four(), replace=True), people, end="until", last=25, cause="cause")
+    spells = rte.Spells(rows, id="match_id", duration="duration", cause="event", by="treat", censored=())
+    assert rows.order("match_id").project("event").fetchall() == [("job",), ("job",), ("0",), ("0",)]
+    assert set(spells.table.cells["cause"]) == {"0", "job"}
+
+
 @given(st.integers(0, 1000), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_durations_and_events_follow_from_periods(seed: int, replace: bool) -> None:

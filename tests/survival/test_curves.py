@@ -193,7 +193,7 @@ def test_one_person() -> None:
 
 def test_several_spells_of_a_person_need_a_cluster() -> None:
     data = spells().assign(person=lambda f: f["id"] // 2)
-    rows = Spells(data, id="person", by=("arm",))
+    rows = Spells(data, id="person", by=("arm",), censored=())
     with pytest.raises(DesignError, match="60 spells of 30 people"):
         rows.kaplan_meier()
     curve = rows.kaplan_meier(cluster="person")

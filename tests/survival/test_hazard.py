@@ -109,7 +109,7 @@ def test_tables_add_up_and_spells_cluster() -> None:
     data = people(n=200)
     first = data["provider"] < 5
     both = people_table(data[first], cluster="provider") + people_table(data[~first], cluster="provider")
-    direct = Spells(data, "id", entry="entry", by=("arm", "age", "score", "region"))
+    direct = Spells(data, "id", entry="entry", censored=(), by=("arm", "age", "score", "region"))
     pd.testing.assert_frame_equal(
         discrete_hazard(both, "arm").frame, direct.discrete_hazard("arm", cluster="provider").frame, rtol=1e-8
     )

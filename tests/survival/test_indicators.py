@@ -156,17 +156,19 @@ def test_spells_of_the_store_are_read_as_they_are() -> None:
     rows = pd.DataFrame(
         {"person_id": ["a", "b", "c"], "quarters": [2, 3, 3], "cause": ["recall", "censored", "nonemployment"]}
     )
-    table = Spells(rows, id="person_id", by=()).table
+    codes = {"censored": "censored"}
+    table = Spells(rows, id="person_id", **codes).table
     assert sorted(table.cells["cause"]) == ["0", "nonemployment", "recall"]
     with pytest.raises(InputError, match="began before they were observed"):
-        Spells(rows.assign(left_truncated=[True, False, False]), id="person_id", by=())
-    Spells(rows.assign(left_truncated=False), id="person_id", by=())
+        Spells(rows.assign(left_truncated=[True, False, False]), id="person_id", **codes)
+    Spells(rows.assign(left_truncated=False), id="person_id", **codes)
 
 
 def test_exit_names_the_duration_and_a_cluster_holds_for_all_methods() -> None:
     data = spells(200, 6, truncated=True).rename(columns={"quarters": "left"}).assign(pair=lambda f: f["id"] // 2)
-    named = Spells(data, id="id", entry="entry", exit="left", cluster="pair")
-    plain = Spells(data, id="id", entry="entry", duration="left")
+    options = {"id": "id", "entry": "entry", "by": "arm", "censored": ()}
+    named = Spells(data, exit="left", cluster="pair", **options)
+    plain = Spells(data, duration="left", **options)
     pd.testing.assert_frame_equal(named.kaplan_meier().frame, plain.kaplan_meier(cluster="pair").frame)
     assert "clustered by pair" in str(named.logrank().variance)
     with pytest.raises(InputError, match="two names for one column"):

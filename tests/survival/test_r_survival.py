@@ -46,7 +46,9 @@ def lung_by_sex(weighted: bool = False) -> Spells:
 
 @cache
 def incidence(scale: str, case: str) -> EffectTable:
-    spells = Spells(progression(), "id", duration=scale, cause="ev", by=(), **(PROBABILITY if "w" in case else {}))
+    spells = Spells(
+        progression(), "id", duration=scale, cause="ev", censored=(), by=(), **(PROBABILITY if "w" in case else {})
+    )
     times = {"etime": (30, 120, 240, 330), "q": (10, 40, 80, 110)}[scale]
     # the figures called clustered are clustered by the person, who has one spell: they equal the others
     cluster = "id" if case == "ajw.cl" else None
@@ -100,7 +102,7 @@ def truncated_score_test() -> float:
 
 
 def gray_tests(scale: str) -> object:
-    spells = Spells(progression(), "id", duration=scale, cause="ev", by="sex")
+    spells = Spells(progression(), "id", duration=scale, cause="ev", censored=(), by="sex")
     return [spells.gray("1").chi2, spells.gray("2").chi2]
 
 

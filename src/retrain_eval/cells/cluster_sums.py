@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -19,7 +19,13 @@ _BITS = 60  # groups to a word
 
 
 def count_products(
-    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, cluster: str, cells: pd.DataFrame, one_each: bool
+    relation: duckdb.DuckDBPyRelation,
+    columns: SpellColumns,
+    cluster: str,
+    cells: pd.DataFrame,
+    causes: Mapping[str, str],
+    *,
+    one_each: bool,
 ) -> tuple[sparse.csr_array | None, sparse.csr_array | None]:
     """Return how cells co-occur in clusters, as products or as totals, whichever is small.
 
@@ -27,7 +33,7 @@ def count_products(
     ----------
     relation, columns, cluster
         The spells, and the column of clusters.
-    cells : DataFrame
+    cells, causes
         From `count_cells`.
     one_each : bool
         Whether every id has one spell.
@@ -41,7 +47,7 @@ def count_products(
         only a million totals. Clusters are in ascending order.
     """
     size = len(cells)
-    spells = spells_of(relation, columns)
+    spells = spells_of(relation, columns, causes)
     alone = one_each and cluster == columns.id
     pairs, most = 0, 1
     if not alone:
@@ -76,13 +82,18 @@ def count_products(
 
 
 def count_clusters(
-    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, cells: pd.DataFrame, one_each: bool
+    relation: duckdb.DuckDBPyRelation,
+    columns: SpellColumns,
+    cells: pd.DataFrame,
+    causes: Mapping[str, str],
+    *,
+    one_each: bool,
 ) -> SpellClusters:
     """Return the clusters by the groups that they have spells in, and the spells of each where they are few.
 
     Parameters
     ----------
-    relation, columns, cells, one_each
+    relation, columns, cells, causes, one_each
         As in `count_products`.
     """
     groups = list(dict.fromkeys(zip(*(cells[name] for name in columns.by), strict=True))) if columns.by else [()]
@@ -90,10 +101,10 @@ def count_clusters(
         n = cells.groupby(list(columns.by), sort=False)["n"].sum() if columns.by else [cells["n"].sum()]
         sets = {frozenset({group}): int(k) for group, k in zip(groups, n, strict=True)}
     else:
-        sets = _cluster_sets(relation, columns, groups)
+        sets = _cluster_sets(relation, columns, groups, causes)
     if not keeps_each(sets, int(cells["n"].sum())):
         return SpellClusters(sets)
-    spells, keys = spells_of(relation, columns), ", ".join(keys_of(columns))
+    spells, keys = spells_of(relation, columns, causes), ", ".join(keys_of(columns))
     found = query(
         relation,
         f"WITH spells AS ({spells}), "
@@ -106,7 +117,7 @@ def count_clusters(
 
 
 def _cluster_sets(
-    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, groups: Sequence[Group]
+    relation: duckdb.DuckDBPyRelation, columns: SpellColumns, groups: Sequence[Group], causes: Mapping[str, str]
 ) -> dict[frozenset[Group], int]:
     """Count clusters by the set of groups that they have spells in: a bit for each group."""
     by = [f"by_{i}" for i in range(len(columns.by))]
@@ -124,7 +135,7 @@ def _cluster_sets(
     )
     found = query(
         relation,
-        f"WITH spells AS ({spells_of(relation, columns)}), "
+        f"WITH spells AS ({spells_of(relation, columns, causes)}), "
         f"held AS (SELECT cluster, {bits} FROM {source} GROUP BY cluster) "
         f"SELECT {', '.join(words)}, count(*) FROM held GROUP BY ALL ORDER BY ALL",
     ).fetchall()

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from retrain_eval.cells.lifecells import CENSORED, COUNTS
+from retrain_eval.cells.event_codes import CENSORED
+from retrain_eval.cells.lifecells import COUNTS
 
 Array = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]

@@ -8,12 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrain_eval.cells.cluster_sums import count_clusters, count_products
-from retrain_eval.cells.lifecells import (
-    COUNTS,
-    SpellColumns,
-    count_cells,
-    count_people,
-)
+from retrain_eval.cells.event_codes import Codes
+from retrain_eval.cells.lifecells import COUNTS, SpellColumns, count_cells, count_people
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import ENDING, PRODUCTS, LifeTable
 from retrain_eval.sources import Source, as_relation
@@ -30,6 +26,8 @@ def life_table(
     weight_type: str | None = None,
     cluster: str | None = None,
     *,
+    event: Codes | None = None,
+    censored: Codes | None = None,
     memory_limit: str | None = None,
 ) -> LifeTable:
     """Count spells by cell, inside DuckDB.
@@ -41,8 +39,8 @@ def life_table(
     id : str
         Column of the person. A person may have several spells.
     duration, cause : str
-        Columns of the spell's length (any unit, above zero) and of what ended it: 0, NULL or "censored" = censored,
-        anything else an event or its cause.
+        Columns of the spell's length (any unit, above zero) and of the code of its ending. Codes 0/1 and true/false are
+        read as they are, and NULL means censored; any other codes need ``event`` or ``censored``.
     entry : str, optional
         Column of the duration at which the spell comes under observation (left truncation); the risk set is
         ``(entry, duration]``.
@@ -53,6 +51,14 @@ def life_table(
         the row stands for). One needs the other. A spell of weight zero is left out.
     cluster : str, optional
         Column to cluster standard errors by: the person, the provider, the matched set.
+    event : code or sequence of codes, optional
+        The codes that are events, each a cause of its own; as ``failure(status == 2)`` in Stata. Codes 0, false and
+        NULL are then censored, and so is the only other code there is, as 1 of R's 1/2; further codes must be named in
+        ``censored``, because a competing cause is not the same as censoring.
+    censored : code or sequence of codes, optional
+        The codes that mean censored; as ``status(0)`` in SAS. All other codes are events, each a cause of its own.
+        ``()``: only 0, false and NULL mean censored. A code such as "NA" or "no" is not taken for a cause; name it here
+        or in ``event``. With both keywords, every code is named.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 
@@ -63,26 +69,28 @@ def life_table(
     Raises
     ------
     InputError
-        See `retrain_eval.cells.lifecells.count_cells`; or for weights without their type.
+        See `retrain_eval.cells.lifecells.count_cells`; or for weights without their type. If the codes are ambiguous,
+        or one that is named does not occur: the message lists those that do.
 
     Examples
     --------
     >>> import pandas as pd
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "quarters": [1, 2, 2, 3], "cause": ["job", "job", "job", None]})
-    >>> table = life_table(spells, id="id", duration="quarters", cause="cause")
+    >>> table = life_table(spells, id="id", duration="quarters", cause="cause", event="job")
     >>> table.cells[["duration", "cause", "n"]].to_dict("list")
     {'duration': [1.0, 2.0, 3.0], 'cause': ['job', 'job', '0'], 'n': [1, 2, 1]}
     """
     levels = (by,) if isinstance(by, str) else tuple(by)
-    columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster)
+    columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster, event, censored)
     _check_choices(columns)
     relation = as_relation(source, memory_limit)
-    cells, n_rows, ascending = count_cells(relation, columns)
+    cells, n_rows, ascending, causes = count_cells(relation, columns)
     n_ids = n_rows if ascending else count_people(relation, columns)
     products, totals, clusters = None, None, None
     if cluster is not None:
-        products, totals = count_products(relation, columns, cluster, cells, one_each=n_ids == n_rows)
-        clusters = count_clusters(relation, columns, cells, one_each=n_ids == n_rows)
+        alone = n_ids == n_rows
+        products, totals = count_products(relation, columns, cluster, cells, causes, one_each=alone)
+        clusters = count_clusters(relation, columns, cells, causes, one_each=alone)
     n_spells = int(cells["n"].sum())
     return LifeTable(
         duration=duration,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,11 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from retrain_eval.cells.paths import MISSING_LEVEL
+from retrain_eval.cells.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
 from retrain_eval.errors import InputError
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
 
-CENSORED = "0"
-CENSORED_WORD = "censored"  # how `build_spells` writes it
 COUNTS = ("n", "sum_w", "sum_w2")
 _UNSEEN = "left_truncated"
 # columns of a table of cells after those of levels
@@ -36,6 +35,8 @@ class SpellColumns:
     weights: str | None = None
     weight_type: str | None = None
     cluster: str | None = None
+    event: Codes | None = None
+    censored: Codes | None = None
 
     def names(self) -> list[str]:
         """Return every column used, each once."""
@@ -43,7 +44,7 @@ class SpellColumns:
         return list(dict.fromkeys([self.id, self.duration, self.cause, *self.by, *optional]))
 
 
-def refuse_badspells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
+def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
     """Refuse what cannot be right, naming the first offending spell.
 
     Raises
@@ -85,7 +86,7 @@ def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str
         "the id must not be missing": (columns.id, f"{sql_name(columns.id)} IS NULL"),
         "the duration must be a finite number": (columns.duration, _not_finite(duration)),
         "the duration must be above zero": (columns.duration, f"{duration} <= 0"),
-        "the cause must not be blank; 0 or NULL mean censored": (
+        "the code of the ending must not be blank; NULL means censored": (
             columns.cause,
             f"{cause} IS NOT NULL AND trim(CAST({cause} AS VARCHAR)) = ''",
         ),
@@ -137,7 +138,9 @@ def _not_finite(number: str) -> str:
     return f"({number} IS NULL OR NOT isfinite({number}))"
 
 
-def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tuple[pd.DataFrame, int, bool]:
+def count_cells(
+    relation: duckdb.DuckDBPyRelation, columns: SpellColumns
+) -> tuple[pd.DataFrame, int, bool, dict[str, str]]:
     """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
 
     Rows are summed by the values as they stand, and only the few sums are put into words and order: by level (the
@@ -152,11 +155,14 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
     ascending : bool
         Whether each id is larger than the one before it, so that all differ. Records are mostly kept in the order of
         their ids, and this is seen beside the counting, in one pass that holds nothing.
+    causes : dict of str → str
+        The cause that each code stands for; see `read_codes`.
 
     Raises
     ------
     InputError
-        For a column that does not exist, no rows, no weight, or a spell that breaks a rule: `refuse_bad_spells`.
+        For a column that does not exist, no rows, no weight, a spell that breaks a rule (`refuse_bad_spells`), or codes
+        that do not say what is an event (`read_codes`).
     """
     require_columns(relation, columns.names())
     refuse_unseen_beginnings(relation, columns)
@@ -201,7 +207,7 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
         WITH sums AS (SELECT {raw}, {sums}, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
         named AS (
           SELECT {levels}{entry} AS entry, TRY_CAST(key_{len(names) - 2} AS DOUBLE) AS duration,
-            {_cause(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, {rows_kept} AS row_count,
+            {code_sql(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, {rows_kept} AS row_count,
             bad OR {_not_finite("duration")} OR duration <= 0 OR {wrong_entry}
               OR coalesce(trim(CAST({cause} AS VARCHAR)) = '', false) AS bad
           FROM sums
@@ -218,21 +224,44 @@ def count_cells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> tup
         FROM cells ORDER BY ascending NULLS FIRST, {order_of(columns, sorts)}
         """,
     ).fetchnumpy()
+    codes_read = found["cause"]
     *values, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
     if len(rows) == 1:  # the last one, which is no cell
         raise InputError("the source has no rows", fix="a life table needs at least one spell")
     if bad[:-1].any():
-        refuse_badspells_of(relation, columns)
-    types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
-    kept = values[-3] > 0
-    kept[-1] = False
+        refuse_bad_spells(relation, columns)
+    codes = pd.Series(codes_read[:-1], dtype="object").where(~np.ma.getmaskarray(codes_read)[:-1])
+    spells = values[-3][:-1].astype(np.int64)
+    counts = pd.Series(spells).groupby(codes, sort=True).sum()
+    n_null = int(spells[codes.isna().to_numpy()].sum())
+    causes = read_codes(
+        columns.cause, {str(code): int(n) for code, n in counts.items()}, n_null, columns.event, columns.censored
+    )
+    kept = values[-3][:-1] > 0
     if not kept.any():
         raise InputError("every spell has weight zero", column=columns.weights)
-    cells = {name: pd.array(value[kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
-    return pd.DataFrame(cells), int(rows[:-1].sum()), bool(ascending[-1])
+    types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
+    values[-4] = codes.map(causes).fillna(CENSORED).to_numpy()
+    cells = pd.DataFrame(
+        {name: pd.array(value[: len(kept)][kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
+    )
+    return _by_cause(cells, columns.by), int(rows[:-1].sum()), bool(ascending[-1]), causes
 
 
-def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:
+def _by_cause(cells: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
+    """Return cells in the order of groups, entry, duration and cause, those summed whose codes mean the same."""
+    group = np.zeros(len(cells), dtype=np.int64)
+    if by:
+        group[1:] = (cells[list(by)].to_numpy()[1:] != cells[list(by)].to_numpy()[:-1]).any(axis=1).cumsum()
+    keys = ["entry", "duration", "cause"]
+    place = cells.assign(_group=group).groupby(["_group", *keys], sort=True).ngroup().to_numpy()
+    if (np.diff(place) > 0).all():
+        return cells
+    summed = cells.groupby(place, sort=True)
+    return pd.concat([summed[[*by, *keys]].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
+
+
+def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns, causes: Mapping[str, str]) -> str:
     """One clean row per spell; a spell of weight zero counts for nothing and is left out."""
     levels = [
         f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, {sql_name(name)} AS sort_{i}"
@@ -244,32 +273,13 @@ def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> str:
         *levels,
         f"{entry} AS entry",
         f"CAST({sql_name(columns.duration)} AS DOUBLE) AS duration",
-        f"{_cause(relation, columns.cause)} AS cause",
+        f"{cause_sql(code_sql(relation, columns.cause), causes)} AS cause",
         f"{weight} AS w",
     ]
     if columns.cluster is not None:
         parts.append(f"{sql_name(columns.cluster)} AS cluster")
     kept = "" if columns.weights is None else f" WHERE {weight} > 0"
     return f"SELECT {', '.join(parts)} FROM source{kept}"
-
-
-def _cause(relation: duckdb.DuckDBPyRelation, column: str, name: str = "") -> str:
-    """Return the cause as text, the same for 1, 1.0 and true; NULL, NaN and "censored" become censored.
-
-    ``name`` is what the column is called where the text is used.
-    """
-    name = name or sql_name(column)
-    kind = str(relation.types[relation.columns.index(column)])
-    text = f"CAST({name} AS VARCHAR)"
-    if kind == "BOOLEAN":
-        text = f"CAST(CAST({name} AS INTEGER) AS VARCHAR)"
-    elif kind in {"DOUBLE", "FLOAT"} or kind.startswith("DECIMAL"):
-        whole = f"TRY_CAST({name} AS BIGINT)"
-        text = f"CASE WHEN isnan(CAST({name} AS DOUBLE)) THEN '{CENSORED}' WHEN {whole} = {name} "
-        text += f"THEN CAST({whole} AS VARCHAR) ELSE CAST({name} AS VARCHAR) END"
-    elif kind == "VARCHAR" or kind.startswith("ENUM"):
-        text = f"nullif({text}, '{CENSORED_WORD}')"
-    return f"coalesce({text}, '{CENSORED}')"
 
 
 def keys_of(columns: SpellColumns) -> list[str]:

@@ -16,11 +16,11 @@ import duckdb
 import pyarrow as pa
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name, sql_text
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
-MISSING_LEVEL = "(missing)"
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 # units whose paths are laid out at a time where a table has many more, and into how many ranges it is cut at most
 _RANGE, _MAX_RANGES = 2**17, 8

@@ -38,7 +38,7 @@ class _Average:
 
 
 def aggregate(
-    effects: GroupTimeEffects, kind: str = "dynamic", *, min_event: int | None = None, max_event: int | None = None
+    effects: GroupTimeEffects, kind: str = "dynamic", min_event: int | None = None, max_event: int | None = None
 ) -> EffectTable:
     """Average group-time effects, carrying the sampling error of the cohort shares.
 

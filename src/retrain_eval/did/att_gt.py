@@ -117,9 +117,8 @@ class GroupTimeEffects:
 
 def att_gt(
     moments: OutcomeMoments,
-    *,
     control: str = "never_treated",
-    method: str = "reg",
+    method: str = "dr",
     covariates: Sequence[str] = (),
     anticipation: int = 0,
     base_period: str = "universal",
@@ -134,8 +133,8 @@ def att_gt(
     control : {"never_treated", "not_yet_treated"}
         Units compared with: never treated, or not treated by the later of the two periods compared. A cohort that
         starts after the last period counts as never treated.
-    method : {"reg", "ipw", "dr"}
-        Outcome regression, inverse probability weights (Hajek), doubly robust. Without covariates the three coincide:
+    method : {"dr", "reg", "ipw"}
+        Doubly robust, outcome regression, inverse probability weights (Hajek). Without covariates the three coincide:
         each is the difference of differences of cell means.
     covariates : sequence of str
         Strata of the moments to condition on, main effects: texts as categories, numbers linearly.

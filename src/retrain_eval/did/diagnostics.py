@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.effects import EffectTable
+from retrain_eval.levels import missing
 from retrain_eval.simultaneous import joint_test, row_of_test
 
 
@@ -40,5 +41,6 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     frame = effects.to_frame()
     start = -float(str(effects.meta.get("anticipation", 0)))
     before = ((frame["event_time"] < start).fillna(value=False) & frame["std_error"].notna()).to_numpy(dtype=bool)
+    before &= ~missing(frame["level"])
     theta, vcov = frame["estimate"].to_numpy()[before], effects.vcov[np.ix_(before, before)]
     return row_of_test("pre-trend", *joint_test(theta, vcov, effects.df[before]))

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.levels import is_missing
 from retrain_eval.moments import Mask, OutcomeMoments
 from retrain_eval.recipe import recorded
 
@@ -80,9 +81,11 @@ def mean_difference(
 
     names = (by,) if isinstance(by, str) else tuple(by)
     coordinate = 1 + moments.times.index(time)
-    treated = moments.cells["cohort"].notna().to_numpy()
+    treated, counts = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
     rows, influence, scales, dfs, iid = [], [], [], [], []
     for levels, mask in moments.levels(names):
+        if any(map(is_missing, levels)) and min(counts[mask & treated].sum(), counts[mask & ~treated].sum()) < 2:
+            continue  # too few of unknown level do not stand in the way of the others
         phi, estimate = _difference(moments, mask & treated, mask & ~treated, coordinate)
         n_treated, n_control = (
             int(moments.cells["n"].to_numpy()[arm].sum()) for arm in (mask & treated, mask & ~treated)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,14 +74,20 @@ class Robustness:
 
 
 def robustness(
-    moments: OutcomeMoments, *, control: str = "never_treated", seed: int = 20260101, anticipation: int = 0
+    moments: OutcomeMoments,
+    *,
+    control: str = "never_treated",
+    method: str = "dr",
+    covariates: Sequence[str] = (),
+    seed: int = 20260101,
+    anticipation: int = 0,
 ) -> Robustness:
     """Ask an event study how much it owes to parallel trends and to the choice of the base period.
 
     Parameters
     ----------
     moments : OutcomeMoments
-    control, seed, anticipation
+    control, method, covariates, seed, anticipation
         As in `OutcomeMoments.att_gt`; the base period is universal, which the bounds need.
 
     Returns
@@ -97,7 +105,8 @@ def robustness(
     >>> len(found.bounds), found.effects["placebo_starts"].to_frame()["level"].tolist()
     (5, ['1 before'])
     """
-    effects = moments.att_gt(control=control, anticipation=anticipation, seed=seed).aggregate("dynamic")
+    options: dict[str, Any] = {"control": control, "method": method, "covariates": tuple(covariates), "seed": seed}
+    effects = moments.att_gt(anticipation=anticipation, **options).aggregate("dynamic")
     out = Robustness(effects)
     try:
         out.bounds = bounds(effects)
@@ -109,14 +118,16 @@ def robustness(
         ("placebo_starts", placebo_starts, PERIODS),
     ):
         # as far back as every move leaves some cohort with a period before it
+        why = "there are too few periods before treatment"
         for used in (periods[:n] for n in range(len(periods), 0, -1)):
             try:
-                found = call(moments, used, control=control, seed=seed)
-            except DesignError:
+                found = call(moments, used, **options)
+            except DesignError as error:
+                why = str(error)
                 continue
             if len(used) > (name == "base_moved_back"):
                 out.effects[name] = found
             break
         if name not in out.effects:
-            out.notes.append(f"no {name.replace('_', ' ')}: there are too few periods before treatment")
+            out.notes.append(f"no {name.replace('_', ' ')}: {why}")
     return out

@@ -26,9 +26,9 @@ GROUP_TIME = "group_time"
 
 def sun_abraham(
     moments: OutcomeMoments,
-    *,
     aggregation: str = "dynamic",
     by: str | Sequence[str] = (),
+    *,
     anticipation: int = 0,
     shares: str = "fixed",
     small_sample: bool = True,
@@ -86,9 +86,9 @@ def sun_abraham(
 
 def imputation(
     moments: OutcomeMoments,
-    *,
     aggregation: str = "dynamic",
     by: str | Sequence[str] = (),
+    *,
     anticipation: int = 0,
     pretrends: int = 0,
     seed: int = 20260101,
@@ -140,9 +140,9 @@ def imputation(
 
 def etwfe(
     moments: OutcomeMoments,
-    *,
     aggregation: str = "dynamic",
     by: str | Sequence[str] = (),
+    *,
     control: str = "not_yet_treated",
     covariates: Sequence[str] = (),
     anticipation: int = 0,

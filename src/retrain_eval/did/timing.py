@@ -46,7 +46,7 @@ def base_moved_back(
     InputError
         For moves that are negative or repeated.
     DesignError
-        If no cohort has a period before the earliest base.
+        If no cohort has a period before the earliest base, or a covariate is one that cells cannot hold.
 
     Notes
     -----
@@ -97,7 +97,7 @@ def placebo_starts(
     InputError
         For shifts that are not above zero, or repeated.
     DesignError
-        If no cohort has a period before a pretended start.
+        If no cohort has a period before a pretended start, or a covariate is one that cells cannot hold.
 
     Notes
     -----
@@ -129,6 +129,10 @@ def _average(
     if "anticipation" in options:
         raise InputError("anticipation is what this varies", column="anticipation", fix="leave it out")
     effects = moments.att_gt(anticipation=k, **options)
+    if not isinstance(effects.moments, OutcomeMoments):
+        raise DesignError(
+            "the estimates of several base periods have a joint covariance only where cells hold the data"
+        )
     event = effects.rows["event_time"].to_numpy(dtype=float)
     chosen = np.flatnonzero(event >= 0 if post else (event >= -k) & (event < 0))
     if len(chosen) == 0:

@@ -8,6 +8,7 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name, sql_text
 
 RATES = ("subgroup", "level", "n", "n_linked", "rate")
@@ -159,14 +160,17 @@ def linkage_rates(people: Source, linked: str, by: Sequence[str] = ()) -> pd.Dat
             f"{broken} people are neither found nor not", column=linked, rule="true or false for everybody"
         )
     parts: list[pd.DataFrame] = []
-    for name, level in [("NULL", "NULL"), *((sql_text(name), sql_name(name)) for name in by)]:
+    for name, level in [
+        ("NULL", "NULL"),
+        *((sql_text(name), f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')") for name in by),
+    ]:
         parts.append(
             query(
                 relation,
                 f"""
-                SELECT CAST({name} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level, count(*) AS n,
+                FROM (SELECT CAST({name} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level, count(*) AS n,
                   count(*) FILTER (CAST({sql_name(linked)} AS BOOLEAN)) AS n_linked, n_linked / n AS rate
-                FROM source GROUP BY ALL ORDER BY level ASC NULLS LAST
+                FROM source GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
                 """,
             ).df()
         )

@@ -52,7 +52,8 @@ def build_quality(
     DuckDBPyRelation
         ``person_id, period, d_<dimension>`` (1.0, 0.0 or NULL), ``deprivations`` (their number), ``deprived`` (1.0 if
         their share reaches the cut-off), ``m0`` (that share if deprived, else 0.0). With any dimension unknown, all
-        three are NULL: nothing is counted over fewer dimensions.
+        three are NULL: nothing is counted over fewer dimensions. Whether there is a score does not depend on whether
+        somebody is employed: see Notes.
 
     Raises
     ------
@@ -63,6 +64,13 @@ def build_quality(
 
     Notes
     -----
+    Without a job every dimension is deprived, so a dimension that is unknown only in employment would leave a person's
+    worst quarters as the only ones with a score. Therefore a person has scores in all quarters in which there can be
+    any, or in none. There can be none, with or without a job, in the first ``min_tenure`` − 1 quarters of coverage
+    (tenure) and in the first three (stability), and where there is no living wage for region and period. In the other
+    quarters a dimension that is unknown in one, or for want of an occupation before displacement or entry in all,
+    is NULL in all of them.
+
     Occupations are ranked by their mean log real earnings over the person-periods with one employer, at the first two
     digits of ISCO. Alkire and Foster (2011), *Journal of Public Economics* 95(7–8), section 3; applied to employment by
     Sehnbruch, González, Apablaza, Méndez and Arriagada (2020), *World Development* 127.
@@ -75,7 +83,7 @@ def build_quality(
     ...     "FROM (VALUES (1, 100.0), (2, 100.0), (3, 100.0), (4, 110.0), (5, 110.0)) AS t(i, e)")
     >>> quality = build_quality(con, dimensions=("tenure", "stability"))
     >>> quality.project("period, d_tenure, d_stability, deprivations, deprived, m0").order("period").fetchall()[2:]
-    [(8079, 1.0, None, None, None, None), (8080, 0.0, 0.0, 0, 0.0, 0.0), (8081, 0.0, 0.0, 0, 0.0, 0.0)]
+    [(8079, None, None, None, None, None), (8080, 0.0, 0.0, 0, 0.0, 0.0), (8081, 0.0, 0.0, 0, 0.0, 0.0)]
     """
     names = tuple(dimensions)
     for name in names:
@@ -90,40 +98,61 @@ def build_quality(
     if not loaded(con, "panel"):
         raise InputError("there is no panel", fix="build_panel comes first")
     _check_sources(con, names)
-    nothing = "SELECT NULL AS person_id, NULL AS period, NULL AS {} WHERE false"
-    wage = _living_wage(con) if "earnings" in names else nothing.format("nominal_gap")
-    ranks = _occupations(con) if "occupation" in names else nothing.format("lower")
+    nothing = "SELECT NULL AS person_id, NULL AS period, {} WHERE false"
+    wage = _living_wage(con) if "earnings" in names else nothing.format("NULL AS nominal_gap, NULL AS living_wage")
+    ranks, former = nothing.format("NULL AS pay"), "SELECT NULL AS person_id, NULL AS former_pay WHERE false"
+    if "occupation" in names:
+        ranks, former = _occupations(con)
     count = len(names)
     jobless = "1.0" if non_employed == "deprived" else "NULL"
+    # of each dimension: whether it can be known here at all, whatever somebody does; and whether a job is deprived
     rules = {
-        "earnings": "CAST(w.nominal_gap < 0 AS DOUBLE)",
-        "tenure": f"CASE WHEN tenure >= {int(min_tenure)} THEN 0.0 WHEN NOT tenure_censored THEN 1.0 END",
-        "stability": f"CASE WHEN lowest = 0 THEN 1.0 ELSE CAST(round(swing, 9) > {float(max_cv)!r} AS DOUBLE) END",
-        "occupation": "CAST(o.lower AS DOUBLE)",
+        "earnings": ("w.living_wage IS NOT NULL", "CAST(w.nominal_gap < 0 AS DOUBLE)"),
+        "tenure": (
+            "coalesce(settled, false)",
+            f"CASE WHEN tenure >= {int(min_tenure)} THEN 0.0 WHEN NOT tenure_censored THEN 1.0 END",
+        ),
+        "stability": (
+            "coalesce(whole, false)",
+            f"CASE WHEN lowest = 0 THEN 1.0 ELSE CAST(round(swing, 9) > {float(max_cv)!r} AS DOUBLE) END",
+        ),
+        "occupation": ("true", "CAST(now.pay < f.former_pay AS DOUBLE)"),
     }
-    flags = ", ".join(
-        f"CAST(CASE WHEN employed = 0 THEN {jobless} ELSE {rules[name]} END AS DOUBLE) AS d_{name}" for name in names
-    )
+    facts, judged, flags = [], [], []
+    for name in names:
+        possible, job = rules[name]
+        # without an occupation before, no occupation can be judged, and nor can being without one
+        known = "former_pay IS NOT NULL" if name == "occupation" else "true"
+        facts += [f"{possible} AS possible_{name}", f"{job} AS job_{name}"]
+        known = f"{known} AND (employed = 0 OR job_{name} IS NOT NULL)"
+        judged.append(f"bool_and(NOT possible OR ({known})) OVER (PARTITION BY person_id) AS known_{name}")
+        value = f"CASE WHEN employed = 0 THEN {jobless} ELSE job_{name} END"
+        flags.append(f"CAST(CASE WHEN possible_{name} AND known_{name} THEN {value} END AS DOUBLE) AS d_{name}")
     total = " + ".join(f"d_{name}" for name in names)
     reached = f"deprivations >= {float(cutoff_k)!r} * {count} - 1e-9"
     con.execute(
         f"""
         CREATE OR REPLACE TABLE quality AS
-        WITH wage AS ({wage}), ranks AS ({ranks}),
+        WITH wage AS ({wage}), ranks AS ({ranks}), former AS ({former}),
         recent AS (
           SELECT *, lag(period, {_WINDOW - 1}) OVER w = period - {_WINDOW - 1} AS whole,
+            lag(period, {int(min_tenure) - 1}) OVER w = period - {int(min_tenure) - 1} AS settled,
             CASE WHEN whole THEN min(earnings) OVER last END AS lowest,
             CASE WHEN whole THEN stddev_pop(earnings) OVER last / nullif(avg(earnings) OVER last, 0) END AS swing
           FROM panel WHERE earnings IS NOT NULL
           WINDOW w AS (PARTITION BY person_id ORDER BY period),
             last AS (PARTITION BY person_id ORDER BY period ROWS {_WINDOW - 1} PRECEDING)
         ),
-        flagged AS (
-          SELECT r.person_id, r.period, {flags}
+        facts AS (
+          SELECT r.person_id, r.period, employed, f.former_pay, {", ".join(facts)},
+            {" AND ".join(f"possible_{name}" for name in names)} AS possible
           FROM recent r
           LEFT JOIN wage w ON w.person_id = r.person_id AND w.period = r.period
-          LEFT JOIN ranks o ON o.person_id = r.person_id AND o.period = r.period
+          LEFT JOIN ranks now ON now.person_id = r.person_id AND now.period = r.period
+          LEFT JOIN former f ON f.person_id = r.person_id
         ),
+        judged AS (SELECT *, {", ".join(judged)} FROM facts),
+        flagged AS (SELECT person_id, period, {", ".join(flags)} FROM judged),
         counted AS (SELECT *, CAST({total} AS INTEGER) AS deprivations FROM flagged)
         SELECT *, CAST({reached} AS DOUBLE) AS deprived,
           CASE WHEN {reached} THEN deprivations / {count}.0::DOUBLE WHEN deprivations IS NOT NULL THEN 0.0 END AS m0
@@ -205,18 +234,22 @@ def _check_sources(con: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> No
 
 
 def _living_wage(con: duckdb.DuckDBPyConnection) -> str:
-    """Return SQL for what a person's nominal earnings of a period lie above the living wage of region and period."""
+    """Return SQL for the living wage of a person's region and period, and what nominal earnings lie above it."""
     region = "region" if "region" in con.table("person").columns else "NULL::VARCHAR AS region"
     return f"""
-        SELECT person_id, period, nominal - coalesce(local.living_wage, everywhere.living_wage) AS nominal_gap
-        FROM (SELECT person_id, period, sum(wages) AS nominal FROM wage_record GROUP BY person_id, period)
-        JOIN (SELECT person_id, {region} FROM person) USING (person_id)
+        SELECT person_id, period, coalesce(local.living_wage, everywhere.living_wage) AS living_wage,
+          nominal - coalesce(local.living_wage, everywhere.living_wage) AS nominal_gap
+        FROM (SELECT person_id, period FROM panel WHERE earnings IS NOT NULL)
+        LEFT JOIN (
+          SELECT person_id, period, sum(wages) AS nominal FROM wage_record GROUP BY person_id, period
+        ) paid USING (person_id, period)
+        LEFT JOIN (SELECT person_id, {region} FROM person) home USING (person_id)
         LEFT JOIN (SELECT region, period, living_wage FROM price WHERE region IS NOT NULL) local USING (region, period)
         LEFT JOIN (SELECT period, living_wage FROM price WHERE region IS NULL) everywhere USING (period)"""
 
 
-def _occupations(con: duckdb.DuckDBPyConnection) -> str:
-    """Return SQL for whether a person's occupation pays less than the one before displacement, or before entry."""
+def _occupations(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """Return SQL for what a person's occupation of a period pays, and the one before displacement, or before entry."""
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE occupation_pay AS
@@ -227,14 +260,14 @@ def _occupations(con: duckdb.DuckDBPyConnection) -> str:
     lost = "SELECT NULL AS person_id, NULL AS isco WHERE false"
     if loaded(con, "displacement") and "isco" in con.table("displacement").columns:
         lost = "SELECT person_id, first(isco ORDER BY displaced_on) AS isco FROM displacement GROUP BY person_id"
-    return f"""
-        SELECT p.person_id, p.period, now.pay < former.pay AS lower
+    now = """
+        SELECT person_id, period, pay
+        FROM panel JOIN temp.occupation_pay ON occupation_pay.isco = substr(panel.isco, 1, 2)"""
+    former = f"""
+        SELECT person_id, pay AS former_pay
         FROM (
-          SELECT panel.person_id, period, substr(panel.isco, 1, 2) AS isco,
-            substr(coalesce(lost.isco, max_by(panel.isco, period)
-              FILTER (coalesce(to_displacement, to_entry) < 0) OVER (PARTITION BY panel.person_id)), 1, 2) AS former
-          FROM panel LEFT JOIN ({lost}) lost USING (person_id)
-          WHERE panel.isco IS NOT NULL
-        ) p
-        LEFT JOIN temp.occupation_pay now ON now.isco = p.isco
-        LEFT JOIN temp.occupation_pay former ON former.isco = p.former"""
+          SELECT panel.person_id, substr(coalesce(any_value(lost.isco), max_by(panel.isco, period)
+            FILTER (coalesce(to_displacement, to_entry) < 0 AND panel.isco IS NOT NULL)), 1, 2) AS isco
+          FROM panel LEFT JOIN ({lost}) lost USING (person_id) GROUP BY panel.person_id
+        ) JOIN temp.occupation_pay USING (isco)"""
+    return now, former

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from retrain_eval.levels import is_missing, missing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
@@ -176,13 +177,16 @@ def for_whom(study: Study) -> Finding | None:
     rows = pd.concat([block for block in blocks if len(block)]) if any(len(block) for block in blocks) else None
     if rows is None or rows["std_error"].notna().sum() == 0:
         return None
-    rows = rows[rows["std_error"].notna()]
+    rows = rows[rows["std_error"].notna() & ~missing(rows["level"])]
+    if rows.empty:
+        return None
     row = rows.iloc[int((rows["estimate"].abs() / rows["std_error"]).to_numpy().argmax())]
     words = study.words
     levels = study.result("att_by_" + str(row["subgroup"]))
-    levels = levels[levels["estimate"].notna()]
+    levels = levels[levels["estimate"].notna() & ~missing(levels["level"])]
     each = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _i, r in levels.iterrows()])
     trial = study.result("benchmark_by_" + str(row["subgroup"]))
+    trial = trial[~missing(trial["level"])]
     found = listed([f"{words.amount(r['estimate'])} ({words.name(r['level'])})" for _i, r in trial.iterrows()])
     clear = excludes_zero(row)
     several = len(rows) > 1
@@ -313,7 +317,7 @@ def survival(study: Study, result: str) -> Finding | None:
     """Say how fast: the duration by which half have ended of each group and the log-rank test."""
     rows = study.result(result)
     levels = study.in_order(rows["level"], str(rows["subgroup"].iloc[0]))
-    medians = {level: median_time(rows[rows["level"] == level]) for level in levels}
+    medians = {level: median_time(rows[rows["level"] == level]) for level in levels if not is_missing(level)}
     known = {level: time for level, time in medians.items() if time is not None}
     if not known:
         return None

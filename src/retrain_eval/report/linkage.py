@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from retrain_eval.levels import missing
 from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
@@ -51,7 +52,8 @@ def say_rates(study: Study) -> str:
             percent=percent(whole["rate"], 1),
         )
     widest, where = 0.0, None
-    for subgroup, block in found[found["subgroup"].notna()].groupby("subgroup", sort=False):
+    named = found[found["subgroup"].notna() & ~missing(found["level"])]
+    for subgroup, block in named.groupby("subgroup", sort=False):
         spread = float(block["rate"].max() - block["rate"].min())
         if spread > widest:
             widest, where = spread, (str(subgroup), block)

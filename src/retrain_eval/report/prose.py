@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
+from retrain_eval.levels import missing
+from retrain_eval.lifetable import LifeTable
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.language import _
 from retrain_eval.report.pages import Release, Study
 from retrain_eval.report.words import listed, p_value, percent, plain, sentence
+from retrain_eval.survival.risk import is_event
 
 
 def analysed(study: Study) -> list[tuple[str, str]]:
@@ -238,7 +241,7 @@ def raw_comparison(study: Study) -> str:
 def benchmark_by_group(study: Study) -> str:
     """Say in which groups matching and the experiment part."""
     rows = views.subgroups(study)
-    rows = rows[rows["estimate"].notna()]
+    rows = rows[rows["estimate"].notna() & ~missing(rows["level"])]
     pairs = rows[rows["shape"] == "own"].merge(
         rows[rows["shape"] == "experiment"], on=["subgroup", "level"], suffixes=("", "_trial")
     )
@@ -314,7 +317,8 @@ def verdicts(study: Study) -> str:
         most = needed.sort_values("n_needed").iloc[-1]
         told.append(
             _(
-                "For an effect of that size to be found four times in five, {name} would need {n_needed:,} trained {units}.",
+                "For an effect of that size to be found four times in five, {name} would need "
+                "{n_needed:,} trained {units}.",
                 n_needed=int(most["n_needed"]),
                 units=words.units,
                 name=words.name(most["level"]),
@@ -342,7 +346,16 @@ def curves(study: Study, result: str) -> str:
             degrees=degrees,
         )
         told += f", {p_value(row['p_value'])}."
+    if _none_censored(study, result):
+        told += _(" No spell is censored: every one was followed until it ended.")
     return told
+
+
+def _none_censored(study: Study, result: str) -> bool:
+    """Whether the life table behind curves was released, and holds no censored spell."""
+    name = f"life_tables/{result.removeprefix('km_')}"
+    table = study.bundle.tables().get(name)
+    return isinstance(table, LifeTable) and bool(is_event(table).all())
 
 
 def replicated(study: Study) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from retrain_eval.levels import missing
 from retrain_eval.report.language import _
 from retrain_eval.report.pages import PEERS, Study
 from retrain_eval.report.words import sentence, signed
@@ -70,6 +71,7 @@ def subgroups(study: Study) -> pd.DataFrame:
 def differences(study: Study) -> pd.DataFrame:
     """Return the differences between levels of each subgroup, with the joint covariance."""
     rows = pd.concat([study.result(name) for name in study.results("difference_by_")], ignore_index=True)
+    rows = rows[~missing(rows["level"])].reset_index(drop=True)
     rows["label"] = _headings(study, rows) + _(": ") + rows["level"].map(study.words.name)
     return rows
 
@@ -83,7 +85,7 @@ def verdicts(study: Study, prefix: str = "att_by_") -> pd.DataFrame:
     """Return the verdict on each level of the results whose names start alike, with the headings of `subgroups`."""
     rows = study.bundle.verdicts
     assert rows is not None
-    rows = rows[rows["result"].str.startswith(prefix)].reset_index(drop=True)
+    rows = rows[rows["result"].str.startswith(prefix) & ~missing(rows["level"])].reset_index(drop=True)
     order = {level: i for name, block in rows.groupby("subgroup", sort=False)
              for i, level in enumerate(study.in_order(block["level"], str(name)))}  # fmt: skip
     groups = {name: i for i, name in enumerate(dict.fromkeys(rows["subgroup"]))}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.report.language import N_, _
 
 MINUS = "\N{MINUS SIGN}"
@@ -118,6 +119,8 @@ class Words:
         one, minus, other = str(key).partition(" minus ")  # a contrast of two levels
         if minus:
             return _("{one} minus {other}", one=self.name(one), other=self.name(other))
+        if str(key) == MISSING_LEVEL:
+            return _("(missing)")
         return self._label(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
 
     def covariate(self, key: object) -> str:

@@ -13,6 +13,7 @@ from retrain_eval.sample.tables import keep_table, store_table, weights_hash
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 ENTRY = 1  # since 0 would mean never
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
 _BROUGHT = ("match_id", "treat", "weight", "subclass", "event_time", "clock", "cohort")
 
 
@@ -114,7 +115,7 @@ def follow_spells(
     last : int
         Last period on record; nothing is known after it.
     cause : str, optional
-        Column with the cause of the end, for competing risks.
+        Column with the code of the cause, for competing risks: any value but NULL, 0 and false, which mean censored.
     censor : bool
         Whether ``censored_at`` ends a control's follow-up.
 
@@ -122,13 +123,14 @@ def follow_spells(
     -------
     DuckDBPyRelation
         ``match_id``, the person, ``treat, weight, subclass``, ``duration`` (periods from ``period``), and ``event``:
-        0 = censored, else 1 or the cause. Ready for `retrain_eval.Spells`.
+        0 = censored, else 1 or the cause. Ready for `retrain_eval.Spells`, with ``censored=()`` where causes are given.
 
     Raises
     ------
     InputError
         If the sample is not from risk sets, a column does not exist, or a matched person has no row, several, or an
-        end that is not after the period from which follow-up counts, or lies beyond the records. The first is named.
+        end that is not after the period from which follow-up counts, or lies beyond the records, or an end without a
+        cause. The first is named.
     """
     unit = matched_unit(sample)
     relation = as_relation(source)
@@ -158,12 +160,26 @@ def follow_spells(
     happened = f"({ended} IS NOT NULL AND {ended} <= {int(last)}" + (
         f" AND (m.censored_at IS NULL OR {ended} < m.censored_at))" if censor else ")"
     )
-    what = f"s.{sql_name(cause)}" if cause else "1"
+    what, none = "1", "0"
+    if cause:
+        code = f"CAST(s.{sql_name(cause)} AS VARCHAR)"
+        number = str(relation.types[relation.columns.index(cause)]) in _NUMBERS
+        what, none = (f"s.{sql_name(cause)}", "0") if number else (code, "'0'")
+        without = f"lower(trim(coalesce({code}, '0'))) IN ('', '0', '0.0', 'false')"
+        first = f"SELECT m.{person}, {code} {joined} WHERE {happened} AND {without} ORDER BY 1 ASC LIMIT 1"
+        for identifier, value in query(relation, first).fetchall():
+            raise InputError(
+                "a matched person's wait has an end but no cause",
+                row=f"{unit}={identifier!r}",
+                column=cause,
+                value="missing" if value is None else value,
+                rule="where there is an end there is a cause; NULL, 0 and false mean censored",
+            )
     return query(
         relation,
         f"SELECT m.match_id, m.{person}, m.treat, m.weight, m.subclass, "
         f"CASE WHEN {happened} THEN {ended} ELSE {horizon} END - m.period AS duration, "
-        f"CASE WHEN {happened} THEN {what} ELSE 0 END AS event {joined}",
+        f"CASE WHEN {happened} THEN {what} ELSE {none} END AS event {joined}",
     )
 
 

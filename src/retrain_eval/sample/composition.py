@@ -9,6 +9,7 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.formula import parse_formula
 from retrain_eval.sample.matched import MatchedSample
@@ -187,13 +188,14 @@ def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, leve
     found: pd.DataFrame = query(
         relation,
         f"""
-        SELECT CAST({subgroup} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level,
+        FROM (SELECT CAST({subgroup} AS VARCHAR) AS subgroup,
+          CASE WHEN {subgroup} IS NOT NULL THEN coalesce(CAST({level} AS VARCHAR), '{MISSING_LEVEL}') END AS level,
           count(*) FILTER (_treated) AS n_treated,
           count(*) FILTER (_weight_treated > 0) AS n_treated_matched,
           count(*) FILTER (NOT _treated) AS n_control,
           count(*) FILTER (_weight_control > 0) AS n_control_matched,
           sum(_uses) AS comparisons, sum(_weight_control) AS sum_w, sum(_weight_control ** 2) AS sum_w2
-        FROM ({people}) GROUP BY ALL ORDER BY level ASC NULLS LAST
+        FROM ({people}) GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
         """,
     ).df()
     return found

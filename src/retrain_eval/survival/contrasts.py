@@ -12,6 +12,7 @@ import numpy as np
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.levels import is_missing
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier
 from retrain_eval.survival.incidence import cumulative_incidence
@@ -56,7 +57,7 @@ def rmst_difference(
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 2, 3, 4], "cause": 1, "arm": list("aaabbb")})
-    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm")
     >>> found = rmst_difference(table, tau=4).to_frame()
     >>> found["estimand"].item(), round(found["estimate"].item(), 10)
     ('difference in restricted mean: b minus a', 1.0)
@@ -81,7 +82,7 @@ def survival_difference(
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 2, 3, 4], "cause": 1, "arm": list("aaabbb")})
-    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm")
     >>> survival_difference(table, times=(1, 2)).to_frame()["estimate"].round(3).tolist()
     [0.333, 0.333]
     """
@@ -106,18 +107,18 @@ def incidence_difference(
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(4), "weeks": [1, 2, 2, 2], "cause": ["job", "recall", "job", "job"],
     ...                        "arm": list("aabb")})
-    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", by="arm")
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm")
     >>> incidence_difference(table, times=(2,)).to_frame()[["estimand", "estimate"]].to_numpy().tolist()
     [['difference in CIF(job): b minus a', 0.5], ['difference in CIF(recall): b minus a', -0.5]]
     """
     _require_observed(table, times)
-    return _between(table, cumulative_incidence(table, times, level=level), between, reference)
+    return _between(table, cumulative_incidence(table, times=times, level=level), between, reference)
 
 
 def _require_observed(table: LifeTable, times: Sequence[float]) -> None:
     """Refuse durations at which some group is no longer observed."""
     for risk in risk_sets(table):
-        if len(times) and max(times) > risk.times[-1]:
+        if len(times) and max(times) > risk.times[-1] and not is_missing(group_name(risk.level)):
             raise InputError(
                 f"the curve of {group_name(risk.level) or 'all'} ends at {risk.times[-1]:g}",
                 column="times",
@@ -135,7 +136,9 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
         raise unknown("column of levels", column, table.by)
     place = table.by.index(column)
     groups = table.groups()
-    levels = list(dict.fromkeys(group[place] for group in groups))
+    levels = [name for name in dict.fromkeys(group[place] for group in groups) if not is_missing(name)]
+    if not levels:
+        raise DesignError(f"nothing to compare: {column} is missing for every spell")
     base = levels[0] if reference is None else str(reference)
     if base not in levels:
         raise unknown(f"level of {column}", reference, levels)

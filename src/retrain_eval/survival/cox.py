@@ -22,7 +22,7 @@ from retrain_eval.survival.clustering import Clustering, clustering, robust_test
 from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
 from retrain_eval.survival.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.survival.partial import TIES, Likelihood, RiskCells
-from retrain_eval.survival.risk import require_independent_spells
+from retrain_eval.survival.risk import censoring, require_independent_spells
 
 Array = npt.NDArray[np.float64]
 
@@ -168,6 +168,7 @@ def cox(
         "cluster": table.cluster,
         "grid": table.grid,
         "stopped": table.stopped,
+        "censoring": censoring(table),
         "log_likelihood": fit.fitted.log,
         "log_likelihood_null": fit.null.log,
         "tests": _tests(fit, estimate, covariance, by_cluster),

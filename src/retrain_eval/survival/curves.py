@@ -31,7 +31,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.simultaneous import t_quantile
 from retrain_eval.survival.clustering import clustering
-from retrain_eval.survival.risk import RiskSet, group_name, is_event, require_independent_spells, risk_sets
+from retrain_eval.survival.risk import RiskSet, censoring, group_name, is_event, require_independent_spells, risk_sets
 
 Array = npt.NDArray[np.float64]
 Interval = Callable[[Array, Array, Array], tuple[Array, Array]]
@@ -256,6 +256,7 @@ def facts(table: LifeTable, conf_type: str, variance: str) -> dict[str, object]:
         "cluster": table.cluster,
         "grid": table.grid,
         "stopped": table.stopped,
+        "censoring": censoring(table),
     }
 
 

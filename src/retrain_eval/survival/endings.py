@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.lifetable import LifeTable
-
-CENSORED = "0"
 
 
 def spell_flow(
@@ -36,7 +35,7 @@ def spell_flow(
     --------
     >>> from retrain_eval.cells.counting import life_table
     >>> rows = pd.DataFrame({"id": [1, 2, 3, 4], "quarters": [1, 2, 2, 3], "cause": ["job", "job", "job", None]})
-    >>> spell_flow(life_table(rows, id="id", duration="quarters", cause="cause"))["n"].tolist()
+    >>> spell_flow(life_table(rows, id="id", duration="quarters", cause="cause", censored=()))["n"].tolist()
     [4, 3, 1]
     """
     n, over = table.cells["n"], table.cells["cause"] != CENSORED

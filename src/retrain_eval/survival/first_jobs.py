@@ -33,7 +33,8 @@ def first_job_spells(
     DuckDBPyRelation
         ``id``, ``quarters`` (the first quarter after the event, from 1, with employment; or the last one known to be
         without, from the first on), ``cause`` ("job", or NULL if censored) and ``keep``. The quarter of the event
-        itself does not count. People of whose first quarter nothing is known are left out.
+        itself does not count. `retrain_eval.Spells` reads them with ``event="job"``, or ``censored=()`` where perhaps
+        nobody has found a job. People of whose first quarter nothing is known are left out.
 
     Raises
     ------

@@ -35,6 +35,7 @@ _Row = tuple[dict[str, Any], Mask, Mask]
 
 _ONE = "_one"
 _PATTERN = "_pattern"
+_OPENING = "pattern "  # so that no pattern looks like the code of a censored spell
 _SHARE = {"outcome": "employed", "estimator": "share"}
 
 
@@ -214,9 +215,9 @@ def _count(
         raise InputError("quarters must be whole numbers, ascending", column="quarters", value=list(quarters))
     levels = (by,) if isinstance(by, str) else tuple(by)
     patterns = _patterns(as_relation(panel), since, asked, id, levels, weights, cluster)
-    table = life_table(patterns, id, _ONE, _PATTERN, None, levels, weights, weight_type, cluster)
+    table = life_table(patterns, id, _ONE, _PATTERN, None, levels, weights, weight_type, cluster, censored=())
     group, weight = table.group_numbers(), table.cells["sum_w"].to_numpy()
-    known = table.cells["cause"].str.split(",")
+    known = table.cells["cause"].str.removeprefix(_OPENING).str.split(",")
     rows: list[_Row] = []
     for number, name in enumerate(table.groups()):
         for estimand, quarter, base, hit in _shares(asked):
@@ -240,8 +241,8 @@ def _patterns(
 ) -> duckdb.DuckDBPyRelation:
     """Return one row per person with the pattern of its quarters, items joined by commas.
 
-    The item of a quarter is "1" or "0", or "-" if not known; then comes one item for each quarter but the first: "s"
-    same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
+    After the opening, the item of a quarter is "1" or "0", or "-" if not known; then comes one item for each quarter
+    but the first: "s" same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
     """
     keep = list(dict.fromkeys([*levels, *(name for name in (weights, cluster) if name is not None and name != id)]))
     require_columns(relation, [id, since, "employed", "main_employer", *keep])
@@ -264,7 +265,8 @@ def _patterns(
     return query(
         relation,
         f"WITH wide AS (SELECT {groups}, {columns} FROM source WHERE {quarter} IS NOT NULL GROUP BY {groups}) "
-        f"SELECT {groups}, 1 AS {_ONE}, concat_ws(',', {', '.join(items)}) AS {_PATTERN} FROM wide",
+        f"SELECT {groups}, 1 AS {_ONE}, "
+        f"concat('{_OPENING}', concat_ws(',', {', '.join(items)})) AS {_PATTERN} FROM wide",
     )
 
 

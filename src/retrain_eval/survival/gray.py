@@ -23,7 +23,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.grouptest import GroupTest, group_frame
 from retrain_eval.survival.incidence import causes_of
-from retrain_eval.survival.risk import RiskSet, require_independent_spells, risk_sets
+from retrain_eval.survival.risk import RiskSet, known_levels, require_independent_spells, risk_sets
 
 Array = npt.NDArray[np.float64]
 
@@ -52,7 +52,8 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
 
     Notes
     -----
-    Formulas: see the module; the tests show agreement with ``cmprsk`` 2.2.11.
+    Formulas: see the module. Spells of which a level is missing have no part. The tests show
+    agreement with ``cmprsk`` 2.2.11.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": range(6), "weeks": [1, 2, 3, 4, 5, 6], "cause": ["job", "recall"] * 3,
     ...                        "arm": list("aaabbb")})
-    >>> test = gray(life_table(spells, id="id", duration="weeks", cause="cause", by="arm"), "job")
+    >>> test = gray(life_table(spells, id="id", duration="weeks", cause="cause", censored=(), by="arm"), "job")
     >>> round(test.chi2, 3), test.df
     (2.165, 1)
     """
@@ -76,6 +77,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
                 fix="compare cumulative incidences at chosen durations: incidence_difference()",
             )
     require_independent_spells(table, "Compare cumulative incidences with cluster= the person's id.")
+    table = known_levels(table)
     causes = causes_of(table)
     if str(cause) not in causes:
         raise unknown("cause", cause, causes)

@@ -27,7 +27,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.cox import wald_test
 from retrain_eval.survival.model import Model, dependent_columns, event_of, read_model, require_events_by_level
-from retrain_eval.survival.risk import require_independent_spells
+from retrain_eval.survival.risk import censoring, require_independent_spells
 from retrain_eval.survival.trials import Trials, intervals_of, score, trials_of
 
 Array = npt.NDArray[np.float64]
@@ -151,6 +151,7 @@ def discrete_hazard(
         "cluster": table.cluster,
         "grid": table.grid,
         "stopped": table.stopped,
+        "censoring": censoring(table),
         "log_likelihood": _log_likelihood(trials, hazard),
         "tests": {} if baseline.all() else {"wald": wald_test(beta[terms], covariance[terms, terms], clusters)},
         "notes": notes,

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import block_diag
 
-from retrain_eval.cells.lifecells import CENSORED
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
@@ -47,8 +47,8 @@ _VARIANCES = ("jackknife", "aalen")
 
 def cumulative_incidence(
     table: LifeTable,
-    times: Sequence[float] | None = None,
     conf_type: str = "log-log",
+    times: Sequence[float] | None = None,
     level: float = 0.95,
     variance: str = "jackknife",
 ) -> EffectTable:
@@ -57,10 +57,10 @@ def cumulative_incidence(
     Parameters
     ----------
     table : LifeTable
-    times : sequence of float, optional
-        Durations to report, each for the groups still observed then. None: every duration of a group.
     conf_type : {"log-log", "log", "plain"}
         Scale on which the interval is symmetric; intervals stay within 0 and 1.
+    times : sequence of float, optional
+        Durations to report, each for the groups still observed then. None: every duration of a group.
     level : float
         Confidence level.
     variance : {"jackknife", "aalen"}
@@ -91,7 +91,8 @@ def cumulative_incidence(
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "weeks": [1, 2, 2, 3], "cause": ["job", "recall", None, "job"]})
-    >>> curve = cumulative_incidence(life_table(spells, id="id", duration="weeks", cause="cause"), times=(1, 3))
+    >>> table = life_table(spells, id="id", duration="weeks", cause="cause", censored=())
+    >>> curve = cumulative_incidence(table, times=(1, 3))
     >>> curve.to_frame()[["estimand", "time", "estimate"]].to_dict("list")
     {'estimand': ['CIF(job)', 'CIF(job)', 'CIF(recall)', 'CIF(recall)'], 'time': [1.0, 3.0, 1.0, 3.0], \
 'estimate': [0.25, 0.75, 0.0, 0.25]}

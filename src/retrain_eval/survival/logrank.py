@@ -30,7 +30,7 @@ from retrain_eval.lifetable import LifeTable
 from retrain_eval.statistics.kinds import Scores
 from retrain_eval.survival.curves import variance_name
 from retrain_eval.survival.grouptest import GroupTest, group_frame
-from retrain_eval.survival.risk import RiskSet, is_event, require_independent_spells, risk_sets
+from retrain_eval.survival.risk import RiskSet, is_event, known_levels, require_independent_spells, risk_sets
 
 Array = npt.NDArray[np.float64]
 
@@ -72,9 +72,10 @@ def logrank(
 
     Notes
     -----
-    Formulas: see the module. A group that is never at risk when something happens has no part. Left-truncated
-    spells enter the risk sets late. The robust variance takes weights as known; where they are estimated from the
-    same people, as propensities are, it is too large if anything (Robins, Rotnitzky and Zhao 1994).
+    Formulas: see the module. Spells of which a level is missing have no part; nor has a group that is never at risk
+    when something happens. Left-truncated spells enter the risk sets late. The robust variance takes weights as known;
+    where they are estimated from the same people, as propensities are, it is too large if anything (Robins, Rotnitzky
+    and Zhao 1994).
 
     Examples
     --------
@@ -142,6 +143,7 @@ def _deviations(
     for name in within:
         if name not in table.by:
             raise unknown("column of levels", name, table.by)
+    table = known_levels(table)
     for keyword, value in (("rho", rho), ("gamma", gamma)):
         if not 0 <= value < np.inf:
             raise InputError(f"{keyword} must be zero or more, not {value}", column=keyword, value=value)

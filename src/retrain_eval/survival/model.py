@@ -21,9 +21,9 @@ import pandas as pd
 from formulaic import Formula
 from formulaic.errors import FormulaicError
 
-from retrain_eval.cells.lifecells import CENSORED
-from retrain_eval.cells.paths import MISSING_LEVEL
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.sample.formula import ANSI, CONTEXT, columns_read
 from retrain_eval.survival.risk import is_event
@@ -174,7 +174,8 @@ def levels_in_order(table: LifeTable, name: str) -> list[str]:
         for before, later in pairwise(block):
             after[later][before] = None
     try:
-        return list(TopologicalSorter(after).static_order())
+        order = list(TopologicalSorter(after).static_order())
+        return sorted(order, key=lambda level: level == MISSING_LEVEL)
     except CycleError:  # added tables may list their groups in different orders
         return sorted(found, key=lambda level: (level == MISSING_LEVEL, level))
 

@@ -60,7 +60,8 @@ def retention(
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> jobs = pd.DataFrame({"id": range(4), "quarters": [1, 3, 5, 9], "cause": ["job_to_job", "nonemployment"] * 2})
-    >>> retention(life_table(jobs, id="id", duration="quarters", cause="cause")).to_frame()["estimate"].tolist()
+    >>> table = life_table(jobs, id="id", duration="quarters", cause="cause", censored=())
+    >>> retention(table).to_frame()["estimate"].tolist()
     [0.75, 0.5, 0.25]
     """
     if not same_employer and _MOVE in set(table.cells["cause"]):
@@ -87,7 +88,8 @@ def ever_ended(table: LifeTable, times: Sequence[float] = (2, 4, 8), level: floa
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> jobless = pd.DataFrame({"id": range(4), "quarters": [1, 2, 3, 9], "cause": ["new_job", "recall", None, None]})
-    >>> ever_ended(life_table(jobless, id="id", duration="quarters", cause="cause")).to_frame()["estimate"].tolist()
+    >>> table = life_table(jobless, id="id", duration="quarters", cause="cause", event=("new_job", "recall"))
+    >>> ever_ended(table).to_frame()["estimate"].tolist()
     [0.5, 0.5, 0.5]
     """
     curve = kaplan_meier(table, times=times, level=level)
@@ -116,13 +118,14 @@ def cause_share(table: LifeTable, cause: str, times: Sequence[float] = (4,), lev
     >>> import pandas as pd
     >>> from retrain_eval.cells.counting import life_table
     >>> jobless = pd.DataFrame({"id": range(4), "quarters": [1, 2, 3, 9], "cause": ["new_job", "recall", None, None]})
-    >>> cause_share(life_table(jobless, id="id", duration="quarters", cause="cause"), "recall").frame["estimate"].item()
+    >>> table = life_table(jobless, id="id", duration="quarters", cause="cause", event=("new_job", "recall"))
+    >>> cause_share(table, "recall").frame["estimate"].item()
     0.5
     """
     causes = causes_of(table)
     if cause not in causes:
         raise unknown("cause", cause, causes)
-    curves = cumulative_incidence(table, times, level=level)
+    curves = cumulative_incidence(table, times=times, level=level)
     frame = curves.frame
     own = frame[frame["estimand"] == f"CIF({cause})"]
     ended = {group_name(risk.level): (risk.times, np.cumsum(risk.n_events)) for risk in risk_sets(table)}

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
-from retrain_eval.cells.lifecells import CENSORED
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable
 
 Array = npt.NDArray[np.float64]
@@ -88,11 +88,11 @@ def after(table: LifeTable, given: float) -> LifeTable:
     if not 0 < given < np.inf:
         raise InputError(f"given must be a finite duration above zero, not {given}", column="given", value=given)
     keep = (table.cells["duration"] > given).to_numpy(dtype=bool)
-    cells = table.cells[keep].reset_index(drop=True)
+    part = table.of_cells(keep)
+    cells = part.cells
     part = replace(
-        table,
+        part,
         cells=cells.assign(entry=cells["entry"].clip(lower=given)),
-        products=None if table.products is None else sparse.csr_array(table.products[keep][:, keep]),
         n_people=None if table.repeated else int(cells["n"].sum()),
     )
     gone = [group_name(level) or "all" for level in table.groups() if not len(cells) or level not in part.groups()]
@@ -125,6 +125,31 @@ def is_event(table: LifeTable) -> npt.NDArray[np.bool_]:
     """Return whether each cell's spells ended, rather than being censored."""
     event: npt.NDArray[np.bool_] = (table.cells["cause"] != CENSORED).to_numpy(dtype=bool)
     return event
+
+
+def known_levels(table: LifeTable) -> LifeTable:
+    """Return the table without the groups of which a level is missing: they are shown, and take no part in tests."""
+    levels = {name: [level for level in table.cells[name].unique() if level != MISSING_LEVEL] for name in table.by}
+    if all(len(found) == table.cells[name].nunique() for name, found in levels.items()):
+        return table
+    if not all(levels.values()):
+        raise DesignError("nothing to compare: the level of every spell is missing")
+    return table.subset(**levels)
+
+
+def censoring(table: LifeTable) -> str:
+    """Return how many spells are censored, in words; that none is deserves a second look at the codes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.cells.counting import life_table
+    >>> spells = pd.DataFrame({"id": [1, 2, 3], "weeks": [1, 2, 2], "cause": 1})
+    >>> censoring(life_table(spells, id="id", duration="weeks", cause="cause"))
+    'no spell is censored: all 3 end in an event'
+    """
+    n, gone = table.n_spells, int(table.cells["n"].to_numpy()[~is_event(table)].sum())
+    return f"{gone} of {n} spells are censored" if gone else f"no spell is censored: all {n} end in an event"
 
 
 def require_independent_spells(table: LifeTable, fix: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from retrain_eval.cells.counting import life_table
+from retrain_eval.cells.event_codes import Codes
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable
@@ -16,6 +17,7 @@ from retrain_eval.survival import contrasts, cox, curves, hazard, incidence, pro
 from retrain_eval.survival.gray import gray
 from retrain_eval.survival.grouptest import GroupTest
 from retrain_eval.survival.logrank import logrank
+from retrain_eval.survival.risk import censoring
 
 
 class Spells:
@@ -26,8 +28,9 @@ class Spells:
 
     Parameters
     ----------
-    source, id, entry, duration, cause, by, weights, weight_type
-        See `retrain_eval.cells.counting.life_table`.
+    source, id, entry, duration, cause, by, weights, weight_type, event, censored
+        See `retrain_eval.cells.counting.life_table`. Codes of ``cause`` other than 0/1, true/false and NULL need
+        ``event`` or ``censored``.
     cluster : str, optional
         Column that standard errors are clustered by wherever a method is not told otherwise: the matched set, the
         person who has several spells.
@@ -50,7 +53,7 @@ class Spells:
     >>> rows = pd.DataFrame({
     ...     "person": [1, 2, 3, 4, 5, 6], "quarters": [1, 2, 4, 2, 3, 4],
     ...     "cause": ["job", "job", "job", "job", None, None], "arm": ["trained"] * 3 + ["control"] * 3})
-    >>> spells = Spells(rows, id="person", duration="quarters", by="arm")
+    >>> spells = Spells(rows, id="person", duration="quarters", by="arm", event="job")
     >>> spells.kaplan_meier().to_frame()["estimate"].round(3).tolist()
     [0.667, 0.667, 0.667, 0.667, 0.333, 0.0]
     >>> round(spells.logrank().p_value, 3)
@@ -64,18 +67,22 @@ class Spells:
         entry: str | None = None,
         duration: str = "quarters",
         cause: str = "cause",
-        by: str | Sequence[str] = ("arm",),
+        by: str | Sequence[str] = (),
         weights: str | None = None,
         weight_type: str | None = None,
         cluster: str | None = None,
         exit: str | None = None,
+        *,
+        event: Codes | None = None,
+        censored: Codes | None = None,
     ) -> None:
         if exit is not None and duration != "quarters":
             raise InputError("duration and exit are two names for one column", column=exit, fix="give one of them")
         self._source: Source | None = source
         self._columns = (id, exit or duration, cause, entry, by, weights, weight_type)
+        self._event, self._censored = event, censored
         self._clustered: dict[str, LifeTable] = {}
-        self.table = life_table(source, *self._columns, cluster=cluster)
+        self.table = self._count(source, cluster)
 
     @classmethod
     def from_table(cls, table: LifeTable) -> Spells:
@@ -123,7 +130,7 @@ class Spells:
 
         See `retrain_eval.survival.incidence.cumulative_incidence`.
         """
-        return incidence.cumulative_incidence(self._with(cluster), times, conf_type, level, variance)
+        return incidence.cumulative_incidence(self._with(cluster), conf_type, times, level, variance)
 
     @recorded
     def conditional_survival(
@@ -288,6 +295,10 @@ class Spells:
         """Return a discrete-time hazard model; see `retrain_eval.survival.hazard.discrete_hazard`."""
         return hazard.discrete_hazard(self._with(cluster), formula, link, bins, cause, reference, level)
 
+    def __repr__(self) -> str:
+        by = f" by {' × '.join(self.table.by)}" if self.table.by else ""
+        return f"Spells of {self.table.duration}{by}: {censoring(self.table)}"
+
     def reads_people(self, options: Mapping[str, object]) -> bool:
         """Whether the table does not do for these options: another cluster needs the rows."""
         return options.get("cluster") not in (None, self.table.cluster)
@@ -308,5 +319,8 @@ class Spells:
             if cluster == id and not self.table.repeated and weight_type != "frequency":
                 self._clustered[cluster] = self.table.with_lone_clusters(cluster)
             else:
-                self._clustered[cluster] = life_table(self._source, *self._columns, cluster=cluster)
+                self._clustered[cluster] = self._count(self._source, cluster)
         return self._clustered[cluster]
+
+    def _count(self, source: Source, cluster: str | None) -> LifeTable:
+        return life_table(source, *self._columns, cluster=cluster, event=self._event, censored=self._censored)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
+from retrain_eval.levels import is_missing
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier, row_keys, with_interval
 from retrain_eval.survival.risk import RiskSet, after, group_name, risk_sets
@@ -75,7 +76,7 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
     ------
     InputError
         If τ is beyond the last duration of a group whose curve has not reached zero: the mean is not
-        identified there.
+        identified there. A group of which a level is missing is left out instead.
 
     Examples
     --------
@@ -89,9 +90,12 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
         raise InputError(f"tau must be a finite duration above zero, not {tau}", column="tau", value=tau)
     curve = kaplan_meier(table, level=level)
     survival = curve.frame["estimate"].to_numpy()
-    rows, lengths = [], np.zeros((len(table.groups()), len(curve)))
-    for group, (risk, block) in enumerate(_blocks(risk_sets(table))):
+    rows: list[dict[str, object]] = []
+    lengths: list[Array] = []
+    for risk, block in _blocks(risk_sets(table)):
         if tau > risk.times[-1] and survival[block][-1] > 0:
+            if is_missing(group_name(risk.level)):  # it does not decide what can be said of the others
+                continue
             raise InputError(
                 f"the curve of {group_name(risk.level) or 'all'} ends at {risk.times[-1]:g} above zero",
                 column="tau",
@@ -99,13 +103,13 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
                 fix=f"use tau up to {risk.times[-1]:g}",
             )
         ends = np.minimum(np.append(risk.times, tau), tau)
-        lengths[group, block] = np.diff(ends)
-        area = ends[0] + lengths[group, block] @ survival[block]
+        lengths.append(np.zeros(len(curve)))
+        lengths[-1][block] = np.diff(ends)
+        area = ends[0] + lengths[-1] @ survival
         keys = row_keys(table, risk, "restricted mean") | {"time": tau}
         rows.append(keys | {"estimate": area, "n_treated": table.cells["n"].iloc[risk.cells].sum()})
-    result = EffectTable.build(
-        rows, curve.vcov_of(lengths), level=level, **curve.inference_of(lengths), meta=curve.meta
-    )
+    areas = np.array(lengths).reshape(-1, len(curve))
+    result = EffectTable.build(rows, curve.vcov_of(areas), level=level, **curve.inference_of(areas), meta=curve.meta)
     return with_interval(result, result.frame["ci_low"].to_numpy(), result.frame["ci_high"].to_numpy())
 
 

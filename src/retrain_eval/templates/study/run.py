@@ -49,6 +49,7 @@ def outcome_moments(run: rte.Run, weights: str, cluster: str | None, by: tuple[s
         cohort="cohort",
         outcome=run.study.did.outcome,
         by=by,
+        covariates=run.study.did.covariates,
         weights="weight",
         cluster=cluster,  # matched sets, or None: each person
         # amounts are capped, and checked for dominance, before a release; drop this for an outcome that is none
