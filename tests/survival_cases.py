@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from datasets import ORACLES
+from retrain_eval.cells import lifeclusters
 from retrain_eval.cells.counting import life_table
 from retrain_eval.lifetable import LifeTable
 
 NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "censored": ()}
 PROBABILITY = {"weights": "w", "weight_type": "probability"}
 LUNG = {"id": "id", "duration": "time", "cause": "event", "by": ()}
+
+
+@contextmanager
+def sandwich() -> Iterator[None]:
+    """Keep no cluster's own sums in life tables made here: few clusters have the sandwich, not the jackknife."""
+    few, lifeclusters.FEW = lifeclusters.FEW, 0
+    try:
+        yield
+    finally:
+        lifeclusters.FEW = few
 
 
 @cache
