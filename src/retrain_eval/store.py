@@ -13,7 +13,7 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError, StoreError, unknown
-from retrain_eval.records import loads
+from retrain_eval.records import loads, refused
 from retrain_eval.records.loading import Files, IngestReport, Loader
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.table_schema import Package, load_package
@@ -234,7 +234,8 @@ class Store:
 
     def tables(self) -> dict[str, int]:
         """Return the number of rows in force of each record type that has been loaded."""
-        return {name: self._count(sql_name(name)) for name in self.names if loads.held(self.con, name, self.vintage)}
+        rows = {name: loads.in_force(self.con, self.package[name], self.vintage) for name in self.names}
+        return {name: self._count(f"({sql})") for name, sql in rows.items() if sql is not None}
 
     def rejects(self) -> pd.DataFrame:
         """Return the refused rows: ``load_id, resource, file, line, column, value, rule, message``.
@@ -285,9 +286,12 @@ class Store:
 
     def _show(self) -> None:
         """Let the record types' names stand for the rows in force at the vintage shown."""
+        left = refused.show(self.con, self.package, self.names, self.vintage)
         for name in self.names:
             rows = loads.in_force(self.con, self.package[name], self.vintage)
             if rows is not None:
+                if left and "person_id" in self.package[name].columns:
+                    rows = f"SELECT t.* FROM ({rows}) t ANTI JOIN {refused.LEAVERS} l ON t.person_id = l.person_id"
                 # temporary, so that another vintage of the same file can be looked at in another process
                 self.con.execute(f"CREATE OR REPLACE TEMP VIEW {sql_name(name)} AS {rows}")
 

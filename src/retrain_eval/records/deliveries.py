@@ -1,4 +1,4 @@
-"""Which files a study names: one by its name, or several by a pattern, in the order they were numbered."""
+"""Which files a study names: one by its name, or several by a pattern; and the order in which new ones are loaded."""
 
 from __future__ import annotations
 
@@ -8,44 +8,88 @@ from pathlib import Path
 
 from retrain_eval.errors import InputError
 
+_YEARS = range(1900, 2101)
+
+
+class Unordered(list[Path]):
+    """Files that a pattern found: nobody has said in which order they belong.
+
+    Those that are loaded stay in the order in which they arrived; new ones come after them, by `order_of_name`.
+    """
+
 
 def deliveries(folder: Path, record_type: str, given: str | Iterable[str]) -> list[Path]:
     """Return the files of a record type, in the order of the study file and of `matching`.
+
+    A list of names states an order. Where a pattern is among them, the result is `Unordered`.
 
     Raises
     ------
     InputError
         If no file matches a pattern.
     """
+    texts = (given,) if isinstance(given, str) else tuple(given)
     found: list[Path] = []
-    for text in (given,) if isinstance(given, str) else given:
+    for text in texts:
         files = matching(folder, text)
         if not files:
             raise InputError(f"no file matches the pattern for {record_type}", file=folder / text)
-        found += files
-    return found
+        found += [file for file in files if file not in found]
+    return Unordered(found) if any(_is_pattern(folder, text) for text in texts) else found
 
 
 def matching(folder: Path, text: str) -> list[Path]:
-    """Return the file of this name, or the files of this pattern; ``w_2`` comes before ``w_10``.
+    """Return the file of this name, or the files of this pattern in the order of their names.
 
     Examples
     --------
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("w_10.csv", "w_2.csv", ".w_1.csv", "w[3].csv"):
+    >>> for name in ("w_10.csv", "w_2.csv", ".w_1.csv", "w[3].csv", "w_2-corrected.csv"):
     ...     (folder / name).touch()
     >>> [path.name for path in matching(folder, "w_*.csv")], [path.name for path in matching(folder, "w[3].csv")]
-    (['w_2.csv', 'w_10.csv'], ['w[3].csv'])
+    (['w_2.csv', 'w_2-corrected.csv', 'w_10.csv'], ['w[3].csv'])
     """
     path = folder / text
-    if not set(text) & set("*?[") or path.exists():
+    if not _is_pattern(folder, text):
         return [path]
     start = Path(path.anchor) if Path(text).is_absolute() else folder
     files = [file for file in start.glob(str(path.relative_to(start))) if not file.name.startswith(".")]
+    return sorted(files, key=lambda file: (order_of_name(file.relative_to(start)), str(file)))
 
-    def order(file: Path) -> tuple[list[str | int], str]:
-        parts = re.split(r"(\d+)", str(file))
-        return [int(part) if part.isdecimal() else part for part in parts], str(file)
 
-    return sorted(files, key=order)
+def order_of_name(path: Path) -> tuple[tuple[int, ...], int]:
+    """Return what the name of a file says about its place among deliveries: its numbers, then its length.
+
+    ``w_2`` comes before ``w_10``, and a name before the same name with something added. Dates of six or eight digits
+    are read as year, month and day, and a year stands first wherever it is written. Of a date such as ``15-03-2018``,
+    whose first two numbers could be day and month or the other way round, only the year counts. Two names that give
+    the same are in no order.
+
+    Examples
+    --------
+    >>> names = ["w_2018-corrected.csv", "w_2018 (2).csv", "w_2018.csv", "w_Q4_2017.csv", "w_20180630.csv"]
+    >>> sorted(names, key=lambda name: order_of_name(Path(name)))
+    ['w_Q4_2017.csv', 'w_2018.csv', 'w_2018-corrected.csv', 'w_2018 (2).csv', 'w_20180630.csv']
+    >>> order_of_name(Path("w_15-03-2018.csv")) == order_of_name(Path("w_3-15-2018.csv"))
+    True
+    """
+    name = re.sub(r"\.(csv|tsv|txt|parquet)(\.gz)?$", "", str(path), flags=re.IGNORECASE)
+    numbers: list[int] = []
+    for text in re.findall(r"[0-9]+", name):
+        numbers += _date(text) or [int(text)]
+    place = next((i for i, number in enumerate(numbers) if number in _YEARS), 0)
+    if place > 1:
+        return (numbers[place],), 0
+    return (*numbers[place : place + 1], *numbers[:place], *numbers[place + 1 :]), len(name)
+
+
+def _date(text: str) -> list[int]:
+    """Return year, month and, where it is there, day of six or eight digits; nothing if they are no date."""
+    parts = [int(part) for part in (text[:4], text[4:6], text[6:8]) if part]
+    date = len(text) in (6, 8) and parts[0] in _YEARS and 1 <= parts[1] <= 12 and (len(parts) < 3 or parts[2] <= 31)
+    return parts if date else []
+
+
+def _is_pattern(folder: Path, text: str) -> bool:
+    return bool(set(text) & set("*?[")) and not (folder / text).exists()

@@ -6,16 +6,19 @@ killed at any moment leaves the last complete vintage.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
 
 from retrain_eval.errors import InputError, StoreError, unknown
-from retrain_eval.records import identifiers, loads, staging
+from retrain_eval.records import identifiers, loads, refused, staging
 from retrain_eval.records import ingest as validation
+from retrain_eval.records.deliveries import Unordered, order_of_name
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.rawfile import RawFile, open_raw
 from retrain_eval.records.staging import Staged
@@ -36,7 +39,7 @@ class IngestReport:
         Record type, name of the file, hash of its bytes.
     rows_in, rows_loaded, rows_rejected, rows_superseded : int
         Rows of the file; how many of them stand in the store and in ``rejects``; rows of earlier loads that
-        they supersede.
+        they supersede. The rest of the file are exact duplicates, ``rows_repeated``.
     vintage : int
         Vintage that the load made, or by which the file was loaded before.
     already_loaded : bool
@@ -45,6 +48,8 @@ class IngestReport:
         True if nothing was to be written.
     absent : tuple of str
         Declared columns that the file does not have; they are missing in every row.
+    copy_of : str
+        Name of the delivery that the file is a copy of, byte for byte; it is loaded once.
     """
 
     resource: str
@@ -58,15 +63,24 @@ class IngestReport:
     already_loaded: bool = False
     dry_run: bool = False
     absent: tuple[str, ...] = ()
+    copy_of: str = ""
+
+    @property
+    def rows_repeated(self) -> int:
+        """Rows that are the same in every column as an earlier row of the file, and count as one with it."""
+        return self.rows_in - self.rows_loaded - self.rows_rejected
 
     def __str__(self) -> str:
+        if self.copy_of:
+            return f"{self.resource}: {self.file} is the same file as {self.copy_of}, which is loaded once"
         if self.already_loaded:
             rows = f"{self.rows_loaded:,} rows"
             return f"{self.resource}: {self.file} is already loaded ({rows}, vintage {self.vintage}), nothing to do"
         refused = f", {self.rows_rejected:,} refused" if self.rows_rejected else ""
+        repeated = f", {self.rows_repeated:,} exact duplicates left out" if self.rows_repeated else ""
         superseded = f", {self.rows_superseded:,} earlier rows superseded" if self.rows_superseded else ""
         does = "would be loaded" if self.dry_run else "loaded"
-        return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{superseded}"
+        return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{repeated}{superseded}"
 
 
 @dataclass(frozen=True)
@@ -101,18 +115,31 @@ class Loader:
             raise unknown("mode", mode, ("replace", "update"))
         for name in files:
             self.package[name]
-        raws = {one.name: _deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
+        opened = {one.name: _deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
         with self._saying_where_it_stopped():
             self._check_settings()
             done: dict[tuple[str, str], IngestReport] = {}
             todo: list[tuple[str, RawFile, bool]] = []
-            for name, deliveries in raws.items():
-                kept, rest = self._plan(name, deliveries, mode, tolerate)
+            raws: dict[str, list[RawFile]] = {}
+            ties: list[tuple[str, set[str]]] = []
+            for name, (deliveries, _) in opened.items():
+                raws[name], unclear = deliveries, []
+                if isinstance(files[name], Unordered):
+                    held = [file.sha256 for file in loads.held(self.con, name, self.vintage)]
+                    raws[name], unclear = in_order(deliveries, held)
+                ties += [(name, hashes) for hashes in unclear]
+                kept, rest = self._plan(name, raws[name], mode, tolerate)
                 done |= {(name, report.sha256): report for report in kept}
                 todo += [(name, raw, update) for raw, update in rest]
             if todo:
-                done |= self._load(todo, tolerate, dry_run)
-        return [done[name, raw.sha256] for name, deliveries in raws.items() for raw in deliveries]
+                done |= self._load(todo, ties, tolerate, dry_run)
+        reports = []
+        for name, deliveries in raws.items():
+            reports += [done[name, raw.sha256] for raw in deliveries]
+            for copy, first in opened[name][1]:
+                report = done[name, first.sha256]
+                reports.append(replace(report, file=copy.path.name, copy_of=first.path.name))
+        return reports
 
     def _plan(
         self, name: str, deliveries: Sequence[RawFile], mode: Mode, tolerate: float
@@ -121,7 +148,9 @@ class Loader:
         held = loads.held(self.con, name, self.vintage)
         change = loads.change(self.con, self.package[name], held)
         prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 for file in held]
-        accepted = all(file.rows_rejected <= tolerate * file.rows_in for file in held)
+        accepted = all(
+            file.rows_rejected <= tolerate * file.rows_in and refused.known(self.con, file) for file in held
+        )
         if mode == "update" or (held and prefix and accepted and change is None):
             if change is not None:
                 raise InputError(
@@ -143,20 +172,29 @@ class Loader:
         return [], [(raw, place > 0) for place, raw in enumerate(deliveries)]
 
     def _load(
-        self, todo: Sequence[tuple[str, RawFile, bool]], tolerate: float, dry_run: bool
+        self, todo: Sequence[tuple[str, RawFile, bool]], ties: Sequence[tuple[str, set[str]]], tolerate: float,
+        dry_run: bool,
     ) -> dict[tuple[str, str], IngestReport]:
         con = self.con
         settings = self._settings()
         batch = self._validate(todo)
         counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {staging.REFUSED} GROUP BY ALL").fetchall()
-        refused = dict.fromkeys(range(len(batch)), 0) | dict(counts)
-        if any(refused[one.number] > tolerate * one.raw.rows for one in batch):
+        rejected = dict.fromkeys(range(len(batch)), 0) | dict(counts)
+        error = None
+        if any(rejected[one.number] > tolerate * one.raw.rows for one in batch):
+            error = validation.refusal(con, batch, rejected)
+        for one in batch:
+            if error is None and rejected[one.number]:
+                error = refused.check_tolerable(con, one)
+        if error is not None:
             if not dry_run:
                 with self._transaction():
                     for one in batch:
-                        if refused[one.number]:
-                            loads.enter_refused(con, one, refused[one.number])
-            raise validation.refusal(con, batch, refused)
+                        if rejected[one.number]:
+                            loads.enter_refused(con, one, rejected[one.number])
+            raise error
+        for name, hashes in ties:
+            validation.check_order([one for one in batch if one.resource.name == name and one.raw.sha256 in hashes], con)
         self._check_kept(batch)
         vintage = self.vintage + 1
         if dry_run:
@@ -165,7 +203,7 @@ class Loader:
             with self._transaction():
                 for name, value in settings.items():
                     con.execute("INSERT OR REPLACE INTO settings VALUES ($1, $2)", [name, value])
-                superseded = [loads.write(con, one, vintage, refused[one.number]) for one in batch]
+                superseded = [self._write(one, vintage, rejected[one.number]) for one in batch]
                 for staged in batch:
                     if staged.update:
                         self._check_other_keys(staged, vintage)
@@ -175,8 +213,8 @@ class Loader:
                 file=one.raw.path.name,
                 sha256=one.raw.sha256,
                 rows_in=one.raw.rows,
-                rows_loaded=one.raw.rows - refused[one.number],
-                rows_rejected=refused[one.number],
+                rows_loaded=one.raw.rows - rejected[one.number] - loads.repeated(con, one),
+                rows_rejected=rejected[one.number],
                 rows_superseded=gone,
                 vintage=vintage,
                 dry_run=dry_run,
@@ -184,6 +222,15 @@ class Loader:
             )
             for one, gone in zip(batch, superseded, strict=True)
         }
+
+    def _write(self, staged: Staged, vintage: int, rejected: int) -> int:
+        """Append a checked file and what it refuses, inside the transaction; return how many rows it supersedes."""
+        before = loads.held(self.con, staged.resource.name, vintage) if staged.update else []
+        load_id, superseded = loads.write(self.con, staged, vintage, rejected)
+        refused.supersede(self.con, staged, load_id, before)
+        if rejected:
+            refused.keep(self.con, staged, load_id)
+        return superseded
 
     def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
         """Check every file, and what they refer to, in temporary tables."""
@@ -321,23 +368,44 @@ class Loader:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
 
 
-def _deliveries(name: str, files: str | Path | Sequence[str | Path]) -> list[RawFile]:
-    """Open the deliveries of a record type.
+def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[RawFile], list[set[str]]]:
+    """Return deliveries in the order in which they count, and the hashes of those whose names leave it open.
 
-    Two that are alike are refused: the second would be taken for loaded, where it may be meant to undo what came
-    between them.
+    What is loaded stays in the order in which it arrived, whatever it is called; a delivery that is new, or whose
+    content is, comes after it. New ones are in the order of their names.
+    """
+    start = Path(os.path.commonpath([raw.path.parent for raw in deliveries]))
+    place = {sha256: number for number, sha256 in enumerate(held)}
+    new = [raw for raw in deliveries if raw.sha256 not in place]
+    names = {raw.sha256: order_of_name(raw.path.relative_to(start)) for raw in new}
+    ordered = sorted(new, key=lambda raw: (names[raw.sha256], str(raw.path)))
+    ties = [{raw.sha256 for raw in group} for _, rows in groupby(ordered, key=lambda raw: names[raw.sha256])
+            if len(group := list(rows)) > 1]  # fmt: skip
+    return sorted((raw for raw in deliveries if raw.sha256 in place), key=lambda raw: place[raw.sha256]) + ordered, ties
+
+
+def _deliveries(
+    name: str, files: str | Path | Sequence[str | Path]
+) -> tuple[list[RawFile], list[tuple[RawFile, RawFile]]]:
+    """Open the deliveries of a record type; return them, and pairs of a copy and the delivery that it is a copy of.
+
+    Two in a list that are alike are refused: the second would be taken for loaded, where it may be meant to undo what
+    came between them. Of two that a pattern finds, one is a copy.
     """
     raws = list(map(open_raw, [files] if isinstance(files, (str, Path)) else files))
     if not raws:
         raise InputError(f"no file is given for {name}", fix="name one, or drop the record type")
     seen: dict[str, RawFile] = {}
+    copies: list[tuple[RawFile, RawFile]] = []
     for raw in raws:
         first = seen.setdefault(raw.sha256, raw)
-        if first is not raw:
+        if first is not raw and isinstance(files, Unordered):
+            copies.append((raw, first))
+        elif first is not raw:
             raise InputError(
                 f"two deliveries of {name} are the same file, byte for byte",
                 file=raw.path,
                 rule=f"the first is {first.path}",
                 fix="give one of them",
             )
-    return raws
+    return list(seen.values()), copies

@@ -25,6 +25,7 @@ from retrain_eval.sources import sql_name, sql_text
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"
+REPEATED = f"temp.{SCRATCH}repeated"  # exact duplicates of an earlier row of the file: they are one row
 _RAGGED = 0  # the rule that comes before those of the schema: nothing else can be said of such a row
 # types of Parquet columns that say the same as their text would, by type of field; other columns are read as text
 _NATIVE = {
@@ -59,14 +60,16 @@ class Staged:
     reading: Reading
 
     def rows(self, *hidden: str) -> str:
-        """Return SQL for the rows that no rule refuses: ``hidden`` columns, then those of the record type."""
+        """Return SQL for the rows that no rule refuses, each once: ``hidden`` columns, then those of the record type."""
         columns = ", ".join([*hidden, _list(self.resource.columns)])
         refused = f"SELECT record FROM {REFUSED} WHERE staged = {self.number}"
-        return f"SELECT {columns} FROM {self.table} s WHERE _record NOT IN ({refused})"
+        repeated = f"SELECT record FROM {REPEATED} WHERE staged = {self.number}"
+        return f"SELECT {columns} FROM {self.table} s WHERE _record NOT IN ({refused} UNION ALL {repeated})"
 
 
 def begin(con: duckdb.DuckDBPyConnection) -> None:
-    """Make an empty temporary table of refusals."""
+    """Make empty temporary tables of refusals and of repeated rows."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {REPEATED} (staged INTEGER NOT NULL, record BIGINT NOT NULL)")
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {REFUSED} (staged INTEGER NOT NULL, file VARCHAR NOT NULL, "
         'record BIGINT NOT NULL, line BIGINT, "column" VARCHAR, value VARCHAR, rule VARCHAR NOT NULL, '

@@ -45,8 +45,8 @@ Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 # names of the store's own tables, and of those that are made from records
 RESERVED = (
     "archive", "baseline", "coverage_classes", "coverage_people", "coverage_periods", "derived", "described",
-    "employer_run", "job", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
-    "places", "quality", "ranked_job", "rejects", "schemas", "settings", "source", "spells", "state_run",
+    "employer_run", "job", "left_out", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
+    "places", "quality", "ranked_job", "refused_row", "rejects", "schemas", "settings", "source", "spells", "state_run",
     "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
