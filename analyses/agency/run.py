@@ -41,7 +41,7 @@ def analyse(run: rte.Run) -> None:
     run.say("panel, employment quality and spells")
     rte.build_panel(con, **study.panel_options())
     if left_out := uncovered_records(con):
-        run.say(f"{left_out:,} wage records lie under no coverage, or are of people not linked; they do not count")
+        run.say(f"{left_out:,} wage records do not count: no coverage, person not linked, not observed, or incomplete")
     rte.build_quality(con, **study.quality_options())
     rte.build_spells(con, recall_within=study.panel.recall_within)
     build_candidates(run)
@@ -155,14 +155,15 @@ def follow(
 
 def cost_per_trainee(run: rte.Run) -> float:
     """Return what training cost for each person who entered it, in prices of the base quarter, to the dollar."""
+    left = rte.people_left_out(run.con)  # their training was paid for as well
     found: float = run.con.execute(
         """
         WITH prices AS (SELECT period, avg(cpi) AS cpi FROM price GROUP BY period)
         SELECT round(sum(CAST(amount AS DOUBLE) / cpi * (SELECT cpi FROM prices WHERE period = $base)) /
-          (SELECT count(DISTINCT person_id) FROM enrolment))
+          ((SELECT count(DISTINCT person_id) FROM enrolment) + $left))
         FROM cost JOIN prices USING (period)
         """,
-        {"base": run.study.panel_options()["base_period"]},
+        {"base": run.study.panel_options()["base_period"], "left": int(left.loc[left["group"] == "treated", "n"].sum())},
     ).fetchall()[0][0]
     return found
 
@@ -358,13 +359,20 @@ def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
     }
     # whoever trains may have been a control before
     groups = {"treated": "trainee", "control": "true"}
-    counts = [
+    counts = pd.DataFrame(
         {"step": step, "group": group, "n": n, "reason": reason}
         for step, (condition, reason) in steps.items()
         for group, who in groups.items()
         for (n,) in run.con.sql(f"SELECT count(*) FROM candidate WHERE {who} AND {condition}").fetchall()
-    ]
+    )
+    refused = rte.people_left_out(run.con)
+    if len(refused):
+        register = counts[counts["step"] == "On the register"]
+        lost = {"treated": refused.loc[refused["group"] == "treated", "n"].sum(), "control": refused["n"].sum()}
+        everyone = register.assign(n=register["n"] + register["group"].map(lost))
+        accepted = register.assign(step="Rows accepted", reason="; ".join(sorted(set(refused["reason"]))))
+        counts = pd.concat([everyone, accepted, counts.drop(register.index)])
     matched = sample.flow()
     first = (matched["step"] == "Candidates for matching") & (matched["group"] == "control")
     matched.loc[first, "reason"] = "back at work before training could start"
-    return pd.concat([pd.DataFrame(counts), matched], ignore_index=True)
+    return pd.concat([counts, matched], ignore_index=True)

@@ -275,6 +275,10 @@ class Store:
             [ids],
         ).df()
 
+    def incomplete(self) -> list[str]:
+        """Return lines on what tolerated refusals leave unknown, for whoever reads the run; empty if nothing."""
+        return refused.say(self.con, self.names, self.vintage)
+
     def fingerprint(self) -> str:
         """Return a hash of what the store shows: the files, the schemas and the number of rows loaded.
 

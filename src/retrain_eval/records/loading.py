@@ -244,6 +244,9 @@ class Loader:
         for staged in batch:
             for key in staged.resource.foreign_keys:
                 validation.check_reference(self.con, staged, key, self._after(key.reference.resource, batch))
+        self.con.execute(  # of rows that refer to nothing, each is named
+            f"DELETE FROM {staging.REPEATED} WHERE (staged, record) IN (SELECT (staged, record) FROM {staging.REFUSED})"
+        )
         validation.find_lines(self.con, batch)
         return batch
 

@@ -154,6 +154,39 @@ def show(con: duckdb.DuckDBPyConnection, package: Package, names: Collection[str
     return True
 
 
+def say(con: duckdb.DuckDBPyConnection, names: Collection[str], vintage: int) -> list[str]:
+    """Return lines on what refused rows leave unknown at the vintage that is shown; none where nothing was refused."""
+    lines = []
+    have = {name for (name,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()}
+    if LEAVERS in have:
+        found = con.execute(f"SELECT resource, count(*) FROM {LEAVERS} GROUP BY ALL ORDER BY ALL").fetchall()
+        why = ", ".join(f"{count:,} with a refused row of {name}" for name, count in found)
+        lines.append(f"people who leave the study: {sum(count for _, count in found):,} ({why})")
+    if ROWS in have:
+        wages = f"{ROWS} r WHERE resource = 'wage_record'"
+        mine = f"{wages} AND EXISTS (FROM person p WHERE p.person_id = r.person_id)" if "person" in names else wages
+        periods, always = con.execute(
+            "SELECT count(DISTINCT (person_id, period)) FILTER (period IS NOT NULL), count(DISTINCT person_id) FILTER "
+            f"(period IS NULL) FROM {mine}"
+        ).fetchall()[0]
+        [(nobody,)] = con.execute(f"SELECT count(*) FROM {wages} AND person_id IS NULL").fetchall()
+        if periods or always:
+            lines.append(
+                f"person-periods that are unknown because a wage record was refused: {periods:,}"
+                + (f", and every period of {always:,} people (the period of the row could not be read)" * bool(always))
+            )
+        if nobody:
+            lines.append(f"refused wage records that name no person that could be read, so count for no one: {nobody:,}")
+    for name in names:
+        lost = sum(file.rows_rejected for file in held(con, name, vintage) if not known(con, file))
+        if lost:
+            lines.append(
+                f"{lost:,} refused rows of {name} were loaded by an earlier version, which did not keep whose they were: "
+                "they count as absent"
+            )
+    return lines
+
+
 def _exists(con: duckdb.DuckDBPyConnection) -> bool:
     found = con.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'archive' AND table_name = 'refused'"

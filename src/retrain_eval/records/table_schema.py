@@ -44,9 +44,9 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 # names of the store's own tables, and of those that are made from records
 RESERVED = (
-    "archive", "baseline", "coverage_classes", "coverage_people", "coverage_periods", "derived", "described",
+    "archive", "baseline", "coverage_classes", "coverage_gaps", "coverage_people", "coverage_periods", "derived", "described",
     "employer_run", "job", "left_out", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
-    "places", "quality", "ranked_job", "refused_row", "rejects", "schemas", "settings", "source", "spells", "state_run",
+    "places", "quality", "ranked_job", "refused", "refused_row", "rejects", "schemas", "settings", "source", "spells", "state_run",
     "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
@@ -218,7 +218,7 @@ def load_package(*folders: str | Path) -> Package:
     >>> from retrain_eval.resources import resource
     >>> load_package(resource("data_schemas")).names  # doctest: +NORMALIZE_WHITESPACE
     ['person', 'displacement', 'programme', 'enrolment', 'wage_record', 'employer_link', 'coverage', 'linkage',
-     'credential', 'cost', 'price']
+     'observation', 'credential', 'cost', 'price']
     """
     found: dict[str, Resource] = {}
     places: dict[str, Path] = {}
