@@ -44,8 +44,10 @@ def load(con: duckdb.DuckDBPyConnection, people: dict[str, list[str]], links: li
         "CREATE OR REPLACE TABLE employer_link"
         "(from_employer_id VARCHAR, to_employer_id VARCHAR, period INTEGER, share DOUBLE)"
     )
-    con.execute("CREATE OR REPLACE TABLE refused_row"
-        "(resource VARCHAR, person_id VARCHAR, period INTEGER, key MAP(VARCHAR, VARCHAR))")
+    con.execute(
+        "CREATE OR REPLACE TABLE refused_row"
+        "(resource VARCHAR, person_id VARCHAR, period INTEGER, key MAP(VARCHAR, VARCHAR))"
+    )
     con.execute('CREATE OR REPLACE TABLE observation(person_id VARCHAR, "from" INTEGER, "to" INTEGER, reason VARCHAR)')
     for person, lines in people.items():
         con.execute("INSERT INTO person VALUES ($1, $1)", [person])
@@ -61,7 +63,9 @@ def load(con: duckdb.DuckDBPyConnection, people: dict[str, list[str]], links: li
                         "INSERT INTO coverage VALUES ('ui', $1, $2, $3)", [person, START + quarter, mark != "?"]
                     )
                 if mark == "!":
-                    con.execute("INSERT INTO refused_row VALUES ('wage_record', $1, $2, NULL)", [person, START + quarter])
+                    con.execute(
+                        "INSERT INTO refused_row VALUES ('wage_record', $1, $2, NULL)", [person, START + quarter]
+                    )
                 elif mark not in ".?x":
                     pay = FIRST_JOB if place == 0 else SECOND_JOB
                     con.execute("INSERT INTO wage_record VALUES ($1, $2, $3, $4)", [person, START + quarter, mark, pay])

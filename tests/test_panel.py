@@ -244,7 +244,7 @@ def test_a_reason_of_exit_ends_observation_unless_something_says_otherwise(
     build_panel(agency)
     assert values(agency, "earnings", "a") == [100.0, 100.0, 0.0, 0.0]
     agency.execute("DELETE FROM enrolment WHERE entry = 8079")
-    agency.execute("CREATE TABLE observation AS SELECT 'a' AS person_id, NULL::INTEGER AS \"from\", 8078 AS \"to\"")
+    agency.execute('CREATE TABLE observation AS SELECT \'a\' AS person_id, NULL::INTEGER AS "from", 8078 AS "to"')
     build_panel(agency)
     assert values(agency, "earnings", "a") == [100.0, 100.0, 0.0, None]
     agency.execute("UPDATE enrolment SET exit = NULL; DROP TABLE observation")

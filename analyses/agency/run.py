@@ -163,7 +163,10 @@ def cost_per_trainee(run: rte.Run) -> float:
           ((SELECT count(DISTINCT person_id) FROM enrolment) + $left))
         FROM cost JOIN prices USING (period)
         """,
-        {"base": run.study.panel_options()["base_period"], "left": int(left.loc[left["group"] == "treated", "n"].sum())},
+        {
+            "base": run.study.panel_options()["base_period"],
+            "left": int(left.loc[left["group"] == "treated", "n"].sum()),
+        },
     ).fetchall()[0][0]
     return found
 

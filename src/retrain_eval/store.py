@@ -200,13 +200,16 @@ class Store:
         ----------
         files : mapping
             File (CSV or Parquet) by record type, or a sequence of files: deliveries in their order, of which those
-            that are loaded already are kept. Record types may come in any order.
+            that are loaded already are kept. Record types may come in any order. Files that a pattern of a study
+            found are in the order in which they arrived (`retrain_eval.records.deliveries.Unordered`).
         mode : {"replace", "update"}
             A file takes the place of what was loaded for its record type before, or comes on top of it: a row with the
             key of an earlier one then supersedes it. Nothing is ever deleted.
         tolerate : float
             Largest share of a file's rows that may be refused while the others are loaded. By default a
-            single refused row stops the load.
+            single refused row stops the load. What a tolerated row leaves unknown is unknown: a period of a person,
+            or the whole person, who then leaves the study (`retrain_eval.records.refused`). Refused rows of which it
+            is not known whose numbers they change are not tolerated.
         dry_run : bool
             Check everything, write nothing.
 
@@ -250,10 +253,12 @@ class Store:
         """Return the loads, oldest first, each with the status ``loaded``, ``replaced`` or ``refused``.
 
         A load is replaced when a later one of its record type took its place; its rows stay in the archive.
+        ``rows_repeated`` are exact duplicates, of which the first was loaded.
         """
         replaced = "max(id) FILTER (vintage IS NOT NULL AND mode = 'replace') OVER (PARTITION BY resource)"
         status = f"CASE WHEN status = 'loaded' AND id < {replaced} THEN 'replaced' ELSE status END AS status"
-        return self.con.execute(f"SELECT * REPLACE ({status}) FROM loads ORDER BY id").df()
+        repeated = "CASE WHEN vintage IS NULL THEN 0 ELSE rows_in - rows_loaded - rows_rejected END AS rows_repeated"
+        return self.con.execute(f"SELECT * REPLACE ({status}), {repeated} FROM loads ORDER BY id").df()
 
     def vintages(self) -> pd.DataFrame:
         """Return the vintages, oldest first: ``vintage, time, files, rows_in, rows_loaded, rows_rejected``."""

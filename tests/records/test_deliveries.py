@@ -112,7 +112,7 @@ def test_an_order_that_matters_and_is_not_clear_is_asked_for(folder: Path) -> No
     assert shown(folder) == {"A": 2, "B": 2}
     deliver(folder, "w_2019-north.csv", C=1, A=5)
     deliver(folder, "w_2019-south.csv", C=2)
-    with pytest.raises(InputError, match="which of w_2019-north.csv and w_2019-south.csv is the later") as refused:
+    with pytest.raises(InputError, match=r"which of w_2019-north.* and w_2019-south.* is the later") as refused:
         load(folder)
     assert (refused.value.value, "list all files" in str(refused.value)) == ("C, 2018, (missing), (missing)", True)
     assert shown(folder) == {"A": 2, "B": 2}

@@ -154,7 +154,9 @@ def test_a_later_row_with_the_key_mends_what_was_refused_and_the_past_stays(tmp_
         assert earnings(store) == {**ALL, "C": [2018.0, 2020.0, 2020.0], "D": [2018.0, 2021.0, 2020.0]}
         assert store.incomplete() == []
         (tmp_path / "w3.csv").write_text("person_id,period,employer_id,wages\nC,2019,E2,y\nA,2020,E7,7\nA,2018,E7,7\n")
-        store.ingest("wage_record", tmp_path / "w3.csv", mode="update", tolerate=0.5)  # and a correction nobody can read
+        store.ingest(
+            "wage_record", tmp_path / "w3.csv", mode="update", tolerate=0.5
+        )  # and a correction nobody can read
         assert earnings(store)["C"] == [2018.0, None, 2020.0]
     with Store.open(tmp_path / "s.duckdb", as_of=1) as store:
         assert earnings(store) == first

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import own_study
 import pandas as pd
+
+import own_study
 from retrain_eval.flow import Study
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from retrain_eval.errors import InputError
+from retrain_eval.records.rawfile import RawFile, open_raw
 
 _YEARS = range(1900, 2101)
 
@@ -82,6 +85,49 @@ def order_of_name(path: Path) -> tuple[tuple[int, ...], int]:
     if place > 1:
         return (numbers[place],), 0
     return (*numbers[place : place + 1], *numbers[:place], *numbers[place + 1 :]), len(name)
+
+
+def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[RawFile], list[set[str]]]:
+    """Return deliveries in the order in which they count, and the hashes of those whose names leave it open.
+
+    What is loaded stays in the order in which it arrived, whatever it is called; a delivery that is new, or whose
+    content is, comes after it. New ones are in the order of their names.
+    """
+    start = Path(os.path.commonpath([raw.path.parent for raw in deliveries]))
+    place = {sha256: number for number, sha256 in enumerate(held)}
+    new = [raw for raw in deliveries if raw.sha256 not in place]
+    names = {raw.sha256: order_of_name(raw.path.relative_to(start)) for raw in new}
+    ordered = sorted(new, key=lambda raw: (names[raw.sha256], str(raw.path)))
+    ties = [{raw.sha256 for raw in group} for _, rows in groupby(ordered, key=lambda raw: names[raw.sha256])
+            if len(group := list(rows)) > 1]  # fmt: skip
+    return sorted((raw for raw in deliveries if raw.sha256 in place), key=lambda raw: place[raw.sha256]) + ordered, ties
+
+
+def open_deliveries(
+    name: str, files: str | Path | Sequence[str | Path]
+) -> tuple[list[RawFile], list[tuple[RawFile, RawFile]]]:
+    """Open the deliveries of a record type; return them, and pairs of a copy and the delivery that it is a copy of.
+
+    Two in a list that are alike are refused: the second would be taken for loaded, where it may be meant to undo what
+    came between them. Of two that a pattern finds, one is a copy.
+    """
+    raws = list(map(open_raw, [files] if isinstance(files, (str, Path)) else files))
+    if not raws:
+        raise InputError(f"no file is given for {name}", fix="name one, or drop the record type")
+    seen: dict[str, RawFile] = {}
+    copies: list[tuple[RawFile, RawFile]] = []
+    for raw in raws:
+        first = seen.setdefault(raw.sha256, raw)
+        if first is not raw and isinstance(files, Unordered):
+            copies.append((raw, first))
+        elif first is not raw:
+            raise InputError(
+                f"two deliveries of {name} are the same file, byte for byte",
+                file=raw.path,
+                rule=f"the first is {first.path}",
+                fix="give one of them",
+            )
+    return list(seen.values()), copies
 
 
 def _date(text: str) -> list[int]:

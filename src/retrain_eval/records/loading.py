@@ -6,11 +6,9 @@ killed at any moment leaves the last complete vintage.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -18,9 +16,9 @@ import duckdb
 from retrain_eval.errors import InputError, StoreError, unknown
 from retrain_eval.records import identifiers, loads, refused, staging
 from retrain_eval.records import ingest as validation
-from retrain_eval.records.deliveries import Unordered, order_of_name
+from retrain_eval.records.deliveries import Unordered, in_order, open_deliveries
 from retrain_eval.records.loads import Mode
-from retrain_eval.records.rawfile import RawFile, open_raw
+from retrain_eval.records.rawfile import RawFile
 from retrain_eval.records.staging import Staged
 from retrain_eval.records.table_schema import Package, Resource
 from retrain_eval.schemas import Reading
@@ -115,7 +113,7 @@ class Loader:
             raise unknown("mode", mode, ("replace", "update"))
         for name in files:
             self.package[name]
-        opened = {one.name: _deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
+        opened = {one.name: open_deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
         with self._saying_where_it_stopped():
             self._check_settings()
             done: dict[tuple[str, str], IngestReport] = {}
@@ -123,11 +121,11 @@ class Loader:
             raws: dict[str, list[RawFile]] = {}
             ties: list[tuple[str, set[str]]] = []
             for name, (deliveries, _) in opened.items():
-                raws[name], unclear = deliveries, []
+                raws[name] = deliveries
                 if isinstance(files[name], Unordered):
                     held = [file.sha256 for file in loads.held(self.con, name, self.vintage)]
                     raws[name], unclear = in_order(deliveries, held)
-                ties += [(name, hashes) for hashes in unclear]
+                    ties += [(name, hashes) for hashes in unclear]
                 kept, rest = self._plan(name, raws[name], mode, tolerate)
                 done |= {(name, report.sha256): report for report in kept}
                 todo += [(name, raw, update) for raw, update in rest]
@@ -148,9 +146,7 @@ class Loader:
         held = loads.held(self.con, name, self.vintage)
         change = loads.change(self.con, self.package[name], held)
         prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 for file in held]
-        accepted = all(
-            file.rows_rejected <= tolerate * file.rows_in and refused.known(self.con, file) for file in held
-        )
+        accepted = all(file.rows_rejected <= tolerate * file.rows_in and refused.known(self.con, file) for file in held)
         if mode == "update" or (held and prefix and accepted and change is None):
             if change is not None:
                 raise InputError(
@@ -172,7 +168,10 @@ class Loader:
         return [], [(raw, place > 0) for place, raw in enumerate(deliveries)]
 
     def _load(
-        self, todo: Sequence[tuple[str, RawFile, bool]], ties: Sequence[tuple[str, set[str]]], tolerate: float,
+        self,
+        todo: Sequence[tuple[str, RawFile, bool]],
+        ties: Sequence[tuple[str, set[str]]],
+        tolerate: float,
         dry_run: bool,
     ) -> dict[tuple[str, str], IngestReport]:
         con = self.con
@@ -194,7 +193,9 @@ class Loader:
                             loads.enter_refused(con, one, rejected[one.number])
             raise error
         for name, hashes in ties:
-            validation.check_order([one for one in batch if one.resource.name == name and one.raw.sha256 in hashes], con)
+            validation.check_order(
+                [one for one in batch if one.resource.name == name and one.raw.sha256 in hashes], con
+            )
         self._check_kept(batch)
         vintage = self.vintage + 1
         if dry_run:
@@ -369,46 +370,3 @@ class Loader:
                 ).fetchall()
                 for (table,) in mine:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
-
-
-def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[RawFile], list[set[str]]]:
-    """Return deliveries in the order in which they count, and the hashes of those whose names leave it open.
-
-    What is loaded stays in the order in which it arrived, whatever it is called; a delivery that is new, or whose
-    content is, comes after it. New ones are in the order of their names.
-    """
-    start = Path(os.path.commonpath([raw.path.parent for raw in deliveries]))
-    place = {sha256: number for number, sha256 in enumerate(held)}
-    new = [raw for raw in deliveries if raw.sha256 not in place]
-    names = {raw.sha256: order_of_name(raw.path.relative_to(start)) for raw in new}
-    ordered = sorted(new, key=lambda raw: (names[raw.sha256], str(raw.path)))
-    ties = [{raw.sha256 for raw in group} for _, rows in groupby(ordered, key=lambda raw: names[raw.sha256])
-            if len(group := list(rows)) > 1]  # fmt: skip
-    return sorted((raw for raw in deliveries if raw.sha256 in place), key=lambda raw: place[raw.sha256]) + ordered, ties
-
-
-def _deliveries(
-    name: str, files: str | Path | Sequence[str | Path]
-) -> tuple[list[RawFile], list[tuple[RawFile, RawFile]]]:
-    """Open the deliveries of a record type; return them, and pairs of a copy and the delivery that it is a copy of.
-
-    Two in a list that are alike are refused: the second would be taken for loaded, where it may be meant to undo what
-    came between them. Of two that a pattern finds, one is a copy.
-    """
-    raws = list(map(open_raw, [files] if isinstance(files, (str, Path)) else files))
-    if not raws:
-        raise InputError(f"no file is given for {name}", fix="name one, or drop the record type")
-    seen: dict[str, RawFile] = {}
-    copies: list[tuple[RawFile, RawFile]] = []
-    for raw in raws:
-        first = seen.setdefault(raw.sha256, raw)
-        if first is not raw and isinstance(files, Unordered):
-            copies.append((raw, first))
-        elif first is not raw:
-            raise InputError(
-                f"two deliveries of {name} are the same file, byte for byte",
-                file=raw.path,
-                rule=f"the first is {first.path}",
-                fix="give one of them",
-            )
-    return list(seen.values()), copies

@@ -176,13 +176,15 @@ def say(con: duckdb.DuckDBPyConnection, names: Collection[str], vintage: int) ->
                 + (f", and every period of {always:,} people (the period of the row could not be read)" * bool(always))
             )
         if nobody:
-            lines.append(f"refused wage records that name no person that could be read, so count for no one: {nobody:,}")
+            lines.append(
+                f"refused wage records that name no person that could be read, so count for no one: {nobody:,}"
+            )
     for name in names:
         lost = sum(file.rows_rejected for file in held(con, name, vintage) if not known(con, file))
         if lost:
             lines.append(
-                f"{lost:,} refused rows of {name} were loaded by an earlier version, which did not keep whose they were: "
-                "they count as absent"
+                f"{lost:,} refused rows of {name} were loaded by an earlier version, which did not keep whose they "
+                "were: they count as absent"
             )
     return lines
 

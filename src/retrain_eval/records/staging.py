@@ -60,7 +60,7 @@ class Staged:
     reading: Reading
 
     def rows(self, *hidden: str) -> str:
-        """Return SQL for the rows that no rule refuses, each once: ``hidden`` columns, then those of the record type."""
+        """Return SQL for the rows that no rule refuses, each once: ``hidden`` columns, then the declared ones."""
         columns = ", ".join([*hidden, _list(self.resource.columns)])
         refused = f"SELECT record FROM {REFUSED} WHERE staged = {self.number}"
         repeated = f"SELECT record FROM {REPEATED} WHERE staged = {self.number}"

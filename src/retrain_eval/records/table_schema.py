@@ -44,10 +44,10 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 # names of the store's own tables, and of those that are made from records
 RESERVED = (
-    "archive", "baseline", "coverage_classes", "coverage_gaps", "coverage_people", "coverage_periods", "derived", "described",
-    "employer_run", "job", "left_out", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
-    "places", "quality", "ranked_job", "refused", "refused_row", "rejects", "schemas", "settings", "source", "spells", "state_run",
-    "successor_run", "superseded", "vintages",
+    "archive", "baseline", "coverage_classes", "coverage_gaps", "coverage_people", "coverage_periods", "derived",
+    "described", "employer_run", "job", "left_out", "loads", "occupation_pay", "panel", "panel_period", "panel_person",
+    "panel_price", "paths", "places", "quality", "ranked_job", "refused", "refused_row", "rejects", "schemas",
+    "settings", "source", "spells", "state_run", "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
 _INT32 = 2**31 - 1

@@ -7,7 +7,7 @@ import pandas as pd
 
 from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.sources import Source, as_relation, query, require_columns
 
 _GROUPS = {True: "treated", False: "control"}
 
@@ -87,7 +87,9 @@ def sample_flow(
     con.register("flow_candidates", chosen)
     steps = {"observed": ("Observed", "observed in no period")}
     cases = "WHEN seen.known = 0 THEN 'observed'"
-    joins = "LEFT JOIN (SELECT person_id, count(earnings) AS known FROM panel GROUP BY person_id) seen USING (person_id)"
+    joins = (
+        "LEFT JOIN (SELECT person_id, count(earnings) AS known FROM panel GROUP BY person_id) seen USING (person_id)"
+    )
     if loaded(con, "linkage"):
         joins += (
             " LEFT JOIN (SELECT person_id, bool_or(status = 'linked') AS linked FROM linkage GROUP BY person_id) l "
