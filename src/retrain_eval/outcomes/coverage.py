@@ -82,7 +82,8 @@ def build_gaps(con: duckdb.DuckDBPyConnection) -> bool:
     - with a wage record that was refused, and in every period where the period of that record could not be read;
     - outside every window of ``observation``, where the person has one; without one, after leaving a programme because
       of death, a move or an institution (``exit_reason``), unless the person entered another programme later;
-    - always, where ``linkage`` is loaded and does not say that the person was linked to any source.
+    - always, where ``linkage`` is loaded and does not say that the person was linked to any source (with records of
+      coverage, `build_coverage` says so, source by source).
 
     Returns
     -------
@@ -123,7 +124,7 @@ def build_gaps(con: duckdb.DuckDBPyConnection) -> bool:
             SELECT person_id, max({left}) FILTER (exit_reason IN ({reasons})) + 1 AS since, {_LAST} AS until
             FROM enrolment WHERE person_id NOT IN ({seen}) GROUP BY person_id HAVING since > max(entry)"""
         )
-    if loaded(con, "linkage"):
+    if loaded(con, "linkage") and not loaded(con, "coverage"):  # coverage knows of links itself
         linked = "SELECT person_id FROM linkage WHERE status = 'linked'"
         parts.append(
             f"SELECT person_id, {_FIRST} AS since, {_LAST} AS until FROM person WHERE person_id NOT IN ({linked})"
