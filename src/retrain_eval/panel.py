@@ -52,10 +52,11 @@ def build_panel(
     DuckDBPyRelation
         ``person_id, period``; ``earnings`` (real, of all employers; NULL where not covered or unknown, whatever
         records there are); ``employed`` (1.0 if earnings are above zero); ``n_employers``; ``main_employer`` (highest
-        wages, ties by key) with its ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0 if
-        some job pays in the period and in both neighbours); ``tenure`` (periods that the longest-running job has lasted, 0
-        without one) and ``tenure_censored`` (that job ran when coverage began); ``to_displacement, to_entry, to_exit``
-        (periods since the first displacement, the first entry into a programme, and the exit from it); ``cohort``
+        wages, ties by key) with its ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0
+        if some job pays in the period and in both neighbours); ``tenure`` (periods that the longest-running job has
+        lasted, 0 without one) and ``tenure_censored`` (that job ran when coverage began);
+        ``to_displacement, to_entry, to_exit`` (periods since the first displacement, the first entry into a
+        programme, and the exit from it); ``cohort``
         (period of first entry; NULL = never). What needs employers is NULL unless every record of pay names one.
 
     Raises
