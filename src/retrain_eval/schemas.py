@@ -12,9 +12,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from retrain_eval.periods import BOUNDS, LABEL, period_sql
-from retrain_eval.records.identifiers import ENVIRONMENT, WITHHELD, looks_like_ssn_sql, pseudonym_sql, withhold_sql
+from retrain_eval.records.identifiers import ENVIRONMENT, looks_like_ssn_sql, pseudonym_sql
 from retrain_eval.records.table_schema import Field, Package, Resource, load_package
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.withholding import WITHHELD, withhold_sql
 
 __all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
 

@@ -17,11 +17,11 @@ from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.periods import BOUNDS
-from retrain_eval.records.identifiers import withhold
-from retrain_eval.records.rawfile import RawFile
+from retrain_eval.rawfile import RawFile
 from retrain_eval.records.table_schema import Field, Resource
 from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.withholding import withhold
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"

@@ -1,0 +1,31 @@
+"""Texts that stand for a missing value, as every input is read: files, frames, Parquet and DuckDB relations.
+
+A Table Schema may declare others for a column or a record type (``missingValues``); see
+`retrain_eval.records.table_schema`. "None" is not among them: it is also an answer (education: none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retrain_eval.sql import sql_text
+
+# what R, pandas, SQL, Excel, SAS and Stata write
+MISSING_VALUES = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", ".")
+
+
+def is_missing_sql(text: str, markers: Sequence[str] = MISSING_VALUES) -> str:
+    """Return the SQL condition that a text, spaces around it aside, is a marker; NULL or false where it is not.
+
+    Examples
+    --------
+    >>> import duckdb
+    >>> texts = ["NA", " . ", "", "NADA", "Na", None]
+    >>> sql = f"SELECT coalesce({is_missing_sql('text')}, false) FROM (SELECT unnest($1) AS text)"
+    >>> [found for (found,) in duckdb.execute(sql, [texts]).fetchall()]
+    [True, True, True, False, False, False]
+    """
+    if not markers:
+        return "false"
+    longest = max(len(marker.encode()) for marker in markers)  # most texts are longer, which is cheap to see
+    return f"(strlen(trim({text})) <= {longest} AND trim({text}) IN ({', '.join(map(sql_text, markers))}))"
