@@ -22,9 +22,10 @@ from retrain_eval.text_columns import Roles, fault, fault_sql, read_text, used
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
-Columns: TypeAlias = "str | None | Iterable[str | None]"
+Columns: TypeAlias = "str | Iterable[str | None] | None"
 
 _SETTLED = "retrain_settled"  # alias of a relation whose missing values are NULL
+_KEPT = f"SELECT getvariable('{_SETTLED}')"
 _NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
                  "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 
@@ -72,19 +73,19 @@ def as_relation(
     """
     roles = Roles(used(numbers), used(keys), used(covariates))
     if isinstance(source, duckdb.DuckDBPyRelation):
-        return _checked(_settled(source), roles)
+        return _settled(source, roles)
     con = duckdb.connect()
     if memory_limit is not None:
         con.execute(f"SET memory_limit = {sql_text(memory_limit)}")
     if isinstance(source, pd.DataFrame):
-        return _checked(_settled(con.from_df(source)), roles)
+        return _settled(con.from_df(source), roles)
     if isinstance(source, pa.Table):
-        return _checked(_settled(con.from_arrow(source)), roles)
+        return _settled(con.from_arrow(source), roles)
     if isinstance(source, (str, os.PathLike)):
         raw = open_raw(os.fspath(source), hashed=False)
         if raw.delimiter:
-            return read_text(con, raw, roles).set_alias(_SETTLED)
-        return _checked(_settled(con.sql(f"SELECT * FROM {raw.parquet()}")), roles, raw)
+            return read_text(con, raw, roles).set_alias(f"{_SETTLED}_table")
+        return _settled(con.sql(f"SELECT * FROM {raw.parquet()}"), roles, raw)
     raise InputError(
         f"cannot read a {type(source).__name__} as data",
         fix="give a DuckDB relation, a pandas DataFrame, an Arrow table or a path",
@@ -96,48 +97,57 @@ def keep_texts(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(f"SET VARIABLE {_SETTLED} = true")
 
 
+def missing_texts(con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """Return the texts that stand for a missing value in the tables of a connection; see `keep_texts`."""
+    return () if con.execute(_KEPT).fetchall() == [(True,)] else MISSING_VALUES
+
+
 def is_table(relation: duckdb.DuckDBPyRelation) -> bool:
     """Whether a relation is a table, which is cheap to read again; also with missing values made NULL."""
     return relation.type == "TABLE_RELATION" or relation.alias == f"{_SETTLED}_table"
 
 
-def _settled(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """Return the relation with NULL for NaN and for the texts that stand for a missing value."""
-    if relation.alias.startswith(_SETTLED):
-        return relation
-    if query(relation, f"SELECT getvariable('{_SETTLED}')").fetchall() == [(True,)]:
-        return relation
+def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | None = None) -> duckdb.DuckDBPyRelation:
+    """Return the relation with NULL for NaN and for texts that stand for a missing value, and text as its roles ask.
+
+    ``raw`` is the file for messages, if it is one.
+    """
+    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    settled = relation.alias.startswith(_SETTLED) or query(relation, _KEPT).fetchall() == [(True,)]
     changed = {}
-    for name, kind in zip(relation.columns, map(str, relation.types), strict=True):
+    for name, kind in kinds.items() if not settled else ():
         column = sql_name(name)
         if kind in ("FLOAT", "DOUBLE"):
             changed[name] = f"nullif({column}, 'nan'::{kind})"
         elif kind == "VARCHAR" or (kind.startswith("ENUM(") and any(sql_text(m) in kind for m in MISSING_VALUES)):
             text = column if kind == "VARCHAR" else f"CAST({column} AS VARCHAR)"
             changed[name] = f"CASE WHEN {is_missing_sql(text)} THEN NULL ELSE {column} END"
+    texts = [name for name, kind in kinds.items() if kind == "VARCHAR"]
+    for name in texts:
+        column = sql_name(name)
+        if name in roles.keys and name in changed:
+            _refuse(relation, name, "marker", raw)
+        if name in roles.numbers:
+            for kind in ("not_number", "huge"):
+                _refuse(relation, name, kind, raw)
+            changed[name] = f"CAST({changed.get(name, column)} AS DOUBLE)"
     if not changed:
         return relation
     alias = f"{_SETTLED}_table" if is_table(relation) else _SETTLED
-    selected = ", ".join(f"{changed.get(name, sql_name(name))} AS {sql_name(name)}" for name in relation.columns)
+    selected = ", ".join(f"{changed.get(name, sql_name(name))} AS {sql_name(name)}" for name in kinds)
     return relation.project(selected).set_alias(alias)
 
 
-def _checked(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | None = None) -> duckdb.DuckDBPyRelation:
-    """Return the relation with numbers for texts that are used as such; refuse a text that is none."""
-    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    texts = [name for name in roles.numbers if kinds.get(name) == "VARCHAR"]
-    if not texts:
-        return relation
-    for name in texts:
-        column = sql_name(name)
-        numbered = f"SELECT row_number() OVER () AS place, {column} FROM source"
-        wrong = f"SELECT place, {column} FROM ({numbered}) WHERE {{}} ORDER BY place LIMIT 1"
-        for kind in ("not_number", "huge"):
-            for place, value in query(relation, wrong.format(fault_sql(kind, column))).fetchall():
-                raise fault(kind, name, value, row=place, file=None if raw is None else raw.path)
-    cast = {name: f"CAST({sql_name(name)} AS DOUBLE)" for name in texts}
-    selected = ", ".join(f"{cast.get(name, sql_name(name))} AS {sql_name(name)}" for name in relation.columns)
-    return relation.project(selected).set_alias(_SETTLED)
+def _refuse(relation: duckdb.DuckDBPyRelation, name: str, kind: str, raw: RawFile | None) -> None:
+    """Raise ``InputError`` for the first value of a text column with a fault, if there is one."""
+    column = sql_name(name)
+    broken = fault_sql(kind, column)
+    if query(relation, f"SELECT count(*) FROM source WHERE {broken}").fetchall() == [(0,)]:
+        return
+    numbered = f"SELECT row_number() OVER () AS place, {column} FROM source"
+    first = query(relation, f"SELECT place, {column} FROM ({numbered}) WHERE {broken} ORDER BY place LIMIT 1")
+    for place, value in first.fetchall():
+        raise fault(kind, name, value, row=place, file=None if raw is None else raw.path)
 
 
 def query(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:

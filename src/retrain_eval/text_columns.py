@@ -5,11 +5,13 @@ numbers (DOUBLE) if every value is a number with a decimal point, and none of th
 leading zero or 2^53 and more; true or false (BOOLEAN) if every value is; and text otherwise. So identifiers such as
 007 or 12345678901234567890 stay what they are. A missing value is of every type; one other text makes a column text.
 
-The first rows only say which of these questions are worth asking of all rows: one counter-example settles a question.
+The first rows suggest types, and all rows are read as them in one pass that stops at the first value that is not
+clearly of its type; then the questions are asked of every value. What the first rows suggest decides nothing.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +27,8 @@ _EXACT = 2**53  # whole numbers below it are exact as floating-point numbers
 _SAMPLE = 2_000
 _SHOWN = 60
 _QUESTIONS = ("values", "not_boolean", "not_whole", "not_number", "codes", "huge")
+_UNCLEAR = "a value needs a closer look"
+_CLEAR_NUMBER = r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][+-]?\d+)?"
 _GROUPED = r"\s*[+-]?\d+([,'’_\x{00A0}\x{202F} ]\d+)+(\.\d+)?\s*"  # 1,5 or 1,234.5 or 1 234
 
 
@@ -82,17 +86,72 @@ def read_text(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles) -> duc
         If a row has other fields than the header, or a column does not hold what it is used as. The line and the
         value are named.
     """
-    plain = raw.plain and len(raw.columns) > 1
-    columns = ", ".join(map(sql_name, raw.columns))
-    text = raw.fast_sql(MISSING_VALUES) if plain else f"SELECT {columns} FROM ({raw.sql()})"
+    table = f"retrain_file_{uuid.uuid4().hex}"
     try:
-        kinds = _kinds(con, raw, text, roles)
+        if not (raw.plain and len(raw.columns) > 1 and _read_clear(con, raw, roles, table)):
+            _read_closely(con, raw, roles, table)
     except duckdb.Error as error:
         raise raw.row_error(con) or raw.parse_error(error) or error from error
-    if not plain and (error := raw.row_error(con)) is not None:
+    return con.table(table)
+
+
+def _read_clear(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles, table: str) -> bool:
+    """Make the table in one pass, if all rows are clearly of the types that the first ones suggest."""
+    text = raw.fast_sql(MISSING_VALUES)
+    facts = _count(con, f"(FROM ({text}) LIMIT {_SAMPLE})", dict.fromkeys(raw.columns, _QUESTIONS))
+    kinds = {name: _kind(facts[name], name in roles.keys) for name in raw.columns}
+    if any(not facts[name]["values"] or (name in roles.numbers and kinds[name] == "VARCHAR") for name in raw.columns):
+        return False
+    selected = ", ".join(f"{_clear(name, kinds[name], roles)} AS {sql_name(name)}" for name in raw.columns)
+    try:
+        found = con.execute(f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM ({text})").fetchall()
+    except duckdb.InvalidInputException as error:
+        if _UNCLEAR in str(error):
+            return False
+        raise
+    _check_count(raw, int(found[0][0]))
+    return True
+
+
+def _clear(name: str, kind: str, roles: Roles) -> str:
+    """Return SQL for a value of a type that stops where the type or the use of the column needs a closer look."""
+    text, stop = sql_name(name), f"error('{_UNCLEAR}')"
+    null = stop if name in roles.keys else "NULL"
+    if kind == "BIGINT":
+        whole = f"TRY_CAST({text} AS BIGINT)"
+        clear = f"CAST({whole} AS VARCHAR) = {text} AND {whole} BETWEEN {1 - _EXACT} AND {_EXACT - 1}"
+        return f"CASE WHEN {text} IS NULL THEN {null} WHEN {clear} THEN {whole} ELSE {stop} END"
+    if kind == "DOUBLE":
+        clear = f"regexp_full_match({text}, '{_CLEAR_NUMBER}')"
+        return f"CASE WHEN {text} IS NULL THEN {null} WHEN {clear} THEN CAST({text} AS DOUBLE) ELSE {stop} END"
+    if kind == "BOOLEAN":
+        return (
+            f"CASE WHEN {text} IS NULL THEN {null} WHEN {text} IN ('true', 'True', 'TRUE') THEN true "
+            f"WHEN {text} IN ('false', 'False', 'FALSE') THEN false ELSE {stop} END"
+        )
+    spaced = f"(starts_with({text}, ' ') OR ends_with({text}, ' ')) AND {is_missing_sql(text)}"
+    odd = f"WHEN {is_number_sql(text)} OR contains({text}, ',') THEN {stop} " if name in roles.covariates else ""
+    return f"CASE WHEN {text} IS NULL OR ({spaced}) THEN {null} {odd}ELSE {text} END"
+
+
+def _read_closely(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles, table: str) -> None:
+    """Make the table after every value has been asked what it is."""
+    columns = ", ".join(map(sql_name, raw.columns))
+    text = f"(SELECT _ragged, {columns} FROM ({raw.sql()}))"
+    if (error := raw.row_error(con)) is not None:
         raise error
+    kinds = _kinds(con, raw, text, roles)
     selected = ", ".join(f"{_typed(name, kinds[name])} AS {sql_name(name)}" for name in raw.columns)
-    return con.sql(f"SELECT {selected} FROM ({text})")
+    con.execute(f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM {text}")
+
+
+def _check_count(raw: RawFile, rows: int) -> None:
+    if rows != raw.rows:
+        raise InputError(
+            f"the file has {raw.rows} rows by its line breaks and {rows} by its quotes",
+            file=raw.path,
+            rule='a value that holds a quote is quoted: "so ""called"" value"',
+        )
 
 
 def _typed(name: str, kind: str) -> str:
@@ -105,28 +164,19 @@ def _typed(name: str, kind: str) -> str:
 
 
 def _kinds(con: duckdb.DuckDBPyConnection, raw: RawFile, text: str, roles: Roles) -> dict[str, str]:
-    """Return the type of each column."""
-    first = _count(con, f"(FROM ({text}) LIMIT {_SAMPLE})", dict.fromkeys(raw.columns, _QUESTIONS))
-    open_questions = {name: _worth_asking(first[name], name, roles) for name in raw.columns}
-    rows, facts = _count_rows(con, f"({text})", open_questions)
-    if rows != raw.rows:
-        raise InputError(
-            f"the file has {raw.rows} rows by its line breaks and {rows} by its quotes",
-            file=raw.path,
-            rule='a value that holds a quote is quoted: "so ""called"" value"',
-        )
-    again = [name for name in raw.columns if _kind(facts[name], name in roles.keys) is None]
-    if again:
-        facts |= _count(con, f"({text})", dict.fromkeys(again, (*_QUESTIONS, "number", "grouped")))
-    kinds = {name: _kind(facts[name], name in roles.keys) or "VARCHAR" for name in raw.columns}
+    """Return the type of each column; refuse what the use of a column does not allow."""
+    facts = _count(con, text, dict.fromkeys(raw.columns, (*_QUESTIONS, "number", "grouped")))
+    rows = int(con.execute(f"SELECT count(*) FROM {text}").fetchall()[0][0])
+    _check_count(raw, rows)
+    kinds = {name: _kind(facts[name], name in roles.keys) for name in raw.columns}
     for name in raw.columns:
         if name in roles.keys and facts[name]["values"] < rows:
             raise _refusal(con, raw, name, "missing")
         if name in roles.numbers and kinds[name] == "VARCHAR":
             kinds[name] = "DOUBLE"
-            for fault in ("not_number", "huge"):
-                if facts[name][fault]:
-                    raise _refusal(con, raw, name, fault)
+            for kind in ("not_number", "huge"):
+                if facts[name][kind]:
+                    raise _refusal(con, raw, name, kind)
         if name in roles.covariates and kinds[name] == "VARCHAR":
             mixed = facts[name]["number"] and facts[name]["not_number"]
             if mixed or facts[name]["grouped"]:
@@ -134,64 +184,39 @@ def _kinds(con: duckdb.DuckDBPyConnection, raw: RawFile, text: str, roles: Roles
     return kinds
 
 
-def _worth_asking(first: dict[str, int], name: str, roles: Roles) -> tuple[str, ...]:
-    """Return the questions to ask of all rows, given the answers of the first ones."""
-    if not first["values"]:
-        return (*_QUESTIONS, "number", "grouped")
-    asked: tuple[str, ...] = ("values",)
-    if not first["not_boolean"]:
-        return (*asked, "not_boolean")
-    if not first["not_whole"]:
-        return (*asked, "not_whole", "huge")
-    if not first["not_number"] and name not in roles.keys:
-        asked = (*asked, "not_number", "codes", "huge")
-    elif name in (*roles.numbers, *roles.covariates):
-        asked = (*asked, "not_number", "huge")
-    return asked if name not in roles.covariates else (*asked, "number", "grouped")
-
-
-def _kind(facts: dict[str, int], key: bool) -> str | None:
-    """Return the type that the answers allow; None if more has to be asked.
-
-    A question that was not asked has been answered by the first rows, but for those after the first that failed.
-    """
+def _kind(facts: dict[str, int], key: bool) -> str:
+    """Return the type that the answers allow."""
     if facts["values"] == 0:
         return "BIGINT"
-    if facts.get("not_boolean") == 0:
+    if facts["not_boolean"] == 0:
         return "BOOLEAN"
-    if facts.get("not_whole") == 0:
+    if facts["not_whole"] == 0:
         return "VARCHAR" if facts["huge"] else "BIGINT"
-    if ("not_boolean" in facts or "not_whole" in facts) and "codes" not in facts:
-        return None
-    if key or facts.get("not_number", 1) or facts.get("codes", 1) or facts["huge"]:
-        return "VARCHAR"
-    return "DOUBLE"
+    return "VARCHAR" if key or facts["not_number"] or facts["codes"] or facts["huge"] else "DOUBLE"
 
 
 def _count(
     con: duckdb.DuckDBPyConnection, source: str, questions: dict[str, Sequence[str]]
 ) -> dict[str, dict[str, int]]:
-    return _count_rows(con, source, questions)[1]
-
-
-def _count_rows(
-    con: duckdb.DuckDBPyConnection, source: str, questions: dict[str, Sequence[str]]
-) -> tuple[int, dict[str, dict[str, int]]]:
-    """Return the number of rows and, by column and question, the number of values that answer it."""
-    sums = [
-        f"count(*) FILTER (WHERE {_broken(sql_name(name))[question]})"
-        for name, asked in questions.items()
-        for question in asked
-    ]
-    rows, *found = con.execute(f"SELECT {', '.join(['count(*)', *sums])} FROM {source}").fetchall()[0]
-    answers = iter(found)
-    return int(rows), {name: {question: int(next(answers)) for question in asked} for name, asked in questions.items()}
+    """Return, by column and question, the number of values that answer it."""
+    asked = [(name, question) for name, each in questions.items() for question in each]
+    sums = ", ".join(f"count(*) FILTER (WHERE {_broken(sql_name(name))[question]})" for name, question in asked)
+    found = con.execute(f"SELECT {sums} FROM {source}").fetchall()[0]
+    answers: dict[str, dict[str, int]] = {name: {} for name in questions}
+    for (name, question), number in zip(asked, found, strict=True):
+        answers[name][question] = int(number)
+    return answers
 
 
 _FAULTS = {
     "missing": (
         "an identifier is missing",
         "the column identifies rows",
+        "give every row its identifier, or leave the row out",
+    ),
+    "marker": (
+        "an identifier stands for a missing value",
+        f"none of {', '.join(map(repr, MISSING_VALUES))} identifies anyone",
         "give every row its identifier, or leave the row out",
     ),
     "not_number": (
@@ -227,8 +252,9 @@ def fault(name: str, column: str, value: str | None, **place: object) -> InputEr
 
 def fault_sql(name: str, text: str) -> str:
     """Return the SQL condition of the values that `fault` is about."""
-    if name == "missing":
-        return f"({text} IS NULL OR {is_missing_sql(text)})"
+    if name in ("missing", "marker"):
+        marker = is_missing_sql(text)
+        return marker if name == "marker" else f"({text} IS NULL OR {marker})"
     return _broken(text)["not_number" if name == "mixed" else name]
 
 
@@ -240,7 +266,7 @@ def _refusal(con: duckdb.DuckDBPyConnection, raw: RawFile, name: str, kind: str)
     return fault(kind, name, value, file=raw.path, row=raw.line(record))
 
 
-def used(names: str | None | Iterable[str | None]) -> tuple[str, ...]:
+def used(names: str | Iterable[str | None] | None) -> tuple[str, ...]:
     """Return names of columns, each once; None is no column.
 
     Examples
