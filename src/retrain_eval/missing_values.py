@@ -14,8 +14,10 @@ from retrain_eval.sql import sql_text
 MISSING_VALUES = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", ".")
 
 
-def is_missing_sql(text: str, markers: Sequence[str] = MISSING_VALUES) -> str:
+def is_missing_sql(text: str, markers: Sequence[str] = MISSING_VALUES, *, trimmed: bool = True) -> str:
     """Return the SQL condition that a text, spaces around it aside, is a marker; NULL or false where it is not.
+
+    ``trimmed=False`` compares the text as it is written, as Frictionless does.
 
     Examples
     --------
@@ -27,5 +29,8 @@ def is_missing_sql(text: str, markers: Sequence[str] = MISSING_VALUES) -> str:
     """
     if not markers:
         return "false"
-    longest = max(len(marker.encode()) for marker in markers)  # most texts are longer, which is cheap to see
-    return f"(strlen(trim({text})) <= {longest} AND trim({text}) IN ({', '.join(map(sql_text, markers))}))"
+    text = f"trim({text})" if trimmed else text
+    longest = max(len(marker.encode()) for marker in markers)
+    # what most texts are is cheap to see: longer than any marker, or begun with a digit
+    number = "" if any(marker[:1].isdigit() for marker in markers) else f"({text} < '0' OR {text} > '9~') AND "
+    return f"(strlen({text}) <= {longest} AND {number}{text} IN ({', '.join(map(sql_text, markers))}))"

@@ -19,6 +19,8 @@ order              the schema, pairs of       where both are there, the first is
                    columns
 distinct           the schema, pairs of       where both are there, they differ
                    columns
+missingValues      the schema, or a field     texts that stand for a missing value. Where a schema has none, they are
+                                              those of `retrain_eval.missing_values`, not only the empty text
 =================  =========================  ==================================================================
 """
 
@@ -37,6 +39,7 @@ import duckdb
 import msgspec
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.missing_values import MISSING_VALUES
 
 T = TypeVar("T")
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
@@ -52,6 +55,16 @@ RESERVED = (
 _SCRATCH = "ingest_"  # what files are checked in
 _INT32 = 2**31 - 1
 _SQL_TYPES = {"string": "VARCHAR", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE", "year": "INTEGER"}
+
+
+class Marker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text that stands for a missing value, with a word for why it is missing."""
+
+    value: str
+    label: str = ""
+
+
+Markers = tuple[str | Marker, ...]
 
 
 class _Descriptor(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -84,6 +97,7 @@ class Field(_Descriptor, frozen=True, kw_only=True):
     precision: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
     scale: Annotated[int, msgspec.Meta(ge=0, le=15)] | None = None
     identifier: bool = False
+    missing_values: Markers | None = None
     true_values: Texts = ("true", "True", "TRUE", "1")
     false_values: Texts = ("false", "False", "FALSE", "0")
     constraints: Constraints = Constraints()
@@ -123,7 +137,7 @@ class _TableSchema(_Descriptor, frozen=True, kw_only=True):
     foreign_keys: tuple[ForeignKey, ...] = ()
     order: tuple[tuple[str, str], ...] = ()
     distinct: tuple[tuple[str, str], ...] = ()
-    missing_values: Texts = ("",)
+    missing_values: Markers = MISSING_VALUES
 
 
 class _PackageResource(_Descriptor, frozen=True, kw_only=True):
@@ -172,6 +186,11 @@ class Resource:
     def field(self, column: str) -> Field:
         """Return a column by name."""
         return next(field for field in self.fields if field.name == column)
+
+    def missing(self, column: str) -> tuple[str, ...]:
+        """Return the texts that stand for a missing value of a column."""
+        own = self.field(column).missing_values
+        return self.missing_values if own is None else _texts(own)
 
     def required(self, column: str) -> bool:
         """Whether a value must stand in every row."""
@@ -288,9 +307,13 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
         foreign_keys=schema.foreign_keys,
         order=schema.order,
         distinct=schema.distinct,
-        missing_values=schema.missing_values,
+        missing_values=_texts(schema.missing_values),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
     )
+
+
+def _texts(markers: Markers) -> tuple[str, ...]:
+    return tuple(marker if isinstance(marker, str) else marker.value for marker in markers)
 
 
 def _check_field(field: Field, file: Path) -> None:
