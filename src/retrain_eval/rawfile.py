@@ -297,7 +297,10 @@ def _header(path: Path) -> tuple[str, list[str]]:
             fix="quote the names that hold another of them",
         )
     delimiter = found[0] if found else ","
-    return delimiter, next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter))
+    try:
+        return delimiter, next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter))
+    except csv.Error as error:  # a name of more than 128 kB
+        raise InputError("the header cannot be read", file=path, row=1, rule=str(error)) from error
 
 
 def _some_rows(path: Path, rows: int) -> int:

@@ -20,6 +20,7 @@ from retrain_eval.withholding import WITHHELD, withhold_sql
 
 __all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
 
+_EXACT = 2**53  # whole numbers below it are exact as floating-point numbers
 _NOUNS = {
     "integer": "a whole number",
     "number": "a number",
@@ -203,7 +204,11 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
             ("finite", f"NOT isfinite({number})", "must be a finite number"),
             ("type", f"{present} AND ({number} IS NULL OR {written_apart(column)})", f"must be {noun}"),
         ]
-        if field.precision is not None:
+        if field.precision is None:
+            digits = f"regexp_full_match(CAST({column} AS VARCHAR), '\\s*[+-]?\\d+\\s*')"
+            broken = f"isfinite({number}) AND abs({number}) >= {_EXACT} AND {digits}"
+            rules.append(("precision", broken, f"must be smaller than {_EXACT}, to be kept exactly"))
+        else:
             # NULL where the number has more digits than the column holds
             whole = 10.0 ** (field.precision - (field.scale or 0))
             rules += [
