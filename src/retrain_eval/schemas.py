@@ -16,6 +16,7 @@ from retrain_eval.periods import BOUNDS, LABEL, period_sql
 from retrain_eval.records.identifiers import ENVIRONMENT, looks_like_ssn_sql, pseudonym_sql
 from retrain_eval.records.table_schema import Constraints, Field, Package, Resource, load_package
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sql import oddly_written_sql
 from retrain_eval.withholding import WITHHELD, withhold_sql
 
 __all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
@@ -183,11 +184,6 @@ def dictionary(package: Package) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def written_apart(column: str) -> str:
-    """Return the SQL condition that a text has underscores, which DuckDB would take for nothing between digits."""
-    return f"contains({column}, '_')"
-
-
 def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list[Rule]:
     """Return the rules that a text must meet to be of the field's type, none of which lets a cast round."""
     present = f"{column} IS NOT NULL"
@@ -196,13 +192,13 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
         return _period_rules(column, value, reading)
     if field.type in ("integer", "year"):
         # '5.7' would be cast to 6: the number itself must be whole
-        exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value} AND NOT {written_apart(column)}, false)"
+        exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value} AND NOT {oddly_written_sql(column)}, false)"
         return [("type", f"{present} AND NOT {exact}", f"must be {noun}")]
     if field.type == "number":
         number = f"TRY_CAST({column} AS DOUBLE)"
         rules = [
             ("finite", f"NOT isfinite({number})", "must be a finite number"),
-            ("type", f"{present} AND ({number} IS NULL OR {written_apart(column)})", f"must be {noun}"),
+            ("type", f"{present} AND ({number} IS NULL OR {oddly_written_sql(column)})", f"must be {noun}"),
         ]
         if field.precision is None:
             digits = f"regexp_full_match(CAST({column} AS VARCHAR), '\\s*[+-]?\\d+\\s*')"
@@ -238,9 +234,7 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
 def _period_rules(column: str, value: str, reading: Reading) -> list[Rule]:
     """Return the rules of a period: a whole number or the label of a quarter, and the one that the frequency wants."""
     label = f"regexp_full_match({column}, '{LABEL}')"
-    whole = (
-        f"coalesce(TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER) AND NOT {written_apart(column)}, false)"
-    )
+    whole = f"coalesce(TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER) AND NOT {oddly_written_sql(column)}, false)"
     message = f"must be {_PERIODS.get(reading.frequency or '', 'a year, or a quarter such as 2019Q1')}"
     rules = [("type", f"{column} IS NOT NULL AND NOT ({label} OR {whole})", message)]
     if reading.frequency in BOUNDS:

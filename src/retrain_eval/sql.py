@@ -11,3 +11,17 @@ def sql_name(name: str) -> str:
 def sql_text(value: str) -> str:
     """Quote a string literal for SQL."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def oddly_written_sql(text: str) -> str:
+    """Return the SQL condition that a text is no number although DuckDB takes it for one: 1_000 and +-5.
+
+    Examples
+    --------
+    >>> import duckdb
+    >>> texts = "(SELECT unnest(['1_000', '+-5', '-5']) AS text)"
+    >>> sql = f"SELECT CAST(text AS DOUBLE), {oddly_written_sql('text')} FROM {texts}"
+    >>> duckdb.sql(sql).fetchall()
+    [(1000.0, True), (-5.0, True), (-5.0, False)]
+    """
+    return f"(contains({text}, '_') OR contains({text}, '+-'))"

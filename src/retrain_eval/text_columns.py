@@ -20,7 +20,7 @@ import duckdb
 from retrain_eval.errors import InputError
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.rawfile import RawFile
-from retrain_eval.sql import sql_name, sql_text
+from retrain_eval.sql import oddly_written_sql, sql_name, sql_text
 from retrain_eval.withholding import withhold
 
 _EXACT = 2**53  # whole numbers below it are exact as floating-point numbers
@@ -54,10 +54,10 @@ class Roles:
 def is_number_sql(text: str) -> str:
     """Return the SQL condition that a text is a number: digits, a point, an exponent; inf, but not nan.
 
-    DuckDB would also read underscores between digits.
+    DuckDB would also read underscores between digits, and two signs.
     """
     number = f"TRY_CAST({text} AS DOUBLE)"
-    return f"({number} IS NOT NULL AND NOT isnan({number}) AND NOT contains({text}, '_'))"
+    return f"({number} IS NOT NULL AND NOT isnan({number}) AND NOT {oddly_written_sql(text)})"
 
 
 def _broken(text: str) -> dict[str, str]:

@@ -20,8 +20,9 @@ from retrain_eval.missing_values import is_missing_sql
 from retrain_eval.periods import BOUNDS
 from retrain_eval.rawfile import RawFile
 from retrain_eval.records.table_schema import Field, Resource
-from retrain_eval.schemas import Check, Reading, checks, typed, written_apart
+from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sql import oddly_written_sql
 from retrain_eval.withholding import withhold
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
@@ -202,7 +203,7 @@ def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> s
         if check.column in native and resource.field(check.column).type == "date" and check.rule == "type":
             conditions.append(f"NOT isfinite({column})")  # the rule itself is about text
         elif check.column in native:
-            conditions.append(check.condition.replace(written_apart(column), "false"))  # so is this part of rules
+            conditions.append(check.condition.replace(oddly_written_sql(column), "false"))  # so is this part of rules
         else:
             conditions.append(check.condition)
     return " OR ".join(f"({condition})" for condition in conditions)
