@@ -234,7 +234,8 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
 def _period_rules(column: str, value: str, reading: Reading) -> list[Rule]:
     """Return the rules of a period: a whole number or the label of a quarter, and the one that the frequency wants."""
     label = f"regexp_full_match({column}, '{LABEL}')"
-    whole = f"coalesce(TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER) AND NOT {oddly_written_sql(column)}, false)"
+    same = f"TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER)"
+    whole = f"coalesce({same} AND NOT {oddly_written_sql(column)}, false)"
     message = f"must be {_PERIODS.get(reading.frequency or '', 'a year, or a quarter such as 2019Q1')}"
     rules = [("type", f"{column} IS NOT NULL AND NOT ({label} OR {whole})", message)]
     if reading.frequency in BOUNDS:
