@@ -271,3 +271,15 @@ def test_a_number_that_is_missing_in_parquet_is_missing(tmp_path: Path) -> None:
     with Store.in_memory(load_package(tmp_path / "schemas")) as store:
         store.ingest("thing", path)
         assert store.con.sql("SELECT score FROM thing").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize("kind", ["frame", "csv"])
+def test_what_became_of_someone_is_not_made_missing(tmp_path: Path, kind: str) -> None:
+    """An empty cause is a spell that has not ended; a spell of unknown end is not one of these."""
+    frame = pd.DataFrame({"id": ["a", "b", "c"], "cause": ["job", "NA", None], "q": ["1", "NA", "3"]})
+    source: object = frame
+    if kind == "csv":
+        source = tmp_path / "file.csv"
+        frame.to_csv(source, index=False)
+    relation = as_relation(source, numbers="q", keys="id", codes="cause")
+    assert relation.fetchall() == [("a", "job", 1.0), ("b", "NA", None), ("c", None, 3.0)]

@@ -37,6 +37,7 @@ def as_relation(
     numbers: Columns = (),
     keys: Columns = (),
     covariates: Columns = (),
+    codes: Columns = (),
 ) -> duckdb.DuckDBPyRelation:
     """Return the source as a DuckDB relation; run SQL on it with `query`.
 
@@ -49,7 +50,7 @@ def as_relation(
         A relation keeps its own connection. Anything else is attached to a new in-memory database.
     memory_limit : str, optional
         DuckDB's bound for a new in-memory database, such as ``"4GB"``.
-    numbers, keys, covariates : str, None, or sequence of them
+    numbers, keys, covariates, codes : str, None, or sequence of them
         Columns by what they are used as (`retrain_eval.text_columns.Roles`): text in which all values are numbers
         becomes numbers, and a value that its use does not allow is refused. Columns that do not exist are not looked
         at; `require_columns` refuses them.
@@ -71,7 +72,7 @@ def as_relation(
     >>> query(rel, "SELECT sum(y) FROM source").fetchall()
     [(6,)]
     """
-    roles = Roles(used(numbers), used(keys), used(covariates))
+    roles = Roles(used(numbers), used(keys), used(covariates), used(codes))
     if isinstance(source, duckdb.DuckDBPyRelation):
         return _settled(source, roles)
     con = duckdb.connect()
@@ -116,6 +117,8 @@ def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | Non
     settled = relation.alias.startswith(_SETTLED) or query(relation, _KEPT).fetchall() == [(True,)]
     changed = {}
     for name, kind in kinds.items() if not settled else ():
+        if name in roles.codes:
+            continue
         column = sql_name(name)
         if kind in ("FLOAT", "DOUBLE"):
             changed[name] = f"nullif({column}, 'nan'::{kind})"

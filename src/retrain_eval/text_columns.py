@@ -44,11 +44,18 @@ class Roles:
         Identifiers: no value may be missing, and what is no plain whole number stays as it is written.
     covariates : tuple of str
         Numbers or categories: not a mixture, which is a number column with a value that is none.
+    codes : tuple of str
+        What became of someone, where missing says something itself (not yet): only the empty text is missing.
     """
 
     numbers: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+
+    def markers(self, name: str) -> tuple[str, ...]:
+        """Return the texts that stand for a missing value of a column."""
+        return ("",) if name in self.codes else MISSING_VALUES
 
 
 def is_number_sql(text: str) -> str:
@@ -60,9 +67,9 @@ def is_number_sql(text: str) -> str:
     return f"({number} IS NOT NULL AND NOT isnan({number}) AND NOT {oddly_written_sql(text)})"
 
 
-def _broken(text: str) -> dict[str, str]:
+def _broken(text: str, markers: Sequence[str] = MISSING_VALUES) -> dict[str, str]:
     """Return the SQL conditions of values that answer each question of `_QUESTIONS`."""
-    there = f"{text} IS NOT NULL AND NOT {is_missing_sql(text)}"
+    there = f"{text} IS NOT NULL AND NOT {is_missing_sql(text, markers)}"
     whole = f"coalesce(CAST(TRY_CAST({text} AS BIGINT) AS VARCHAR) = trim({text}), false)"
     digits = rf"regexp_full_match({text}, '\s*[+-]?\d+\s*')"
     return {
@@ -97,8 +104,8 @@ def read_text(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles) -> duc
 
 def _read_clear(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles, table: str) -> bool:
     """Make the table in one pass, if all rows are clearly of the types that the first ones suggest."""
-    text = raw.fast_sql(MISSING_VALUES)
-    facts = _count(con, f"(FROM ({text}) LIMIT {_SAMPLE})", dict.fromkeys(raw.columns, _QUESTIONS))
+    text = raw.fast_sql(("",) if any(name in roles.codes for name in raw.columns) else MISSING_VALUES)
+    facts = _count(con, f"(FROM ({text}) LIMIT {_SAMPLE})", dict.fromkeys(raw.columns, _QUESTIONS), roles)
     kinds = {name: _kind(facts[name], name in roles.keys) for name in raw.columns}
     if any(not facts[name]["values"] or (name in roles.numbers and kinds[name] == "VARCHAR") for name in raw.columns):
         return False
@@ -129,7 +136,9 @@ def _clear(name: str, kind: str, roles: Roles) -> str:
             f"CASE WHEN {text} IS NULL THEN {null} WHEN {text} IN ('true', 'True', 'TRUE') THEN true "
             f"WHEN {text} IN ('false', 'False', 'FALSE') THEN false ELSE {stop} END"
         )
-    spaced = f"(starts_with({text}, ' ') OR ends_with({text}, ' ')) AND {is_missing_sql(text)}"
+    spaced = is_missing_sql(text, roles.markers(name))
+    if not roles.codes:  # without spaces around them, they are NULL already
+        spaced = f"(starts_with({text}, ' ') OR ends_with({text}, ' ')) AND {spaced}"
     odd = f"WHEN {is_number_sql(text)} OR contains({text}, ',') THEN {stop} " if name in roles.covariates else ""
     return f"CASE WHEN {text} IS NULL OR ({spaced}) THEN {null} {odd}ELSE {text} END"
 
@@ -141,7 +150,7 @@ def _read_closely(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles, ta
     if (error := raw.row_error(con)) is not None:
         raise error
     kinds = _kinds(con, raw, text, roles)
-    selected = ", ".join(f"{_typed(name, kinds[name])} AS {sql_name(name)}" for name in raw.columns)
+    selected = ", ".join(f"{_typed(name, kinds[name], roles)} AS {sql_name(name)}" for name in raw.columns)
     con.execute(f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM {text}")
 
 
@@ -154,10 +163,10 @@ def _check_count(raw: RawFile, rows: int) -> None:
         )
 
 
-def _typed(name: str, kind: str) -> str:
+def _typed(name: str, kind: str, roles: Roles) -> str:
     column = sql_name(name)
     if kind == "VARCHAR":
-        return f"CASE WHEN {is_missing_sql(column)} THEN NULL ELSE {column} END"
+        return f"CASE WHEN {is_missing_sql(column, roles.markers(name))} THEN NULL ELSE {column} END"
     if kind == "BOOLEAN":
         return f"CASE lower(trim({column})) WHEN 'true' THEN true WHEN 'false' THEN false END"
     return f"TRY_CAST({column} AS BIGINT)" if kind == "BIGINT" else f"nullif(TRY_CAST({column} AS DOUBLE), 'nan')"
@@ -165,7 +174,7 @@ def _typed(name: str, kind: str) -> str:
 
 def _kinds(con: duckdb.DuckDBPyConnection, raw: RawFile, text: str, roles: Roles) -> dict[str, str]:
     """Return the type of each column; refuse what the use of a column does not allow."""
-    facts = _count(con, text, dict.fromkeys(raw.columns, (*_QUESTIONS, "number", "grouped")))
+    facts = _count(con, text, dict.fromkeys(raw.columns, (*_QUESTIONS, "number", "grouped")), roles)
     rows = int(con.execute(f"SELECT count(*) FROM {text}").fetchall()[0][0])
     _check_count(raw, rows)
     kinds = {name: _kind(facts[name], name in roles.keys) for name in raw.columns}
@@ -196,11 +205,13 @@ def _kind(facts: dict[str, int], key: bool) -> str:
 
 
 def _count(
-    con: duckdb.DuckDBPyConnection, source: str, questions: dict[str, Sequence[str]]
+    con: duckdb.DuckDBPyConnection, source: str, questions: dict[str, Sequence[str]], roles: Roles
 ) -> dict[str, dict[str, int]]:
     """Return, by column and question, the number of values that answer it."""
     asked = [(name, question) for name, each in questions.items() for question in each]
-    sums = ", ".join(f"count(*) FILTER (WHERE {_broken(sql_name(name))[question]})" for name, question in asked)
+    sums = ", ".join(
+        f"count(*) FILTER (WHERE {_broken(sql_name(name), roles.markers(name))[question]})" for name, question in asked
+    )
     found = con.execute(f"SELECT {sums} FROM {source}").fetchall()[0]
     answers: dict[str, dict[str, int]] = {name: {} for name in questions}
     for (name, question), number in zip(asked, found, strict=True):
@@ -247,7 +258,7 @@ def fault(name: str, column: str, value: str | None, **place: object) -> InputEr
     message, rule, fix = _FAULTS[name]
     shown = "" if value is None else withhold(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
-    return InputError(message, column=column, value=repr(shown), rule=rule, fix=fix, **place)  # type: ignore[arg-type]
+    return InputError(message, column=column, value=repr(shown), rule=rule, fix=fix, **place)
 
 
 def fault_sql(name: str, text: str) -> str:

@@ -133,7 +133,7 @@ def follow_spells(
         cause. The first is named.
     """
     unit = matched_unit(sample)
-    relation = as_relation(source, numbers=end, keys=unit)
+    relation = as_relation(source, numbers=end, keys=unit, codes=cause)
     require_columns(relation, [unit, end, *([cause] if cause else [])])
     weights, person, ended = bring_weights(sample, relation), sql_name(unit), f"s.{sql_name(end)}"
     joined = f"FROM {weights} AS m LEFT JOIN source AS s ON m.{person} = s.{person}"
