@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from retrain_eval.sql import sql_text
 
 # what R, pandas, SQL, Excel, SAS and Stata write
 MISSING_VALUES = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", ".")
+
+
+class Marker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text that stands for a missing value in a Table Schema, with a word for why it is missing."""
+
+    value: str
+    label: str = ""
+
+
+Markers = tuple[str | Marker, ...]
+
+
+def texts_of(markers: Markers) -> tuple[str, ...]:
+    """Return the texts of markers."""
+    return tuple(marker if isinstance(marker, str) else marker.value for marker in markers)
 
 
 def is_missing_sql(text: str, markers: Sequence[str] = MISSING_VALUES, *, trimmed: bool = True) -> str:

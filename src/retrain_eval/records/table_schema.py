@@ -39,7 +39,7 @@ import duckdb
 import msgspec
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.missing_values import MISSING_VALUES
+from retrain_eval.missing_values import MISSING_VALUES, Markers, texts_of
 
 T = TypeVar("T")
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
@@ -55,16 +55,6 @@ RESERVED = (
 _SCRATCH = "ingest_"  # what files are checked in
 _INT32 = 2**31 - 1
 _SQL_TYPES = {"string": "VARCHAR", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE", "year": "INTEGER"}
-
-
-class Marker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text that stands for a missing value, with a word for why it is missing."""
-
-    value: str
-    label: str = ""
-
-
-Markers = tuple[str | Marker, ...]
 
 
 class _Descriptor(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -190,7 +180,7 @@ class Resource:
     def missing(self, column: str) -> tuple[str, ...]:
         """Return the texts that stand for a missing value of a column."""
         own = self.field(column).missing_values
-        return self.missing_values if own is None else _texts(own)
+        return self.missing_values if own is None else texts_of(own)
 
     def required(self, column: str) -> bool:
         """Whether a value must stand in every row."""
@@ -307,13 +297,9 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
         foreign_keys=schema.foreign_keys,
         order=schema.order,
         distinct=schema.distinct,
-        missing_values=_texts(schema.missing_values),
+        missing_values=texts_of(schema.missing_values),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
     )
-
-
-def _texts(markers: Markers) -> tuple[str, ...]:
-    return tuple(marker if isinstance(marker, str) else marker.value for marker in markers)
 
 
 def _check_field(field: Field, file: Path) -> None:
