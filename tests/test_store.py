@@ -366,7 +366,7 @@ def test_unknown_record_type_is_named(store: Store, people: Path) -> None:
 def test_file_that_grows_while_it_is_read_is_refused(
     store: Store, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retrain_eval.records import rawfile
+    from retrain_eval import rawfile
 
     sql = rawfile.RawFile.sql
 

@@ -19,7 +19,7 @@ from retrain_eval.records.loads import Mode
 from retrain_eval.records.table_schema import Package, load_package
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
-from retrain_eval.sources import sql_name
+from retrain_eval.sources import keep_texts, sql_name
 
 __all__ = ["IngestReport", "Store"]
 
@@ -68,6 +68,7 @@ class Store:
         self.as_of = as_of
         self.names = tuple(name for name in package.names if only is None or name in only)
         self.vintage = loads.last_vintage(con) if as_of is None else as_of
+        keep_texts(con)
         self._spill: tempfile.TemporaryDirectory[str] | None = None
         self._show()
 

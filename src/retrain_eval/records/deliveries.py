@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from retrain_eval.errors import InputError
-from retrain_eval.records.rawfile import RawFile, open_raw
+from retrain_eval.rawfile import RawFile, open_raw
 
 _YEARS = range(1900, 2101)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.errors import InputError
-from retrain_eval.records.identifiers import withhold_sql
 from retrain_eval.records.staging import REFUSED, REPEATED, SCRATCH, Staged
 from retrain_eval.records.table_schema import ForeignKey, Resource
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.withholding import withhold_sql
 
 _SHOWN = 5
 _NOT_RAGGED = "NOT s._ragged"

@@ -14,15 +14,16 @@ from pathlib import Path
 import duckdb
 
 from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.rawfile import RawFile
 from retrain_eval.records import identifiers, loads, refused, staging
 from retrain_eval.records import ingest as validation
 from retrain_eval.records.deliveries import Unordered, in_order, open_deliveries
 from retrain_eval.records.loads import Mode
-from retrain_eval.records.rawfile import RawFile
 from retrain_eval.records.staging import Staged
 from retrain_eval.records.table_schema import Package, Resource
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
+from retrain_eval.withholding import withhold
 
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
 
@@ -272,7 +273,7 @@ class Loader:
                         "rows of this file share a unique key with rows loaded before",
                         file=staged.raw.path,
                         column=", ".join(key),
-                        value=identifiers.withhold(", ".join(map(str, values))),
+                        value=withhold(", ".join(map(str, values))),
                         rule="uniqueKeys",
                     )
 

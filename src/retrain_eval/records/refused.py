@@ -13,11 +13,11 @@ from collections.abc import Collection
 import duckdb
 
 from retrain_eval.errors import InputError
-from retrain_eval.records.identifiers import withhold_sql
 from retrain_eval.records.loads import Held, held, in_force, key_of
 from retrain_eval.records.staging import REFUSED, Staged
 from retrain_eval.records.table_schema import Package
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.withholding import withhold_sql
 
 DECIDES = ("person", "enrolment", "displacement", "linkage", "observation")
 # of these no person is set apart: a refused row would change numbers of people that nobody can name

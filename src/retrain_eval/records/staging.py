@@ -16,12 +16,14 @@ import pandas as pd
 from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.missing_values import is_missing_sql
 from retrain_eval.periods import BOUNDS
-from retrain_eval.records.identifiers import withhold
-from retrain_eval.records.rawfile import RawFile
+from retrain_eval.rawfile import RawFile
 from retrain_eval.records.table_schema import Field, Resource
 from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sql import oddly_written_sql
+from retrain_eval.withholding import withhold
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"
@@ -34,6 +36,10 @@ _NATIVE = {
     "boolean": "BOOLEAN",
     "date": "DATE",
 }
+
+
+# markers such as "-99", "1999-01-01" and "true": a matter of how a value is written, which its text shows
+_PLAIN_VALUE = re.compile(r"\d|true|false", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -126,15 +132,18 @@ def stage(
 
 def _texts(resource: Resource, raw: RawFile, native: Collection[str] = ()) -> str:
     """Return SQL for the columns of the record type as the file has them: text, but for ``native`` columns."""
-    missing = ", ".join(map(sql_text, resource.missing_values))
-    columns = [
-        f"NULL::VARCHAR AS {sql_name(name)}"
-        if name not in raw.columns
-        else sql_name(name)
-        if name in native
-        else f"CASE WHEN {sql_name(name)} NOT IN ({missing}) THEN {sql_name(name)} END AS {sql_name(name)}"
-        for name in resource.columns
-    ]
+    columns = []
+    for name in resource.columns:
+        column, markers = sql_name(name), resource.missing(name)
+        value = f"CASE WHEN {is_missing_sql(column, markers, trimmed=False)} THEN NULL ELSE {column} END"
+        if name not in raw.columns:
+            value = "NULL::VARCHAR"
+        elif name in native:
+            is_nan = "nan" in markers and raw.types[raw.columns.index(name)] == "DOUBLE"
+            value = f"nullif({column}, 'nan'::DOUBLE)" if is_nan else column
+        elif resource.required(name):
+            columns.append(f"{column} AS {_written(name)}")
+        columns.append(f"{value} AS {column}")
     return f"SELECT _record, _ragged, {', '.join(columns)} FROM ({raw.sql(native)})"
 
 
@@ -152,7 +161,7 @@ def _broken(rules: Sequence[Check]) -> str:
     """Return SQL for the list of rules that a row of `_texts` breaks, each with the value; NULL if there are none."""
     each = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
     each += [
-        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {check.value}}} END"
+        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {_shown(check)}}} END"
         for place, check in enumerate(rules, start=1)
     ]
     any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
@@ -162,13 +171,23 @@ def _broken(rules: Sequence[Check]) -> str:
     )
 
 
+def _written(name: str) -> str:
+    """Return the column of `_texts` with what stands in the file for a value that must not be missing."""
+    return sql_name(f"_written_{name}")
+
+
+def _shown(check: Check) -> str:
+    """Return SQL for the value that breaks a rule: of one that is missing, the text that says so."""
+    return f"nullif({_written(check.column)}, '')" if check.rule == "required" else check.value
+
+
 def _native(resource: Resource, raw: RawFile) -> set[str]:
     """Return the columns of a Parquet file that need not be read as text."""
-    if any(resource.missing_values):  # such as "-99": a matter of how a number is written
-        return set()
     found = set()
     for name, kind in zip(raw.columns, raw.types, strict=True):
         field = resource.field(name)
+        if any(map(_PLAIN_VALUE.search, resource.missing(name))):
+            continue
         known = re.fullmatch(_NATIVE.get(field.type, ""), kind)
         if known and (kind != "BOOLEAN" or ("true" in field.true_values and "false" in field.false_values)):
             found.add(name)
@@ -183,8 +202,11 @@ def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> s
     fields = tuple(_plain(field, reading) if field.name in native else field for field in resource.fields)
     conditions = ["false"]
     for check in checks(replace(resource, fields=fields), reading):
+        column = sql_name(check.column)
         if check.column in native and resource.field(check.column).type == "date" and check.rule == "type":
-            conditions.append(f"NOT isfinite({sql_name(check.column)})")  # the rule itself is about text
+            conditions.append(f"NOT isfinite({column})")  # the rule itself is about text
+        elif check.column in native:
+            conditions.append(check.condition.replace(oddly_written_sql(column), "false"))  # so is this part of rules
         else:
             conditions.append(check.condition)
     return " OR ".join(f"({condition})" for condition in conditions)

@@ -19,6 +19,8 @@ order              the schema, pairs of       where both are there, the first is
                    columns
 distinct           the schema, pairs of       where both are there, they differ
                    columns
+missingValues      the schema, or a field     texts that stand for a missing value. Where a schema has none, they are
+                                              those of `retrain_eval.missing_values`, not only the empty text
 =================  =========================  ==================================================================
 """
 
@@ -37,6 +39,7 @@ import duckdb
 import msgspec
 
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.missing_values import MISSING_VALUES, Markers, texts_of
 
 T = TypeVar("T")
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
@@ -84,6 +87,7 @@ class Field(_Descriptor, frozen=True, kw_only=True):
     precision: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
     scale: Annotated[int, msgspec.Meta(ge=0, le=15)] | None = None
     identifier: bool = False
+    missing_values: Markers | None = None
     true_values: Texts = ("true", "True", "TRUE", "1")
     false_values: Texts = ("false", "False", "FALSE", "0")
     constraints: Constraints = Constraints()
@@ -123,7 +127,7 @@ class _TableSchema(_Descriptor, frozen=True, kw_only=True):
     foreign_keys: tuple[ForeignKey, ...] = ()
     order: tuple[tuple[str, str], ...] = ()
     distinct: tuple[tuple[str, str], ...] = ()
-    missing_values: Texts = ("",)
+    missing_values: Markers = MISSING_VALUES
 
 
 class _PackageResource(_Descriptor, frozen=True, kw_only=True):
@@ -172,6 +176,11 @@ class Resource:
     def field(self, column: str) -> Field:
         """Return a column by name."""
         return next(field for field in self.fields if field.name == column)
+
+    def missing(self, column: str) -> tuple[str, ...]:
+        """Return the texts that stand for a missing value of a column."""
+        own = self.field(column).missing_values
+        return self.missing_values if own is None else texts_of(own)
 
     def required(self, column: str) -> bool:
         """Whether a value must stand in every row."""
@@ -288,7 +297,7 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
         foreign_keys=schema.foreign_keys,
         order=schema.order,
         distinct=schema.distinct,
-        missing_values=schema.missing_values,
+        missing_values=texts_of(schema.missing_values),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
     )
 

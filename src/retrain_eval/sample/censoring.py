@@ -80,7 +80,7 @@ def follow_outcomes(
     [(-1, 209), (0, 210), (1, None), (2, None)]
     """
     unit = matched_unit(sample)
-    relation = as_relation(panel)
+    relation = as_relation(panel, numbers=(time, *outcomes), keys=unit)
     require_columns(relation, [unit, time, *outcomes])
     for name in (time, *outcomes):
         if name in _BROUGHT or name == unit:
@@ -133,7 +133,7 @@ def follow_spells(
         cause. The first is named.
     """
     unit = matched_unit(sample)
-    relation = as_relation(source)
+    relation = as_relation(source, numbers=end, keys=unit, codes=cause)
     require_columns(relation, [unit, end, *([cause] if cause else [])])
     weights, person, ended = bring_weights(sample, relation), sql_name(unit), f"s.{sql_name(end)}"
     joined = f"FROM {weights} AS m LEFT JOIN source AS s ON m.{person} = s.{person}"

@@ -28,6 +28,7 @@ _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.FloorDiv, ast.M
 _PLAIN = (ast.Expression, ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.USub, ast.UAdd)
 _COMPARE = (ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _ALLOWED = (*_PLAIN, *_ARITHMETIC, *_COMPARE, ast.Call)
+_CATEGORY = re.compile(r"\bC\(\s*(?:`([^`]+)`|([^\s()`]+))\s*\)")
 _QUOTED = re.compile(r"`([^`]*)`")
 ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
 
@@ -52,6 +53,12 @@ class TreatmentFormula:
     treat: str
     covariates: tuple[str, ...]
     right: Any
+
+    @property
+    def by_type(self) -> tuple[str, ...]:
+        """Columns whose type decides whether they are numbers or categories: those not in ``C()``."""
+        categories = {quoted or plain for quoted, plain in _CATEGORY.findall(self.text)}
+        return tuple(name for name in self.covariates if name not in categories)
 
     def design(self, cells: pd.DataFrame, *, full_rank: bool = True) -> tuple[tuple[str, ...], Array]:
         """Return the names and the values of the design's columns, one row per row of ``cells``.

@@ -153,8 +153,13 @@ def match(
     if unit.lower() in _RESERVED:
         raise InputError(f"the unit column cannot be called {unit!r}", column=unit, fix="rename it")
     parsed = parse_formula(formula)
-    relation = as_relation(source)
     given = distance not in ("glm", *DISTANCES)
+    relation = as_relation(
+        source,
+        numbers=(parsed.treat, distance if given else None, start, entry, end),
+        keys=(unit,),
+        covariates=[name for name in parsed.by_type if name not in columns and name not in (grouping or ())],
+    )
     if given and distance not in relation.columns:
         raise unknown("distance", distance, ["glm", *DISTANCES, *relation.columns])
     if unit in (parsed.treat, *parsed.covariates):
