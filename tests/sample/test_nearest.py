@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from retrain_eval.errors import DesignError
 from retrain_eval.sample import nearest
-from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, tie_width
+from retrain_eval.sample.line import Line, tie_width
+from retrain_eval.sample.nearest import Pairs, match_with_replacement, match_without_replacement
 
 
 @st.composite

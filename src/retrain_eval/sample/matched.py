@@ -238,6 +238,7 @@ def assemble(
         "n_pairs": len(pairs.treated),
         "control_reuse_max": int(sets.uses.max()),
         "control_reuse_mean": len(pairs.treated) / np.count_nonzero(sets.uses),
+        "n_choices": pairs.choices,
         "ties_broken": pairs.ties_broken,
         "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.line import Line, tie_width
 from retrain_eval.sample.mahalanobis import DISTANCES, check_size, match_metric, metric
 from retrain_eval.sample.matched import MatchedSample, assemble
-from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, tie_width
+from retrain_eval.sample.nearest import Pairs, match_with_replacement, match_without_replacement
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.propensity import cell_counts, fit_propensity
 from retrain_eval.sample.scores import caliper_width, common_support, given_score

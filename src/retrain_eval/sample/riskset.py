@@ -24,7 +24,8 @@ from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.nearest import Pairs, tie_width
+from retrain_eval.sample.line import tie_width
+from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.scores import caliper_width, given_score
 from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
@@ -342,6 +343,7 @@ def _assemble(
         "ess_control": effective_size(np.bincount(role // span, weights=weight)[controls].astype(float)),
         "control_reuse_max": int(uses.max()),
         "control_reuse_mean": len(pairs.treated) / len(controls),
+        "n_choices": pairs.choices,
         "ties_broken": pairs.ties_broken,
         "n_control_later_trained": int((spells.trained_at[controls] < NEVER).sum()),
         "n_control_also_treated": int(per_treated[controls].astype(bool).sum()),
