@@ -93,8 +93,9 @@ class Ties(Statistic):
 
     def sound(self) -> bool:
         """Whether some of the choices are tied, and effects that were computed differ by finite amounts."""
-        known = [self.sd, self.spread] if self.relabellings else []
-        return super().sound() and 0 <= self.tied <= self.choices and all(0 <= x < np.inf for x in known)
+        moves = np.array([self.sd, self.spread])
+        known = ((moves >= 0) & (moves < np.inf)) if self.relabellings > 0 else np.isnan(moves)
+        return super().sound() and 0 <= self.tied <= self.choices and bool(known.all())
 
     def __add__(self, other: Ties) -> Ties:
         """Return the counts of both."""
