@@ -149,11 +149,11 @@ class Run:
         if ties is None or ties.share <= MANY:
             return
         try:
-            effects = effects_relabelled(people, sample, outcome, seed=self._seed)
+            others = effects_relabelled(people, sample, outcome, seed=self._seed)
         except RetrainEvalError as error:
             self.say(f"how far {name} moves with the order of identifiers is not known: {error}")
             return
-        self._publish_ties(name, moved(ties, effects), name)
+        self._publish_ties(name, moved(ties, others), name)
 
     def _publish_ties(self, of: str, ties: Ties, result: str | None) -> None:
         self.results.statistics[f"{of}_ties"] = ties

@@ -72,9 +72,9 @@ def plain_without(
         queue = [pair for t in waiting for pair in nearest(t)] if sign else [(0.0, t, -1) for t in waiting]
         queue.sort(key=lambda pair: sign * pair[0])
         while queue:
-            distance, t, c = queue.pop(0)
+            _, t, c = queue.pop(0)
             if c not in free:
-                for pair in nearest(t, *([c] if sign else [])):
+                for pair in nearest(t, *([c] if sign else [])):  # the control that it has just lost
                     # first among equals for the closest, last for the farthest, and at once without such an order
                     ahead = [sign * p[0] < pair[0] if sign == 1 else p[0] >= pair[0] for p in queue] if sign else []
                     queue.insert(sum(ahead), pair)

@@ -111,9 +111,7 @@ def test_how_far_effects_move_is_published_to_two_digits() -> None:
 def test_few_choices_are_not_released(tied: int, kept: bool) -> None:
     safe, record = protect_statistic("x", Ties(200, tied, 0, np.nan, np.nan), Release(min_cell=10))
     assert (safe is not None) is kept
-    assert record == (
-        [] if kept else ["Statistics x: withheld, because fewer than 10 choices were tied, or were not."]
-    )
+    assert record == ([] if kept else ["Statistics x: withheld, because fewer than 10 choices were tied, or were not."])
 
 
 def test_counts_of_choices_are_rounded() -> None:

@@ -57,8 +57,8 @@ class TreatmentFormula:
     def spec(self, cells: pd.DataFrame, *, full_rank: bool = True) -> Any:
         """Return the columns of the design with the levels of all rows, from which any part of the rows is computed.
 
-        A part of the rows may lack a level, or have but one. So the levels of text columns, and of ``C(...)``, are those
-        of all rows, in ascending order, and the first one overall is the reference.
+        A part of the rows may lack a level, or have only one. So the levels of text columns, and of ``C(...)``, are
+        those of all rows, in ascending order, and the first one overall is the reference.
 
         Raises
         ------
@@ -97,9 +97,7 @@ class TreatmentFormula:
         except FormulaicError as error:
             raise InputError(f"the formula cannot be computed: {ANSI.sub('', str(error))}", value=self.text) from error
 
-    def design(
-        self, cells: pd.DataFrame, *, full_rank: bool = True, spec: Any = None
-    ) -> tuple[tuple[str, ...], Array]:
+    def design(self, cells: pd.DataFrame, *, full_rank: bool = True, spec: Any = None) -> tuple[tuple[str, ...], Array]:
         """Return the names and the values of the design's columns, one row per row of ``cells``.
 
         Text columns become treatment-coded dummies, the first level in code-point order being the reference;

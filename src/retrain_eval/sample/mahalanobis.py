@@ -195,5 +195,5 @@ def _with_replacement(cloud: _Cloud, ratio: int, ties: str) -> Pairs:
         distance.append(np.sqrt(squares[near]))
     if not treated:
         return Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), 0, 0)
-    t, c = np.concatenate(treated), np.concatenate(control)
-    return Pairs(t, c, np.concatenate(distance), len(treated), broken)
+    whole = np.concatenate(treated), np.concatenate(control), np.concatenate(distance)
+    return Pairs(*whole, len(treated), broken)

@@ -127,11 +127,11 @@ def match(
     ``nearest`` and ``cem`` follow MatchIt 4.7.2 pair by pair, with the id in place of the row number: the order of
     rows and the number of threads change nothing.
 
-    Ties: all units, of both arms and every stratum, are sorted by (score, id). Of two free controls at equal distance the
-    one fewer steps away in this sequence is taken, where every unit passed is a step; at equal steps the left one. With
-    ``ratio`` above 1 the search for a further control goes on from the earlier ones (`retrain_eval.sample.nearest`). On
-    the Mahalanobis distance, which has no sequence, the lowest id is taken. ``audit["ties_broken"]`` counts the choices
-    in which another free control was as near, of ``audit["n_choices"]``;
+    Ties: all units, of both arms and every stratum, are sorted by (score, id). Of two free controls at equal distance
+    the one fewer steps away in this sequence is taken, where every unit passed is a step; at equal steps the left one.
+    With ``ratio`` above 1 the search for a further control goes on from the earlier ones
+    (`retrain_eval.sample.nearest`). On the Mahalanobis distance, which has no sequence, the lowest id is taken.
+    ``audit["ties_broken"]`` counts the choices in which another free control was as near, of ``audit["n_choices"]``;
     `retrain_eval.sample.ties.effects_relabelled` shows what they matter.
 
     References

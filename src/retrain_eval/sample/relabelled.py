@@ -43,7 +43,7 @@ def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedS
     >>> sorted({next(others).pairs.fetchall()[0][2] for _ in range(25)})
     [1, 2]
     """
-    again = sample._again  # noqa: SLF001
+    again = sample._again
     if again is None:
         raise DesignError(
             f"a sample of the method {sample.audit['method']!r} cannot be drawn under other identifiers; "
@@ -51,7 +51,7 @@ def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedS
         )
     random = np.random.default_rng(seed)
     while True:
-        yield again(random.permutation(len(sample._drawn.units.treated)))  # noqa: SLF001
+        yield again(random.permutation(len(sample._drawn.units.treated)))
 
 
 def in_order(units: Units, choose: Callable[[Units], Pairs], order: Ints) -> Pairs:

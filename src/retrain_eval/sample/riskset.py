@@ -22,9 +22,9 @@ from retrain_eval.sample.compared import Compared
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.line import tie_width
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.line import tie_width
 from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.scores import caliper_width, given_score
 from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash

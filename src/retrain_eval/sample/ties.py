@@ -79,9 +79,9 @@ def effects_relabelled(
     >>> sorted({float(effect) for effect in effects_relabelled(people, sample, "pay")})
     [2.0, 4.0]
     """
-    drawn = [other._drawn for other in islice(relabelled(sample, seed), times)]  # noqa: SLF001
+    drawn = [other._drawn for other in islice(relabelled(sample, seed), times)]
     units = np.unique(np.concatenate([other.rows for other in drawn]))
-    ids = sample._drawn.units.ids.take(pa.array(units))  # noqa: SLF001
+    ids = sample._drawn.units.ids.take(pa.array(units))
     y = read_outcomes(as_relation(people), str(sample.audit["unit"]), ids, [outcome])[:, 0]
     return np.array([_difference(other, y[np.searchsorted(units, other.rows)]) for other in drawn])
 
