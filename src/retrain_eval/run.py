@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.did.pretest_power import pretest_power
@@ -29,6 +31,7 @@ from retrain_eval.store import Store
 from retrain_eval.study import StudyFile
 
 Say = Callable[[str], None]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -145,11 +148,30 @@ class Run:
             self.results.add_table(table, tables[table], name, recipe_of(MAKE[table], statistic, **options))
         for note in found.notes:
             self.say(note)
+        if sample.audit["method"] != "riskset":
+            self.publish_ties(name, sample, lambda: effects_relabelled(people, sample, outcome, seed=self._seed))
+
+    def publish_ties(self, name: str, sample: MatchedSample, effects: Callable[[], Sequence[float] | Floats]) -> None:
+        """Keep how far an effect moves with the order of identifiers, if more than a tenth of choices were ties.
+
+        `publish_hidden_bias` does so for a difference in means; with risk sets the script says how the effect follows
+        from a sample.
+
+        Parameters
+        ----------
+        name : str
+            The result that the effect was published under.
+        sample : MatchedSample
+            What it was estimated from, as `match` returned it.
+        effects : callable
+            Returns the effect under each of `RELABELLINGS` other orders, such as those that
+            `retrain_eval.sample.relabelled.relabelled` yields. Called only if there are so many ties.
+        """
         ties = count_ties(sample)
         if ties is None or ties.share <= MANY:
             return
         try:
-            others = effects_relabelled(people, sample, outcome, seed=self._seed)
+            others = np.array(effects())
         except RetrainEvalError as error:
             self.say(f"how far {name} moves with the order of identifiers is not known: {error}")
             return

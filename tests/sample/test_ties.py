@@ -69,6 +69,27 @@ def test_tables_of_another_order_hold_the_true_identifiers() -> None:
     assert not pairs["control_id"].duplicated().any()
 
 
+@pytest.mark.parametrize("options", [{}, {"ratio": 2, "exact": "region"}, {"replace": True, "ties": "first"}])
+def test_risk_sets_are_drawn_again_as_of_people_with_other_identifiers(options: dict[str, Any]) -> None:
+    random = np.random.default_rng(8)
+    data = people(80).assign(began=10)
+    data["entry"] = pd.array(data["treat"].map({1: 1}) * (11 + random.integers(0, 3, 80)), dtype="Int64")
+    data["ended"] = 12 + random.integers(0, 5, 80)
+    columns: dict[str, Any] = {"start": "began", "entry": "entry", "end": "ended", "method": "riskset", **options}
+    data = data.drop(columns="treat")
+    sample = match(data, "trained ~ age", "id", **columns)
+    true_ids = random.permutation(80)
+    renamed = data.iloc[true_ids].assign(id=np.arange(80))
+    other = sample._again
+    assert other is not None
+    again = match(renamed, "trained ~ age", "id", **columns).pairs.df()
+    expected = sorted(zip(true_ids[again["treated_id"]], true_ids[again["control_id"]], strict=True))
+    found = other(true_ids).pairs.df()
+    assert sorted(zip(found["treated_id"], found["control_id"], strict=True)) == expected
+    with pytest.raises(DesignError, match="the effect has to be computed for each sample"):
+        effects_relabelled(data, sample, "pay")
+
+
 def test_without_ties_the_order_of_identifiers_decides_nothing() -> None:
     data = people().assign(age=lambda d: d["age"] + np.random.default_rng(1).random(len(d)))
     sample = match(data, "treat ~ age", "id", distance="age")

@@ -25,14 +25,14 @@ def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedS
     Parameters
     ----------
     sample : MatchedSample
-        From ``match(method="nearest")``.
+        From ``match(method="nearest")`` or ``match(method="riskset")``.
     seed : int
         Of the random orders.
 
     Raises
     ------
     DesignError
-        If nothing is chosen in an order of identifiers, or the method is not ``nearest``.
+        If the sample is of another method, or its weights or roles have been changed since.
 
     Examples
     --------
@@ -46,8 +46,8 @@ def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedS
     again = sample._again
     if again is None:
         raise DesignError(
-            f"a sample of the method {sample.audit['method']!r} cannot be drawn under other identifiers; "
-            'method="nearest" can'
+            f"a sample of the method {sample.audit['method']!r} cannot be drawn under other identifiers; those that "
+            '`match` returns for method="nearest" and method="riskset" can'
         )
     random = np.random.default_rng(seed)
     while True:
@@ -56,5 +56,6 @@ def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedS
 
 def in_order(units: Units, choose: Callable[[Units], Pairs], order: Ints) -> Pairs:
     """Return the pairs that ``choose`` makes of the units in another order, by their own numbers."""
-    pairs = choose(replace(units, treated=units.treated[order], cell=units.cell[order], apart=False))
+    more = {name: column[order] for name, column in units.more.items()}
+    pairs = choose(replace(units, treated=units.treated[order], cell=units.cell[order], more=more, apart=False))
     return replace(pairs, treated=order[pairs.treated], control=order[pairs.control])

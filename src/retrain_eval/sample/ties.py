@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.errors import DesignError
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.outcomes import read_outcomes
@@ -67,7 +68,8 @@ def effects_relabelled(
     InputError
         If a person whom some order matches has no outcome.
     DesignError
-        If the sample cannot be drawn again: `retrain_eval.sample.relabelled.relabelled`.
+        If the sample is from risk sets, where outcomes depend on the period from which a person is followed, or cannot
+        be drawn again: `retrain_eval.sample.relabelled.relabelled`.
 
     Examples
     --------
@@ -79,6 +81,11 @@ def effects_relabelled(
     >>> sorted({float(effect) for effect in effects_relabelled(people, sample, "pay")})
     [2.0, 4.0]
     """
+    if sample.audit["method"] == "riskset":
+        raise DesignError(
+            "with risk sets an outcome depends on the period from which a person is followed, so the effect has to be "
+            "computed for each sample; run.publish_ties does"
+        )
     drawn = [other._drawn for other in islice(relabelled(sample, seed), times)]
     units = np.unique(np.concatenate([other.rows for other in drawn]))
     ids = sample._drawn.units.ids.take(pa.array(units))
