@@ -86,7 +86,7 @@ def test_controls_are_unemployed_and_untrained_at_that_duration(seed: int, optio
 
 
 def looking_at_everyone(data: pd.DataFrame, last: int) -> dict[int, int]:
-    """1:1 without replacement, exact g, in the order of duration and id; at equal distance fewer steps, then the left."""
+    """1:1 without replacement, exact g, in the order of duration and id; of equals fewer steps, then the left one."""
     people = data.sort_values("id").to_dict("records")
     place = {p["id"]: i for i, p in enumerate(sorted(people, key=lambda p: (p["x"], p["id"])))}
     taken, found = set[int](), dict[int, int]()
