@@ -1,5 +1,6 @@
 """Displaced workers who were trained against displaced workers who were not: the pattern for quarterly wage records."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
 from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.sample.censoring import ENTRY, follow_outcomes
+from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.remaining import weigh_remaining
+from retrain_eval.sample.ties import RELABELLINGS
 from retrain_eval.survival.first_jobs import first_job_spells
 from retrain_eval.survival.followup import employment_after, employment_shares, share_effects
 from retrain_eval.survival.grouptest import score_test
@@ -87,6 +90,9 @@ def analyse(run: rte.Run) -> None:
 
     stability(run)
     truth(run)
+    # where many controls are equally near, the effect under other orders of identifiers too
+    others = itertools.islice(relabelled(sample, study.study.seed), RELABELLINGS)
+    run.publish_ties("did", sample, lambda: [main_effect(run, other) for other in others])
 
 
 def build_candidates(run: rte.Run) -> None:
@@ -151,6 +157,14 @@ def follow(
         """,
     )
     return run.con.table("followed")
+
+
+def main_effect(run: rte.Run, sample: rte.MatchedSample) -> float:
+    """Return the effect on the main outcome of a sample."""
+    outcome = run.study.did.outcome
+    moments = event_moments(run, follow(run, sample, [outcome], "weights_of_others"), outcome)
+    found: float = moments.att_gt(**run.study.did_options()).aggregate("simple").to_frame()["estimate"].item()
+    return found
 
 
 def cost_per_trainee(run: rte.Run) -> float:

@@ -76,6 +76,8 @@ def as_relation(
     if isinstance(source, duckdb.DuckDBPyRelation):
         return _settled(source, roles)
     con = duckdb.connect()
+    if isinstance(source, pd.DataFrame):  # a column of objects has the type that all rows allow, not a sample of them
+        con.execute(f"SET pandas_analyze_sample = {max(len(source), 1)}")
     if memory_limit is not None:
         con.execute(f"SET memory_limit = {sql_text(memory_limit)}")
     if isinstance(source, pd.DataFrame):

@@ -221,6 +221,7 @@ def by_role(sample: MatchedSample) -> MatchedSample:
     _, tilde, right = str(sample.audit["formula"]).partition("~")
     return replace(
         sample,
+        _again=None,
         pairs=keep_table(sample.pairs, dict(zip(pairs.column_names, pairs.columns, strict=True)), "pairs"),
         weights=keep_table(sample.weights, dict(zip(rows.column_names, rows.columns, strict=True)), "weights"),
         audit={

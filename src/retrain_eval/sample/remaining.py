@@ -148,6 +148,7 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
     }
     return replace(
         sample,
+        _again=None,
         weights=keep_table(sample.weights, {**table, "weight": weight * factor}, "weights"),
         audit={
             **sample.audit,
