@@ -130,7 +130,7 @@ def study_folder(
     script: str = RUN,
     name: str = "invented",
 ) -> Path:
-    """Write a study folder: ``files`` are texts by name in ``data/``, ``records`` what study.toml names by record type."""
+    """Write a study folder: ``files`` are texts by name in ``data/``, ``records`` what study.toml names."""
     (folder / "data").mkdir(parents=True)
     for file, text in files.items():
         (folder / "data" / file).write_text(text, encoding="utf-8")

@@ -75,7 +75,7 @@ def facades() -> list[tuple[str, object, object]]:
     return found
 
 
-def test_a_method_and_the_function_it_calls_agree_in_every_default_and_offer_the_same_options():
+def test_a_method_and_the_function_it_calls_agree_in_every_default():
     pairs = facades()
     assert len(pairs) > 8
     wrong = []

@@ -130,14 +130,6 @@ def test_differences_between_arms_leave_out_spells_without_one():
         assert not frame.astype(str).apply(lambda c: c.str.contains(MISSING, regex=False)).any(axis=None)
 
 
-def test_a_hazard_ratio_is_estimated_among_spells_with_an_arm():
-    frame = spells(10)
-    want = spells_of(frame.dropna(subset=["arm"])).cox("arm").to_frame()
-    found = spells_of(frame).cox("arm").to_frame()
-    rows = found[~found.astype(str).apply(lambda c: c.str.contains(MISSING, regex=False)).any(axis=1)]
-    assert rows["estimate"].item() == pytest.approx(want["estimate"].item(), rel=1e-6)
-
-
 def test_curves_of_spells_without_an_arm_are_shown():
     frame = spells_of(spells(11)).kaplan_meier(times=(2,)).to_frame()
     assert set(frame["level"]) == {"a", "b", MISSING}
