@@ -48,7 +48,7 @@ def late(frame: pd.DataFrame) -> np.ndarray:
 @pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".csv", ";"), (".tsv", "\t"), (".csv.gz", ",")])
 def test_decimals_further_down_keep_their_digits(tmp_path, suffix, separator):
     frame = long(1)
-    frame.loc[late(frame) & (frame["t"] == 2020), "y"] += 0.37
+    frame.loc[late(frame) & (frame["t"] == 2020) & (frame["g"] == 2020), "y"] += 0.37
     path = write(frame, tmp_path / f"rows{suffix}", separator)
     want = moments(frame).att_gt().aggregate("simple").to_frame()["estimate"].item()
     assert moments(path).att_gt().aggregate("simple").to_frame()["estimate"].item() == pytest.approx(want, rel=1e-9)
