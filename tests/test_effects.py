@@ -175,3 +175,14 @@ def test_a_table_shows_its_rows_and_no_empty_column() -> None:
         assert "std_error" in shown
         assert "0.5" in shown
         assert "cohort" not in shown
+
+
+def test_what_is_zero_by_construction_is_zero() -> None:
+    rows = [{"event_time": e, "estimate": b} for e, b in ((-2, 0.3), (-1, -4.12e-18), (0, 1.0))]
+    table = EffectTable.build(rows, np.diag([0.01, 0.0, 0.04]))
+    assert table.frame["estimate"].tolist() == [0.3, 0.0, 1.0]
+    assert not np.signbit(table.frame["estimate"][1])
+    exact = EffectTable.build(rows, np.zeros((3, 3)))  # known effects: none has an error
+    assert exact.frame["estimate"].tolist() == [0.3, 0.0, 1.0]
+    small = EffectTable.build([{"estimate": 3e-18}], np.array([[1e-36]]))  # a small unit is no rounding
+    assert small.frame["estimate"].item() == 3e-18

@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
+import retrain_eval as rte
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.outcomes.history import baseline
@@ -327,3 +328,20 @@ def test_people_are_numbered_over_chunks(agency: duckdb.DuckDBPyConnection, monk
     agency.execute("DELETE FROM person")
     with pytest.raises(DesignError, match="there are no periods"):
         build_panel(agency)
+
+
+def test_periods_are_read_alike_in_every_function() -> None:
+    agency = rte.simulate(people=300)
+    for written, stored in (("2025Q4", 8103), ("2024-Q1", 8096)):
+        one = rte.build_panel(agency.con, base_period=written, window=("2017Q1", "2019-Q4"))
+        told = one.aggregate("sum(earnings), min(period), max(period)").fetchall()
+        other = rte.build_panel(agency.con, base_period=stored, window=(8068, 8079))
+        assert told == other.aggregate("sum(earnings), min(period), max(period)").fetchall()
+    with pytest.raises(InputError, match="no period"):
+        rte.build_panel(agency.con, base_period="last")
+    long = agency.con.sql(
+        "SELECT person_id AS id, period AS t, 8070 + 4 * (hash(person_id) % 2)::INTEGER AS g, period * 1.0 AS y FROM "
+        "(SELECT DISTINCT person_id FROM person), (SELECT unnest([8068, 8069, 8070]) AS period)"
+    )
+    moments = rte.outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+    assert moments.subset(cohort="2017Q3").cells["n"].tolist() == moments.subset(cohort=8070).cells["n"].tolist()

@@ -55,6 +55,32 @@ def test_the_store_takes_every_file_without_a_reject(agency: Simulation, tmp_pat
             assert store.tables()[name] == agency.con.table(name).count("*").fetchall()[0][0]
 
 
+@pytest.mark.parametrize(
+    ("seed", "people", "start"),
+    [*((seed, 1_500, "2016Q1") for seed in range(1, 7)), (16, 8_000, "2016Q1"), (9, 500, "1961Q1"), (9, 500, "2091Q1")],
+)
+def test_every_record_of_any_seed_and_start_passes_the_schemas(
+    tmp_path: Path, seed: int, people: int, start: str
+) -> None:
+    made = rte.simulate(people=people, start=start, seed=seed)
+    with Store.open(tmp_path / "store.duckdb", frequency="quarter") as store:
+        reports = store.ingest_all(made.write(tmp_path))
+        assert sum(report.rows_rejected for report in reports) == 0
+    (impossible,) = made.con.sql(
+        """
+        SELECT count(*) FROM displacement JOIN person USING (person_id)
+        WHERE tenure > 4 * (year(displaced_on) - birth_year - 14) OR tenure < 4
+        """
+    ).fetchall()[0]
+    assert impossible == 0  # nobody held a job as a child
+
+
+@pytest.mark.parametrize("start", ["1960Q4", "2091Q2"])
+def test_records_beyond_the_years_of_the_schemas_are_not_made(start: str) -> None:
+    with pytest.raises(InputError, match="no quarter to start in"):
+        rte.simulate(people=500, quarters=40, start=start)
+
+
 def test_the_truth_adds_up(agency: Simulation) -> None:
     truth = agency.truth
     assert (truth[truth["event_time"] < 0]["att"] == 0).all()

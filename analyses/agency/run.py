@@ -59,40 +59,50 @@ def analyse(run: rte.Run) -> None:
     run.results.add_table("flow", flow(run, sample))
     followed = follow(run, sample, OUTCOMES)
 
+    # what the records cannot give is listed as withheld with the reason, and the other results are kept
     for outcome in OUTCOMES:
-        main = outcome == study.did.outcome
         run.say(f"effect on {outcome} over time")
-        moments = event_moments(run, followed, outcome)
-        effects = moments.att_gt(**study.did_options())
-        event_study = effects.aggregate("dynamic")
-        run.results.moments[f"matched_{outcome}"] = moments
-        run.publish("event_study" if main else f"event_study_{outcome}", event_study)
-        run.publish_table("means", mean_paths, moments, shift=-ENTRY)
-        if main:
-            run.publish("did", effects.aggregate("simple"))
-            run.publish_table("tests", pretrend_test, event_study, "event_study")
-            run.publish_robustness("event_study", moments)
-            run.publish("payback", payback(event_study, cost_per_trainee(run)))
-            waited = follow_outcomes(
-                sample, con.table("panel"), time="period", outcomes=[outcome], between=(0, AFTER), censor=False
-            )
-            after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after")
-            run.publish_hidden_bias("did", after, sample, "after")
+        name = "event_study" if outcome == study.did.outcome else f"event_study_{outcome}"
+        with run.attempt(name):
+            moments = event_moments(run, followed, outcome)
+            run.results.moments[f"matched_{outcome}"] = moments
+            run.publish(name, moments.att_gt(**study.did_options()).aggregate("dynamic"))
+            run.publish_table("means", mean_paths, moments, shift=-ENTRY)
+    with run.attempt("did", "payback"):
+        main_effect(run, sample)
 
     for name in ("tier", "delivery"):
         run.say(f"effects by {name}, each pair by the programme of its trainee")
-        publish_levels(run, name, followed, "pairs_by")
+        with run.attempt(f"att_by_{name}", f"difference_by_{name}"):
+            publish_levels(run, name, followed, "pairs_by")
     for name in study.strata:
         run.say(f"effects by {study.strata[name].title.lower()}, matched within each group")
-        options = {**study.match_options(), "exact": (*study.match.exact, name)}
-        within = rte.match(candidates, unit="person_id", **options)
-        publish_levels(run, name, follow(run, within, [study.did.outcome], f"weights_{name}"), "matched_by")
+        with run.attempt(f"att_by_{name}", f"difference_by_{name}"):
+            options = {**study.match_options(), "exact": (*study.match.exact, name)}
+            within = rte.match(candidates, unit="person_id", **options)
+            publish_levels(run, name, follow(run, within, [study.did.outcome], f"weights_{name}"), "matched_by")
 
     stability(run)
     truth(run)
     # where many controls are equally near, the effect under other orders of identifiers too
     others = itertools.islice(relabelled(sample, study.study.seed), RELABELLINGS)
     run.publish_ties("did", sample, lambda: [main_effect(run, other) for other in others])
+
+
+def main_effect(run: rte.Run, sample: rte.MatchedSample) -> None:
+    """Publish the mean effect on the main outcome, what it owes to its design, and whether it repays its cost."""
+    outcome = run.study.did.outcome
+    moments = run.results.moments[f"matched_{outcome}"]
+    effects = moments.att_gt(**run.study.did_options())
+    event_study = effects.aggregate("dynamic")
+    run.publish("did", effects.aggregate("simple"))
+    run.publish_table("tests", pretrend_test, event_study, "event_study")
+    run.publish_robustness("event_study", moments)
+    run.publish("payback", lambda: payback(event_study, cost_per_trainee(run)))
+    panel = run.con.table("panel")
+    waited = follow_outcomes(sample, panel, time="period", outcomes=[outcome], between=(0, AFTER), censor=False)
+    after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after")
+    run.publish_hidden_bias("did", after, sample, "after")
 
 
 def build_candidates(run: rte.Run) -> None:
@@ -213,33 +223,51 @@ def stability(run: rte.Run) -> None:
     joblessness_after_displacement(run)
     run.say("time to a job, job stability and causes of ending, trainees beside their matched controls")
     follow_matched(run)
-    conf_type = run.study.survival.conf_type
     for name in ("jobless_since_start", "first_job"):
-        paired, released = count_spells(run, name, "arm")
-        whole = paired.table.exact_until
-        run.publish(name, released.kaplan_meier(conf_type=conf_type))
-        run.publish(f"{name}_difference", paired.survival_difference(times=paired.table.told_apart((2, 4, 8))))
-        run.publish(f"{name}_mean", released.rmst(tau=whole))
-        run.publish(f"{name}_mean_difference", paired.rmst_difference(tau=whole))
+        curves = (name, f"{name}_difference", f"{name}_mean", f"{name}_mean_difference")
+        with run.attempt(*curves):
+            compare_durations(run, name)
+        for stratum in run.study.strata:
+            levels = f"{name}_by_{stratum}"
+            with run.attempt(levels, f"{levels}_difference"):
+                compare_within(run, name, stratum)
+    with run.attempt("first_job_ends", "first_job_ends_difference"):
+        paired, released = count_spells(run, "first_job", "arm", causes=True)
+        run.publish("first_job_ends", released.cumulative_incidence(conf_type=run.study.survival.conf_type))
+        run.publish("first_job_ends_difference", paired.incidence_difference(times=paired.table.grid[-1:]))
+    indicators(run)
+
+
+def compare_durations(run: rte.Run, name: str) -> None:
+    """Publish curves by arm, their differences, mean durations and the indicators that agencies report.
+
+    Some durations may be merged for small counts; what needs one of them alone is withheld, by itself.
+    """
+    paired, released = count_spells(run, name, "arm")
+    whole, apart = paired.table.exact_until, paired.table.told_apart
+    run.publish(name, released.kaplan_meier(conf_type=run.study.survival.conf_type))
+    run.publish(f"{name}_difference", lambda: paired.survival_difference(times=apart((2, 4, 8))))
+    run.publish(f"{name}_mean", lambda: released.rmst(tau=whole))
+    run.publish(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=whole))
+    with run.attempt(name):
         scores = run.results.statistics[f"{name}_tests"] = logrank_scores(paired.table)
         run.publish_table("tests", score_test, scores, name)
-        if name == "jobless_since_start":
-            run.publish("lock_in", paired.discrete_hazard("arm:period", bins=paired.table.told_apart((1, 2, 4, 8))))
-            run.publish("indicators_ever", released.ever_ended(times=released.table.told_apart((2, 4, 8, 12))))
-            run.publish("indicators_first_job", released.quantile(0.5))
-        else:
-            run.publish("indicators_retained", released.retention(quarters=released.table.told_apart((2, 4, 8))))
-        for stratum in run.study.strata:
-            paired, _ = count_spells(run, name, "arm", stratum)
-            if name == "jobless_since_start":
-                levels, worth = paired.rmst_difference(tau=paired.table.exact_until), WORTH_QUARTERS
-            else:
-                levels, worth = paired.survival_difference(times=paired.table.grid[-1:]), WORTH_SHARE
-            run.publish_levels(stratum, levels, of=name, smallest_worthwhile=worth)
-    paired, released = count_spells(run, "first_job", "arm", causes=True)
-    run.publish("first_job_ends", released.cumulative_incidence(conf_type=conf_type))
-    run.publish("first_job_ends_difference", paired.incidence_difference(times=paired.table.grid[-1:]))
-    indicators(run)
+    if name == "jobless_since_start":
+        run.publish("lock_in", lambda: paired.discrete_hazard("arm:period", bins=apart((1, 2, 4, 8))))
+        run.publish("indicators_ever", lambda: released.ever_ended(times=apart((2, 4, 8, 12))))
+        run.publish("indicators_first_job", lambda: released.quantile(0.5))
+    else:
+        run.publish("indicators_retained", lambda: released.retention(quarters=apart((2, 4, 8))))
+
+
+def compare_within(run: rte.Run, name: str, stratum: str) -> None:
+    """Publish differences between the arms in each level of a stratum."""
+    paired, _ = count_spells(run, name, "arm", stratum)
+    if name == "jobless_since_start":
+        levels, worth = paired.rmst_difference(tau=paired.table.exact_until), WORTH_QUARTERS
+    else:
+        levels, worth = paired.survival_difference(times=paired.table.grid[-1:]), WORTH_SHARE
+    run.publish_levels(stratum, levels, of=name, smallest_worthwhile=worth)
 
 
 def joblessness_after_displacement(run: rte.Run) -> None:
@@ -265,11 +293,12 @@ def joblessness_after_displacement(run: rte.Run) -> None:
         """
     )
     for name in run.study.strata:
-        spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
-        safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell))
-        run.results.life_tables[name] = safe.table
-        run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
-        run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
+        with run.attempt(f"km_{name}"):
+            spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
+            safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell, merge=True))
+            run.results.life_tables[name] = safe.table
+            run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
+            run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
 
 
 def follow_matched(run: rte.Run) -> None:
@@ -278,10 +307,12 @@ def follow_matched(run: rte.Run) -> None:
     Everybody is without a job in the quarter before the start. A job found in the quarter of the start ends joblessness
     after one quarter. Jobs are those begun within ``SOON`` quarters, so that all can be followed for ``HELD``.
     """
+    made = {name for (name,) in run.con.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
     arm = "CAST(CASE WHEN treat = 1 THEN 'trained' ELSE 'matched controls' END AS ENUM('matched controls', 'trained'))"
     samples = " UNION ALL ".join(
         f"SELECT '{name}' AS sample, * FROM {view}"
         for name, view in {"": "weights", **{name: f"weights_{name}" for name in run.study.strata}}.items()
+        if view in made  # within some strata there may have been no one to match
     )
     run.con.execute(
         f"""
@@ -314,7 +345,8 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
     """Count spells by arm, safe to publish: clustered by matched set, and as the release keeps them, without the sets.
 
     Sets reach over both arms, so they count in differences; the curve of one arm needs the released table only. Without
-    ``causes`` any end counts, so that fewer durations have to be merged.
+    ``causes`` any end counts, so that fewer durations have to be merged. Where merging durations is not enough, causes
+    are merged, and then the levels of ``by``, the last first.
     """
     strata = [name for name in by if name != "arm"]
     rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
@@ -322,7 +354,7 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
         rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
     spells = rte.Spells(rows, id="match_id", by=by, censored=(), **weighted)  # only NULL and 0 mean censored
-    table = spells.table.coarsen(run.study.release.min_cell)
+    table = spells.table.coarsen(run.study.release.min_cell, merge=True)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     run.results.life_tables[name] = table.without_clusters()
     return rte.Spells.from_table(table), rte.Spells.from_table(run.results.life_tables[name])
@@ -336,16 +368,18 @@ def indicators(run: rte.Run) -> None:
         "FROM panel JOIN matched USING (person_id) WHERE sample = ''"
     )
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
-    shares = run.results.statistics["indicators_employed"] = employment_shares(
-        since, "to_entry", quarters, by="arm", **weighted
-    )
-    employed = employment_after(since, "to_entry", quarters, by="arm", **weighted)
-    run.publish("indicators_employed", employed, estimates=share_effects(shares))
+    with run.attempt("indicators_employed"):
+        shares = run.results.statistics["indicators_employed"] = employment_shares(
+            since, "to_entry", quarters, by="arm", **weighted
+        )
+        employed = employment_after(since, "to_entry", quarters, by="arm", **weighted)
+        run.publish("indicators_employed", employed, estimates=share_effects(shares))
     for event in ("exit", "displacement"):
-        rows = first_job_spells(con.table("panel"), f"to_{event}")
-        safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(run.study.release.min_cell)
-        run.results.life_tables[f"first_job_since_{event}"] = safe
-        run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
+        with run.attempt(f"indicators_since_{event}"):
+            rows = first_job_spells(con.table("panel"), f"to_{event}")
+            safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(run.study.release.min_cell, merge=True)
+            run.results.life_tables[f"first_job_since_{event}"] = safe
+            run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 
 
 def truth(run: rte.Run) -> None:

@@ -13,7 +13,7 @@ from retrain_eval.survival.proportionality import trend_test
 FLAGS = ("reemployed_full_time", "reemployed_part_time", "reemployed_unknown_hours", "still_jobless")
 
 
-def prepare(fage_group: Path) -> None:
+def prepare(folder: Path) -> None:
     """Write the raw file from the data package. With your own data, put the file there and drop this function."""
     columns = {
         "spell_id": "spell_id",
@@ -31,7 +31,7 @@ def prepare(fage_group: Path) -> None:
     raw = raw[list(columns)].rename(columns=columns)
     for flag in FLAGS:
         raw[flag] = raw[flag].map({1: "true", 0: "false"})
-    raw.to_csv(fage_group / "spell.csv", index=False)
+    raw.to_csv(folder / "spell.csv", index=False)
 
 
 def analyse(run: rte.Run) -> None:
@@ -51,19 +51,24 @@ def analyse(run: rte.Run) -> None:
     )
     for name in study.strata:
         run.say(f"time to re-employment by {study.strata[name].title.lower()}")
-        spells = safe_spells(run, name, name)
-        run.publish(f"km_{name}", spells.kaplan_meier(conf_type=study.survival.conf_type))
-        run.publish_table("tests", logrank_test, spells.table, f"km_{name}")
+        with run.attempt(f"km_{name}"):
+            spells = safe_spells(run, name, name)
+            run.publish(f"km_{name}", spells.kaplan_meier(conf_type=study.survival.conf_type))
+            run.publish_table("tests", logrank_test, spells.table, f"km_{name}")
     flow(run, cause)
-    competing_jobs(run)
-    models(run)
+    with run.attempt("kinds", "kinds_difference"):
+        competing_jobs(run)
+    with run.attempt("cox", "jobless_by_age_group", "jobless_by_age_group_difference"):
+        models(run)
+    with run.attempt("cox_by_period", "mean_difference", "cox_full-time", "cox_part-time"):
+        comparisons(run)
 
 
 def safe_spells(run: rte.Run, name: str, *by: str, **codes: object) -> rte.Spells:
     """Return the spells by these columns, made safe to publish, and keep their life table for the release."""
     rows = run.con.table("spells")
     spells = rte.Spells(rows, id="spell_id", by=by, **{**run.study.survival_options(), **codes})
-    safe = spells.table.coarsen(run.study.release.min_cell)
+    safe = spells.table.coarsen(run.study.release.min_cell, merge=True)
     run.results.life_tables[name] = safe
     return rte.Spells.from_table(safe)
 
@@ -91,10 +96,14 @@ def models(run: rte.Run) -> None:
     run.publish("jobless_by_age_group", by_age)
     run.publish("jobless_by_age_group_difference", by_age.difference())
 
+
+def comparisons(run: rte.Run) -> None:
+    """Hazard ratios of insurance by period and by kind of job, and the difference in mean durations."""
+    reference = {"ui": "not claimed"}
     spells = rte.Spells.from_table(run.results.life_tables["ui"])
     run.publish("cox_by_period", spells.discrete_hazard("ui:period", bins=(1, 3, 5, 7, 13), reference=reference))
-    whole = next(n for n, kept in enumerate(spells.table.grid, start=1) if kept != n) - 1  # none merged until then
-    run.publish("mean_difference", spells.rmst_difference(tau=whole, reference="not claimed"))
+    whole = spells.table.exact_until  # no durations are merged until then
+    run.publish("mean_difference", lambda: spells.rmst_difference(tau=whole, reference="not claimed"))
     kinds = rte.Spells.from_table(run.results.life_tables["ui_by_kind"])
     for kind in ("full-time", "part-time"):
         run.publish(f"cox_{kind}", kinds.cox("ui", cause=f"{kind} job", reference=reference))

@@ -88,13 +88,14 @@ def analyse(run: rte.Run) -> None:
 
     for name in strata:
         run.say(f"effects by {study.strata[name].title.lower()}, trainees and controls matched within each group")
-        within = rte.match(candidates, unit="person_id", **{**study.match_options(), "exact": (name,)})
-        within.weights.create_view("weights_within")
-        rows = con.sql("FROM panel JOIN weights_within USING (person_id) JOIN baseline USING (person_id, treat)")
-        by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster=within.cluster)
-        run.results.moments[f"matched_by_{name}"] = by_group
-        run.publish_levels(name, by_group.att_gt(**study.did_options()).by(name).aggregate("simple"))
-        run.publish(f"benchmark_by_{name}", truth.by(name).aggregate("simple"))
+        with run.attempt(f"att_by_{name}", f"difference_by_{name}"):
+            within = rte.match(candidates, unit="person_id", **{**study.match_options(), "exact": (name,)})
+            within.weights.create_view("weights_within")
+            rows = con.sql("FROM panel JOIN weights_within USING (person_id) JOIN baseline USING (person_id, treat)")
+            by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster=within.cluster)
+            run.results.moments[f"matched_by_{name}"] = by_group
+            run.publish_levels(name, by_group.att_gt(**study.did_options()).by(name).aggregate("simple"))
+        run.publish(f"benchmark_by_{name}", lambda name=name: truth.by(name).aggregate("simple"))
 
     run.say("the same estimates from rows, with pyfixest")
     rows = matched.order("person_id, period").df().assign(treated=lambda d: d["cohort"].notna().astype(int))

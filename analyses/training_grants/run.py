@@ -61,9 +61,10 @@ def analyse(run: rte.Run) -> None:
         run.publish(f"example_14_1_{engine}", effects, estimates=estimates)
 
     run.say("group-time effects from outcome moments")
-    effects = moments.att_gt(**run.study.did_options())
-    run.publish("att_gt", effects.to_effects())
-    run.publish("event_study", effects.aggregate("dynamic"))
-    run.publish("group", effects.aggregate("group"))
     run.results.moments["scrap"] = moments
+    with run.attempt("att_gt", "event_study", "group"):
+        effects = moments.att_gt(**run.study.did_options())
+        run.publish("att_gt", effects.to_effects())
+        run.publish("event_study", effects.aggregate("dynamic"))
+        run.publish("group", effects.aggregate("group"))
     run.publish_table("means", mean_paths, moments)

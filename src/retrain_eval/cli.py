@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -124,7 +124,15 @@ def run(
         results = Study.open(folder).run(as_of=as_of, force=force, say=say)
     effects = results.tables.get("effects")
     names = [] if effects is None else list(dict.fromkeys(effects["result"].astype(str)))
-    _done(as_json, {"results": names}, f"{len(names)} results: {', '.join(names)}")
+    withheld = results.withheld()
+    facts: dict[str, object] = {"results": names, "withheld": withheld}
+    _done(as_json, facts, f"{len(names)} results: {', '.join(names)}{_say_withheld(withheld)}")
+
+
+def _say_withheld(withheld: Mapping[str, str]) -> str:
+    """Return the lines that list withheld results, to follow a line of text; nothing where there are none."""
+    listed = "".join(f"\n  {name}: {reason}" for name, reason in withheld.items())
+    return f"\n{len(withheld)} withheld:{listed}" if withheld else ""
 
 
 @app.command(epilog="Example: retrain-eval plan analyses/nsw")
@@ -177,11 +185,11 @@ def release(
         "files": len(bundle.manifest["files"]),
         "approved_by": bundle.approved_by,
         "corrects": bundle.corrects.get("edition", ""),
+        "withheld": bundle.withheld,
     }
     standing = f"approved by {bundle.approved_by}" if bundle.approved_by else "a draft (--approved-by publishes it)"
-    _done(
-        as_json, facts, f"{facts['files']} files in {bundle.path}, {standing}, manifest SHA-256 {bundle.sha256[:16]}…"
-    )
+    text = f"{facts['files']} files in {bundle.path}, {standing}, manifest SHA-256 {bundle.sha256[:16]}…"
+    _done(as_json, facts, text + _say_withheld(bundle.withheld))
 
 
 def _approval(name: str, *, draft: bool, replace: bool) -> str:
@@ -246,6 +254,7 @@ def verify(
         "rederived": found.n_rederived,
         "on_covariance": found.on_covariance,
         "stated": found.stated,
+        "withheld": found.withheld,
     }
     if found.ok:
         _done(as_json, facts, str(found))

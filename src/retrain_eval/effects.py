@@ -127,6 +127,10 @@ class EffectTable:
         std_error = np.where(std_error <= _SINGULAR * np.nanmax(std_error, initial=0.0), np.nan, std_error)
         quantile = t_quantile(of_t, 0.5 + level / 2)
         estimate = np.asarray(columns["estimate"])
+        # what is zero by construction may have been rounded away from it
+        largest = np.fmax.reduce(np.abs([*estimate, *std_error]), initial=0.0)
+        size = np.where(np.isnan(std_error), largest, std_error)
+        estimate = columns["estimate"] = np.where(np.abs(estimate) <= _SINGULAR * size, 0.0, estimate)
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.abs(estimate) / std_error
         columns["std_error"] = std_error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 
 class RetrainEvalError(Exception):
@@ -42,16 +43,41 @@ class InputError(RetrainEvalError, ValueError):
         super().__init__("\n".join([message, *lines]))
 
 
-class DesignError(RetrainEvalError):
+class _Unanswerable(RetrainEvalError):
+    """A result cannot be had of these data.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, for the agency; it may count people.
+    public : str, optional
+        The same as a release may state it. Left out: the first line of the message or, if that has a number, which
+        could be a count of few people, what the class says.
+    """
+
+    _says: ClassVar[str]
+
+    def __init__(self, message: str, *, public: str = "") -> None:
+        super().__init__(message)
+        first = (message.splitlines() or [""])[0]
+        plain = bool(first) and not any(letter.isdigit() for letter in first)
+        self.public = public or (first if plain else self._says)
+
+
+class DesignError(_Unanswerable):
     """The data cannot answer the question: no controls, no pre-period, a singular design."""
+
+    _says = "the records cannot answer it"
 
 
 class StoreError(RetrainEvalError):
     """The DuckDB store cannot be opened, read or written; its last good state is untouched."""
 
 
-class DisclosureError(RetrainEvalError):
+class DisclosureError(_Unanswerable):
     """A result rests on fewer people than the disclosure rule allows."""
+
+    _says = "too few people stand behind it"
 
 
 class ReleaseError(RetrainEvalError):

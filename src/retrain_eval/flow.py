@@ -126,6 +126,8 @@ class Study:
             As `ingest`, or if the script defines no ``analyse``.
         StoreError
             If the store or its disk gives out; the last results stand.
+        ReleaseError
+            If a result that ``[plan] required`` names is withheld, or was not published. All results are kept.
         """
         with self.ingest(say) if as_of is None else self._open(as_of=as_of) as store:
             if as_of is not None:
@@ -137,7 +139,9 @@ class Study:
             stamp = self._results / "key.json"
             if not force and stamp.exists() and json.loads(stamp.read_text()) == key:
                 say("nothing has changed since the last run")
-                return Results.read(self._results)
+                results = Results.read(self._results)
+                self._require(results)
+                return results
             run = Run(self.file, store, say)
             try:
                 analyse(run)
@@ -152,6 +156,7 @@ class Study:
             run.results.write(work)
             write_text(work / "inputs.json", json.dumps(inputs, indent=1))
             write_text(work / "key.json", json.dumps(key, indent=1))
+        self._require(run.results)
         return run.results
 
     def plan(self, *, reason: str = "") -> tuple[Registration, bool]:
@@ -218,6 +223,7 @@ class Study:
             inputs=json.loads((self._results / "inputs.json").read_text()),
             standing={**standing, "script_sha256": was["script"]},
             replace=replace,
+            say=say,
         )
         for line in bundle.manifest["protection"]:
             say(line)
@@ -280,6 +286,13 @@ class Study:
     def _report(self, edition: str, language: str | None) -> Path:
         own = language in (None, self.file.report.language)
         return self.folder / "report" / (edition if own else f"{edition}-{language}")
+
+    def _require(self, results: Results) -> None:
+        """Refuse a run that lacks a result without which the plan has no edition; what was found is kept."""
+        if lines := results.lacking(self.file.plan.required):
+            raise ReleaseError(
+                "a result that [plan] requires is missing; the others are kept:\n  " + "\n  ".join(lines)
+            )
 
     @property
     def _results(self) -> Path:

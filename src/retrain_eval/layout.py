@@ -55,6 +55,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "e_values": E_VALUES,
     "oster": OSTER,
     "ties": TIES,
+    "withheld": ("result", "table", "reason"),
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
@@ -84,8 +85,8 @@ _KEYS = (
 )
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
-    "result", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step", "reason",
-    "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
+    "result", "table", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step",
+    "reason", "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
     "description",
 )  # fmt: skip
 

@@ -26,7 +26,7 @@ from scipy import sparse
 
 from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
 from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
-from retrain_eval.cells.lifecells import COUNTS
+from retrain_eval.cells.lifecells import CENSORED, COUNTS
 from retrain_eval.cells.lifeclusters import SpellClusters
 from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DisclosureError, InputError, unknown
@@ -36,6 +36,7 @@ Array = npt.NDArray[np.float64]
 
 ENDING = ["entry", "duration", "cause"]
 PRODUCTS = ("product_with", "product")
+ANY = "any"  # the cause of a table whose causes are merged
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class LifeTable:
         How many clusters have spells in which groups; of few, the spells of each.
     stopped : bool
         Whether `coarsen` counts spells that went on after the last duration as censored there.
+    merged : tuple of str
+        What `coarsen` merged before it merged durations: ``"causes"``, or columns of levels that it summed over.
     """
 
     duration: str
@@ -83,6 +86,7 @@ class LifeTable:
     stopped: bool = False
     totals: sparse.csr_array | None = None
     clusters: SpellClusters | None = field(default=None, compare=False)
+    merged: tuple[str, ...] = ()
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
@@ -164,7 +168,7 @@ class LifeTable:
         InputError
             If the two do not describe the same spells: duration, levels, weights, cluster, grid.
         """
-        for name in ("duration", "by", "weighted", "cluster", "grid"):
+        for name in ("duration", "by", "weighted", "cluster", "grid", "merged"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise InputError(
@@ -263,7 +267,7 @@ class LifeTable:
         sets = {frozenset({group}): int(k) for group, k in zip(self.groups(), n, strict=True)}
         return replace(self, cluster=cluster, products=alone, clusters=SpellClusters(sets))
 
-    def coarsen(self, min_cell: int) -> LifeTable:
+    def coarsen(self, min_cell: int, *, merge: bool = False) -> LifeTable:
         """Return a table that may be published: no count from 1 to ``min_cell`` − 1.
 
         Neighbouring durations are merged, on one grid for all groups, by `retrain_eval.cells.coarsening`: events
@@ -276,6 +280,9 @@ class LifeTable:
         ----------
         min_cell : int
             Smallest count that may be published.
+        merge : bool
+            Where no duration can be kept, first count any cause as one, ``"any"``, and then sum over the columns of
+            levels, the last one first. What was merged is in ``merged``.
 
         Returns
         -------
@@ -285,8 +292,8 @@ class LifeTable:
         Raises
         ------
         DisclosureError
-            If no duration can be kept; if counts are of spells, not people; or if the table is left-truncated, for
-            which this rule is not enough.
+            If no duration can be kept, whatever is merged; if counts are of spells, not people; or if the table is
+            left-truncated, for which this rule is not enough.
 
         Notes
         -----
@@ -310,12 +317,15 @@ class LifeTable:
         if self.left_truncated:
             raise DisclosureError("coarsen() does not protect entries: build the table without them")
         kept = publishable_durations(self.cells, self.group_numbers(), min_cell)
+        if not kept and merge and (coarser := self._coarser()) is not None:
+            return coarser.coarsen(min_cell, merge=True)
         if not kept:
             sizes = self.cells["n"].groupby(self.group_numbers()).sum().to_numpy()
             smallest = " × ".join(self.groups()[int(sizes.argmin())]) or "all"
             raise DisclosureError(
                 f"no duration leaves every count at {min_cell} or more; the smallest group, {smallest}, "
-                f"has {int(sizes.min())} spell(s): merge levels or causes"
+                f"has {int(sizes.min())} spell(s): merge levels or causes",
+                public=f"no duration leaves every count at {min_cell} or more",
             )
         cells, origin = move_to_grid(self.cells, self.group_numbers(), kept, min_cell)
         grid = tuple(float(duration) for duration in np.unique(cells["duration"]))
@@ -329,6 +339,16 @@ class LifeTable:
             clusters=self.clusters and SpellClusters(self.clusters.sets),
         )
         return _merged(moved, cells, self.by)
+
+    def _coarser(self) -> LifeTable | None:
+        """Return the table with its causes as one, or else without its last column of levels; None if neither."""
+        ended = self.cells["cause"] != CENSORED
+        if len(self.cells["cause"][ended].unique()) > 1:
+            cells = self.cells.assign(cause=self.cells["cause"].mask(ended, ANY))
+            return _merged(replace(self, merged=(*self.merged, "causes")), cells, self.by)
+        if not self.by:
+            return None
+        return replace(self.collapse(self.by[-1]), merged=(*self.merged, self.by[-1]))
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -346,7 +366,7 @@ class LifeTable:
             rows = [products[[c]].tocoo() for c in range(len(self.cells))]
             columns[PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
             columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
-        names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped")
+        names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped", "merged")
         facts = {name: getattr(self, name) for name in names}
         facts["clusters"] = self.clusters and self.clusters.facts()
         write_table(path, "life_table", pa.table(columns), facts)
@@ -362,7 +382,7 @@ class LifeTable:
         """
         table, facts = read_table(path, "life_table")
         by = tuple(facts.pop("by"))
-        grid, clusters = facts.pop("grid"), facts.pop("clusters", None)
+        grid, clusters, merged = facts.pop("grid"), facts.pop("clusters", None), tuple(facts.pop("merged", ()))
         cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
         products = None
         if facts["cluster"] is not None:
@@ -375,6 +395,7 @@ class LifeTable:
             by=by,
             cells=cells,
             products=products,
+            merged=merged,
             grid=None if grid is None else tuple(grid),
             clusters=None if clusters is None else SpellClusters.of_facts(clusters),
             **facts,

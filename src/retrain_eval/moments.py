@@ -23,9 +23,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from retrain_eval.contributions import merge
+from retrain_eval.contributions import merge, merge_totals
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.levels import is_missing
+from retrain_eval.periods import parse_period
 from retrain_eval.recipe import Recipe, recorded
 
 if TYPE_CHECKING:
@@ -56,14 +57,13 @@ class OutcomeMoments:
     first : ndarray, shape (C, 1 + T)
         Σw and Σw·(Y − reference).
     second : mapping (c, d) → ndarray, shape (1 + T, 1 + T)
-        Σ over clusters of the outer product of the clusters' sums in cells c ≤ d. Pairs that share no
-        cluster are absent.
+        Σ over clusters of the outer product of their sums in cells c ≤ d; pairs that share no cluster are absent.
     reference : ndarray, shape (T,)
         Path that the outcome is measured from: rounded period means, so that squares keep their digits.
     cluster : str or None
         Column of the cluster; None means the unit itself.
     n_clusters, n_dropped : int
-        Clusters counted, and units left out because they lack a period.
+        Clusters counted, and units left out for lack of a period.
     weighted : bool
         Whether weights were given.
     numbers : tuple of str
@@ -71,8 +71,8 @@ class OutcomeMoments:
     by_person : tuple of str
         Covariates that nearly tell every unit apart, which cells cannot hold, or ``"(incomplete paths)"``: `att_gt`
         reads them from the source.
-    largest : ndarray, shape (C, T, 5), optional
-        The largest contributions w·|Y| to each cell and period, where they were asked for; they never leave the agency.
+    largest, absolute : ndarray, shapes (C, T, 5) and (C, T), optional
+        The largest contributions w·|Y| to each cell and period, and Σ w·|Y|; they never leave the agency.
     source : callable, optional
         `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or cut have none.
     """
@@ -92,6 +92,7 @@ class OutcomeMoments:
     by_person: tuple[str, ...] = ()
     source: Callable[..., GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
     largest: Array | None = field(default=None, compare=False, repr=False)
+    absolute: Array | None = field(default=None, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     # ---- reading ---------------------------------------------------------------------------------------------
@@ -164,8 +165,6 @@ class OutcomeMoments:
             (a + offset, b + offset): shift @ block @ shift.T for (a, b), block in other.second.items()
         }
         cells, first, second, group = _merge_cells(stacked, keys, first, second)
-        known = self.largest is not None and other.largest is not None
-        both = np.concatenate([self.largest, other.largest]) if known else None
         return replace(
             self,
             cells=cells,
@@ -174,7 +173,8 @@ class OutcomeMoments:
             n_clusters=self.n_clusters + other.n_clusters,
             n_dropped=self.n_dropped + other.n_dropped,
             source=None,
-            largest=None if both is None else merge(both, group, len(cells)),
+            largest=merge([self.largest, other.largest], group, len(cells)),
+            absolute=merge_totals([self.absolute, other.absolute], group, len(cells)),
         )
 
     @recorded
@@ -195,7 +195,8 @@ class OutcomeMoments:
         for name, wanted in levels.items():
             if name not in ("cohort", *self.strata):
                 raise unknown("stratum", name, ("cohort", *self.strata))
-            values = list(wanted) if isinstance(wanted, (list, tuple, set)) else [wanted]
+            given = wanted if isinstance(wanted, (list, tuple, set)) else [wanted]
+            values = [parse_period(v) if name == "cohort" and isinstance(v, str) else v for v in given]
             present = set(self.cells[name].dropna())
             for value in values:
                 if value not in present:
@@ -209,11 +210,9 @@ class OutcomeMoments:
         # clusters are counted once over all cells, so for a part of them only the unclustered count is known
         n_clusters = int(self.cells["n"].to_numpy()[index].sum()) if self.cluster is None else self.n_clusters
         cells = self.cells.iloc[index].reset_index(drop=True)
-        largest = None if self.largest is None else self.largest[index]
-        part = replace(
-            self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, largest=largest
-        )
-        return replace(part, source=None)
+        largest, absolute = (None if found is None else found[index] for found in (self.largest, self.absolute))
+        part = replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, source=None)
+        return replace(part, largest=largest, absolute=absolute)
 
     @recorded
     def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
@@ -225,10 +224,11 @@ class OutcomeMoments:
         strata = tuple(name for name in self.strata if name not in gone)
         cells = self.cells.drop(columns=list(gone))
         cells, first, second, group = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
-        largest = None if self.largest is None else merge(self.largest, group, len(cells))
+        largest = merge([self.largest], group, len(cells))
+        absolute = merge_totals([self.absolute], group, len(cells))
         numbers = tuple(name for name in self.numbers if name in strata)
-        whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, largest=largest)
-        return replace(whole, source=None)
+        whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, source=None)
+        return replace(whole, largest=largest, absolute=absolute)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.outcomes.coverage import GAPS, PEOPLE, PERIODS, build_coverage, build_gaps, loaded
 from retrain_eval.outcomes.jobs import build_jobs
 from retrain_eval.outcomes.outcome_paths import mark_built
+from retrain_eval.periods import stored_period
 
 NO_RECORD = ("coverage", "missing", "zero")
 _CHUNK = 250_000  # people whose records are in memory at once
@@ -22,8 +23,8 @@ def build_panel(
     con: duckdb.DuckDBPyConnection,
     no_record: str | None = None,
     *,
-    window: tuple[int, int] | None = None,
-    base_period: int | None = None,
+    window: tuple[int | str, int | str] | None = None,
+    base_period: int | str | None = None,
     successor_share: float = 0.8,
 ) -> duckdb.DuckDBPyRelation:
     """Create the table ``panel``, one row per person and period, and the table ``job`` where employers are known.
@@ -39,10 +40,10 @@ def build_panel(
         only where the source covers every person in every period). Whatever it is, a person is unknown in a period
         with a refused wage record, outside the time of ``observation`` (or after death, a move or an institution as
         ``exit_reason``), and always where ``linkage`` is loaded and does not say ``linked``.
-    window : tuple of int, optional
-        First and last period. By default the periods that coverage says are available, else those that occur in the
+    window : tuple of int or str, optional
+        First and last period, as stored or written ``2019Q1``. By default the periods that coverage says are available, else those that occur in the
         wage records.
-    base_period : int, optional
+    base_period : int or str, optional
         Period whose prices earnings are in; by default the last one in ``price``. Without prices they are nominal.
     successor_share : float
         See `retrain_eval.build_jobs`.
@@ -82,6 +83,8 @@ def build_panel(
     >>> build_panel(con).project("person_id, period, earnings, employed").order("ALL").fetchall()
     [('a', 2020, 12.5, 1.0), ('a', 2021, None, None), ('b', 2020, 0.0, 0.0), ('b', 2021, 7.0, 1.0)]
     """
+    window = None if window is None else (stored_period(window[0]), stored_period(window[1]))
+    base_period = None if base_period is None else stored_period(base_period)
     if no_record is not None and no_record not in NO_RECORD:
         raise unknown("no_record", no_record, NO_RECORD)
     for name in ("person", "enrolment", "wage_record"):
@@ -136,7 +139,7 @@ def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | Non
             " UNION SELECT period FROM refused_row SEMI JOIN person USING (person_id) "
             "WHERE resource = 'wage_record' AND period IS NOT NULL"
         )
-    kept = "" if window is None else f"WHERE period BETWEEN {int(window[0])} AND {int(window[1])}"
+    kept = "" if window is None else f"WHERE period BETWEEN {window[0]} AND {window[1]}"
     con.execute(f"CREATE OR REPLACE TEMP TABLE panel_period AS SELECT period FROM ({source}) {kept} ORDER BY period")
     unseen = "SELECT NOT EXISTS (FROM {}) AND EXISTS (FROM person)"
     if loaded(con, "coverage") and con.execute(unseen.format(PERIODS)).fetchall() == [(True,)]:
@@ -185,7 +188,7 @@ def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> No
             f"SELECT region, period, 1.0::DOUBLE AS factor FROM ({regions}) CROSS JOIN panel_period"
         )
         return
-    base = "(SELECT max(period) FROM price)" if base_period is None else str(int(base_period))
+    base = "(SELECT max(period) FROM price)" if base_period is None else str(base_period)
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE panel_price AS

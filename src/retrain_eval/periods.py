@@ -36,6 +36,21 @@ def parse_period(value: int | str) -> int:
     return int(text)
 
 
+def stored_period(value: float | str) -> int:
+    """Return a period given to a function: a text as `parse_period` reads it, a number as it stands, event times too.
+
+    Examples
+    --------
+    >>> stored_period("2025Q4"), stored_period(8103), stored_period(-3)
+    (8103, 8103, -3)
+    """
+    if isinstance(value, str):
+        return parse_period(value)
+    if isinstance(value, bool) or value != int(value):
+        raise InputError("this is no period", value=value, rule="a quarter such as 2019Q1, or a whole number")
+    return int(value)
+
+
 def period_sql(column: str) -> str:
     """Return SQL that reads a text column as periods; NULL where it holds none."""
     quarter = f"CAST(substr({column}, 1, 4) AS INTEGER) * 4 + CAST(right({column}, 1) AS INTEGER) - 1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,52 @@ class Results:
         """
         self.add_table(name, make(of, **options), result, recipe_of(make, of, **options))
 
+    def withhold(self, result: str, reason: str, table: str = "effects") -> None:
+        """List a result that cannot be published, with its reason; once for each result and table.
+
+        Parameters
+        ----------
+        result : str
+        reason : str
+            As it may be published: without a count of few people.
+        table : str
+            The table that its rows would be in.
+
+        Examples
+        --------
+        >>> results = Results()
+        >>> results.withhold("km_age", "no duration leaves every count at 10 or more")
+        >>> results.withheld()
+        {'km_age': 'no duration leaves every count at 10 or more'}
+        """
+        row = pd.DataFrame([{"result": result, "table": table, "reason": reason}], dtype="str")
+        known = self.tables.get("withheld")
+        if known is None or not ((known["result"] == result) & (known["table"] == table)).any():
+            self._append(Part("withheld", 1), row)
+
+    def withheld(self) -> dict[str, str]:
+        """Return the results that are withheld, with their reasons; a row on a result has its table in the name."""
+        rows = self.tables.get("withheld", pd.DataFrame(columns=list(TABLES["withheld"])))
+        return {
+            str(result) if table == "effects" else f"{result}: {table}": str(reason)
+            for result, table, reason in rows[list(TABLES["withheld"])].itertuples(index=False)
+        }
+
+    def lacking(self, required: Iterable[str]) -> list[str]:
+        """Return a line for each required result that is withheld, in whole or in part, or was never published."""
+        effects = self.tables.get("effects")
+        names = [] if effects is None else effects["result"].astype(str).tolist()
+        hidden = set() if effects is None else set(effects.loc[is_withheld(effects), "result"].astype(str))
+        withheld, lines = self.withheld(), []
+        for name in required:
+            if name in withheld:
+                lines.append(f"{name} is withheld: {withheld[name]}")
+            elif name in hidden:
+                lines.append(f"{name} is withheld in part")
+            elif name not in names:
+                lines.append(f"{name} was not published; known: {', '.join(dict.fromkeys(names)) or 'none'}")
+        return lines
+
     def add_counts(self, counts: SampleCounts) -> None:
         """Keep counts of people, and the table that is printed of them, under the name of their kind."""
         self.counts[counts.kind] = counts
@@ -284,6 +330,11 @@ class Results:
             parts=_read_parts(folder / RECIPES),
             **additive,
         )
+
+
+def is_withheld(effects: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows of a table of effects say that they are withheld."""
+    return effects["note"].astype("str").str.startswith("withheld").fillna(value=False).astype(bool)
 
 
 def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 from retrain_eval.did.pretest_power import pretest_power
 from retrain_eval.did.robustness import bounds, robustness
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, RetrainEvalError
+from retrain_eval.errors import DesignError, DisclosureError, InputError, RetrainEvalError
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.levels import missing
 from retrain_eval.moments import OutcomeMoments
@@ -64,7 +65,47 @@ class Run:
     def _seed(self) -> int:
         return self.study.study.seed
 
-    def publish(self, name: str, effects: EffectTable, *, estimates: EffectTable | None = None) -> None:
+    @contextmanager
+    def attempt(self, *names: str) -> Iterator[None]:
+        """Try to publish results; those that the records cannot give are listed as withheld, and the run goes on.
+
+        Parameters
+        ----------
+        *names : str
+            The results that the block publishes. Where it ends in a `DesignError` or `DisclosureError`, those not yet
+            published are withheld with its reason. Any other error, such as a misspelt column, stops the run.
+
+        Examples
+        --------
+        In a study's ``run.py``::
+
+            with run.attempt("att_by_age_band", "difference_by_age_band"):
+                within = rte.match(people, unit="person_id", **options)
+                run.publish_levels("age_band", levels(within))
+        """
+        if not names:
+            raise InputError("attempt() is told which results a block publishes", fix='run.attempt("did")')
+        try:
+            yield
+        except (DesignError, DisclosureError) as error:
+            missing = [name for name in names if not self._published(name)]
+            for name in missing:
+                self._withhold(name, error)
+            if not missing:  # something else that the block was to do
+                self._withhold(names[-1], error, "what follows it")
+
+    def _published(self, name: str) -> bool:
+        effects = self.results.tables.get("effects")
+        return effects is not None and bool((effects["result"] == name).any())
+
+    def _withhold(self, name: str, error: DesignError | DisclosureError, table: str = "effects") -> None:
+        what = name if table == "effects" else f"{table} of {name}"
+        self.say(f"{what} is withheld: {str(error).splitlines()[0]}")
+        self.results.withhold(name, error.public, table)
+
+    def publish(
+        self, name: str, effects: EffectTable | Callable[[], EffectTable], *, estimates: EffectTable | None = None
+    ) -> None:
         """Keep an EffectTable under the name that the report finds it by.
 
         It knows how it was made; so that a release can make it again, keep the table that it was made from in
@@ -73,7 +114,9 @@ class Run:
         Parameters
         ----------
         name : str
-        effects : EffectTable
+        effects : EffectTable, or a function of nothing that returns one
+            A function is called here, as in ``run.publish("mean", lambda: spells.rmst(tau=8))``: if the records cannot
+            give the result, it is listed as withheld with the reason, and the run goes on; see `attempt`.
         estimates : EffectTable, optional
             The same estimates made from such a table, where ``effects`` come from single records, as those of another
             program: a release then makes the estimates again, and refuses the two if they differ.
@@ -83,7 +126,11 @@ class Run:
         InputError
             If the two differ by more than 1e-7 of an estimate or of its standard error, or in their counts.
         """
-        self.results.add_effects(name, effects, estimates)
+        if isinstance(effects, EffectTable):
+            self.results.add_effects(name, effects, estimates)
+            return
+        with self.attempt(name):
+            self.results.add_effects(name, effects(), estimates)
 
     def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
         """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.
@@ -138,10 +185,21 @@ class Run:
         outcome : str
             Column whose difference in means the effect is.
         """
+        if not self._published(name):
+            if name in (withheld := self.results.withheld()):
+                for table in MAKE:
+                    self.results.withhold(name, withheld[name], table)
+                return
+            raise InputError(f"no result {name!r} is published", fix="publish it before asking for its hidden bias")
         effects = self.results.tables["effects"]
         row = effects[effects["result"] == name].iloc[0]
         effect = {"estimate": row["estimate"], "std_error": row["std_error"]}
-        found = hidden_bias(people, sample, outcome, **effect, winsorise=self.study.release.winsorise)
+        try:
+            found = hidden_bias(people, sample, outcome, **effect, winsorise=self.study.release.winsorise)
+        except (DesignError, DisclosureError) as error:
+            for table in MAKE:
+                self._withhold(name, error, table)
+            return
         tables = found.tables()
         for table, statistic, options in found.statistics():
             self.results.statistics[f"{name}_{table}"] = statistic
@@ -184,11 +242,22 @@ class Run:
     def publish_table(
         self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
     ) -> None:
-        """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`."""
-        self.results.derive_table(name, make, of, result, **options)
+        """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`.
+
+        Where the records cannot give it, it is listed as withheld with the reason.
+        """
+        try:
+            self.results.derive_table(name, make, of, result, **options)
+        except (DesignError, DisclosureError) as error:
+            self._withhold(result or name, error, name)
 
     def publish_levels(
-        self, name: str, levels: EffectTable, *, of: str | None = None, smallest_worthwhile: float | None = None
+        self,
+        name: str,
+        levels: EffectTable | Callable[[], EffectTable],
+        *,
+        of: str | None = None,
+        smallest_worthwhile: float | None = None,
     ) -> None:
         """Keep the effects by a stratum, differences between levels and, if it is known what matters, verdicts.
 
@@ -196,8 +265,9 @@ class Run:
         ----------
         name : str
             The stratum.
-        levels : EffectTable
-            One effect per level.
+        levels : EffectTable, or a function of nothing that returns one
+            One effect per level. With fewer than two of them, there is nothing to compare, and both results are
+            withheld.
         of : str, optional
             The result that these are levels of: they are named ``{of}_by_{name}`` and ``{of}_by_{name}_difference``.
             Left out: ``att_by_{name}`` and ``difference_by_{name}``.
@@ -205,13 +275,20 @@ class Run:
             The least effect that would matter; left out: the plan's, in ``[did]``, for its own outcome.
         """
         result = f"{of or 'att'}_by_{name}"
-        self.publish(result, levels)
-        apart = missing(levels.frame["level"])
-        if apart.any() and levels.frame.loc[~apart, "level"].nunique() < 2:
-            self.say(f"no comparison by {name}: only one level is known")
-            return
-        self.publish(f"{result}_difference" if of else f"difference_by_{name}", levels.difference())
-        worth = smallest_worthwhile
+        difference = f"{result}_difference" if of else f"difference_by_{name}"
+        with self.attempt(result, difference):
+            found = levels if isinstance(levels, EffectTable) else levels()
+            apart = missing(found.frame["level"])
+            few = found.frame.loc[~apart, "level"].nunique() < 2
+            if apart.any() or not few:
+                self.publish(result, found)
+            if few:
+                raise DesignError(f"fewer than two levels of {name} are left to compare")
+            self.publish(difference, found.difference())
+            self._judge(name, found, result, smallest_worthwhile, of=of)
+
+    def _judge(self, name: str, levels: EffectTable, result: str, worth: float | None, *, of: str | None) -> None:
+        """Keep verdicts on the levels, and the test that they are equal, if it is known what matters."""
         if worth is None and of is None and self.study.did:
             worth = self.study.did.smallest_worthwhile
         if worth is None:
@@ -234,7 +311,12 @@ class Run:
         """
         options = self.study.did_options()
         del options["base_period"]
-        found = robustness(moments, **options)
+        try:
+            found = robustness(moments, **options)
+        except (DesignError, DisclosureError) as error:
+            for table in ("bounds", "pretest_power"):
+                self._withhold(name, error, table)
+            return
         if len(found.bounds):
             made = recipe_of(bounds, found.event_study)
             self.results.add_table("bounds", found.bounds, name, made)

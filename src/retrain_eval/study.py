@@ -154,10 +154,14 @@ class Survival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """``[plan]``: what is asked beside the main outcome and the strata; anything else is exploratory."""
+    """``[plan]``: what is asked beside the main outcome and the strata; anything else is exploratory.
+
+    ``required`` names the results without which there is no edition: where one is withheld, `run` and `release` fail.
+    """
 
     outcomes: tuple[str, ...] = ()
     subgroups: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):

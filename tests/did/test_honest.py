@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import datasets
 import did_panels
@@ -170,3 +171,18 @@ def test_values_that_make_no_sense_are_refused() -> None:
         pretest_power(table, (0.01,))
     with pytest.raises(DesignError, match="no sampling error"):
         pretest_power(study([0.1, -0.1, 1.0, 1.2], np.diag([0, 0.1, 0.1, 0.1]), 2))
+
+
+@pytest.mark.parametrize("power", [0.3, 0.5, 0.8, 0.95])
+def test_pretest_power_with_one_period_is_in_closed_form(power: float) -> None:
+    vcov = np.array([[0.04, 0.01, 0.012], [0.01, 0.05, 0.02], [0.012, 0.02, 0.06]])
+    table = study([0.1, 1.0, 1.2], vcov, 1)
+    row = pretest_power(table, (power,)).iloc[0]
+    shift = row["slope"] / 0.2  # the one period before lies one period from the reference
+    found = stats.norm.cdf(-1.959963984540054 - shift) + stats.norm.sf(1.959963984540054 - shift)
+    assert found == pytest.approx(power, rel=1e-10)
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(3), vcov, 400_000)
+    through = np.abs(draws[:, 0] - row["slope"]) <= 1.959963984540054 * 0.2
+    simulated = row["bias"] + draws[through, 1:].mean()
+    assert row["bias_if_passed"] == pytest.approx(simulated, abs=4 * 0.25 / np.sqrt(through.sum()))
+    assert pretest_power(table, (power,), seed=1).equals(pretest_power(table, (power,), seed=2))

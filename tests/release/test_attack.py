@@ -11,8 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import retrain_eval as rte
+from retrain_eval.contributions import dominated
 from retrain_eval.errors import DisclosureError
 from retrain_eval.release.attack import (
     Count,
@@ -287,3 +290,53 @@ def test_winsorising_caps_at_the_quantile_of_a_period_and_at_what_three_have() -
         limit = long.groupby("t")["y"].agg(lambda y, q=quantile: min(y.quantile(q), y.nlargest(3).iloc[-1]))
         by_hand = of_amounts(long.assign(y=long["y"].clip(upper=long["t"].map(limit))))
         np.testing.assert_allclose(of_amounts(long, winsorise=quantile).means(), by_hand.means(), rtol=1e-12)
+
+
+def test_amounts_below_zero_are_judged_and_capped_as_their_mirror_image() -> None:
+    long = earners(1)
+    plus, minus = of_amounts(long), of_amounts(long.assign(y=-long["y"]))
+    np.testing.assert_array_equal(plus.largest, minus.largest)
+    np.testing.assert_array_equal(plus.absolute, minus.absolute)
+    with pytest.raises(DisclosureError, match="few units dominate"):  # one loss is nearly all there is
+        protect(Results(moments={"m": of_amounts(long.assign(y=-long["y"]))}), RULES)
+    for quantile in (0.95, 0.999):
+        one, other = (of_amounts(frame, winsorise=quantile).means() for frame in (long, long.assign(y=-long["y"])))
+        np.testing.assert_allclose(one, -other, rtol=1e-12)
+
+
+def test_changes_of_people_alike_are_not_dominated_though_they_cancel() -> None:
+    rng = np.random.default_rng(5)
+    long = earners(0).assign(y=lambda d: rng.normal(0, 3_000, len(d)))
+    m = of_amounts(long)
+    assert m.absolute is not None
+    assert (np.abs(m.first[:, 1:] + m.first[:, :1] * m.reference) < 0.2 * m.absolute).any()  # they cancel
+    assert protect(Results(moments={"m": m}), RULES)[1] == []
+    long.loc[long["id"] == 3, "y"] = -5e6  # a loss larger than all changes together
+    with pytest.raises(DisclosureError, match="few units dominate"):
+        protect(Results(moments={"m": of_amounts(long)}), RULES)
+    capped = of_amounts(long, winsorise=0.99)
+    assert protect(Results(moments={"m": capped}), RULES)[1] == []
+    halves = of_amounts(long[long["id"] % 4 < 2]) + of_amounts(long[long["id"] % 4 >= 2])
+    order = halves.cells.merge(of_amounts(long).cells.reset_index(), on=["cohort", "band"])["index"].to_numpy()
+    np.testing.assert_allclose(halves.absolute, of_amounts(long).absolute[order])
+
+
+@given(
+    sign=st.sampled_from([1.0, -1.0]),
+    shift=st.sampled_from([0.0, -20_000.0, -40_000.0]),
+    n=st.integers(20, 200),
+    seed=st.integers(0, 50),
+)
+def test_dominance_does_not_depend_on_where_zero_lies_among_people_alike(
+    sign: float, shift: float, n: int, seed: int
+) -> None:
+    y = sign * (np.random.default_rng(seed).normal(20_000, 3_000, (n, 1)) + shift)
+    top = -np.sort(-np.abs(y), axis=0)[:5].T[None]
+    rule = {"n": 2, "share": 0.85, "p_percent": 10.0}
+    assert not dominated(top, np.abs(y).sum(0)[None], **rule).any()
+    assert not dominated(
+        top, y.sum(0)[None], **rule
+    ).any()  # of a signed total the contributions bound the absolute one
+    y[0] = -1e9
+    top = -np.sort(-np.abs(y), axis=0)[:5].T[None]
+    assert dominated(top, np.abs(y).sum(0)[None], **rule).all()

@@ -123,3 +123,10 @@ def test_what_partners_share_by_design_is_said_and_not_drawn(tmp_path: Path) -> 
     waiting = toml.replace("[did]", 'start = "age"\n[did]')
     study = open_release([bundles.write_bundle(tmp_path / "start", made, FACTS, waiting)]).main
     assert balance.say_exact(study) == "Partners are equal in the start of joblessness, which is not shown."
+
+
+def test_the_largest_distance_of_a_number_is_at_least_the_one_printed(study: Study) -> None:
+    frame = balance.shown(study)
+    bound, exact = (balance.tabulate_distributions(frame, study.words, names).html() for names in ((), {"black"}))
+    assert bound.count("at least") == 2 * len(frame)  # before and after matching
+    assert exact.count("at least") == 2 * (len(frame) - 1)  # a share's distance is the difference of shares

@@ -110,6 +110,13 @@ def test_m_estimation_is_the_infinitesimal_jackknife(options: dict[str, Any]) ->
     assert figures(sample.att("y", vce="M"))[1] == pytest.approx(np.sqrt((psi**2).sum()))
 
 
+def test_balancing_weights_count_their_estimation_unless_asked_otherwise() -> None:
+    sample = rte.match(draw(300, 8), FORMULA, "id", method="ebal")
+    assert sample.att("y").meta["vce"] == "M"
+    assert figures(sample.att("y")) == figures(sample.att("y", vce="M"))
+    assert figures(sample.att("y", vce="HC1"))[1] > 1.1 * figures(sample.att("y"))[1]
+
+
 def _influence(sample: rte.MatchedSample, data: pd.DataFrame) -> np.ndarray:
     assert sample._drawn.influence is not None
     return sample._drawn.influence(data[["y"]].to_numpy())[:, 0]

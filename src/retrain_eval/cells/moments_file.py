@@ -27,6 +27,7 @@ def write(moments: OutcomeMoments, path: str | os.PathLike[str]) -> None:
             "second_with": pa.array(with_cells, pa.list_(pa.int32())),
             "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
             **({} if moments.largest is None else {"largest": pa.array(moments.largest.tolist())}),
+            **({} if moments.absolute is None else {"absolute": pa.array(moments.absolute.tolist())}),
         }
     )
     facts = {
@@ -80,4 +81,5 @@ def read(path: str | os.PathLike[str]) -> OutcomeMoments:
         numbers=tuple(facts["numbers"]),
         by_person=tuple(facts["by_person"]),
         largest=np.array(table["largest"].to_pylist()) if "largest" in table.column_names else None,
+        absolute=np.array(table["absolute"].to_pylist()) if "absolute" in table.column_names else None,
     )

@@ -23,7 +23,7 @@ from retrain_eval.cells.numbering import cells_in_order, number_cells
 from retrain_eval.cells.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
 from retrain_eval.cells.products import cluster_moments, unit_moments
 from retrain_eval.cells.wide import build_wide_paths, stored_periods
-from retrain_eval.contributions import cap, largest
+from retrain_eval.contributions import absolute_totals, cap, largest
 from retrain_eval.errors import DesignError, InputError, RetrainEvalError
 from retrain_eval.moments import INCOMPLETE, OutcomeMoments
 from retrain_eval.sources import Source, as_relation, numbers_among, query, require_columns, sql_name
@@ -39,7 +39,7 @@ MAX_COMBINATIONS = 2_000  # of the values of covariates that are numbers; beyond
 def outcome_moments(
     source: Source,
     unit: str,
-    time: str | Sequence[int],
+    time: str | Sequence[int | str],
     cohort: str,
     outcome: str,
     by: str | Sequence[str] = (),
@@ -74,9 +74,9 @@ def outcome_moments(
         What to do with units that lack a period. "allow": the moments hold the complete ones, and `att_gt` reads all
         from the source; other estimators refuse.
     winsorise : float, optional
-        For an outcome that is an amount: values above this quantile of their period are set to it, or to the third
-        largest if that is less, 1 for no value; and the largest contributions to each cell are kept, which a release
-        checks for dominance.
+        For an outcome that is an amount: amounts beyond this quantile of either tail of their period are set to it, or
+        to the third largest if that is nearer to zero, 1 for no value; and the largest contributions to each cell are
+        kept, which a release checks for dominance. Negative amounts are cut where those of the opposite sign would be.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 
@@ -231,7 +231,9 @@ def _sum_paths(
         cap(paths, winsorise)
     reference = reference_path(paths) if reference is None else reference
     cells = number_cells(paths, columns.by)
-    tops = None if winsorise is None else largest(paths, cells.group, cells.order)
+    amounts = winsorise is not None
+    tops = largest(paths, cells.group, cells.order) if amounts else None
+    totals = absolute_totals(paths, cells.group, cells.order) if amounts else None
     first, second = unit_moments(paths, cells, reference)
     n_clusters = int(cells.table["n"].sum())
     if columns.cluster is not None:
@@ -253,6 +255,7 @@ def _sum_paths(
         n_dropped=paths.dropped,
         weighted=columns.weights is not None,
         largest=tops,
+        absolute=totals,
     )
 
 

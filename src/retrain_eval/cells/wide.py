@@ -10,6 +10,7 @@ import duckdb
 
 from retrain_eval.cells.paths import MAX_PERIODS, Columns, Paths, check_options
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.periods import stored_period
 from retrain_eval.sources import query, require_columns, sql_name
 
 
@@ -22,7 +23,7 @@ def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
 
 
 def stored_periods(
-    relation: duckdb.DuckDBPyRelation, time: str | Sequence[int], outcome: str
+    relation: duckdb.DuckDBPyRelation, time: str | Sequence[int | str], outcome: str
 ) -> tuple[int, ...] | None:
     """Return the periods of an outcome that is an array; None where ``time`` is the column of periods.
 
@@ -40,7 +41,7 @@ def stored_periods(
     if not is_array:
         what = "periods are given, and the outcome is no fixed-size array"
         raise InputError(what, column=outcome, fix="name the column of periods")
-    return tuple(time)
+    return tuple(map(stored_period, time))
 
 
 def build_wide_paths(

@@ -11,11 +11,12 @@ from retrain_eval.did.two_way import least_squares, panel
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.periods import stored_period
 from retrain_eval.recipe import recorded
 
 
 @recorded
-def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Mapping[str, int]) -> EffectTable:
+def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Mapping[str, int | str]) -> EffectTable:
     """Regress the outcome on unit effects, period effects, and dummies of the first treated period and later ones.
 
     Parameters
@@ -23,7 +24,7 @@ def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Ma
     moments : OutcomeMoments
     lags : mapping of str → int
         Name of a dummy → distance from the first treated period at which it is one: ``{"grant": 0, "grant_1": 1}``.
-    periods : mapping of str → int
+    periods : mapping of str → int or str
         Name of a period's dummy → period; the first period has none, all others have one.
 
     Returns
@@ -55,23 +56,24 @@ def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Ma
     [0.5, 1.75]
     """
     times = list(moments.times)
-    for name, period in periods.items():
+    named = {name: stored_period(period) for name, period in periods.items()}
+    for name, period in named.items():
         if period not in times:
             raise unknown(f"period of {name!r}", period, times)
-    if sorted(periods.values()) != times[1:]:
-        raise InputError("each period but the first has one dummy", column="periods", value=dict(periods))
+    if sorted(named.values()) != times[1:]:
+        raise InputError("each period but the first has one dummy", column="periods", value=dict(named))
     data = panel(moments)
     if len(data.cohort) < len(np.unique(moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf))):
         raise DesignError("a cohort is treated from the first period on: its lags are not known")
     event = data.times - data.cohort[:, None]
     dummies = np.stack([event == lag for lag in lags.values()], axis=2).astype(float)
     fit = least_squares(data, dummies, list(lags))
-    place = [times.index(period) for period in periods.values()]
+    place = [times.index(period) for period in named.values()]
     own = fit.period_effects + moments.reference - moments.reference[0]
     influence = np.concatenate([fit.period_influence[place], fit.influence])
     n = int(data.n.sum())
     rows = [
         {"outcome": moments.outcome, "estimator": "moments", "estimand": name, "estimate": estimate, "n_treated": n}
-        for name, estimate in zip([*periods, *lags], [*own[place], *fit.estimate], strict=True)
+        for name, estimate in zip([*named, *lags], [*own[place], *fit.estimate], strict=True)
     ]
     return EffectTable.build(rows, moments.covariance(sparse.csr_array(data.spread(influence))))

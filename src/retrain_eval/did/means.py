@@ -13,6 +13,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.levels import is_missing
 from retrain_eval.moments import Mask, OutcomeMoments
+from retrain_eval.periods import stored_period
 from retrain_eval.recipe import recorded
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ VCES = ("iid", "HC1", "CR1")
 
 @recorded
 def mean_difference(
-    moments: OutcomeMoments, time: int, *, vce: str | None = None, by: str | Sequence[str] = ()
+    moments: OutcomeMoments, time: int | str, *, vce: str | None = None, by: str | Sequence[str] = ()
 ) -> EffectTable:
     """Compare treated with never-treated units in one period: the coefficient of ``outcome ~ treated``.
 
@@ -30,8 +31,8 @@ def mean_difference(
     ----------
     moments : OutcomeMoments
         Any number of cohorts and strata: all cohorts are pooled as treated.
-    time : int
-        Period compared.
+    time : int or str
+        Period compared, as stored or written ``2019Q1``.
     vce : {"iid", "HC1", "CR1"}, optional
         Homoskedastic, robust, or clustered by the moments' cluster, with the usual small-sample factors.
         None: CR1 where the moments are clustered, HC1 otherwise.
@@ -66,6 +67,7 @@ def mean_difference(
     >>> float(frame["estimate"].item()), round(float(frame["std_error"].item()), 4)
     (2.5, 1.118)
     """
+    time = stored_period(time)
     if time not in moments.times:
         raise unknown("period", time, moments.times)
     vce = vce or ("CR1" if moments.cluster is not None else "HC1")

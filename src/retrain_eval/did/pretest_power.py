@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from retrain_eval.did.honest import EventStudy
 from retrain_eval.effects import EffectTable
@@ -36,7 +36,7 @@ def pretest_power(
     level : float
         Of these tests.
     draws, seed : int
-        Size and seed of the Gaussian sample.
+        Size and seed of the Gaussian sample, where there are several periods before treatment.
 
     Returns
     -------
@@ -54,8 +54,9 @@ def pretest_power(
     Notes
     -----
     Roth (2022, section III): under slope γ the coefficients are N(γ · periods, Σ), and passing truncates those before
-    treatment to a box; the bias after treatment follows from their correlation. Adding the same draws to every slope
-    makes the power rise with it.
+    treatment to a box; the bias after treatment follows from their correlation. With one period before, all of it is in
+    closed form. With several, adding the same draws to every slope makes the power rise with it, and figures are
+    rounded to the digits that the draws settle.
 
     Examples
     --------
@@ -74,23 +75,64 @@ def pretest_power(
     error = np.sqrt(np.diag(vcov))[: len(study.before)]
     if not (error > 0).all():
         raise DesignError("a coefficient before treatment has no sampling error")
-    noise: Array = np.random.default_rng(seed).standard_normal((draws, len(vcov))) @ symmetric_root(vcov)
     critical = float(stats.norm.ppf(0.5 + level / 2))
-    k = len(study.before)
+    if len(study.before) == 1:
+        return pd.DataFrame([_one_period(value, vcov, periods, critical) for value in power])
+    noise: Array = np.random.default_rng(seed).standard_normal((draws, len(vcov))) @ symmetric_root(vcov)
+    return pd.DataFrame([_drawn(value, noise, periods, error, critical) for value in power])
+
+
+def _one_period(power: float, vcov: Array, periods: Array, critical: float) -> dict[str, float]:
+    """Return a row in closed form: a normal coefficient outside a symmetric interval, and its truncated mean inside."""
+    error, norm = float(np.sqrt(vcov[0, 0])), stats.norm
+
+    def found(shift: float) -> float:
+        return float(norm.cdf(-critical - shift) + norm.sf(critical - shift)) - power
+
+    shift = float(optimize.brentq(found, 0.0, critical + 40.0, xtol=1e-14, rtol=1e-14))
+    slope = shift * error / abs(float(periods[0]))
+    mean = float(slope * periods[0] / error)  # of the standardised coefficient
+    inside = float(norm.pdf(-critical - mean) - norm.pdf(critical - mean)) / (1 - power)  # noise, given it passed
+    bias = float(slope * periods[1:].mean())
+    after = float(vcov[0, 1:].mean()) / error * inside
+    return {"power": float(power), "slope": slope, "bias": bias, "bias_if_passed": bias + after}
+
+
+def _drawn(power: float, noise: Array, periods: Array, error: Array, critical: float) -> dict[str, float]:
+    """Return a row from draws, to as many digits as they settle."""
+    k, draws = len(error), len(noise)
 
     def passed(slope: float) -> npt.NDArray[np.bool_]:
         found: npt.NDArray[np.bool_] = np.all(np.abs(noise[:, :k] + slope * periods[:k]) <= critical * error, axis=1)
         return found
 
-    rows = []
-    for value in power:
-        low, high = 0.0, float((error / np.abs(periods[:k])).max()) * 10
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if 1 - passed(middle).mean() < value else (low, middle)
-        through = passed(high)
-        after = noise[:, k:].mean(axis=1)
-        bias = float(high * periods[k:].mean())
-        shift = float(after[through].mean()) if through.any() else float("nan")
-        rows.append({"power": float(value), "slope": high, "bias": bias, "bias_if_passed": bias + shift})
-    return pd.DataFrame(rows)
+    low, high = 0.0, float((error / np.abs(periods[:k])).max()) * 10
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if 1 - passed(middle).mean() < power else (low, middle)
+    slope, through, after = high, passed(high), noise[:, k:].mean(axis=1)
+    # the error of the share that passes, over how fast it falls, is that of the slope
+    falls = float(passed(0.95 * slope).mean() - passed(1.05 * slope).mean()) / (0.1 * slope)
+    of_slope = float(np.sqrt(power * (1 - power) / draws)) / max(falls, 1e-300)
+    ahead, printed = float(periods[k:].mean()), accurate(slope, of_slope)
+    shift = float(after[through].mean()) if through.any() else float("nan")
+    of_shift = float(after[through].std()) / float(np.sqrt(max(through.sum(), 1))) if through.any() else 0.0
+    return {
+        "power": float(power),
+        "slope": printed,
+        "bias": printed * ahead,
+        "bias_if_passed": accurate(slope * ahead + shift, float(np.hypot(of_slope * ahead, of_shift))),
+    }
+
+
+def accurate(value: float, error: float) -> float:
+    """Return a simulated value rounded to the decimal place that two standard errors of it leave alone.
+
+    Examples
+    --------
+    >>> accurate(812.34, 2.1), accurate(0.034567, 0.0001), accurate(3.0, 0.0)
+    (810.0, 0.035, 3.0)
+    """
+    if not (np.isfinite(value) and error > 0):
+        return value
+    return float(round(value, -int(np.ceil(np.log10(2 * error)))))

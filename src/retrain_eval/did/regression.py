@@ -14,6 +14,7 @@ import pandas as pd
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.periods import stored_period
 
 ENGINES = ("pyfixest", "linearmodels")
 
@@ -151,8 +152,8 @@ def event_study_rows(
     unit: str,
     time: str,
     treated: str,
-    cohort: float,
-    reference: int,
+    cohort: float | str,
+    reference: int | str,
     cluster: str | None = None,
     weights: str | None = None,
 ) -> EffectTable:
@@ -164,9 +165,9 @@ def event_study_rows(
         Balanced panel, one row per unit × time.
     outcome, unit, time, treated : str
         Columns; ``treated`` is 1 in all periods of a treated unit.
-    cohort : float
+    cohort : float or str
         First treated period, to express periods as event time.
-    reference : int
+    reference : int or str
         Period that the others are compared with.
     cluster, weights : str, optional
         Cluster (default: the unit) and analytic weights.
@@ -200,6 +201,7 @@ def event_study_rows(
     """
     import pyfixest as pf
 
+    reference, cohort = stored_period(reference), stored_period(cohort)
     times = sorted(int(t) for t in data[time].unique())
     if reference not in times:
         raise unknown("period", reference, times)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.periods import stored_period
 from retrain_eval.sources import sql_name
 from retrain_eval.study import Stratum
 
 
 def baseline(
-    con: duckdb.DuckDBPyConnection, strata: Mapping[str, Stratum], periods: Sequence[int] = ()
+    con: duckdb.DuckDBPyConnection, strata: Mapping[str, Stratum], periods: Sequence[int | str] = ()
 ) -> duckdb.DuckDBPyRelation:
     """Create the table ``baseline``: one row per person, as matching and stratifying need it.
 
@@ -22,8 +23,8 @@ def baseline(
         Connection on which `build_panel` has run.
     strata : mapping of str to Stratum
         Subgroups of the study file; each becomes a column of levels.
-    periods : sequence of int
-        Periods before entry; each becomes a column ``earnings_<period>``.
+    periods : sequence of int or str
+        Periods, as stored or written ``2019Q1``, before entry; each becomes a column ``earnings_<period>``.
 
     Returns
     -------
@@ -39,6 +40,7 @@ def baseline(
     DesignError
         If a stratum leaves somebody without a level, or somebody had entered by one of ``periods``.
     """
+    periods = [stored_period(period) for period in periods]
     people = con.table("person").columns
     made = {*con.table("panel").columns, *(f"earnings_{int(p)}" for p in periods), "treat", "weight", "subclass"}
     for name in strata:

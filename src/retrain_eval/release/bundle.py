@@ -23,6 +23,7 @@ from retrain_eval.layout import ADDITIVE, Additive, read_table
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import Registration, read_plan
+from retrain_eval.results import Results
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
@@ -107,6 +108,12 @@ class Bundle:
     def effects(self) -> pd.DataFrame | None:
         """Every published estimate: `result`, the columns of an EffectTable, and the note of a suppression."""
         return self._table("effects.csv")
+
+    @cached_property
+    def withheld(self) -> dict[str, str]:
+        """The results that are withheld, each with its reason; what is said of a result has its table in its name."""
+        listed = self._table("withheld.csv")
+        return {} if listed is None else Results(tables={"withheld": listed}).withheld()
 
     @property
     def balance(self) -> pd.DataFrame | None:

@@ -45,7 +45,8 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
         of = rows[(rows["arm"] == arm) & (rows["stage"] != APART)]
         if len(of) and (fewest := int(of["people"].min())) < rules.min_cell:
             raise DisclosureError(
-                f"the covariate moments {name!r} compare {fewest} people of group {arm!r}, fewer than {rules.min_cell}"
+                f"the covariate moments {name!r} compare {fewest} people of group {arm!r}, fewer than {rules.min_cell}",
+                public=f"an arm has fewer than {rules.min_cell} people",
             )
     kept: list[pd.DataFrame] = []
     record: list[str] = []
@@ -110,7 +111,7 @@ def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
     if not len(cells):
         return few
     top = np.array(cells["largest"].tolist(), dtype=float)[:, None, :]
-    total = (cells["sum_wx"] + cells["sum_w"] * cells["reference"]).to_numpy(dtype=float)[:, None]
+    total = cells["absolute"].to_numpy(dtype=float)[:, None]
     rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
     few |= dominated(top, total, **rule) & (top.sum(axis=(1, 2)) > 0)
     return few

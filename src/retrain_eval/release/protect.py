@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from retrain_eval.contributions import dominated
 from retrain_eval.errors import DisclosureError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
-from retrain_eval.release.attack import Count, counts, counts_of_matching, every_level, recoverable
+from retrain_eval.release.attack import Count, Levels, counts, counts_of_matching, every_level, recoverable
 from retrain_eval.release.counts import protect_counts
 from retrain_eval.release.covariates import protect_covariates
 from retrain_eval.release.merging import (
@@ -34,8 +34,12 @@ Orders = Mapping[str, Sequence[str]]
 Kept = dict[str, OutcomeMoments]
 
 
-def protect(results: Results, rules: Release, order: Orders | None = None) -> tuple[Results, list[str]]:
-    """Return the results as they may be published, and a record of what was withheld.
+def protect(
+    results: Results, rules: Release, order: Orders | None = None, say: Callable[[str], None] = lambda _: None
+) -> tuple[Results, list[str]]:
+    """Return the results as they may be published, and a record of what was merged and withheld.
+
+    A table that cannot be protected is left out, and what follows from it is listed as withheld with the reason.
 
     Parameters
     ----------
@@ -45,15 +49,18 @@ def protect(results: Results, rules: Release, order: Orders | None = None) -> tu
         ``[release]`` of the study file.
     order : mapping of str → sequence of str, optional
         Levels of strata from low to high: a level that is too small joins a neighbour.
+    say : callable
+        Given the reason why a table is left out as only the agency may read it, with its counts.
 
     Returns
     -------
     Results, list of str
+        The record counts no few people.
 
     Raises
     ------
     DisclosureError
-        If a moments or life table cannot be made to hold the rule.
+        If nothing is left to publish: no table, or no estimate.
 
     Examples
     --------
@@ -69,25 +76,43 @@ def protect(results: Results, rules: Release, order: Orders | None = None) -> tu
         safe.counts[name], notes = protect_counts(of_people, rules)
         record += notes
     beside = counts_of_matching(safe.counts["matching"].cells) if "matching" in safe.counts else []
-    merged, notes = _merge(results.moments, rules, order or {}, beside)
+    gone: dict[str, DisclosureError] = {}
+    merged, notes, failed = _merge(results.moments, rules, order or {}, beside)
+    gone |= {f"moments/{name}": error for name, error in failed.items()}
     record += notes
-    for name, moments in merged.items():
-        safe.moments[name], notes = _protect_moments(name, moments, rules)
-        record += notes
-    for name, table in results.life_tables.items():
-        safe.life_tables[name], notes = _protect_life_table(name, table, rules)
-        record += notes
-    for name, covariates in results.covariates.items():
-        safe.covariates[name], notes = protect_covariates(name, covariates, rules)
-        record += notes
-    for name, statistic in results.statistics.items():
-        protected, notes = protect_statistic(name, statistic, rules)
-        if protected is not None:
-            safe.statistics[name] = protected
-        record += notes
-    published, notes = publish(results, safe.kept(), rules)
+    protectors: list[tuple[str, Mapping[str, Any], Callable[..., Any]]] = [
+        ("moments", merged, _protect_moments),
+        ("life_tables", results.life_tables, _protect_life_table),
+        ("covariates", results.covariates, protect_covariates),
+        ("statistics", results.statistics, protect_statistic),
+    ]
+    for kind, tables, make_safe in protectors:
+        for name, table in tables.items():
+            try:
+                getattr(safe, kind)[name], notes = make_safe(name, table, rules)
+                record += notes
+            except DisclosureError as error:
+                gone[f"{kind}/{name}"] = error
+    for name, why in gone.items():
+        say(str(why))
+        kind, _, of = name.partition("/")
+        record.append(f"{_KINDS[kind]} {of}: withheld, because {why.public}.")
+    published, notes = publish(results, safe.kept(), rules, {name: why.public for name, why in gone.items()})
     safe.tables, safe.parts = published.tables, published.parts
+    _refuse_empty(results, safe, gone)
     return safe, [*notes, *record]
+
+
+_KINDS = {"moments": "Moments", "life_tables": "Life table", "covariates": "Covariates", "statistics": "Statistics"}
+
+
+def _refuse_empty(results: Results, safe: Results, gone: Mapping[str, DisclosureError]) -> None:
+    """Refuse an edition of which nothing is left, for the first reason."""
+    effects, left = results.tables.get("effects"), safe.tables.get("effects")
+    no_estimate = effects is not None and (left is None or not left["estimate"].notna().any())
+    of_tables = [error for name, error in gone.items() if not name.startswith("statistics/")]
+    if of_tables and (no_estimate or not safe.kept()):
+        raise of_tables[0]
 
 
 def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
@@ -98,8 +123,9 @@ def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
         found[f"{name}.parquet"] = {"rule": rule, "smallest_n": _fewest(table.cells)}
     derived = {part.table for part in safe.parts if part.derivation is not None}
     for name, frame in safe.tables.items():
+        rule = "made again from the protected tables" if name in derived else "small counts withheld"
         found[f"{name}.csv"] = {
-            "rule": "made again from the protected tables" if name in derived else "small counts withheld",
+            "rule": "names and reasons, no counts" if name == "withheld" else rule,
             "smallest_n": _fewest(frame),
         }
     return found
@@ -114,13 +140,18 @@ def _fewest(frame: pd.DataFrame) -> int | None:
 
 def _merge(
     moments: Mapping[str, OutcomeMoments], rules: Release, order: Orders, others: Sequence[Count]
-) -> tuple[Kept, list[str]]:
-    """Merge levels, the last stratum's first, until each table holds the rule and several give no small cell away."""
-    safe, record = dict(moments), list[str]()
+) -> tuple[Kept, list[str], dict[str, DisclosureError]]:
+    """Merge levels, the last stratum's first, until each table holds the rule and several give no small cell away.
+
+    A table that does not hold it with no strata left is returned apart, with the reason.
+    """
+    safe, record, failed = dict(moments), list[str](), dict[str, DisclosureError]()
     for name in moments:
         while (found := _broken(safe[name], rules)) is not None:
             if not safe[name].strata:
-                raise DisclosureError(f"the moments {name!r} have {found.cohort}")
+                failed[name] = DisclosureError(f"the moments {name!r} have {found.cohort}", public=found.public)
+                del safe[name]
+                break
             stratum = safe[name].strata[-1]
             number = stratum in safe[name].numbers  # there is no level between two numbers
             names = {} if number else merge_smallest_level(safe[name], stratum, found.cells, order.get(stratum, ()))
@@ -132,16 +163,27 @@ def _merge(
                 safe[name] = relabel(safe[name], stratum, names)
     before = counts(moments.values())
     small, every = [count for count in before if count.n < rules.min_cell], every_level([*before, *others])
-    while small and recoverable([*counts(safe.values()), *others], small, every, rules.round_counts)["exact"].any():
+    while safe and _follows([*counts(safe.values()), *others], small, every, rules.round_counts):
         name = max(safe, key=lambda name: len(safe[name].cells) * bool(safe[name].strata))
         if not safe[name].strata:
-            raise DisclosureError(
-                "a small cell follows from tables whose cells all hold the rule; publish fewer tables"
+            name = list(safe)[-1]  # the last that the run kept: the first are those of its main question
+            failed[name] = DisclosureError(
+                f"with the moments {name!r}, a small cell follows from tables whose cells hold the rule; publish fewer",
+                public="with other tables, a count of few people would follow",
             )
+            del safe[name]
+            continue
         stratum = safe[name].strata[-1]
         record.append(f"Moments {name}: summed over {stratum}: with other tables, a cell below the rule would follow.")
         safe[name] = safe[name].collapse(over=stratum)
-    return safe, record
+    return safe, record, failed
+
+
+def _follows(published: Sequence[Count], small: Sequence[Count], every: Levels, base: int) -> bool:
+    """Return whether a small count follows from what is published of the same people; of others nothing is known."""
+    known = {(count.arm, count.total) for count in published}
+    of_those = [count for count in small if (count.arm, count.total) in known]
+    return bool(of_those) and bool(recoverable(published, of_those, every, base)["exact"].any())
 
 
 def _merges(names: Mapping[str, str]) -> str:
@@ -155,6 +197,7 @@ class _Broken:
     cells: tuple[int, ...]
     why: str
     cohort: str
+    public: str
 
 
 def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
@@ -180,13 +223,17 @@ def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
             f"a cohort of {size:g}, fewer than {needed:g}{why}, and no strata left to merge; "
             "leave that cohort out of the study, or pool it with a neighbour"
         )
-        return _Broken(cells, f"whose smallest cell was below {needed:g}", cohort)
+        public = f"a cohort has fewer than {needed:g}{why}"
+        return _Broken(cells, f"whose smallest cell was below {needed:g}", cohort, public)
     if moments.largest is not None:
-        total = moments.first[:, 1:] + moments.first[:, :1] * moments.reference
+        total = moments.absolute
+        if total is None:  # written by an edition of this package that kept signed sums only
+            total = moments.first[:, 1:] + moments.first[:, :1] * moments.reference
         rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
         if len(cells_of := np.flatnonzero(dominated(moments.largest, total, **rule))):
             cohort = "a cohort whose amounts few units dominate; winsorise them: outcome_moments(winsorise=0.99)"
-            return _Broken((int(cells_of[0]),), "of which few units dominated a cell's amounts", cohort)
+            of_few = "of which few units dominated a cell's amounts"
+            return _Broken((int(cells_of[0]),), of_few, cohort, "few units dominate the amounts of a cohort")
     return None
 
 
@@ -210,14 +257,15 @@ def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tupl
             if n.sum() < needed:
                 raise DisclosureError(
                     f"the moments {name!r} are of {n.sum()} units, fewer than the {needed:g} that products of "
-                    f"{len(moments.times)} periods have to be summed over; keep fewer periods"
+                    f"{len(moments.times)} periods have to be summed over; keep fewer periods",
+                    public=f"it is of fewer than {needed:g} units, over which products of periods have to be summed",
                 )
             moments = pool_covariance(moments, small, needed)
             record.append(f"Moments {name}: {len(small)} cell(s) of fewer than {needed:g} share a pooled covariance.")
     if 0 < moments.n_dropped < rules.min_cell:
         record.append(f"Moments {name}: the number of units left out, below {rules.min_cell}, is withheld.")
         moments = replace(moments, n_dropped=0)
-    return round_moments(replace(moments, largest=None), rules.round_counts), record
+    return round_moments(replace(moments, largest=None, absolute=None), rules.round_counts), record
 
 
 def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[LifeTable, list[str]]:
@@ -233,11 +281,14 @@ def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[Li
     record = []
     if int(table.cells["n"].min()) < rules.min_cell:
         try:
-            table = table.coarsen(rules.min_cell)
+            table = table.coarsen(rules.min_cell, merge=True)
         except DisclosureError as error:
-            raise DisclosureError(f"the life table {name!r}: {error}") from error
+            raise DisclosureError(f"the life table {name!r}: {error}", public=error.public) from error
         grid = ", ".join(f"{duration:g}" for duration in table.grid or ())
         record.append(
             f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than {rules.min_cell}."
         )
+    if table.merged:  # here, or by the study
+        what = ", ".join("its causes are one" if part == "causes" else f"summed over {part}" for part in table.merged)
+        record.append(f"Life table {name}: {what}, so that durations can be told apart.")
     return round_life_table(table, rules.round_counts), record

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -12,15 +14,17 @@ from retrain_eval.errors import DesignError, DisclosureError, InputError
 from retrain_eval.layout import round_significant
 from retrain_eval.release.completing import complete, with_estimates, with_inference
 from retrain_eval.release.derive import Deriver, Tables
-from retrain_eval.release.rules import PART, SAID_OF_RESULTS, apply, is_withheld, of_published, round_table
-from retrain_eval.results import Part, Results, standing_effects
+from retrain_eval.release.rules import PART, SAID_OF_RESULTS, apply, of_published, round_table
+from retrain_eval.results import Part, Results, is_withheld, standing_effects
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.study import Release
 
 MERGED = "withheld: needs cells that are merged"
 
 
-def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, list[str]]:
+def publish(
+    results: Results, kept: Tables, rules: Release, gone: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Results, list[str]]:
     """Make every row again that follows from a protected table, and apply the rules to all rows.
 
     Doing it twice changes nothing, so that `verify` does the same to a bundle and compares.
@@ -32,11 +36,14 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
     kept : mapping of str → OutcomeMoments or LifeTable
         The protected tables, by the names that derivations give.
     rules : Release
+    gone : mapping of str → str
+        Tables that cannot be protected, by the same names, with the reason: what follows from them is withheld.
 
     Returns
     -------
     Results, list of str
-        Tables and parts only, and a record of what was withheld.
+        Tables and parts only, and a record of what was withheld. The table ``withheld`` lists the results of which
+        nothing is left, those that the run withheld among them.
 
     Raises
     ------
@@ -47,13 +54,22 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
     parts: list[Part] = []
     blocks: dict[str, list[pd.DataFrame]] = {name: [] for name in results.tables}
     not_made: set[str] = set()
+    withheld: list[tuple[str, str, str]] = []
     for part, standing in results.blocks():
         if part.derivation is not None:
-            part, rows, notes = _made_again(part, standing, deriver)
-            if notes:
+            part, rows, reason = _made_again(part, standing, deriver, gone)
+            notes = [f"{_name(part)}: withheld, because {reason}"] if reason else []
+            if reason:
                 not_made.add(part.table)
+                withheld.append((_name(part), part.table, reason))
         elif part.covariance is not None:
-            part, rows, notes = _with_covariance(part, standing, deriver, rules)
+            reason = "" if part.estimates is None else gone.get(part.estimates.of, "")
+            if reason:
+                notes = [f"{_name(part)}: withheld, because {reason}"]
+                part, rows = replace(part, estimates=None), _without_numbers(part, standing)
+                withheld.append((_name(part), part.table, reason))
+            else:
+                part, rows, notes = _with_covariance(part, standing, deriver, rules)
         elif part.table in (*COUNTED, "balance"):
             raise DisclosureError(
                 f"the table {part.table!r} follows from no sums over people, so that nothing says whether they are "
@@ -84,19 +100,36 @@ def publish(results: Results, kept: Tables, rules: Release) -> tuple[Results, li
             part if part.covariance is None else _without_withheld(part, is_withheld(effects[effects[PART] == number]))
             for number, part in enumerate(parts)
         ]
-    return Results(
+    published = Results(
         tables={name: frame.drop(columns=PART) for name, frame in tables.items()},
         parts=[replace(part, rows=int(left[number])) for number, part in enumerate(parts) if number in left],
-    ), record
+    )
+    for result, table, reason in [*withheld, *_wholly_withheld(published)]:
+        published.withhold(result, reason, table)
+    return published, record
 
 
-def _made_again(part: Part, standing: pd.DataFrame, deriver: Deriver) -> tuple[Part, pd.DataFrame, list[str]]:
-    """Make the rows of a part from the protected tables; where those do not give them, they are withheld."""
+def _made_again(
+    part: Part, standing: pd.DataFrame, deriver: Deriver, gone: Mapping[str, str]
+) -> tuple[Part, pd.DataFrame, str]:
+    """Make the rows of a part from the protected tables; where those do not give them, say why they are withheld."""
+    assert part.derivation is not None
     try:
-        return part, deriver.rows(part), []
+        return part, deriver.rows(part), ""
     except (InputError, DesignError) as error:
-        note = f"{_name(part)}: withheld, because the protected tables do not give it: {_first_line(error)}"
-        return replace(part, derivation=None), _without_numbers(part, standing), [note]
+        reason = gone.get(part.derivation.of, f"the protected tables do not give it: {_first_line(error)}")
+        return replace(part, derivation=None), _without_numbers(part, standing), reason
+
+
+def _wholly_withheld(published: Results) -> list[tuple[str, str, str]]:
+    """Return the results none of whose estimates is left, with their notes."""
+    effects = published.tables.get("effects")
+    if effects is None:
+        return []
+    hidden = is_withheld(effects)
+    names = [str(name) for name in dict.fromkeys(effects["result"]) if hidden[effects["result"] == name].all()]
+    notes = {name: str(effects.loc[effects["result"] == name, "note"].iloc[0]) for name in names}
+    return [(name, "effects", note.removeprefix("withheld: ")) for name, note in notes.items()]
 
 
 def _with_covariance(

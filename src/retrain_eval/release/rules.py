@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from retrain_eval.effects import COUNTS, NUMBERS
+from retrain_eval.results import is_withheld
 
 PART = "_part"  # column that says which part of the results a row belongs to
 SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
@@ -96,8 +97,3 @@ def of_published(
 
 def _note(min_cell: int) -> str:
     return f"withheld: fewer than {min_cell}"
-
-
-def is_withheld(effects: pd.DataFrame) -> pd.Series[bool]:
-    """Return which rows of a table of effects say that they are withheld."""
-    return effects["note"].astype("str").str.startswith("withheld").fillna(value=False).astype(bool)

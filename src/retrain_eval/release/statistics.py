@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from retrain_eval.contributions import dominated
+from retrain_eval.errors import DisclosureError
 from retrain_eval.release.merging import round_counts
 from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
 from retrain_eval.study import Release
 
 
-def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[Statistic | None, list[str]]:
-    """Return a statistic as it may be published, and a record of what was done; None where it may not.
+def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[Statistic, list[str]]:
+    """Return a statistic as it may be published, and a record of what was done.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[
 
     Returns
     -------
-    Statistic or None, list of str
+    Statistic, list of str
         Each group has the minimum of people. Of cross products, each cell of two columns of few values holds it too, or
         nobody; of shares, those with a property and those without; amounts are not dominated by few. Where counts
         are rounded, sums are those of a rounded number of people of the same kind:
@@ -37,18 +38,25 @@ def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[
         * deviations by the same, and their covariance by its square, so that a test stays;
         * sums of ranks by the ratio of such sums of 1, …, n, because a sum of ranks tells the number of pairs exactly.
           Bounds of the p-value move a little with the number of pairs.
+
+    Raises
+    ------
+    DisclosureError
+        If it may not be published.
     """
     few = int(statistic.parts[1].min(initial=rules.min_cell))
     reason = (
-        f"they are of {few} people or pairs" if few < rules.min_cell else _REASONS[statistic.kind](statistic, rules)
+        f"they are of fewer than {rules.min_cell} people or pairs"
+        if few < rules.min_cell
+        else _REASONS[statistic.kind](statistic, rules)
     )
     if reason:
-        return None, [f"Statistics {name}: withheld, because {reason}."]
+        raise DisclosureError(f"the statistics {name!r} are withheld, because {reason}", public=reason)
     return _ROUNDED[statistic.kind](statistic.released(), rules.round_counts), []
 
 
 def _dominance(largest: Any, total: Any, rules: Release) -> str:
-    if largest is None or not largest.size:
+    if largest is None or total is None or not largest.size:
         return ""
     rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
     found = dominated(largest, total, **rule) & (largest.sum(axis=(1, 2)) > 0)
@@ -56,7 +64,7 @@ def _dominance(largest: Any, total: Any, rules: Release) -> str:
 
 
 def _of_spread(found: Spread, rules: Release) -> str:
-    return _dominance(found.largest, (found.sum_wy + found.reference * found.sum_w)[:, None], rules)
+    return _dominance(found.largest, found.absolute, rules)
 
 
 def _of_shares(found: Shares, rules: Release) -> str:

@@ -38,6 +38,8 @@ class Verification:
         Errors, intervals and p-values computed again from a covariance that stands as it was released, by result.
     stated : dict of str → int
         Numbers that follow from nothing that is released, by table or result.
+    withheld : dict of str → str
+        Results that the bundle lists as withheld, with their reasons.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Verification:
     n_rederived: int = 0
     on_covariance: dict[str, int] = field(default_factory=dict)
     stated: dict[str, int] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -68,6 +71,9 @@ class Verification:
             if found:
                 names = ", ".join(f"{name} {count:,}" for name, count in found.items())
                 lines.append(f"{sum(found.values()):,} {what}: {names}")
+        if self.withheld:
+            lines.append(f"{len(self.withheld)} results are withheld:")
+            lines += [f"  {name}: {reason}" for name, reason in self.withheld.items()]
         return "\n".join(lines)
 
 
@@ -130,8 +136,15 @@ def verify(path: str | Path) -> Verification:
         for kind, count in _kinds(again, rows).items():
             if count:
                 tally[kind][str(part.result) if part.covariance is not None else part.table] += count
-    rederived, *others = tally.values()
-    return Verification(bundle.path, n_files, tuple(differences), rederived.total(), *map(dict, others))
+    return Verification(
+        bundle.path,
+        n_files,
+        tuple(differences),
+        tally["rederived"].total(),
+        dict(tally["on_covariance"]),
+        dict(tally["stated"]),
+        published.withheld(),
+    )
 
 
 def _kinds(part: Part, rows: pd.DataFrame) -> Counter[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def write(
     inputs: Sequence[Mapping[str, object]],
     standing: Mapping[str, object] | None = None,
     replace: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Protect the results and write them as an edition, whole or not at all.
 
@@ -76,6 +77,8 @@ def write(
     replace : bool
         Overwrite a draft that differs. A draft that differs only in its approval needs no such leave, and an
         approved edition is never overwritten.
+    say : callable
+        Given the reason why a table cannot be published as only the agency may read it.
 
     Returns
     -------
@@ -85,17 +88,19 @@ def write(
     Raises
     ------
     ReleaseError
-        If the edition exists and differs, and is approved or ``replace`` is not set; or if tables contradict each
-        other.
+        If the edition exists and differs, and is approved or ``replace`` is not set; if tables contradict each other;
+        or if a result that ``[plan] required`` names is withheld.
     DisclosureError
-        If something cannot be protected.
+        If nothing is left to publish, or with an earlier edition something would follow of few people.
     """
     _check_recipes(results)
     order = {
         name: tuple(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
         for name, stratum in study.strata.items()
     }
-    safe, record = protect(results, study.release, order)
+    safe, record = protect(results, study.release, order, say)
+    if lines := safe.lacking(study.plan.required):
+        raise ReleaseError("a result that [plan] requires cannot be published:\n  " + "\n  ".join(lines))
     if found := contradictions(safe, study.release):
         raise ReleaseError("tables say different things of the same people:\n  " + "\n  ".join(found))
     _check_earlier(safe, target, study.release)

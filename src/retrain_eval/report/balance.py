@@ -5,6 +5,7 @@ Each part of the page has its sentences and its table; its figures are in `retra
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from html import escape
 
 import pandas as pd
@@ -15,6 +16,7 @@ from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
 from retrain_eval.report.words import Words, listed, percent, plain, sentence
 from retrain_eval.sample.balance import WWC_ADJUST, WWC_SATISFIED
+from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.verdict import AMBER, EFFECTIVE, FOUND, GREEN, RED, SPREAD
 
 CLOSE = 0.1  # standardised mean difference of good balance (Stuart 2010)
@@ -212,13 +214,35 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     return table(shown, frame, labels=labels, spanners=spanners, left=("wwc",))
 
 
-def tabulate_distributions(frame: pd.DataFrame, words: Words) -> Table:
-    """Tabulate how alike the whole distributions are: variance ratios and distances of distribution functions."""
+def shares_of(study: Study) -> set[str]:
+    """Return the covariates that are shares, whose distributions differ by nothing but the difference that is told."""
+    moments = (item for item in study.bundle.tables().values() if isinstance(item, CovariateMoments))
+    return {str(name) for item in moments for name in item.cells.loc[item.cells["binary"].astype(bool), "covariate"]}
+
+
+def tabulate_distributions(frame: pd.DataFrame, words: Words, shares: Collection[str] = ()) -> Table:
+    """Tabulate how alike the whole distributions are: variance ratios and distances of distribution functions.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows of the balance table.
+    words : Words
+    shares : collection of str
+        Covariates that are 0 or 1, for which the largest distance is exact; for the others it is a lower bound.
+    """
     kinds = {"variance_ratio": _("Variance ratio"), "ecdf_mean": _("Mean distance"), "ecdf_max": _("Largest distance")}
     columns = [f"{kind}_{when}" for kind in kinds for when in ("before", "after")]
     shown = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
     for column in columns:
         shown[column] = [_number(value, 3) for value in frame[column]]
+        if column.startswith("ecdf_max"):  # told at some points only, the distance may be larger between them
+            shown[column] = [
+                text if exact or pd.isna(value) else _("at least {distance}", distance=text)
+                for text, value, exact in zip(
+                    shown[column], frame[column], frame["covariate"].isin(shares), strict=True
+                )
+            ]
     labels = {column: sentence(column.rsplit("_", 1)[1]) for column in columns}
     spanners = {title: [f"{kind}_before", f"{kind}_after"] for kind, title in kinds.items()}
     return table(shown, frame[["covariate", *columns]], labels=labels, spanners=spanners)

@@ -196,7 +196,8 @@ class Release:
     def parts(self) -> set[str]:
         """Return what the release holds: names of tables and results, on which pages and sections depend."""
         main = self.main
-        parts = {name for name in TABLES if getattr(main.bundle, name) is not None} | set(main.results())
+        tables = [name for name in TABLES if name != "withheld"]
+        parts = {name for name in tables if getattr(main.bundle, name) is not None} | set(main.results())
         # a page on groups needs the effect of one: all may be withheld
         known = any(main.result(name)["estimate"].notna().any() for name in main.results("att_by_"))
         families = {"subgroups": known, "differences": bool(main.results("difference_by_"))}
@@ -204,6 +205,7 @@ class Release:
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
         families["paired_within"] = any(name.startswith("moments/pairs_by_") for name in main.bundle.manifest["files"])
+        families["withheld"] = any(study.bundle.withheld for study in self.studies)
         families["plan"] = bool(main.bundle.plan)
         families["deviations"] = len(main.deviations) > 0
         families["exploratory"] = bool(main.exploratory)

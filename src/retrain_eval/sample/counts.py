@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 import pandas as pd
 import pyarrow as pa
@@ -101,6 +102,17 @@ class SampleCounts:
         """Add the counts of other people; a count that one of the two withholds is withheld."""
         if self.kind != other.kind:
             raise InputError(f"counts of {self.kind} and of {other.kind} do not add up")
+        if self.kind in ("flow", "overlap"):  # a step, or a bin, is what it is next to the others
+            for group in dict.fromkeys([*self.cells["group"], *other.cells["group"]]):
+                mine, theirs = (_steps(cells, str(group), self.kind) for cells in (self.cells, other.cells))
+                if mine != theirs:
+                    differ = next((a, b) for a, b in zip_longest(mine, theirs) if a != b)
+                    raise InputError(
+                        f"cannot add counts of {self.kind} whose {'steps' if self.kind == 'flow' else 'bins'} differ",
+                        column=str(group),
+                        value=f"{differ[0]} and {differ[1]}",
+                        fix="count both alike, before anything is merged",
+                    )
         keys, sums = list(KEYS[self.kind]), list(SUMS[self.kind])
         both = pd.concat([self.cells, other.cells], ignore_index=True)
         grouped = both.groupby(keys, sort=False, dropna=False)[sums]
@@ -122,6 +134,11 @@ class SampleCounts:
         """
         table, facts = read_table(path, _KIND)
         return cls.of(str(facts["kind"]), pd.DataFrame({name: table[name].to_pylist() for name in table.column_names}))
+
+
+def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:
+    keys = [name for name in KEYS[kind] if name != "group"]
+    return list(cells.loc[cells["group"] == group, keys].fillna("").itertuples(index=False, name=None))
 
 
 def counted(counts: SampleCounts) -> pd.DataFrame:

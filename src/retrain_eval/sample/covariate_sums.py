@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.contributions import N_LARGEST
+from retrain_eval.contributions import N_LARGEST, limits
 from retrain_eval.errors import InputError
 from retrain_eval.sample.balance import numeric
 from retrain_eval.sample.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
@@ -20,7 +20,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
-_SHARING = 3  # people who have the value of a cap, at least
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def sum_covariates(
     after : mapping of str → (int ndarray, ndarray)
         Rows of the matched sample: the unit and its weight. A unit may stand in several.
     winsorise : float
-        Values of a number above this quantile, or above the third largest, are set to it, as in outcome moments.
+        Amounts beyond this quantile of either tail, or beyond the third largest, are set to it, as in outcome moments.
     cuts : mapping of str → sequence of float
         Column → where it is cut into strata.
 
@@ -94,7 +93,7 @@ def sum_covariates(
     there = np.unique(everybody)
     bound = _bound(listed, there)
     for column, name, values, binary in listed:
-        x = values if binary or winsorise == 1 else np.minimum(values, _limit(values[everybody], winsorise))
+        x = values if binary or winsorise == 1 else np.clip(values, *limits(values[everybody], winsorise))
         reference = 0.0 if binary else float(f"{x[everybody].mean():.3g}")
         points = Points.none()
         if not binary:
@@ -120,6 +119,7 @@ def sum_covariates(
                     "ones": int(of.people_by_cell[x == 1].sum()) if binary else 0,
                     "smallest": _smallest(x, of.people_by_cell),
                     "largest": [0.0] * N_LARGEST if binary else _largest(x[of.cell], of.weight),
+                    "absolute": float(of.by_cell @ np.abs(x)),
                     "edges": points.edges.tolist(),
                     "sum_below": points.below(x, of.by_cell),
                     "forced": points.forced.tolist(),
@@ -174,11 +174,6 @@ def _fewest(x: Floats, y: Floats, people: Ints) -> int:
     return int(n[n > 0].min(initial=people.sum()))
 
 
-def _limit(x: Floats, quantile: float) -> float:
-    at = min(_SHARING, len(x))
-    return float(min(np.quantile(x, quantile), np.partition(x, len(x) - at)[len(x) - at]))
-
-
 def _smallest(x: Floats, people: Ints) -> int:
     """Return the fewest people who share a value, where values are so few that sums tell how many have each."""
     held = people > 0
@@ -191,9 +186,7 @@ def _smallest(x: Floats, people: Ints) -> int:
 
 
 def _largest(x: Floats, weight: Floats) -> list[float]:
-    """Return the largest contributions to a sum of amounts; a covariate with negative values is none."""
-    if len(x) == 0 or x.min() < 0:
-        return [0.0] * N_LARGEST
-    amount = weight * x
+    """Return the largest contributions w·|x| to a sum of amounts."""
+    amount = weight * np.abs(x)
     top = -np.sort(-np.partition(amount, len(amount) - min(N_LARGEST, len(amount)))[-N_LARGEST:])
     return [*top.tolist(), *[0.0] * (N_LARGEST - len(top))]

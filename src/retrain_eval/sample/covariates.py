@@ -18,6 +18,7 @@ import pyarrow as pa
 from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.recipe import Recipe
+from retrain_eval.sample.adding_covariates import add_cells
 from retrain_eval.sample.balance import COLUMNS, Summary, balance_row
 from retrain_eval.sample.distributions import ecdf_distances
 
@@ -29,7 +30,18 @@ BEFORE, AFTER, APART = "before", "after", "apart"
 SUMS = ("sum_w", "sum_w2", "sum_wx", "sum_wx2")
 RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS, "edges", "sum_below")
 # never leave the agency
-INSIDE = ("ones", "smallest", "largest", "forced", "people_below", "values_below", "rarest", "beside", "fewest_beside")
+INSIDE = (
+    "ones",
+    "smallest",
+    "largest",
+    "absolute",
+    "forced",
+    "people_below",
+    "values_below",
+    "rarest",
+    "beside",
+    "fewest_beside",
+)
 BASELINE_GROUPS = {
     "treated": ("treated", BEFORE),
     "treated matched": ("treated", AFTER),
@@ -60,6 +72,29 @@ class CovariateMoments:
     cells: pd.DataFrame
     withheld: tuple[str, ...] = ()
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
+
+    def __add__(self, other: CovariateMoments) -> CovariateMoments:
+        """Return the moments of the union of two disjoint samples (no person in both).
+
+        Distribution functions are known at the edges that both have. What only the agency knows stays known where both
+        know it, as a bound on the safe side: a sum can be protected like any other. A covariate that one withholds
+        is withheld.
+
+        Raises
+        ------
+        InputError
+            If the two do not describe the same covariates, levels and arms.
+
+        Examples
+        --------
+        >>> from retrain_eval.sample.match import match
+        >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0] * 2, "age": [20, 21, 30, 31]})
+        >>> one = match(people, "treat ~ age", "id").covariate_moments()
+        >>> (one + one).summary("age", "treated", "after").n
+        4
+        """
+        withheld = tuple(dict.fromkeys([*self.withheld, *other.withheld]))
+        return CovariateMoments(add_cells(self.cells, other.cells, withheld), withheld)
 
     def summary(self, covariate: str, arm: str, stage: str) -> Summary | None:
         """Return what balance reads of a covariate in an arm; None where there is no such row."""
@@ -117,7 +152,8 @@ def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
     -------
     DataFrame
         As `retrain_eval.sample.balance.balance_table`, but for the distances of distribution functions of numbers:
-        they are those at the edges that are told, and NaN where none is.
+        they are those at the edges that are told, and NaN where none is. The largest of these is a lower bound of the
+        largest distance at any value, and is printed as "at least".
 
     Raises
     ------

@@ -11,12 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.confounding import Regressions
-from retrain_eval.contributions import N_LARGEST
+from retrain_eval.contributions import N_LARGEST, limits_sql
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.composition import treated_sql
 from retrain_eval.sample.formula import TreatmentFormula, parse_formula
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.spread import cap_sql
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.statistics.kinds import CrossProducts
 
@@ -36,7 +35,7 @@ def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winso
     sample : MatchedSample
     outcome : str
     winsorise : float
-        Values of a number above this quantile, or above the third largest, are set to it; 1 for none.
+        Amounts beyond this quantile of either tail, or beyond the third largest, are set to it; 1 for none.
 
     Returns
     -------
@@ -151,7 +150,7 @@ def _inverse(s: Floats) -> Floats:
 class _Cells:
     """Each distinct row of covariates and treatment; the outcome is measured from ``middle``.
 
-    ``top`` holds the largest outcomes of each, shape (C, N_LARGEST), if the outcome is an ``amount``: nowhere negative.
+    ``top`` holds the largest absolute outcomes of each, shape (C, N_LARGEST), and ``absolute`` their sums.
     """
 
     covariates: pd.DataFrame
@@ -160,8 +159,8 @@ class _Cells:
     total: Floats
     squares: Floats
     top: Floats
+    absolute: Floats
     middle: float
-    amount: bool
     missing: int
 
 
@@ -175,8 +174,12 @@ def _cells(
     keys = [f"CAST({sql_name(name)} AS {kind})" for name, kind in zip(names, kinds, strict=True)]
     listed = "".join(f", {key} AS k{i}" for i, key in enumerate(keys))
     numbers = ["y", *(f"k{i}" for i, kind in enumerate(kinds) if kind == "DOUBLE")]
-    capped = [f"CASE WHEN bool_and({c} IN (0, 1)) THEN 1 ELSE {cap_sql(c, winsorise)} END AS {c}" for c in numbers]
-    replaced = ", ".join(f"least(rows.{c}, limits.{c}) AS {c}" for c in numbers)
+    capped = [
+        f"CASE WHEN bool_and({c} IN (0, 1)) THEN {free} ELSE {end} END AS {side}_{c}"
+        for c in numbers
+        for side, free, end in zip(("low", "high"), (0, 1), limits_sql(c, winsorise), strict=True)
+    ]
+    replaced = ", ".join(f"least(greatest(rows.{c}, limits.low_{c}), limits.high_{c}) AS {c}" for c in numbers)
     query_rows = "SELECT * FROM rows"
     if winsorise < 1:
         query_rows = f"SELECT rows.* REPLACE ({replaced}) FROM rows, (SELECT {', '.join(capped)} FROM rows) limits"
@@ -193,8 +196,8 @@ def _cells(
             ELSE round(mean, CAST(2 - floor(log10(abs(mean))) AS INTEGER)) END AS middle FROM centre
         )
         SELECT treated, {"".join(f"k{i}, " for i in range(len(names)))}count(*) AS n, any_value(middle) AS middle,
-          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares, max(y, {N_LARGEST}) AS top,
-          min(y) AS least
+          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares, max(abs(y), {N_LARGEST}) AS top,
+          fsum(abs(y)) AS absolute
         FROM capped, fixed GROUP BY ALL ORDER BY ALL
         """,
     ).df()
@@ -206,8 +209,8 @@ def _cells(
     for row, values in enumerate(table["top"]):
         top[row, : len(values)] = values
     covariates = table[[f"k{i}" for i in range(len(names))]].set_axis(names, axis="columns")
-    middle, amount = float(table["middle"].iloc[0]), bool(table["least"].min() >= 0)
-    return _Cells(covariates, treated, n, total, squares, top, middle, amount, int(missing))
+    middle, absolute = float(table["middle"].iloc[0]), table["absolute"].to_numpy(dtype=float)
+    return _Cells(covariates, treated, n, total, squares, top, absolute, middle, int(missing))
 
 
 def _place(x: Floats, n: Floats) -> tuple[float, float]:
@@ -237,23 +240,20 @@ def _smallest(cells: _Cells, few: Floats) -> int:
 
 
 def _contributions(cells: _Cells, columns: Floats, few: Floats) -> tuple[Floats, Floats]:
-    """Return the largest contributions of each amount to each group of people, and the sums, shapes (I, M, 5), (I, M).
+    """Return the largest |x| of each amount in each group of people, and the sums of |x|, shapes (I, M, 5), (I, M).
 
-    An amount is a column of many values, or the outcome, that is nowhere negative.
+    An amount is a column of many values, or the outcome.
     """
     top, sums = [], []
     repeats = np.minimum(cells.n, N_LARGEST).astype(int)
-    for x in columns.T:
-        if x.min() >= 0 and len(np.unique(x)) > _FEW:
+    for x in np.abs(columns.T):
+        if len(np.unique(x)) > _FEW:
             order = np.argsort(-x, kind="stable")
             first = [order[who[order] > 0][:N_LARGEST] for who in few.T]
             top.append([_first(np.repeat(x[rows], repeats[rows])) for rows in first])
             sums.append((few * cells.n[:, None]).T @ x)
-    if cells.amount:
-        top.append([_first(-np.sort(-cells.top[who > 0], axis=None)) for who in few.T])
-        sums.append(few.T @ (cells.total + cells.n * cells.middle))
-    if not top:
-        return np.zeros((few.shape[1], 0, N_LARGEST)), np.zeros((few.shape[1], 0))
+    top.append([_first(-np.sort(-cells.top[who > 0], axis=None)) for who in few.T])
+    sums.append(few.T @ cells.absolute)
     return np.array(top).swapaxes(0, 1), np.column_stack(sums)
 
 

@@ -113,7 +113,7 @@ class MatchedSample:
         Parameters
         ----------
         winsorise : float
-            Values above this quantile, or above the third largest, are set to it; 1 leaves them.
+            Amounts beyond this quantile of either tail, or beyond the third largest, are set to it; 1 leaves them.
         cuts : mapping of str to sequence of float
             Column → where it is cut into strata that are published too: what is told of its distribution must not
             give away the few between a cut and a decile.

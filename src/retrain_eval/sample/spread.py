@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrain_eval.contributions import N_LARGEST
+from retrain_eval.contributions import N_LARGEST, limits_sql
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.composition import people_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sources import Source, as_relation, query, sql_name
 from retrain_eval.statistics.kinds import Spread
-
-_SHARING = 3  # people who have the value of a cap, at least
 
 
 def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: float = 1.0) -> Spread:
@@ -24,7 +22,8 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
     sample : MatchedSample
     outcome : str
     winsorise : float
-        Values above this quantile, or above the third largest, are set to it, as in outcome moments; 1 for none.
+        Amounts beyond this quantile of either tail, or beyond the third largest, are set to it, as in outcome moments;
+        1 for none.
 
     Raises
     ------
@@ -42,7 +41,10 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
     """
     relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
     y = f"CAST({sql_name(outcome)} AS DOUBLE)"
-    cap = "y" if winsorise == 1 else f"least(y, (SELECT {cap_sql('y', winsorise)} FROM rows))"
+    low, high = limits_sql("y", winsorise)
+    cap = "y"
+    if winsorise < 1:
+        cap = f"least(greatest(y, (SELECT {low} FROM rows)), (SELECT {high} FROM rows))"
     with people_sql(relation, sample, [outcome]) as everyone:
         found = query(
             relation,
@@ -54,30 +56,34 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
               ) WHERE w > 0 AND y IS NOT NULL
             ),
             capped AS (SELECT treated, w, {cap} AS y FROM rows),
-            centre AS (SELECT avg(y) AS middle, min(y) >= 0 AS amount FROM capped),
+            centre AS (SELECT avg(y) AS middle FROM capped),
             fixed AS (
-              SELECT amount, CASE WHEN middle = 0 THEN 0.0
+              SELECT CASE WHEN middle = 0 THEN 0.0
                 ELSE round(middle, CAST(2 - floor(log10(abs(middle))) AS INTEGER)) END AS reference FROM centre
             )
             SELECT treated, count(*), fsum(w), fsum(w ** 2), fsum(w * (y - reference)), fsum(w * (y - reference) ** 2),
-              any_value(reference), CASE WHEN any_value(amount) THEN max(w * y, {N_LARGEST}) ELSE [] END
+              any_value(reference), max(w * abs(y), {N_LARGEST}), fsum(w * abs(y))
             FROM capped, fixed GROUP BY treated ORDER BY treated ASC
             """,
         ).fetchall()
     if not found:
         raise DesignError(f"nobody matched has a value of {outcome!r}")
-    treated, n, *sums, reference, top = zip(*found, strict=True)
+    treated, n, *sums, reference, top, absolute = zip(*found, strict=True)
     sum_w, sum_w2, sum_wy, sum_wy2 = (np.array(column, dtype=float) for column in sums)
     arms = tuple("treated" if arm else "control" for arm in treated)
     largest = np.array([[[*values, *[0.0] * (N_LARGEST - len(values))]] for values in top])
     return Spread(
-        outcome, arms, np.array(n, dtype=np.int64), sum_w, sum_w2, sum_wy, sum_wy2, float(reference[0]), largest
+        outcome,
+        arms,
+        np.array(n, dtype=np.int64),
+        sum_w,
+        sum_w2,
+        sum_wy,
+        sum_wy2,
+        float(reference[0]),
+        largest,
+        np.array(absolute, dtype=float)[:, None],
     )
-
-
-def cap_sql(column: str, quantile: float) -> str:
-    """Return the value above which a column is cut, an aggregate; at least three people share it."""
-    return f"least(quantile_cont({column}, {quantile!r}), list_min(max({column}, {_SHARING})))"
 
 
 def deviation(found: Spread) -> float:

@@ -54,6 +54,7 @@ class SignedRanks(Statistic):
 
     def __add__(self, other: SignedRanks) -> SignedRanks:
         """Return the sums over the pairs of both, ranked within each."""
+        self._refuse_others(other)
         return SignedRanks(
             self.n + other.n, self.positive + other.positive, self.total + other.total, self.squares + other.squares
         )
@@ -116,11 +117,13 @@ class Spread(Statistic):
         Σw, Σw², Σwd and Σwd² of d = y − ``reference``, by arm.
     reference : float
     largest : ndarray, shape (arms, 1, 5), optional
-        The largest contributions w·y to each arm, zeros for an outcome that is no amount.
+        The largest contributions w·|y| to each arm.
+    absolute : ndarray, shape (arms, 1), optional
+        Σ w·|y| of each arm.
     """
 
     kind: ClassVar[str] = "spread"
-    inside: ClassVar[tuple[str, ...]] = ("largest",)
+    inside: ClassVar[tuple[str, ...]] = ("largest", "absolute")
     outcome: str
     arms: tuple[str, ...]
     n: Ints
@@ -130,6 +133,7 @@ class Spread(Statistic):
     sum_wy2: Floats
     reference: float
     largest: Floats | None = None
+    absolute: Floats | None = None
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -154,6 +158,7 @@ class Spread(Statistic):
             sum_wy=self.sum_wy + other.sum_wy + shift * other.sum_w,
             sum_wy2=self.sum_wy2 + other.sum_wy2 + 2 * shift * other.sum_wy + shift**2 * other.sum_w,
             largest=_both(_largest_of, self.largest, other.largest),
+            absolute=_both(operator.add, self.absolute, other.absolute),
         )
 
 
@@ -299,7 +304,7 @@ class CrossProducts(Statistic):
     missing : int, optional
         People left out, because they have no outcome.
     largest, amounts : ndarray, optional
-        The largest contributions of amounts to each group of a column of few values, and the sums.
+        The largest |x| of amounts in each group of a column of few values, and the sums of |x|.
     """
 
     kind: ClassVar[str] = "cross_products"

@@ -91,6 +91,9 @@ class Statistic(ABC):
 
     def _refuse_others(self, other: Statistic, *names: str) -> None:
         """Refuse to add what is not alike."""
+        if type(self) is not type(other):
+            kinds = " and ".join(getattr(item, "kind", type(item).__name__).replace("_", " ") for item in (self, other))
+            raise InputError("cannot add statistics of two kinds", value=kinds)
         for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:

@@ -129,6 +129,9 @@ def _require_observed(table: LifeTable, times: Sequence[float]) -> None:
 
 def _between(table: LifeTable, effects: EffectTable, between: str | None, reference: str | None) -> EffectTable:
     """Subtract the reference level's row from that of each other level, other keys being equal."""
+    summed = [name for name in table.merged if name != "causes"]
+    if summed and (not table.by or between in summed):
+        raise DesignError(f"{between or summed[-1]} is summed over, so that there are no groups to compare")
     if not table.by:
         raise InputError("there is no column to compare by", column="by", fix='build the table with by=("arm",)')
     column = table.by[0] if between is None else between

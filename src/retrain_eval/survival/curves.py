@@ -27,7 +27,7 @@ from scipy import sparse
 from scipy.linalg import block_diag
 
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.simultaneous import t_quantile
 from retrain_eval.survival.clustering import clustering
@@ -263,6 +263,8 @@ def facts(table: LifeTable, conf_type: str, variance: str) -> dict[str, object]:
 def require_rows(n_rows: int, times: Sequence[float] | None) -> None:
     """Refuse a curve without rows, or with more than a covariance can hold."""
     if n_rows == 0:
+        if times is not None and not len(times):
+            raise DesignError("none of the durations asked for can be told apart")
         raise InputError("no group is observed for so long", column="times", value=list(times or ()))
     if n_rows > MAX_ROWS:
         raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError
+from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import is_missing
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.curves import kaplan_meier, row_keys, with_interval
@@ -77,6 +77,8 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
     InputError
         If τ is beyond the last duration of a group whose curve has not reached zero: the mean is not
         identified there. A group of which a level is missing is left out instead.
+    DesignError
+        If τ is the `LifeTable.exact_until` of a table that keeps no duration exactly, zero: there is no mean up to it.
 
     Examples
     --------
@@ -86,6 +88,12 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
     >>> rmst(life_table(spells, id="id", duration="weeks", cause="cause"), tau=3).to_frame()["estimate"].item()
     2.25
     """
+    if tau == 0 and table.grid and table.exact_until == 0:
+        raise DesignError(
+            f"no mean duration is exact: the durations up to {table.grid[0]:g} are merged into one, so that "
+            "exact_until is 0. Merge levels before coarsening",
+            public="its first durations are merged into one, so that no mean duration is exact",
+        )
     if not 0 < tau < np.inf:
         raise InputError(f"tau must be a finite duration above zero, not {tau}", column="tau", value=tau)
     curve = kaplan_meier(table, level=level)

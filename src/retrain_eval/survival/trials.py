@@ -48,6 +48,8 @@ def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Array,
     """Return the periods from 1 on, and the interval that each belongs to."""
     duration = table.cells["duration"].to_numpy()
     if (duration != np.rint(duration)).any():
+        if table.grid is not None:
+            raise DesignError("the first periods are merged, so that a hazard by period cannot be estimated")
         raise InputError(
             "a discrete-time hazard needs durations in whole periods",
             column=table.duration,
@@ -64,7 +66,9 @@ def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Array,
         )
     periods = np.arange(1, last + 1)
     edges = periods.astype(float) if bins is None else np.asarray(bins, dtype=float)
-    if len(edges) == 0 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any() or edges[0] < 1:
+    if not len(edges) and table.grid is not None:
+        raise DesignError("none of the periods asked for can be told apart")
+    if not len(edges) or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any() or edges[0] < 1:
         raise InputError(
             "bins must be periods from 1 on, ascending", column="bins", value=bins, fix="such as (2, 4, 8)"
         )

@@ -16,6 +16,7 @@ from retrain_eval.synthetic.calibration import MOMENTS, Moment, measure
 from retrain_eval.synthetic.careers import (
     DISPLACED_SPAN,
     FIRST_DISPLACED,
+    OLDEST,
     WAIT,
     build_careers,
     build_people,
@@ -165,8 +166,15 @@ def simulate(
     parameters = parameters or Parameters()
     first = parse_period(start)
     low, high = BOUNDS["quarter"]
-    if not low <= first <= high:
-        raise InputError("this is no quarter to start in", column="start", value=start, fix="a quarter such as 2016Q1")
+    low += 4 * OLDEST  # nobody is born before the first year that the schemas allow, and no record lies beyond the last
+    if not low <= first <= high - quarters + 1:
+        raise InputError(
+            "this is no quarter to start in",
+            column="start",
+            value=start,
+            rule=f"{low // 4}Q1 or later, as birth years begin with {BOUNDS['year'][0]}; ending by {BOUNDS['year'][1]}",
+            fix="a quarter such as 2016Q1",
+        )
     con = duckdb.connect(str(database) if database is not None else ":memory:", config={"memory_limit": memory_limit})
     define_draws(con, seed)
     con.execute("CREATE TEMP MACRO sim_id(n) AS 'A' || lpad(n::VARCHAR, 8, '0')")

@@ -12,6 +12,8 @@ from retrain_eval.synthetic.parameters import Parameters
 
 FIRST_DISPLACED, DISPLACED_SPAN = 9, 12  # quarters of the window in which people are displaced
 WAIT = 6  # training starts within so many quarters of displacement
+OLDEST = 61  # age at displacement
+FIRST_WORKED = 14  # age at which the earliest job may have begun: no tenure is longer than the years since
 OCCUPATION_STEP = 0.06  # log wage from one occupation group to the next
 
 
@@ -48,11 +50,16 @@ def build_people(con: duckdb.DuckDBPyConnection, people: int, p: Parameters, sta
         placed AS (
           SELECT *, [19, 25, 40, 55][band + 1] + CAST(floor(draw('years', n, 0) * [6, 15, 15, 7][band + 1]) AS
             INTEGER) AS age,
-            CASE WHEN displaced THEN d END AS lost, greatest(d - tenure, -tenure) AS job_start,
+            CASE WHEN displaced THEN d END AS lost,
             least(9, greatest(1, [7, 5, 3][school + 1] + CAST(floor(draw('occupation', n, 0) * 3) AS INTEGER) - 1))
               AS r0,
             CAST(floor(draw('programme', n, 0) * 18) AS INTEGER) AS programme
           FROM described
+        ),
+        employed AS (
+          SELECT * REPLACE (least(tenure, 4 * (age - {FIRST_WORKED})) AS tenure),
+            d - least(tenure, 4 * (age - {FIRST_WORKED})) AS job_start
+          FROM placed
         )
         SELECT n, band, school, age, ({start} + coalesce(lost, 16)) // 4 - age AS birth_year,
           draw('sex', n, 0) < .48 AS female, 'R' || (1 + CAST(floor(draw('region', n, 0) * 8) AS INTEGER)) AS region,
@@ -66,7 +73,7 @@ def build_people(con: duckdb.DuckDBPyConnection, people: int, p: Parameters, sta
             * [{", ".join(map(str, p.delivery_gain))}][(programme // 3) % 3 + 1]
             + {p.ai_gain} * (programme >= 9)::INT AS gain,
           [{", ".join(map(str, p.training_quarters))}][programme % 3 + 1] AS length
-        FROM placed
+        FROM employed
         """
     )
 

@@ -20,25 +20,27 @@ def analyse(run: rte.Run) -> None:
     run.publish_sample(people, sample, before={period: f"{outcome}_{period}" for period in study.match_periods()})
     run.results.add_table("flow", rte.sample_flow(con, people, sample))
 
+    # what the records cannot give is listed as withheld, with the reason, and the other results are kept
     run.say("effects")
-    moments = outcome_moments(run, "weights", sample.cluster, by=())
-    event_study = moments.att_gt(**study.did_options()).aggregate("dynamic")
-    run.results.moments["matched"] = moments
-    run.publish_table("means", mean_paths, moments)
-    run.publish("did", moments.att_gt(**study.did_options()).aggregate("simple"))
-    run.publish("event_study", event_study)
-    run.publish_table("tests", pretrend_test, event_study, "event_study")
+    with run.attempt("did", "event_study"):
+        moments = outcome_moments(run, "weights", sample.cluster, by=())
+        effects = moments.att_gt(**study.did_options())
+        event_study = effects.aggregate("dynamic")
+        run.results.moments["matched"] = moments
+        run.publish_table("means", mean_paths, moments)
+        run.publish("did", effects.aggregate("simple"))
+        run.publish("event_study", event_study)
+        run.publish_table("tests", pretrend_test, event_study, "event_study")
 
     for name in study.strata:
         run.say(f"effects by {name}, trainees and controls matched within each group")
-        options = {**study.match_options(), "exact": (*study.match.exact, name)}
-        within = rte.match(people, unit="person_id", **options)
-        within.weights.create_view("weights_within")
-        moments = outcome_moments(run, "weights_within", within.cluster, by=(name,))
-        levels = moments.att_gt(**study.did_options()).by(name).aggregate("simple")
-        run.results.moments[f"matched_by_{name}"] = moments
-        run.publish(f"att_by_{name}", levels)
-        run.publish(f"difference_by_{name}", levels.difference())
+        with run.attempt(f"att_by_{name}", f"difference_by_{name}"):
+            options = {**study.match_options(), "exact": (*study.match.exact, name)}
+            within = rte.match(people, unit="person_id", **options)
+            within.weights.create_view("weights_within")
+            moments = outcome_moments(run, "weights_within", within.cluster, by=(name,))
+            run.results.moments[f"matched_by_{name}"] = moments
+            run.publish_levels(name, moments.att_gt(**study.did_options()).by(name).aggregate("simple"))
 
 
 def outcome_moments(run: rte.Run, weights: str, cluster: str | None, by: tuple[str, ...]) -> rte.OutcomeMoments:
