@@ -245,7 +245,7 @@ def spells(rare: int, by_small: int = 200, *, causes: bool = True) -> rte.LifeTa
     frame.loc[frame["id"] % 3 == 0, "cause"] = None
     frame.loc[frame.index[:rare], ["cause", "quarters"]] = ["recall", 1]
     frame["cause"] = frame["cause"] if causes else frame["cause"].where(frame["cause"].isna(), "job")
-    return rte.Spells(frame, id="id", duration="quarters", cause="cause", by="arm").table
+    return rte.Spells(frame, id="id", duration="quarters", cause="cause", by="arm", censored=()).table
 
 
 def test_rare_causes_are_merged_before_a_curve_is_withheld() -> None:

@@ -26,7 +26,8 @@ from scipy import sparse
 
 from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
 from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
-from retrain_eval.cells.lifecells import CENSORED, COUNTS
+from retrain_eval.cells.event_codes import CENSORED
+from retrain_eval.cells.lifecells import COUNTS
 from retrain_eval.cells.lifeclusters import SpellClusters
 from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DisclosureError, InputError, unknown
