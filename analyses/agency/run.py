@@ -69,7 +69,7 @@ def analyse(run: rte.Run) -> None:
             run.publish(name, moments.att_gt(**study.did_options()).aggregate("dynamic"))
             run.publish_table("means", mean_paths, moments, shift=-ENTRY)
     with run.attempt("did", "payback"):
-        main_effect(run, sample)
+        publish_main(run, sample)
 
     for name in ("tier", "delivery"):
         run.say(f"effects by {name}, each pair by the programme of its trainee")
@@ -89,7 +89,7 @@ def analyse(run: rte.Run) -> None:
     run.publish_ties("did", sample, lambda: [main_effect(run, other) for other in others])
 
 
-def main_effect(run: rte.Run, sample: rte.MatchedSample) -> None:
+def publish_main(run: rte.Run, sample: rte.MatchedSample) -> None:
     """Publish the mean effect on the main outcome, what it owes to its design, and whether it repays its cost."""
     outcome = run.study.did.outcome
     moments = run.results.moments[f"matched_{outcome}"]

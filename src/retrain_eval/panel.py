@@ -41,8 +41,8 @@ def build_panel(
         with a refused wage record, outside the time of ``observation`` (or after death, a move or an institution as
         ``exit_reason``), and always where ``linkage`` is loaded and does not say ``linked``.
     window : tuple of int or str, optional
-        First and last period, as stored or written ``2019Q1``. By default the periods that coverage says are available, else those that occur in the
-        wage records.
+        First and last period, as stored or written ``2019Q1``. By default the periods that coverage says are
+        available, else those that occur in the wage records.
     base_period : int or str, optional
         Period whose prices earnings are in; by default the last one in ``price``. Without prices they are nominal.
     successor_share : float
