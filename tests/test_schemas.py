@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError
+from retrain_eval.periods import BOUNDS, FREQUENCIES, parse_period
 from retrain_eval.records.identifiers import use_key
 from retrain_eval.records.table_schema import RESERVED
 from retrain_eval.resources import resource
@@ -23,7 +24,7 @@ from retrain_eval.schemas import Package, Reading, checks, ddl, dictionary, load
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "analyses" / name / "data_schemas" for name in ("training_grants", "joblessness")]
-READINGS = [Reading(), Reading("year"), Reading("quarter"), Reading("quarter", hashed=True)]
+READINGS = [Reading(), *map(Reading, FREQUENCIES), Reading("quarter", hashed=True)]
 SCHEMA: dict[str, Any] = {
     "fieldsMatch": "superset",
     "fields": [
@@ -89,7 +90,7 @@ def test_dictionary_words() -> None:
     assert words["employer_link", "from_employer_id"].startswith(
         "primary key (from_employer_id, to_employer_id, period); differs from to_employer_id"
     )
-    assert words["enrolment", "exit"] == "a year, or a quarter such as 2019Q1; not before entry"
+    assert words["enrolment", "exit"] == "a period; not before entry"
     assert words["enrolment", "start"] == "not after end"
     assert "no social-security number" in words["person", "person_id"]
 
@@ -217,37 +218,79 @@ def test_types(field_type: str, text: str, passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "plain", "year", "quarter"),
+    ("text", "plain", "year", "quarter", "month", "week"),
     [
-        ("2019Q1", 8076, False, 8076),
-        ("2019-Q4", 8079, False, 8079),
-        ("8076", 8076, False, 8076),
-        ("1978", 1978, 1978, False),
-        ("1978.0", 1978, 1978, False),
-        ("1900Q1", 7600, False, 7600),
-        ("2100Q4", 8403, False, 8403),
-        ("1899Q4", 7599, False, False),
-        ("2101Q1", False, False, False),
-        ("0475Q1", 1900, False, False),
-        ("2019Q0", False, False, False),
-        ("2019Q11", False, False, False),
-        ("2019q1", False, False, False),
-        ("Q1 2019", False, False, False),
-        ("٢٠١٩Q1", False, False, False),
-        ("-8076", False, False, False),
-        ("8076.5", False, False, False),
-        ("99999999999", False, False, False),
-        ("x", False, False, False),
+        ("2019Q1", 8076, None, 8076, None, None),
+        ("2019-Q4", 8079, None, 8079, None, None),
+        ("8076", 8076, None, 8076, None, 8076),
+        ("1978", 1978, 1978, None, None, 1978),
+        ("1978.0", 1978, 1978, None, None, 1978),
+        ("1900Q1", 7600, None, 7600, None, None),
+        ("2100Q4", 8403, None, 8403, None, None),
+        ("1899Q4", None, None, None, None, None),
+        ("2101Q1", None, None, None, None, None),
+        ("0475Q1", None, None, None, None, None),
+        ("2019Q0", None, None, None, None, None),
+        ("2019Q11", None, None, None, None, None),
+        ("2019q1", None, None, None, None, None),
+        ("2019-03", 24230, None, None, 24230, None),
+        ("2019M03", 24230, None, None, 24230, None),
+        ("2019-M03", 24230, None, None, 24230, None),
+        ("201903", 24230, None, None, 24230, None),
+        ("24230", 24230, None, None, 24230, 24230),
+        ("2019-12", 24239, None, None, 24239, None),
+        ("1900-01", 22800, None, None, 22800, None),
+        ("2100-12", 25211, None, None, 25211, None),
+        ("2019-13", None, None, None, None, None),
+        ("2019-00", None, None, None, None, None),
+        ("201913", None, None, None, None, None),
+        ("2019-3", None, None, None, None, None),
+        ("2019M3", None, None, None, None, None),
+        ("2019/03", None, None, None, None, None),
+        ("Mar 2019", None, None, None, None, None),
+        ("201903.0", None, None, None, None, None),
+        ("1", 1, None, None, None, 1),
+        ("104", 104, None, None, None, 104),
+        ("0", None, None, None, None, None),
+        ("99999", 99999, None, None, None, 99999),
+        ("100000", None, None, None, None, None),
+        ("2019-W03", None, None, None, None, None),
+        ("Q1 2019", None, None, None, None, None),
+        ("٢٠١٩Q1", None, None, None, None, None),
+        ("٢٠١٩-03", None, None, None, None, None),
+        ("-8076", None, None, None, None, None),
+        ("8076.5", None, None, None, None, None),
+        ("99999999999", None, None, None, None, None),
+        ("x", None, None, None, None, None),
     ],
 )
-def test_periods(text: str, plain: object, year: object, quarter: object) -> None:
-    limits = {"minimum": 1900, "maximum": 8403}
-    for reading, expected in ((Reading(), plain), (Reading("year"), year), (Reading("quarter"), quarter)):
-        passed, value = accepted("integer", text, reading, format="period", constraints=limits)
-        assert passed is (expected is not False), reading
-        if passed:
-            assert value == expected
-    assert accepted("integer", text, Reading("month"), format="period", constraints=limits)[0] is (plain is not False)
+def test_periods(
+    text: str, plain: int | None, year: int | None, quarter: int | None, month: int | None, week: int | None
+) -> None:
+    stored = {None: plain, "year": year, "quarter": quarter, "month": month, "week": week, "two-week interval": week}
+    for frequency, expected in stored.items():
+        passed, value = accepted("integer", text, Reading(frequency), format="period")
+        assert (passed, value if passed else None) == (expected is not None, expected), frequency
+        if "." not in text:  # a study file writes periods as files do
+            assert parsed(text, frequency) == expected, frequency
+
+
+def parsed(text: str, frequency: str | None) -> int | None:
+    try:
+        found = parse_period(text, frequency)
+    except InputError:
+        return None
+    low, high = BOUNDS[frequency or "week"]  # nothing is known of a number without a frequency
+    return found if low <= found <= high else None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1900, 2100), st.integers(1, 12), st.sampled_from(["{}-{:02}", "{}M{:02}", "{}{:02}", "{}-M{:02}"]))
+def test_months_are_read_as_they_are_stored(year: int, month: int, written: str) -> None:
+    assert accepted("integer", written.format(year, month), Reading("month"), format="period") == (
+        True,
+        year * 12 + month - 1,
+    )
 
 
 @settings(max_examples=40, deadline=None)

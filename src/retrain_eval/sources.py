@@ -6,7 +6,7 @@ Everything downstream is SQL on a relation, so this is the only place that asks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, unknown_columns
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
@@ -76,12 +76,17 @@ def query(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelatio
     return result
 
 
-def require_columns(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> None:
-    """Raise ``InputError`` for the first of ``columns`` that the relation does not have."""
+def require_columns(
+    relation: duckdb.DuckDBPyRelation, columns: Iterable[str], defaults: Mapping[str, str] | None = None
+) -> None:
+    """Raise ``InputError``, which names all of them, where the relation does not have some of ``columns``.
+
+    ``defaults`` gives the parameter by column, for columns that the caller did not name: `unknown_columns`.
+    """
     have = relation.columns
-    for column in columns:
-        if column not in have:
-            raise unknown("column", column, have)
+    missing = [column for column in columns if column not in have]
+    if missing:
+        raise unknown_columns(missing, have, defaults=defaults)
 
 
 def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.periods import check_frequency
 from retrain_eval.records import loads
 from retrain_eval.records.loading import Files, IngestReport, Loader
 from retrain_eval.records.loads import Mode
@@ -100,7 +101,8 @@ class Store:
         as_of : int, optional
             Show the records as they stood at this vintage; nothing can then be loaded.
         frequency : str, optional
-            ``"year"`` or ``"quarter"``: what periods in files are. None takes either.
+            What periods in files are: ``"year"``, ``"quarter"``, ``"month"``, ``"week"`` or
+            ``"two-week interval"`` (`retrain_eval.periods`). None takes any of them.
         identifiers : {"plain", "hmac"}
             Keep identifiers as they are, or only their keyed hash (`retrain_eval.records.identifiers`).
         read_only : bool
@@ -119,6 +121,7 @@ class Store:
         path = Path(path)
         if identifiers not in IDENTIFIERS:
             raise unknown("identifiers", identifiers, IDENTIFIERS)
+        check_frequency(frequency)
         if (not create or read_only) and not path.exists():
             raise StoreError(f"there is no store at {path}; ingest records first")
         try:
@@ -158,6 +161,7 @@ class Store:
         memory_limit: str = "2GB",
     ) -> Store:
         """Make an empty store that leaves nothing behind: what a file would meet in a new one."""
+        check_frequency(frequency)
         spill = tempfile.TemporaryDirectory(prefix="retrain_eval.")
         con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill.name, **_OFFLINE})
         con.execute(loads.TABLES)

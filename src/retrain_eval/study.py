@@ -11,18 +11,22 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from retrain_eval.errors import InputError, unknown
-from retrain_eval.periods import BOUNDS, parse_period
+from retrain_eval.errors import InputError, together, unknown
+from retrain_eval.periods import parse_period
+from retrain_eval.periods import rule as period_rule
 from retrain_eval.sources import sql_name, sql_text
 
 FILE = "study.toml"
 PROFILES = Path(__file__).parent / "release" / "profiles"
+
+
+Frequency = Literal["year", "quarter", "month", "week", "two-week interval"]  # retrain_eval.periods.FREQUENCIES
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +37,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     data: str
     unit: str = "person"
-    frequency: Literal["year", "quarter", "month", "two-week interval"] = "year"
+    frequency: Frequency = "year"
     currency: str = ""
     citation: str = ""
     limitations: tuple[str, ...] = ()
@@ -87,7 +91,7 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     window: tuple[int | str, int | str] | None = None
     base_period: int | str | None = None
     successor_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
-    recall_within: Annotated[int, msgspec.Meta(ge=0)] = 4
+    recall_within: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 Dimension = Literal["earnings", "tenure", "stability", "occupation"]
@@ -97,7 +101,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """``[quality]``: keywords of `retrain_eval.build_quality`."""
 
     dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = get_args(Dimension)
-    min_tenure: Annotated[int, msgspec.Meta(ge=1)] = 4
+    min_tenure: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_cv: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     cutoff_k: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     non_employed: Literal["deprived", "excluded"] = "deprived"
@@ -205,8 +209,9 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         options = msgspec.structs.asdict(self.panel)
         del options["recall_within"]
         window, base = options["window"], options["base_period"]
-        options["window"] = window and tuple(map(parse_period, window))
-        options["base_period"] = None if base is None else parse_period(base)
+        frequency = self.study.frequency
+        options["window"] = window and tuple(parse_period(end, frequency) for end in window)
+        options["base_period"] = None if base is None else parse_period(base, frequency)
         return options
 
     def quality_options(self) -> dict[str, Any]:
@@ -221,12 +226,38 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         InputError
             If it has no ``[match]``.
         """
-        return {**msgspec.structs.asdict(_given(self.match, "match")), "seed": self.study.seed}
+        options = msgspec.structs.asdict(_given(self.match, "match"))
+        options["formula"] = self._stored(options["formula"])
+        options["exact"] = tuple(map(self._stored, options["exact"]))
+        if isinstance(options["cutpoints"], dict):
+            options["cutpoints"] = {self._stored(name): cuts for name, cuts in options["cutpoints"].items()}
+        options["grouping"] = {self._stored(name): groups for name, groups in options["grouping"].items()}
+        return {**options, "seed": self.study.seed}
 
     def match_periods(self) -> tuple[int, ...]:
-        """Return the periods whose earnings the formula of ``[match]`` names, as in ``earnings_2019``."""
-        formula = _given(self.match, "match").formula
+        """Return the periods whose earnings ``[match]`` names: ``earnings_2019``, ``earnings_2019Q1, earnings_2019M03``.
+
+        They are as stored, and so are the names of the columns that `retrain_eval.baseline` makes of them.
+        """
+        formula = self._stored(_given(self.match, "match").formula)
         return tuple(sorted({int(period) for period in re.findall(r"\bearnings_(\d+)\b", formula)}))
+
+    def _stored(self, text: str) -> str:
+        """Return a formula, or the name of a column, with each period as it is stored.
+
+        A number that is not a period of the study is left as it is: it belongs to a column of the study's own.
+        """
+        frequency = self.study.frequency
+
+        def stored(found: re.Match[str]) -> str:
+            try:
+                return f"earnings_{parse_period(found[1], frequency)}"
+            except InputError:
+                if found[1].isdigit():
+                    return found[0]
+                raise
+
+        return re.sub(r"\bearnings_(\d[\dQM]*)\b", stored, text, flags=re.ASCII)
 
     def did_options(self) -> dict[str, Any]:
         """Return the keywords of `att_gt` that the study file gives, the study's seed among them but not the outcome.
@@ -347,21 +378,25 @@ def _check_panel(study: StudyFile, path: Path) -> None:
         if value is None:
             continue
         try:
-            period = parse_period(value)
-        except InputError as error:
-            raise InputError(
-                f"{column} in [panel] is no period", file=path, column=column, value=value, rule=error.rule
-            ) from None
-        low, high = BOUNDS.get(frequency, (period, period))
-        if not low <= period <= high or (frequency == "year" and str(value) != str(period)):
+            parse_period(value, frequency)
+        except InputError:
             raise InputError(
                 f"{column} in [panel] is not a {frequency}",
                 file=path,
                 column=column,
                 value=value,
-                rule=f"a {frequency} such as {'2019Q1' if frequency == 'quarter' else 2019}, as [study] frequency says",
-            )
-    if window is not None and parse_period(window[0]) > parse_period(window[1]):
+                rule=f"{period_rule(frequency)}, as [study] frequency says",
+            ) from None
+    if study.match is not None:
+        try:
+            study.match_periods()
+        except InputError as error:
+            raise InputError(
+                f"a covariate of [match] is not earnings in a {frequency}",
+                file=path, column="formula", value=f"earnings_{error.value}",
+                rule=f"{period_rule(frequency)}, as [study] frequency says",
+            ) from None  # fmt: skip
+    if window is not None and parse_period(window[0], frequency) > parse_period(window[1], frequency):
         raise InputError(
             "the window in [panel] ends before it starts", file=path, value=list(window), rule="first and last period"
         )
@@ -381,16 +416,35 @@ def _check_stratum(name: str, stratum: Stratum, path: Path) -> None:
 
 
 def _check_keys(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> None:
-    """Name the first key that no section declares, with the nearest one that exists."""
+    """Name every key that no section declares, with the nearest one that exists, and every word that is no choice."""
+    faults = list(_faults(raw, kind, place, path))
+    if faults:
+        raise together(faults, "{n} entries of the study file do not hold")
+
+
+def _faults(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> Iterator[InputError]:
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in raw.items():
         if key not in fields:
             error = unknown(f"key in [{place}]" if place else "section", key, fields)
-            raise InputError(str(error).splitlines()[0], file=path, fix=error.fix)
+            yield InputError(str(error).splitlines()[0], file=path, fix=error.fix)
+            continue
+        choices = _choices(fields[key])
+        for word in (value if isinstance(value, list) else [value]) if choices else []:
+            if isinstance(word, str) and word not in choices:
+                error = unknown(f"{key} in [{place}]", word, choices)
+                yield InputError(str(error).splitlines()[0], file=path, column=key, value=word, fix=error.fix)
         for nested in (fields[key], *get_args(fields[key])):
             if isinstance(nested, type) and issubclass(nested, msgspec.Struct) and isinstance(value, Mapping):
                 # [strata] holds named sections, the others are sections themselves
                 named = fields[key] is not nested and None.__class__ not in get_args(fields[key])
                 for name, section in value.items() if named else [("", value)]:
                     if isinstance(section, Mapping):
-                        _check_keys(section, nested, f"{key}.{name}" if named else key, path)
+                        yield from _faults(section, nested, f"{key}.{name}" if named else key, path)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Return the words that a key may hold, where they are listed; none where it may hold any."""
+    if get_origin(kind) is Literal:
+        return tuple(word for word in get_args(kind) if isinstance(word, str))
+    return tuple(word for part in get_args(kind) for word in _choices(part))

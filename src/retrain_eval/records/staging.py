@@ -16,7 +16,7 @@ import pandas as pd
 from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.periods import BOUNDS
+from retrain_eval.periods import BOUNDS, PLAIN
 from retrain_eval.records.identifiers import withhold
 from retrain_eval.records.rawfile import RawFile
 from retrain_eval.records.table_schema import Field, Resource
@@ -97,7 +97,7 @@ def stage(
             _enter_broken(con, table, number, raw, rules)
             found = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
         else:
-            native = _native(resource, raw)
+            native = _native(resource, raw, reading)
             texts = f"({_texts(resource, raw, native)})"
             table = f"(SELECT _record, _ragged, {_values(resource, reading, native)} FROM {texts})"
             suspects = f"temp.{sql_name(f'{SCRATCH}suspect')}"
@@ -159,13 +159,18 @@ def _broken(rules: Sequence[Check]) -> str:
     )
 
 
-def _native(resource: Resource, raw: RawFile) -> set[str]:
-    """Return the columns of a Parquet file that need not be read as text."""
+def _native(resource: Resource, raw: RawFile, reading: Reading) -> set[str]:
+    """Return the columns of a Parquet file that need not be read as text.
+
+    Periods that may be months are read as text, because the number 201903 is one.
+    """
     if any(resource.missing_values):  # such as "-99": a matter of how a number is written
         return set()
     found = set()
     for name, kind in zip(raw.columns, raw.types, strict=True):
         field = resource.field(name)
+        if field.format == "period" and reading.frequency in (None, "month"):
+            continue
         known = re.fullmatch(_NATIVE.get(field.type, ""), kind)
         if known and (kind != "BOOLEAN" or ("true" in field.true_values and "false" in field.false_values)):
             found.add(name)
@@ -190,8 +195,8 @@ def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> s
 def _plain(field: Field, reading: Reading) -> Field:
     """Return a field as a column of its own type has to meet it."""
     limits = field.constraints
-    if field.format == "period" and reading.frequency in BOUNDS:
-        low, high = map(float, BOUNDS[reading.frequency])
+    if field.format == "period":
+        low, high = map(float, BOUNDS[reading.frequency or PLAIN])
         if isinstance(limits.minimum, float):
             low = max(low, limits.minimum)
         if isinstance(limits.maximum, float):

@@ -11,8 +11,8 @@ property           of                         meaning
 =================  =========================  ==================================================================
 unit               a field                    unit of measurement, in words
 precision, scale   a number                   digits in all and after the point: stored as DECIMAL, never rounded
-format: period     an integer                 a year, or a quarter as ``year*4 + (quarter-1)``; a file may also
-                                              write the quarter, ``2019Q1`` or ``2019-Q1``
+format: period     an integer                 a period of the study's frequency: a year, ``2019Q1``, ``2019-03``, or
+                                              a number (`retrain_eval.periods`)
 identifier: true   a string                   it could name a person: never a social-security number, and stored as
                                               a keyed hash where the study says so
 order              the schema, pairs of       where both are there, the first is at most the second
@@ -93,6 +93,8 @@ class Field(_Descriptor, frozen=True, kw_only=True):
         """DuckDB type of the column."""
         low, high = self.constraints.minimum, self.constraints.maximum
         if self.type == "integer":
+            if self.format == "period":
+                return "INTEGER"
             small = isinstance(low, float) and isinstance(high, float) and low >= -_INT32 and high <= _INT32
             return "INTEGER" if small else "BIGINT"
         if self.precision is not None:

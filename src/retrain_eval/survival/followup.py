@@ -26,7 +26,7 @@ from retrain_eval.sources import Source, as_relation, query, require_columns, sq
 from retrain_eval.statistics.kinds import Shares
 from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.curves import variance_name, with_interval
-from retrain_eval.survival.first_jobs import EVENTS, require_constant
+from retrain_eval.survival.first_jobs import EVENT_DEFAULTS, EVENTS, require_constant
 from retrain_eval.survival.risk import group_name
 
 Mask = npt.NDArray[np.bool_]
@@ -245,7 +245,7 @@ def _patterns(
     but the first: "s" same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
     """
     keep = list(dict.fromkeys([*levels, *(name for name in (weights, cluster) if name is not None and name != id)]))
-    require_columns(relation, [id, since, "employed", "main_employer", *keep])
+    require_columns(relation, [id, since, "employed", "main_employer", *keep], EVENT_DEFAULTS)
     require_constant(relation, since, id, keep)
     person, quarter = sql_name(id), sql_name(since)
     groups = ", ".join([person, *(sql_name(name) for name in keep)])
