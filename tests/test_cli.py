@@ -207,7 +207,7 @@ def test_a_dry_run_says_what_would_be_loaded_and_writes_nothing(shell: Shell, st
     code, printed, said = shell("ingest", study, "--dry-run")
     assert code == 0
     assert "3 rows would be loaded from correction.csv, 3 earlier rows superseded" in said
-    assert "nothing was written; the store is at vintage 1" in printed
+    assert "nothing was loaded; the store is at vintage 1" in printed
     code, printed, _ = shell("ingest", study, "--dry-run", "--json")
     facts = json.loads(printed)
     assert (code, facts["dry_run"], facts["vintage"]) == (0, True, 1)

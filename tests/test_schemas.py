@@ -385,7 +385,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(field={"precision": 12}), "go together"),
         (changed(field={"precision": 2, "scale": 3}), "exceeds"),
         (changed(primaryKey=["kee"]), "did you mean 'key'"),
-        (changed(fieldsMatch="exact"), "exact"),
+        (changed(fieldsMatch="subset"), "subset"),
         (changed(fields=[]), "needs fields"),
         (changed(foreignKeys=[{"fields": ["key"], "reference": {"resource": "things", "fields": ["key"]}}]), "thing"),
         (

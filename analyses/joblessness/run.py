@@ -13,7 +13,7 @@ from retrain_eval.survival.proportionality import trend_test
 FLAGS = ("reemployed_full_time", "reemployed_part_time", "reemployed_unknown_hours", "still_jobless")
 
 
-def prepare(fage_group: Path) -> None:
+def prepare(folder: Path) -> None:
     """Write the raw file from the data package. With your own data, put the file there and drop this function."""
     columns = {
         "spell_id": "spell_id",
@@ -31,7 +31,7 @@ def prepare(fage_group: Path) -> None:
     raw = raw[list(columns)].rename(columns=columns)
     for flag in FLAGS:
         raw[flag] = raw[flag].map({1: "true", 0: "false"})
-    raw.to_csv(fage_group / "spell.csv", index=False)
+    raw.to_csv(folder / "spell.csv", index=False)
 
 
 def analyse(run: rte.Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -108,8 +109,9 @@ def unknown_columns(
         f"did you mean {found[0]!r}{f' for {name!r}' if several else ''}?" for name, found in close.items() if found
     ]
     own = f"name your own column with {', '.join(f'{one}=' for one in dict.fromkeys(unasked.values()))}; "
+    what = re.sub(r"^\w+", lambda word: f"{word[0]}s", kind) if several else kind
     return InputError(
-        f"unknown {kind}{'s' if several else ''} {', '.join(map(repr, wanted))}",
+        f"unknown {what} {', '.join(map(repr, wanted))}",
         rule="; ".join(f"{name!r} is the default of {one}=" for name, one in unasked.items()) or None,
         fix=f"{own if unasked else ''}{' '.join([*hints, 'known:'])} {', '.join(have)}",
     )

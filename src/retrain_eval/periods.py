@@ -166,11 +166,15 @@ def shown_sql(column: str, frequency: str | None) -> str:
     ...     ).fetchall()
     [('2019-03', '2019Q1', '7')]
     """
-    if frequency == "quarter":
-        return f"({column} // 4) || 'Q' || ({column} % 4 + 1)"
-    if frequency == "month":
-        return f"({column} // 12) || '-' || lpad(CAST({column} % 12 + 1 AS VARCHAR), 2, '0')"
-    return f"CAST({column} AS VARCHAR)"
+    plain = f"CAST({column} AS VARCHAR)"
+    labels = {
+        "quarter": f"({column} // 4) || 'Q' || ({column} % 4 + 1)",
+        "month": f"({column} // 12) || '-' || lpad(CAST({column} % 12 + 1 AS VARCHAR), 2, '0')",
+    }
+    if frequency not in labels:
+        return plain
+    low, high = BOUNDS[frequency]
+    return f"CASE WHEN {column} BETWEEN {low} AND {high} THEN {labels[frequency]} ELSE {plain} END"
 
 
 def infer_frequency(low: int, high: int) -> str | None:

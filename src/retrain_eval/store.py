@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,8 @@ from retrain_eval.records import loads
 from retrain_eval.records.loading import Files, IngestReport, Loader
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.table_schema import Package, load_package
+from retrain_eval.records.views import drop_broken_views, drop_passing_views
+from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
@@ -70,6 +73,7 @@ class Store:
         self.names = tuple(name for name in package.names if only is None or name in only)
         self.vintage = loads.last_vintage(con) if as_of is None else as_of
         self._spill: tempfile.TemporaryDirectory[str] | None = None
+        self._writable = False
         self._show()
 
     @classmethod
@@ -150,7 +154,11 @@ class Store:
             con.close()
             raise
         package = package if package is not None else load_package(shipped("data_schemas"))
-        return cls(con, path, package, Reading(frequency, identifiers == "hmac"), as_of, only)
+        store = cls(con, path, package, Reading(frequency, identifiers == "hmac"), as_of, only)
+        store._writable = not read_only
+        if store._writable:
+            drop_broken_views(con, package.names)
+        return store
 
     @classmethod
     def in_memory(
@@ -170,7 +178,13 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close the connection; the file can then be opened by another process."""
+        """Close the connection; the file can then be opened by another process.
+
+        Views on temporary tables, which end with the connection, are dropped first.
+        """
+        if self._writable:
+            with suppress(duckdb.Error):  # closed already, or in a transaction that failed
+                drop_passing_views(self.con)
         self.con.close()
         if self._spill is not None:
             self._spill.cleanup()
@@ -191,12 +205,21 @@ class Store:
         mode: Mode = "replace",
         tolerate: float = 0.0,
         dry_run: bool = False,
+        refusals: str | Path | None = None,
     ) -> IngestReport:
         """Validate one file and load it; see `ingest_all`."""
-        return self.ingest_all({resource: file}, mode=mode, tolerate=tolerate, dry_run=dry_run)[0]
+        files = {resource: file}
+        return self.ingest_all(files, mode=mode, tolerate=tolerate, dry_run=dry_run, refusals=refusals)[0]
 
     def ingest_all(
-        self, files: Files, *, mode: Mode = "replace", tolerate: float = 0.0, dry_run: bool = False
+        self,
+        files: Files,
+        *,
+        mode: Mode = "replace",
+        tolerate: float = 0.0,
+        dry_run: bool = False,
+        refusals: str | Path | None = None,
+        watch: Watch = unwatched,
     ) -> list[IngestReport]:
         """Validate files and load all of them as one vintage, or none.
 
@@ -212,7 +235,11 @@ class Store:
             Largest share of a file's rows that may be refused while the others are loaded. By default a
             single refused row stops the load.
         dry_run : bool
-            Check everything, write nothing.
+            Check everything, write nothing but the list of refusals.
+        refusals : str or Path, optional
+            CSV file in which every refused row is listed, in a dry run too; removed where no row is refused.
+        watch : callable
+            Given what is being done, and the share of the load that is done, from 0 to 1.
 
         Returns
         -------
@@ -230,7 +257,9 @@ class Store:
         if self.as_of is not None:
             raise StoreError(f"the store is open as of vintage {self.as_of}: nothing can be loaded into the past")
         latest = loads.last_vintage(self.con)  # another Store of this process may have loaded
-        reports = Loader(self.con, self.path, self.package, self.reading, latest).load(files, mode, tolerate, dry_run)
+        listed = None if refusals is None else Path(refusals)
+        loader = Loader(self.con, self.path, self.package, self.reading, latest, listed, watch)
+        reports = loader.load(files, mode, tolerate, dry_run)
         if self.vintage != (latest := loads.last_vintage(self.con)):
             self.vintage = latest
             self._show()

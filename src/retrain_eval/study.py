@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from retrain_eval.errors import InputError, together, unknown
+from retrain_eval.errors import InputError, together
 from retrain_eval.periods import parse_period
 from retrain_eval.periods import rule as period_rule
-from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.strata import Stratum, check_stratum
+from retrain_eval.study_keys import check_keys
 
 FILE = "study.toml"
 PROFILES = Path(__file__).parent / "release" / "profiles"
@@ -50,38 +51,6 @@ class Ingest(msgspec.Struct, frozen=True, kw_only=True):
 
     tolerate: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     identifiers: Literal["plain", "hmac"] = "plain"
-
-
-class Stratum(msgspec.Struct, frozen=True, kw_only=True):
-    """``[strata.NAME]``: a subgroup, from cut points of a number or from labels of categories."""
-
-    column: str
-    title: str = ""
-    cuts: tuple[float, ...] = ()
-    labels: tuple[str, ...] | dict[str, str] = ()
-
-    def levels(self) -> tuple[str, ...]:
-        """Return the labels in their order."""
-        return tuple(dict.fromkeys(self.labels.values() if isinstance(self.labels, dict) else self.labels))
-
-    def bounds(self) -> tuple[float, ...]:
-        """Return the values at which a level of a number begins: its cuts, or each label's number and what follows."""
-        if not isinstance(self.labels, dict):
-            return self.cuts
-        numbers = [float(raw) for raw in self.labels if raw.replace(".", "", 1).lstrip("-").isdigit()]
-        return tuple(sorted({*numbers, *(math.nextafter(number, math.inf) for number in numbers)}))
-
-    def sql(self) -> str:
-        """Return the SQL expression of the level, an ENUM so that levels keep their order; NULL where there is none."""
-        column = sql_name(self.column)
-        if isinstance(self.labels, dict):
-            cases = [f"WHEN {sql_text(raw)} THEN {sql_text(label)}" for raw, label in self.labels.items()]
-            level = f"CASE CAST({column} AS VARCHAR) {' '.join(cases)} END"
-        else:
-            bounds = zip(self.cuts, self.labels, strict=False)  # the last label has no upper bound
-            cases = [f"WHEN {column} < {cut!r} THEN {sql_text(label)}" for cut, label in bounds]
-            level = f"CASE WHEN {column} IS NULL THEN NULL {' '.join(cases)} ELSE {sql_text(self.labels[-1])} END"
-        return f"CAST({level} AS ENUM({', '.join(map(sql_text, self.levels()))}))"
 
 
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,7 +204,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         return {**options, "seed": self.study.seed}
 
     def match_periods(self) -> tuple[int, ...]:
-        """Return the periods whose earnings ``[match]`` names: ``earnings_2019``, ``earnings_2019Q1, earnings_2019M03``.
+        """Return the periods whose earnings ``[match]`` names: ``earnings_2019``, ``earnings_2019M03``.
 
         They are as stored, and so are the names of the columns that `retrain_eval.baseline` makes of them.
         """
@@ -329,26 +298,26 @@ def read_study(path: str | Path) -> StudyFile:
         raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
-    _check_keys(raw, StudyFile, "", path)
+    check_keys(raw, StudyFile, "", path)
     raw["release"] = _with_profile(raw.get("release", {}), path)
     try:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
         raise InputError("the study file does not hold", file=path, rule=str(error)) from None
-    for name, files in study.records.items():
-        if not files:
-            raise InputError(f"no file is given for {name}", file=path, fix="name one, or drop the record type")
-    _check_panel(study, path)
-    for name, stratum in study.strata.items():
-        _check_stratum(name, stratum, path)
-        if not isinstance(stratum.labels, dict) and len(stratum.labels) != len(stratum.cuts) + 1:
-            raise InputError(
-                f"stratum {name!r} has {len(stratum.cuts)} cut(s) and {len(stratum.labels)} label(s)",
-                file=path,
-                rule="one label more than cuts, from low to high; or a table of labels by category",
-            )
-        if list(stratum.cuts) != sorted(set(stratum.cuts)):
-            raise InputError(f"the cuts of stratum {name!r} do not ascend", file=path, value=list(stratum.cuts))
+    faults = [
+        InputError(f"no file is given for {name}", file=path, fix="name one, or drop the record type")
+        for name, files in study.records.items()
+        if not files
+    ]
+    checks = [partial(_check_panel, study, path)]
+    checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        raise together(faults, "{n} entries of the study file do not hold")
     return study
 
 
@@ -366,7 +335,7 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
         rules = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
-    _check_keys({"release": rules}, StudyFile, "", file)
+    check_keys({"release": rules}, StudyFile, "", file)
     return {**rules, **release}
 
 
@@ -400,51 +369,3 @@ def _check_panel(study: StudyFile, path: Path) -> None:
         raise InputError(
             "the window in [panel] ends before it starts", file=path, value=list(window), rule="first and last period"
         )
-
-
-def _check_stratum(name: str, stratum: Stratum, path: Path) -> None:
-    """Refuse what would lose a level: no label, two of one name, a bound that is no number."""
-    labels = list(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
-    if not labels or not all(label.strip() for label in labels):
-        raise InputError(f"stratum {name!r} has an empty label", file=path, rule="every level has a name")
-    if isinstance(stratum.labels, dict) and stratum.cuts:
-        raise InputError(f"stratum {name!r} has both cuts and labels by category", file=path, fix="drop one of them")
-    if not isinstance(stratum.labels, dict) and len(set(labels)) < len(labels):
-        raise InputError(f"stratum {name!r} repeats a label", file=path, value=labels, rule="one name per interval")
-    if not all(map(math.isfinite, stratum.cuts)):
-        raise InputError(f"stratum {name!r} has a cut that is no finite number", file=path, value=list(stratum.cuts))
-
-
-def _check_keys(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> None:
-    """Name every key that no section declares, with the nearest one that exists, and every word that is no choice."""
-    faults = list(_faults(raw, kind, place, path))
-    if faults:
-        raise together(faults, "{n} entries of the study file do not hold")
-
-
-def _faults(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> Iterator[InputError]:
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-    for key, value in raw.items():
-        if key not in fields:
-            error = unknown(f"key in [{place}]" if place else "section", key, fields)
-            yield InputError(str(error).splitlines()[0], file=path, fix=error.fix)
-            continue
-        choices = _choices(fields[key])
-        for word in (value if isinstance(value, list) else [value]) if choices else []:
-            if isinstance(word, str) and word not in choices:
-                error = unknown(f"{key} in [{place}]", word, choices)
-                yield InputError(str(error).splitlines()[0], file=path, column=key, value=word, fix=error.fix)
-        for nested in (fields[key], *get_args(fields[key])):
-            if isinstance(nested, type) and issubclass(nested, msgspec.Struct) and isinstance(value, Mapping):
-                # [strata] holds named sections, the others are sections themselves
-                named = fields[key] is not nested and None.__class__ not in get_args(fields[key])
-                for name, section in value.items() if named else [("", value)]:
-                    if isinstance(section, Mapping):
-                        yield from _faults(section, nested, f"{key}.{name}" if named else key, path)
-
-
-def _choices(kind: Any) -> tuple[str, ...]:
-    """Return the words that a key may hold, where they are listed; none where it may hold any."""
-    if get_origin(kind) is Literal:
-        return tuple(word for word in get_args(kind) if isinstance(word, str))
-    return tuple(word for part in get_args(kind) for word in _choices(part))

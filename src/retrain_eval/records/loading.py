@@ -13,16 +13,18 @@ from pathlib import Path
 
 import duckdb
 
-from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.errors import InputError, StoreError, together, unknown
 from retrain_eval.records import identifiers, loads, staging
 from retrain_eval.records import ingest as validation
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.rawfile import RawFile, open_raw
 from retrain_eval.records.staging import Staged
 from retrain_eval.records.table_schema import Package, Resource
+from retrain_eval.records.watching import CHECKING, READING, REFERRING, WRITING, Watch, unwatched
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
 
+_FAULTS = "{n} faults in files and their headers; nothing was loaded"
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
 
 
@@ -45,6 +47,8 @@ class IngestReport:
         True if nothing was to be written.
     absent : tuple of str
         Declared columns that the file does not have; they are missing in every row.
+    refusals : str
+        CSV file in which the refused rows are listed; empty where none was refused, or none was asked for.
     """
 
     resource: str
@@ -58,12 +62,14 @@ class IngestReport:
     already_loaded: bool = False
     dry_run: bool = False
     absent: tuple[str, ...] = ()
+    refusals: str = ""
 
     def __str__(self) -> str:
         if self.already_loaded:
             rows = f"{self.rows_loaded:,} rows"
             return f"{self.resource}: {self.file} is already loaded ({rows}, vintage {self.vintage}), nothing to do"
         refused = f", {self.rows_rejected:,} refused" if self.rows_rejected else ""
+        refused += f" (listed in {self.refusals})" if refused and self.refusals else ""
         superseded = f", {self.rows_superseded:,} earlier rows superseded" if self.rows_superseded else ""
         does = "would be loaded" if self.dry_run else "loaded"
         return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{superseded}"
@@ -85,6 +91,10 @@ class Loader:
         How files are read.
     vintage : int
         The latest vintage.
+    refusals : Path, optional
+        CSV file in which refused rows are listed.
+    watch : callable
+        Given what is being done, and the share of the load that is done: see `retrain_eval.records.watching`.
     """
 
     con: duckdb.DuckDBPyConnection
@@ -92,6 +102,8 @@ class Loader:
     package: Package
     reading: Reading
     vintage: int
+    refusals: Path | None = None
+    watch: Watch = unwatched
 
     def load(self, files: Files, mode: Mode, tolerate: float, dry_run: bool) -> list[IngestReport]:
         """Validate files and load all of them as one vintage, or none; see `Store.ingest_all`."""
@@ -101,7 +113,7 @@ class Loader:
             raise unknown("mode", mode, ("replace", "update"))
         for name in files:
             self.package[name]
-        raws = {one.name: _deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
+        raws = _open({one.name: files[one.name] for one in self.package if one.name in files}, self.package, self.watch)
         with self._saying_where_it_stopped():
             self._check_settings()
             done: dict[tuple[str, str], IngestReport] = {}
@@ -156,7 +168,9 @@ class Loader:
                     for one in batch:
                         if refused[one.number]:
                             loads.enter_refused(con, one, refused[one.number])
-            raise validation.refusal(con, batch, refused)
+            listed = validation.write_refusals(con, batch, self.refusals) if self.refusals else False
+            raise validation.refusal(con, batch, refused, self._listed(listed, dry_run))
+        listed = validation.write_refusals(con, batch, self.refusals) if self.refusals else False
         self._check_kept(batch)
         vintage = self.vintage + 1
         if dry_run:
@@ -165,7 +179,10 @@ class Loader:
             with self._transaction():
                 for name, value in settings.items():
                     con.execute("INSERT OR REPLACE INTO settings VALUES ($1, $2)", [name, value])
-                superseded = [loads.write(con, one, vintage, refused[one.number]) for one in batch]
+                superseded = []
+                for place, one in enumerate(batch):
+                    self.watch(f"writing {one.raw.path.name}", WRITING.at(place, len(batch)))
+                    superseded.append(loads.write(con, one, vintage, refused[one.number]))
                 for staged in batch:
                     if staged.update:
                         self._check_other_keys(staged, vintage)
@@ -181,24 +198,39 @@ class Loader:
                 vintage=vintage,
                 dry_run=dry_run,
                 absent=tuple(column for column in one.resource.columns if column not in one.raw.columns),
+                refusals=str(self.refusals) if listed and refused[one.number] else "",
             )
             for one, gone in zip(batch, superseded, strict=True)
         }
 
     def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
         """Check every file, and what they refer to, in temporary tables."""
+        faults = [fault for name, raw, _ in todo for fault in staging.header_faults(self.package[name], raw)]
+        if faults:
+            raise together(faults, _FAULTS)
         staging.begin(self.con)
         batch: list[Staged] = []
         for number, (name, raw, update) in enumerate(todo):
             resource = self.package[name]
+            self.watch(f"checking the {raw.rows:,} rows of {raw.path.name}", CHECKING.at(number, len(todo)))
             staged = staging.stage(self.con, resource, raw, number=number, update=update, reading=self.reading)
+            self.watch(f"checking the keys of {raw.path.name}", CHECKING.at(number + 0.7, len(todo)))
             validation.check_unique(self.con, staged)
             batch.append(staged)  # before its references, which may be to itself
-        for staged in batch:
+        for place, staged in enumerate(batch):
+            self.watch(f"checking what {staged.raw.path.name} refers to", REFERRING.at(place, len(batch)))
             for key in staged.resource.foreign_keys:
                 validation.check_reference(self.con, staged, key, self._after(key.reference.resource, batch))
         validation.find_lines(self.con, batch)
         return batch
+
+    def _listed(self, written: bool, dry_run: bool) -> str:
+        """Say where every refused row is listed."""
+        where = [f"the file {self.refusals}"] if written else []
+        where += [] if dry_run else ["the table rejects of the store"]
+        if where:
+            return f"every refused row is listed in {' and in '.join(where)}"
+        return "with refusals=PATH every refused row is listed in a CSV file"
 
     def _check_kept(self, batch: Sequence[Staged]) -> None:
         """Refuse to take away what rows that stay in the store refer to."""
@@ -206,7 +238,7 @@ class Loader:
         for resource in self.package:
             rows = self._kept(resource, batch)
             if rows is not None:
-                validation.check_kept(self.con, resource, rows, targets)
+                validation.check_kept(self.con, resource, rows, targets, self.reading)
 
     def _check_other_keys(self, staged: Staged, vintage: int) -> None:
         """Refuse a load that leaves two rows with one unique key; by the first key, the later row supersedes."""
@@ -215,13 +247,15 @@ class Loader:
             if key != loads.key_of(resource):
                 columns = ", ".join(map(sql_name, key))
                 rows = loads.in_force(self.con, resource, vintage)
-                twice = f"SELECT {columns} FROM ({rows}) GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
-                for values in self.con.execute(twice).fetchall():
+                twice = f"SELECT {columns} FROM ({rows}) GROUP BY ALL HAVING count(*) > 1"
+                shown = validation.shown_key(resource, key, "t", self.reading)
+                [(count, example)] = self.con.execute(f"SELECT count(*), min({shown}) FROM ({twice}) t").fetchall()
+                if count:
                     raise InputError(
-                        "rows of this file share a unique key with rows loaded before",
+                        f"rows of this file share {count:,} unique key(s) with rows loaded before",
                         file=staged.raw.path,
                         column=", ".join(key),
-                        value=identifiers.withhold(", ".join(map(str, values))),
+                        value=example,
                         rule="uniqueKeys",
                     )
 
@@ -321,15 +355,35 @@ class Loader:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
 
 
-def _deliveries(name: str, files: str | Path | Sequence[str | Path]) -> list[RawFile]:
-    """Open the deliveries of a record type.
+def _open(files: Files, package: Package, watch: Watch) -> dict[str, list[RawFile]]:
+    """Open the deliveries of every record type; say of all of them at once which cannot be read as what they are."""
+    raws: dict[str, list[RawFile]] = {}
+    faults: list[InputError] = []
+    for name, given in files.items():
+        each = [given] if isinstance(given, (str, Path)) else list(given)
+        if not each:
+            faults.append(InputError(f"no file is given for {name}", fix="name one, or drop the record type"))
+        raws[name] = []
+        for path in each:
+            watch(f"reading {Path(path).name}", READING.at(len(raws) - 1, len(files)))
+            try:
+                raws[name].append(open_raw(path))
+            except InputError as error:
+                faults.append(error)
+    if faults:
+        opened = ((package[name], raw) for name, found in raws.items() for raw in found)
+        faults += [fault for resource, raw in opened for fault in staging.header_faults(resource, raw)]
+        raise together(faults, _FAULTS)
+    for name, found in raws.items():
+        _check_different(name, found)
+    return raws
 
-    Two that are alike are refused: the second would be taken for loaded, where it may be meant to undo what came
-    between them.
+
+def _check_different(name: str, raws: Sequence[RawFile]) -> None:
+    """Refuse two deliveries that are alike.
+
+    The second would be taken for loaded, where it may be meant to undo what came between them.
     """
-    raws = list(map(open_raw, [files] if isinstance(files, (str, Path)) else files))
-    if not raws:
-        raise InputError(f"no file is given for {name}", fix="name one, or drop the record type")
     seen: dict[str, RawFile] = {}
     for raw in raws:
         first = seen.setdefault(raw.sha256, raw)
@@ -340,4 +394,3 @@ def _deliveries(name: str, files: str | Path | Sequence[str | Path]) -> list[Raw
                 rule=f"the first is {first.path}",
                 fix="give one of them",
             )
-    return raws

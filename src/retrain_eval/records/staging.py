@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 from msgspec import structs
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, unknown_columns
 from retrain_eval.periods import BOUNDS, PLAIN
 from retrain_eval.records.identifiers import withhold
 from retrain_eval.records.rawfile import RawFile
@@ -77,14 +77,13 @@ def begin(con: duckdb.DuckDBPyConnection) -> None:
 def stage(
     con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, number: int, update: bool, reading: Reading
 ) -> Staged:
-    """Note every value of a file that breaks a rule of its row.
+    """Note every value of a file, whose header has been checked (`header_faults`), that breaks a rule of its row.
 
     Raises
     ------
     InputError
-        If a column is not declared, a required one is missing, or the file cannot be read to its end.
+        If the file cannot be read to its end.
     """
-    _check_header(resource, raw)
     rules = checks(resource, reading)
     try:
         if raw.delimiter or reading.hashed:  # a hash is dear: it is made once
@@ -229,24 +228,44 @@ def _enter_broken(
     con.unregister("described")
 
 
-def _check_header(resource: Resource, raw: RawFile) -> None:
-    for name in map(withhold, raw.columns):  # a file without a header begins with a person
-        if name not in resource.columns:
-            error = unknown(f"column of {resource.name}", name, resource.columns)
-            fix = error.fix
-            if len(raw.columns) == 1 and any(mark in name for mark in ";\t|"):
-                fix = "the fields seem not to be separated by commas: save the file as comma-separated"
-            raise InputError(str(error).splitlines()[0], file=raw.path, row=1, column=name, rule="header", fix=fix)
-    for name in resource.columns:
-        if resource.required(name) and name not in raw.columns:
-            raise InputError(
-                f"column {name!r} of {resource.name} is missing",
+def header_faults(resource: Resource, raw: RawFile) -> list[InputError]:
+    """Return what is wrong with the header of a file: every column that is not declared, every one that is missing."""
+    faults = []
+    columns = list(map(withhold, raw.columns))  # a file without a header begins with a person
+    strange = [name for name in columns if name not in resource.columns]
+    if strange:
+        error = unknown_columns(strange, resource.columns, kind=f"column of {resource.name}")
+        fix = error.fix
+        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+            fix = "the fields seem not to be separated by commas: save the file as comma-separated"
+        message, shown = str(error).splitlines()[0], ", ".join(strange)
+        faults.append(InputError(message, file=raw.path, row=1, column=shown, rule="header", fix=fix))
+    whole = resource.fields_match != "superset"
+    absent = [name for name in resource.columns if (whole or resource.required(name)) and name not in raw.columns]
+    if absent:
+        several, names = len(absent) > 1, ", ".join(map(repr, absent))
+        faults.append(
+            InputError(
+                f"column{'s' if several else ''} {names} of {resource.name} {'are' if several else 'is'} missing",
                 file=raw.path,
                 row=1,
-                column=name,
+                column=", ".join(absent),
                 rule="required",
-                fix=f"the file has: {', '.join(raw.columns)}",
+                fix=f"the file has: {', '.join(columns)}",
             )
+        )
+    if not faults and resource.fields_match == "exact" and list(raw.columns) != resource.columns:
+        faults.append(
+            InputError(
+                f"the columns of {resource.name} stand in another order than in its schema",
+                file=raw.path,
+                row=1,
+                column=", ".join(columns),
+                rule="fieldsMatch: exact",
+                fix=f"order them: {', '.join(resource.columns)}; or say fieldsMatch: superset",
+            )
+        )
+    return faults
 
 
 def _list(names: Sequence[str]) -> str:

@@ -91,10 +91,7 @@ def write(
         If something cannot be protected.
     """
     _check_recipes(results)
-    order = {
-        name: tuple(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
-        for name, stratum in study.strata.items()
-    }
+    order = {name: stratum.levels() for name, stratum in study.strata.items()}
     safe, record = protect(results, study.release, order)
     if found := contradictions(safe, study.release):
         raise ReleaseError("tables say different things of the same people:\n  " + "\n  ".join(found))
