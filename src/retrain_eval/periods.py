@@ -40,6 +40,8 @@ RULES: Final = {
     "week": "the number of a week, 1 to 99999, counted one after the other (not 201903)",
     "two-week interval": "the number of a two-week interval, 1 to 99999, counted one after the other",
 }
+_A_YEAR = {"month": 12, "week": 52, "two-week interval": 26}
+_ELSE = 4  # quarters of a year; of years, four
 ANY: Final = "a year, a quarter such as 2019Q1, a month such as 2019-03, or a whole number"
 
 
@@ -192,3 +194,16 @@ def infer_frequency(low: int, high: int) -> str | None:
         if BOUNDS[name][0] <= low and high <= BOUNDS[name][1]:
             return name
     return None
+
+
+def a_year(frequency: str | None) -> int:
+    """Return how many periods a year has; four where periods are years, or where nothing is known of them.
+
+    It is the default of what is judged over a year: tenure, stable earnings, recall.
+
+    Examples
+    --------
+    >>> a_year("month"), a_year("quarter"), a_year("week"), a_year("two-week interval"), a_year("year")
+    (12, 4, 52, 26, 4)
+    """
+    return _A_YEAR.get(frequency or "", _ELSE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import duckdb
 
 from retrain_eval.errors import InputError
-from retrain_eval.outcomes.calendar import a_year, frequency_of
+from retrain_eval.outcomes.calendar import frequency_of
 from retrain_eval.outcomes.coverage import loaded
+from retrain_eval.periods import a_year
 
 
 def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int | None = None) -> duckdb.DuckDBPyRelation:

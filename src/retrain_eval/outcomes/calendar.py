@@ -8,10 +8,6 @@ from retrain_eval.errors import InputError
 from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.periods import date_sql, infer_frequency
 
-_A_YEAR = {"month": 12, "week": 52, "two-week interval": 26}
-_ELSE = 4  # quarters of a year; of years, four
-
-
 def frequency_of(con: duckdb.DuckDBPyConnection, periods: str = "wage_record") -> str | None:
     """Return the frequency that the store was loaded with; without one, what the numbers of the periods can only be.
 
@@ -37,19 +33,6 @@ def frequency_of(con: duckdb.DuckDBPyConnection, periods: str = "wage_record") -
         return None
     low, high = con.execute(f"SELECT min(period), max(period) FROM {periods}").fetchall()[0]
     return None if low is None else infer_frequency(int(low), int(high))
-
-
-def a_year(frequency: str | None) -> int:
-    """Return how many periods a year has; four where periods are years, or where nothing is known of them.
-
-    It is the default of what is judged over a year: tenure, stable earnings, recall.
-
-    Examples
-    --------
-    >>> a_year("month"), a_year("quarter"), a_year("week"), a_year("two-week interval"), a_year("year")
-    (12, 4, 52, 26, 4)
-    """
-    return _A_YEAR.get(frequency or "", _ELSE)
 
 
 def displacement_sql(frequency: str | None, day: str = "displaced_on") -> str:

@@ -8,7 +8,7 @@ import duckdb
 
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.sources import sql_name
-from retrain_eval.study import Stratum
+from retrain_eval.strata import Stratum
 
 
 def baseline(

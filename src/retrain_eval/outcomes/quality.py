@@ -8,9 +8,10 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.outcomes.calendar import a_year, frequency_of
+from retrain_eval.outcomes.calendar import frequency_of
 from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.outcomes.outcome_paths import mark_built
+from retrain_eval.periods import a_year
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 DIMENSIONS = ("earnings", "tenure", "stability", "occupation")

@@ -103,6 +103,8 @@ class ForeignKey(_Descriptor, frozen=True, kw_only=True):
 
 
 class TableSchema(_Descriptor, frozen=True, kw_only=True):
+    """A Table Schema; what extends the standard is said at the top of this module."""
+
     schema_: str = msgspec.field(name="$schema", default="")
     name: str = ""
     title: str = ""
@@ -136,6 +138,8 @@ class _Described(_Descriptor, frozen=True, kw_only=True):
 
 
 class PackageResource(_Described, frozen=True, kw_only=True):
+    """A record type of a Data Package."""
+
     name: Name
     type: Literal["table"] = "table"
     path: str | tuple[str, ...] = ""
@@ -148,6 +152,8 @@ class PackageResource(_Described, frozen=True, kw_only=True):
 
 
 class DataPackage(_Described, frozen=True, kw_only=True):
+    """A Data Package: the record types of a folder."""
+
     name: str = ""
     resources: tuple[PackageResource, ...]
 

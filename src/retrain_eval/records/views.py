@@ -19,7 +19,7 @@ def drop_passing_views(con: duckdb.DuckDBPyConnection) -> list[str]:
     --------
     >>> con = duckdb.connect()
     >>> _ = con.execute("CREATE TEMP TABLE drawn AS SELECT 1 AS weight; CREATE TABLE panel AS SELECT 2 AS period")
-    >>> con.table("drawn").create_view("weights"), con.table("panel").create_view("periods")
+    >>> made = con.table("drawn").create_view("weights"), con.table("panel").create_view("periods")
     >>> drop_passing_views(con)
     ['weights']
     """
