@@ -54,6 +54,7 @@ class Steps:
 
     def __call__(self, text: str) -> None:
         """Print a line."""
+        self._doing = text
         if not self.quiet:
             self._print(text)
 

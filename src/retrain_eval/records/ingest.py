@@ -160,7 +160,7 @@ def refusal(
         for file, line, column, value, rule, message in first
     ]
     file, line, column, value, rule, _ = first[0]
-    error = InputError("\n".join([*lines, ""]), fix=f"mend the file; {listed}")
+    error = InputError("\n".join([*lines, ""]), fix=f"correct the file; {listed}")
     error.file, error.row, error.column, error.value, error.rule = file, line, column, value, rule
     return error
 
