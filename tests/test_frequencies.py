@@ -152,9 +152,7 @@ def employed(con: duckdb.DuckDBPyConnection, frequency: str, periods: range, out
 def test_a_day_of_displacement_lies_in_its_month() -> None:
     con = duckdb.connect()
     employed(con, "month", range(MARCH, MARCH + 6))
-    con.execute(
-        "CREATE TABLE displacement AS SELECT 'a' AS person_id, $1 AS displaced_on", [datetime.date(2019, 5, 31)]
-    )
+    con.execute("CREATE TABLE displacement AS SELECT 'a' AS person_id, DATE '2019-05-31' AS displaced_on")
     build_panel(con, "zero")
     clock = con.sql("SELECT to_displacement FROM panel WHERE person_id = 'a' ORDER BY period").fetchall()
     assert [n for (n,) in clock] == [-2, -1, 0, 1, 2, 3]
@@ -163,9 +161,7 @@ def test_a_day_of_displacement_lies_in_its_month() -> None:
 def test_a_day_lies_in_no_numbered_week() -> None:
     con = duckdb.connect()
     employed(con, "week", range(1, 7))
-    con.execute(
-        "CREATE TABLE displacement AS SELECT 'a' AS person_id, $1 AS displaced_on", [datetime.date(2019, 5, 31)]
-    )
+    con.execute("CREATE TABLE displacement AS SELECT 'a' AS person_id, DATE '2019-05-31' AS displaced_on")
     with pytest.raises(InputError, match="cannot be placed among numbered periods"):
         build_panel(con, "zero")
 

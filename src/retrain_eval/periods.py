@@ -11,8 +11,8 @@ frequency              a file may write        stored as
 ``two-week interval``  ``1`` to ``99999``      that number
 =====================  ======================  ===========================
 
-Each may also be written as it is stored. Weeks and two-week intervals are numbered one after the other from wherever the
-source begins. A week written ``201903`` is refused: from 201952 to 202001 the number jumps, and whatever is counted in
+Each may also be written as it is stored. Weeks and two-week intervals are numbered one after the other from wherever
+the source begins. A week written ``201903`` is refused: from 201952 to 202001 the number jumps, and whatever is counted in
 periods (tenure, spells, event time) would be wrong.
 """
 

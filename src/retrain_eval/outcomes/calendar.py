@@ -8,6 +8,7 @@ from retrain_eval.errors import InputError
 from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.periods import date_sql, infer_frequency
 
+
 def frequency_of(con: duckdb.DuckDBPyConnection, periods: str = "wage_record") -> str | None:
     """Return the frequency that the store was loaded with; without one, what the numbers of the periods can only be.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-
 from collections.abc import Sequence
 from dataclasses import replace
 from math import exp
@@ -109,9 +108,7 @@ _INDICATORS = {
     "indicators_employed": {
         "group": N_("Employment after the start of training"),
         "employed": N_("Employed in {period} {time}"),
-        "same employer since": N_(
-            "Of those employed in {period} {first}, with the same employer in {period} {time}"
-        ),
+        "same employer since": N_("Of those employed in {period} {first}, with the same employer in {period} {time}"),
     },
     "indicators_ever": {"group": N_("Finding work"), "ended": N_("Found a job within {time} {durations}")},
     "indicators_first_job": {

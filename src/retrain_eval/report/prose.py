@@ -209,7 +209,11 @@ def outcome(study: Study, name: str) -> str:
     by_size = after.sort_values("estimate")
     low, high = by_size.iloc[0], by_size.iloc[-1]
     told = [
-        _("{amount} ({at})", amount=words.amount(row["estimate"], signed=True), at=words.at(row["event_time"], calendar=False))
+        _(
+            "{amount} ({at})",
+            amount=words.amount(row["estimate"], signed=True),
+            at=words.at(row["event_time"], calendar=False),
+        )
         for row in (low, high)
     ]
     return _(

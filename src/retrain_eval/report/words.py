@@ -29,7 +29,8 @@ _COMMON = (
     N_("substitution"), N_("public"), N_("employer"), N_("mixed"), N_("claimed"), N_("not claimed"),
     N_("age at displacement"), N_("unemployment insurance"),
 )  # fmt: skip
-_UNITS = (N_("person"), N_("firm"), N_("year"), N_("quarter"), N_("month"), N_("week"), N_("two-week interval"), N_("period"), N_("periods"))
+_UNITS = (N_("person"), N_("firm"), N_("year"), N_("quarter"), N_("month"), N_("week"), N_("two-week interval"),
+          N_("period"), N_("periods"))  # fmt: skip
 # outcomes of the panel that are not amounts of money, as a reader meets them
 _SHARES = {
     "employed": N_("share employed"),
