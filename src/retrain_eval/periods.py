@@ -12,8 +12,8 @@ frequency              a file may write        stored as
 =====================  ======================  ===========================
 
 Each may also be written as it is stored. Weeks and two-week intervals are numbered one after the other from wherever
-the source begins. A week written ``201903`` is refused: from 201952 to 202001 the number jumps, and whatever is counted in
-periods (tenure, spells, event time) would be wrong.
+the source begins. A week written ``201903`` is refused: from 201952 to 202001 the number jumps, and whatever is counted
+in periods (tenure, spells, event time) would be wrong.
 """
 
 from __future__ import annotations
