@@ -21,6 +21,7 @@ from retrain_eval.records.identifiers import use_key
 from retrain_eval.records.table_schema import RESERVED
 from retrain_eval.resources import resource
 from retrain_eval.schemas import Package, Reading, checks, ddl, dictionary, load_package, typed
+from retrain_eval.store import Store
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "analyses" / name / "data_schemas" for name in ("training_grants", "joblessness")]
@@ -375,7 +376,6 @@ def changed(**changes: Any) -> dict[str, Any]:
         (changed(field={"type": "money"}), "money"),
         (changed(field={"contraints": {}}), "contraints"),
         (changed(field={"constraints": {"min": 0}}), "unknown field `min`"),
-        (changed(field={"description": ""}), "description"),
         (changed(field={"name": "Amount Paid"}), r"fields\[1\].name"),
         (changed(field={"name": "key"}), "each with a name of its own"),
         (changed(field={"constraints": {"minimum": "a"}}), "bound does not suit"),
@@ -470,3 +470,62 @@ def test_schema_hash_ignores_layout_and_notices_a_change(tmp_path: Path) -> None
     spaced = load_package(write(tmp_path / "b", thing=json.dumps(SCHEMA, indent=4)))["thing"]
     other = load_package(write(tmp_path / "c", thing=changed(field={"unit": "USD"})))["thing"]
     assert first.sha256 == spaced.sha256 != other.sha256
+
+
+def test_what_table_schema_allows_is_accepted(tmp_path: Path) -> None:
+    plain = {
+        "$schema": "https://datapackage.org/profiles/2.0/tableschema.json",
+        "name": "things",
+        "title": "All things",
+        "description": "What there is.",
+        "fields": [
+            {"name": "key", "type": "string", "example": "a", "rdfType": "http://schema.org/identifier"},
+            {"name": "parent", "type": "string"},
+        ],
+        "primaryKey": "key",
+        "foreignKeys": [{"fields": "parent", "reference": {"fields": "key"}}],
+    }
+    thing = load_package(write(tmp_path / "a", thing=plain))["thing"]
+    assert (thing.title, thing.description) == ("All things", "What there is.")
+    assert (thing.primary_key, thing.fields_match) == (("key",), "superset")
+    assert thing.foreign_keys[0].reference.resource == "thing"
+    assert [field.title for field in thing.fields] == ["Key", "Parent"]
+    bare = {key: value for key, value in plain.items() if key not in ("name", "title", "description")}
+    again = load_package(write(tmp_path / "b", thing={**bare, "primaryKey": ["key"], "fieldsMatch": "superset"}))
+    assert again["thing"].sha256 == thing.sha256  # the same rows hold
+
+
+def test_a_schema_may_ask_for_all_of_its_columns_or_for_their_order(tmp_path: Path) -> None:
+    (tmp_path / "thing.csv").write_text("amount,key\n1,a\n")
+    (tmp_path / "part.csv").write_text("key\na\n")
+    for match, file, told in (
+        ("equal", "thing", ""),
+        ("superset", "part", ""),
+        ("equal", "part", "column 'amount' of thing is missing"),
+        ("exact", "thing", "another order"),
+    ):
+        package = load_package(write(tmp_path / match, thing=changed(fieldsMatch=match)))
+        with Store.in_memory(package) as store:
+            if told:
+                with pytest.raises(InputError, match=told):
+                    store.ingest("thing", tmp_path / f"{file}.csv")
+            else:
+                assert store.ingest("thing", tmp_path / f"{file}.csv").rows_loaded == 1
+
+
+def test_an_emptied_folder_of_a_study_leaves_the_schemas_that_ship(tmp_path: Path) -> None:
+    shipped = load_package(resource("data_schemas")).names
+    assert load_package(resource("data_schemas"), tmp_path).names == shipped
+    for name in ("person", "price"):  # a copy of some of them
+        (tmp_path / f"{name}.json").write_bytes((resource("data_schemas") / f"{name}.json").read_bytes())
+    write(tmp_path, thing=SCHEMA)
+    assert load_package(resource("data_schemas"), tmp_path).names == [*shipped, "thing"]
+    write(tmp_path, price=SCHEMA)
+    with pytest.raises(InputError, match="declared twice"):
+        load_package(resource("data_schemas"), tmp_path)
+
+
+def test_a_schema_that_a_package_names_and_does_not_hold_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "datapackage.json").write_text('{"resources": [{"name": "a", "schema": "a.json"}]}')
+    with pytest.raises(InputError, match=r"no schema file(.|\n)*drop its entry from .*datapackage.json"):
+        load_package(tmp_path)
