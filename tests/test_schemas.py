@@ -416,9 +416,10 @@ def test_schema_that_does_not_hold_is_refused_by_name(tmp_path: Path, schema: An
 
 
 def test_record_types_are_declared_once_and_not_under_a_name_of_the_store(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one", thing=SCHEMA), write(tmp_path / "two", thing=SCHEMA)
+    one, two = write(tmp_path / "one", thing=SCHEMA), write(tmp_path / "two", thing=changed(field={"unit": "USD"}))
     with pytest.raises(InputError, match="declared twice"):
         load_package(one, two)
+    assert load_package(one, write(tmp_path / "copy", thing=SCHEMA)).names == ["thing"]
     with pytest.raises(InputError, match="cannot be called 'rejects'"):
         load_package(write(tmp_path / "three", rejects=SCHEMA))
     with pytest.raises(InputError, match="cannot be called 'ingest_thing'"):

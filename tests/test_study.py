@@ -223,7 +223,7 @@ def test_strata_without_labels_are_named_after_their_cuts(tmp_path: Path) -> Non
     stratum = read_study(write(tmp_path, re.sub("labels = .*", "", GOOD))).strata["age_band"]
     assert stratum == read_study(write(tmp_path, re.sub("labels = .*", "labels = []", GOOD))).strata["age_band"]
     assert stratum.levels() == ("under 25", "25 to under 55", "55 and over")
-    values = "(24.999), (25.0), (54.999), (55.0), (NULL)"
+    values = "[24.999, 25.0, 54.999, 55.0, NULL]"
     assert levels(Stratum(column="x", cuts=stratum.cuts), values) == [
         "under 25", "25 to under 55", "25 to under 55", "55 and over", None,
     ]  # fmt: skip
@@ -232,7 +232,7 @@ def test_strata_without_labels_are_named_after_their_cuts(tmp_path: Path) -> Non
 def test_strata_with_neither_cuts_nor_labels_are_the_values_themselves(tmp_path: Path) -> None:
     stratum = read_study(write(tmp_path, re.sub("cuts = .*\nlabels = .*", "", GOOD))).strata["age_band"]
     assert stratum.levels() == ()
-    assert levels(Stratum(column="x"), "('b'), ('a'), (NULL)") == ["b", "a", None]
+    assert levels(Stratum(column="x"), "['b', 'a', NULL]") == ["b", "a", None]
 
 
 def test_everything_that_does_not_hold_is_named_at_once(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def drop_passing_views(con: duckdb.DuckDBPyConnection) -> list[str]:
     Examples
     --------
     >>> con = duckdb.connect()
-    >>> _ = con.execute("CREATE TEMP TABLE drawn AS SELECT 1 AS weight; CREATE TABLE panel AS SELECT 2 AS period")
-    >>> made = con.table("drawn").create_view("weights"), con.table("panel").create_view("periods")
+    >>> _ = con.execute("CREATE TEMP TABLE paths AS SELECT 1 AS weight; CREATE TABLE panel AS SELECT 2 AS period")
+    >>> made = con.table("paths").create_view("weights"), con.table("panel").create_view("periods")
     >>> drop_passing_views(con)
     ['weights']
     """
@@ -42,7 +42,9 @@ def drop_broken_views(con: duckdb.DuckDBPyConnection, known: Collection[str]) ->
     Examples
     --------
     >>> con = duckdb.connect()
-    >>> _ = con.execute("CREATE TABLE old AS SELECT 1 AS x; CREATE VIEW weights AS SELECT * FROM old; DROP TABLE old")
+    >>> _ = con.execute("CREATE TABLE panel AS SELECT 1 AS weight")
+    >>> made = con.table("panel").create_view("weights")
+    >>> _ = con.execute("DROP TABLE panel")
     >>> drop_broken_views(con, ())
     ['weights']
     """
