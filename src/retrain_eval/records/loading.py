@@ -205,7 +205,7 @@ class Loader:
 
     def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
         """Check every file, and what they refer to, in temporary tables."""
-        faults = [fault for name, raw, _ in todo for fault in staging.header_faults(self.package[name], raw)]
+        faults = [fault for name, raw, _ in todo if (fault := staging.header_fault(self.package[name], raw))]
         if faults:
             raise together(faults, _FAULTS)
         staging.begin(self.con)
@@ -372,7 +372,7 @@ def _open(files: Files, package: Package, watch: Watch) -> dict[str, list[RawFil
                 faults.append(error)
     if faults:
         opened = ((package[name], raw) for name, found in raws.items() for raw in found)
-        faults += [fault for resource, raw in opened for fault in staging.header_faults(resource, raw)]
+        faults += [fault for resource, raw in opened if (fault := staging.header_fault(resource, raw))]
         raise together(faults, _FAULTS)
     for name, found in raws.items():
         _check_different(name, found)

@@ -77,7 +77,7 @@ def begin(con: duckdb.DuckDBPyConnection) -> None:
 def stage(
     con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, number: int, update: bool, reading: Reading
 ) -> Staged:
-    """Note every value of a file, whose header has been checked (`header_faults`), that breaks a rule of its row.
+    """Note every value of a file, whose header has been checked (`header_fault`), that breaks a rule of its row.
 
     Raises
     ------
@@ -228,44 +228,31 @@ def _enter_broken(
     con.unregister("described")
 
 
-def header_faults(resource: Resource, raw: RawFile) -> list[InputError]:
-    """Return what is wrong with the header of a file: every column that is not declared, every one that is missing."""
-    faults = []
+def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
+    """Return what is wrong with a file's header: all columns that are not declared, all that are missing; or None."""
     columns = list(map(withhold, raw.columns))  # a file without a header begins with a person
     strange = [name for name in columns if name not in resource.columns]
-    if strange:
-        error = unknown_columns(strange, resource.columns, kind=f"column of {resource.name}")
-        fix = error.fix
-        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
-            fix = "the fields seem not to be separated by commas: save the file as comma-separated"
-        message, shown = str(error).splitlines()[0], ", ".join(strange)
-        faults.append(InputError(message, file=raw.path, row=1, column=shown, rule="header", fix=fix))
     whole = resource.fields_match != "superset"
     absent = [name for name in resource.columns if (whole or resource.required(name)) and name not in raw.columns]
+    told, rule, fix = [], "required", f"the file has: {', '.join(columns)}"
+    if strange:
+        error = unknown_columns(strange, resource.columns, kind=f"column of {resource.name}")
+        told.append(str(error).splitlines()[0])
+        rule, fix = "header", str(error.fix)
+        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+            fix = "the fields seem not to be separated by commas: save the file as comma-separated"
     if absent:
-        several, names = len(absent) > 1, ", ".join(map(repr, absent))
-        faults.append(
-            InputError(
-                f"column{'s' if several else ''} {names} of {resource.name} {'are' if several else 'is'} missing",
-                file=raw.path,
-                row=1,
-                column=", ".join(absent),
-                rule="required",
-                fix=f"the file has: {', '.join(columns)}",
-            )
-        )
-    if not faults and resource.fields_match == "exact" and list(raw.columns) != resource.columns:
-        faults.append(
-            InputError(
-                f"the columns of {resource.name} stand in another order than in its schema",
-                file=raw.path,
-                row=1,
-                column=", ".join(columns),
-                rule="fieldsMatch: exact",
-                fix=f"order them: {', '.join(resource.columns)}; or say fieldsMatch: superset",
-            )
-        )
-    return faults
+        several = len(absent) > 1
+        names = f"column{'s' if several else ''} {', '.join(map(repr, absent))} of {resource.name}"
+        told.append(f"{names} {'are' if several else 'is'} missing")
+    if not told and resource.fields_match == "exact" and list(raw.columns) != resource.columns:
+        told.append(f"the columns of {resource.name} stand in another order than in its schema")
+        rule, fix = "fieldsMatch: exact", f"order them: {', '.join(resource.columns)}; or say fieldsMatch: superset"
+    if not told:
+        return None
+    return InputError(
+        "; ".join(told), file=raw.path, row=1, column=", ".join(strange or absent or columns), rule=rule, fix=fix
+    )
 
 
 def _list(names: Sequence[str]) -> str:
