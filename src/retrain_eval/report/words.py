@@ -133,15 +133,16 @@ class Words:
     def _interval(self, level: str) -> str | None:
         """Return a level that is named after the cuts of its stratum, in words; None if it is none."""
         number = r"(-?\d+(?:\.\d+)?)"
-        if level in _COMMON and _(level) != level:
+        under = re.fullmatch(rf"under\s{number}", level)
+        between = re.fullmatch(rf"{number}\sto\sunder\s{number}", level)
+        over = re.fullmatch(rf"{number}\sand\sover", level)
+        if (under or between or over) and _(level) != level:
             return _(level)
-        if found := re.fullmatch(rf"under\s{number}", level):
-            return _("under {high}", high=found[1])
-        if found := re.fullmatch(rf"{number}\sto\sunder\s{number}", level):
-            return _("{low} to under {high}", low=found[1], high=found[2])
-        if found := re.fullmatch(rf"{number}\sand\sover", level):
-            return _("{low} and over", low=found[1])
-        return None
+        if under:
+            return _("under {high}", high=under[1])
+        if between:
+            return _("{low} to under {high}", low=between[1], high=between[2])
+        return _("{low} and over", low=over[1]) if over else None
 
     def covariate(self, key: object) -> str:
         """Return what a row of the balance table is about; ``distance`` is the score that people were matched on.
