@@ -16,11 +16,11 @@ from retrain_eval.survival.followup import employment_after
 
 def test_a_default_that_no_one_typed_is_named_with_its_parameter() -> None:
     rows = pd.DataFrame({"id": [1, 2], "quarters": [1, 2], "cause": ["job", None]})
-    with pytest.raises(InputError, match=r"unknown column 'arm'(.|\n)*'arm' is the default of by="):
-        rte.Spells(rows, id="id")
+    with pytest.raises(InputError, match=r"unknown column 'quarters'(.|\n)*'quarters' is the default of duration="):
+        rte.Spells(rows.rename(columns={"quarters": "weeks"}), id="id")
     with pytest.raises(InputError) as caught:
         rte.Spells(rows.rename(columns={"quarters": "weeks", "cause": "why"}), id="person")
-    for told in ("'person', 'quarters', 'cause', 'arm'", "'quarters' is the default of duration="):
+    for told in ("'person', 'quarters', 'cause'", "'quarters' is the default of duration="):
         assert told in str(caught.value)
     assert "'person' is the default" not in str(caught.value)
 

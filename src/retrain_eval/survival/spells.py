@@ -81,7 +81,7 @@ class Spells:
         relation = as_relation(source)
         levels = (by,) if isinstance(by, str) else tuple(by)
         needed = [id, exit or duration, cause, *levels, *(name for name in (entry, weights, cluster) if name)]
-        require_columns(relation, needed, {"quarters": "duration", "cause": "cause", "arm": "by"})
+        require_columns(relation, needed, {"quarters": "duration", "cause": "cause"})
         self._source: Source | None = relation
         self._columns = (id, exit or duration, cause, entry, levels, weights, weight_type)
         self._event, self._censored = event, censored
