@@ -1,10 +1,12 @@
 """Work histories drawn as text, and what the panel and the spells make of them.
 
-A letter is the employer that pays in a quarter, ``.`` a covered quarter without pay, ``?`` one that is not covered.
+A letter is the employer that pays in a quarter, ``.`` a covered quarter without pay, ``?`` one that is not covered,
+``x`` a covered one in which the person is not observed, ``!`` one with a wage record that was refused.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import duckdb
@@ -42,15 +44,29 @@ def load(con: duckdb.DuckDBPyConnection, people: dict[str, list[str]], links: li
         "CREATE OR REPLACE TABLE employer_link"
         "(from_employer_id VARCHAR, to_employer_id VARCHAR, period INTEGER, share DOUBLE)"
     )
+    con.execute(
+        "CREATE OR REPLACE TABLE refused_row"
+        "(resource VARCHAR, person_id VARCHAR, period INTEGER, key MAP(VARCHAR, VARCHAR))"
+    )
+    con.execute('CREATE OR REPLACE TABLE observation(person_id VARCHAR, "from" INTEGER, "to" INTEGER, reason VARCHAR)')
     for person, lines in people.items():
         con.execute("INSERT INTO person VALUES ($1, $1)", [person])
+        if "x" in lines[0]:
+            for span in re.finditer("[^x]+", lines[0]):
+                first = None if span.start() == 0 else START + span.start()
+                last = None if span.end() == len(lines[0]) else START + span.end() - 1
+                con.execute("INSERT INTO observation VALUES ($1, $2, $3, NULL)", [person, first, last])
         for place, line in enumerate(lines):
             for quarter, mark in enumerate(line):
                 if place == 0:
                     con.execute(
                         "INSERT INTO coverage VALUES ('ui', $1, $2, $3)", [person, START + quarter, mark != "?"]
                     )
-                if mark not in ".?":
+                if mark == "!":
+                    con.execute(
+                        "INSERT INTO refused_row VALUES ('wage_record', $1, $2, NULL)", [person, START + quarter]
+                    )
+                elif mark not in ".?x":
                     pay = FIRST_JOB if place == 0 else SECOND_JOB
                     con.execute("INSERT INTO wage_record VALUES ($1, $2, $3, $4)", [person, START + quarter, mark, pay])
     for link in links:

@@ -312,7 +312,7 @@ BAD = {
     "misspelt column": (edit("person", lambda f: f.rename(columns={"age": "agee"})), ["person.csv", "agee", "age"]),
     "text in a number": (edit("wage_record", put(4, "wages", "n/a")), ["wage_record.csv", "6", "wages", "n/a"]),
     "duplicate": (
-        edit("wage_record", lambda f: pd.concat([f, f.iloc[[2]]])),
+        edit("wage_record", lambda f: pd.concat([f, f.iloc[[2]].assign(wages=1.0)])),
         ["wage_record.csv", "4", str(2 + 6 * 680), "person_id"],
     ),
     "negative wage": (edit("wage_record", put(0, "wages", "-5.00")), ["wage_record.csv", "2", "wages", "-5"]),

@@ -210,7 +210,7 @@ def edit(column: str, value: object, rows: slice | list[int] = slice(0, 1)) -> p
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        (edit("y", "high"), {}, ["outcome must be a number", "high", "id=0"]),
+        (edit("y", "high"), {}, ["not a number", "high", "row:    1"]),
         (edit("y", np.inf), {}, ["finite", "inf"]),
         (edit("t", 2000.5), {}, ["whole number"]),
         (edit("id", None), {}, ["unit id must not be missing"]),
@@ -241,10 +241,10 @@ def test_bad_rows_are_refused_by_name(data: pd.DataFrame, options: dict[str, Any
         assert word in str(caught.value)
 
 
-def test_nan_in_arrow_is_refused_not_averaged() -> None:
+def test_nan_in_arrow_is_missing_not_averaged() -> None:
     data = panel()
     table = pa.table({name: data[name].to_numpy() for name in ("id", "t", "g")} | {"y": np.r_[np.nan, data["y"][1:]]})
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(DesignError, match="not observed in all 4 periods"):
         rte.outcome_moments(table, **NAMES)
 
 

@@ -156,7 +156,10 @@ def test_a_second_source_covers_where_the_first_does_not(agency: duckdb.DuckDBPy
     agency.execute("INSERT INTO coverage VALUES ('ui', 'S', 8077, false), ('tax', 'S', 8077, true)")
     build_panel(agency)
     assert values(agency, "earnings", "b") == [100.0] * 4
-    agency.execute("CREATE TABLE linkage AS SELECT 'b' AS person_id, 'ui' AS source, 'linked' AS status")
+    agency.execute(
+        "CREATE TABLE linkage AS SELECT person_id, 'ui' AS source, 'linked' AS status FROM (VALUES ('a'), ('b')) "
+        "AS t(person_id)"
+    )
     build_panel(agency)  # not linked to the second
     assert values(agency, "earnings", "b") == [100.0, None, 100.0, 100.0]
 
@@ -164,10 +167,89 @@ def test_a_second_source_covers_where_the_first_does_not(agency: duckdb.DuckDBPy
 @pytest.mark.parametrize("status", ["unlinked", "ambiguous"])
 def test_people_who_were_not_found_are_not_covered(agency: duckdb.DuckDBPyConnection, status: str) -> None:
     agency.execute(f"CREATE TABLE linkage AS SELECT 'b' AS person_id, 'ui' AS source, '{status}' AS status")
+    with pytest.raises(DesignError, match="no person is linked to a source that coverage says was available"):
+        build_panel(agency)
+    agency.execute("INSERT INTO linkage VALUES ('a', 'ui', 'linked')")
     build_panel(agency)
     assert values(agency, "earnings", "b") == [None] * 4
-    assert values(agency, "earnings", "a") == [100.0] * 4  # nothing is said about this one
-    assert uncovered_records(agency) == 4
+    assert values(agency, "earnings", "Zoë") == [None] * 4  # no row says whether this one was found
+    assert values(agency, "earnings", "a") == [100.0] * 4
+    assert uncovered_records(agency) == 8
+
+
+@pytest.mark.parametrize("no_record", ["zero", "missing"])
+def test_linkage_is_not_ignored_where_there_is_no_coverage(agency: duckdb.DuckDBPyConnection, no_record: str) -> None:
+    agency.execute("DROP TABLE coverage")
+    agency.execute("CREATE TABLE linkage AS SELECT 'a' AS person_id, 'ui' AS source, 'linked' AS status")
+    agency.execute("INSERT INTO linkage VALUES ('b', 'ui', 'unlinked')")
+    agency.execute("DELETE FROM wage_record WHERE person_id = 'a' AND period > 8077")
+    build_panel(agency, no_record=no_record)
+    assert values(agency, "earnings", "a") == [100.0, 100.0, *([0.0, 0.0] if no_record == "zero" else [None, None])]
+    assert values(agency, "earnings", "b") == values(agency, "earnings", "Zoë") == [None] * 4
+    assert agency.sql("SELECT DISTINCT person_id FROM job").fetchall() == [("a",)]
+
+
+@pytest.mark.parametrize("key", ["{'source': 'ui', 'region': 'S'}", "{'source': NULL, 'region': NULL}"])
+@pytest.mark.parametrize("period", [8077, None])
+def test_a_refused_row_of_coverage_covers_nothing(
+    agency: duckdb.DuckDBPyConnection, key: str, period: int | None
+) -> None:
+    if "NULL" not in key:
+        agency.execute("INSERT INTO coverage VALUES ('ui', 'S', 8078, true)")
+    agency.execute("CREATE TABLE refused_row AS SELECT 'coverage' AS resource, NULL::VARCHAR AS person_id, "
+                   f"$1::INTEGER AS period, MAP {key} AS key", [period])  # fmt: skip
+    if period is None and "NULL" in key:
+        with pytest.raises(DesignError, match="coverage says was available"):
+            build_panel(agency)
+        return
+    build_panel(agency)
+    everywhere = [100.0] * 4 if "NULL" not in key else [100.0, 100.0, 100.0]
+    assert values(agency, "earnings", "a") == everywhere
+    south = [None] * 4 if period is None else [100.0, None, 100.0, 100.0]
+    assert values(agency, "earnings", "b") == (south if "NULL" not in key else everywhere)
+
+
+def test_a_refused_wage_record_is_neither_zero_nor_the_rest(agency: duckdb.DuckDBPyConnection) -> None:
+    agency.execute(
+        "CREATE TABLE refused_row AS SELECT * FROM (VALUES ('wage_record', 'a', 8077), ('wage_record', 'b', NULL), "
+        "('wage_record', NULL, 8078), ('credential', 'a', 8078)) AS t(resource, person_id, period)"
+    )
+    for no_record in ("zero", "missing", "coverage"):
+        if no_record == "coverage":
+            agency.execute("ALTER TABLE refused_row ADD COLUMN key MAP(VARCHAR, VARCHAR)")
+        else:
+            agency.execute("ALTER TABLE coverage RENAME TO kept")
+        build_panel(agency, no_record=no_record)
+        assert values(agency, "earnings", "a") == [100.0, None, 100.0, 100.0]
+        assert values(agency, "earnings", "b") == [None] * 4  # of a record nobody knows when it was
+        assert values(agency, "earnings", "Zoë") == [100.0] * 4
+        assert values(agency, "n_employers", "a") == [1, None, 1, 1]
+        assert agency.sql("SELECT first_period, last_period FROM job WHERE person_id = 'a' ORDER BY 1").fetchall() == [
+            (8076, 8076), (8078, 8079)]  # fmt: skip
+        if no_record != "coverage":
+            agency.execute("ALTER TABLE kept RENAME TO coverage")
+
+
+@pytest.mark.parametrize("reason", ["deceased", "moved", "institutionalised"])
+def test_a_reason_of_exit_ends_observation_unless_something_says_otherwise(
+    agency: duckdb.DuckDBPyConnection, reason: str
+) -> None:
+    agency.execute("ALTER TABLE enrolment ADD COLUMN exit_reason VARCHAR")
+    agency.execute("DELETE FROM enrolment; DELETE FROM wage_record WHERE period > 8077")
+    agency.execute(f"INSERT INTO enrolment VALUES ('a', 'p', 8076, 8077, '{reason}'), ('b', 'p', 8076, 8077, 'other')")
+    build_panel(agency)
+    assert values(agency, "earnings", "a") == [100.0, 100.0, None, None]
+    assert values(agency, "earnings", "b") == values(agency, "earnings", "Zoë") == [100.0, 100.0, 0.0, 0.0]
+    agency.execute("INSERT INTO enrolment VALUES ('a', 'q', 8079, NULL, NULL)")  # so the person came back
+    build_panel(agency)
+    assert values(agency, "earnings", "a") == [100.0, 100.0, 0.0, 0.0]
+    agency.execute("DELETE FROM enrolment WHERE entry = 8079")
+    agency.execute('CREATE TABLE observation AS SELECT \'a\' AS person_id, NULL::INTEGER AS "from", 8078 AS "to"')
+    build_panel(agency)
+    assert values(agency, "earnings", "a") == [100.0, 100.0, 0.0, None]
+    agency.execute("UPDATE enrolment SET exit = NULL; DROP TABLE observation")
+    build_panel(agency)  # when the person left is not known: some time after entry
+    assert values(agency, "earnings", "a") == [100.0, None, None, None]
 
 
 def test_earnings_are_in_prices_of_one_period_by_region(agency: duckdb.DuckDBPyConnection) -> None:

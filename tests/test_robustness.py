@@ -637,7 +637,7 @@ def test_a_folder_that_is_read_only_is_said_to_be_so(tmp_path: Path) -> None:
 LOCKED = """
 import os, sys
 from retrain_eval.errors import InputError
-from retrain_eval.records.rawfile import open_raw
+from retrain_eval.rawfile import open_raw
 os.setgid(65534)
 os.setuid(65534)
 for path in sys.argv[1:]:

@@ -138,7 +138,10 @@ def test_every_person_id_is_an_identifier_and_every_period_a_period(package: Pac
     for item in package:
         for field in item.fields:
             assert field.identifier == (field.name == "person_id")
-            assert (field.format == "period") == (field.name in ("period", "entry", "exit")), (item.name, field.name)
+            assert (field.format == "period") == (field.name in ("period", "entry", "exit", "from", "to")), (
+                item.name,
+                field.name,
+            )
 
 
 def test_names_of_the_store_s_own_tables_are_reserved() -> None:

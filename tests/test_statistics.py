@@ -20,7 +20,7 @@ from retrain_eval.errors import InputError
 from retrain_eval.sample.cross_products import cross_products, regressions_of
 from retrain_eval.sample.match import match
 from retrain_eval.sample.spread import deviation, spread
-from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic
+from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
 from retrain_eval.survival.followup import employment_after, employment_shares, share_effects
 from retrain_eval.survival.grouptest import score_test
 from retrain_eval.survival.logrank import logrank, logrank_scores
@@ -75,6 +75,7 @@ MADE: dict[str, Callable[[], Statistic]] = {
     "scores": lambda: logrank_scores(spells(0).table),
     "shares": shares,
     "products": products,
+    "ties": lambda: Ties(200, 60, 25, 120.0, 480.0),
 }
 
 
@@ -190,6 +191,12 @@ def test_shares_are_those_of_people_and_add_up() -> None:
     np.testing.assert_allclose(found["estimate"], whole["estimate"], rtol=1e-12)
     assert found[["estimand", "time", "n_treated"]].equals(whole[["estimand", "time", "n_treated"]])
     assert found["std_error"].isna().all()
+
+
+def test_counts_of_ties_add_up_and_how_far_effects_move_does_not() -> None:
+    both = Ties(200, 60, 25, 120.0, 480.0) + Ties(100, 0, 0, np.nan, np.nan)
+    assert (both.choices, both.tied, both.share, both.relabellings) == (300, 60, 0.2, 0)
+    assert np.isnan([both.sd, both.spread]).all()
 
 
 def test_what_is_not_alike_does_not_add() -> None:

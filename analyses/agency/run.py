@@ -1,5 +1,6 @@
 """Displaced workers who were trained against displaced workers who were not: the pattern for quarterly wage records."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from retrain_eval.did.means import mean_paths
 from retrain_eval.did.payback import payback
 from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.sample.censoring import ENTRY, follow_outcomes
+from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.remaining import weigh_remaining
+from retrain_eval.sample.ties import RELABELLINGS
 from retrain_eval.survival.first_jobs import first_job_spells
 from retrain_eval.survival.followup import employment_after, employment_shares, share_effects
 from retrain_eval.survival.grouptest import score_test
@@ -41,7 +44,7 @@ def analyse(run: rte.Run) -> None:
     run.say("panel, employment quality and spells")
     rte.build_panel(con, **study.panel_options())
     if left_out := uncovered_records(con):
-        run.say(f"{left_out:,} wage records lie under no coverage, or are of people not linked; they do not count")
+        run.say(f"{left_out:,} wage records do not count: no coverage, person not linked, not observed, or incomplete")
     rte.build_quality(con, **study.quality_options())
     rte.build_spells(con, recall_within=study.panel.recall_within)
     build_candidates(run)
@@ -87,6 +90,9 @@ def analyse(run: rte.Run) -> None:
 
     stability(run)
     truth(run)
+    # where many controls are equally near, the effect under other orders of identifiers too
+    others = itertools.islice(relabelled(sample, study.study.seed), RELABELLINGS)
+    run.publish_ties("did", sample, lambda: [main_effect(run, other) for other in others])
 
 
 def build_candidates(run: rte.Run) -> None:
@@ -153,16 +159,28 @@ def follow(
     return run.con.table("followed")
 
 
+def main_effect(run: rte.Run, sample: rte.MatchedSample) -> float:
+    """Return the effect on the main outcome of a sample."""
+    outcome = run.study.did.outcome
+    moments = event_moments(run, follow(run, sample, [outcome], "weights_of_others"), outcome)
+    found: float = moments.att_gt(**run.study.did_options()).aggregate("simple").to_frame()["estimate"].item()
+    return found
+
+
 def cost_per_trainee(run: rte.Run) -> float:
     """Return what training cost for each person who entered it, in prices of the base quarter, to the dollar."""
+    left = rte.people_left_out(run.con)  # their training was paid for as well
     found: float = run.con.execute(
         """
         WITH prices AS (SELECT period, avg(cpi) AS cpi FROM price GROUP BY period)
         SELECT round(sum(CAST(amount AS DOUBLE) / cpi * (SELECT cpi FROM prices WHERE period = $base)) /
-          (SELECT count(DISTINCT person_id) FROM enrolment))
+          ((SELECT count(DISTINCT person_id) FROM enrolment) + $left))
         FROM cost JOIN prices USING (period)
         """,
-        {"base": run.study.panel_options()["base_period"]},
+        {
+            "base": run.study.panel_options()["base_period"],
+            "left": int(left.loc[left["group"] == "treated", "n"].sum()),
+        },
     ).fetchall()[0][0]
     return found
 
@@ -358,13 +376,20 @@ def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
     }
     # whoever trains may have been a control before
     groups = {"treated": "trainee", "control": "true"}
-    counts = [
+    counts = pd.DataFrame(
         {"step": step, "group": group, "n": n, "reason": reason}
         for step, (condition, reason) in steps.items()
         for group, who in groups.items()
         for (n,) in run.con.sql(f"SELECT count(*) FROM candidate WHERE {who} AND {condition}").fetchall()
-    ]
+    )
+    refused = rte.people_left_out(run.con)
+    if len(refused):
+        register = counts[counts["step"] == "On the register"]
+        lost = {"treated": refused.loc[refused["group"] == "treated", "n"].sum(), "control": refused["n"].sum()}
+        everyone = register.assign(n=register["n"] + register["group"].map(lost))
+        accepted = register.assign(step="Rows accepted", reason="; ".join(sorted(set(refused["reason"]))))
+        counts = pd.concat([everyone, accepted, counts.drop(register.index)])
     matched = sample.flow()
     first = (matched["step"] == "Candidates for matching") & (matched["group"] == "control")
     matched.loc[first, "reason"] = "back at work before training could start"
-    return pd.concat([pd.DataFrame(counts), matched], ignore_index=True)
+    return pd.concat([counts, matched], ignore_index=True)

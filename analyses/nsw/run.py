@@ -22,7 +22,7 @@ def prepare(folder: Path) -> None:
     people = pd.concat([nsw[nsw["treat"] == 1], nsw[nsw["treat"] == 0], cps], ignore_index=True)
     people["source"] = [FROM_PROGRAMME[0]] * 185 + [FROM_PROGRAMME[1]] * 260 + [FROM_SURVEY] * len(cps)
     number = people.groupby("source").cumcount() + 1
-    # ids sort as the published file lists people, because the matcher breaks ties by id
+    # ids sort as the published file lists people, because ties are settled in the order of scores and ids
     prefix = people["source"].map({FROM_PROGRAMME[0]: "NSW-T", FROM_PROGRAMME[1]: "NSW-U", FROM_SURVEY: "POOL-CPS"})
     people["person_id"] = prefix + number.astype(str).str.zfill(5)
 

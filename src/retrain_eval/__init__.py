@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retrain_eval.sample.hidden_bias import HiddenBias
     from retrain_eval.sample.match import match
     from retrain_eval.sample.matched import MatchedSample
+    from retrain_eval.sample.record_flow import people_left_out, sample_flow
     from retrain_eval.sample.verdict import balance_verdict
     from retrain_eval.spells import build_spells
     from retrain_eval.survival.spells import Spells
@@ -67,7 +68,9 @@ __all__ = [
     "oster_bounds",
     "outcome_moments",
     "path_periods",
+    "people_left_out",
     "rosenbaum_bounds",
+    "sample_flow",
     "score_pairs",
     "simulate",
     "verify",
@@ -105,7 +108,9 @@ _HOME = {
     "oster_bounds": "confounding",
     "outcome_moments": "cells.summing",
     "path_periods": "outcomes.outcome_paths",
+    "people_left_out": "sample.record_flow",
     "rosenbaum_bounds": "confounding",
+    "sample_flow": "sample.record_flow",
     "score_pairs": "linkage.probabilistic",
     "simulate": "synthetic.agency",
     "verify": "release.verify",

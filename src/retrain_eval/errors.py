@@ -38,6 +38,7 @@ class InputError(RetrainEvalError, ValueError):
     ) -> None:
         self.file, self.row, self.column = file, row, column
         self.value, self.rule, self.fix = value, rule, fix
+        self.parts: tuple[InputError, ...] = ()  # of an error that says several: each
         places = {"file": file, "row": row, "column": column, "value": value, "rule": rule, "fix": fix}
         lines = [f"  {name + ':':<8}{place}" for name, place in places.items() if place is not None]
         super().__init__("\n".join([message, *lines]))
@@ -136,6 +137,7 @@ def together(errors: Sequence[InputError], message: str = "there are {n} faults"
       2. no header
          file:   b.csv
     """
+    errors = [part for error in errors for part in error.parts or (error,)]
     if len(errors) == 1:
         return errors[0]
     lines = [message.format(n=len(errors))]
@@ -143,6 +145,7 @@ def together(errors: Sequence[InputError], message: str = "there are {n} faults"
         first, *rest = str(error).splitlines()
         lines += [f"  {number}. {first}", *(f"   {line}" for line in rest)]
     found = InputError("\n".join(lines))
+    found.parts = tuple(errors)
     one = errors[0]
     found.file, found.row, found.column, found.value = one.file, one.row, one.column, one.value
     found.rule, found.fix = one.rule, one.fix

@@ -106,6 +106,8 @@ class Study:
                 say(str(report))
             if store.vintage > before:
                 say(f"vintage {store.vintage} is complete")
+            for line in store.incomplete():
+                say(line)
         except BaseException:
             store.close()
             raise
@@ -143,7 +145,8 @@ class Study:
         """
         with self.ingest(say, watch=watch) if as_of is None else self._open(as_of=as_of) as store:
             if as_of is not None:
-                say(f"records as of vintage {as_of}")
+                for line in (f"records as of vintage {as_of}", *store.incomplete()):
+                    say(line)
             analyse = self._analyse
             key = self._key(store)
             put_back(self._results)

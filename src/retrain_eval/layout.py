@@ -20,6 +20,7 @@ from retrain_eval.sample.composition import BASELINE_PATHS
 from retrain_eval.sample.counts import MATCHING, SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
+from retrain_eval.sample.ties import TIES
 from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.statistics.kinds import Statistic
 
@@ -53,6 +54,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "rosenbaum": ROSENBAUM,
     "e_values": E_VALUES,
     "oster": OSTER,
+    "ties": TIES,
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic

@@ -1,7 +1,8 @@
 """Person × period panel from wage records, in SQL.
 
 No record is not zero: it is zero where coverage says that the source was there, or where the study says that its
-source covers everybody in every period.
+source covers everybody in every period; and only while the person could be seen in it: linked, observed, and without a
+refused wage record in the period.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import duckdb
 
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.outcomes.calendar import displacement_sql, frequency_of
-from retrain_eval.outcomes.coverage import PEOPLE, PERIODS, build_coverage, loaded
+from retrain_eval.outcomes.coverage import GAPS, PEOPLE, PERIODS, build_coverage, build_gaps, loaded
 from retrain_eval.outcomes.jobs import build_jobs
 from retrain_eval.outcomes.outcome_paths import mark_built
 from retrain_eval.periods import period_label
@@ -33,11 +34,13 @@ def build_panel(
     ----------
     con : DuckDBPyConnection
         Connection of a store whose records are loaded: person, enrolment and wage_record; coverage, linkage,
-        displacement, employer_link and price where there are any.
+        observation, displacement, employer_link and price where there are any.
     no_record : {"coverage", "missing", "zero"}, optional
         What a covered period without a wage record means: zero by the records of ``coverage`` ("coverage", the
         default where they are loaded), unknown ("missing", the default elsewhere), or zero always ("zero", right
-        only where the source covers every person in every period).
+        only where the source covers every person in every period). Whatever it is, a person is unknown in a period
+        with a refused wage record, outside the time of ``observation`` (or after death, a move or an institution as
+        ``exit_reason``), and always where ``linkage`` is loaded and does not say ``linked``.
     window : tuple of int, optional
         First and last period. By default the periods that coverage says are available, else those that occur in the
         wage records.
@@ -49,12 +52,13 @@ def build_panel(
     Returns
     -------
     DuckDBPyRelation
-        ``person_id, period``; ``earnings`` (real, of all employers; NULL where not covered, whatever records there
-        are); ``employed`` (1.0 if earnings are above zero); ``n_employers``; ``main_employer`` (highest wages, ties by
-        key) with its ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0 if some job
-        pays in the period and in both neighbours); ``tenure`` (periods that the longest-running job has lasted, 0
-        without one) and ``tenure_censored`` (that job ran when coverage began); ``to_displacement, to_entry, to_exit``
-        (periods since the first displacement, the first entry into a programme, and the exit from it); ``cohort``
+        ``person_id, period``; ``earnings`` (real, of all employers; NULL where not covered or unknown, whatever
+        records there are); ``employed`` (1.0 if earnings are above zero); ``n_employers``; ``main_employer`` (highest
+        wages, ties by key) with its ``naics`` and ``isco``; ``hours`` (NULL if any is missing); ``full_quarter`` (1.0
+        if some job pays in the period and in both neighbours); ``tenure`` (periods that the longest-running job has
+        lasted, 0 without one) and ``tenure_censored`` (that job ran when coverage began);
+        ``to_displacement, to_entry, to_exit`` (periods since the first displacement, the first entry into a
+        programme, and the exit from it); ``cohort``
         (period of first entry; NULL = never). What needs employers is NULL unless every record of pay names one.
 
     Raises
@@ -98,6 +102,7 @@ def build_panel(
         build_jobs(con, successor_share=successor_share)
     else:
         con.execute("DROP TABLE IF EXISTS job")
+    gaps = build_gaps(con)
     _build_periods(con, window)
     _build_people(con)
     _build_prices(con, base_period)
@@ -105,7 +110,7 @@ def build_panel(
     con.execute("BEGIN")  # a panel is whole or not there
     try:
         for first in range(1, max(last, 1) + 1, _CHUNK):
-            sql = _panel_sql(con, no_record or ("coverage" if known else "missing"), employers, first)
+            sql = _panel_sql(con, no_record or ("coverage" if known else "missing"), employers, gaps, first)
             con.execute(("CREATE OR REPLACE TABLE panel AS " if first == 1 else "INSERT INTO panel ") + sql)
         con.execute("COMMIT")
     except BaseException:
@@ -125,13 +130,21 @@ def _employers(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | None) -> None:
-    source = (
-        f"SELECT DISTINCT period FROM {PERIODS}"
-        if loaded(con, "coverage")
-        else "SELECT DISTINCT period FROM wage_record"
-    )
+    source = "SELECT DISTINCT period FROM wage_record"
+    if loaded(con, "coverage"):
+        source = f"SELECT DISTINCT period FROM {PERIODS}"
+    elif loaded(con, "refused_row"):  # a period of which every record was refused is one
+        source += (
+            " UNION SELECT period FROM refused_row SEMI JOIN person USING (person_id) "
+            "WHERE resource = 'wage_record' AND period IS NOT NULL"
+        )
     kept = "" if window is None else f"WHERE period BETWEEN {int(window[0])} AND {int(window[1])}"
     con.execute(f"CREATE OR REPLACE TEMP TABLE panel_period AS SELECT period FROM ({source}) {kept} ORDER BY period")
+    unseen = "SELECT NOT EXISTS (FROM {}) AND EXISTS (FROM person)"
+    if loaded(con, "coverage") and con.execute(unseen.format(PERIODS)).fetchall() == [(True,)]:
+        raise DesignError(
+            "no person is linked to a source that coverage says was available for them: nothing is known of anybody"
+        )
     if con.execute("SELECT count(*) FROM temp.panel_period").fetchall() == [(0,)]:
         raise DesignError(f"no period of the records lies in the window {window}" if window else "there are no periods")
 
@@ -203,7 +216,7 @@ def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> No
         )
 
 
-def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, first: int) -> str:
+def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, gaps: bool, first: int) -> str:
     """Return the SQL for the panel of one chunk of people; only their records and jobs are in memory."""
     have = con.table("wage_record").columns
     column = {name: name if name in have else f"NULL AS {name}" for name in ("employer_id", "hours", "naics", "isco")}
@@ -236,6 +249,14 @@ def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, 
     else:
         tenure = f"SELECT t.*, 0 AS since FROM ({tenure}) t WHERE false"
     jobs = "true" if employers else "false"
+    unknown_in = "SELECT 0 AS n, 0 AS period WHERE false"
+    if gaps:
+        spans = "SELECT period FROM wage_record UNION ALL FROM temp.panel_period"
+        low, high = con.execute(f"SELECT min(period) - 1, max(period) + 1 FROM ({spans})").fetchall()[0]
+        unknown_in = (
+            f"SELECT DISTINCT n, unnest(range(greatest(since, {low}), least(until, {high}) + 1)) AS period "
+            f"FROM {GAPS} JOIN people USING (person_id)"
+        )
     return f"""
         WITH people AS (FROM temp.panel_person WHERE n BETWEEN {first} AND {first + _CHUNK - 1}),
         flags AS ({flags}),
@@ -255,14 +276,19 @@ def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, 
           FROM employer GROUP BY n, period
         ),
         tenure AS ({tenure}),
+        unknown_in AS ({unknown_in}),
         joined AS (
-          SELECT people.*, g.period, {here} AS covered, coalesce(f.before, false) AS before, coalesce(f.after, false)
-            AS after,
+          SELECT people.*, g.period, {here} AND u.n IS NULL AS covered,
+            coalesce(f.before, false) AND earlier.n IS NULL AS before,
+            coalesce(f.after, false) AND later.n IS NULL AS after,
             pay.* EXCLUDE (n, period), t.* EXCLUDE (n, period), r.factor
           FROM people CROSS JOIN temp.panel_period g
           LEFT JOIN flags f ON f.class = people.class AND f.period = g.period
           LEFT JOIN pay ON pay.n = people.n AND pay.period = g.period
           LEFT JOIN tenure t ON t.n = people.n AND t.period = g.period
+          LEFT JOIN unknown_in u ON u.n = people.n AND u.period = g.period
+          LEFT JOIN unknown_in earlier ON earlier.n = people.n AND earlier.period = g.period - 1
+          LEFT JOIN unknown_in later ON later.n = people.n AND later.period = g.period + 1
           LEFT JOIN temp.panel_price r ON r.region IS NOT DISTINCT FROM people.region AND r.period = g.period
         )
         SELECT person_id, CAST(period AS INTEGER) AS period,
@@ -280,8 +306,9 @@ def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, 
           CASE WHEN covered AND wages > 0 THEN CAST(main.kind.isco AS VARCHAR) END AS isco,
           period - displaced AS to_displacement, period - cohort AS to_entry, period - left_in AS to_exit, cohort
         FROM (
-          SELECT j.*, tenure > 0 AND NOT coalesce(s.before, false) AS tenure_censored
+          SELECT j.*, tenure > 0 AND NOT (coalesce(s.before, false) AND u.n IS NULL) AS tenure_censored
           FROM joined j LEFT JOIN flags s ON s.class = j.class AND s.period = j.since
+          LEFT JOIN unknown_in u ON u.n = j.n AND u.period = j.since - 1
         )
         ORDER BY n, period
         """

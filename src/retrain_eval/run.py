@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.did.pretest_power import pretest_power
 from retrain_eval.did.robustness import bounds, robustness
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError
+from retrain_eval.errors import DesignError, RetrainEvalError
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.levels import missing
 from retrain_eval.moments import OutcomeMoments
@@ -22,11 +24,14 @@ from retrain_eval.sample.composition import baseline_paths, count_matched
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.sample.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.ties import MANY, count_ties, effects_relabelled, moved, ties_table
 from retrain_eval.sources import Source
+from retrain_eval.statistics.kinds import Ties
 from retrain_eval.store import Store
 from retrain_eval.study import StudyFile
 
 Say = Callable[[str], None]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -103,6 +108,8 @@ class Run:
         except DesignError as error:
             self.say(f"no common support to show: {error}")
         self.results.add_counts(count_matched(candidates, sample, by=list(self.study.strata)))
+        if (ties := count_ties(sample)) is not None:
+            self._publish_ties("matched", ties, None)
         if before and self.study.did:
             columns = {column: time for time, column in before.items()}
             if set(columns) <= set(moments.cells["covariate"]):
@@ -116,6 +123,9 @@ class Run:
 
     def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
         """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
+
+        If more than a tenth of the choices of a control were ties, which the order of identifiers settles, also how far
+        the effect moves over other orders.
 
         Parameters
         ----------
@@ -138,6 +148,38 @@ class Run:
             self.results.add_table(table, tables[table], name, recipe_of(MAKE[table], statistic, **options))
         for note in found.notes:
             self.say(note)
+        if sample.audit["method"] != "riskset":
+            self.publish_ties(name, sample, lambda: effects_relabelled(people, sample, outcome, seed=self._seed))
+
+    def publish_ties(self, name: str, sample: MatchedSample, effects: Callable[[], Sequence[float] | Floats]) -> None:
+        """Keep how far an effect moves with the order of identifiers, if more than a tenth of choices were ties.
+
+        `publish_hidden_bias` does so for a difference in means; with risk sets the script says how the effect follows
+        from a sample.
+
+        Parameters
+        ----------
+        name : str
+            The result that the effect was published under.
+        sample : MatchedSample
+            What it was estimated from, as `match` returned it.
+        effects : callable
+            Returns the effect under each of `RELABELLINGS` other orders, such as those that
+            `retrain_eval.sample.relabelled.relabelled` yields. Called only if there are so many ties.
+        """
+        ties = count_ties(sample)
+        if ties is None or ties.share <= MANY:
+            return
+        try:
+            others = np.array(effects())
+        except RetrainEvalError as error:
+            self.say(f"how far {name} moves with the order of identifiers is not known: {error}")
+            return
+        self._publish_ties(name, moved(ties, others), name)
+
+    def _publish_ties(self, of: str, ties: Ties, result: str | None) -> None:
+        self.results.statistics[f"{of}_ties"] = ties
+        self.results.derive_table("ties", ties_table, ties, result)
 
     def publish_table(
         self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
+from msgspec import structs
 
 from retrain_eval.periods import BOUNDS, PLAIN, label_sql, period_sql
 from retrain_eval.periods import rule as period_rule
-from retrain_eval.records.identifiers import ENVIRONMENT, WITHHELD, looks_like_ssn_sql, pseudonym_sql, withhold_sql
-from retrain_eval.records.table_schema import Field, Package, Resource, load_package
+from retrain_eval.records.identifiers import ENVIRONMENT, looks_like_ssn_sql, pseudonym_sql
+from retrain_eval.records.table_schema import Constraints, Field, Package, Resource, load_package
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sql import oddly_written_sql
+from retrain_eval.withholding import WITHHELD, withhold_sql
 
 __all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
 
+_EXACT = 2**53  # whole numbers below it are exact as floating-point numbers
 _NOUNS = {
     "integer": "a whole number",
     "number": "a number",
@@ -188,15 +192,19 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
         return _period_rules(column, value, reading)
     if field.type in ("integer", "year"):
         # '5.7' would be cast to 6: the number itself must be whole
-        exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value}, false)"
+        exact = f"coalesce(TRY_CAST({column} AS DOUBLE) = {value} AND NOT {oddly_written_sql(column)}, false)"
         return [("type", f"{present} AND NOT {exact}", f"must be {noun}")]
     if field.type == "number":
         number = f"TRY_CAST({column} AS DOUBLE)"
         rules = [
             ("finite", f"NOT isfinite({number})", "must be a finite number"),
-            ("type", f"{present} AND {number} IS NULL", f"must be {noun}"),
+            ("type", f"{present} AND ({number} IS NULL OR {oddly_written_sql(column)})", f"must be {noun}"),
         ]
-        if field.precision is not None:
+        if field.precision is None:
+            digits = f"regexp_full_match(CAST({column} AS VARCHAR), '\\s*[+-]?\\d+\\s*')"
+            broken = f"isfinite({number}) AND abs({number}) >= {_EXACT} AND {digits}"
+            rules.append(("precision", broken, f"must be smaller than {_EXACT}, to be kept exactly"))
+        else:
             # NULL where the number has more digits than the column holds
             whole = 10.0 ** (field.precision - (field.scale or 0))
             rules += [
@@ -226,7 +234,8 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
 def _period_rules(column: str, value: str, reading: Reading) -> list[Rule]:
     """Return the rules of a period: a whole number or a label, within the bounds of the frequency."""
     label = label_sql(column, reading.frequency)
-    whole = f"coalesce(TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER), false)"
+    same = f"TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER)"
+    whole = f"coalesce({same} AND NOT {oddly_written_sql(column)}, false)"
     message = f"must be {period_rule(reading.frequency)}"
     rules = [("type", f"{column} IS NOT NULL AND NOT ({label} OR {whole})", message)]
     low, high = _period_bounds(reading)
@@ -239,7 +248,7 @@ def _period_bounds(reading: Reading) -> tuple[int, int]:
 
 
 def _bounds(field: Field, value: str, reading: Reading) -> list[Rule]:
-    limits = field.constraints
+    limits = _plausible(field)
     least, most = _period_bounds(reading) if field.format == "period" else (None, None)
     rules: list[Rule] = []
     for rule, bound, operator, words, implied in (
@@ -258,6 +267,15 @@ def _bounds(field: Field, value: str, reading: Reading) -> list[Rule]:
             shown = f"{bound:g}" if bound % 1 else f"{bound:.0f}"
             rules.append((rule, f"{finite}{value} {operator} {bound:.17g}", f"must be {words} {shown}"))
     return rules
+
+
+def _plausible(field: Field) -> Constraints:
+    """Return the constraints of a field; a date without bounds is one of the years that periods have."""
+    limits = field.constraints
+    if field.type != "date":
+        return limits
+    first, last = (f"{year}-{day}" for year, day in zip(BOUNDS["year"], ("01-01", "12-31"), strict=True))
+    return structs.replace(limits, minimum=limits.minimum or first, maximum=limits.maximum or last)
 
 
 def _text_rules(field: Field, column: str, value: str) -> list[Rule]:

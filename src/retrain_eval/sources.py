@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TypeAlias
 
 import duckdb
@@ -15,15 +14,35 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.errors import InputError, unknown_columns
+from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
+from retrain_eval.rawfile import RawFile, open_raw
+from retrain_eval.sql import sql_name as sql_name
+from retrain_eval.sql import sql_text as sql_text
+from retrain_eval.text_columns import Roles, fault, fault_sql, read_text, used
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
+Columns: TypeAlias = "str | Iterable[str | None] | None"
+
+_SETTLED = "retrain_settled"  # alias of a relation whose missing values are NULL
+_KEPT = f"SELECT getvariable('{_SETTLED}')"
 _NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
                  "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 
 
-def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckDBPyRelation:
+def as_relation(
+    source: Source,
+    memory_limit: str | None = None,
+    *,
+    numbers: Columns = (),
+    keys: Columns = (),
+    covariates: Columns = (),
+    codes: Columns = (),
+) -> duckdb.DuckDBPyRelation:
     """Return the source as a DuckDB relation; run SQL on it with `query`.
+
+    Texts that stand for a missing value (`retrain_eval.missing_values`) and NaN are NULL in it. The columns of a CSV
+    file have the types that all of its rows allow (`retrain_eval.text_columns`).
 
     Parameters
     ----------
@@ -31,11 +50,20 @@ def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckD
         A relation keeps its own connection. Anything else is attached to a new in-memory database.
     memory_limit : str, optional
         DuckDB's bound for a new in-memory database, such as ``"4GB"``.
+    numbers, keys, covariates, codes : str, None, or sequence of them
+        Columns by what they are used as (`retrain_eval.text_columns.Roles`): text in which all values are numbers
+        becomes numbers, and a value that its use does not allow is refused. Columns that do not exist are not looked
+        at; `require_columns` refuses them.
 
     Raises
     ------
     InputError
-        If the type or the file suffix is not known, or the file does not exist.
+        If the type or the file suffix is not known, the file does not exist, is not UTF-8 or not a table; or if a
+        column does not hold what it is used as: file, line (row, where there is no file), column and value are named.
+
+    Notes
+    -----
+    On the connection of a `Store` texts are not looked at again: there the schemas say what stands for a missing value.
 
     Examples
     --------
@@ -44,28 +72,87 @@ def as_relation(source: Source, memory_limit: str | None = None) -> duckdb.DuckD
     >>> query(rel, "SELECT sum(y) FROM source").fetchall()
     [(6,)]
     """
+    roles = Roles(used(numbers), used(keys), used(covariates), used(codes))
     if isinstance(source, duckdb.DuckDBPyRelation):
-        return source
+        return _settled(source, roles)
     con = duckdb.connect()
+    if isinstance(source, pd.DataFrame):  # a column of objects has the type that all rows allow, not a sample of them
+        con.execute(f"SET pandas_analyze_sample = {max(len(source), 1)}")
     if memory_limit is not None:
         con.execute(f"SET memory_limit = {sql_text(memory_limit)}")
     if isinstance(source, pd.DataFrame):
-        return con.from_df(source)
+        return _settled(con.from_df(source), roles)
     if isinstance(source, pa.Table):
-        return con.from_arrow(source)
+        return _settled(con.from_arrow(source), roles)
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if not path.exists():
-            raise InputError("file not found", file=path, fix="give the path of an existing CSV or Parquet file")
-        if path.suffix == ".parquet":
-            return con.read_parquet(str(path))
-        if path.suffix in {".csv", ".tsv"} or path.name.endswith(".csv.gz"):
-            return con.read_csv(str(path))
-        raise InputError("unknown file type", file=path, fix="use .csv, .csv.gz, .tsv or .parquet")
+        raw = open_raw(os.fspath(source), hashed=False)
+        if raw.delimiter:
+            return read_text(con, raw, roles).set_alias(f"{_SETTLED}_table")
+        return _settled(con.sql(f"SELECT * FROM {raw.parquet()}"), roles, raw)
     raise InputError(
         f"cannot read a {type(source).__name__} as data",
         fix="give a DuckDB relation, a pandas DataFrame, an Arrow table or a path",
     )
+
+
+def keep_texts(con: duckdb.DuckDBPyConnection) -> None:
+    """Let `as_relation` take texts on a connection as they are: what is missing there is NULL already."""
+    con.execute(f"SET VARIABLE {_SETTLED} = true")
+
+
+def missing_texts(con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """Return the texts that stand for a missing value in the tables of a connection; see `keep_texts`."""
+    return () if con.execute(_KEPT).fetchall() == [(True,)] else MISSING_VALUES
+
+
+def is_table(relation: duckdb.DuckDBPyRelation) -> bool:
+    """Whether a relation is a table, which is cheap to read again; also with missing values made NULL."""
+    return relation.type == "TABLE_RELATION" or relation.alias == f"{_SETTLED}_table"
+
+
+def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | None = None) -> duckdb.DuckDBPyRelation:
+    """Return the relation with NULL for NaN and for texts that stand for a missing value, and text as its roles ask.
+
+    ``raw`` is the file for messages, if it is one.
+    """
+    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    settled = relation.alias.startswith(_SETTLED) or query(relation, _KEPT).fetchall() == [(True,)]
+    changed = {}
+    for name, kind in kinds.items() if not settled else ():
+        if name in roles.codes:
+            continue
+        column = sql_name(name)
+        if kind in ("FLOAT", "DOUBLE"):
+            changed[name] = f"nullif({column}, 'nan'::{kind})"
+        elif kind == "VARCHAR" or (kind.startswith("ENUM(") and any(sql_text(m) in kind for m in MISSING_VALUES)):
+            text = column if kind == "VARCHAR" else f"CAST({column} AS VARCHAR)"
+            changed[name] = f"CASE WHEN {is_missing_sql(text)} THEN NULL ELSE {column} END"
+    texts = [name for name, kind in kinds.items() if kind == "VARCHAR"]
+    for name in texts:
+        column = sql_name(name)
+        if name in roles.keys and name in changed:
+            _refuse(relation, name, "marker", raw)
+        if name in roles.numbers:
+            for kind in ("not_number", "huge"):
+                _refuse(relation, name, kind, raw)
+            changed[name] = f"CAST({changed.get(name, column)} AS DOUBLE)"
+    if not changed:
+        return relation
+    alias = f"{_SETTLED}_table" if is_table(relation) else _SETTLED
+    selected = ", ".join(f"{changed.get(name, sql_name(name))} AS {sql_name(name)}" for name in kinds)
+    return relation.project(selected).set_alias(alias)
+
+
+def _refuse(relation: duckdb.DuckDBPyRelation, name: str, kind: str, raw: RawFile | None) -> None:
+    """Raise ``InputError`` for the first value of a text column with a fault, if there is one."""
+    column = sql_name(name)
+    broken = fault_sql(kind, column)
+    if query(relation, f"SELECT count(*) FROM source WHERE {broken}").fetchall() == [(0,)]:
+        return
+    numbered = f"SELECT row_number() OVER () AS place, {column} FROM source"
+    first = query(relation, f"SELECT place, {column} FROM ({numbered}) WHERE {broken} ORDER BY place LIMIT 1")
+    for place, value in first.fetchall():
+        raise fault(kind, name, value, row=place, file=None if raw is None else raw.path)
 
 
 def query(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:
@@ -93,13 +180,3 @@ def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tu
     """Return those of the columns ``names`` whose type is a number."""
     kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
     return tuple(name for name in names if kinds[name].startswith(_NUMBER_TYPES))
-
-
-def sql_name(name: str) -> str:
-    """Quote an identifier for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def sql_text(value: str) -> str:
-    """Quote a string literal for SQL."""
-    return "'" + value.replace("'", "''") + "'"

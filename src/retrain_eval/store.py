@@ -15,7 +15,7 @@ import pandas as pd
 
 from retrain_eval.errors import InputError, StoreError, unknown
 from retrain_eval.periods import check_frequency
-from retrain_eval.records import loads
+from retrain_eval.records import loads, refused
 from retrain_eval.records.loading import Files, IngestReport, Loader
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.table_schema import Package, load_package
@@ -23,7 +23,7 @@ from retrain_eval.records.views import drop_broken_views, drop_passing_views
 from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
-from retrain_eval.sources import sql_name
+from retrain_eval.sources import keep_texts, sql_name
 
 __all__ = ["IngestReport", "Store"]
 
@@ -72,6 +72,7 @@ class Store:
         self.as_of = as_of
         self.names = tuple(name for name in package.names if only is None or name in only)
         self.vintage = loads.last_vintage(con) if as_of is None else as_of
+        keep_texts(con)
         self._spill: tempfile.TemporaryDirectory[str] | None = None
         self._writable = False
         self._show()
@@ -227,13 +228,16 @@ class Store:
         ----------
         files : mapping
             File (CSV or Parquet) by record type, or a sequence of files: deliveries in their order, of which those
-            that are loaded already are kept. Record types may come in any order.
+            that are loaded already are kept. Record types may come in any order. Files that a pattern of a study
+            found are in the order in which they arrived (`retrain_eval.records.deliveries.Unordered`).
         mode : {"replace", "update"}
             A file takes the place of what was loaded for its record type before, or comes on top of it: a row with the
             key of an earlier one then supersedes it. Nothing is ever deleted.
         tolerate : float
             Largest share of a file's rows that may be refused while the others are loaded. By default a
-            single refused row stops the load.
+            single refused row stops the load. What a tolerated row leaves unknown is unknown: a period of a person,
+            or the whole person, who then leaves the study (`retrain_eval.records.refused`). Refused rows of which it
+            is not known whose numbers they change are not tolerated.
         dry_run : bool
             Check everything, write nothing but the list of refusals.
         refusals : str or Path, optional
@@ -267,7 +271,8 @@ class Store:
 
     def tables(self) -> dict[str, int]:
         """Return the number of rows in force of each record type that has been loaded."""
-        return {name: self._count(sql_name(name)) for name in self.names if loads.held(self.con, name, self.vintage)}
+        rows = {name: loads.in_force(self.con, self.package[name], self.vintage) for name in self.names}
+        return {name: self._count(f"({sql})") for name, sql in rows.items() if sql is not None}
 
     def rejects(self) -> pd.DataFrame:
         """Return the refused rows: ``load_id, resource, file, line, column, value, rule, message``.
@@ -282,10 +287,12 @@ class Store:
         """Return the loads, oldest first, each with the status ``loaded``, ``replaced`` or ``refused``.
 
         A load is replaced when a later one of its record type took its place; its rows stay in the archive.
+        ``rows_repeated`` are exact duplicates, of which the first was loaded.
         """
         replaced = "max(id) FILTER (vintage IS NOT NULL AND mode = 'replace') OVER (PARTITION BY resource)"
         status = f"CASE WHEN status = 'loaded' AND id < {replaced} THEN 'replaced' ELSE status END AS status"
-        return self.con.execute(f"SELECT * REPLACE ({status}) FROM loads ORDER BY id").df()
+        repeated = "CASE WHEN vintage IS NULL THEN 0 ELSE rows_in - rows_loaded - rows_rejected END AS rows_repeated"
+        return self.con.execute(f"SELECT * REPLACE ({status}), {repeated} FROM loads ORDER BY id").df()
 
     def vintages(self) -> pd.DataFrame:
         """Return the vintages, oldest first: ``vintage, time, files, rows_in, rows_loaded, rows_rejected``."""
@@ -307,6 +314,10 @@ class Store:
             [ids],
         ).df()
 
+    def incomplete(self) -> list[str]:
+        """Return lines on what tolerated refusals leave unknown, for whoever reads the run; empty if nothing."""
+        return refused.say(self.con, self.names, self.vintage)
+
     def fingerprint(self) -> str:
         """Return a hash of what the store shows: the files, the schemas and the number of rows loaded.
 
@@ -318,9 +329,12 @@ class Store:
 
     def _show(self) -> None:
         """Let the record types' names stand for the rows in force at the vintage shown."""
+        left = refused.show(self.con, self.package, self.names, self.vintage)
         for name in self.names:
             rows = loads.in_force(self.con, self.package[name], self.vintage)
             if rows is not None:
+                if left and "person_id" in self.package[name].columns:
+                    rows = f"SELECT t.* FROM ({rows}) t ANTI JOIN {refused.LEAVERS} l ON t.person_id = l.person_id"
                 # temporary, so that another vintage of the same file can be looked at in another process
                 self.con.execute(f"CREATE OR REPLACE TEMP VIEW {sql_name(name)} AS {rows}")
 

@@ -126,7 +126,8 @@ def wage_trajectory(
             raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(map(str, known))}")
     if horizons and treated is None:
         raise InputError("horizons compare the treated with the others", column="treated", fix="name the column")
-    rows = _read(as_relation(source, memory_limit), outcome, unit, time, exit, treated, tuple(covariates), cluster)
+    used = as_relation(source, memory_limit, numbers=(outcome, time, exit, treated, *covariates), keys=(unit, cluster))
+    rows = _read(used, outcome, unit, time, exit, treated, tuple(covariates), cluster)
     if treated is not None and len(np.unique(rows.treated)) < 2:
         arm = "treated" if rows.treated[0] else "untreated"
         raise DesignError(f"everyone with an outcome after exit is {arm}; there is nobody to compare with")

@@ -20,8 +20,8 @@ from retrain_eval.records.identifiers import (
     pseudonym_sql,
     read_key,
     use_key,
-    withhold_sql,
 )
+from retrain_eval.withholding import withhold_sql
 
 KEY = b"sixteen bytes ok"
 

@@ -151,12 +151,15 @@ def hidden_bias_tables() -> dict[str, pd.DataFrame]:
     oster = pd.DataFrame({"r2_max": [0.62, 1.0], "delta": [-0.228, -0.062], "beta_star": [3863.0, 13254.0]})
     oster = oster.assign(beta_uncontrolled=-8497.5, r2_uncontrolled=0.01, beta_controlled=699.0, r2_controlled=0.47)
     oster = oster.assign(var_outcome=9.35e7, var_treatment=0.0113, var_residual=0.0101)
+    ties = pd.DataFrame({"result": [None, "att_matched"], "n_choices": 185, "n_tied": 21, "share": 21 / 185})
+    ties = ties.assign(relabellings=[0, 25], sd=[None, 74.0], spread=[None, 300.0])
     return {
         "matching": matching,
         "baseline_paths": paths,
         "rosenbaum": rosenbaum.assign(result="att_matched"),
         "e_values": pd.DataFrame([{"result": "att_matched", **e_values, "e_value_limit": 1.284}]),
         "oster": oster.assign(result="att_matched", n=16177),
+        "ties": ties,
     }
 
 

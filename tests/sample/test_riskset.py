@@ -86,8 +86,9 @@ def test_controls_are_unemployed_and_untrained_at_that_duration(seed: int, optio
 
 
 def looking_at_everyone(data: pd.DataFrame, last: int) -> dict[int, int]:
-    """1:1 without replacement, exact g, in the order of duration and id; the smaller score wins, then the order."""
+    """1:1 without replacement, exact g, in the order of duration and id; of equals fewer steps, then the left one."""
     people = data.sort_values("id").to_dict("records")
+    place = {p["id"]: i for i, p in enumerate(sorted(people, key=lambda p: (p["x"], p["id"])))}
     taken, found = set[int](), dict[int, int]()
     enters = [p for p in people if pd.notna(p["entry"]) and (pd.isna(p["until"]) or p["entry"] <= p["until"])]
     for t in sorted(enters, key=lambda p: (p["entry"] - p["start"], p["id"])):
@@ -97,9 +98,8 @@ def looking_at_everyone(data: pd.DataFrame, last: int) -> dict[int, int]:
             now = c["start"] + elapsed
             waits = (pd.isna(c["until"]) or now < c["until"]) and (pd.isna(c["entry"]) or now < c["entry"])
             if waits and now <= last and c["g"] == t["g"] and c["id"] not in taken and c["id"] != t["id"]:
-                left = (c["x"], c["id"]) < (t["x"], t["id"])
-                steps = (-c["x"], -c["id"]) if left else (c["x"], c["id"])
-                ranked.append((abs(c["x"] - t["x"]), not left, steps, c["id"]))
+                steps = place[c["id"]] - place[t["id"]]  # everyone counts, in the risk set or not
+                ranked.append((abs(c["x"] - t["x"]), abs(steps), steps > 0, c["id"]))
         if ranked:
             found[t["id"]] = min(ranked)[-1]
             taken.add(found[t["id"]])

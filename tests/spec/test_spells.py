@@ -31,7 +31,7 @@ def cases() -> list[Case]:
         title, *lines = section.splitlines()
         people: dict[str, list[str]] = {}
         for line in lines:
-            if match := re.fullmatch(r"([pq]): ([A-Z.?]+)", line):
+            if match := re.fullmatch(r"([pq]): ([A-Z.?!x]+)", line):
                 people.setdefault(match[1], []).append(match[2])
         links = [
             Link(a, b, int(q))

@@ -83,7 +83,7 @@ def life_table(
     levels = (by,) if isinstance(by, str) else tuple(by)
     columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster, event, censored)
     _check_choices(columns)
-    relation = as_relation(source, memory_limit)
+    relation = as_relation(source, memory_limit, numbers=(duration, entry, weights), keys=(id, cluster), codes=cause)
     cells, n_rows, ascending, causes = count_cells(relation, columns)
     n_ids = n_rows if ascending else count_people(relation, columns)
     products, totals, clusters = None, None, None

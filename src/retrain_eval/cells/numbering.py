@@ -114,6 +114,8 @@ def split_by(numbers: Index) -> list[Index]:
     >>> [rows.tolist() for rows in split_by(np.array([7, 2, 7]))]
     [[1], [0, 2]]
     """
+    if not len(numbers):  # of a chunk of units, all may have been left out
+        return []
     order = np.argsort(numbers, kind="stable")
     ends = np.flatnonzero(np.diff(numbers[order])) + 1
     return np.split(order, ends)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import MISSING_LEVEL
-from retrain_eval.sources import query, require_columns, sql_name, sql_text
+from retrain_eval.sources import is_table, query, require_columns, sql_name, sql_text
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
@@ -218,7 +218,7 @@ def ranges_of_units(relation: duckdb.DuckDBPyRelation, columns: Columns, n_times
     """
     unit = sql_name(columns.unit)
     kind = str(dict(zip(relation.columns, relation.types, strict=True))[columns.unit])
-    if relation.type != "TABLE_RELATION" or kind not in (*_WHOLE, "VARCHAR"):
+    if not is_table(relation) or kind not in (*_WHOLE, "VARCHAR"):
         return ["TRUE"]
     n_units = query(relation, "SELECT count(*) FROM source").fetchall()[0][0] / n_times
     n_ranges = min(_MAX_RANGES, math.ceil(n_units / _RANGE))

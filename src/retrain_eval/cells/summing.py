@@ -107,7 +107,13 @@ def outcome_moments(
     3.0
     """
     levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
-    relation = as_relation(source, memory_limit)
+    relation = as_relation(
+        source,
+        memory_limit,
+        numbers=(outcome, time if isinstance(time, str) else None, cohort, weights),
+        keys=(unit, cluster),
+        covariates=[name for name in controls if name not in levels],
+    )
     numbers = _numbers(relation, controls)
     apart = tuple(name for name in numbers if name not in levels) if _many(relation, numbers) else ()
     strata = (*levels, *(name for name in controls if name not in (*levels, *apart)))

@@ -190,7 +190,10 @@ def att_gt(
     if anticipation < 0:
         raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
     names = (covariates,) if isinstance(covariates, str) else tuple(dict.fromkeys(covariates))
-    relation = as_relation(source, memory_limit)
+    period = time if isinstance(time, str) else None
+    relation = as_relation(
+        source, memory_limit, numbers=(outcome, period, cohort, weights), keys=(unit, cluster), covariates=names
+    )
     absent = [name for name in names if name not in relation.columns]
     if absent:
         raise unknown_columns(absent, relation.columns, kind="covariate")

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from retrain_eval.errors import InputError, unknown, unknown_columns
-from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
+from retrain_eval.sources import missing_texts, sql_name, sql_text
 
+_DAY = r"\d{{4}}-\d{{2}}-\d{{2}}( 00:00:00)?"  # DuckDB would read years of any length
 # name of the form → SQL of a text; an empty result is a missing identifier
 FORMS: Mapping[str, str] = {
     "exact": "{0}",
     "identifier": "regexp_replace(upper({0}), '[^0-9A-Z]', '', 'g')",
     "name": "regexp_replace(upper(strip_accents({0})), '[^\\p{{L}}]', '', 'g')",
-    "date": "CAST(TRY_CAST({0} AS DATE) AS VARCHAR)",
+    "date": f"CASE WHEN regexp_full_match({{0}}, '{_DAY}') THEN CAST(TRY_CAST({{0}} AS DATE) AS VARCHAR) END",
 }
 
 
@@ -32,7 +34,8 @@ def normalised(
     forms : mapping of str to str
         Field → one of `FORMS`.
     missing : sequence of str
-        Values, in normal form, that stand for no value: ``"UNKNOWN"``, ``"000000000"``.
+        Values, in normal form, that stand for no value: ``"UNKNOWN"``, ``"000000000"``. So do, as they are written, the
+        texts of `retrain_eval.missing_values`, but for the records of a `Store`, whose schemas have their own.
 
     Raises
     ------
@@ -52,9 +55,10 @@ def normalised(
         if form not in FORMS:
             raise unknown("normal form", form, FORMS)
     _check_key(con, table, key)
-    parts = []
+    parts, markers = [], missing_texts(con)
     for field, form in forms.items():
-        text = f"trim(CAST({sql_name(field)} AS VARCHAR))"
+        written = f"trim(CAST({sql_name(field)} AS VARCHAR))"
+        text = f"CASE WHEN {is_missing_sql(written, markers, trimmed=False)} THEN NULL ELSE {written} END"
         shaped = f"nullif({FORMS[form].format(text)}, '')"
         for value in missing:
             shaped = f"nullif({shaped}, {sql_text(value)})"
@@ -67,9 +71,20 @@ def normalised(
 
 
 def _check_key(con: duckdb.DuckDBPyConnection, table: str, key: str) -> None:
+    column = sql_name(key)
+    marker = is_missing_sql(f"CAST({column} AS VARCHAR)", missing_texts(con))
+    for (value,) in con.execute(f"SELECT {column} FROM {sql_name(table)} WHERE {marker} ORDER BY 1 LIMIT 1").fetchall():
+        raise InputError(
+            f"a key of {table} stands for a missing value",
+            row=f"{key}={value!r}",
+            column=key,
+            value=value,
+            rule=f"none of {', '.join(map(repr, MISSING_VALUES))} identifies anyone",
+            fix="give every person an identifier",
+        )
     bad = con.execute(
-        f"SELECT {sql_name(key)}, count(*) FROM {sql_name(table)} GROUP BY 1 HAVING count(*) > 1 OR {sql_name(key)} IS "
-        "NULL ORDER BY 1 NULLS FIRST LIMIT 1"
+        f"SELECT {column}, count(*) FROM {sql_name(table)} GROUP BY 1 HAVING count(*) > 1 OR {column} IS NULL "
+        "ORDER BY 1 NULLS FIRST LIMIT 1"
     ).fetchall()
     if bad:
         raise InputError(
@@ -86,10 +101,11 @@ def _check_key(con: duckdb.DuckDBPyConnection, table: str, key: str) -> None:
 def _check_dates(
     con: duckdb.DuckDBPyConnection, table: str, key: str, field: str, text: str, missing: Sequence[str]
 ) -> None:
+    shaped = FORMS["date"].format(text)
     known = "".join(f" AND {text} <> {sql_text(value)}" for value in missing)
     bad = con.execute(
-        f"SELECT {sql_name(key)}, {text} FROM {sql_name(table)} WHERE {text} <> ''{known} AND TRY_CAST({text} AS DATE) "
-        "IS NULL ORDER BY 1 LIMIT 1"
+        f"SELECT {sql_name(key)}, {text} FROM {sql_name(table)} WHERE {text} <> ''{known} AND {shaped} IS NULL "
+        "ORDER BY 1 LIMIT 1"
     ).fetchall()
     if bad:
         raise InputError(

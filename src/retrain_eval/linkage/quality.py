@@ -154,7 +154,9 @@ def linkage_rates(people: Source, linked: str, by: Sequence[str] = ()) -> pd.Dat
     """
     relation = as_relation(people)
     require_columns(relation, [linked, *by])
-    broken = query(relation, f"SELECT count(*) FROM source WHERE {sql_name(linked)} IS NULL").fetchall()[0][0]
+    broken = query(
+        relation, f"SELECT count(*) FROM source WHERE TRY_CAST({sql_name(linked)} AS BOOLEAN) IS NULL"
+    ).fetchall()[0][0]
     if broken:
         raise InputError(
             f"{broken} people are neither found nor not", column=linked, rule="true or false for everybody"
@@ -179,7 +181,7 @@ def linkage_rates(people: Source, linked: str, by: Sequence[str] = ()) -> pd.Dat
 
 
 def _pairs(pairs: Source) -> duckdb.DuckDBPyRelation:
-    relation = as_relation(pairs)
+    relation = as_relation(pairs, numbers="match_probability")
     require_columns(relation, ["match_probability"])
     broken = query(
         relation,

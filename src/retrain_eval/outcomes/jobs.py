@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from retrain_eval.errors import InputError
-from retrain_eval.outcomes.coverage import build_coverage, covered_records, loaded
+from retrain_eval.outcomes.coverage import build_coverage, build_gaps, covered_records, loaded
 
 
 def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) -> duckdb.DuckDBPyRelation:
@@ -18,7 +18,8 @@ def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) 
     Parameters
     ----------
     con : DuckDBPyConnection
-        Connection of a store whose records are loaded. Records under no coverage do not count.
+        Connection of a store whose records are loaded. Records under no coverage do not count, nor
+        those of a period in which their person is unknown; a job is not followed over such a period.
     successor_share : float
         Smallest share of an employer's workers that has to go over for the other to be its successor. Benedetto,
         Haltiwanger, Lane and McKinney (2007), *Journal of Business & Economic Statistics* 25(3), use 0.8.
@@ -51,8 +52,9 @@ def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) 
         )
     if loaded(con, "coverage"):
         build_coverage(con)
+    records = covered_records(con, build_gaps(con))
     nameless, example = con.execute(
-        f"SELECT count(*), min(person_id) FROM ({covered_records(con)}) WHERE wages > 0 AND employer_id IS NULL"
+        f"SELECT count(*), min(person_id) FROM ({records}) WHERE wages > 0 AND employer_id IS NULL"
     ).fetchall()[0]
     if nameless:
         raise InputError(
@@ -66,7 +68,7 @@ def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) 
         CREATE OR REPLACE TEMP TABLE employer_run AS
         WITH paid AS (
           SELECT person_id, employer_id, period, sum(wages) AS wages
-          FROM ({covered_records(con)}) WHERE wages > 0 GROUP BY person_id, employer_id, period
+          FROM ({records}) WHERE wages > 0 GROUP BY person_id, employer_id, period
         ),
         numbered AS (
           SELECT *, period - row_number() OVER (PARTITION BY person_id, employer_id ORDER BY period) AS island FROM paid

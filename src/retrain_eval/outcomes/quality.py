@@ -201,7 +201,7 @@ def alkire_foster(source: Source, by: str | Sequence[str] = ()) -> pd.DataFrame:
     >>> alkire_foster(rows).round(3).to_dict("records")
     [{'n': 3, 'H': 0.667, 'A': 0.75, 'M0': 0.5, 'share_tenure': 0.667, 'share_earnings': 0.333}]
     """
-    relation = as_relation(source)
+    relation = as_relation(source, numbers=("deprived", "m0"))
     names = (by,) if isinstance(by, str) else tuple(by)
     require_columns(relation, [*names, "deprived", "m0"])
     dimensions = [column.removeprefix("d_") for column in relation.columns if column.startswith("d_")]

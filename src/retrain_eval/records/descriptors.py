@@ -15,6 +15,8 @@ order              the schema, pairs of       where both are there, the first is
                    columns
 distinct           the schema, pairs of       where both are there, they differ
                    columns
+missingValues      the schema, or a field     texts that stand for a missing value. Where a schema has none, they are
+                                              those of `retrain_eval.missing_values`, not only the empty text
 =================  =========================  ==================================================================
 """
 
@@ -24,6 +26,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from retrain_eval.missing_values import MISSING_VALUES, Markers
 
 FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -65,6 +69,7 @@ class Field(_Descriptor, frozen=True, kw_only=True):
     precision: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
     scale: Annotated[int, msgspec.Meta(ge=0, le=15)] | None = None
     identifier: bool = False
+    missing_values: Markers | None = None
     true_values: Texts = ("true", "True", "TRUE", "1")
     false_values: Texts = ("false", "False", "FALSE", "0")
     constraints: Constraints = Constraints()
@@ -116,7 +121,7 @@ class TableSchema(_Descriptor, frozen=True, kw_only=True):
     foreign_keys: tuple[ForeignKey, ...] = ()
     order: tuple[tuple[str, str], ...] = ()
     distinct: tuple[tuple[str, str], ...] = ()
-    missing_values: Texts = ("",)
+    missing_values: Markers = MISSING_VALUES
 
 
 class _Described(_Descriptor, frozen=True, kw_only=True):

@@ -10,18 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 
 import duckdb
 
 from retrain_eval.errors import InputError
-from retrain_eval.sources import sql_text
+from retrain_eval.sql import sql_text
+from retrain_eval.withholding import SSN
 
 ENVIRONMENT = "RETRAIN_EVAL_KEY"
-# three, two and four digits, one after the other or with a space or any hyphen between
-SSN = "[0-9]{3}[- \u00a0\u2010-\u2015\u2212]?[0-9]{2}[- \u00a0\u2010-\u2015\u2212]?[0-9]{4}"
-WITHHELD = "(withheld)"
-_WHOLE, _WITHIN = rf"\s*{SSN}\s*", rf"\b{SSN}\b"
+_WHOLE = rf"\s*{SSN}\s*"
 _SHORTEST = 16  # bytes of a key
 _BLOCK = 64  # bytes of a block of SHA-256
 _INNER, _OUTER = "retrain_eval_inner_pad", "retrain_eval_outer_pad"
@@ -86,32 +83,6 @@ def looks_like_ssn_sql(value: str) -> str:
     [True, True, True, False, False, False]
     """
     return f"regexp_full_match({value}, {sql_text(_WHOLE)})"
-
-
-def withhold_sql(value: str) -> str:
-    """Return SQL for a text as messages and ``rejects`` may hold it: ``(withheld)`` if it holds what looks like an SSN.
-
-    An identifier with a letter right before or after the digits is shown.
-
-    Examples
-    --------
-    >>> texts = ["id 123-45-6789", "P1, 123456789", "P123456789", "2024-02-29", "E1"]
-    >>> sql = f"SELECT {withhold_sql('text')} FROM (SELECT unnest($1) AS text)"
-    >>> [found for (found,) in duckdb.execute(sql, [texts]).fetchall()]
-    ['(withheld)', '(withheld)', 'P123456789', '2024-02-29', 'E1']
-    """
-    return f"CASE WHEN regexp_matches({value}, {sql_text(_WITHIN)}) THEN {sql_text(WITHHELD)} ELSE {value} END"
-
-
-def withhold(text: str) -> str:
-    """Return a text as a message may hold it; see `withhold_sql`.
-
-    Examples
-    --------
-    >>> withhold("123-45-6789"), withhold("age")
-    ('(withheld)', 'age')
-    """
-    return WITHHELD if re.search(_WITHIN, text, re.ASCII) else text
 
 
 def pseudonym_sql(column: str) -> str:

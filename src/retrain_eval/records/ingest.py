@@ -11,11 +11,11 @@ import pandas as pd
 
 from retrain_eval.errors import InputError
 from retrain_eval.periods import shown_sql
-from retrain_eval.records.identifiers import withhold_sql
-from retrain_eval.records.staging import REFUSED, SCRATCH, Staged
+from retrain_eval.records.staging import REFUSED, REPEATED, SCRATCH, Staged
 from retrain_eval.records.table_schema import ForeignKey, Resource
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.withholding import withhold_sql
 
 _SHOWN = 5
 HASH_DIGITS = 12  # of a keyed hash, in messages
@@ -25,6 +25,9 @@ _NOT_RAGGED = "NOT s._ragged"
 def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
     """Refuse every row whose primary or unique key another row of the file has too; missing values are equal.
 
+    Rows that are the same in every column are one row: the first is kept, the others are counted (`REPEATED`). Where
+    rows with one key differ, which of them is right cannot be known, and all of them are refused.
+
     Keys of tens of millions of rows would not fit in memory: their 64-bit hashes do, and only rows whose hash
     is met twice are compared by the keys themselves.
     """
@@ -32,7 +35,9 @@ def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
     for rule, key in [("primaryKey", resource.primary_key), *(("uniqueKeys", key) for key in resource.unique_keys)]:
         if not key:
             continue
-        columns, whole = _list(key), _whole_key(resource, key)
+        columns = _list(key)
+        repeated = f"SELECT record FROM {REPEATED} WHERE staged = {staged.number}"
+        whole = f"{whole_key(resource, key)} AND s._record NOT IN ({repeated})"
         hashed = f"hash({columns})"
         twice = f"{SCRATCH}twice"
         con.execute(
@@ -41,14 +46,24 @@ def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
         )
         if con.execute(f"SELECT count(*) FROM {twice}").fetchall() == [(0,)]:
             continue
-        suspects = f"SELECT {columns} FROM {staged.table} s SEMI JOIN {twice} t ON {hashed} = t.h WHERE {whole}"
+        suspects = f"SELECT * FROM {staged.table} s SEMI JOIN {twice} t ON {hashed} = t.h WHERE {whole}"
+        broken = f"SELECT record FROM {REFUSED} WHERE staged = {staged.number}"
+        con.execute(
+            f"""
+            INSERT INTO {REPEATED}
+            SELECT {staged.number}, unnest(list_sort(records)[2:]) FROM (
+              SELECT list(_record) AS records FROM ({suspects}) GROUP BY {columns}
+              HAVING count(*) > 1 AND count(DISTINCT row({_list(resource.columns)})) = 1
+                AND NOT bool_or(_record IN ({broken})))
+            """
+        )
         _refuse(
             con,
             staged,
             key,
             rule,
             "must be unique",
-            f"JOIN (SELECT {columns} FROM ({suspects}) GROUP BY ALL HAVING count(*) > 1) r "
+            f"JOIN (SELECT {columns} FROM ({suspects}) s WHERE {whole} GROUP BY ALL HAVING count(*) > 1) r "
             f"ON {same_key(key, 's', 'r')} WHERE {whole}",
         )
 
@@ -103,6 +118,33 @@ def check_kept(
                 rule="foreignKeys",
                 fix=f"load {name} and {resource.name} together",
             )
+
+
+def check_order(tied: Sequence[Staged], con: duckdb.DuckDBPyConnection) -> None:
+    """Raise ``InputError`` if files whose names leave their order open have different rows with one key."""
+    resource = tied[0].resource if tied else None
+    key = resource and (resource.primary_key or (resource.unique_keys[0] if resource.unique_keys else ()))
+    if resource is None or not key:
+        return
+    rows = " UNION ALL ".join(
+        f"SELECT {number} AS _file, {_list(resource.columns)} FROM {one.table} s WHERE {whole_key(resource, key)}"
+        for number, one in enumerate(tied)
+    )
+    shown = ", ".join(f"coalesce({withhold_sql(f'CAST({sql_name(name)} AS VARCHAR)')}, '(missing)')" for name in key)
+    found = con.execute(
+        f"SELECT concat_ws(', ', {shown}), min(_file), max(_file) FROM ({rows}) GROUP BY {_list(key)} "
+        f"HAVING min(_file) < max(_file) AND count(DISTINCT row({_list(resource.columns)})) > 1 ORDER BY ALL LIMIT 1"
+    ).fetchall()
+    for value, first, last in found:
+        names = [tied[number].raw.path.name for number in (first, last)]
+        raise InputError(
+            f"which of {names[0]} and {names[1]} is the later delivery is not clear, and both have a row of "
+            f"{resource.name} with this key",
+            column=", ".join(key),
+            value=value,
+            rule="of new files the numbers in their names decide, then the shorter name comes first",
+            fix=f'list all files in their order in study.toml: {resource.name} = ["first.csv", "second.csv"]',
+        )
 
 
 def find_lines(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged]) -> None:
@@ -214,7 +256,7 @@ def same_key(key: Sequence[str], one: str, other: str) -> str:
     return " AND ".join(f"{one}.{sql_name(name)} IS NOT DISTINCT FROM {other}.{sql_name(name)}" for name in key)
 
 
-def _whole_key(resource: Resource, key: Sequence[str]) -> str:
+def whole_key(resource: Resource, key: Sequence[str]) -> str:
     """Return the condition that the key could be read: a value of it that is required is there."""
     needed = [f"s.{sql_name(name)} IS NOT NULL" for name in key if resource.required(name)]
     return " AND ".join([*needed, _NOT_RAGGED])

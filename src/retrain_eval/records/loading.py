@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from retrain_eval.errors import InputError, StoreError, together, unknown
-from retrain_eval.records import identifiers, loads, staging
+from retrain_eval.rawfile import RawFile
+from retrain_eval.records import identifiers, loads, refused, staging
 from retrain_eval.records import ingest as validation
+from retrain_eval.records.deliveries import Unordered, in_order, open_deliveries
 from retrain_eval.records.loads import Mode
-from retrain_eval.records.rawfile import RawFile, open_raw
 from retrain_eval.records.staging import Staged
 from retrain_eval.records.table_schema import Package, Resource
 from retrain_eval.records.watching import CHECKING, READING, REFERRING, WRITING, Watch, unwatched
@@ -38,7 +39,7 @@ class IngestReport:
         Record type, name of the file, hash of its bytes.
     rows_in, rows_loaded, rows_rejected, rows_superseded : int
         Rows of the file; how many of them stand in the store and in ``rejects``; rows of earlier loads that
-        they supersede.
+        they supersede. The rest of the file are exact duplicates, ``rows_repeated``.
     vintage : int
         Vintage that the load made, or by which the file was loaded before.
     already_loaded : bool
@@ -47,6 +48,8 @@ class IngestReport:
         True if nothing was to be written.
     absent : tuple of str
         Declared columns that the file does not have; they are missing in every row.
+    copy_of : str
+        Name of the delivery that the file is a copy of, byte for byte; it is loaded once.
     refusals : str
         CSV file in which the refused rows are listed; empty where none was refused, or none was asked for.
     """
@@ -63,16 +66,25 @@ class IngestReport:
     dry_run: bool = False
     absent: tuple[str, ...] = ()
     refusals: str = ""
+    copy_of: str = ""
+
+    @property
+    def rows_repeated(self) -> int:
+        """Rows that are the same in every column as an earlier row of the file, and count as one with it."""
+        return self.rows_in - self.rows_loaded - self.rows_rejected
 
     def __str__(self) -> str:
+        if self.copy_of:
+            return f"{self.resource}: {self.file} is the same file as {self.copy_of}, which is loaded once"
         if self.already_loaded:
             rows = f"{self.rows_loaded:,} rows"
             return f"{self.resource}: {self.file} is already loaded ({rows}, vintage {self.vintage}), nothing to do"
         refused = f", {self.rows_rejected:,} refused" if self.rows_rejected else ""
         refused += f" (listed in {self.refusals})" if refused and self.refusals else ""
+        repeated = f", {self.rows_repeated:,} exact duplicates left out" if self.rows_repeated else ""
         superseded = f", {self.rows_superseded:,} earlier rows superseded" if self.rows_superseded else ""
         does = "would be loaded" if self.dry_run else "loaded"
-        return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{superseded}"
+        return f"{self.resource}: {self.rows_loaded:,} rows {does} from {self.file}{refused}{repeated}{superseded}"
 
 
 @dataclass(frozen=True)
@@ -113,18 +125,31 @@ class Loader:
             raise unknown("mode", mode, ("replace", "update"))
         for name in files:
             self.package[name]
-        raws = _open({one.name: files[one.name] for one in self.package if one.name in files}, self.package, self.watch)
+        opened = _open({one.name: files[one.name] for one in self.package if one.name in files}, self)
         with self._saying_where_it_stopped():
             self._check_settings()
             done: dict[tuple[str, str], IngestReport] = {}
             todo: list[tuple[str, RawFile, bool]] = []
-            for name, deliveries in raws.items():
-                kept, rest = self._plan(name, deliveries, mode, tolerate)
+            raws: dict[str, list[RawFile]] = {}
+            ties: list[tuple[str, set[str]]] = []
+            for name, (deliveries, _) in opened.items():
+                raws[name] = deliveries
+                if isinstance(files[name], Unordered):
+                    held = [file.sha256 for file in loads.held(self.con, name, self.vintage)]
+                    raws[name], unclear = in_order(deliveries, held)
+                    ties += [(name, hashes) for hashes in unclear]
+                kept, rest = self._plan(name, raws[name], mode, tolerate)
                 done |= {(name, report.sha256): report for report in kept}
                 todo += [(name, raw, update) for raw, update in rest]
             if todo:
-                done |= self._load(todo, tolerate, dry_run)
-        return [done[name, raw.sha256] for name, deliveries in raws.items() for raw in deliveries]
+                done |= self._load(todo, ties, tolerate, dry_run)
+        reports = []
+        for name, deliveries in raws.items():
+            reports += [done[name, raw.sha256] for raw in deliveries]
+            for copy, first in opened[name][1]:
+                report = done[name, first.sha256]
+                reports.append(replace(report, file=copy.path.name, copy_of=first.path.name))
+        return reports
 
     def _plan(
         self, name: str, deliveries: Sequence[RawFile], mode: Mode, tolerate: float
@@ -133,7 +158,7 @@ class Loader:
         held = loads.held(self.con, name, self.vintage)
         change = loads.change(self.con, self.package[name], held)
         prefix = [raw.sha256 for raw in deliveries[: len(held)]] == [file.sha256 for file in held]
-        accepted = all(file.rows_rejected <= tolerate * file.rows_in for file in held)
+        accepted = all(file.rows_rejected <= tolerate * file.rows_in and refused.known(self.con, file) for file in held)
         if mode == "update" or (held and prefix and accepted and change is None):
             if change is not None:
                 raise InputError(
@@ -155,22 +180,37 @@ class Loader:
         return [], [(raw, place > 0) for place, raw in enumerate(deliveries)]
 
     def _load(
-        self, todo: Sequence[tuple[str, RawFile, bool]], tolerate: float, dry_run: bool
+        self,
+        todo: Sequence[tuple[str, RawFile, bool]],
+        ties: Sequence[tuple[str, set[str]]],
+        tolerate: float,
+        dry_run: bool,
     ) -> dict[tuple[str, str], IngestReport]:
         con = self.con
         settings = self._settings()
         batch = self._validate(todo)
         counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {staging.REFUSED} GROUP BY ALL").fetchall()
-        refused = dict.fromkeys(range(len(batch)), 0) | dict(counts)
-        if any(refused[one.number] > tolerate * one.raw.rows for one in batch):
+        rejected = dict.fromkeys(range(len(batch)), 0) | dict(counts)
+        error = None
+        if any(rejected[one.number] > tolerate * one.raw.rows for one in batch):
+            error = validation.refusal(con, batch, rejected, self._listed(dry_run))
+        for one in batch:
+            if error is None and rejected[one.number]:
+                error = refused.check_tolerable(con, one)
+        if error is not None:
+            if self.refusals:
+                validation.write_refusals(con, batch, self.refusals)
             if not dry_run:
                 with self._transaction():
                     for one in batch:
-                        if refused[one.number]:
-                            loads.enter_refused(con, one, refused[one.number])
-            listed = validation.write_refusals(con, batch, self.refusals) if self.refusals else False
-            raise validation.refusal(con, batch, refused, self._listed(listed, dry_run))
+                        if rejected[one.number]:
+                            loads.enter_refused(con, one, rejected[one.number])
+            raise error
         listed = validation.write_refusals(con, batch, self.refusals) if self.refusals else False
+        for name, hashes in ties:
+            validation.check_order(
+                [one for one in batch if one.resource.name == name and one.raw.sha256 in hashes], con
+            )
         self._check_kept(batch)
         vintage = self.vintage + 1
         if dry_run:
@@ -182,7 +222,7 @@ class Loader:
                 superseded = []
                 for place, one in enumerate(batch):
                     self.watch(f"writing {one.raw.path.name}", WRITING.at(place, len(batch)))
-                    superseded.append(loads.write(con, one, vintage, refused[one.number]))
+                    superseded.append(self._write(one, vintage, rejected[one.number]))
                 for staged in batch:
                     if staged.update:
                         self._check_other_keys(staged, vintage)
@@ -192,16 +232,25 @@ class Loader:
                 file=one.raw.path.name,
                 sha256=one.raw.sha256,
                 rows_in=one.raw.rows,
-                rows_loaded=one.raw.rows - refused[one.number],
-                rows_rejected=refused[one.number],
+                rows_loaded=one.raw.rows - rejected[one.number] - loads.repeated(con, one),
+                rows_rejected=rejected[one.number],
                 rows_superseded=gone,
                 vintage=vintage,
                 dry_run=dry_run,
                 absent=tuple(column for column in one.resource.columns if column not in one.raw.columns),
-                refusals=str(self.refusals) if listed and refused[one.number] else "",
+                refusals=str(self.refusals) if listed and rejected[one.number] else "",
             )
             for one, gone in zip(batch, superseded, strict=True)
         }
+
+    def _write(self, staged: Staged, vintage: int, rejected: int) -> int:
+        """Append a checked file and what it refuses, inside the transaction; return how many rows it supersedes."""
+        before = loads.held(self.con, staged.resource.name, vintage) if staged.update else []
+        load_id, superseded = loads.write(self.con, staged, vintage, rejected)
+        refused.supersede(self.con, staged, load_id, before)
+        if rejected:
+            refused.keep(self.con, staged, load_id)
+        return superseded
 
     def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
         """Check every file, and what they refer to, in temporary tables."""
@@ -221,12 +270,15 @@ class Loader:
             self.watch(f"checking what {staged.raw.path.name} refers to", REFERRING.at(place, len(batch)))
             for key in staged.resource.foreign_keys:
                 validation.check_reference(self.con, staged, key, self._after(key.reference.resource, batch))
+        self.con.execute(  # of rows that refer to nothing, each is named
+            f"DELETE FROM {staging.REPEATED} WHERE (staged, record) IN (SELECT (staged, record) FROM {staging.REFUSED})"
+        )
         validation.find_lines(self.con, batch)
         return batch
 
-    def _listed(self, written: bool, dry_run: bool) -> str:
+    def _listed(self, dry_run: bool) -> str:
         """Say where every refused row is listed."""
-        where = [f"the file {self.refusals}"] if written else []
+        where = [f"the file {self.refusals}"] if self.refusals else []
         where += [] if dry_run else ["the table rejects of the store"]
         if where:
             return f"every refused row is listed in {' and in '.join(where)}"
@@ -355,42 +407,21 @@ class Loader:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
 
 
-def _open(files: Files, package: Package, watch: Watch) -> dict[str, list[RawFile]]:
+Opened = dict[str, tuple[list[RawFile], list[tuple[RawFile, RawFile]]]]
+
+
+def _open(files: Files, loader: Loader) -> Opened:
     """Open the deliveries of every record type; say of all of them at once which cannot be read as what they are."""
-    raws: dict[str, list[RawFile]] = {}
+    opened: Opened = {}
     faults: list[InputError] = []
-    for name, given in files.items():
-        each = [given] if isinstance(given, (str, Path)) else list(given)
-        if not each:
-            faults.append(InputError(f"no file is given for {name}", fix="name one, or drop the record type"))
-        raws[name] = []
-        for path in each:
-            watch(f"reading {Path(path).name}", READING.at(len(raws) - 1, len(files)))
-            try:
-                raws[name].append(open_raw(path))
-            except InputError as error:
-                faults.append(error)
+    for place, (name, given) in enumerate(files.items()):
+        loader.watch(f"reading the files of {name}", READING.at(place, len(files)))
+        try:
+            opened[name] = open_deliveries(name, given)
+        except InputError as error:
+            faults.append(error)
     if faults:
-        opened = ((package[name], raw) for name, found in raws.items() for raw in found)
-        faults += [fault for resource, raw in opened if (fault := staging.header_fault(resource, raw))]
+        each = ((loader.package[name], raw) for name, (found, _) in opened.items() for raw in found)
+        faults += [fault for resource, raw in each if (fault := staging.header_fault(resource, raw))]
         raise together(faults, _FAULTS)
-    for name, found in raws.items():
-        _check_different(name, found)
-    return raws
-
-
-def _check_different(name: str, raws: Sequence[RawFile]) -> None:
-    """Refuse two deliveries that are alike.
-
-    The second would be taken for loaded, where it may be meant to undo what came between them.
-    """
-    seen: dict[str, RawFile] = {}
-    for raw in raws:
-        first = seen.setdefault(raw.sha256, raw)
-        if first is not raw:
-            raise InputError(
-                f"two deliveries of {name} are the same file, byte for byte",
-                file=raw.path,
-                rule=f"the first is {first.path}",
-                fix="give one of them",
-            )
+    return opened

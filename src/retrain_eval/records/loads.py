@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import duckdb
 
 from retrain_eval.records.ingest import same_key
-from retrain_eval.records.staging import REFUSED, Staged
+from retrain_eval.records.staging import REFUSED, REPEATED, Staged
 from retrain_eval.records.table_schema import Resource
 from retrain_eval.records.versions import definition, difference
 from retrain_eval.schemas import ddl
@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS rejects (
   "column" VARCHAR, value VARCHAR, rule VARCHAR NOT NULL, message VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS archive.superseded (
   resource VARCHAR NOT NULL, _load INTEGER NOT NULL, _record BIGINT NOT NULL, by_load INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS archive.refused (
+  resource VARCHAR NOT NULL, _load INTEGER NOT NULL, _record BIGINT NOT NULL, person_id VARCHAR, period INTEGER,
+  key MAP(VARCHAR, VARCHAR));
 CREATE TABLE IF NOT EXISTS archive.schemas (
   sha256 VARCHAR NOT NULL, resource VARCHAR NOT NULL, definition VARCHAR NOT NULL, PRIMARY KEY (resource, sha256));
 CREATE TABLE IF NOT EXISTS settings (name VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
@@ -112,8 +115,8 @@ def change(con: duckdb.DuckDBPyConnection, resource: Resource, files: Sequence[H
     return next(filter(None, (difference(text, definition(resource)) for (text,) in found)), None)
 
 
-def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected: int) -> int:
-    """Append a checked file to the archive inside the caller's transaction; return how many rows it supersedes."""
+def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected: int) -> tuple[int, int]:
+    """Append a checked file to the archive inside the caller's transaction; return its id, and rows it supersedes."""
     resource = staged.resource
     load_id = _next_id(con)
     table = _table(resource.name, resource.sha256)
@@ -140,9 +143,15 @@ def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected
     except duckdb.Error as error:
         raise staged.raw.parse_error(error) or error from error
     staged.raw.check_unchanged()  # a Parquet file is read again here
-    loaded = staged.raw.rows - rejected
+    loaded = staged.raw.rows - rejected - repeated(con, staged)
     _enter(con, staged, load_id, vintage, (loaded, rejected, superseded), "loaded")
-    return superseded
+    return load_id, superseded
+
+
+def repeated(con: duckdb.DuckDBPyConnection, staged: Staged) -> int:
+    """Return how many rows of a staged file are exact duplicates of an earlier one."""
+    rows = con.execute(f"SELECT count(*) FROM {REPEATED} WHERE staged = {staged.number}").fetchall()
+    return int(rows[0][0])
 
 
 def enter_refused(con: duckdb.DuckDBPyConnection, staged: Staged, rejected: int) -> None:

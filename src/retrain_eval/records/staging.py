@@ -16,15 +16,18 @@ import pandas as pd
 from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown_columns
+from retrain_eval.missing_values import is_missing_sql
 from retrain_eval.periods import BOUNDS, PLAIN
-from retrain_eval.records.identifiers import withhold
-from retrain_eval.records.rawfile import RawFile
+from retrain_eval.rawfile import RawFile
 from retrain_eval.records.table_schema import Field, Resource
 from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sql import oddly_written_sql
+from retrain_eval.withholding import withhold
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"
+REPEATED = f"temp.{SCRATCH}repeated"  # exact duplicates of an earlier row of the file: they are one row
 _RAGGED = 0  # the rule that comes before those of the schema: nothing else can be said of such a row
 # types of Parquet columns that say the same as their text would, by type of field; other columns are read as text
 _NATIVE = {
@@ -33,6 +36,10 @@ _NATIVE = {
     "boolean": "BOOLEAN",
     "date": "DATE",
 }
+
+
+# markers such as "-99", "1999-01-01" and "true": a matter of how a value is written, which its text shows
+_PLAIN_VALUE = re.compile(r"\d|true|false", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,16 @@ class Staged:
     reading: Reading
 
     def rows(self, *hidden: str) -> str:
-        """Return SQL for the rows that no rule refuses: ``hidden`` columns, then those of the record type."""
+        """Return SQL for the rows that no rule refuses, each once: ``hidden`` columns, then the declared ones."""
         columns = ", ".join([*hidden, _list(self.resource.columns)])
         refused = f"SELECT record FROM {REFUSED} WHERE staged = {self.number}"
-        return f"SELECT {columns} FROM {self.table} s WHERE _record NOT IN ({refused})"
+        repeated = f"SELECT record FROM {REPEATED} WHERE staged = {self.number}"
+        return f"SELECT {columns} FROM {self.table} s WHERE _record NOT IN ({refused} UNION ALL {repeated})"
 
 
 def begin(con: duckdb.DuckDBPyConnection) -> None:
-    """Make an empty temporary table of refusals."""
+    """Make empty temporary tables of refusals and of repeated rows."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {REPEATED} (staged INTEGER NOT NULL, record BIGINT NOT NULL)")
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {REFUSED} (staged INTEGER NOT NULL, file VARCHAR NOT NULL, "
         'record BIGINT NOT NULL, line BIGINT, "column" VARCHAR, value VARCHAR, rule VARCHAR NOT NULL, '
@@ -122,15 +131,18 @@ def stage(
 
 def _texts(resource: Resource, raw: RawFile, native: Collection[str] = ()) -> str:
     """Return SQL for the columns of the record type as the file has them: text, but for ``native`` columns."""
-    missing = ", ".join(map(sql_text, resource.missing_values))
-    columns = [
-        f"NULL::VARCHAR AS {sql_name(name)}"
-        if name not in raw.columns
-        else sql_name(name)
-        if name in native
-        else f"CASE WHEN {sql_name(name)} NOT IN ({missing}) THEN {sql_name(name)} END AS {sql_name(name)}"
-        for name in resource.columns
-    ]
+    columns = []
+    for name in resource.columns:
+        column, markers = sql_name(name), resource.missing(name)
+        value = f"CASE WHEN {is_missing_sql(column, markers, trimmed=False)} THEN NULL ELSE {column} END"
+        if name not in raw.columns:
+            value = "NULL::VARCHAR"
+        elif name in native:
+            is_nan = "nan" in markers and raw.types[raw.columns.index(name)] == "DOUBLE"
+            value = f"nullif({column}, 'nan'::DOUBLE)" if is_nan else column
+        elif resource.required(name):
+            columns.append(f"{column} AS {_written(name)}")
+        columns.append(f"{value} AS {column}")
     return f"SELECT _record, _ragged, {', '.join(columns)} FROM ({raw.sql(native)})"
 
 
@@ -148,7 +160,7 @@ def _broken(rules: Sequence[Check]) -> str:
     """Return SQL for the list of rules that a row of `_texts` breaks, each with the value; NULL if there are none."""
     each = ["NULL::STRUCT(rule INTEGER, value VARCHAR)"]
     each += [
-        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {check.value}}} END"
+        f"CASE WHEN {check.condition} THEN {{'rule': {place}, 'value': {_shown(check)}}} END"
         for place, check in enumerate(rules, start=1)
     ]
     any_broken = " OR ".join(["false", *(f"({check.condition})" for check in rules)])
@@ -158,17 +170,27 @@ def _broken(rules: Sequence[Check]) -> str:
     )
 
 
+def _written(name: str) -> str:
+    """Return the column of `_texts` with what stands in the file for a value that must not be missing."""
+    return sql_name(f"_written_{name}")
+
+
+def _shown(check: Check) -> str:
+    """Return SQL for the value that breaks a rule: of one that is missing, the text that says so."""
+    return f"nullif({_written(check.column)}, '')" if check.rule == "required" else check.value
+
+
 def _native(resource: Resource, raw: RawFile, reading: Reading) -> set[str]:
     """Return the columns of a Parquet file that need not be read as text.
 
     Periods that may be months are read as text, because the number 201903 is one.
     """
-    if any(resource.missing_values):  # such as "-99": a matter of how a number is written
-        return set()
     found = set()
     for name, kind in zip(raw.columns, raw.types, strict=True):
         field = resource.field(name)
         if field.format == "period" and reading.frequency in (None, "month"):
+            continue
+        if any(map(_PLAIN_VALUE.search, resource.missing(name))):
             continue
         known = re.fullmatch(_NATIVE.get(field.type, ""), kind)
         if known and (kind != "BOOLEAN" or ("true" in field.true_values and "false" in field.false_values)):
@@ -184,8 +206,11 @@ def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> s
     fields = tuple(_plain(field, reading) if field.name in native else field for field in resource.fields)
     conditions = ["false"]
     for check in checks(replace(resource, fields=fields), reading):
+        column = sql_name(check.column)
         if check.column in native and resource.field(check.column).type == "date" and check.rule == "type":
-            conditions.append(f"NOT isfinite({sql_name(check.column)})")  # the rule itself is about text
+            conditions.append(f"NOT isfinite({column})")  # the rule itself is about text
+        elif check.column in native:
+            conditions.append(check.condition.replace(oddly_written_sql(column), "false"))  # so is this part of rules
         else:
             conditions.append(check.condition)
     return " OR ".join(f"({condition})" for condition in conditions)

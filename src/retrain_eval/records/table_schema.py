@@ -19,18 +19,19 @@ import msgspec
 from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.records.descriptors import DataPackage, Field, ForeignKey, TableSchema, listed
+from retrain_eval.missing_values import texts_of
+from retrain_eval.records.descriptors import Constraints, DataPackage, Field, ForeignKey, TableSchema, listed
 from retrain_eval.records.schema_rules import check_field, check_pair, check_reference
 
-__all__ = ["RESERVED", "Field", "ForeignKey", "Package", "Resource", "load_package"]
+__all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resource", "load_package"]
 
 T = TypeVar("T")
 # names of the store's own tables, and of those that are made from records
 RESERVED = (
-    "archive", "baseline", "coverage_classes", "coverage_people", "coverage_periods", "derived", "described",
-    "employer_run", "job", "loads", "occupation_pay", "panel", "panel_period", "panel_person", "panel_price", "paths",
-    "places", "quality", "ranked_job", "rejects", "schemas", "settings", "source", "spells", "state_run",
-    "successor_run", "superseded", "vintages",
+    "archive", "baseline", "coverage_classes", "coverage_gaps", "coverage_people", "coverage_periods", "derived",
+    "described", "employer_run", "job", "left_out", "loads", "occupation_pay", "panel", "panel_period", "panel_person",
+    "panel_price", "paths", "places", "quality", "ranked_job", "refused", "refused_row", "rejects", "schemas",
+    "settings", "source", "spells", "state_run", "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
 
@@ -66,6 +67,11 @@ class Resource:
     def field(self, column: str) -> Field:
         """Return a column by name."""
         return next(field for field in self.fields if field.name == column)
+
+    def missing(self, column: str) -> tuple[str, ...]:
+        """Return the texts that stand for a missing value of a column."""
+        own = self.field(column).missing_values
+        return self.missing_values if own is None else texts_of(own)
 
     def required(self, column: str) -> bool:
         """Whether a value must stand in every row."""
@@ -112,7 +118,7 @@ def load_package(*folders: str | Path) -> Package:
     >>> from retrain_eval.resources import resource
     >>> load_package(resource("data_schemas")).names  # doctest: +NORMALIZE_WHITESPACE
     ['person', 'displacement', 'programme', 'enrolment', 'wage_record', 'employer_link', 'coverage', 'linkage',
-     'credential', 'cost', 'price']
+     'observation', 'credential', 'cost', 'price']
     """
     found: dict[str, Resource] = {}
     places: dict[str, Path] = {}
@@ -189,7 +195,7 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
         foreign_keys=foreign_keys,
         order=schema.order,
         distinct=schema.distinct,
-        missing_values=schema.missing_values,
+        missing_values=texts_of(schema.missing_values),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
         fields_match=schema.fields_match or "superset",
     )

@@ -29,7 +29,8 @@ def definition(resource: Resource) -> str:
 def difference(old: str, new: str) -> str | None:
     """Say why rows of an old definition do not hold under a new one; None if they do.
 
-    They do where nothing but descriptions has changed, or columns have been added that may be missing.
+    They do where nothing but descriptions has changed, columns have been added that may be missing, or a column takes
+    further values beside those that it took.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def difference(old: str, new: str) -> str | None:
     for name, field in before["fields"].items():
         if name not in after["fields"]:
             return f"column {name!r} is no longer declared"
-        if field != after["fields"][name]:
+        if _without_new_values(after["fields"][name], field) != field:
             return f"column {name!r} has changed"
     added = {name: field for name, field in after["fields"].items() if name not in before["fields"]}
     for name, field in added.items():
@@ -63,6 +64,21 @@ def difference(old: str, new: str) -> str | None:
             if item not in before[rule] and not set(_columns(item)) & set(added):
                 return f"there is a new rule of {words} for {', '.join(_columns(item))}"
     return None
+
+
+def _without_new_values(field: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return a field as if it took only the listed values that it took before.
+
+    Examples
+    --------
+    >>> was, now = ({"constraints": {"enum": values}} for values in (["a"], ["a", "b"]))
+    >>> _without_new_values(now, was) == was, _without_new_values(was, now) == now
+    (True, False)
+    """
+    values, known = (one["constraints"].get("enum", []) for one in (field, before))
+    if not values or not known:
+        return field
+    return {**field, "constraints": {**field["constraints"], "enum": [value for value in values if value in known]}}
 
 
 def _columns(rule: list[Any]) -> list[str]:

@@ -185,6 +185,11 @@ class Bundle:
         return self._table("oster.csv")
 
     @property
+    def ties(self) -> pd.DataFrame | None:
+        """Choices between controls equally near, and how far effects move with the order of identifiers."""
+        return self._table("ties.csv")
+
+    @property
     def dictionary(self) -> pd.DataFrame | None:
         """Data dictionary of the records the study was made from."""
         return self._table("dictionary.csv")

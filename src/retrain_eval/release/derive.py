@@ -29,6 +29,7 @@ from retrain_eval.results import Part
 from retrain_eval.sample.counts import counted
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.sample.hidden_bias import e_value_table, oster_table, rosenbaum_table
+from retrain_eval.sample.ties import ties_table
 from retrain_eval.survival.endings import spell_flow
 from retrain_eval.survival.followup import share_effects
 from retrain_eval.survival.gray import gray_test
@@ -65,6 +66,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         score_test,
         share_effects,
         spell_flow,
+        ties_table,
         treatment_lags,
         trend_test,
         verdicts,

@@ -11,7 +11,7 @@ import pandas as pd
 from retrain_eval.effects import COUNTS, NUMBERS
 
 PART = "_part"  # column that says which part of the results a row belongs to
-SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster")
+SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
 
 
 def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
@@ -80,11 +80,14 @@ def _verdicts(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[st
 def of_published(
     name: str, frame: pd.DataFrame, effects: pd.DataFrame | None, min_cell: int
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out what is said of results not all of whose estimates are published: only they say how many people."""
-    kept = pd.Series(data=False, index=frame.index)
+    """Leave out what is said of results not all of whose estimates are published: only they say how many people.
+
+    What is said of no result, but of a sample, stays.
+    """
+    kept = frame["result"].isna()
     if effects is not None:
         withheld = effects.loc[is_withheld(effects), "result"]
-        kept = frame["result"].isin(effects["result"]) & ~frame["result"].isin(withheld)
+        kept |= frame["result"].isin(effects["result"]) & ~frame["result"].isin(withheld)
     names = ", ".join(map(str, frame.loc[~kept, "result"].unique()))
     what = name.replace("_", " ").capitalize()
     record = [f"{what}: those of {names} are withheld: not all their estimates are published."] if names else []

@@ -10,7 +10,7 @@ import numpy as np
 
 from retrain_eval.contributions import dominated
 from retrain_eval.release.merging import round_counts
-from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic
+from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
 from retrain_eval.study import Release
 
 
@@ -75,11 +75,22 @@ def _of_products(found: CrossProducts, rules: Release) -> str:
     return _dominance(found.largest, found.amounts, rules)
 
 
+def _of_ties(found: Ties, rules: Release) -> str:
+    sides = (found.tied, found.choices - found.tied)
+    small = any(0 < n < rules.min_cell for n in sides)
+    return f"fewer than {rules.min_cell} choices were tied, or were not" if small else ""
+
+
 def _ranks(found: SignedRanks, base: int) -> SignedRanks:
     n = int(round_counts(np.array([found.n]), base)[0])
     factor = n * (n + 1) / (found.n * (found.n + 1))
     squares = found.squares * factor * (2 * n + 1) / (2 * found.n + 1)
     return SignedRanks(n, found.positive * factor, found.total * factor, squares)
+
+
+def _ties(found: Ties, base: int) -> Ties:
+    choices, tied = round_counts(np.array([found.choices, found.tied]), base).tolist()
+    return replace(found, choices=choices, tied=tied)
 
 
 def _spread(found: Spread, base: int) -> Spread:
@@ -106,6 +117,7 @@ def _products(found: CrossProducts, base: int) -> CrossProducts:
 
 _REASONS: Mapping[str, Callable[[Any, Release], str]] = {
     SignedRanks.kind: lambda found, rules: "",
+    Ties.kind: _of_ties,
     Spread.kind: _of_spread,
     Scores.kind: lambda found, rules: "",
     Shares.kind: _of_shares,
@@ -113,6 +125,7 @@ _REASONS: Mapping[str, Callable[[Any, Release], str]] = {
 }
 _ROUNDED: Mapping[str, Callable[[Any, int], Statistic]] = {
     SignedRanks.kind: _ranks,
+    Ties.kind: _ties,
     Spread.kind: _spread,
     Scores.kind: _scores,
     Shares.kind: _shares,

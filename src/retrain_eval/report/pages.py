@@ -20,6 +20,7 @@ from retrain_eval.plan import Registration, deviations, exploratory, in_force
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.language import ENGLISH, _, speak
 from retrain_eval.report.words import Words
+from retrain_eval.sample.ties import MANY
 from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
 from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.strata import Stratum
@@ -42,6 +43,7 @@ TABLES = (
     "rosenbaum",
     "e_values",
     "oster",
+    "ties",
     "dictionary",
 )
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
@@ -209,6 +211,7 @@ class Release:
         families["exploratory"] = bool(main.exploratory)
         families["earlier"] = bool(self.earlier)
         families["matched"] = "match" in main.bundle.study
+        families["many_ties"] = (ties := main.bundle.ties) is not None and bool((ties["share"] > MANY).any())
         families["riskset"] = main.words_before is not main.words
         families["matched_on_outcome"] = bool(main.matched_periods)
         families["outcomes"] = bool(main.other_outcomes)

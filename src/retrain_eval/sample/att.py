@@ -185,15 +185,16 @@ def _vce(vce: str | None, drawn: Drawn, method: str, cluster: str | None) -> str
 def _outcomes(sample: MatchedSample, names: Sequence[str], source: Source | None, numbers: Ints) -> Floats:
     drawn = sample._drawn
     if sample.audit["method"] != "riskset":
-        relation = drawn.relation if source is None else as_relation(source)
+        relation = drawn.relation if source is None else as_relation(source, numbers=names, keys=drawn.unit)
         return read_outcomes(relation, drawn.unit, drawn.units.ids.take(pa.array(numbers)), names)
-    if source is None or "match_id" not in as_relation(source).columns:
+    followed = None if source is None else as_relation(source, numbers=("match_id", *names))
+    if followed is None or "match_id" not in followed.columns:
         raise InputError(
             "outcomes after entry are read by match_id",
             column="source",
             fix="follow_outcomes(sample, panel, ...).filter('event_time = 4'), from retrain_eval.sample.censoring",
         )
-    return read_outcomes(as_relation(source), "match_id", pa.chunked_array([np.arange(1, len(numbers) + 1)]), names)
+    return read_outcomes(followed, "match_id", pa.chunked_array([np.arange(1, len(numbers) + 1)]), names)
 
 
 def _with_neighbours(drawn: Drawn) -> tuple[Ints, Ints]:

@@ -80,7 +80,7 @@ def follow_outcomes(
     [(-1, 209), (0, 210), (1, None), (2, None)]
     """
     unit = matched_unit(sample)
-    relation = as_relation(panel)
+    relation = as_relation(panel, numbers=(time, *outcomes), keys=unit)
     require_columns(relation, [unit, time, *outcomes])
     for name in (time, *outcomes):
         if name in _BROUGHT or name == unit:
@@ -133,7 +133,7 @@ def follow_spells(
         cause. The first is named.
     """
     unit = matched_unit(sample)
-    relation = as_relation(source)
+    relation = as_relation(source, numbers=end, keys=unit, codes=cause)
     require_columns(relation, [unit, end, *([cause] if cause else [])])
     weights, person, ended = bring_weights(sample, relation), sql_name(unit), f"s.{sql_name(end)}"
     joined = f"FROM {weights} AS m LEFT JOIN source AS s ON m.{person} = s.{person}"
@@ -221,6 +221,7 @@ def by_role(sample: MatchedSample) -> MatchedSample:
     _, tilde, right = str(sample.audit["formula"]).partition("~")
     return replace(
         sample,
+        _again=None,
         pairs=keep_table(sample.pairs, dict(zip(pairs.column_names, pairs.columns, strict=True)), "pairs"),
         weights=keep_table(sample.weights, dict(zip(rows.column_names, rows.columns, strict=True)), "weights"),
         audit={

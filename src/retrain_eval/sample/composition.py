@@ -67,7 +67,7 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
 
 def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] = ()) -> SampleCounts:
     """Return the sums over people that `matching_table` follows from, for a release; parameters and errors as there."""
-    relation = as_relation(candidates)
+    relation = as_relation(candidates, keys=str(sample.audit["unit"]))
     with people_sql(relation, sample, by) as people:
         rows = [_counted(relation, people, "NULL", "NULL")]
         rows += [_counted(relation, people, sql_text(name), sql_name(name)) for name in by]
@@ -121,7 +121,7 @@ def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, colu
     """
     if not columns:
         raise InputError("no period before the programme", column="columns", fix='such as {1975: "earnings_1975"}')
-    relation = as_relation(candidates)
+    relation = as_relation(candidates, numbers=columns.values(), keys=str(sample.audit["unit"]))
     parts = [
         f"SELECT {place} AS place, {sql_text(group)} AS group_, {int(time)} AS time, "
         f"sum({weight} * {sql_name(column)}) / sum({weight}) FILTER ({sql_name(column)} IS NOT NULL) AS mean, "

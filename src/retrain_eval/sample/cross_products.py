@@ -58,7 +58,8 @@ def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winso
     >>> found.n, round(regressions_of(found).beta_uncontrolled, 4)
     (6, 1.6667)
     """
-    relation, formula = as_relation(people), parse_formula(str(sample.audit["formula"]))
+    formula = parse_formula(str(sample.audit["formula"]))
+    relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
     cells = _cells(relation, sample, formula, outcome, winsorise)
     names, x = formula.design(cells.covariates)
     varies = np.ptp(x, axis=0) > 0

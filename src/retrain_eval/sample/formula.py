@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.FloorDiv, ast.M
 _PLAIN = (ast.Expression, ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.USub, ast.UAdd)
 _COMPARE = (ast.Compare, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _ALLOWED = (*_PLAIN, *_ARITHMETIC, *_COMPARE, ast.Call)
+_CATEGORY = re.compile(r"\bC\(\s*(?:`([^`]+)`|([^\s()`]+))\s*\)")
+_LEVELS = re.compile(r"\bC\(")
 _QUOTED = re.compile(r"`([^`]*)`")
 ANSI = re.compile(r"\x1b\[[0-9;]*m|[⧛⧚]")
 
@@ -53,23 +55,74 @@ class TreatmentFormula:
     covariates: tuple[str, ...]
     right: Any
 
-    def design(self, cells: pd.DataFrame, *, full_rank: bool = True) -> tuple[tuple[str, ...], Array]:
+    @property
+    def by_type(self) -> tuple[str, ...]:
+        """Columns whose type decides whether they are numbers or categories: those not in ``C()``."""
+        categories = {quoted or plain for quoted, plain in _CATEGORY.findall(self.text)}
+        return tuple(name for name in self.covariates if name not in categories)
+
+    def spec(self, cells: pd.DataFrame, *, full_rank: bool = True) -> Any:
+        """Return the columns of the design with the levels of all rows, from which any part of the rows is computed.
+
+        A part of the rows may lack a level, or have only one. So the levels of text columns, and of ``C(...)``, are
+        those of all rows, in ascending order, and the first one overall is the reference.
+
+        Raises
+        ------
+        InputError
+            If a term cannot be computed.
+
+        Examples
+        --------
+        >>> cells = pd.DataFrame({"race": ["white", "black", "hispan"]})
+        >>> formula = parse_formula("treat ~ race")
+        >>> formula.design(cells.head(1), spec=formula.spec(cells))
+        (('Intercept', 'race[T.hispan]', 'race[T.white]'), array([[1., 0., 1.]]))
+        """
+        chosen = np.zeros(len(cells), dtype=bool)
+        chosen[:1] = True
+        for columns in self._with_levels(cells):
+            chosen |= ~cells[columns].duplicated().to_numpy()  # the first row of each level
+        text = {name: "str" for name in cells if isinstance(cells[name].dtype, pd.CategoricalDtype)}
+        examples = cells[chosen].astype(text)  # levels that no row has are none
+        options = {"na_action": "ignore", "output": "numpy", "ensure_full_rank": full_rank}
+        return self._computed(self.right, examples, **options).model_spec
+
+    def _with_levels(self, cells: pd.DataFrame) -> Iterator[list[str]]:
+        """Yield the columns behind each factor that has levels."""
+        for factor in {factor for term in self.right for factor in term.factors}:
+            expression = str(factor.expr)
+            if factor.eval_method.value == "python" and _LEVELS.search(expression):
+                yield list(dict.fromkeys(_names(expression, self.text)))
+            elif factor.eval_method.value == "lookup" and not pd.api.types.is_numeric_dtype(cells[expression]):
+                yield [expression]
+
+    def _computed(self, of: Any, cells: pd.DataFrame, **options: Any) -> Any:
+        try:
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # reported below, with the unit
+                return of.get_model_matrix(cells, context=CONTEXT, **options)
+        except FormulaicError as error:
+            raise InputError(f"the formula cannot be computed: {ANSI.sub('', str(error))}", value=self.text) from error
+
+    def design(self, cells: pd.DataFrame, *, full_rank: bool = True, spec: Any = None) -> tuple[tuple[str, ...], Array]:
         """Return the names and the values of the design's columns, one row per row of ``cells``.
 
         Text columns become treatment-coded dummies, the first level in code-point order being the reference;
         without ``full_rank`` every level has its column.
+
+        Parameters
+        ----------
+        cells : DataFrame
+        full_rank : bool
+        spec : optional
+            From `spec`, where ``cells`` are a part of the rows.
 
         Raises
         ------
         InputError
             If a term cannot be computed, or is not finite somewhere (the logarithm of zero).
         """
-        options = {"na_action": "ignore", "output": "numpy", "ensure_full_rank": full_rank}
-        try:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # reported below, with the unit
-                matrix = self.right.get_model_matrix(cells, context=CONTEXT, **options)
-        except FormulaicError as error:
-            raise InputError(f"the formula cannot be computed: {ANSI.sub('', str(error))}", value=self.text) from error
+        matrix = self._computed(self.spec(cells, full_rank=full_rank) if spec is None else spec, cells)
         names = tuple(str(name) for name in matrix.model_spec.column_names)
         values = np.asarray(matrix, dtype=float).reshape(len(cells), len(names))
         finite = np.isfinite(values)

@@ -198,7 +198,7 @@ def hidden_bias(
     >>> float(found.rosenbaum.table["p_value"][0].round(4)), round(found.e_value.e_value, 1)
     (0.0328, 19.5)
     """
-    relation = as_relation(people)
+    relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
     require_columns(relation, [outcome])
     ranks, products, notes = None, None, []
     waiting = sample.audit["method"] == "riskset"
@@ -233,7 +233,7 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
     InputError
         If somebody's outcome is missing.
     """
-    relation = as_relation(people)
+    relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
     counts = query(
         sample.pairs, "SELECT count(*), count(DISTINCT treated_id), count(DISTINCT control_id) FROM source"
     ).fetchall()[0]

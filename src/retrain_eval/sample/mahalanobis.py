@@ -116,7 +116,7 @@ def match_metric(
         return _with_replacement(cloud, ratio, ties)
     order = visits(np.zeros(len(cloud.treated)), m_order, seed)
     t, c, distance = greedy(cloud, order, ratio, m_order, _TIE)
-    return Pairs(cloud.treated[t], cloud.control[c], distance, cloud.ties_broken)
+    return Pairs(cloud.treated[t], cloud.control[c], distance, len(t), cloud.ties_broken)
 
 
 @dataclass
@@ -149,8 +149,8 @@ class _Cloud:
             out += (column[self.low[t] : self.high[t]] - value) ** 2
         return out
 
-    def nearest(self, t: int) -> tuple[int, float] | None:
-        """Return the nearest free control, the first of those as near."""
+    def nearest(self, t: int, lost: int | None = None) -> tuple[int, float] | None:
+        """Return the nearest free control; of those equally near, the one with the smallest number."""
         low, high = int(self.low[t]), int(self.high[t])
         if not self.free[low:high].any():
             return None
@@ -194,5 +194,6 @@ def _with_replacement(cloud: _Cloud, ratio: int, ties: str) -> Pairs:
         control.append(cloud.control[cloud.low[t] + near])
         distance.append(np.sqrt(squares[near]))
     if not treated:
-        return Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), 0)
-    return Pairs(np.concatenate(treated), np.concatenate(control), np.concatenate(distance), broken)
+        return Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), 0, 0)
+    whole = np.concatenate(treated), np.concatenate(control), np.concatenate(distance)
+    return Pairs(*whole, len(treated), broken)

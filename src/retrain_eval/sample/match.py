@@ -60,7 +60,7 @@ def match(
         ``"treat ~ age + education + region"``: the treatment (0/1 or boolean) and the terms of the propensity score;
         for ``cem`` the columns to coarsen, for ``ebal`` the terms to balance.
     unit : str
-        Column of the unit's id, integer or text. Ids settle ties: integers by value, text by code point.
+        Column of the unit's id, integer or text. Ids take part in settling ties: integers by value, text by code point.
     method : {"nearest", "riskset", "cem", "ebal", "ipw"}
         ``nearest``: greedy nearest-neighbour matching. ``riskset``: the same among those who are still unemployed and
         untreated after as long a time; see `retrain_eval.sample.riskset.match_riskset` for what differs. ``cem``:
@@ -83,7 +83,7 @@ def match(
         Whether a control may serve several treated units.
     ties : {"all", "first"}
         With replacement: keep every control exactly as near as the last one chosen (Abadie and Imbens 2006), or
-        exactly ``ratio``. Without replacement ties are always settled by id.
+        exactly ``ratio``. Without replacement every tie is settled; see the notes.
     m_order : {"largest", "smallest", "data", "closest", "farthest", "random"}, optional
         Without replacement: who chooses first. ``data`` is the order of ids; ``random`` is drawn from ``seed``.
         Left out: ``largest``, or ``data`` where there is no score.
@@ -125,7 +125,14 @@ def match(
     Notes
     -----
     ``nearest`` and ``cem`` follow MatchIt 4.7.2 pair by pair, with the id in place of the row number: the order of
-    rows and the number of threads change nothing. The order of choices is told in `retrain_eval.sample.nearest`.
+    rows and the number of threads change nothing.
+
+    Ties: all units, of both arms and every stratum, are sorted by (score, id). Of two free controls at equal distance
+    the one fewer steps away in this sequence is taken, where every unit passed is a step; at equal steps the left one.
+    With ``ratio`` above 1 the search for a further control goes on from the earlier ones
+    (`retrain_eval.sample.nearest`). On the Mahalanobis distance, which has no sequence, the lowest id is taken.
+    ``audit["ties_broken"]`` counts the choices in which another free control was as near, of ``audit["n_choices"]``;
+    `retrain_eval.sample.ties.effects_relabelled` shows what they matter.
 
     References
     ----------
@@ -153,8 +160,13 @@ def match(
     if unit.lower() in _RESERVED:
         raise InputError(f"the unit column cannot be called {unit!r}", column=unit, fix="rename it")
     parsed = parse_formula(formula)
-    relation = as_relation(source)
     given = distance not in ("glm", *DISTANCES)
+    relation = as_relation(
+        source,
+        numbers=(parsed.treat, distance if given else None, start, entry, end),
+        keys=(unit,),
+        covariates=[name for name in parsed.by_type if name not in columns and name not in (grouping or ())],
+    )
     if given and distance not in relation.columns:
         raise unknown("distance", distance, ["glm", *DISTANCES, *relation.columns])
     if unit in (parsed.treat, *parsed.covariates):

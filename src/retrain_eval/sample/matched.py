@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -75,6 +75,7 @@ class MatchedSample:
     _score: Callable[[], Floats] | None
     _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
     _drawn: Drawn
+    _again: Callable[[Ints], MatchedSample] | None = None  # the sample with units in another order
 
     @property
     def cluster(self) -> str | None:
@@ -206,6 +207,7 @@ def assemble(
     score: Floats | None,
     pairs: Pairs,
     choices: Mapping[str, object],
+    again: Callable[[Ints], Pairs] | None = None,
 ) -> MatchedSample:
     """Turn pairs into the tables, balance and audit of a matched sample.
 
@@ -223,6 +225,8 @@ def assemble(
         At least one.
     choices : mapping
         What was asked for and estimated; the audit begins with it.
+    again : callable, optional
+        Returns the pairs that the units would make in another order.
     """
     sets = _Sets.build(pairs)
     treated_ids, control_ids = units.ids.take(pa.array(pairs.treated)), units.ids.take(pa.array(pairs.control))
@@ -238,6 +242,7 @@ def assemble(
         "n_pairs": len(pairs.treated),
         "control_reuse_max": int(sets.uses.max()),
         "control_reuse_mean": len(pairs.treated) / np.count_nonzero(sets.uses),
+        "n_choices": pairs.choices,
         "ties_broken": pairs.ties_broken,
         "pairs_sha256": pairs_hash(treated_ids, control_ids),
     }
@@ -245,7 +250,14 @@ def assemble(
         relation, unit, formula, units, sets.rows, units.treated[sets.rows], sets.weight, sets.member, pairs,
         score=None if score is None else lambda: score,
     )  # fmt: skip
-    return finish(drawn, score, choices, facts, pair_table)
+    sample = finish(drawn, score, choices, facts, pair_table)
+    if again is None:
+        return sample
+
+    def reordered(order: Ints) -> MatchedSample:
+        return assemble(relation, unit, formula, units, score, again(order), choices)
+
+    return replace(sample, _again=reordered)
 
 
 def assemble_weighted(

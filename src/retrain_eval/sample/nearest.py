@@ -1,11 +1,14 @@
-"""Nearest-neighbour matching on a score, in the order MatchIt 4.7 uses.
+"""Nearest-neighbour matching on a score, with ties settled as in MatchIt 4.7.2.
 
-Units are numbered in the order of their ids. Controls stand on a line, sorted by (stratum, score, number), and each
-treated unit has its place between them. Its nearest control is the closer of the first free one to its left and
-the first free one to its right; the left one wins at equal distance. So ties are settled by (score, id) alone.
+Units are numbered in the order of their ids, and all of them, treated and controls of every stratum, form one sequence
+sorted by (score, number). From a treated unit the search walks to the left and to the right. On each side it finds the
+first free control of the stratum; the control at the smaller distance wins. At equal distance the one that is fewer
+steps away in the sequence wins, where every unit passed counts as a step, whatever its arm or stratum and whether it is
+free. If the steps are equal too, the left one wins.
 
-On an estimated linear predictor people of ages 29 and 31 are equally far from one of 30, but not to the last bit of a
-computer's arithmetic. There distances count as equal within `Line.tie`, lest a processor's rounding chooses pairs.
+The search for a further control of the same treated unit does not start again from the unit: on the side of an
+earlier match it goes on from there, and steps are counted from there. So does the search for a replacement where a pair
+that was meant to be formed (``closest``, ``farthest``) has lost its control to another unit.
 """
 
 from __future__ import annotations
@@ -13,19 +16,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from retrain_eval.errors import DesignError
+from retrain_eval.sample.line import Line
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 M_ORDERS = ("largest", "smallest", "data", "closest", "farthest", "random")
 MAX_PAIRS = 20_000_000
-_TIE = 1e-10  # of the range of an estimated linear predictor, whose coefficients have 12 digits
 
 
 @dataclass(frozen=True)
@@ -38,95 +42,17 @@ class Pairs:
         Numbers of the units.
     distance : ndarray, shape (P,)
         Absolute difference of the scores.
+    choices : int
+        How often a control was chosen: once for each pair or, with replacement, once for each treated unit.
     ties_broken : int
-        Choices in which another control, free as well, was exactly as near.
+        Choices in which another control, free as well, was exactly as near. None where all of them are kept.
     """
 
     treated: Ints
     control: Ints
     distance: Floats
+    choices: int
     ties_broken: int
-
-
-@dataclass(frozen=True)
-class Line:
-    """Controls in a row, and where each treated unit stands among them.
-
-    Attributes
-    ----------
-    treated : int ndarray, shape (T,)
-        Numbers of the treated units, ascending.
-    treated_score : ndarray, shape (T,)
-    control : int ndarray, shape (C,)
-        Numbers of the controls, sorted by (stratum, score, number).
-    control_score : ndarray, shape (C,)
-    place : int ndarray, shape (T,)
-        Controls ``place - 1`` and below are to the left, ``place`` and above to the right.
-    low, high : int ndarray, shape (T,)
-        Controls of the same stratum: ``low <= index < high``.
-    tie : float
-        Distances that differ by no more are equal.
-    """
-
-    treated: Ints
-    treated_score: Floats
-    control: Ints
-    control_score: Floats
-    place: Ints
-    low: Ints
-    high: Ints
-    tie: float = 0.0
-
-    @classmethod
-    def build(cls, score: Floats, is_treated: npt.NDArray[np.bool_], stratum: Ints, tie: float = 0.0) -> Line:
-        """Sort all units once; the rest follows from counting the controls before each treated unit."""
-        order = sort_within(score, stratum)
-        chooses = is_treated[order]
-        at = np.flatnonzero(chooses)
-        treated, control = np.flatnonzero(is_treated), order[~chooses]
-        before = at - np.arange(len(at))  # controls before each, as they stand
-        mine, n_strata = stratum[treated], int(stratum.max(initial=-1)) + 1
-        size = np.bincount(stratum, minlength=n_strata) - np.bincount(mine, minlength=n_strata)
-        ends = np.cumsum(size)
-        return cls(
-            treated=treated,
-            treated_score=score[treated],
-            control=control,
-            control_score=score[control],
-            place=before[np.argsort(order[at])],
-            low=(ends - size)[mine],
-            high=ends[mine],
-            tie=tie,
-        )
-
-    def graded(self, distance: Floats) -> Floats:
-        """Return distances of which equal ones are equal to the last bit."""
-        return np.rint(distance / self.tie) if self.tie else distance
-
-
-def tie_width(linear: Floats) -> float:
-    """Return by how much distances on an estimated linear predictor may differ and yet be equal."""
-    return _TIE * float(np.ptp(linear))
-
-
-def sort_within(score: Floats, stratum: Ints) -> Ints:
-    """Return the units by (stratum, score, number): strata are few, so they are dealt out before scores are sorted."""
-    n_strata = int(stratum.max()) + 1 if len(stratum) else 0
-    if n_strata * 16 > len(stratum):
-        return np.lexsort((score, stratum))  # stable, so the unit's number is the last key
-    dealt = np.argsort(stratum.astype(np.uint16 if n_strata <= 1 << 16 else np.int64), kind="stable")
-    ends = np.cumsum(np.bincount(stratum, minlength=n_strata))
-    for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-        mine = dealt[start:end]
-        dealt[start:end] = mine[_ascending(score[mine])]
-    return dealt
-
-
-def _ascending(score: Floats) -> Ints:
-    """Sort, keeping the order of equal scores; NumPy's default is several times as fast, but does not keep it."""
-    order = np.argsort(score)
-    ranked = score[order]
-    return np.argsort(score, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order
 
 
 def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:
@@ -148,19 +74,19 @@ def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: 
     """
     search = _Search(line, caliper)
     treated, control, distance = greedy(search, visits(line.treated_score, m_order, seed), ratio, m_order, line.tie)
-    return Pairs(line.treated[treated], line.control[control], distance, search.ties_broken)
+    return Pairs(line.treated[treated], line.control[control], distance, len(treated), search.ties_broken)
 
 
 class Search(Protocol):
-    """Who is free, and who of them is nearest."""
+    """Which controls are free, and which of them is nearest."""
 
     taken: set[int]
 
-    def nearest(self, t: int) -> tuple[int, float] | None:
-        """Return the nearest free control of treated unit ``t`` and its distance."""
+    def nearest(self, t: int, lost: int | None = None) -> tuple[int, float] | None:
+        """Return the nearest free control of treated unit ``t`` and its distance; ``lost`` is the one found before."""
 
     def take(self, t: int, control: int) -> None:
-        """Give the control to ``t``; nobody else finds it from then on."""
+        """Give the control to ``t``; no other unit finds it from then on."""
 
 
 def greedy(search: Search, order: Ints, ratio: int, m_order: str, tie: float) -> tuple[Ints, Ints, Floats]:
@@ -172,7 +98,7 @@ def greedy(search: Search, order: Ints, ratio: int, m_order: str, tie: float) ->
     order : int ndarray
         Treated units in the order in which they choose; ``closest`` and ``farthest`` begin with it.
     ratio : int
-        Rounds. Who found nobody in one is left out of the next.
+        Rounds. A unit that found no control in one is left out of the next.
     m_order : str
         One of `M_ORDERS`.
     tie : float
@@ -210,7 +136,7 @@ def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float)
         Controls wanted for each treated unit.
     ties : {"all", "first"}
         ``all`` keeps every control as near as the last one chosen (Abadie and Imbens 2006); ``first`` keeps exactly
-        ``ratio``, the left one before the right one at equal distance.
+        ``ratio``: at equal distance those fewer steps away and, after equal steps, the left one.
     caliper : float
         Largest distance allowed, inclusive; infinity for none.
 
@@ -226,7 +152,7 @@ def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float)
     distance = np.full(index.shape, np.inf)
     distance[inside] = _distance(line, np.nonzero(inside)[0], index[inside])
     distance[distance > caliper] = np.inf
-    order = np.argsort(line.graded(distance), axis=1, kind="stable")[:, :ratio]
+    order = _by_steps(line, index, line.graded(distance))[:, :ratio]
     chosen, near = np.take_along_axis(index, order, axis=1), np.take_along_axis(distance, order, axis=1)
     found = np.isfinite(near)
 
@@ -251,7 +177,19 @@ def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float)
         nearest_first = np.lexsort((line.control[picked], line.graded(gap), row))
         row, picked, gap = row[nearest_first], picked[nearest_first], gap[nearest_first]
         n_ties = 0
-    return Pairs(line.treated[row], line.control[picked], gap, n_ties)
+    return Pairs(line.treated[row], line.control[picked], gap, int(matched.sum()), n_ties)
+
+
+def _by_steps(line: Line, index: Ints, distance: Floats) -> Ints:
+    """Sort controls, lefts first, by distance; where some are equally near, by steps, and then the left one first."""
+    order = np.argsort(distance, axis=1, kind="stable")
+    ranked = np.take_along_axis(distance, order, axis=1)
+    tied = np.flatnonzero(((ranked[:, 1:] == ranked[:, :-1]) & np.isfinite(ranked[:, 1:])).any(axis=1))
+    if len(tied):
+        treated_at, control_at = line.positions()
+        steps = np.abs(control_at[np.clip(index[tied], 0, len(control_at) - 1)] - treated_at[tied, None])
+        order[tied] = np.lexsort((steps, distance[tied]), axis=1)  # stable, so lefts stay first
+    return order
 
 
 def _distance(line: Line, row: Ints, index: Ints) -> Floats:
@@ -309,7 +247,7 @@ def _by_distance(search: Search, waiting: list[int], sign: float, tie: float) ->
         if control not in search.taken:
             search.take(t, control)
             yield t, control, distance
-        elif (pair := search.nearest(t)) is not None:
+        elif (pair := search.nearest(t, control)) is not None:
             turn += -1 if sign > 0 else 1
             heapq.heappush(queue, (rank(pair[1]), turn, t, *pair))
 
@@ -324,6 +262,7 @@ class _Search:
     ties_broken: int = 0
     _left: dict[int, int] = field(default_factory=dict)
     _right: dict[int, int] = field(default_factory=dict)
+    _matched: dict[int, list[int]] = field(default_factory=dict)
     _stand: list[tuple[int, int, int, float]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -332,17 +271,33 @@ class _Search:
         ends = line.place.tolist(), line.low.tolist(), line.high.tolist()
         self._stand = list(zip(*ends, line.treated_score.tolist(), strict=True))
 
-    def nearest(self, t: int) -> tuple[int, float] | None:
+    def nearest(self, t: int, lost: int | None = None) -> tuple[int, float] | None:
         """Return the index and the distance of the nearest free control, None beyond the caliper."""
         left, right = self._sides(t)
-        near = left[1] <= min(right[1] + self.line.tie, self.caliper)
-        control = left if near else right
-        return control if control[1] <= self.caliper and control[1] < np.inf else None
+        if left[1] == right[1] == np.inf:
+            return None
+        if abs(left[1] - right[1]) <= self.line.tie and max(left[1], right[1]) <= self.caliper:
+            return left if self._left_first(t, left[0], right[0], lost) else right
+        control = min(left, right, key=itemgetter(1))
+        return control if control[1] <= self.caliper else None
+
+    def _left_first(self, t: int, left: int, right: int, lost: int | None) -> bool:
+        """Tell whether the left of two controls at equal distance is no more steps away than the right one.
+
+        Steps are counted from the outermost earlier match on each side, from the control just lost, or from the unit.
+        """
+        treated_at, control_at = self.line.positions()
+        at = treated_at.item(t)
+        passed = [at, *(control_at.item(c) for c in self._matched.get(t, ()))]
+        if lost is not None:
+            passed.append(control_at.item(lost))
+        return bool(min(passed) - control_at.item(left) <= control_at.item(right) - max(passed))
 
     def take(self, t: int, control: int) -> None:
         """Remove a control from the line, and note whether another one was as near."""
         distance = abs(self._stand[t][3] - self.line.control_score.item(control))
         self.taken.add(control)
+        self._matched.setdefault(t, []).append(control)
         self._left[control], self._right[control] = control - 1, control + 1
         self.ties_broken += any(abs(gap - distance) <= self.line.tie for _, gap in self._sides(t))
 

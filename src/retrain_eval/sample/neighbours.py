@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import duckdb
 import numpy as np
@@ -10,16 +11,17 @@ import numpy.typing as npt
 
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.line import Line, tie_width
 from retrain_eval.sample.mahalanobis import DISTANCES, check_size, match_metric, metric
 from retrain_eval.sample.matched import MatchedSample, assemble
-from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, tie_width
+from retrain_eval.sample.nearest import Pairs, match_with_replacement, match_without_replacement
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.propensity import cell_counts, fit_propensity
+from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.scores import caliper_width, common_support, given_score
 from retrain_eval.sample.units import Units, load_units, strata
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 def match_nearest(
@@ -47,18 +49,21 @@ def match_nearest(
         "seed": options.seed,
     }
     if options.distance in DISTANCES:
-        pairs = _match_covariates(formula, units, options)
+        by_covariates = partial(_match_covariates, formula, options)
+        pairs = by_covariates(units)
         if len(pairs.treated) == 0:
             raise DesignError(_nobody(options, float("inf")))
         choices |= {"caliper_width": None, "propensity": None}
-        return assemble(relation, unit, formula, units, None, pairs, choices)
+        again = partial(in_order, units, by_covariates)
+        return assemble(relation, unit, formula, units, None, pairs, choices, again)
     score, propensity = _score(formula, units, options.distance, options.link or "logit")
     unit_score = units.of_units(score)
     kept = common_support(unit_score, units.treated, options.discard)
     who = slice(None) if kept.all() else kept  # a slice copies nothing
     width = caliper_width(unit_score[who], units.treated[who], options.caliper, options.caliper_sd)
     tie = tie_width(score) if options.link == "linear.logit" else 0.0
-    pairs = _match_units(units, unit_score, kept, width, tie, options)
+    by_score = partial(_match_units, score, width, tie, options)
+    pairs = by_score(units)
     if len(pairs.treated) == 0:
         raise DesignError(_nobody(options, width))
     choices |= {
@@ -68,7 +73,8 @@ def match_nearest(
         "n_treated_discarded": int((units.treated & ~kept).sum()),
         "n_control_discarded": int((~units.treated & ~kept).sum()),
     }
-    return assemble(relation, unit, formula, units, score, pairs, choices)
+    again = partial(in_order, units, by_score)
+    return assemble(relation, unit, formula, units, score, pairs, choices, again)
 
 
 def _score(
@@ -93,7 +99,9 @@ def _check_ratio(ratio: int, n_control: int) -> None:
         raise InputError(f"ratio is {ratio}, but there are only {n_control} control(s)", column="ratio", value=ratio)
 
 
-def _match_units(units: Units, score: Floats, kept: Bools, width: float, tie: float, options: Options) -> Pairs:
+def _match_units(of_cells: Floats, width: float, tie: float, options: Options, units: Units) -> Pairs:
+    score = units.of_units(of_cells)
+    kept = common_support(score, units.treated, options.discard)
     _check_ratio(options.ratio, int((~units.treated & kept).sum()))
     stratum = units.of_units(strata(units.cells, options.exact))
     if kept.all():
@@ -107,7 +115,7 @@ def _match_units(units: Units, score: Floats, kept: Bools, width: float, tie: fl
     return match_without_replacement(line, ratio=options.ratio, m_order=options.order, caliper=width, seed=options.seed)
 
 
-def _match_covariates(formula: TreatmentFormula, units: Units, options: Options) -> Pairs:
+def _match_covariates(formula: TreatmentFormula, options: Options, units: Units) -> Pairs:
     _check_ratio(options.ratio, int((~units.treated).sum()))
     stratum = units.of_units(strata(units.cells, options.exact))
     check_size(units.treated, stratum)

@@ -88,7 +88,7 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
     """
     unit = matched_unit(sample)
     parsed = parse_formula(formula)
-    relation = as_relation(at_risk)
+    relation = as_relation(at_risk, numbers=(time, parsed.treat), keys=unit, covariates=parsed.by_type)
     require_columns(relation, [unit, time, parsed.treat, *parsed.covariates])
     rows, weights = (f"retrain_{what}_{uuid.uuid4().hex}" for what in ("at_risk", "remaining"))
     person, period = sql_name(unit), sql_name(time)
@@ -148,6 +148,7 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
     }
     return replace(
         sample,
+        _again=None,
         weights=keep_table(sample.weights, {**table, "weight": weight * factor}, "weights"),
         audit={
             **sample.audit,

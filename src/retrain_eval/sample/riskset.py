@@ -8,6 +8,7 @@ far, whatever happens to them afterwards.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cache
 
@@ -22,9 +23,11 @@ from retrain_eval.sample.compared import Compared
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.formula import TreatmentFormula
+from retrain_eval.sample.line import tie_width
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.nearest import Pairs, tie_width
+from retrain_eval.sample.nearest import Pairs
+from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.scores import caliper_width, given_score
 from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
@@ -159,11 +162,15 @@ def match_riskset(
     )  # fmt: skip
     spells = WaitingTimes.build(units, start, entry, end, allow_later_treated)
     score, hazard = _score(formula, units, spells, distance)
-    unit_score = units.of_units(score)
-    width = caliper_width(unit_score, units.treated, caliper, caliper_sd)
-    stratum = units.of_units(strata(units.cells, exact))
+    width = caliper_width(units.of_units(score), units.treated, caliper, caliper_sd)
     tie = tie_width(score) if distance == "glm" else 0.0
-    pairs = match_waiting(spells, unit_score, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width, tie=tie)
+
+    def choose(people: Units, known: WaitingTimes | None = None) -> Pairs:
+        waiting = known or WaitingTimes.build(people, start, entry, end, allow_later_treated)
+        of_unit, stratum = people.of_units(score), people.of_units(strata(people.cells, exact))
+        return match_waiting(waiting, of_unit, stratum, ratio=ratio, replace=replace, ties=ties, caliper=width, tie=tie)
+
+    pairs = choose(units, spells)
     if len(pairs.treated) == 0:
         raise DesignError(
             "no trainee has a control who is still unemployed and untrained after as long a time"
@@ -178,7 +185,11 @@ def match_riskset(
         "propensity": hazard,
     }  # fmt: skip
     shown = list(dict.fromkeys([*formula.covariates, *exact]))
-    return _assemble(relation, unit, formula, units, spells, score, pairs, shown, choices)
+
+    def assembled(pairs: Pairs) -> MatchedSample:
+        return _assemble(relation, unit, formula, units, spells, score, pairs, shown, choices)
+
+    return dataclasses.replace(assembled(pairs), _again=lambda order: assembled(in_order(units, choose, order)))
 
 
 def _check_options(distance: str, link: str | None, m_order: str | None, discard: str, later: object) -> None:
@@ -340,6 +351,7 @@ def _assemble(
         "ess_control": effective_size(np.bincount(role // span, weights=weight)[controls].astype(float)),
         "control_reuse_max": int(uses.max()),
         "control_reuse_mean": len(pairs.treated) / len(controls),
+        "n_choices": pairs.choices,
         "ties_broken": pairs.ties_broken,
         "n_control_later_trained": int((spells.trained_at[controls] < NEVER).sum()),
         "n_control_also_treated": int(per_treated[controls].astype(bool).sum()),

@@ -45,8 +45,12 @@ def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]
 
 
 def rows_of(cells: pd.DataFrame, rows: Ints) -> pd.DataFrame:
-    """Return some rows, numbered anew; no copy where they are all."""
-    return cells if len(rows) == len(cells) else cells.iloc[rows].reset_index(drop=True)
+    """Return some rows, numbered anew, with the levels that they have; no copy where they are all."""
+    if len(rows) == len(cells):
+        return cells
+    some = cells.iloc[rows].reset_index(drop=True)
+    texts = [name for name in some if isinstance(some[name].dtype, pd.CategoricalDtype)]
+    return some.assign(**{str(name): some[name].cat.remove_unused_categories() for name in texts})
 
 
 def given_score(units: Units, distance: str) -> Floats:

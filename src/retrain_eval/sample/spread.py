@@ -40,7 +40,8 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
     >>> found.arms, found.n.tolist(), round(deviation(found), 4)
     (('control', 'treated'), [2, 2], 1.118)
     """
-    relation, y = as_relation(people), f"CAST({sql_name(outcome)} AS DOUBLE)"
+    relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
+    y = f"CAST({sql_name(outcome)} AS DOUBLE)"
     cap = "y" if winsorise == 1 else f"least(y, (SELECT {cap_sql('y', winsorise)} FROM rows))"
     with people_sql(relation, sample, [outcome]) as everyone:
         found = query(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.nearest import Line, Pairs, match_with_replacement, match_without_replacement, sort_within
+from retrain_eval.sample.line import Line, sequence, sort_within
+from retrain_eval.sample.nearest import Pairs, match_with_replacement, match_without_replacement
 from retrain_eval.sample.units import Units
 
 Ints = npt.NDArray[np.int64]
@@ -91,7 +93,11 @@ def match_waiting(
     caliper: float,
     tie: float,
 ) -> Pairs:
-    """Match duration by duration. Everybody is sorted once; who leaves the risk set never comes back."""
+    """Match duration by duration. All people are sorted once; those who leave the risk set never come back.
+
+    Ties are settled as in `retrain_eval.sample.nearest`. The sequence in which steps are counted is that of all people:
+    those outside the risk set count as used controls do.
+    """
     order = sort_within(score, stratum)
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -100,6 +106,14 @@ def match_waiting(
     eligible = spells.eligible[order]
     waiting = np.flatnonzero(eligible >= 0)
     found: list[Pairs] = []
+
+    @cache
+    def place() -> Ints:
+        return sequence(score)
+
+    def positions(treated: Ints, control: Ints) -> tuple[Ints, Ints]:
+        return place()[treated], place()[control]
+
     for duration in spells.durations.tolist():
         waiting = waiting[eligible[waiting] >= duration]
         who = np.flatnonzero(spells.entered == duration)
@@ -112,6 +126,7 @@ def match_waiting(
             place=np.searchsorted(waiting, rank[who]),
             low=np.searchsorted(waiting, begins[stratum[who]]),
             high=np.searchsorted(waiting, ends[stratum[who]]),
+            positions=cache(partial(positions, who, control)),
             tie=tie,
         )
         if replace:
@@ -125,5 +140,6 @@ def match_waiting(
         treated[by_id],
         np.concatenate([pairs.control for pairs in found])[by_id],
         np.concatenate([pairs.distance for pairs in found])[by_id],
+        sum(pairs.choices for pairs in found),
         sum(pairs.ties_broken for pairs in found),
     )

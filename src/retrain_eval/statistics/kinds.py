@@ -60,6 +60,49 @@ class SignedRanks(Statistic):
 
 
 @dataclass(frozen=True, eq=False)
+class Ties(Statistic):
+    """Choices of a control in which another one was as near: `retrain_eval.sample.ties`.
+
+    Counts of two agencies add up. How far an effect over both would move does not follow from the parts.
+
+    Attributes
+    ----------
+    choices, tied : int
+    relabellings : int
+        How often the effect was computed with identifiers in another order; 0 for not at all.
+    sd, spread : float
+        Standard deviation of these effects, and the largest less the smallest.
+    """
+
+    kind: ClassVar[str] = "ties"
+    choices: int
+    tied: int
+    relabellings: int
+    sd: float
+    spread: float
+
+    @property
+    def share(self) -> float:
+        """Tied choices as a share of all."""
+        return self.tied / self.choices if self.choices else 0.0
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """All choices."""
+        return ("choices",), np.array([self.choices])
+
+    def sound(self) -> bool:
+        """Whether some of the choices are tied, and effects that were computed differ by finite amounts."""
+        moves = np.array([self.sd, self.spread])
+        known = ((moves >= 0) & (moves < np.inf)) if self.relabellings > 0 else np.isnan(moves)
+        return super().sound() and 0 <= self.tied <= self.choices and bool(known.all())
+
+    def __add__(self, other: Ties) -> Ties:
+        """Return the counts of both."""
+        return Ties(self.choices + other.choices, self.tied + other.tied, 0, np.nan, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
 class Spread(Statistic):
     """Weighted sums of an outcome within arms: `retrain_eval.sample.spread.spread`. They add as they stand.
 

@@ -57,7 +57,7 @@ def first_job_spells(
     """
     if since not in EVENTS:
         raise unknown("event", since, EVENTS)
-    relation = as_relation(panel)
+    relation = as_relation(panel, numbers=(since, "employed"), keys=id)
     require_columns(relation, [id, since, "employed", *keep], EVENT_DEFAULTS)
     carried = [sql_name(name) for name in dict.fromkeys(keep)]
     person, quarter = sql_name(id), sql_name(since)

@@ -219,7 +219,8 @@ def _count(
     if not asked or asked != sorted(set(asked)) or asked != list(quarters):
         raise InputError("quarters must be whole numbers, ascending", column="quarters", value=list(quarters))
     levels = (by,) if isinstance(by, str) else tuple(by)
-    patterns = _patterns(as_relation(panel), since, asked, id, levels, weights, cluster)
+    relation = as_relation(panel, numbers=(since, "employed", weights), keys=(id, cluster))
+    patterns = _patterns(relation, since, asked, id, levels, weights, cluster)
     table = life_table(patterns, id, _ONE, _PATTERN, None, levels, weights, weight_type, cluster, censored=())
     group, weight = table.group_numbers(), table.cells["sum_w"].to_numpy()
     known = table.cells["cause"].str.removeprefix(_OPENING).str.split(",")

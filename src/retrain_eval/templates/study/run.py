@@ -9,14 +9,16 @@ def analyse(run: rte.Run) -> None:
     """From loaded records to published results."""
     study, con = run.study, run.con
     rte.build_panel(con, no_record=study.panel.no_record)
-    people = rte.baseline(con, study.strata, periods=study.match_periods())
+    outcome = study.did.outcome
+    # a person whose outcome is unknown in any period is no candidate, and counted in the sample flow
+    complete = con.sql(f"SELECT person_id FROM panel GROUP BY person_id HAVING count({outcome}) = count(*)")
+    people = rte.baseline(con, study.strata, periods=study.match_periods()).join(complete, "person_id")
 
     run.say("matching")
     sample = rte.match(people, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
-    outcome = study.did.outcome
     run.publish_sample(people, sample, before={period: f"{outcome}_{period}" for period in study.match_periods()})
-    run.results.add_table("flow", sample.flow())
+    run.results.add_table("flow", rte.sample_flow(con, people, sample))
 
     run.say("effects")
     moments = outcome_moments(run, "weights", sample.cluster, by=())

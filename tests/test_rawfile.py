@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from retrain_eval import csv_lines, rawfile
 from retrain_eval.errors import InputError
 from retrain_eval.files import sha256
-from retrain_eval.records import rawfile
 
 values = st.text(st.sampled_from("ab1\",;\n 'é漢🙂"), max_size=6)
 records = st.lists(st.tuples(st.text("ab", min_size=1, max_size=2), values, values), min_size=1, max_size=12)
@@ -48,7 +48,7 @@ def test_lines_and_values_are_those_written(
 ) -> None:
     path = tmp_path / "file.csv"
     lines = write(path, rows, blanks, ending, bom)
-    before, rawfile._CHUNK = rawfile._CHUNK, chunk
+    before, csv_lines._CHUNK = csv_lines._CHUNK, chunk
     try:
         raw = rawfile.open_raw(path)
         numbers = np.arange(1, len(rows) + 1)
@@ -56,7 +56,7 @@ def test_lines_and_values_are_those_written(
         assert raw.lines(numbers).tolist() == lines
         assert raw.lines(numbers[::2]).tolist() == lines[::2]
     finally:
-        rawfile._CHUNK = before
+        csv_lines._CHUNK = before
     assert raw.sha256 == sha256(path)
     with duckdb.connect() as con:
         read = con.execute(f"SELECT _record, _ragged, id, b, c FROM ({raw.sql()}) ORDER BY 1").fetchall()

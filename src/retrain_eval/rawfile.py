@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from retrain_eval.csv_lines import PADDED, check_text, line_of, mixed_ending, open_bytes, quote_error, scan
 from retrain_eval.errors import InputError
 from retrain_eval.files import sha256
-from retrain_eval.records.identifiers import withhold
-from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sql import sql_name, sql_text
+from retrain_eval.withholding import withhold
 
 SURPLUS = 8  # fields beyond the header that a row may have and still be refused as a row, not as a file
-_CHUNK = 1 << 22
-_LONGEST_LINE = 1 << 21  # DuckDB reads lines up to 2 MB
-_PADDED = "\x01"  # DuckDB's mark of a missing value, which no text file holds: only padding is then NULL
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _CSV_ERROR = "CSV (Error|Parser)"  # how DuckDB speaks of a file that is not CSV
-_KNOWN = "UTF-8 text, .csv or .tsv with a header line, or .parquet"
+_KNOWN = "UTF-8 text, .csv or .tsv (or .csv.gz) with a header line, or .parquet"
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ class RawFile:
     path : Path
         As given.
     sha256 : str
-        Hash of its bytes.
+        Hash of its bytes; empty where none was asked for.
     columns : tuple of str
         Names in the header.
     rows : int
         Records after the header; blank lines do not count.
     delimiter : str
-        Of a CSV file; empty for Parquet.
+        Of a CSV file, as its header shows: comma, semicolon, tab or bar; empty for Parquet.
     types : tuple of str
         DuckDB's types of a Parquet file's columns; empty for CSV.
     plain : bool
@@ -88,8 +87,44 @@ class RawFile:
             f"{names[-1]} IS NULL OR _surplus_0 IS NOT NULL AS _ragged, "
             f"{', '.join(names)} FROM read_csv({path}, columns = {{{columns}}}, auto_detect = false, header = true, "
             f"""delim = {sql_text(self.delimiter)}, quote = '"', escape = '"', null_padding = true, """
-            f"nullstr = {sql_text(_PADDED)}, parallel = false)"  # only the serial reader pads and keeps quoted breaks
+            f"nullstr = {sql_text(PADDED)}, parallel = false)"  # only the serial reader pads and keeps quoted breaks
         )
+
+    def parquet(self) -> str:
+        """Return the table function of a Parquet file: that one file, without columns from the names of folders."""
+        return _parquet(self.path)
+
+    def fast_sql(self, missing: Sequence[str]) -> str:
+        """Return SQL that reads the columns of a plain CSV file as text, in parallel; ``missing`` texts are NULL.
+
+        A row with fewer or more fields than the header is an error of DuckDB, which `row_error` explains.
+        """
+        columns = ", ".join(f"{sql_text(name)}: 'VARCHAR'" for name in self.columns)
+        return (
+            f"SELECT * FROM read_csv({_literal(self.path)}, columns = {{{columns}}}, auto_detect = false, "
+            f"""header = true, delim = {sql_text(self.delimiter)}, quote = '"', escape = '"', """
+            f"nullstr = [{', '.join(map(sql_text, missing))}])"
+        )
+
+    def row_error(self, con: duckdb.DuckDBPyConnection) -> InputError | None:
+        """Return the error for the first row that has other fields than the header; None if there is none."""
+        try:
+            found = con.execute(f"SELECT _record FROM ({self.sql()}) WHERE _ragged ORDER BY 1 LIMIT 1").fetchall()
+        except duckdb.Error as error:
+            return self.parse_error(error)
+        for (record,) in found:
+            return InputError(
+                f"a row has other fields than the header, which has {len(self.columns)}",
+                file=self.path,
+                row=self.line(record),
+                rule="fields",
+                fix="a value that holds the separator is quoted",
+            )
+        return None
+
+    def line(self, record: int) -> int:
+        """Return the line on which one record starts; see `lines`."""
+        return int(self.lines(np.array([record], dtype=np.int64))[0])
 
     def lines(self, records: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the line on which each record starts, header included, from 1; a Parquet file's row number.
@@ -105,7 +140,7 @@ class RawFile:
             return records + 1
         found = []
         seen = 0  # the header is record 0
-        for part in _scan(self.path):
+        for part in scan(self.path):
             starts = part.starts
             mine = records[(records >= seen) & (records < seen + len(starts))]
             found.append(starts[mine - seen])
@@ -128,9 +163,9 @@ class RawFile:
         if not self.delimiter:
             return InputError("the Parquet file cannot be read", file=self.path, rule=text.splitlines()[0])
         found = re.search(r"CSV Error on Line: (\d+)", text)
-        line = _line_of(self.path, int(found[1])) if found else None
+        line = line_of(self.path, int(found[1])) if found else None
         if "unterminated quote" in text:
-            return _quote_error(self.path, line)
+            return quote_error(self.path, line)
         if "Expected Number of Columns" in text:
             return InputError(
                 f"a row has many more fields than the header's {len(self.columns)}",
@@ -138,7 +173,7 @@ class RawFile:
                 row=line,
                 rule="fields",
             )
-        ending = _mixed_ending(self.path)
+        ending = mixed_ending(self.path)
         if ending is not None:
             return InputError(
                 "lines end in different ways",
@@ -150,8 +185,8 @@ class RawFile:
         return InputError("the file is not valid CSV", file=self.path, row=line, rule=text.splitlines()[0])
 
 
-def open_raw(path: str | Path) -> RawFile:
-    """Look at a file as bytes and return what is needed to read it.
+def open_raw(path: str | Path, *, hashed: bool = True) -> RawFile:
+    """Look at a file as bytes and return what is needed to read it; without ``hashed`` its hash is left out.
 
     Raises
     ------
@@ -169,16 +204,24 @@ def open_raw(path: str | Path) -> RawFile:
         raise InputError("this is a folder, not a file", file=path, fix=f"give one file: {_KNOWN}")
     if not path.exists():
         raise InputError("file not found", file=path)
-    if path.suffix != ".parquet" and path.suffix not in _DELIMITERS:
+    kind = _kind(path)
+    if kind is None:
         raise InputError("unknown file type", file=path, fix=_KNOWN)
     try:
         stamp = _stamp(path)
         if stamp[1] == 0:
             raise InputError("the file is empty (0 bytes)", file=path, rule="a header and at least one row")
         path.open("rb").close()  # DuckDB would blame the content
-        return _open_parquet(path, stamp) if path.suffix == ".parquet" else _open_csv(path, stamp)
-    except OSError as error:
-        raise InputError(f"the file cannot be read: {error.strerror}", file=path) from error
+        found = _open_parquet(path, stamp, hashed) if kind == "parquet" else _open_csv(path, stamp)
+        return found if hashed or kind == "parquet" else replace(found, sha256="")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
+
+
+def _kind(path: Path) -> str | None:
+    """Return what a file's name says that it is: csv, tsv or parquet."""
+    found = re.search(r"\.(?:(csv|tsv)(?:\.gz)?|(parquet))$", path.name, re.IGNORECASE)
+    return (found[1] or found[2]).lower() if found else None
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -186,7 +229,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _open_parquet(path: Path, stamp: tuple[int, int]) -> RawFile:
+def _open_parquet(path: Path, stamp: tuple[int, int], hashed: bool) -> RawFile:
     with duckdb.connect() as con:
         try:
             relation = con.sql(f"FROM {_parquet(path)}")
@@ -196,7 +239,8 @@ def _open_parquet(path: Path, stamp: tuple[int, int]) -> RawFile:
             raise InputError(
                 "the file is not valid Parquet", file=path, rule=str(error).splitlines()[0], fix="write the file again"
             ) from None
-    return RawFile(path, sha256(path), columns, _some_rows(path, int(counted[0][0])), "", types, True, stamp)
+    digest = sha256(path) if hashed else ""
+    return RawFile(path, digest, columns, _some_rows(path, int(counted[0][0])), "", types, True, stamp)
 
 
 def _parquet(path: Path, *options: str) -> str:
@@ -213,19 +257,17 @@ def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
     digest = hashlib.sha256()
     records = lines = 0
     open_quote = None
-    for part in _scan(path):
+    for part in scan(path):
         digest.update(part.text)
-        _check_text(part, path)
+        check_text(part, path)
         if 1 in part.blanks:
             raise InputError("the file begins with a blank line", file=path, row=1, fix="put the header on line 1")
         records += len(part.starts)
         lines = part.first_line + part.text.count(b"\n") - part.text.endswith(b"\n")
         open_quote = part.open_quote
     if open_quote is not None:
-        raise _quote_error(path, open_quote)
-    delimiter = _DELIMITERS[path.suffix]
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
+        raise quote_error(path, open_quote)
+    delimiter, header = _header(path)
     for place, name in enumerate(header, start=1):
         if not name.strip():
             fix = "name the column or drop it; R's write.csv adds one unless row.names = FALSE"
@@ -233,107 +275,35 @@ def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
         if header.count(name) > 1:
             raise InputError(f"column {withhold(name)!r} stands twice in the header", file=path, row=1, rule="header")
     rows = _some_rows(path, records - 1)
-    return RawFile(path, digest.hexdigest(), tuple(header), rows, delimiter, (), lines == records, stamp)
+    hashed = sha256(path) if path.suffix.lower() == ".gz" else digest.hexdigest()
+    return RawFile(path, hashed, tuple(header), rows, delimiter, (), lines == records, stamp)
+
+
+def _header(path: Path) -> tuple[str, list[str]]:
+    """Return the separator and the names of the first record; no row after it decides what separates."""
+    with open_bytes(path) as file:
+        text = file.readline()
+        while text.count(b'"') % 2:
+            text += file.readline()
+    record = text.decode("utf-8-sig")
+    bare = re.sub(r'"[^"]*"', "", record)
+    found = [mark for mark in _DELIMITERS if mark in bare] if _kind(path) != "tsv" else ["\t"]
+    if len(found) > 1:
+        raise InputError(
+            f"the header holds {' and '.join(_DELIMITERS[mark] for mark in found)}: what separates the columns?",
+            file=path,
+            row=1,
+            rule="one of comma, semicolon, tab and bar stands between names",
+            fix="quote the names that hold another of them",
+        )
+    delimiter = found[0] if found else ","
+    try:
+        return delimiter, next(csv.reader(io.StringIO(record, newline=""), delimiter=delimiter))
+    except csv.Error as error:  # a name of more than 128 kB
+        raise InputError("the header cannot be read", file=path, row=1, rule=str(error)) from error
 
 
 def _some_rows(path: Path, rows: int) -> int:
     if rows < 1:
         raise InputError("the file has no rows", file=path, rule="a header and at least one row")
     return rows
-
-
-class _Part(NamedTuple):
-    """Whole lines of a CSV file."""
-
-    text: bytes
-    first_line: int
-    starts: npt.NDArray[np.int64]  # line on which each record that ends in this part starts
-    blanks: npt.NDArray[np.int64]  # lines that are blank and no part of a quoted value
-    open_quote: int | None  # line of the record that is still open when the part ends
-
-
-def _scan(path: Path) -> Iterator[_Part]:
-    """Yield a CSV file in parts, with the lines on which records start.
-
-    A line break ends a record if an even number of quotes stands before it: RFC 4180 doubles a quote inside
-    a value, and allows none in a value that is not quoted.
-    """
-    line, start, quotes = 1, 1, 0
-    with path.open("rb") as file:
-        while text := file.read(_CHUNK):
-            text += file.readline(_LONGEST_LINE)
-            whole = text if text.endswith(b"\n") else text + b"\n"
-            if text is not whole and file.read(1):
-                raise InputError(
-                    "a line is longer than 2 MB",
-                    file=path,
-                    row=line + text.count(b"\n"),
-                    fix="is this text with lines that end in LF or CR LF?",
-                )
-            data = np.frombuffer(whole, dtype=np.uint8)
-            breaks = np.flatnonzero(data == ord("\n"))
-            before = np.zeros(len(breaks), dtype=np.int64)
-            marks = np.flatnonzero(data == ord('"'))
-            if quotes or len(marks):
-                before = np.searchsorted(marks, breaks)
-            ends = (before + quotes) % 2 == 0
-            numbers = line + np.arange(len(breaks))  # the line that each break closes
-            previous = np.concatenate([[-1], breaks[:-1]])
-            width = breaks - previous - 1
-            blank = (width == 0) | ((width == 1) & (data[breaks - 1] == ord("\r")))
-            closing = numbers[ends]
-            starts = np.concatenate([[start], closing[:-1] + 1]) if len(closing) else closing
-            empty = (starts == closing) & blank[ends]
-            quotes = (quotes + len(marks)) % 2
-            start = int(closing[-1]) + 1 if len(closing) else start
-            yield _Part(text, line, starts[~empty], starts[empty], start if quotes else None)
-            line += len(breaks)
-
-
-def _check_text(part: _Part, path: Path) -> None:
-    """Refuse bytes that are not UTF-8 text with line feeds."""
-    try:
-        part.text.decode("utf-8")
-        at = part.text.find(b"\0")
-        what, fix = "the file holds a NUL byte", "is this a text file? UTF-16 must be saved as UTF-8"
-    except UnicodeDecodeError as error:
-        at, what, fix = error.start, "the file is not UTF-8", "save it as UTF-8"
-    if at >= 0:
-        line = part.first_line + part.text.count(b"\n", 0, at)
-        byte = at - part.text.rfind(b"\n", 0, at)
-        place = f"byte {byte} of the line is 0x{part.text[at]:02x}"
-        raise InputError(what, file=path, row=line, value=place, rule="UTF-8 text", fix=fix)
-    if b"\r" in part.text and b"\n" not in part.text:
-        rule = "lines end in LF or CR LF"
-        raise InputError("the lines end in bare CR", file=path, rule=rule, fix="save it with LF line endings")
-
-
-def _quote_error(path: Path, line: int | None) -> InputError:
-    return InputError(
-        "a quote is opened and not closed, or stands inside a value that is not quoted",
-        file=path,
-        row=line,
-        rule='a value with a quote, a delimiter or a line break is quoted: "so ""called"" value"',
-    )
-
-
-def _line_of(path: Path, logical: int) -> int | None:
-    """Translate a line number that counts quoted line breaks as nothing into a line of the file."""
-    seen = 0
-    for part in _scan(path):
-        lines = np.sort(np.concatenate([part.starts, part.blanks]))
-        if logical <= seen + len(lines):
-            return int(lines[logical - seen - 1])
-        seen += len(lines)
-    return None
-
-
-def _mixed_ending(path: Path) -> int | None:
-    """Return the first line that ends as line 1 does not, or has a carriage return that is not quoted; or None."""
-    with path.open("rb") as file:
-        first = file.readline().endswith(b"\r\n")
-        for number, line in enumerate(file, start=2):
-            other = line.endswith(b"\n") and line.endswith(b"\r\n") != first
-            if other or (b"\r" in line.rstrip(b"\r\n") and b'"' not in line):
-                return number
-    return None

@@ -1,0 +1,61 @@
+"""The same match if people had had other identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.errors import DesignError
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.nearest import Pairs
+from retrain_eval.sample.units import Units
+
+Ints = npt.NDArray[np.int64]
+
+
+def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedSample]:
+    """Yield the sample that the same call would have drawn under other identifiers, one random order after another.
+
+    Scores, strata and the caliper stay; ties, and an order of choices by identifier, go by the new order. The tables of
+    what is yielded hold the true identifiers.
+
+    Parameters
+    ----------
+    sample : MatchedSample
+        From ``match(method="nearest")`` or ``match(method="riskset")``.
+    seed : int
+        Of the random orders.
+
+    Raises
+    ------
+    DesignError
+        If the sample is of another method, or its weights or roles have been changed since.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0, 0, 0], "age": [30, 31, 31, 40]})
+    >>> others = relabelled(match(people, "treat ~ age", "id", distance="age"))
+    >>> sorted({next(others).pairs.fetchall()[0][2] for _ in range(25)})
+    [1, 2]
+    """
+    again = sample._again
+    if again is None:
+        raise DesignError(
+            f"a sample of the method {sample.audit['method']!r} cannot be drawn under other identifiers; those that "
+            '`match` returns for method="nearest" and method="riskset" can'
+        )
+    random = np.random.default_rng(seed)
+    while True:
+        yield again(random.permutation(len(sample._drawn.units.treated)))
+
+
+def in_order(units: Units, choose: Callable[[Units], Pairs], order: Ints) -> Pairs:
+    """Return the pairs that ``choose`` makes of the units in another order, by their own numbers."""
+    more = {name: column[order] for name, column in units.more.items()}
+    pairs = choose(replace(units, treated=units.treated[order], cell=units.cell[order], more=more, apart=False))
+    return replace(pairs, treated=order[pairs.treated], control=order[pairs.control])

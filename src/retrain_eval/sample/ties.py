@@ -1,0 +1,125 @@
+"""How much a matched sample owes to the order of identifiers: tied choices, and the effect under other orders."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from retrain_eval.errors import DesignError
+from retrain_eval.sample.drawn import Drawn
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.outcomes import read_outcomes
+from retrain_eval.sample.relabelled import relabelled
+from retrain_eval.sources import Source, as_relation
+from retrain_eval.statistics.kinds import Ties
+
+Floats = npt.NDArray[np.float64]
+
+MANY = 0.1  # share of choices beyond which the effect is computed under other orders
+RELABELLINGS = 25
+DIGITS = 2  # significant, of how far an effect moves: more would tell about the few people who change places
+TIES = ("result", "n_choices", "n_tied", "share", "relabellings", "sd", "spread")
+
+
+def count_ties(sample: MatchedSample) -> Ties | None:
+    """Return in how many choices of a control another one was as near; None where the method makes no choices.
+
+    Examples
+    --------
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0, 0, 0], "age": [30, 31, 31, 40]})
+    >>> found = count_ties(match(people, "treat ~ age", "id", distance="age"))
+    >>> found.choices, found.tied
+    (1, 1)
+    """
+    audit = sample.audit
+    if "ties_broken" not in audit:
+        return None
+    return Ties(int(str(audit["n_choices"])), int(str(audit["ties_broken"])), 0, np.nan, np.nan)
+
+
+def effects_relabelled(
+    people: Source, sample: MatchedSample, outcome: str, *, times: int = RELABELLINGS, seed: int = 20260101
+) -> Floats:
+    """Return the effect on an outcome if people had had other identifiers.
+
+    Parameters
+    ----------
+    people : DuckDB relation, DataFrame, Arrow table or path
+        The people the sample was drawn from, one row each, with the outcome as a column.
+    sample : MatchedSample
+        From ``match(method="nearest")``.
+    outcome : str
+        Column whose weighted difference in means is the effect.
+    times : int
+    seed : int
+        Of the random orders of identifiers.
+
+    Returns
+    -------
+    ndarray, shape (times,)
+
+    Raises
+    ------
+    InputError
+        If a person whom some order matches has no outcome.
+    DesignError
+        If the sample is from risk sets, where outcomes depend on the period from which a person is followed, or cannot
+        be drawn again: `retrain_eval.sample.relabelled.relabelled`.
+
+    Examples
+    --------
+    Which of two controls of the same age is taken depends on the order of identifiers.
+
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0, 0, 0], "age": [30, 31, 31, 40], "pay": [9.0, 5, 7, 8]})
+    >>> sample = match(people, "treat ~ age", "id", distance="age")
+    >>> sorted({float(effect) for effect in effects_relabelled(people, sample, "pay")})
+    [2.0, 4.0]
+    """
+    if sample.audit["method"] == "riskset":
+        raise DesignError(
+            "with risk sets an outcome depends on the period from which a person is followed, so the effect has to be "
+            "computed for each sample; run.publish_ties does"
+        )
+    drawn = [other._drawn for other in islice(relabelled(sample, seed), times)]
+    units = np.unique(np.concatenate([other.rows for other in drawn]))
+    ids = sample._drawn.units.ids.take(pa.array(units))
+    y = read_outcomes(as_relation(people), str(sample.audit["unit"]), ids, [outcome])[:, 0]
+    return np.array([_difference(other, y[np.searchsorted(units, other.rows)]) for other in drawn])
+
+
+def _difference(drawn: Drawn, y: Floats) -> float:
+    treated, weight = drawn.treated, drawn.weight
+    arms = [np.average(y[arm], weights=weight[arm]) for arm in (treated, ~treated)]
+    return float(arms[0] - arms[1])
+
+
+def moved(ties: Ties, effects: Floats) -> Ties:
+    """Return the counts with how far the effect moves over relabellings, to `DIGITS` significant digits."""
+    sd, spread = (float(f"{value:.{DIGITS}g}") for value in (effects.std(ddof=1), np.ptp(effects)))
+    return Ties(ties.choices, ties.tied, len(effects), sd, spread)
+
+
+def ties_table(ties: Ties) -> pd.DataFrame:
+    """Return what is published: counts, their share, and the deviation and the range of effects over relabellings.
+
+    Examples
+    --------
+    >>> ties_table(Ties(200, 50, 25, 120.0, 480.0)).iloc[0, 1:].tolist()
+    [200.0, 50.0, 0.25, 25.0, 120.0, 480.0]
+    """
+    row = {
+        "result": pd.Series([None], dtype="str"),
+        "n_choices": [ties.choices],
+        "n_tied": [ties.tied],
+        "share": [ties.share],
+        "relabellings": [ties.relabellings],
+        "sd": [ties.sd],
+        "spread": [ties.spread],
+    }
+    return pd.DataFrame(row)[list(TIES)]
