@@ -196,7 +196,7 @@ def test_the_agency_template_runs_as_it_is(shell: Shell, tmp_path: Path) -> None
     assert "nothing has changed" in said
 
 
-def test_a_dry_run_says_what_would_be_loaded_and_writes_nothing(shell: Shell, study: Path) -> None:
+def test_a_dry_run_says_what_would_be_loaded_and_writes_refusals_alone(shell: Shell, study: Path) -> None:
     wages = pd.read_csv(study / "data" / "wage_record.csv").head(3)
     wages.assign(wages=1).to_csv(study / "data" / "correction.csv", index=False)
     toml = study / "study.toml"
@@ -207,7 +207,7 @@ def test_a_dry_run_says_what_would_be_loaded_and_writes_nothing(shell: Shell, st
     code, printed, said = shell("ingest", study, "--dry-run")
     assert code == 0
     assert "3 rows would be loaded from correction.csv, 3 earlier rows superseded" in said
-    assert "nothing was written; the store is at vintage 1" in printed
+    assert "nothing was loaded; the store is at vintage 1" in printed
     code, printed, _ = shell("ingest", study, "--dry-run", "--json")
     facts = json.loads(printed)
     assert (code, facts["dry_run"], facts["vintage"]) == (0, True, 1)
@@ -216,7 +216,10 @@ def test_a_dry_run_says_what_would_be_loaded_and_writes_nothing(shell: Shell, st
     code, _, said = shell("ingest", study, "--dry-run")
     assert code == 1
     assert "3 of 3 rows" in said
-    assert contents(study) == before
+    listed = contents(study)
+    refusals = listed.pop("store/refusals.csv").decode().splitlines()  # all that it writes
+    assert listed == before
+    assert refusals[1:] == [f"wage_record,correction.csv,{n},wages,-1,minimum,must be at least 0" for n in (2, 3, 4)]
 
 
 def test_a_dry_run_needs_no_store_and_makes_none(shell: Shell, study: Path) -> None:
@@ -225,7 +228,7 @@ def test_a_dry_run_needs_no_store_and_makes_none(shell: Shell, study: Path) -> N
     code, printed, said = shell("ingest", study, "--dry-run")
     assert code == 0
     assert "680 rows would be loaded from person.csv" in said
-    assert "nothing was written; the store is empty" in printed
+    assert "nothing was loaded; the store is empty" in printed
     assert contents(study) == before
     assert not (study / "store").exists()
 

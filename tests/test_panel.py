@@ -10,7 +10,7 @@ from retrain_eval.errors import DesignError, InputError
 from retrain_eval.outcomes.coverage import uncovered_records
 from retrain_eval.outcomes.history import baseline
 from retrain_eval.panel import build_panel
-from retrain_eval.study import Stratum
+from retrain_eval.strata import Stratum
 
 
 @pytest.fixture

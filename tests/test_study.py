@@ -12,7 +12,8 @@ import pytest
 from retrain_eval.errors import InputError
 from retrain_eval.outcomes.quality import build_quality
 from retrain_eval.panel import build_panel
-from retrain_eval.study import Stratum, read_study
+from retrain_eval.strata import Stratum
+from retrain_eval.study import read_study
 from retrain_eval.template import TEMPLATE
 
 ROOT = Path(__file__).parents[1]
@@ -79,22 +80,31 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         (QUARTERLY + "window = [2019, 2020]\n", ["window in [panel] is not a quarter", "2019Q1", "value:  2019"]),
         (QUARTERLY + 'window = ["2019Q3", "2019Q2"]\n', ["ends before it starts", "['2019Q3', '2019Q2']"]),
         (QUARTERLY + 'window = ["2019Q1"]\n', ["`array` of length 2", "$.panel.window"]),
-        (QUARTERLY + 'base_period = "2019Q5"\n', ["base_period in [panel] is no period", "2019Q5"]),
+        (QUARTERLY + 'base_period = "2019Q5"\n', ["base_period in [panel] is not a quarter", "2019Q5"]),
         (GOOD + '[panel]\nbase_period = "2019Q1"\n', ["base_period in [panel] is not a year", "2019Q1"]),
         (GOOD + "[panel]\nbase_period = 8076\n", ["base_period in [panel] is not a year", "8076"]),
         (GOOD + "[panel]\nbase_period = true\n", ["$.panel.base_period"]),
-        (GOOD + '[panel]\nno_record = "nil"\n', ["'nil'", "$.panel.no_record"]),
+        (
+            GOOD + '[panel]\nno_record = "nil"\n',
+            ["unknown no_record in [panel] 'nil'", "known: missing, zero"],
+        ),
         (GOOD + "[panel]\nsuccessor_share = 0\n", ["> 0", "$.panel.successor_share"]),
         (GOOD + "[panel]\nrecall_within = -1\n", [">= 0", "$.panel.recall_within"]),
         (GOOD + "[panel]\nwindows = [1, 2]\n", ["unknown key in [panel] 'windows'", "did you mean 'window'"]),
-        (GOOD + '[quality]\ndimensions = ["pay"]\n', ["'pay'", "$.quality.dimensions[0]"]),
+        (
+            GOOD + '[quality]\ndimensions = ["pay"]\n',
+            ["unknown dimensions in [quality] 'pay'", "known: earnings"],
+        ),
         (GOOD + "[quality]\ndimensions = []\n", [">= 1", "$.quality.dimensions"]),
         (GOOD + "[quality]\ncutoff_k = 1.5\n", ["<= 1", "$.quality.cutoff_k"]),
         (GOOD + "[quality]\nmin_tenure = 0\n", [">= 1", "$.quality.min_tenure"]),
         (GOOD + "[quality]\nmax_cv = 0\n", ["> 0", "$.quality.max_cv"]),
-        (GOOD + '[quality]\nnon_employed = "poor"\n', ["'poor'", "$.quality.non_employed"]),
+        (
+            GOOD + '[quality]\nnon_employed = "poor"\n',
+            ["unknown non_employed in [quality] 'poor'", "deprived, ex"],
+        ),
         (GOOD + "[ingest]\ntolerate = 1\n", ["< 1", "$.ingest.tolerate"]),
-        (GOOD + '[ingest]\nidentifiers = "md5"\n', ["'md5'", "$.ingest.identifiers"]),
+        (GOOD + '[ingest]\nidentifiers = "md5"\n', ["unknown identifiers in [ingest] 'md5'", "known: plain, hmac"]),
         (GOOD.replace('"data/person.csv"', "[]"), ["no file is given for person"]),
         (GOOD.replace('"data/person.csv"', '["a.csv", 3]'), ["$.records"]),
         (GOOD + "oops", ["not valid TOML"]),
@@ -207,3 +217,55 @@ def test_records_may_be_one_file_a_list_or_a_pattern(tmp_path: Path) -> None:
     records = 'person = "p.csv"\nwage_record = ["w_1.csv", "w_2*.csv"]'
     plan = read_study(write(tmp_path, GOOD.replace('person = "data/person.csv"', records)))
     assert plan.records == {"person": "p.csv", "wage_record": ("w_1.csv", "w_2*.csv")}
+
+
+def test_strata_without_labels_are_named_after_their_cuts(tmp_path: Path) -> None:
+    stratum = read_study(write(tmp_path, re.sub("labels = .*", "", GOOD))).strata["age_band"]
+    assert stratum == read_study(write(tmp_path, re.sub("labels = .*", "labels = []", GOOD))).strata["age_band"]
+    assert stratum.levels() == ("under 25", "25 to under 55", "55 and over")
+    values = "[24.999, 25.0, 54.999, 55.0, NULL]"
+    assert levels(Stratum(column="x", cuts=stratum.cuts), values) == [
+        "under 25", "25 to under 55", "25 to under 55", "55 and over", None,
+    ]  # fmt: skip
+
+
+def test_strata_with_neither_cuts_nor_labels_are_the_values_themselves(tmp_path: Path) -> None:
+    stratum = read_study(write(tmp_path, re.sub("cuts = .*\nlabels = .*", "", GOOD))).strata["age_band"]
+    assert stratum.levels() == ()
+    assert levels(Stratum(column="x"), "['b', 'a', NULL]") == ["b", "a", None]
+
+
+def test_everything_that_does_not_hold_is_named_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("title", "titel").replace("caliper", "calliper") + '[panel]\nno_record = "nil"\n'
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, text))
+    assert str(caught.value).startswith("3 entries of the study file do not hold")
+    for told in ("'titel'", "'calliper'", "'nil'"):
+        assert told in str(caught.value)
+    text = QUARTERLY.replace("[25, 55]", "[55, 25]") + "window = [2019, 2020]\n"
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, text))
+    assert "do not ascend" in str(caught.value)
+    assert "window in [panel] is not a quarter" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "formula", "stored"),
+    [
+        ("year", "earnings_2018 + log1p(earnings_2019)", "earnings_2018 + log1p(earnings_2019)"),
+        ("quarter", "earnings_2019Q1 + earnings_8077", "earnings_8076 + earnings_8077"),
+        ("month", "earnings_2019M03 + earnings_201904", "earnings_24230 + earnings_24231"),
+        ("week", "earnings_12:age + earnings_3", "earnings_12:age + earnings_3"),
+    ],
+)
+def test_covariates_name_periods_as_files_do(tmp_path: Path, frequency: str, formula: str, stored: str) -> None:
+    text = GOOD.replace('data = "D"', f'data = "D"\nfrequency = "{frequency}"').replace("~ age", f"~ age + {formula}")
+    plan = read_study(write(tmp_path, text))
+    assert plan.match_options()["formula"] == f"treat ~ age + {stored}"
+    assert len(plan.match_periods()) == 2
+
+
+def test_a_covariate_of_another_frequency_is_refused(tmp_path: Path) -> None:
+    text = GOOD.replace('data = "D"', 'data = "D"\nfrequency = "month"').replace("~ age", "~ age + earnings_2019Q1")
+    with pytest.raises(InputError, match="not earnings in a month"):
+        read_study(write(tmp_path, text))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from retrain_eval.errors import InputError, RetrainEvalError
+from retrain_eval.steps import Steps
 
 app = typer.Typer(
     name="retrain-eval",
@@ -33,26 +33,8 @@ _SHOWN = 5  # latest vintages in the output of ingest
 out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-class _Steps:
-    """Prints what is being done, with the seconds it took; silent when the output is for a machine."""
-
-    def __init__(self, title: str, *, quiet: bool) -> None:
-        self.quiet, self.title, self.start = quiet, title, time.monotonic()
-        self.status = None if quiet else err.status(escape(title))
-
-    def __enter__(self) -> Callable[[str], None]:
-        if self.status is not None:
-            err.print(f"[bold]{escape(self.title)}[/bold]")
-            self.status.start()
-        return self.say
-
-    def say(self, text: str) -> None:
-        if self.status is not None:
-            err.print(f"  [dim]{time.monotonic() - self.start:5.1f}s[/dim]  {escape(text)}")
-
-    def __exit__(self, *_: object) -> None:
-        if self.status is not None:
-            self.status.stop()
+def _steps(title: str, *, quiet: bool) -> Steps:
+    return Steps(title, err, quiet=quiet)
 
 
 def _print_version(wanted: bool) -> None:
@@ -90,7 +72,10 @@ def init(
 @app.command(epilog="Example: retrain-eval ingest analyses/nsw")
 def ingest(
     folder: Folder,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and report everything, write nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check and report everything; write only store/refusals.csv, the rows refused."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Validate the record files of a study and load them into its store as a new vintage."""
@@ -98,15 +83,17 @@ def ingest(
 
     study = Study.open(folder)
     title = f"{'Checking' if dry_run else 'Loading'} the records of {folder}"
-    with _Steps(title, quiet=as_json) as say, study.ingest(say, dry_run=dry_run) as store:
+    with _steps(title, quiet=as_json) as say, study.ingest(say, dry_run=dry_run, watch=say.watch) as store:
         inputs, vintage, vintages = loaded_files(store), store.vintage, store.vintages()
     rows = sum(int(str(item["rows_in"])) for item in inputs)
     text = f"{rows:,} rows of {len(inputs)} record files are in {study.store_path}, vintage {vintage}"
     for one in vintages.tail(_SHOWN).itertuples():
         text += f"\n  vintage {one.vintage}, {one.time:%Y-%m-%d %H:%M} UTC: {one.rows_loaded:,} rows of {one.files}"
     if dry_run:
-        text = f"nothing was written; the store is {f'at vintage {vintage}' if vintage else 'empty'}"
-    facts = {"inputs": inputs, "vintage": vintage, "dry_run": dry_run}
+        text = f"nothing was loaded; the store is {f'at vintage {vintage}' if vintage else 'empty'}"
+    refusals = study.refusals_path
+    facts = {"inputs": inputs, "vintage": vintage, "dry_run": dry_run,
+             "refusals": str(refusals) if refusals.exists() else None}  # fmt: skip
     _done(as_json, {**facts, "vintages": json.loads(vintages.to_json(orient="records", date_format="iso"))}, text)
 
 
@@ -120,8 +107,8 @@ def run(
     """Load the records and estimate everything the study asks for."""
     from retrain_eval.flow import Study
 
-    with _Steps(f"Running {folder}", quiet=as_json) as say:
-        results = Study.open(folder).run(as_of=as_of, force=force, say=say)
+    with _steps(f"Running {folder}", quiet=as_json) as say:
+        results = Study.open(folder).run(as_of=as_of, force=force, say=say, watch=say.watch)
     effects = results.tables.get("effects")
     names = [] if effects is None else list(dict.fromkeys(effects["result"].astype(str)))
     withheld = results.withheld()
@@ -175,7 +162,7 @@ def release(
 
     study = Study.open(folder)
     approved_by = _approval(approved_by, draft=draft, replace=replace)
-    with _Steps(f"Releasing {folder}, edition {edition}", quiet=as_json) as say:
+    with _steps(f"Releasing {folder}, edition {edition}", quiet=as_json) as say:
         bundle = study.release(
             edition, approved_by=approved_by, corrects=corrects, reason=reason, replace=replace, say=say
         )
@@ -222,7 +209,7 @@ def report(
     from retrain_eval.report.language import speaking
 
     study = Study.open(folder)
-    with _Steps(f"Building the report of {folder}", quiet=as_json) as say:
+    with _steps(f"Building the report of {folder}", quiet=as_json) as say:
         page = study.report(edition, language=language, force=force, say=say)
         printed = study.pdf(edition, language=language, force=force, say=say) if pdf else None
     with speaking(language or study.file.report.language):
@@ -245,7 +232,7 @@ def verify(
     """Re-derive every published number of a release bundle from the bundle alone, and compare."""
     from retrain_eval.release.verify import verify as check
 
-    with _Steps(f"Verifying {bundle}", quiet=as_json):
+    with _steps(f"Verifying {bundle}", quiet=as_json):
         found = check(bundle)
     facts: dict[str, object] = {
         "bundle": str(bundle),

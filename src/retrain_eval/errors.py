@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ class InputError(RetrainEvalError, ValueError):
     ) -> None:
         self.file, self.row, self.column = file, row, column
         self.value, self.rule, self.fix = value, rule, fix
+        self.parts: tuple[InputError, ...] = ()  # of an error that says several: each
         places = {"file": file, "row": row, "column": column, "value": value, "rule": rule, "fix": fix}
         lines = [f"  {name + ':':<8}{place}" for name, place in places.items() if place is not None]
         super().__init__("\n".join([message, *lines]))
@@ -101,3 +103,76 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     close = get_close_matches(name, names, n=1) if isinstance(name, str) else []  # numbers are not misspelt
     hint = f"did you mean {close[0]!r}? " if close else ""
     return InputError(f"unknown {kind} {str(name)!r}", fix=f"{hint}known: {', '.join(names)}")
+
+
+def unknown_columns(
+    names: Iterable[str], known: Iterable[object], *, defaults: Mapping[str, str] | None = None, kind: str = "column"
+) -> InputError:
+    """Return the error for columns that do not exist: all of them at once.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The columns that are missing.
+    known : iterable
+        Those that exist.
+    defaults : mapping of str to str, optional
+        The parameter by column, where the column is the default of a parameter.
+    kind : str
+        What they are.
+
+    Examples
+    --------
+    >>> print(unknown_columns(["arm", "wage"], ["id", "wages"], defaults={"arm": "by"}))
+    unknown columns 'arm', 'wage'
+      rule:   'arm' is the default of by=
+      fix:    name your own column with by=; did you mean 'wages' for 'wage'? known: id, wages
+    """
+    wanted, have = list(dict.fromkeys(names)), [str(item) for item in known]
+    unasked = {name: defaults[name] for name in wanted if name in (defaults or {})} if defaults else {}
+    close = {name: get_close_matches(name, have, n=1) for name in wanted}
+    several = len(wanted) > 1
+    hints = [
+        f"did you mean {found[0]!r}{f' for {name!r}' if several else ''}?" for name, found in close.items() if found
+    ]
+    own = f"name your own column with {', '.join(f'{one}=' for one in dict.fromkeys(unasked.values()))}; "
+    what = re.sub(r"^\w+", lambda word: f"{word[0]}s", kind) if several else kind
+    return InputError(
+        f"unknown {what} {', '.join(map(repr, wanted))}",
+        rule="; ".join(f"{name!r} is the default of {one}=" for name, one in unasked.items()) or None,
+        fix=f"{own if unasked else ''}{' '.join([*hints, 'known:'])} {', '.join(have)}",
+    )
+
+
+def together(errors: Sequence[InputError], message: str = "there are {n} faults") -> InputError:
+    """Return one error that says all that was found, so that one attempt is enough to mend it.
+
+    Parameters
+    ----------
+    errors : sequence of InputError
+        At least one; a single one is returned as it is.
+    message : str
+        Its first line; ``{n}`` is their number.
+
+    Examples
+    --------
+    >>> print(together([InputError("no file", file="a.csv"), InputError("no header", file="b.csv")]))
+    there are 2 faults
+      1. no file
+         file:   a.csv
+      2. no header
+         file:   b.csv
+    """
+    errors = [part for error in errors for part in error.parts or (error,)]
+    if len(errors) == 1:
+        return errors[0]
+    lines = [message.format(n=len(errors))]
+    for number, error in enumerate(errors, start=1):
+        first, *rest = str(error).splitlines()
+        lines += [f"  {number}. {first}", *(f"   {line}" for line in rest)]
+    found = InputError("\n".join(lines))
+    found.parts = tuple(errors)
+    one = errors[0]
+    found.file, found.row, found.column, found.value = one.file, one.row, one.column, one.value
+    found.rule, found.fix = one.rule, one.fix
+    return found

@@ -20,10 +20,11 @@ from typing import Any
 
 import duckdb
 
-from retrain_eval.errors import InputError, ReleaseError, StoreError
+from retrain_eval.errors import InputError, ReleaseError, StoreError, together
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.plan import Registration, register
 from retrain_eval.records.deliveries import deliveries, matching
+from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
@@ -79,10 +80,16 @@ class Study:
         """Where the store lies."""
         return self.folder / "store" / "study.duckdb"
 
-    def ingest(self, say: Say = lambda _: None, *, dry_run: bool = False) -> Store:
+    @property
+    def refusals_path(self) -> Path:
+        """Where the refused rows of the last load, or of its rehearsal, are listed."""
+        return self.folder / "store" / "refusals.csv"
+
+    def ingest(self, say: Say = lambda _: None, *, dry_run: bool = False, watch: Watch = unwatched) -> Store:
         """Open the store with every record file of the study loaded; the caller closes it.
 
-        With ``dry_run`` everything is checked and said, and nothing is written.
+        With ``dry_run`` everything is checked and said, and nothing is written but ``store/refusals.csv``: every
+        refused row, with its file, line, column, value and the rule that it breaks. A load writes that file too.
 
         Raises
         ------
@@ -90,12 +97,12 @@ class Study:
             If a file is missing, or has rows that break a rule; the store stays as it was.
         """
         if dry_run:
-            return self._rehearse(say)
+            return self._rehearse(say, watch)
         self._prepare(say)
         store = self._open()
         try:
             before = store.vintage
-            for report in store.ingest_all(self._files(), tolerate=self.file.ingest.tolerate):
+            for report in store.ingest_all(self._files(), **self._loading(watch)):
                 say(str(report))
             if store.vintage > before:
                 say(f"vintage {store.vintage} is complete")
@@ -106,7 +113,14 @@ class Study:
             raise
         return store
 
-    def run(self, *, as_of: int | None = None, force: bool = False, say: Say = lambda _: None) -> Results:
+    def run(
+        self,
+        *,
+        as_of: int | None = None,
+        force: bool = False,
+        say: Say = lambda _: None,
+        watch: Watch = unwatched,
+    ) -> Results:
         """Load the records, call ``analyse`` of the study's ``run.py``, and keep what it found.
 
         Nothing is done where the study file, the script, the records and this package are as they were.
@@ -119,6 +133,8 @@ class Study:
             Do it though nothing has changed.
         say : callable
             Given one line of text at each stage.
+        watch : callable
+            Given how far the load has come; see `Store.ingest_all`.
 
         Raises
         ------
@@ -129,7 +145,7 @@ class Study:
         ReleaseError
             If a result that ``[plan] required`` names is withheld, or was not published. All results are kept.
         """
-        with self.ingest(say) if as_of is None else self._open(as_of=as_of) as store:
+        with self.ingest(say, watch=watch) if as_of is None else self._open(as_of=as_of) as store:
             if as_of is not None:
                 for line in (f"records as of vintage {as_of}", *store.incomplete()):
                     say(line)
@@ -332,10 +348,23 @@ class Study:
 
     def _files(self) -> dict[str, list[Path]]:
         """Return the deliveries of each record type, in the order of the study file."""
-        return {name: deliveries(self.folder, name, given) for name, given in self.file.records.items()}
+        found: dict[str, list[Path]] = {}
+        faults: list[InputError] = []
+        for name, given in self.file.records.items():
+            try:
+                found[name] = deliveries(self.folder, name, given)
+            except InputError as error:
+                faults.append(error)
+        if faults:
+            raise together(faults, "{n} entries of [records] match no file")
+        return found
 
-    def _rehearse(self, say: Say) -> Store:
-        """Check every file against the store, or against an empty one where there is none; write nothing."""
+    def _loading(self, watch: Watch) -> dict[str, Any]:
+        """Return the options of every load of this study."""
+        return {"tolerate": self.file.ingest.tolerate, "refusals": self.refusals_path, "watch": watch}
+
+    def _rehearse(self, say: Say, watch: Watch) -> Store:
+        """Check every file against the store, or an empty one where there is none; write only what was refused."""
         missing = [file for files in self._files().values() for file in files if not file.exists()]
         if missing and hasattr(self._script, "prepare"):
             raise InputError(
@@ -346,7 +375,7 @@ class Study:
         else:
             store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
         try:
-            for report in store.ingest_all(self._files(), tolerate=self.file.ingest.tolerate, dry_run=True):
+            for report in store.ingest_all(self._files(), **self._loading(watch), dry_run=True):
                 say(str(report))
         except BaseException:
             store.close()

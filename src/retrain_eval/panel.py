@@ -10,10 +10,11 @@ from __future__ import annotations
 import duckdb
 
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.outcomes.calendar import displacement_sql, frequency_of
 from retrain_eval.outcomes.coverage import GAPS, PEOPLE, PERIODS, build_coverage, build_gaps, loaded
 from retrain_eval.outcomes.jobs import build_jobs
 from retrain_eval.outcomes.outcome_paths import mark_built
-from retrain_eval.periods import stored_period
+from retrain_eval.periods import period_label, stored_period
 
 NO_RECORD = ("coverage", "missing", "zero")
 _CHUNK = 250_000  # people whose records are in memory at once
@@ -155,9 +156,7 @@ def _build_people(con: duckdb.DuckDBPyConnection) -> None:
     have = con.table("person").columns
     displaced = "SELECT NULL AS person_id, NULL AS displaced WHERE false"
     if loaded(con, "displacement"):
-        quarterly = con.execute("SELECT min(period) > 4000 FROM temp.panel_period").fetchall()[0][0]
-        day = "min(displaced_on)"
-        period = f"year({day}) * 4 + quarter({day}) - 1" if quarterly else f"year({day})"
+        period = displacement_sql(frequency_of(con, "temp.panel_period"), "min(displaced_on)")
         displaced = f"SELECT person_id, CAST({period} AS INTEGER) AS displaced FROM displacement GROUP BY person_id"
     left_in = (
         "first(exit ORDER BY entry, programme_id)" if "exit" in con.table("enrolment").columns else "NULL::INTEGER"
@@ -211,7 +210,8 @@ def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> No
     ).fetchall()
     if missing:
         raise InputError(
-            f"there is no price for region {missing[0][0]!r} in period {missing[0][1]} or in the base period",
+            f"there is no price for region {missing[0][0]!r} in period "
+            f"{period_label(missing[0][1], frequency_of(con, 'temp.panel_period'))} or in the base period",
             column="cpi",
             rule="a consumer price index for every covered region and period, and for the base period",
             fix="complete the records of price; a row without a region is for every region",

@@ -33,6 +33,6 @@ def resource(name: str) -> Path:
         raise unknown("resource", name, NAMES)
     here = Path(__file__).parent
     for folder in (here / name, here.parents[1] / name):
-        if folder.is_dir():
+        if folder.is_dir() and any(folder.iterdir()):
             return folder
     raise StoreError(f"this installation lacks its folder {name!r}; install retrain-eval again")

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import pandas as pd
 from msgspec import structs
 
-from retrain_eval.periods import BOUNDS, LABEL, period_sql
+from retrain_eval.periods import BOUNDS, PLAIN, label_sql, period_sql
+from retrain_eval.periods import rule as period_rule
 from retrain_eval.records.identifiers import ENVIRONMENT, looks_like_ssn_sql, pseudonym_sql
 from retrain_eval.records.table_schema import Constraints, Field, Package, Resource, load_package
 from retrain_eval.sources import sql_name, sql_text
@@ -28,7 +29,6 @@ _NOUNS = {
     "date": "a date YYYY-MM-DD",
     "year": "a year",
 }
-_PERIODS = {"year": "a year such as 2019", "quarter": "a quarter such as 2019Q1, or year*4 + (quarter-1)"}
 _SSN_MESSAGE = (
     "looks like a social-security number, which is not stored as it is: "
     f'set identifiers = "hmac" in [ingest] with a key in {ENVIRONMENT}, or put a letter before ids that are none'
@@ -42,7 +42,7 @@ class Reading:
     Attributes
     ----------
     frequency : str, optional
-        ``"year"`` or ``"quarter"``: what periods are. Any other, or None: a year or a quarter.
+        What periods are: one of `retrain_eval.periods.FREQUENCIES`. None takes any of them.
     hashed : bool
         Whether identifiers are kept as keyed hashes only.
     """
@@ -94,8 +94,8 @@ def typed(field: Field, reading: Reading = Reading()) -> str:
     column = sql_name(field.name)
     if field.identifier and reading.hashed:
         return pseudonym_sql(column)
-    if field.format == "period" and reading.frequency != "year":
-        return period_sql(column)
+    if field.format == "period":
+        return period_sql(column, reading.frequency)
     if field.type == "string":
         return column
     if field.type == "boolean":
@@ -232,22 +232,24 @@ def _type_rules(field: Field, column: str, value: str, reading: Reading) -> list
 
 
 def _period_rules(column: str, value: str, reading: Reading) -> list[Rule]:
-    """Return the rules of a period: a whole number or the label of a quarter, and the one that the frequency wants."""
-    label = f"regexp_full_match({column}, '{LABEL}')"
+    """Return the rules of a period: a whole number or a label, within the bounds of the frequency."""
+    label = label_sql(column, reading.frequency)
     same = f"TRY_CAST({column} AS DOUBLE) = TRY_CAST({column} AS INTEGER)"
     whole = f"coalesce({same} AND NOT {oddly_written_sql(column)}, false)"
-    message = f"must be {_PERIODS.get(reading.frequency or '', 'a year, or a quarter such as 2019Q1')}"
+    message = f"must be {period_rule(reading.frequency)}"
     rules = [("type", f"{column} IS NOT NULL AND NOT ({label} OR {whole})", message)]
-    if reading.frequency in BOUNDS:
-        low, high = BOUNDS[reading.frequency]
-        outside = f"({value}) NOT BETWEEN {low} AND {high}"
-        rules.append(("period", f"{label} OR {outside}" if reading.frequency == "year" else outside, message))
+    low, high = _period_bounds(reading)
+    rules.append(("period", f"({value}) NOT BETWEEN {low} AND {high}", message))
     return rules
+
+
+def _period_bounds(reading: Reading) -> tuple[int, int]:
+    return BOUNDS[reading.frequency or PLAIN]
 
 
 def _bounds(field: Field, value: str, reading: Reading) -> list[Rule]:
     limits = _plausible(field)
-    least, most = BOUNDS.get(reading.frequency or "", (None, None)) if field.format == "period" else (None, None)
+    least, most = _period_bounds(reading) if field.format == "period" else (None, None)
     rules: list[Rule] = []
     for rule, bound, operator, words, implied in (
         ("minimum", limits.minimum, "<", "at least", least),
@@ -309,7 +311,7 @@ def _in_words(resource: Resource, field: Field) -> Iterator[str]:
             yield f"refers to {foreign.reference.resource or resource.name}.{target}"
     period = field.format == "period"
     if period:
-        yield "a year, or a quarter such as 2019Q1"
+        yield "a period"
     if field.identifier:
         yield "no social-security number"
     for words, bound in (

@@ -6,14 +6,14 @@ Everything downstream is SQL on a relation, so this is the only place that asks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, unknown_columns
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.rawfile import RawFile, open_raw
 from retrain_eval.sql import sql_name as sql_name
@@ -163,12 +163,17 @@ def query(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelatio
     return result
 
 
-def require_columns(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> None:
-    """Raise ``InputError`` for the first of ``columns`` that the relation does not have."""
+def require_columns(
+    relation: duckdb.DuckDBPyRelation, columns: Iterable[str], defaults: Mapping[str, str] | None = None
+) -> None:
+    """Raise ``InputError``, which names all of them, where the relation does not have some of ``columns``.
+
+    ``defaults`` gives the parameter by column, for columns that the caller did not name: `unknown_columns`.
+    """
     have = relation.columns
-    for column in columns:
-        if column not in have:
-            raise unknown("column", column, have)
+    missing = [column for column in columns if column not in have]
+    if missing:
+        raise unknown_columns(missing, have, defaults=defaults)
 
 
 def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tuple[str, ...]:

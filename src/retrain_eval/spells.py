@@ -5,10 +5,12 @@ from __future__ import annotations
 import duckdb
 
 from retrain_eval.errors import InputError
+from retrain_eval.outcomes.calendar import frequency_of
 from retrain_eval.outcomes.coverage import loaded
+from retrain_eval.periods import a_year
 
 
-def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> duckdb.DuckDBPyRelation:
+def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int | None = None) -> duckdb.DuckDBPyRelation:
     """Create the table ``spells``: every covered period of a person belongs to exactly one.
 
     With several jobs in a period, the state is the job that pays most over its life (then the earlier, then the first
@@ -19,14 +21,16 @@ def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> d
     ----------
     con : DuckDBPyConnection
         Connection on which `retrain_eval.build_panel` has run.
-    recall_within : int
-        Longest non-employment, in periods, after which a return to the same employer is a recall.
+    recall_within : int, optional
+        Longest non-employment, in periods, after which a return to the same employer is a recall; by default a year: 4
+        quarters, 12 months, 52 weeks, 26 two-week intervals, but 4 years in an annual study.
 
     Returns
     -------
     DuckDBPyRelation
         ``person_id, spell`` (from 1), ``state`` (employed | nonemployed), ``job`` and ``employer_id`` (NULL without
-        a job), ``entry, exit`` (first and last period), ``quarters`` (their number), ``cause``, ``left_truncated``.
+        a job), ``entry, exit`` (first and last period), ``periods`` (their number; also ``quarters`` where they are
+        quarters), ``cause``, ``left_truncated``.
         Causes of a job: ``job_to_job`` (another one in the next period), ``recall`` (back with the same employer, or
         its successor, after at most ``recall_within`` periods), ``nonemployment``, ``censored``. Causes of
         non-employment: ``recall``, ``new_job``, ``censored``. A gap in coverage censors, and left-truncates what
@@ -53,13 +57,16 @@ def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> d
     >>> build_spells(con).order("spell").project("state, entry, exit, quarters, cause, left_truncated").fetchall()
     [('employed', 8076, 8078, 3, 'nonemployment', True), ('nonemployed', 8079, 8080, 2, 'censored', False)]
     """
-    if recall_within < 0:
+    if recall_within is not None and recall_within < 0:
         raise InputError("recall_within is a number of periods", column="recall_within", value=recall_within)
     for name in ("panel", "job"):
         if not loaded(con, name):
             raise InputError(
                 f"there is no table {name}", fix="build the panel from wage records that name employers first"
             )
+    frequency = frequency_of(con, "panel")
+    recall = a_year(frequency) if recall_within is None else int(recall_within)
+    quarters = "CAST(exit - entry + 1 AS INTEGER) AS quarters," if frequency in (None, "quarter") else ""
     links = "SELECT NULL AS from_employer_id, NULL AS to_employer_id, NULL AS period WHERE false"
     if loaded(con, "employer_link"):
         links = "SELECT DISTINCT from_employer_id, to_employer_id, period FROM employer_link"
@@ -111,7 +118,7 @@ def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> d
           SELECT DISTINCT a.person_id, a.spell FROM around a LEFT JOIN links l
             ON l.from_employer_id = a.left_employer AND l.to_employer_id = a.next_employer
               AND l.period BETWEEN a.left_in - 1 AND a.back_in
-          WHERE a.rank = 0 AND a.has_last AND a.has_next AND exit - entry + 1 <= {int(recall_within)}
+          WHERE a.rank = 0 AND a.has_last AND a.has_next AND exit - entry + 1 <= {recall}
             AND (a.left_employer = a.next_employer OR l.period IS NOT NULL)
         ),
         ended AS (
@@ -125,7 +132,7 @@ def build_spells(con: duckdb.DuckDBPyConnection, *, recall_within: int = 4) -> d
         SELECT person_id, CAST(spell AS INTEGER) AS spell,
           CASE WHEN rank = 0 THEN 'nonemployed' ELSE 'employed' END AS state, job, employer_id,
           CAST(entry AS INTEGER) AS entry, CAST(exit AS INTEGER) AS exit,
-          CAST(exit - entry + 1 AS INTEGER) AS quarters,
+          CAST(exit - entry + 1 AS INTEGER) AS periods, {quarters}
           CASE WHEN NOT has_next THEN 'censored'
             WHEN rank = 0 THEN CASE WHEN recall THEN 'recall' ELSE 'new_job' END
             WHEN next_rank > 0 THEN 'job_to_job'

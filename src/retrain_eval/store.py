@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -13,10 +14,13 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.periods import check_frequency
 from retrain_eval.records import loads, refused
 from retrain_eval.records.loading import Files, IngestReport, Loader
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.table_schema import Package, load_package
+from retrain_eval.records.views import drop_broken_views, drop_passing_views
+from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import keep_texts, sql_name
@@ -70,6 +74,7 @@ class Store:
         self.vintage = loads.last_vintage(con) if as_of is None else as_of
         keep_texts(con)
         self._spill: tempfile.TemporaryDirectory[str] | None = None
+        self._writable = False
         self._show()
 
     @classmethod
@@ -101,7 +106,8 @@ class Store:
         as_of : int, optional
             Show the records as they stood at this vintage; nothing can then be loaded.
         frequency : str, optional
-            ``"year"`` or ``"quarter"``: what periods in files are. None takes either.
+            What periods in files are: ``"year"``, ``"quarter"``, ``"month"``, ``"week"`` or
+            ``"two-week interval"`` (`retrain_eval.periods`). None takes any of them.
         identifiers : {"plain", "hmac"}
             Keep identifiers as they are, or only their keyed hash (`retrain_eval.records.identifiers`).
         read_only : bool
@@ -120,6 +126,7 @@ class Store:
         path = Path(path)
         if identifiers not in IDENTIFIERS:
             raise unknown("identifiers", identifiers, IDENTIFIERS)
+        check_frequency(frequency)
         if (not create or read_only) and not path.exists():
             raise StoreError(f"there is no store at {path}; ingest records first")
         try:
@@ -148,7 +155,11 @@ class Store:
             con.close()
             raise
         package = package if package is not None else load_package(shipped("data_schemas"))
-        return cls(con, path, package, Reading(frequency, identifiers == "hmac"), as_of, only)
+        store = cls(con, path, package, Reading(frequency, identifiers == "hmac"), as_of, only)
+        store._writable = not read_only
+        if store._writable:
+            drop_broken_views(con, package.names)
+        return store
 
     @classmethod
     def in_memory(
@@ -159,6 +170,7 @@ class Store:
         memory_limit: str = "2GB",
     ) -> Store:
         """Make an empty store that leaves nothing behind: what a file would meet in a new one."""
+        check_frequency(frequency)
         spill = tempfile.TemporaryDirectory(prefix="retrain_eval.")
         con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill.name, **_OFFLINE})
         con.execute(loads.TABLES)
@@ -167,7 +179,13 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close the connection; the file can then be opened by another process."""
+        """Close the connection; the file can then be opened by another process.
+
+        Views on temporary tables, which end with the connection, are dropped first.
+        """
+        if self._writable:
+            with suppress(duckdb.Error):  # closed already, or in a transaction that failed
+                drop_passing_views(self.con)
         self.con.close()
         if self._spill is not None:
             self._spill.cleanup()
@@ -188,12 +206,21 @@ class Store:
         mode: Mode = "replace",
         tolerate: float = 0.0,
         dry_run: bool = False,
+        refusals: str | Path | None = None,
     ) -> IngestReport:
         """Validate one file and load it; see `ingest_all`."""
-        return self.ingest_all({resource: file}, mode=mode, tolerate=tolerate, dry_run=dry_run)[0]
+        files = {resource: file}
+        return self.ingest_all(files, mode=mode, tolerate=tolerate, dry_run=dry_run, refusals=refusals)[0]
 
     def ingest_all(
-        self, files: Files, *, mode: Mode = "replace", tolerate: float = 0.0, dry_run: bool = False
+        self,
+        files: Files,
+        *,
+        mode: Mode = "replace",
+        tolerate: float = 0.0,
+        dry_run: bool = False,
+        refusals: str | Path | None = None,
+        watch: Watch = unwatched,
     ) -> list[IngestReport]:
         """Validate files and load all of them as one vintage, or none.
 
@@ -212,7 +239,11 @@ class Store:
             or the whole person, who then leaves the study (`retrain_eval.records.refused`). Refused rows of which it
             is not known whose numbers they change are not tolerated.
         dry_run : bool
-            Check everything, write nothing.
+            Check everything, write nothing but the list of refusals.
+        refusals : str or Path, optional
+            CSV file in which every refused row is listed, in a dry run too; removed where no row is refused.
+        watch : callable
+            Given what is being done, and the share of the load that is done, from 0 to 1.
 
         Returns
         -------
@@ -230,7 +261,9 @@ class Store:
         if self.as_of is not None:
             raise StoreError(f"the store is open as of vintage {self.as_of}: nothing can be loaded into the past")
         latest = loads.last_vintage(self.con)  # another Store of this process may have loaded
-        reports = Loader(self.con, self.path, self.package, self.reading, latest).load(files, mode, tolerate, dry_run)
+        listed = None if refusals is None else Path(refusals)
+        loader = Loader(self.con, self.path, self.package, self.reading, latest, listed, watch)
+        reports = loader.load(files, mode, tolerate, dry_run)
         if self.vintage != (latest := loads.last_vintage(self.con)):
             self.vintage = latest
             self._show()

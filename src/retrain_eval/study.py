@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
-from retrain_eval.errors import InputError, unknown
-from retrain_eval.periods import BOUNDS, parse_period
-from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.errors import InputError, together
+from retrain_eval.periods import parse_period
+from retrain_eval.periods import rule as period_rule
+from retrain_eval.strata import Stratum, check_stratum
+from retrain_eval.study_keys import check_keys
 
 FILE = "study.toml"
 PROFILES = Path(__file__).parent / "release" / "profiles"
+
+
+Frequency = Literal["year", "quarter", "month", "week", "two-week interval"]  # retrain_eval.periods.FREQUENCIES
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +38,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     data: str
     unit: str = "person"
-    frequency: Literal["year", "quarter", "month", "two-week interval"] = "year"
+    frequency: Frequency = "year"
     currency: str = ""
     citation: str = ""
     limitations: tuple[str, ...] = ()
@@ -48,38 +53,6 @@ class Ingest(msgspec.Struct, frozen=True, kw_only=True):
     identifiers: Literal["plain", "hmac"] = "plain"
 
 
-class Stratum(msgspec.Struct, frozen=True, kw_only=True):
-    """``[strata.NAME]``: a subgroup, from cut points of a number or from labels of categories."""
-
-    column: str
-    title: str = ""
-    cuts: tuple[float, ...] = ()
-    labels: tuple[str, ...] | dict[str, str] = ()
-
-    def levels(self) -> tuple[str, ...]:
-        """Return the labels in their order."""
-        return tuple(dict.fromkeys(self.labels.values() if isinstance(self.labels, dict) else self.labels))
-
-    def bounds(self) -> tuple[float, ...]:
-        """Return the values at which a level of a number begins: its cuts, or each label's number and what follows."""
-        if not isinstance(self.labels, dict):
-            return self.cuts
-        numbers = [float(raw) for raw in self.labels if raw.replace(".", "", 1).lstrip("-").isdigit()]
-        return tuple(sorted({*numbers, *(math.nextafter(number, math.inf) for number in numbers)}))
-
-    def sql(self) -> str:
-        """Return the SQL expression of the level, an ENUM so that levels keep their order; NULL where there is none."""
-        column = sql_name(self.column)
-        if isinstance(self.labels, dict):
-            cases = [f"WHEN {sql_text(raw)} THEN {sql_text(label)}" for raw, label in self.labels.items()]
-            level = f"CASE CAST({column} AS VARCHAR) {' '.join(cases)} END"
-        else:
-            bounds = zip(self.cuts, self.labels, strict=False)  # the last label has no upper bound
-            cases = [f"WHEN {column} < {cut!r} THEN {sql_text(label)}" for cut, label in bounds]
-            level = f"CASE WHEN {column} IS NULL THEN NULL {' '.join(cases)} ELSE {sql_text(self.labels[-1])} END"
-        return f"CAST({level} AS ENUM({', '.join(map(sql_text, self.levels()))}))"
-
-
 class Panel(msgspec.Struct, frozen=True, kw_only=True):
     """``[panel]``: keywords of `retrain_eval.build_panel` and `retrain_eval.build_spells`; periods may be labels."""
 
@@ -87,7 +60,7 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     window: tuple[int | str, int | str] | None = None
     base_period: int | str | None = None
     successor_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
-    recall_within: Annotated[int, msgspec.Meta(ge=0)] = 4
+    recall_within: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 Dimension = Literal["earnings", "tenure", "stability", "occupation"]
@@ -97,7 +70,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """``[quality]``: keywords of `retrain_eval.build_quality`."""
 
     dimensions: Annotated[tuple[Dimension, ...], msgspec.Meta(min_length=1)] = get_args(Dimension)
-    min_tenure: Annotated[int, msgspec.Meta(ge=1)] = 4
+    min_tenure: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_cv: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     cutoff_k: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     non_employed: Literal["deprived", "excluded"] = "deprived"
@@ -209,8 +182,9 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         options = msgspec.structs.asdict(self.panel)
         del options["recall_within"]
         window, base = options["window"], options["base_period"]
-        options["window"] = window and tuple(map(parse_period, window))
-        options["base_period"] = None if base is None else parse_period(base)
+        frequency = self.study.frequency
+        options["window"] = window and tuple(parse_period(end, frequency) for end in window)
+        options["base_period"] = None if base is None else parse_period(base, frequency)
         return options
 
     def quality_options(self) -> dict[str, Any]:
@@ -225,12 +199,38 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         InputError
             If it has no ``[match]``.
         """
-        return {**msgspec.structs.asdict(_given(self.match, "match")), "seed": self.study.seed}
+        options = msgspec.structs.asdict(_given(self.match, "match"))
+        options["formula"] = self._stored(options["formula"])
+        options["exact"] = tuple(map(self._stored, options["exact"]))
+        if isinstance(options["cutpoints"], dict):
+            options["cutpoints"] = {self._stored(name): cuts for name, cuts in options["cutpoints"].items()}
+        options["grouping"] = {self._stored(name): groups for name, groups in options["grouping"].items()}
+        return {**options, "seed": self.study.seed}
 
     def match_periods(self) -> tuple[int, ...]:
-        """Return the periods whose earnings the formula of ``[match]`` names, as in ``earnings_2019``."""
-        formula = _given(self.match, "match").formula
+        """Return the periods whose earnings ``[match]`` names: ``earnings_2019``, ``earnings_2019M03``.
+
+        They are as stored, and so are the names of the columns that `retrain_eval.baseline` makes of them.
+        """
+        formula = self._stored(_given(self.match, "match").formula)
         return tuple(sorted({int(period) for period in re.findall(r"\bearnings_(\d+)\b", formula)}))
+
+    def _stored(self, text: str) -> str:
+        """Return a formula, or the name of a column, with each period as it is stored.
+
+        A number that is not a period of the study is left as it is: it belongs to a column of the study's own.
+        """
+        frequency = self.study.frequency
+
+        def stored(found: re.Match[str]) -> str:
+            try:
+                return f"earnings_{parse_period(found[1], frequency)}"
+            except InputError:
+                if found[1].isdigit():
+                    return found[0]
+                raise
+
+        return re.sub(r"\bearnings_(\d[\dQM]*)\b", stored, text, flags=re.ASCII)
 
     def did_options(self) -> dict[str, Any]:
         """Return the keywords of `att_gt` that the study file gives, the study's seed among them but not the outcome.
@@ -302,26 +302,26 @@ def read_study(path: str | Path) -> StudyFile:
         raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
-    _check_keys(raw, StudyFile, "", path)
+    check_keys(raw, StudyFile, "", path)
     raw["release"] = _with_profile(raw.get("release", {}), path)
     try:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
         raise InputError("the study file does not hold", file=path, rule=str(error)) from None
-    for name, files in study.records.items():
-        if not files:
-            raise InputError(f"no file is given for {name}", file=path, fix="name one, or drop the record type")
-    _check_panel(study, path)
-    for name, stratum in study.strata.items():
-        _check_stratum(name, stratum, path)
-        if not isinstance(stratum.labels, dict) and len(stratum.labels) != len(stratum.cuts) + 1:
-            raise InputError(
-                f"stratum {name!r} has {len(stratum.cuts)} cut(s) and {len(stratum.labels)} label(s)",
-                file=path,
-                rule="one label more than cuts, from low to high; or a table of labels by category",
-            )
-        if list(stratum.cuts) != sorted(set(stratum.cuts)):
-            raise InputError(f"the cuts of stratum {name!r} do not ascend", file=path, value=list(stratum.cuts))
+    faults = [
+        InputError(f"no file is given for {name}", file=path, fix="name one, or drop the record type")
+        for name, files in study.records.items()
+        if not files
+    ]
+    checks = [partial(_check_panel, study, path)]
+    checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        raise together(faults, "{n} entries of the study file do not hold")
     return study
 
 
@@ -339,7 +339,7 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
         rules = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
-    _check_keys({"release": rules}, StudyFile, "", file)
+    check_keys({"release": rules}, StudyFile, "", file)
     return {**rules, **release}
 
 
@@ -351,50 +351,25 @@ def _check_panel(study: StudyFile, path: Path) -> None:
         if value is None:
             continue
         try:
-            period = parse_period(value)
-        except InputError as error:
-            raise InputError(
-                f"{column} in [panel] is no period", file=path, column=column, value=value, rule=error.rule
-            ) from None
-        low, high = BOUNDS.get(frequency, (period, period))
-        if not low <= period <= high or (frequency == "year" and str(value) != str(period)):
+            parse_period(value, frequency)
+        except InputError:
             raise InputError(
                 f"{column} in [panel] is not a {frequency}",
                 file=path,
                 column=column,
                 value=value,
-                rule=f"a {frequency} such as {'2019Q1' if frequency == 'quarter' else 2019}, as [study] frequency says",
-            )
-    if window is not None and parse_period(window[0]) > parse_period(window[1]):
+                rule=f"{period_rule(frequency)}, as [study] frequency says",
+            ) from None
+    if study.match is not None:
+        try:
+            study.match_periods()
+        except InputError as error:
+            raise InputError(
+                f"a covariate of [match] is not earnings in a {frequency}",
+                file=path, column="formula", value=f"earnings_{error.value}",
+                rule=f"{period_rule(frequency)}, as [study] frequency says",
+            ) from None  # fmt: skip
+    if window is not None and parse_period(window[0], frequency) > parse_period(window[1], frequency):
         raise InputError(
             "the window in [panel] ends before it starts", file=path, value=list(window), rule="first and last period"
         )
-
-
-def _check_stratum(name: str, stratum: Stratum, path: Path) -> None:
-    """Refuse what would lose a level: no label, two of one name, a bound that is no number."""
-    labels = list(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
-    if not labels or not all(label.strip() for label in labels):
-        raise InputError(f"stratum {name!r} has an empty label", file=path, rule="every level has a name")
-    if isinstance(stratum.labels, dict) and stratum.cuts:
-        raise InputError(f"stratum {name!r} has both cuts and labels by category", file=path, fix="drop one of them")
-    if not isinstance(stratum.labels, dict) and len(set(labels)) < len(labels):
-        raise InputError(f"stratum {name!r} repeats a label", file=path, value=labels, rule="one name per interval")
-    if not all(map(math.isfinite, stratum.cuts)):
-        raise InputError(f"stratum {name!r} has a cut that is no finite number", file=path, value=list(stratum.cuts))
-
-
-def _check_keys(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> None:
-    """Name the first key that no section declares, with the nearest one that exists."""
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-    for key, value in raw.items():
-        if key not in fields:
-            error = unknown(f"key in [{place}]" if place else "section", key, fields)
-            raise InputError(str(error).splitlines()[0], file=path, fix=error.fix)
-        for nested in (fields[key], *get_args(fields[key])):
-            if isinstance(nested, type) and issubclass(nested, msgspec.Struct) and isinstance(value, Mapping):
-                # [strata] holds named sections, the others are sections themselves
-                named = fields[key] is not nested and None.__class__ not in get_args(fields[key])
-                for name, section in value.items() if named else [("", value)]:
-                    if isinstance(section, Mapping):
-                        _check_keys(section, nested, f"{key}.{name}" if named else key, path)

@@ -24,7 +24,7 @@ OTHERS = [name for name in LANGUAGES if name != "en"]
 # texts of two words that no reader meets: keys of results, columns, settings of a figure
 KEYS = {
     "control before", "treated matched", "control matched", "matched controls", "equivalent to none", "std. error",
-    "same employer since quarter 2", "retained by the same employer", "job of unknown hours", "two-week interval",
+    "same employer since", "retained by the same employer", "job of unknown hours", "two-week interval",
     "not claimed",
     " std. error", " estimate", "trend of ",
 }  # fmt: skip

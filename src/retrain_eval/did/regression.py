@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.errors import DesignError, InputError, unknown, unknown_columns
 from retrain_eval.periods import stored_period
 
 ENGINES = ("pyfixest", "linearmodels")
@@ -72,9 +72,9 @@ def fixed_effects(
     """
     if engine not in ENGINES:
         raise InputError(f"unknown engine={engine!r}", fix=f"use one of {', '.join(ENGINES)}")
-    for column in (outcome, *regressors, unit, time):
-        if column not in data.columns:
-            raise unknown("column", column, data.columns)
+    absent = [column for column in (outcome, *regressors, unit, time) if column not in data.columns]
+    if absent:
+        raise unknown_columns(absent, data.columns)
     rows = data.dropna(subset=[outcome, *regressors])
     # a second name for the period, because it may also be a regressor
     rows = rows.assign(_unit=rows[unit].astype("category").cat.codes, _time=rows[time])

@@ -29,7 +29,7 @@ from retrain_eval.did.unit_effects import BlockEffects, block_effects
 from retrain_eval.did.unit_influence import influence_products, sum_odds
 from retrain_eval.did.unit_propensity import Propensities, fit_propensities
 from retrain_eval.did.unit_rows import UnitTable, open_units
-from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.errors import DesignError, InputError, unknown_columns
 from retrain_eval.sources import Source, as_relation, numbers_among, require_columns
 
 Array = npt.NDArray[np.float64]
@@ -194,9 +194,9 @@ def att_gt(
     relation = as_relation(
         source, memory_limit, numbers=(outcome, period, cohort, weights), keys=(unit, cluster), covariates=names
     )
-    for name in names:
-        if name not in relation.columns:
-            raise unknown("covariate", name, relation.columns)
+    absent = [name for name in names if name not in relation.columns]
+    if absent:
+        raise unknown_columns(absent, relation.columns, kind="covariate")
     numbers = numbers_among(relation, names)
     times = stored_periods(relation, time, outcome)
     if times is not None and not panel:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, unknown, unknown_columns
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.sources import missing_texts, sql_name, sql_text
 
@@ -46,9 +46,11 @@ def normalised(
     if table not in tables:
         raise unknown("table", table, tables)
     columns = con.table(table).columns
-    for column in (key, *forms):
-        if column not in columns:
-            raise unknown(f"column of {table}", column, columns)
+    absent = [column for column in (key, *forms) if column not in columns]
+    if absent:
+        defaults = {"person_id": "person", "record_id": "record"}
+        raise unknown_columns(absent, columns, defaults={key: defaults[key]} if key in defaults else None,
+                              kind=f"column of {table}")  # fmt: skip
     for form in forms.values():
         if form not in FORMS:
             raise unknown("normal form", form, FORMS)

@@ -17,7 +17,7 @@ import pandas as pd
 from retrain_eval.errors import DesignError, InputError, StoreError
 from retrain_eval.linkage.exact import NOTHING, Linkage
 from retrain_eval.linkage.normal import normalised
-from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.sources import require_columns, sql_name, sql_text
 
 RULE = "probability"
 TIE = "several records are as likely"
@@ -171,9 +171,8 @@ def choose_links(
     """
     if not 0 < threshold <= 1:
         raise InputError("a threshold is a probability", column="threshold", value=threshold, rule="above 0, up to 1")
-    for column in ("person_id", "record_id", "match_probability"):
-        if column not in pairs.columns:
-            raise InputError(f"pairs lack the column {column!r}", fix="person_id, record_id, match_probability")
+    require_columns(pairs, ("person_id", "record_id", "match_probability"))
+    require_columns(con.table(people), (person,), {"person_id": "person"})
     links, rest, ranked = (f"retrain_link_{uuid.uuid4().hex}" for _ in range(3))
     key = sql_name(person)
     pairs.query(

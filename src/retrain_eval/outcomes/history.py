@@ -9,7 +9,7 @@ import duckdb
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.periods import stored_period
 from retrain_eval.sources import sql_name
-from retrain_eval.study import Stratum
+from retrain_eval.strata import Stratum
 
 
 def baseline(

@@ -8,20 +8,21 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.outcomes.calendar import frequency_of
 from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.outcomes.outcome_paths import mark_built
+from retrain_eval.periods import a_year
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 DIMENSIONS = ("earnings", "tenure", "stability", "occupation")
 NON_EMPLOYED = ("deprived", "excluded")
-_WINDOW = 4  # periods over which earnings are to be stable
 
 
 def build_quality(
     con: duckdb.DuckDBPyConnection,
     *,
     dimensions: Sequence[str] = DIMENSIONS,
-    min_tenure: int = 4,
+    min_tenure: int | None = None,
     max_cv: float = 0.5,
     cutoff_k: float = 0.5,
     non_employed: str = "deprived",
@@ -35,10 +36,11 @@ def build_quality(
     dimensions : sequence of str
         Which to count, with equal weights. *earnings*: below the living wage of ``price``. *tenure*: fewer than
         ``min_tenure`` periods with one employer or its successors. *stability*: the coefficient of variation of the
-        last four periods' earnings is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays
+        earnings of the last year is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays
         less than the one held before displacement (before entry, for whoever was not displaced).
-    min_tenure : int
-        Periods with one employer from which on a job is not deprived.
+    min_tenure : int, optional
+        Periods with one employer from which on a job is not deprived; by default those of a year: 4 quarters, 12
+        months, 52 weeks, 26 two-week intervals. In an annual study a year says nothing, and both defaults are 4 years.
     max_cv : float
         Largest coefficient of variation (population standard deviation over mean) that is not deprived.
     cutoff_k : float
@@ -103,6 +105,8 @@ def build_quality(
     ranks, former = nothing.format("NULL AS pay"), "SELECT NULL AS person_id, NULL AS former_pay WHERE false"
     if "occupation" in names:
         ranks, former = _occupations(con)
+    year = a_year(frequency_of(con, "panel"))
+    before, least = year - 1, year if min_tenure is None else int(min_tenure)
     count = len(names)
     jobless = "1.0" if non_employed == "deprived" else "NULL"
     # of each dimension: whether it can be known here at all, whatever somebody does; and whether a job is deprived
@@ -110,7 +114,7 @@ def build_quality(
         "earnings": ("w.living_wage IS NOT NULL", "CAST(w.nominal_gap < 0 AS DOUBLE)"),
         "tenure": (
             "coalesce(settled, false)",
-            f"CASE WHEN tenure >= {int(min_tenure)} THEN 0.0 WHEN NOT tenure_censored THEN 1.0 END",
+            f"CASE WHEN tenure >= {least} THEN 0.0 WHEN NOT tenure_censored THEN 1.0 END",
         ),
         "stability": (
             "coalesce(whole, false)",
@@ -135,13 +139,13 @@ def build_quality(
         CREATE OR REPLACE TABLE quality AS
         WITH wage AS ({wage}), ranks AS ({ranks}), former AS ({former}),
         recent AS (
-          SELECT *, lag(period, {_WINDOW - 1}) OVER w = period - {_WINDOW - 1} AS whole,
-            lag(period, {int(min_tenure) - 1}) OVER w = period - {int(min_tenure) - 1} AS settled,
+          SELECT *, lag(period, {before}) OVER w = period - {before} AS whole,
+            lag(period, {least - 1}) OVER w = period - {least - 1} AS settled,
             CASE WHEN whole THEN min(earnings) OVER last END AS lowest,
             CASE WHEN whole THEN stddev_pop(earnings) OVER last / nullif(avg(earnings) OVER last, 0) END AS swing
           FROM panel WHERE earnings IS NOT NULL
           WINDOW w AS (PARTITION BY person_id ORDER BY period),
-            last AS (PARTITION BY person_id ORDER BY period ROWS {_WINDOW - 1} PRECEDING)
+            last AS (PARTITION BY person_id ORDER BY period ROWS {before} PRECEDING)
         ),
         facts AS (
           SELECT r.person_id, r.period, employed, f.former_pay, {", ".join(facts)},

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from retrain_eval.errors import InputError
+from retrain_eval.errors import InputError, together
 from retrain_eval.rawfile import RawFile, open_raw
 
 _YEARS = range(1900, 2101)
@@ -111,7 +111,15 @@ def open_deliveries(
     Two in a list that are alike are refused: the second would be taken for loaded, where it may be meant to undo what
     came between them. Of two that a pattern finds, one is a copy.
     """
-    raws = list(map(open_raw, [files] if isinstance(files, (str, Path)) else files))
+    raws: list[RawFile] = []
+    faults: list[InputError] = []
+    for file in [files] if isinstance(files, (str, Path)) else files:
+        try:
+            raws.append(open_raw(file))
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        raise together(faults, "{n} files cannot be read")
     if not raws:
         raise InputError(f"no file is given for {name}", fix="name one, or drop the record type")
     seen: dict[str, RawFile] = {}

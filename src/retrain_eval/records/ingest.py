@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
 
 from retrain_eval.errors import InputError
+from retrain_eval.periods import shown_sql
 from retrain_eval.records.staging import REFUSED, REPEATED, SCRATCH, Staged
 from retrain_eval.records.table_schema import ForeignKey, Resource
+from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.withholding import withhold_sql
 
 _SHOWN = 5
+HASH_DIGITS = 12  # of a keyed hash, in messages
 _NOT_RAGGED = "NOT s._ragged"
 
 
@@ -77,7 +81,11 @@ def check_reference(con: duckdb.DuckDBPyConnection, staged: Staged, key: Foreign
 
 
 def check_kept(
-    con: duckdb.DuckDBPyConnection, resource: Resource, rows: str, targets: Mapping[str, str | None]
+    con: duckdb.DuckDBPyConnection,
+    resource: Resource,
+    rows: str,
+    targets: Mapping[str, str | None],
+    reading: Reading,
 ) -> None:
     """Raise ``InputError`` if rows in the store would refer to rows that a load takes away.
 
@@ -91,13 +99,15 @@ def check_kept(
         SQL for its rows in the store that stay as they are.
     targets : mapping
         By record type that is loaded: SQL for its rows after the load.
+    reading : Reading
+        How files are read.
     """
     for key in resource.foreign_keys:
         name = key.reference.resource
         if name not in targets:
             continue
         [(count, example)] = con.execute(
-            f"SELECT count(*), min(CAST(s.{sql_name(key.fields[0])} AS VARCHAR)) "
+            f"SELECT count(*), min({shown_key(resource, key.fields, 's', reading)}) "
             f"FROM ({rows}) s {_orphans(key, targets[name])}"
         ).fetchall()
         if count:
@@ -149,8 +159,34 @@ def find_lines(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged]) -> None
             con.unregister("places")
 
 
-def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: Mapping[int, int]) -> InputError:
-    """Return the error that says on one screen which rows were refused and why."""
+def write_refusals(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], target: Path) -> bool:
+    """Write every refused row to a CSV file, one line per rule that a row broke; return whether it could be written.
+
+    Columns: ``resource, file, line, column, value, rule, message``. What could be a social-security number is withheld.
+    Where nothing was refused, a list of an earlier attempt is removed.
+    """
+    try:
+        if con.execute(f"SELECT count(*) FROM {REFUSED}").fetchall() == [(0,)]:
+            target.unlink(missing_ok=True)
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        names = ", ".join(f"({one.number}, {sql_text(one.resource.name)})" for one in staged)
+        work = target.with_name(f".{target.name}.new")
+        con.execute(
+            f'COPY (SELECT n.resource, r.file, r.line, r."column", r.value, r.rule, r.message FROM {REFUSED} r '
+            f"JOIN (VALUES {names}) n(staged, resource) USING (staged) "
+            f'ORDER BY r.staged, r.line, r."column", r.rule) TO {sql_text(str(work))} (FORMAT csv, HEADER)'
+        )
+        work.replace(target)
+    except (OSError, duckdb.IOException):  # a folder that is only read; the refusal itself is more important
+        return False
+    return True
+
+
+def refusal(
+    con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: Mapping[int, int], listed: str
+) -> InputError:
+    """Return the error that says on one screen which rows were refused and why; ``listed`` is where all of them are."""
     counts = con.execute(f"SELECT file, rule, count(*) FROM {REFUSED} GROUP BY ALL ORDER BY ALL").fetchall()
     first = con.execute(
         f'SELECT file, line, "column", value, rule, message FROM {REFUSED} '
@@ -162,11 +198,11 @@ def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: M
     lines += [f"    {file}  {rule}: {count:,}" for file, rule, count in counts]
     lines += ["", f"  the first {len(first)}:" if len(first) > 1 else "  it is:"]
     lines += [
-        f"    {file} line {line}: {column + ' ' if column else ''}{_short(value)} {message} ({rule})"
+        f"    {file} line {line}: {_place(column, value)}{message} ({rule})"
         for file, line, column, value, rule, message in first
     ]
     file, line, column, value, rule, _ = first[0]
-    error = InputError("\n".join([*lines, ""]), fix="mend the file; every refused row is listed in the table rejects")
+    error = InputError("\n".join([*lines, ""]), fix=f"correct the file; {listed}")
     error.file, error.row, error.column, error.value, error.rule = file, line, column, value, rule
     return error
 
@@ -174,16 +210,35 @@ def refusal(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], refused: M
 def _refuse(
     con: duckdb.DuckDBPyConnection, staged: Staged, key: Sequence[str], rule: str, message: str, which: str
 ) -> None:
-    texts = [withhold_sql(f"CAST(s.{sql_name(name)} AS VARCHAR)") for name in key]
-    shown = ", ".join(f"coalesce({text}, '(missing)')" for text in texts)
+    shown = shown_key(staged.resource, key, "s", staged.reading)
     con.execute(
         f"""
         INSERT INTO {REFUSED}
         SELECT {staged.number}, {sql_text(staged.raw.path.name)}, s._record, NULL,
-            {sql_text(", ".join(key))}, concat_ws(', ', {shown}), {sql_text(rule)}, {sql_text(message)}
+            {sql_text(", ".join(key))}, {shown}, {sql_text(rule)}, {sql_text(message)}
         FROM {staged.table} s {which} AND {_NOT_RAGGED}
         """
     )
+
+
+def shown_key(resource: Resource, key: Sequence[str], table: str, reading: Reading) -> str:
+    """Return SQL for a key as messages and ``rejects`` hold it: ``person_id=P1, period=2019Q1``.
+
+    The value alone where the key is one column. Periods are written as files write them. What is missing is said to be;
+    of a keyed hash, the first digits are enough to find its rows.
+    """
+    parts = []
+    for name in key:
+        field, column = resource.field(name), f"{table}.{sql_name(name)}"
+        if field.format == "period":
+            text = withhold_sql(shown_sql(column, reading.frequency))
+        elif field.identifier and reading.hashed:
+            text = f"left({column}, {HASH_DIGITS}) || '…'"
+        else:
+            text = withhold_sql(f"CAST({column} AS VARCHAR)")
+        label = f"{sql_text(name + '=')} || " if len(key) > 1 else ""
+        parts.append(f"{label}coalesce({text}, '(missing)')")
+    return f"concat_ws(', ', {', '.join(parts)})"
 
 
 def _orphans(key: ForeignKey, target: str | None) -> str:
@@ -207,10 +262,12 @@ def whole_key(resource: Resource, key: Sequence[str]) -> str:
     return " AND ".join([*needed, _NOT_RAGGED])
 
 
-def _short(value: str | None) -> str:
-    if value is None:
-        return ""
-    return repr(value if len(value) <= 40 else value[:37] + "...")
+def _place(column: str | None, value: str | None) -> str:
+    """Return where in its row a fault is: the column and its value, or each column of a key with its own."""
+    if value is not None and column is not None and value.startswith(column.split(", ")[0] + "="):
+        return f"{value} "
+    shown = "" if value is None else repr(value if len(value) <= 40 else value[:37] + "...")
+    return f"{column} {shown} " if column else shown
 
 
 def _list(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.errors import InputError, StoreError, together, unknown
 from retrain_eval.rawfile import RawFile
 from retrain_eval.records import identifiers, loads, refused, staging
 from retrain_eval.records import ingest as validation
@@ -21,10 +21,11 @@ from retrain_eval.records.deliveries import Unordered, in_order, open_deliveries
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.staging import Staged
 from retrain_eval.records.table_schema import Package, Resource
+from retrain_eval.records.watching import CHECKING, READING, REFERRING, WRITING, Watch, unwatched
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import sql_name
-from retrain_eval.withholding import withhold
 
+_FAULTS = "{n} faults in files and their headers; nothing was loaded"
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
 
 
@@ -49,6 +50,8 @@ class IngestReport:
         Declared columns that the file does not have; they are missing in every row.
     copy_of : str
         Name of the delivery that the file is a copy of, byte for byte; it is loaded once.
+    refusals : str
+        CSV file in which the refused rows are listed; empty where none was refused, or none was asked for.
     """
 
     resource: str
@@ -62,6 +65,7 @@ class IngestReport:
     already_loaded: bool = False
     dry_run: bool = False
     absent: tuple[str, ...] = ()
+    refusals: str = ""
     copy_of: str = ""
 
     @property
@@ -76,6 +80,7 @@ class IngestReport:
             rows = f"{self.rows_loaded:,} rows"
             return f"{self.resource}: {self.file} is already loaded ({rows}, vintage {self.vintage}), nothing to do"
         refused = f", {self.rows_rejected:,} refused" if self.rows_rejected else ""
+        refused += f" (listed in {self.refusals})" if refused and self.refusals else ""
         repeated = f", {self.rows_repeated:,} exact duplicates left out" if self.rows_repeated else ""
         superseded = f", {self.rows_superseded:,} earlier rows superseded" if self.rows_superseded else ""
         does = "would be loaded" if self.dry_run else "loaded"
@@ -98,6 +103,10 @@ class Loader:
         How files are read.
     vintage : int
         The latest vintage.
+    refusals : Path, optional
+        CSV file in which refused rows are listed.
+    watch : callable
+        Given what is being done, and the share of the load that is done: see `retrain_eval.records.watching`.
     """
 
     con: duckdb.DuckDBPyConnection
@@ -105,6 +114,8 @@ class Loader:
     package: Package
     reading: Reading
     vintage: int
+    refusals: Path | None = None
+    watch: Watch = unwatched
 
     def load(self, files: Files, mode: Mode, tolerate: float, dry_run: bool) -> list[IngestReport]:
         """Validate files and load all of them as one vintage, or none; see `Store.ingest_all`."""
@@ -114,7 +125,7 @@ class Loader:
             raise unknown("mode", mode, ("replace", "update"))
         for name in files:
             self.package[name]
-        opened = {one.name: open_deliveries(one.name, files[one.name]) for one in self.package if one.name in files}
+        opened = _open({one.name: files[one.name] for one in self.package if one.name in files}, self)
         with self._saying_where_it_stopped():
             self._check_settings()
             done: dict[tuple[str, str], IngestReport] = {}
@@ -182,17 +193,20 @@ class Loader:
         rejected = dict.fromkeys(range(len(batch)), 0) | dict(counts)
         error = None
         if any(rejected[one.number] > tolerate * one.raw.rows for one in batch):
-            error = validation.refusal(con, batch, rejected)
+            error = validation.refusal(con, batch, rejected, self._listed(dry_run))
         for one in batch:
             if error is None and rejected[one.number]:
                 error = refused.check_tolerable(con, one)
         if error is not None:
+            if self.refusals:
+                validation.write_refusals(con, batch, self.refusals)
             if not dry_run:
                 with self._transaction():
                     for one in batch:
                         if rejected[one.number]:
                             loads.enter_refused(con, one, rejected[one.number])
             raise error
+        listed = validation.write_refusals(con, batch, self.refusals) if self.refusals else False
         for name, hashes in ties:
             validation.check_order(
                 [one for one in batch if one.resource.name == name and one.raw.sha256 in hashes], con
@@ -205,7 +219,10 @@ class Loader:
             with self._transaction():
                 for name, value in settings.items():
                     con.execute("INSERT OR REPLACE INTO settings VALUES ($1, $2)", [name, value])
-                superseded = [self._write(one, vintage, rejected[one.number]) for one in batch]
+                superseded = []
+                for place, one in enumerate(batch):
+                    self.watch(f"writing {one.raw.path.name}", WRITING.at(place, len(batch)))
+                    superseded.append(self._write(one, vintage, rejected[one.number]))
                 for staged in batch:
                     if staged.update:
                         self._check_other_keys(staged, vintage)
@@ -221,6 +238,7 @@ class Loader:
                 vintage=vintage,
                 dry_run=dry_run,
                 absent=tuple(column for column in one.resource.columns if column not in one.raw.columns),
+                refusals=str(self.refusals) if listed and rejected[one.number] else "",
             )
             for one, gone in zip(batch, superseded, strict=True)
         }
@@ -236,14 +254,20 @@ class Loader:
 
     def _validate(self, todo: Sequence[tuple[str, RawFile, bool]]) -> list[Staged]:
         """Check every file, and what they refer to, in temporary tables."""
+        faults = [fault for name, raw, _ in todo if (fault := staging.header_fault(self.package[name], raw))]
+        if faults:
+            raise together(faults, _FAULTS)
         staging.begin(self.con)
         batch: list[Staged] = []
         for number, (name, raw, update) in enumerate(todo):
             resource = self.package[name]
+            self.watch(f"checking the {raw.rows:,} rows of {raw.path.name}", CHECKING.at(number, len(todo)))
             staged = staging.stage(self.con, resource, raw, number=number, update=update, reading=self.reading)
+            self.watch(f"checking the keys of {raw.path.name}", CHECKING.at(number + 0.7, len(todo)))
             validation.check_unique(self.con, staged)
             batch.append(staged)  # before its references, which may be to itself
-        for staged in batch:
+        for place, staged in enumerate(batch):
+            self.watch(f"checking what {staged.raw.path.name} refers to", REFERRING.at(place, len(batch)))
             for key in staged.resource.foreign_keys:
                 validation.check_reference(self.con, staged, key, self._after(key.reference.resource, batch))
         self.con.execute(  # of rows that refer to nothing, each is named
@@ -252,13 +276,21 @@ class Loader:
         validation.find_lines(self.con, batch)
         return batch
 
+    def _listed(self, dry_run: bool) -> str:
+        """Say where every refused row is listed."""
+        where = [f"the file {self.refusals}"] if self.refusals else []
+        where += [] if dry_run else ["the table rejects of the store"]
+        if where:
+            return f"every refused row is listed in {' and in '.join(where)}"
+        return "with refusals=PATH every refused row is listed in a CSV file"
+
     def _check_kept(self, batch: Sequence[Staged]) -> None:
         """Refuse to take away what rows that stay in the store refer to."""
         targets = {one.resource.name: self._after(one.resource.name, batch) for one in batch}
         for resource in self.package:
             rows = self._kept(resource, batch)
             if rows is not None:
-                validation.check_kept(self.con, resource, rows, targets)
+                validation.check_kept(self.con, resource, rows, targets, self.reading)
 
     def _check_other_keys(self, staged: Staged, vintage: int) -> None:
         """Refuse a load that leaves two rows with one unique key; by the first key, the later row supersedes."""
@@ -267,13 +299,15 @@ class Loader:
             if key != loads.key_of(resource):
                 columns = ", ".join(map(sql_name, key))
                 rows = loads.in_force(self.con, resource, vintage)
-                twice = f"SELECT {columns} FROM ({rows}) GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
-                for values in self.con.execute(twice).fetchall():
+                twice = f"SELECT {columns} FROM ({rows}) GROUP BY ALL HAVING count(*) > 1"
+                shown = validation.shown_key(resource, key, "t", self.reading)
+                [(count, example)] = self.con.execute(f"SELECT count(*), min({shown}) FROM ({twice}) t").fetchall()
+                if count:
                     raise InputError(
-                        "rows of this file share a unique key with rows loaded before",
+                        f"rows of this file share {count:,} unique key(s) with rows loaded before",
                         file=staged.raw.path,
                         column=", ".join(key),
-                        value=withhold(", ".join(map(str, values))),
+                        value=example,
                         rule="uniqueKeys",
                     )
 
@@ -371,3 +405,23 @@ class Loader:
                 ).fetchall()
                 for (table,) in mine:
                     self.con.execute(f"DROP TABLE temp.{sql_name(table)}")
+
+
+Opened = dict[str, tuple[list[RawFile], list[tuple[RawFile, RawFile]]]]
+
+
+def _open(files: Files, loader: Loader) -> Opened:
+    """Open the deliveries of every record type; say of all of them at once which cannot be read as what they are."""
+    opened: Opened = {}
+    faults: list[InputError] = []
+    for place, (name, given) in enumerate(files.items()):
+        loader.watch(f"reading the files of {name}", READING.at(place, len(files)))
+        try:
+            opened[name] = open_deliveries(name, given)
+        except InputError as error:
+            faults.append(error)
+    if faults:
+        each = ((loader.package[name], raw) for name, (found, _) in opened.items() for raw in found)
+        faults += [fault for resource, raw in each if (fault := staging.header_fault(resource, raw))]
+        raise together(faults, _FAULTS)
+    return opened

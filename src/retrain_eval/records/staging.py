@@ -15,9 +15,9 @@ import duckdb
 import pandas as pd
 from msgspec import structs
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, unknown_columns
 from retrain_eval.missing_values import is_missing_sql
-from retrain_eval.periods import BOUNDS
+from retrain_eval.periods import BOUNDS, PLAIN
 from retrain_eval.rawfile import RawFile
 from retrain_eval.records.table_schema import Field, Resource
 from retrain_eval.schemas import Check, Reading, checks, typed
@@ -86,14 +86,13 @@ def begin(con: duckdb.DuckDBPyConnection) -> None:
 def stage(
     con: duckdb.DuckDBPyConnection, resource: Resource, raw: RawFile, *, number: int, update: bool, reading: Reading
 ) -> Staged:
-    """Note every value of a file that breaks a rule of its row.
+    """Note every value of a file, whose header has been checked (`header_fault`), that breaks a rule of its row.
 
     Raises
     ------
     InputError
-        If a column is not declared, a required one is missing, or the file cannot be read to its end.
+        If the file cannot be read to its end.
     """
-    _check_header(resource, raw)
     rules = checks(resource, reading)
     try:
         if raw.delimiter or reading.hashed:  # a hash is dear: it is made once
@@ -106,7 +105,7 @@ def stage(
             _enter_broken(con, table, number, raw, rules)
             found = con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
         else:
-            native = _native(resource, raw)
+            native = _native(resource, raw, reading)
             texts = f"({_texts(resource, raw, native)})"
             table = f"(SELECT _record, _ragged, {_values(resource, reading, native)} FROM {texts})"
             suspects = f"temp.{sql_name(f'{SCRATCH}suspect')}"
@@ -181,11 +180,16 @@ def _shown(check: Check) -> str:
     return f"nullif({_written(check.column)}, '')" if check.rule == "required" else check.value
 
 
-def _native(resource: Resource, raw: RawFile) -> set[str]:
-    """Return the columns of a Parquet file that need not be read as text."""
+def _native(resource: Resource, raw: RawFile, reading: Reading) -> set[str]:
+    """Return the columns of a Parquet file that need not be read as text.
+
+    Periods that may be months are read as text, because the number 201903 is one.
+    """
     found = set()
     for name, kind in zip(raw.columns, raw.types, strict=True):
         field = resource.field(name)
+        if field.format == "period" and reading.frequency in (None, "month"):
+            continue
         if any(map(_PLAIN_VALUE.search, resource.missing(name))):
             continue
         known = re.fullmatch(_NATIVE.get(field.type, ""), kind)
@@ -215,8 +219,8 @@ def _suspect(resource: Resource, reading: Reading, native: Collection[str]) -> s
 def _plain(field: Field, reading: Reading) -> Field:
     """Return a field as a column of its own type has to meet it."""
     limits = field.constraints
-    if field.format == "period" and reading.frequency in BOUNDS:
-        low, high = map(float, BOUNDS[reading.frequency])
+    if field.format == "period":
+        low, high = map(float, BOUNDS[reading.frequency or PLAIN])
         if isinstance(limits.minimum, float):
             low = max(low, limits.minimum)
         if isinstance(limits.maximum, float):
@@ -249,24 +253,31 @@ def _enter_broken(
     con.unregister("described")
 
 
-def _check_header(resource: Resource, raw: RawFile) -> None:
-    for name in map(withhold, raw.columns):  # a file without a header begins with a person
-        if name not in resource.columns:
-            error = unknown(f"column of {resource.name}", name, resource.columns)
-            fix = error.fix
-            if len(raw.columns) == 1 and any(mark in name for mark in ";\t|"):
-                fix = "the fields seem not to be separated by commas: save the file as comma-separated"
-            raise InputError(str(error).splitlines()[0], file=raw.path, row=1, column=name, rule="header", fix=fix)
-    for name in resource.columns:
-        if resource.required(name) and name not in raw.columns:
-            raise InputError(
-                f"column {name!r} of {resource.name} is missing",
-                file=raw.path,
-                row=1,
-                column=name,
-                rule="required",
-                fix=f"the file has: {', '.join(raw.columns)}",
-            )
+def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
+    """Return what is wrong with a file's header: all columns that are not declared, all that are missing; or None."""
+    columns = list(map(withhold, raw.columns))  # a file without a header begins with a person
+    strange = [name for name in columns if name not in resource.columns]
+    whole = resource.fields_match != "superset"
+    absent = [name for name in resource.columns if (whole or resource.required(name)) and name not in raw.columns]
+    told, rule, fix = [], "required", f"the file has: {', '.join(columns)}"
+    if strange:
+        error = unknown_columns(strange, resource.columns, kind=f"column of {resource.name}")
+        told.append(str(error).splitlines()[0])
+        rule, fix = "header", str(error.fix)
+        if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
+            fix = "the fields seem not to be separated by commas: save the file as comma-separated"
+    if absent:
+        several = len(absent) > 1
+        names = f"column{'s' if several else ''} {', '.join(map(repr, absent))} of {resource.name}"
+        told.append(f"{names} {'are' if several else 'is'} missing")
+    if not told and resource.fields_match == "exact" and list(raw.columns) != resource.columns:
+        told.append(f"the columns of {resource.name} stand in another order than in its schema")
+        rule, fix = "fieldsMatch: exact", f"order them: {', '.join(resource.columns)}; or say fieldsMatch: superset"
+    if not told:
+        return None
+    return InputError(
+        "; ".join(told), file=raw.path, row=1, column=", ".join(strange or absent or columns), rule=rule, fix=fix
+    )
 
 
 def _list(names: Sequence[str]) -> str:

@@ -1,27 +1,8 @@
-"""Record types as Frictionless Table Schemas declare them: typed objects, read and checked.
+"""Record types as Frictionless Table Schemas declare them, read and checked.
 
 The JSON files in ``data_schemas/`` (Data Package and Table Schema, version 2) are the only place where a column
 is declared. A study may carry its own ``data_schemas/`` folder; its record types stand beside the common ones
-and need no code.
-
-Beyond Table Schema, version 2:
-
-=================  =========================  ==================================================================
-property           of                         meaning
-=================  =========================  ==================================================================
-unit               a field                    unit of measurement, in words
-precision, scale   a number                   digits in all and after the point: stored as DECIMAL, never rounded
-format: period     an integer                 a year, or a quarter as ``year*4 + (quarter-1)``; a file may also
-                                              write the quarter, ``2019Q1`` or ``2019-Q1``
-identifier: true   a string                   it could name a person: never a social-security number, and stored as
-                                              a keyed hash where the study says so
-order              the schema, pairs of       where both are there, the first is at most the second
-                   columns
-distinct           the schema, pairs of       where both are there, they differ
-                   columns
-missingValues      the schema, or a field     texts that stand for a missing value. Where a schema has none, they are
-                                              those of `retrain_eval.missing_values`, not only the empty text
-=================  =========================  ==================================================================
+and need no code. What goes beyond Table Schema is listed in `retrain_eval.records.descriptors`.
 """
 
 from __future__ import annotations
@@ -31,20 +12,20 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Any, TypeVar
 
-import duckdb
 import msgspec
+from msgspec import structs
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.missing_values import MISSING_VALUES, Markers, texts_of
+from retrain_eval.missing_values import texts_of
+from retrain_eval.records.descriptors import Constraints, DataPackage, Field, ForeignKey, TableSchema, listed
+from retrain_eval.records.schema_rules import check_field, check_pair, check_reference
+
+__all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resource", "load_package"]
 
 T = TypeVar("T")
-FieldType = Literal["string", "integer", "number", "boolean", "date", "year"]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$")]
-Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 # names of the store's own tables, and of those that are made from records
 RESERVED = (
     "archive", "baseline", "coverage_classes", "coverage_gaps", "coverage_people", "coverage_periods", "derived",
@@ -53,98 +34,6 @@ RESERVED = (
     "settings", "source", "spells", "state_run", "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
-_INT32 = 2**31 - 1
-_SQL_TYPES = {"string": "VARCHAR", "number": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE", "year": "INTEGER"}
-
-
-class _Descriptor(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A JSON object in which a misspelt property is an error."""
-
-
-class Constraints(_Descriptor, frozen=True, kw_only=True):
-    """Constraints of a field, as Table Schema names them."""
-
-    required: bool = False
-    minimum: float | str | None = None
-    maximum: float | str | None = None
-    exclusive_minimum: float | None = None
-    exclusive_maximum: float | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    pattern: str | None = None
-    enum: tuple[str | int | float, ...] = ()
-
-
-class Field(_Descriptor, frozen=True, kw_only=True):
-    """A column; what extends Table Schema is said at the top of this module."""
-
-    name: Name
-    type: FieldType
-    format: Literal["default", "period"] = "default"
-    title: Annotated[str, msgspec.Meta(min_length=1)]
-    description: Annotated[str, msgspec.Meta(min_length=1)]
-    unit: str = ""
-    precision: Annotated[int, msgspec.Meta(ge=1, le=15)] | None = None
-    scale: Annotated[int, msgspec.Meta(ge=0, le=15)] | None = None
-    identifier: bool = False
-    missing_values: Markers | None = None
-    true_values: Texts = ("true", "True", "TRUE", "1")
-    false_values: Texts = ("false", "False", "FALSE", "0")
-    constraints: Constraints = Constraints()
-
-    @property
-    def sql_type(self) -> str:
-        """DuckDB type of the column."""
-        low, high = self.constraints.minimum, self.constraints.maximum
-        if self.type == "integer":
-            small = isinstance(low, float) and isinstance(high, float) and low >= -_INT32 and high <= _INT32
-            return "INTEGER" if small else "BIGINT"
-        if self.precision is not None:
-            return f"DECIMAL({self.precision},{self.scale or 0})"
-        return _SQL_TYPES[self.type]
-
-
-class Reference(_Descriptor, frozen=True, kw_only=True):
-    """The other end of a foreign key."""
-
-    resource: str
-    fields: tuple[str, ...]
-
-
-class ForeignKey(_Descriptor, frozen=True, kw_only=True):
-    """Columns whose values must exist in another record type."""
-
-    fields: tuple[str, ...]
-    reference: Reference
-
-
-class _TableSchema(_Descriptor, frozen=True, kw_only=True):
-    schema_: str = msgspec.field(name="$schema", default="")
-    fields_match: Literal["superset"]
-    fields: tuple[Field, ...]
-    primary_key: tuple[str, ...] = ()
-    unique_keys: tuple[tuple[str, ...], ...] = ()
-    foreign_keys: tuple[ForeignKey, ...] = ()
-    order: tuple[tuple[str, str], ...] = ()
-    distinct: tuple[tuple[str, str], ...] = ()
-    missing_values: Markers = MISSING_VALUES
-
-
-class _PackageResource(_Descriptor, frozen=True, kw_only=True):
-    name: Name
-    type: Literal["table"] = "table"
-    title: str
-    description: str
-    path: str
-    schema: str
-
-
-class _DataPackage(_Descriptor, frozen=True, kw_only=True):
-    schema_: str = msgspec.field(name="$schema", default="")
-    name: str
-    title: str = ""
-    description: str = ""
-    resources: tuple[_PackageResource, ...]
 
 
 @dataclass(frozen=True)
@@ -152,7 +41,8 @@ class Resource:
     """A record type: its columns and keys.
 
     A file may leave out columns that are not required; it may not have columns that are not declared
-    (``fieldsMatch: superset``). In ``unique_keys`` two missing values are the same value
+    (``fieldsMatch: superset``, and where a schema has no ``fieldsMatch``). With ``equal`` it has every column, with
+    ``exact`` in the order of the schema as well. In ``unique_keys`` two missing values are the same value
     (``NULLS NOT DISTINCT``); the columns of ``primary_key`` are required.
     """
 
@@ -167,6 +57,7 @@ class Resource:
     distinct: tuple[tuple[str, str], ...]
     missing_values: tuple[str, ...]
     sha256: str
+    fields_match: str = "superset"
 
     @property
     def columns(self) -> list[str]:
@@ -231,8 +122,13 @@ def load_package(*folders: str | Path) -> Package:
     """
     found: dict[str, Resource] = {}
     places: dict[str, Path] = {}
-    for folder in map(Path, folders):
-        for name, title, description, path in _declared(folder):
+    for place, folder in enumerate(map(Path, folders)):
+        declared = _declared(folder)
+        if not declared and not place:  # what a study may add to is not there
+            raise InputError("the folder holds no schema", file=folder, fix="add <record type>.json, a Table Schema")
+        for name, title, description, path in declared:
+            if name in places and _same(path, places[name]):
+                continue  # a copy of the schemas that ship
             if name in places:
                 raise InputError(f"record type {name!r} is declared twice", file=path, fix=f"also in {places[name]}")
             if name in RESERVED or name.startswith(_SCRATCH):
@@ -240,7 +136,7 @@ def load_package(*folders: str | Path) -> Package:
             found[name], places[name] = _read(name, title, description, path), path
     for name, resource in found.items():
         for key in resource.foreign_keys:
-            _check_reference(resource, key, found, places[name])
+            check_reference(resource, key, found, places[name])
     return Package(tuple(found[name] for name in _load_order(found)))
 
 
@@ -250,19 +146,18 @@ def _declared(folder: Path) -> list[tuple[str, str, str, Path]]:
         raise InputError("there is no folder of schemas here", file=folder)
     package = folder / "datapackage.json"
     if package.exists():
-        listed = _decode(package, _DataPackage).resources
+        listed = _decode(package, DataPackage).resources
         return [(item.name, item.title, item.description, folder / item.schema) for item in listed]
     files = sorted(folder.glob("*.json"))
-    if not files:
-        raise InputError("the folder holds no schema", file=folder, fix="add <record type>.json, a Table Schema")
-    return [(file.stem, file.stem.replace("_", " ").capitalize(), "", file) for file in files]
+    return [(file.stem, "", "", file) for file in files]
 
 
 def _decode(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except FileNotFoundError:
-        raise InputError("there is no schema file", file=file) from None
+        fix = f"put it back, or drop its entry from {file.parent / 'datapackage.json'}"
+        raise InputError("there is no schema file", file=file, fix=fix) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
         raise InputError("the schema does not hold", file=file, rule=str(error)) from None
 
@@ -271,114 +166,62 @@ def _read(name: str, title: str, description: str, file: Path) -> Resource:
     """Read one Table Schema and check what its JSON types cannot say."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise InputError(f"a record type cannot be called {name!r}", file=file, rule="lower case, digits, underscores")
-    schema = _decode(file, _TableSchema)
+    schema = _decode(file, TableSchema)
     names = [field.name for field in schema.fields]
     if not names or len(set(names)) < len(names):
         raise InputError("a schema needs fields, each with a name of its own", file=file, value=", ".join(names))
-    keys = (schema.primary_key, *schema.unique_keys, *(foreign.fields for foreign in schema.foreign_keys))
+    primary = listed(schema.primary_key)
+    foreign_keys = tuple(key.normal(name) for key in schema.foreign_keys)
+    keys = (primary, *schema.unique_keys, *(foreign.fields for foreign in foreign_keys))
     for key in (*keys, *schema.order, *schema.distinct):
         for column in key:
             if column not in names:
                 error = unknown("column in a key", column, names)
                 raise InputError(str(error).splitlines()[0], file=file, fix=error.fix)
     for field in schema.fields:
-        _check_field(field, file)
+        check_field(field, file)
     by_name = {field.name: field for field in schema.fields}
     for pair in (*schema.order, *schema.distinct):
-        _check_pair(by_name[pair[0]], by_name[pair[1]], pair in schema.order, file)
-    canonical = json.dumps(msgspec.to_builtins(schema), sort_keys=True, ensure_ascii=False)
+        check_pair(by_name[pair[0]], by_name[pair[1]], pair in schema.order, file)
+    fields = tuple(structs.replace(field, title=field.title or _readable(field.name)) for field in schema.fields)
+    canonical = json.dumps(_without_words(msgspec.to_builtins(schema)), sort_keys=True, ensure_ascii=False)
     return Resource(
         name=name,
-        title=title,
-        description=description,
-        fields=schema.fields,
-        primary_key=schema.primary_key,
+        title=title or schema.title or _readable(name),
+        description=description or schema.description,
+        fields=fields,
+        primary_key=primary,
         unique_keys=schema.unique_keys,
-        foreign_keys=schema.foreign_keys,
+        foreign_keys=foreign_keys,
         order=schema.order,
         distinct=schema.distinct,
         missing_values=texts_of(schema.missing_values),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
+        fields_match=schema.fields_match or "superset",
     )
 
 
-def _check_field(field: Field, file: Path) -> None:
-    limits = field.constraints
-    numeric = field.type in ("integer", "number", "year")
-
-    def refuse(message: str, value: object) -> InputError:
-        return InputError(message, file=file, column=field.name, value=value)
-
-    if (field.precision is None) != (field.scale is None) or (field.precision is not None and field.type != "number"):
-        raise refuse("precision and scale go together, on a number", (field.precision, field.scale))
-    if field.precision is not None and field.scale is not None and field.scale > field.precision:
-        raise refuse("the scale exceeds the precision", (field.precision, field.scale))
-    for bound in (limits.minimum, limits.maximum):
-        if bound is not None and (
-            (isinstance(bound, str) and field.type != "date") or (isinstance(bound, float) and not numeric)
-        ):
-            raise refuse(f"a bound does not suit type {field.type}", bound)
-    if (limits.exclusive_minimum, limits.exclusive_maximum) != (None, None) and not numeric:
-        raise refuse(f"a bound does not suit type {field.type}", field.type)
-    if field.format == "period" and field.type != "integer":
-        raise refuse("a period is an integer", field.type)
-    if field.identifier and field.type != "string":
-        raise refuse("an identifier is a string", field.type)
-    if field.identifier and limits.enum:
-        raise refuse("the identifiers of persons are not listed in a schema", ", ".join(map(str, limits.enum)))
-    for item in limits.enum:
-        if (field.type == "string") != isinstance(item, str) or field.type in ("boolean", "date"):
-            raise refuse(f"an enum value does not suit type {field.type}", item)
-    texts = (limits.pattern, limits.min_length, limits.max_length)
-    if field.type != "string" and any(text is not None for text in texts):
-        raise refuse(f"pattern and length do not suit type {field.type}", field.type)
-    if limits.pattern is not None and (error := _pattern_error(limits.pattern)):
-        raise refuse(f"the pattern is not a regular expression: {error}", limits.pattern)
+def _readable(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
-@cache
-def _pattern_error(pattern: str) -> str | None:
-    """Say what DuckDB has against a regular expression; None if nothing."""
+def _without_words(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without what it says of itself: two that differ in that alone are one version."""
+    kept = {key: value for key, value in schema.items() if key not in ("name", "title", "description")}
+    kept["fieldsMatch"] = kept["fieldsMatch"] or "superset"
+    kept["primaryKey"] = list(listed(kept["primaryKey"]))
+    kept["fields"] = [
+        {key: value for key, value in field.items() if key not in ("example", "rdfType")} for field in kept["fields"]
+    ]
+    return kept
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two schema files say the same."""
     try:
-        with duckdb.connect() as con:
-            con.execute("SELECT regexp_full_match('', $1)", [pattern]).fetchall()
-    except duckdb.Error as error:
-        return str(error)
-    return None
-
-
-def _check_pair(first: Field, second: Field, ordered: bool, file: Path) -> None:
-    """Refuse a pair of columns that cannot be compared."""
-    pair = f"{first.name}, {second.name}"
-    if first.name == second.name:
-        raise InputError("a column is compared with itself", file=file, column=pair)
-    if (first.type, first.format, first.identifier) != (second.type, second.format, second.identifier):
-        raise InputError("columns that are compared are of one type", file=file, column=pair)
-    if ordered and first.type in ("string", "boolean"):
-        raise InputError(f"columns of type {first.type} have no order", file=file, column=pair)
-
-
-def _check_reference(resource: Resource, key: ForeignKey, known: dict[str, Resource], file: Path) -> None:
-    target = key.reference.resource
-    if target not in known:
-        error = unknown("record type in a foreign key", target, known)
-        raise InputError(str(error).splitlines()[0], file=file, fix=error.fix)
-    other = known[target]
-    if key.reference.fields not in (other.primary_key, *other.unique_keys):
-        raise InputError(
-            f"{resource.name} refers to {target} ({', '.join(key.reference.fields)}), which is not a key of it",
-            file=file,
-            fix=f"the primary key is ({', '.join(other.primary_key)})",
-        )
-    ends = f"{', '.join(key.fields)} and {target}.{', '.join(key.reference.fields)}"
-    here = [resource.field(column) for column in key.fields]
-    there = [other.field(column) for column in key.reference.fields]
-    if [(one.sql_type, one.format) for one in here] != [(one.sql_type, one.format) for one in there]:
-        raise InputError("the ends of a foreign key differ in type", file=file, value=ends)
-    if [one.identifier for one in here] != [one.identifier for one in there]:
-        # one end would be hashed, the other not
-        fix = 'say "identifier": true of both'
-        raise InputError("one end of a foreign key is an identifier, the other is not", file=file, value=ends, fix=fix)
+        return bool(msgspec.json.decode(one.read_bytes()) == msgspec.json.decode(other.read_bytes()))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _load_order(resources: dict[str, Resource]) -> list[str]:

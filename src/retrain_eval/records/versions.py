@@ -9,7 +9,7 @@ import msgspec
 
 from retrain_eval.records.table_schema import Resource
 
-_TEXTS = ("title", "description", "unit")  # what changes no row
+_TEXTS = ("title", "description", "unit", "example", "rdfType")  # what changes no row
 
 
 def definition(resource: Resource) -> str:

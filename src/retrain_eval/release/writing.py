@@ -94,10 +94,7 @@ def write(
         If nothing is left to publish, or with an earlier edition something would follow of few people.
     """
     _check_recipes(results)
-    order = {
-        name: tuple(stratum.labels.values() if isinstance(stratum.labels, dict) else stratum.labels)
-        for name, stratum in study.strata.items()
-    }
+    order = {name: stratum.levels() for name, stratum in study.strata.items()}
     safe, record = protect(results, study.release, order, say)
     if lines := safe.lacking(study.plan.required):
         raise ReleaseError("a result that [plan] requires cannot be published:\n  " + "\n  ".join(lines))

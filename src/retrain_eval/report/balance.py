@@ -304,7 +304,8 @@ def say_baseline_paths(study: Study) -> str:
         gap = (groups[treated] - groups[control]).abs().dropna()
         if len(gap):
             widest = int(gap.to_numpy().argmax())
-            when = words.at(float(gap.index.to_numpy()[widest]))
+            times = gap.index.to_numpy()
+            when = words.at(float(times[widest]), words.calendar(list(times)))
             told.append(f"{words.amount(gap.iloc[widest])}{',' * when[0].isdigit()} {when}")
         else:
             told.append(_("withheld"))

@@ -26,6 +26,7 @@ from jinja2 import Environment, StrictUndefined
 
 from retrain_eval.errors import ReportError
 from retrain_eval.files import new_folder
+from retrain_eval.periods import a_year
 from retrain_eval.release.bundle import MANIFEST
 from retrain_eval.report.language import ENGLISH, N_, TAGS, _, language, speaking
 from retrain_eval.report.messages import messages_of_template, translated
@@ -145,7 +146,7 @@ def prepare(release: Release, source: Path, work: Path) -> None:
             file = work / f"{page}.md"
             if page in kept:
                 text = translated(file.read_text(encoding="utf-8"), _)
-                text = env.from_string(text).render(release=release, parts=parts, _=_)
+                text = env.from_string(text).render(release=release, parts=parts, _=_, **_of_time(release.main))
                 file.write_text(text, encoding="utf-8")
             else:
                 file.unlink()
@@ -170,6 +171,14 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "messages": {message: _(message) for message in theme_messages(source)},
     }
     (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
+
+
+def _of_time(study: Study) -> dict[str, str]:
+    """Return the words for a study's periods that its pages use."""
+    words, quality = study.words, study.bundle.study.get("quality", {})
+    year = a_year(words.period)
+    return {"period": _(words.period), "periods": words.several, "a_year": words.periods(year),
+            "tenure": words.periods(quality.get("min_tenure") or year)}  # fmt: skip
 
 
 def theme_messages(source: Path) -> list[str]:

@@ -122,9 +122,12 @@ def nudge(values: pd.Series, narrow: bool) -> float:
     return (0.05 if narrow else 0.03) * float(values.max() - values.min() or 1)
 
 
+_OF_MONTHS = (1, 3, 6, 12, 24)  # months between ticks, then twice as many
+
+
 def axis_of_periods(times: pd.Series, words: Words) -> str:
     """Return the title of an axis of periods, or of distances from the start of training."""
-    if not (times < 0).any():
+    if words.calendar(list(times)):
         return _(words.period)
     if words.jobless:
         return _("{periods} from the start of joblessness", periods=words.several)
@@ -133,19 +136,27 @@ def axis_of_periods(times: pd.Series, words: Words) -> str:
 
 def ticks_of_periods(times: pd.Series, words: Words) -> dict[str, Any]:
     """Return ticks at the periods observed, thinned to eight, as options of a scale."""
-    shown = every(sorted(times.unique()), 8)
-    return {"breaks": shown, "labels": [words.time(time) for time in shown]}
+    dated = words.calendar(list(times))
+    shown = every(sorted(times.unique()), 8, words.period)
+    # the title of the axis says what a number counts
+    labels = [f"{time:g}" if dated and words.numbered else words.time(time, dated) for time in shown]
+    return {"breaks": shown, "labels": labels}
 
 
-def every(times: list[float], most: int) -> list[float]:
+def every(times: list[float], most: int, period: str = "") -> list[float]:
     """Return the periods, or every second, fourth and so on: the start of training, or first quarters, among them.
+
+    Months are thinned to quarters, halves and whole years.
 
     Examples
     --------
     >>> every([-3, -2, -1, 0, 1, 2, 3, 4], 5), every([2001, 2003, 2005, 2007], 2)
     ([-2, 0, 2, 4], [2001, 2005])
+    >>> every([24228 + i for i in range(24)], 8, "month")
+    [24228, 24231, 24234, 24237, 24240, 24243, 24246, 24249]
     """
-    step = 1
+    steps = iter(_OF_MONTHS if period == "month" else ())
+    step = next(steps, 1)
     while len(shown := [time for time in times if time % step == 0]) > most:
-        step *= 2
+        step = next(steps, step * 2)
     return shown if len(shown) > 1 or len(times) <= most else times[:: -(-len(times) // most)]

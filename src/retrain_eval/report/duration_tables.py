@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from math import exp
@@ -72,7 +73,11 @@ def indicators(study: Study) -> Table:
         sources.append(rows)
         for (estimand, time), block in rows.groupby(["estimand", "time"], sort=False, dropna=False):
             when = f"{time:g}"
-            title = _(name.get(str(estimand), "")).format(time=when, durations=words.durations)
+            told = name.get(re.sub(r"^(same employer since) \w.*$", r"\1", str(estimand)), "")
+            first = re.search(r" (\d+)$", str(estimand))
+            title = _(told).format(
+                time=when, durations=words.durations, period=_(words.period), first=first[1] if first else ""
+            )
             block = block.assign(level=block["level"].replace("", "trained"))
             line = {"indicator": title, "group": _(name["group"])}
             for level in ("trained", "matched controls"):
@@ -102,8 +107,8 @@ def _value(row: pd.Series, words: Words) -> str:
 _INDICATORS = {
     "indicators_employed": {
         "group": N_("Employment after the start of training"),
-        "employed": N_("Employed in quarter {time}"),
-        "same employer since quarter 2": N_("Of those employed in quarter 2, with the same employer in quarter {time}"),
+        "employed": N_("Employed in {period} {time}"),
+        "same employer since": N_("Of those employed in {period} {first}, with the same employer in {period} {time}"),
     },
     "indicators_ever": {"group": N_("Finding work"), "ended": N_("Found a job within {time} {durations}")},
     "indicators_first_job": {

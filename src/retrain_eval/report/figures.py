@@ -56,14 +56,15 @@ def mean_paths(means: pd.DataFrame, words: Words) -> Figure:
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
 
+    dated = words.calendar(list(data["time"]))
     says = [
         _(
             "{label} from {amount} {at} to {amount_2} {at_2}",
             label=row.label,
             amount=words.amount(row.mean),
-            at=words.at(row.time),
+            at=words.at(row.time, dated),
             amount_2=words.amount(last.set_index("group")["mean"][row.group]),
-            at_2=words.at(last["time"].iloc[0]),
+            at_2=words.at(last["time"].iloc[0], dated),
         )
         for row in first.itertuples()
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 
 from retrain_eval.errors import ReportError
@@ -22,6 +23,7 @@ from retrain_eval.report.words import Words
 from retrain_eval.sample.ties import MANY
 from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
 from retrain_eval.simultaneous import TEST_COLUMNS
+from retrain_eval.strata import Stratum
 from retrain_eval.study import read_study
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
@@ -152,8 +154,8 @@ class Study:
 
     def in_order(self, levels: Iterable[str], subgroup: str) -> list[str]:
         """Return the levels of a subgroup in the order in which the study file names them."""
-        labels = self.bundle.study.get("strata", {}).get(subgroup, {}).get("labels", ())
-        named = [str(label) for label in (labels.values() if isinstance(labels, dict) else labels)]
+        given = self.bundle.study.get("strata", {}).get(subgroup)
+        named = list(msgspec.convert(given, Stratum).levels()) if given else []
         present = list(dict.fromkeys(levels))
         return [level for level in named if level in present] + [level for level in present if level not in named]
 

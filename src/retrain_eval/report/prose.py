@@ -82,13 +82,14 @@ def paths(study: Study) -> str:
     wide = means.pivot_table(index="time", columns="group", values="mean")
     gap = wide["treated"] - wide["control"]
     first, last = gap.index.min(), gap.index.max()
+    dated = words.calendar(list(gap.index))
     return _(
         "{sentence}, the mean of the trained was {amount} {side} that of their {controls}; {at}, {amount_2} {side_2}.",
-        sentence=sentence(words.at(first)),
+        sentence=sentence(words.at(first, dated)),
         amount=words.amount(abs(gap[first])),
         side=_side(gap[first]),
         controls=words.controls,
-        at=words.at(last),
+        at=words.at(last, dated),
         amount_2=words.amount(abs(gap[last])),
         side_2=_side(gap[last]),
     )
@@ -208,7 +209,11 @@ def outcome(study: Study, name: str) -> str:
     by_size = after.sort_values("estimate")
     low, high = by_size.iloc[0], by_size.iloc[-1]
     told = [
-        _("{amount} ({at})", amount=words.amount(row["estimate"], signed=True), at=words.at(row["event_time"]))
+        _(
+            "{amount} ({at})",
+            amount=words.amount(row["estimate"], signed=True),
+            at=words.at(row["event_time"], calendar=False),
+        )
         for row in (low, high)
     ]
     return _(
@@ -217,7 +222,7 @@ def outcome(study: Study, name: str) -> str:
         name=words.name(name),
         told=told[0],
         told_2=told[1],
-        at=words.at(last["event_time"]),
+        at=words.at(last["event_time"], calendar=False),
         amount=words.amount(last["estimate"], signed=True),
         interval=words.interval(last["ci_low"], last["ci_high"]),
     )

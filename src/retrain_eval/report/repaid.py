@@ -43,7 +43,7 @@ def say(study: Study) -> str:
             _(
                 "At its lowest, {at}, the effect is {amount}{per_period} ({interval}): people in training "
                 "earn less than they would have.",
-                at=words.at(depth["event_time"]),
+                at=words.at(depth["event_time"], calendar=False),
                 amount=words.amount(depth["estimate"]),
                 per_period=words.per_period(),
                 interval=words.interval(depth["ci_low"], depth["ci_high"]),

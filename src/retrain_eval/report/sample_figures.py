@@ -170,10 +170,11 @@ def baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
         means = data[data["group"] == group].set_index("time")["mean"]
         span = [words.amount(means[time]) for time in dict.fromkeys((first, last)) if time in means.index]
         says.append(f"{name} {' to '.join(span)}")
+    dated = words.calendar(list(data["time"]))
     when = (
-        words.at(first)
+        words.at(first, dated)
         if first == last
-        else _("from {time} to {time_2}", time=words.time(first), time_2=words.time(last))
+        else _("from {time} to {time_2}", time=words.time(first, dated), time_2=words.time(last, dated))
     )
     return Figure(
         draw,

@@ -109,7 +109,7 @@ def group_time(study: Study) -> pd.DataFrame:
     """Return group-time effects with a label of cohort and period."""
     rows = study.result("att_gt")
     names = [
-        _("Trained {time}, measured {time_2}", time=study.words.time(c), time_2=study.words.time(t))
+        _("Trained {time}, measured {time_2}", time=study.words.time(c, True), time_2=study.words.time(t, True))
         for c, t in zip(rows["cohort"], rows["time"], strict=True)
     ]
     rows = rows.assign(label=names)

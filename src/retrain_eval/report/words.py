@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from retrain_eval.levels import MISSING_LEVEL
+from retrain_eval.periods import BOUNDS
 from retrain_eval.report.language import N_, _
 
 MINUS = "\N{MINUS SIGN}"
@@ -19,6 +20,7 @@ _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "IN
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
 _PLURALS = {"person": N_("people"), "firm": N_("firms"), "year": N_("years"), "quarter": N_("quarters"),
             "month": N_("months"), "week": N_("weeks"), "two-week interval": N_("two-week intervals")}  # fmt: skip
+_NUMBERED = ("week", "two-week interval")  # periods that are numbers, not dates: small ones too
 # words that studies often use for outcomes, groups and their levels
 _COMMON = (
     N_("earnings"), N_("wages"), N_("age"), N_("age band"), N_("education"), N_("education level"), N_("sex"),
@@ -27,11 +29,12 @@ _COMMON = (
     N_("substitution"), N_("public"), N_("employer"), N_("mixed"), N_("claimed"), N_("not claimed"),
     N_("age at displacement"), N_("unemployment insurance"),
 )  # fmt: skip
-_UNITS = (N_("person"), N_("firm"), N_("year"), N_("quarter"), N_("month"), N_("week"), N_("period"), N_("periods"))
+_UNITS = (N_("person"), N_("firm"), N_("year"), N_("quarter"), N_("month"), N_("week"), N_("two-week interval"),
+          N_("period"), N_("periods"))  # fmt: skip
 # outcomes of the panel that are not amounts of money, as a reader meets them
 _SHARES = {
     "employed": N_("share employed"),
-    "full_quarter": N_("share in full-quarter employment"),
+    "full_quarter": N_("share in full-quarter employment"),  # other periods: `Words.name`
     "deprived": N_("share in employment of poor quality"),
     "m0": N_("deprivation in employment quality (M0)"),
 }
@@ -121,7 +124,25 @@ class Words:
             return _("{one} minus {other}", one=self.name(one), other=self.name(other))
         if str(key) == MISSING_LEVEL:
             return _("(missing)")
+        if key == "full_quarter" and self.period != "quarter" and not self._label(str(key)):
+            return _("share in full-{period} employment", period=_(self.period))
+        if (interval := self._interval(str(key))) is not None:
+            return interval
         return self._label(str(key)) or _(_SHARES.get(str(key), str(key).replace("_", " ")))
+
+    def _interval(self, level: str) -> str | None:
+        """Return a level that is named after the cuts of its stratum, in words; None if it is none."""
+        number = r"(-?\d+(?:\.\d+)?)"
+        under = re.fullmatch(rf"under\s{number}", level)
+        between = re.fullmatch(rf"{number}\sto\sunder\s{number}", level)
+        over = re.fullmatch(rf"{number}\sand\sover", level)
+        if (under or between or over) and _(level) != level:
+            return _(level)
+        if under:
+            return _("under {high}", high=under[1])
+        if between:
+            return _("{low} to under {high}", low=between[1], high=between[2])
+        return _("{low} and over", low=over[1]) if over else None
 
     def covariate(self, key: object) -> str:
         """Return what a row of the balance table is about; ``distance`` is the score that people were matched on.
@@ -131,6 +152,8 @@ class Words:
         >>> words = Words(period="quarter")
         >>> [words.covariate(name) for name in ("distance", "earnings_m2", "earnings_1974", "home_region_m")]
         ['matching score', 'earnings, 2 quarters before training', 'earnings 1974', 'home region m']
+        >>> Words(period="month").covariate("earnings_24230"), Words(period="week").covariate("earnings_12")
+        ('earnings, in 2019-03', 'earnings, in week 12')
         >>> Words(period="quarter", jobless=True).covariate("earnings_m0")
         'earnings, in the quarter joblessness began'
         """
@@ -139,7 +162,15 @@ class Words:
         before = re.fullmatch(r"(.+)_m(\d+)", str(key))
         if before:
             return _("{name}, {when}", name=self.name(before[1]), when=self.at(-int(before[2])))
+        dated = re.fullmatch(r"(.+)_(\d+)", str(key))
+        if dated and self.period != "year" and self._is_period(int(dated[2])):
+            return _("{name}, {when}", name=self.name(dated[1]), when=self.at(int(dated[2]), calendar=True))
         return _("matching score") if key == "distance" else self.name(key)
+
+    def _is_period(self, number: int) -> bool:
+        """Return whether a number can be a period of the study."""
+        low, high = BOUNDS.get(self.period, (_CALENDAR, 9999))
+        return low <= number <= high
 
     def about(self, outcome: object) -> Words:
         """Return the vocabulary for an outcome: a share is not an amount of money.
@@ -179,6 +210,11 @@ class Words:
         return _("{n:g} {unit}", n=n, unit=_(self.period) if abs(n) == 1 else _plural(self.period))
 
     @property
+    def numbered(self) -> bool:
+        """Whether periods are numbers, not dates."""
+        return self.period in _NUMBERED
+
+    @property
     def one(self) -> str:
         """The unit, as a word of the language spoken."""
         return _(self.unit)
@@ -193,21 +229,37 @@ class Words:
         """Plural unit of spell lengths."""
         return _(self.duration) if self.duration else _plural(self.period)
 
-    def time(self, value: float) -> str:
-        """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``.
+    def _dated(self, value: float, calendar: bool | None) -> bool:
+        """Return whether a number is a period rather than a distance from the start of training, where no one says."""
+        return abs(int(value)) >= _CALENDAR if calendar is None else calendar
 
-        A small number is a distance from the start of training.
+    def time(self, value: float, calendar: bool | None = None) -> str:
+        """Return a period as readers write it; quarters are stored as ``year * 4 + quarter - 1``, months alike.
+
+        Parameters
+        ----------
+        value : float
+        calendar : bool, optional
+            Whether it is a period, or else a distance from the start of training. Left out: a small number is a
+            distance, which is right but for weeks and two-week intervals, whose numbers may be small.
+
+        Examples
+        --------
+        >>> Words(period="month").time(24230), Words(period="week").time(12, calendar=True), Words().time(-2)
+        ('2019-03', 'week 12', '−2')
         """
         number = int(value)
-        if abs(number) < _CALENDAR:
+        if not self._dated(number, calendar):
             return signed(number)
-        return (
-            _("{year} Q{quarter}", year=number // 4, quarter=number % 4 + 1)
-            if self.period == "quarter"
-            else str(number)
-        )
+        if self.period == "quarter":
+            return _("{year} Q{quarter}", year=number // 4, quarter=number % 4 + 1)
+        if self.period == "month":
+            return _("{year}-{month:02d}", year=number // 12, month=number % 12 + 1)
+        if self.numbered:
+            return _("{period} {number}", period=_(self.period), number=number)
+        return str(number)
 
-    def at(self, value: float) -> str:
+    def at(self, value: float, calendar: bool | None = None) -> str:
         """Return when something holds: in a period, or so long before or after the start of training.
 
         Examples
@@ -217,8 +269,8 @@ class Words:
         ('in 2019 Q1', '8 quarters before training', 'in the quarter training began')
         """
         number = int(value)
-        if abs(number) >= _CALENDAR:
-            return _("in {time}", time=self.time(number))
+        if self._dated(number, calendar):
+            return _("in {time}", time=self.time(number, True))
         if number == 0:
             period = _(self.period)
             if self.jobless:
@@ -232,14 +284,26 @@ class Words:
 
     def times(self, values: Sequence[float]) -> str:
         """Return a list of periods; of distances from training, their span."""
-        if any(abs(value) >= _CALENDAR for value in values):
-            return listed([self.time(value) for value in values])
+        if self.calendar(values):
+            return listed([self.time(value, True) for value in values])
         if len(values) == 1:
             return self.at(values[0])
         periods = self.periods(len(values))
         if self.jobless:
             return _("the {periods} before joblessness", periods=periods)
         return _("the {periods} before training", periods=periods)
+
+    def calendar(self, values: Sequence[float]) -> bool:
+        """Return whether numbers are periods, and not distances from training, which begin before it.
+
+        Examples
+        --------
+        >>> Words(period="week").calendar([1, 2]), Words(period="week").calendar([-2, -1, 0, 1]), Words().calendar([-2])
+        (True, False, False)
+        """
+        if self.numbered:
+            return all(value > 0 for value in values)
+        return any(abs(value) >= _CALENDAR for value in values)
 
 
 def signed(time: float) -> str:

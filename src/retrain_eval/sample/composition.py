@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import duckdb
 import pandas as pd
 
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, unknown_columns
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.formula import parse_formula
@@ -155,9 +155,9 @@ def people_sql(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns
     """Give SQL with one row per candidate: _treated, _weight_treated, _weight_control, _uses, the columns."""
     unit = str(sample.audit["unit"])
     require_columns(relation, [unit, treatment(sample)])
-    for column in columns:
-        if column not in relation.columns:
-            raise unknown("column of the candidates", column, relation.columns)
+    absent = [column for column in columns if column not in relation.columns]
+    if absent:
+        raise unknown_columns(absent, relation.columns, kind="column of the candidates")
     roles = stored(
         relation,
         sample.weights,

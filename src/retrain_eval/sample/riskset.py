@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.balance import effective_size
 from retrain_eval.sample.compared import Compared
 from retrain_eval.sample.drawn import Drawn
@@ -32,7 +32,7 @@ from retrain_eval.sample.scores import caliper_width, given_score
 from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
 from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
-from retrain_eval.sources import query, sql_name
+from retrain_eval.sources import query, require_columns, sql_name
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -206,9 +206,7 @@ def _check_options(distance: str, link: str | None, m_order: str | None, discard
 def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, columns: Sequence[str]) -> None:
     """Name the first person whose periods are missing or contradict each other, or the treatment column."""
     types = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
-    for name in (unit, *columns):
-        if name not in types:
-            raise unknown("column", name, relation.columns)
+    require_columns(relation, (unit, *columns))
     for name in columns:
         if not INTEGER.match(types[name]):
             raise InputError(

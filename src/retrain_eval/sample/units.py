@@ -23,8 +23,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retrain_eval.errors import DesignError, InputError, unknown
-from retrain_eval.sources import query, sql_name
+from retrain_eval.errors import DesignError, InputError
+from retrain_eval.sources import query, require_columns, sql_name
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -105,9 +105,7 @@ def load_units(
     """
     names = list(dict.fromkeys([*covariates, *others]))
     types = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
-    for name in (unit, treat, *names, *more):
-        if name not in types:
-            raise unknown("column", name, relation.columns)
+    require_columns(relation, (unit, treat, *names, *more))
     _check_types(types, unit, treat, covariates)
     # adding zero turns -0.0 into 0.0, which would otherwise be a cell of its own
     keys = {

@@ -10,6 +10,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 EVENTS = ("to_exit", "to_entry", "to_displacement")
+EVENT_DEFAULTS = {"to_exit": "since", "person_id": "id"}  # columns that the caller need not name
 
 
 def first_job_spells(
@@ -57,7 +58,7 @@ def first_job_spells(
     if since not in EVENTS:
         raise unknown("event", since, EVENTS)
     relation = as_relation(panel, numbers=(since, "employed"), keys=id)
-    require_columns(relation, [id, since, "employed", *keep])
+    require_columns(relation, [id, since, "employed", *keep], EVENT_DEFAULTS)
     carried = [sql_name(name) for name in dict.fromkeys(keep)]
     person, quarter = sql_name(id), sql_name(since)
     groups = ", ".join([person, *carried])

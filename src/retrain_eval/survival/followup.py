@@ -26,7 +26,7 @@ from retrain_eval.sources import Source, as_relation, query, require_columns, sq
 from retrain_eval.statistics.kinds import Shares
 from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.curves import variance_name, with_interval
-from retrain_eval.survival.first_jobs import EVENTS, require_constant
+from retrain_eval.survival.first_jobs import EVENT_DEFAULTS, EVENTS, require_constant
 from retrain_eval.survival.risk import group_name
 
 Mask = npt.NDArray[np.bool_]
@@ -49,6 +49,7 @@ def employment_after(
     weight_type: str | None = None,
     cluster: str | None = None,
     level: float = 0.95,
+    period: str = "quarter",
 ) -> EffectTable:
     """Return the shares employed, and with the same employer, in quarters after an event.
 
@@ -61,11 +62,13 @@ def employment_after(
     since : {"to_exit", "to_entry", "to_displacement"}
         Column of the quarters since the event; people for whom it is NULL have no part.
     quarters : sequence of int
-        Quarters after the event, ascending.
+        Quarters after the event, ascending; or whatever the panel's periods are.
     id, by, weights, weight_type, cluster
         As in `retrain_eval.cells.counting.life_table`.
     level : float
         Confidence level.
+    period : str
+        What a period of the panel is: a word of the estimand, "same employer since month 6".
 
     Returns
     -------
@@ -101,7 +104,7 @@ def employment_after(
     >>> found[["estimand", "time", "estimate", "n_treated"]].round(3).to_numpy().tolist()
     [['employed', 2.0, 0.667, 3], ['employed', 4.0, 0.667, 3], ['same employer since quarter 2', 4.0, 0.5, 2]]
     """
-    table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster)
+    table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster, period)
     groups = table.groups()
     found, influence = [], []
     for keys, counted, successes in rows:
@@ -144,12 +147,13 @@ def employment_shares(
     weights: str | None = None,
     weight_type: str | None = None,
     cluster: str | None = None,
+    period: str = "quarter",
 ) -> Shares:
     """Return the sums that the shares of `employment_after` are ratios of; they add up over agencies.
 
     Parameters
     ----------
-    panel, since, quarters, id, by, weights, weight_type, cluster
+    panel, since, quarters, id, by, weights, weight_type, cluster, period
         As in `employment_after`, which raises what this raises.
 
     Examples
@@ -161,7 +165,7 @@ def employment_shares(
     >>> found.estimand, found.n.tolist(), found.sum_wx.tolist()
     (('employed', 'employed', 'same employer since quarter 2'), [3, 3, 2], [2.0, 2.0, 1.0])
     """
-    table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster)
+    table, rows = _count(panel, since, quarters, id, by, weights, weight_type, cluster, period)
     n, weight = table.cells["n"].to_numpy(), table.cells["sum_w"].to_numpy()
     keys, counted, successes = zip(*rows, strict=True)
     return Shares(
@@ -206,6 +210,7 @@ def _count(
     weights: str | None,
     weight_type: str | None,
     cluster: str | None,
+    period: str,
 ) -> tuple[LifeTable, list[_Row]]:
     """Return the table of patterns and, of each share, its keys, the cells that count, and those with the property."""
     if since not in EVENTS:
@@ -221,7 +226,7 @@ def _count(
     known = table.cells["cause"].str.removeprefix(_OPENING).str.split(",")
     rows: list[_Row] = []
     for number, name in enumerate(table.groups()):
-        for estimand, quarter, base, hit in _shares(asked):
+        for estimand, quarter, base, hit in _shares(asked, period):
             counted = (group == number) & np.array([base(pattern) for pattern in known])
             if weight[counted].sum() == 0:
                 raise DesignError(f"nobody in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}")
@@ -246,7 +251,7 @@ def _patterns(
     but the first: "s" same employer as in the first quarter, "d" not, "-" not known or not employed in the first.
     """
     keep = list(dict.fromkeys([*levels, *(name for name in (weights, cluster) if name is not None and name != id)]))
-    require_columns(relation, [id, since, "employed", "main_employer", *keep])
+    require_columns(relation, [id, since, "employed", "main_employer", *keep], EVENT_DEFAULTS)
     require_constant(relation, since, id, keep)
     person, quarter = sql_name(id), sql_name(since)
     groups = ", ".join([person, *(sql_name(name) for name in keep)])
@@ -271,13 +276,13 @@ def _patterns(
     )
 
 
-def _shares(quarters: list[int]) -> list[tuple[str, int, _Rule, _Rule]]:
+def _shares(quarters: list[int], period: str) -> list[tuple[str, int, _Rule, _Rule]]:
     """Return each share: its estimand, quarter, and what counts in its denominator and numerator."""
     shares: list[tuple[str, int, _Rule, _Rule]] = [
         ("employed", quarter, _Rule(place, "01"), _Rule(place, "1")) for place, quarter in enumerate(quarters)
     ]
     shares += [
-        (f"same employer since quarter {quarters[0]}", quarter, _Rule(place, "sd"), _Rule(place, "s"))
+        (f"same employer since {period} {quarters[0]}", quarter, _Rule(place, "sd"), _Rule(place, "s"))
         for place, quarter in enumerate(quarters[1:], start=len(quarters))
     ]
     return shares

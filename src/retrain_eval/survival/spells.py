@@ -12,7 +12,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.recipe import recorded
-from retrain_eval.sources import Source
+from retrain_eval.sources import Source, as_relation, require_columns
 from retrain_eval.survival import contrasts, cox, curves, hazard, incidence, proportionality, retention, summaries
 from retrain_eval.survival.gray import gray
 from retrain_eval.survival.grouptest import GroupTest
@@ -78,11 +78,15 @@ class Spells:
     ) -> None:
         if exit is not None and duration != "quarters":
             raise InputError("duration and exit are two names for one column", column=exit, fix="give one of them")
-        self._source: Source | None = source
-        self._columns = (id, exit or duration, cause, entry, by, weights, weight_type)
+        relation = as_relation(source)
+        levels = (by,) if isinstance(by, str) else tuple(by)
+        needed = [id, exit or duration, cause, *levels, *(name for name in (entry, weights, cluster) if name)]
+        require_columns(relation, needed, {"quarters": "duration", "cause": "cause"})
+        self._source: Source | None = relation
+        self._columns = (id, exit or duration, cause, entry, levels, weights, weight_type)
         self._event, self._censored = event, censored
         self._clustered: dict[str, LifeTable] = {}
-        self.table = self._count(source, cluster)
+        self.table = self._count(relation, cluster)
 
     @classmethod
     def from_table(cls, table: LifeTable) -> Spells:

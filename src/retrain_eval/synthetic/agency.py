@@ -111,6 +111,8 @@ def simulate(
 ) -> Simulation:
     """Make a synthetic agency: people, displacements, employers, training, wage records and the truth.
 
+    Its periods are quarters; no other frequency is simulated.
+
     A register of workers of eight regions, most of whom lose a job to automation in the third to sixth year. Some of
     them enter training within six quarters of displacement; the odds depend on education, age, earnings and the time
     without a job, on nothing that the records do not show. Both careers of every trainee, with and without training,
