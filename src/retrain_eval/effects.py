@@ -139,7 +139,9 @@ class EffectTable:
 
         if band is not None:
             band = band & ~missing(columns["level"])
-            critical = critical_values(vcov[np.ix_(band, band)], of_t[band], level=level, seed=seed)
+            critical = critical_values(
+                vcov[np.ix_(band, band)], of_t[band], together=clusters is None, level=level, seed=seed
+            )
             half = np.full(len(given), np.nan)
             half[band] = critical * std_error[band]
             columns["band_low"], columns["band_high"] = estimate - half, estimate + half

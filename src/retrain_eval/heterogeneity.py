@@ -39,8 +39,9 @@ class Heterogeneity:
     levels : DataFrame
         One row per level: ``subgroup, level, estimate, std_error, ci_low, ci_high, p_value``, then ``p_holm`` and
         ``p_romano_wolf`` (adjusted for the number of levels), ``p_equivalence`` (TOST, adjusted by Holm), ``mde``
-        (minimum detectable effect), ``n_treated, n_control, verdict, n_needed`` (treated people that would settle an
-        inconclusive one; NA else).
+        (minimum detectable effect), ``n_treated, n_control, verdict, n_needed`` (treated people with whom an
+        inconclusive effect would be found with probability ``power`` if it is as large as the smallest worthwhile
+        one; NA else).
     differences : EffectTable
         All pairs of levels, later minus earlier, by the joint covariance.
     equality : DataFrame
@@ -78,8 +79,8 @@ def heterogeneity(
     smallest_worthwhile : float
         The smallest effect, in the outcome's unit, that would matter to anyone; its negative bounds harm.
     level : float
-        Confidence level. Over all levels together, a wrong "effect" has probability ``1 − level`` at most, and so has
-        a wrong "equivalent to none"; that there is either has at most twice that.
+        Confidence level. The probability that any level is wrongly called "effect" is at most ``1 − level``, and so is
+        that of a wrong "equivalent to none"; the probability of either is at most twice that.
     power : float
         With which the minimum detectable effect would be found.
     seed : int
@@ -129,6 +130,7 @@ def heterogeneity(
     df, shown = _degrees(effects, place), effects.df[place]
     estimate, error = frame["estimate"].to_numpy(), np.sqrt(np.diag(vcov))
     p_value = 2 * t_upper(shown, np.abs(estimate) / error)
+    together = _together(effects)
     small = _small(frame, effects, place)
     wide, spread = error * small, vcov * np.outer(small, small)
     single = np.maximum(2 * t_upper(df, np.abs(estimate) / wide), p_value)
@@ -137,12 +139,12 @@ def heterogeneity(
         t_upper(df, (estimate + smallest_worthwhile) / wide), t_upper(df, (smallest_worthwhile - estimate) / wide)
     )
     alpha = 1 - level
-    adjusted = np.maximum(romano_wolf(estimate, spread, df, seed=seed), p_value)
+    adjusted = np.maximum(romano_wolf(estimate, spread, df, together=together, seed=seed), p_value)
     equivalence = holm(tost)
     verdict = np.where(equivalence < alpha, NONE, np.where(adjusted < alpha, EFFECT, INCONCLUSIVE))
     half = t_quantile(shown, 0.5 + level / 2)
     to_find = t_quantile(df, power)
-    critical = critical_values(spread, df, level=level, seed=seed)
+    critical = critical_values(spread, df, together=together, level=level, seed=seed)
     n_treated = frame["n_treated"].to_numpy(dtype=float, na_value=np.nan)
     needed = np.ceil(n_treated * ((critical + to_find) * wide / smallest_worthwhile) ** 2)
     needed = np.where(verdict == INCONCLUSIVE, np.maximum(needed, n_treated + 1), np.nan)
@@ -163,7 +165,7 @@ def heterogeneity(
             "n_needed": pd.array([None if np.isnan(n) else int(n) for n in needed], dtype="Int64"),
         }
     )
-    test = equality(estimate, spread, df)
+    test = equality(estimate, spread, df, together=together)
     if test.empty:
         notes.append("whether all levels have one effect is not tested: there are too few clusters for so many levels")
     differences = _differences(effects, place, level)
@@ -225,14 +227,14 @@ def equal_effects(effects: EffectTable) -> pd.DataFrame:
     frame = effects.frame.loc[place]
     small = _small(frame, effects, place)
     vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
-    return equality(frame["estimate"].to_numpy(), vcov, _degrees(effects, place))
+    return equality(frame["estimate"].to_numpy(), vcov, _degrees(effects, place), together=_together(effects))
 
 
-def equality(estimate: Array, vcov: Array, df: Array) -> pd.DataFrame:
+def equality(estimate: Array, vcov: Array, df: Array, *, together: bool = True) -> pd.DataFrame:
     """Return the test that all estimates are one, by `retrain_eval.simultaneous.joint_test`, or no row."""
     k = len(estimate)
     contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
-    return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast))
+    return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast, together=together))
 
 
 def person_df(n_treated: Array, n_control: Array) -> Array:
@@ -252,6 +254,11 @@ def person_df(n_treated: Array, n_control: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         df = (one + other) ** 2 / (one**2 / (n_treated - 1) + other**2 / (n_control - 1))
     return np.where(np.isnan(df), np.inf, np.maximum(df, 1.0))
+
+
+def _together(effects: EffectTable) -> bool:
+    """Whether degrees of freedom were given for the whole table, not counted in each level's clusters or people."""
+    return effects.n_clusters is None and bool(np.isfinite(effects.df).any())
 
 
 def _arms(frame: pd.DataFrame) -> tuple[Array, Array]:

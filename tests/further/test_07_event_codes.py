@@ -87,7 +87,9 @@ def test_a_cause_or_nothing_is_read_rightly_or_refused():
 @pytest.mark.parametrize("name", AMBIGUOUS)
 def test_other_codes_are_read_rightly_or_refused_with_their_values(name):
     event, censored = AMBIGUOUS[name]
-    right_or_refused(lambda: last(spells(coded(event, censored))), kaplan_meier(), str(censored).strip().lower())
+    right_or_refused(
+        lambda: last(spells(coded(event, censored))), kaplan_meier(), str(censored).strip().lower().removesuffix(".0")
+    )
 
 
 def test_categories_and_mixed_objects_are_codes_as_well():

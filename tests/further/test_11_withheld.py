@@ -32,7 +32,7 @@ def test_what_the_simulator_writes_holds_its_own_schemas(tmp_path, seed):
 def life(ends: dict[str, list[tuple[float, object]]]) -> rte.Spells:
     rows = [(arm, q, cause) for arm, spells in ends.items() for q, cause in spells]
     frame = pd.DataFrame(rows, columns=["arm", "q", "cause"]).reset_index(names="id")
-    return rte.Spells(frame, id="id", duration="q", cause="cause", by="arm")
+    return rte.Spells(frame, id="id", duration="q", cause="cause", by="arm", censored=())
 
 
 def many(seed: int, n: int, causes: list[object]) -> list[tuple[float, object]]:

@@ -44,8 +44,9 @@ def test_a_quarter_with_a_refused_wage_row_is_unknown(tmp_path, name):
         return  # a row of which nobody knows whose it is may stop the load
     found = panel_of(folder)
     assert found["A2", Q1 + 1] is None
-    assert found["A2", Q1] == 700.0
-    assert found["A2", Q1 + 2] == 0.0
+    # fields of a row with one too many may have shifted: its period isn't known, and all of the person's are unknown
+    assert found["A2", Q1] == (None if "field" in name else 700.0)
+    assert found["A2", Q1 + 2] == (None if "field" in name else 0.0)
     assert found["A3", Q1 + 1] == 1000.0
 
 
