@@ -92,7 +92,14 @@ def test_a_test_goes_with_the_estimates_it_is_of() -> None:
     for name, n in (("small", 9), ("large", 90)):
         results.add_effects(name, EffectTable.build([{"estimate": 1.0, "n_treated": n}], np.eye(1)))
     tests = pd.DataFrame(
-        {"result": ["small", "large", "unknown"], "test": "Wald", "statistic": 4.25, "df": 1, "p_value": 0.04}
+        {
+            "result": ["small", "large", "unknown"],
+            "test": "Wald",
+            "statistic": 4.25,
+            "df": 1,
+            "df_denominator": np.nan,
+            "p_value": 0.04,
+        }
     )
     results.add_table("tests", tests)
     safe, record = protect(results, Release())
