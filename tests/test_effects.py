@@ -97,7 +97,10 @@ def test_estimates_of_too_few_clusters_have_no_standard_error() -> None:
     frame = table.to_frame()
     assert frame["std_error"].isna().tolist() == [True, False, False]
     np.testing.assert_allclose(frame["ci_high"].to_numpy()[1:], 1 + stats.t([2, 39]).ppf(0.975))
-    assert table.meta["notes"] == ("a: 2 cluster(s); at least 3 are needed for a standard error",)
+    assert table.meta["notes"] == (
+        "a: 2 cluster(s); at least 3 are needed for a standard error",
+        "b: standard errors rest on 3 clusters",
+    )
     assert table.difference().to_frame()["std_error"].isna().all()  # from a, which has none
     with pytest.raises(DesignError, match="2 cluster"):
         EffectTable.build(rows, np.eye(3), n_clusters=2)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.jackknife import REPORTED
 from retrain_eval.levels import missing
 from retrain_eval.recipe import Recipe, recorded
 from retrain_eval.simultaneous import critical_values, t_quantile, t_upper
@@ -117,7 +118,8 @@ class EffectTable:
         facts: dict[str, object] = {"level": level, **(meta or {})}
         clusters = None if n_clusters is None else np.broadcast_to(np.asarray(n_clusters, dtype=int), len(given))
         if clusters is not None:
-            facts["notes"] = (*_notes(facts), *_without_few_clusters(vcov, clusters, columns))
+            few = (*_without_few_clusters(vcov, clusters, columns), *_number_of_clusters(vcov, clusters, columns))
+            facts["notes"] = tuple(dict.fromkeys([*_notes(facts), *few]))
             df = np.maximum(clusters - 1.0, 1.0) if df is None else df
         of_t = np.broadcast_to(np.asarray(np.inf if df is None else df, dtype=float), len(given))
         facts |= {"df": plain_or_list(of_t), "n_clusters": None if clusters is None else plain_or_list(clusters)}
@@ -323,6 +325,13 @@ def _without_few_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns:
     counts = [int(n) for n in clusters[few]]
     told = [f"{name}: {n} cluster(s); {why}" for name, n in zip(named, counts, strict=True)]
     return list(dict.fromkeys(told))
+
+
+def _number_of_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:
+    """Return notes of how many clusters standard errors rest on, by level, where they are few."""
+    few = np.flatnonzero((np.diag(vcov) > 0) & (clusters < REPORTED))
+    named = {(columns["level"][row] if pd.notna(columns["level"][row]) else "", int(clusters[row])) for row in few}
+    return [f"{level}{': ' if level else ''}standard errors rest on {n} clusters" for level, n in sorted(named)]
 
 
 def _typed(rows: pd.DataFrame, name: str) -> Any:

@@ -45,6 +45,6 @@ def cv3(estimate: Array, without: Array, uses: npt.NDArray[np.bool_]) -> Array:
     (2.333333333333333, 2.3333333333333335)
     """
     n = uses.sum(axis=0)
-    deviation = np.where(uses, without - estimate, 0.0) * np.sqrt((n - 1) / np.maximum(n, 1))
+    deviation = np.where(uses, without - estimate, 0.0) * np.sqrt(np.maximum(n - 1, 0) / np.maximum(n, 1))
     out: Array = deviation.T @ deviation
     return out

@@ -13,6 +13,7 @@ import pandas as pd
 
 from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.jackknife import REPORTED
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.sample.balance import COLUMNS as BALANCE
@@ -104,8 +105,10 @@ def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
 
 
 def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
-    """Return the rows of an EffectTable in the layout."""
-    return effects.to_frame().assign(result=name, note="")[list(EFFECTS)]
+    """Return the rows of an EffectTable in the layout; ``note`` says how many clusters they rest on where few."""
+    n = effects.n_clusters
+    note = [""] * len(effects) if n is None else [f"{k} clusters" if k < REPORTED else "" for k in n.tolist()]
+    return effects.to_frame().assign(result=name, note=note)[list(EFFECTS)]
 
 
 def read_table(path: Path) -> pd.DataFrame:

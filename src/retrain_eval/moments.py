@@ -23,6 +23,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.additive import merge_cells
+from retrain_eval.clusters import Clusters
 from retrain_eval.contributions import merge, merge_totals
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.levels import is_missing
@@ -38,6 +40,7 @@ Mask = npt.NDArray[np.bool_]
 Pairs = Mapping[tuple[int, int], Array]
 
 INCOMPLETE = "(incomplete paths)"
+_ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is rounding
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class OutcomeMoments:
     by_person : tuple of str
         Covariates that nearly tell every unit apart, which cells cannot hold, or ``"(incomplete paths)"``: `att_gt`
         reads them from the source.
+    clusters : Clusters, optional
+        Which cells each cluster lies in, and its sums where clusters are few. None: the unit itself.
     largest, absolute : ndarray, shapes (C, T, 5) and (C, T), optional
         The largest contributions w·|Y| to each cell and period, and Σ w·|Y|; they never leave the agency.
     source : callable, optional
@@ -91,6 +96,7 @@ class OutcomeMoments:
     numbers: tuple[str, ...] = ()
     by_person: tuple[str, ...] = ()
     source: Callable[..., GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
+    clusters: Clusters | None = field(default=None, compare=False, repr=False)
     largest: Array | None = field(default=None, compare=False, repr=False)
     absolute: Array | None = field(default=None, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
@@ -129,6 +135,20 @@ class OutcomeMoments:
         dense: Array = product.toarray()
         return (dense + dense.T) / 2
 
+    def cells_used(self, influence: sparse.csr_array) -> Mask:
+        """Return which cells have a part in each row of influence coefficients, shape (K, C)."""
+        size, entries = 1 + len(self.times), sparse.coo_array(influence)
+        row, column = entries.coords
+        largest = np.zeros((influence.shape[0], len(self.cells)))
+        np.maximum.at(largest, (row, column // size), np.abs(entries.data))
+        used: Mask = largest > _ROUNDING * largest.max(axis=1, keepdims=True, initial=0.0)
+        return used
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether sums by cluster are kept, so that each cluster can be left out."""
+        return self.clusters is not None and self.clusters.first is not None
+
     def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Mask]]:
         """Return the combinations of levels of the named strata by first appearance, missing last, with their cells."""
         for name in names:
@@ -164,7 +184,9 @@ class OutcomeMoments:
         second = dict(self.second) | {
             (a + offset, b + offset): shift @ block @ shift.T for (a, b), block in other.second.items()
         }
-        cells, first, second, group = _merge_cells(stacked, keys, first, second)
+        cells, first, second, group = merge_cells(stacked, keys, first, second)
+        mine, theirs = self.clusters, other.clusters
+        clusters = mine.plus(theirs, offset, shift).merge(group) if mine and theirs else None
         return replace(
             self,
             cells=cells,
@@ -172,6 +194,7 @@ class OutcomeMoments:
             second=second,
             n_clusters=self.n_clusters + other.n_clusters,
             n_dropped=self.n_dropped + other.n_dropped,
+            clusters=clusters,
             source=None,
             largest=merge([self.largest, other.largest], group, len(cells)),
             absolute=merge_totals([self.absolute, other.absolute], group, len(cells)),
@@ -205,14 +228,14 @@ class OutcomeMoments:
         index = np.flatnonzero(keep)
         if len(index) == 0:
             raise InputError("no cell has all these levels", value=levels, fix="ask for levels that occur together")
-        place = {int(old): new for new, old in enumerate(index)}
-        second = {(place[a], place[b]): block for (a, b), block in self.second.items() if a in place and b in place}
-        # clusters are counted once over all cells, so for a part of them only the unclustered count is known
-        n_clusters = int(self.cells["n"].to_numpy()[index].sum()) if self.cluster is None else self.n_clusters
+        place = np.where(keep, np.cumsum(keep) - 1, -1)
+        second = {(int(place[a]), int(place[b])): block for (a, b), block in self.second.items() if keep[a] and keep[b]}
+        clusters = None if self.clusters is None else self.clusters.subset(place)
+        n_clusters = int(self.cells["n"].to_numpy()[index].sum()) if clusters is None else clusters.total
         cells = self.cells.iloc[index].reset_index(drop=True)
         largest, absolute = (None if found is None else found[index] for found in (self.largest, self.absolute))
         part = replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, source=None)
-        return replace(part, largest=largest, absolute=absolute)
+        return replace(part, clusters=clusters, largest=largest, absolute=absolute)
 
     @recorded
     def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
@@ -223,12 +246,13 @@ class OutcomeMoments:
                 raise unknown("stratum", name, self.strata)
         strata = tuple(name for name in self.strata if name not in gone)
         cells = self.cells.drop(columns=list(gone))
-        cells, first, second, group = _merge_cells(cells, ["cohort", *strata], self.first, self.second)
+        cells, first, second, group = merge_cells(cells, ["cohort", *strata], self.first, self.second)
         largest = merge([self.largest], group, len(cells))
         absolute = merge_totals([self.absolute], group, len(cells))
         numbers = tuple(name for name in self.numbers if name in strata)
         whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, source=None)
-        return replace(whole, largest=largest, absolute=absolute)
+        clusters = None if self.clusters is None else self.clusters.merge(group)
+        return replace(whole, clusters=clusters, largest=largest, absolute=absolute)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -373,24 +397,3 @@ class OutcomeMoments:
         from retrain_eval.did.bacon import twfe_weights
 
         return twfe_weights(self)
-
-
-def _merge_cells(
-    cells: pd.DataFrame, keys: list[str], first: Array, second: Pairs
-) -> tuple[pd.DataFrame, Array, dict[tuple[int, int], Array], npt.NDArray[np.integer]]:
-    """Sum rows of ``cells`` that have the same keys; return cells, both moments, and the new cell of each row."""
-    group = cells.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
-    n_groups = int(group.max()) + 1
-    merged = cells[keys].drop_duplicates().reset_index(drop=True)
-    merged["n"] = np.bincount(group, weights=cells["n"].to_numpy(), minlength=n_groups).astype(int)
-    total = np.zeros((n_groups, first.shape[1]))
-    np.add.at(total, group, first)
-    blocks: dict[tuple[int, int], Array] = {}
-    for (a, b), block in second.items():
-        c, d = int(group[a]), int(group[b])
-        # two distinct cells that fall together contribute both ways round; stored pairs have c <= d
-        parts = [((c, d), block)] if c != d or a == b else [((c, c), block), ((c, c), block.T)]
-        for (row, column), part in parts:
-            key, value = ((row, column), part) if row <= column else ((column, row), part.T)
-            blocks[key] = blocks[key] + value if key in blocks else value
-    return merged, total, blocks, group

@@ -35,6 +35,7 @@ from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
 
 RECIPES = "recipes.json"
+FROM_SUMS = "from_sums_by_cluster"  # fact about effects: a table with sums by cluster gives them, errors included
 # of the facts about estimates, those that inference needs; others may be counts that a release rounds
 _FACTS = (
     "level", "df", "n_clusters", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast",
@@ -254,9 +255,12 @@ class Results:
         found = []
         for part in self.parts:
             derivation = part.derivation if part.recipe is None else trace(part.recipe, known)
-            standing = part.effects if derivation is None else None
+            again = derivation is not None and _rests_on_sums(part.effects) and not derivation.of.startswith("effects/")
+            standing = part.effects if derivation is None or again else None
             if standing is not None:
                 facts = {key: standing.meta[key] for key in _FACTS if standing.meta.get(key) is not None}
+                if again:  # what the sums by cluster give; a release may hold them, and makes everything again
+                    facts, derivation = facts | {FROM_SUMS: True}, None
                 made = part.same_as or part.recipe
                 estimates = None if made is None else trace(made, known | clustered)
                 if part.same_as is not None and estimates is None:
@@ -341,6 +345,11 @@ def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:
     """Return the EffectTable whose rows and covariance a part holds."""
     frame = rows.reindex(columns=list(COLUMNS)).astype(DTYPES).reset_index(drop=True)
     return EffectTable(frame, np.array(part.covariance).reshape(len(frame), len(frame)), part.meta or {})
+
+
+def _rests_on_sums(effects: EffectTable | None) -> bool:
+    """Whether errors are the jackknife's, for which a table has to hold sums by cluster."""
+    return effects is not None and effects.meta.get("variance") == "CV3"
 
 
 def _read_parts(path: Path) -> list[Part]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 Array = npt.NDArray[np.float64]
@@ -78,7 +79,8 @@ def wage_trajectory(
     cluster : str, optional
         Column to cluster by; default the unit.
     vce : {"cluster", "unadjusted"}
-        "cluster": CR1, G/(G−1) · (N−1)/(N−K) without unit effects in K, and Student's t with G − 1 degrees of freedom.
+        "cluster": CR1, G/(G−1) · (N−1)/(N−K) without unit effects in K, and Student's t with G − 1 degrees of freedom;
+        with fewer than 50 clusters of a named column the jackknife, CV3.
         "unadjusted": one variance for all, no correlation over time beyond the model's; Student's t with the
         regression's degrees of freedom.
     horizons : sequence of int
@@ -141,6 +143,10 @@ def wage_trajectory(
     if model == "correlated_random":
         design |= _unit_means(rows, design)
     estimates, vcov, df, n_used = _fit(rows, design, model, vce)
+    n_clusters = len(np.unique(rows.cluster)) if cluster is not None and vce == "cluster" else None
+    jackknife = n_clusters is not None and n_clusters < FEW
+    if jackknife:
+        vcov = _jackknife(rows, design, model, estimates)
 
     shown = [name for name in design if not name.startswith("mean of ")]
     names = list(design)
@@ -163,7 +169,24 @@ def wage_trajectory(
         }
     )
     meta = {"model": model, "vce": vce, "cluster": cluster or unit, "degree": degree, "n_rows": n_used}
-    return EffectTable.build(table, select @ vcov @ select.T, df=df, meta=meta)
+    meta |= {"variance": "CV3"} if jackknife else {}
+    return EffectTable.build(table, select @ vcov @ select.T, df=df, n_clusters=n_clusters, meta=meta)
+
+
+def _jackknife(rows: _Rows, design: dict[str, Array], model: str, estimates: Array) -> Array:
+    """Return the covariance of coefficients from the fits without each cluster."""
+    clusters = np.unique(rows.cluster)
+    without = np.zeros((len(clusters), len(design)))
+    for g, cluster in enumerate(clusters):
+        kept = rows.cluster != cluster
+        part = _Rows(rows.unit[kept], rows.time[kept], rows.outcome[kept], {}, rows.cluster[kept], rows.treated[kept])
+        try:
+            without[g] = _fit(part, {name: values[kept] for name, values in design.items()}, model, "unadjusted")[0]
+        except DesignError as error:
+            raise DesignError(
+                f"one of {len(clusters)} clusters cannot be left out, so that there is no standard error: {error}"
+            ) from error
+    return cv3(estimates, without, np.ones(without.shape, dtype=bool))
 
 
 def _read(

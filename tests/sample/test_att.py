@@ -262,7 +262,7 @@ def test_too_few_for_a_standard_error() -> None:
     data = pd.DataFrame({"id": range(5), "t": [1, 0, 0, 1, 0], "x": [1.0, 1, 2, 9, 9], "y": range(5)})
     with pytest.raises(DesignError, match="1 treated and 1 controls are too few"):
         rte.match(data.iloc[:3], "t ~ x", "id", distance="x").att("y")
-    with pytest.raises(DesignError, match="2 clusters are too few"):
+    with pytest.raises(DesignError, match="2 cluster"):
         rte.match(data, "t ~ x", "id", distance="x").att("y")
     with pytest.raises(DesignError, match="controls are too few to see how outcomes scatter"):
         nearest_controls(np.array([0.1, 0.2]), np.array([True, True]), np.array([0]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.cells.tablefile import read_table, write_table
+from retrain_eval.clusters import Clusters
 from retrain_eval.moments import OutcomeMoments
 
 
@@ -26,6 +28,7 @@ def write(moments: OutcomeMoments, path: str | os.PathLike[str]) -> None:
             "first": pa.array(moments.first.tolist(), pa.list_(pa.float64())),
             "second_with": pa.array(with_cells, pa.list_(pa.int32())),
             "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
+            **_clusters_of_cells(moments),
             **({} if moments.largest is None else {"largest": pa.array(moments.largest.tolist())}),
             **({} if moments.absolute is None else {"absolute": pa.array(moments.absolute.tolist())}),
         }
@@ -41,8 +44,40 @@ def write(moments: OutcomeMoments, path: str | os.PathLike[str]) -> None:
         "weighted": moments.weighted,
         "numbers": list(moments.numbers),
         "by_person": list(moments.by_person),
+        **({} if moments.clusters is None else {"clusters": moments.clusters.count.tolist()}),
+        **({} if moments.clusters is None else {"sums_withheld": moments.clusters.withheld}),
     }
     write_table(path, "outcome_moments", table, facts)
+
+
+def _clusters_of_cells(moments: OutcomeMoments) -> dict[str, pa.Array]:
+    """Return, for each cell, the clusters that lie in it, and their people and sums where these are kept."""
+    clusters = moments.clusters
+    if clusters is None:
+        return {}
+    inside = [np.flatnonzero(clusters.cell == c) for c in range(len(moments.cells))]
+    found = {"clusters": pa.array([clusters.row[i].tolist() for i in inside], pa.list_(pa.int32()))}
+    if clusters.n is not None and clusters.first is not None:
+        n, first = clusters.n, clusters.first
+        found["clusters_n"] = pa.array([n[i].tolist() for i in inside], pa.list_(pa.int64()))
+        found["clusters_first"] = pa.array([first[i].tolist() for i in inside], pa.list_(pa.list_(pa.float64())))
+    return found
+
+
+def _read_clusters(table: pa.Table, facts: dict[str, Any], size: int) -> Clusters | None:
+    if "clusters" not in facts:
+        return None
+    rows = table["clusters"].to_pylist()
+    row = np.array([j for found in rows for j in found], dtype=np.int64)
+    cell = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
+    order = np.lexsort((cell, row))
+    n = first = None
+    if "clusters_n" in table.column_names:
+        n = np.array([j for found in table["clusters_n"].to_pylist() for j in found], dtype=np.int64)[order]
+        sums = [values for found in table["clusters_first"].to_pylist() for values in found]
+        first = np.array(sums).reshape(len(row), size)[order]
+    count = np.array(facts["clusters"], dtype=np.int64)
+    return Clusters(row[order], cell[order], count, n, first, bool(facts["sums_withheld"]))
 
 
 def read(path: str | os.PathLike[str]) -> OutcomeMoments:
@@ -80,6 +115,7 @@ def read(path: str | os.PathLike[str]) -> OutcomeMoments:
         weighted=facts["weighted"],
         numbers=tuple(facts["numbers"]),
         by_person=tuple(facts["by_person"]),
+        clusters=_read_clusters(table, facts, size),
         largest=np.array(table["largest"].to_pylist()) if "largest" in table.column_names else None,
         absolute=np.array(table["absolute"].to_pylist()) if "absolute" in table.column_names else None,
     )

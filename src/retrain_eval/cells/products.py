@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from retrain_eval.cells.numbering import Cells, Index, split_by
 from retrain_eval.cells.paths import Paths
+from retrain_eval.clusters import Clusters, Collector
 
 Array = npt.NDArray[np.float64]
 Pairs = dict[tuple[int, int], Array]
@@ -43,17 +44,17 @@ def unit_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Array, P
     return first, second
 
 
-def cluster_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Pairs, int]:
-    """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and the number of clusters."""
+def cluster_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Pairs, Clusters]:
+    """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and where the clusters lie."""
     second: Pairs = defaultdict(lambda: np.zeros((1 + len(reference),) * 2))
-    n_clusters = 0
+    found = Collector()
     with (
         paths.by_cluster() as by_cluster,
         threadpool_limits(1, user_api="blas"),
         np.errstate(over="ignore", invalid="ignore"),
     ):
-        for cluster, cell, totals in _cluster_totals(by_cluster, cells, reference):
-            n_clusters += len(np.unique(cluster))
+        for cluster, cell, n, totals in _cluster_totals(by_cluster, cells, reference):
+            found.add(cluster, cell, n, totals.T)
             # the entries of a cluster stand side by side: compare each with itself, with the next, the one after …
             for step in range(len(cluster)):
                 start = np.flatnonzero(cluster[step:] == cluster[: len(cluster) - step])
@@ -64,24 +65,26 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Pairs
                     one = start[rows]
                     key = (int(cell[one[0]]), int(cell[one[0] + step]))
                     second[key] = second[key] + totals[:, one] @ totals[:, one + step].T
-    return dict(sorted(second.items())), n_clusters
+    return dict(sorted(second.items())), found.clusters()
 
 
-def _cluster_totals(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Index, Array]]:
-    """Yield cluster, cell and Σz of whole clusters, sorted by cluster and cell; a table sorted by cluster is read."""
-    held = np.empty(0, np.intp), np.empty(0, np.intp), np.empty((1 + len(reference), 0))
+def _cluster_totals(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Index, Index, Array]]:
+    """Yield cluster, cell, units and Σz of whole clusters, sorted by cluster and cell, of a table in their order."""
+    none = np.empty(0, np.intp)
+    held = none, none, none, np.empty((1 + len(reference), 0))
     for cluster, cell, z in _units_by_cluster(paths, cells, reference):
-        together = np.r_[held[0], cluster], np.r_[held[1], cell], np.hstack([held[2], z])
+        together = np.r_[held[0], cluster], np.r_[held[1], cell], np.r_[held[2], np.ones_like(cluster)]
+        sums = np.hstack([held[3], z])
         key = together[0] * len(cells.table) + together[1]
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-        totals = np.add.reduceat(together[2][:, order], starts, axis=1)
+        totals, n = np.add.reduceat(sums[:, order], starts, axis=1), np.add.reduceat(together[2][order], starts)
         cluster, cell = together[0][order][starts], together[1][order][starts]
         # the last cluster may go on in the next chunk
         whole = int(np.searchsorted(cluster, cluster[-1]))
-        held = cluster[whole:], cell[whole:], totals[:, whole:]
+        held = cluster[whole:], cell[whole:], n[whole:], totals[:, whole:]
         if whole:
-            yield cluster[:whole], cell[:whole], totals[:, :whole]
+            yield cluster[:whole], cell[:whole], n[:whole], totals[:, :whole]
     if len(held[0]):
         yield held
 

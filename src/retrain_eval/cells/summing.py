@@ -235,9 +235,9 @@ def _sum_paths(
     tops = largest(paths, cells.group, cells.order) if amounts else None
     totals = absolute_totals(paths, cells.group, cells.order) if amounts else None
     first, second = unit_moments(paths, cells, reference)
-    n_clusters = int(cells.table["n"].sum())
+    clusters = None
     if columns.cluster is not None:
-        second, n_clusters = cluster_moments(paths, cells, reference)
+        second, clusters = cluster_moments(paths, cells, reference)
     if not all(np.isfinite(block).all() for block in (first, *second.values())):
         raise InputError(
             "sums of squares overflow", column=columns.outcome, rule="finite sums", fix="use a larger unit"
@@ -251,9 +251,10 @@ def _sum_paths(
         second=second,
         reference=reference,
         cluster=columns.cluster,
-        n_clusters=n_clusters,
+        n_clusters=int(cells.table["n"].sum()) if clusters is None else clusters.total,
         n_dropped=paths.dropped,
         weighted=columns.weights is not None,
+        clusters=clusters,
         largest=tops,
         absolute=totals,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.did.few_clusters import infer
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 
@@ -27,7 +29,8 @@ _KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
 class _Average:
     """A linear combination of group-time effects whose weights may themselves be estimated.
 
-    ``effects`` and ``shares`` are its coefficients on the rows' effects and on their Σw, over all K rows.
+    ``effects`` and ``shares`` are its coefficients on the rows' effects and on their Σw, over all K rows; ``value`` is
+    the average itself, of effects and Σw of shape (G, K).
     """
 
     keys: dict[str, object]
@@ -35,6 +38,7 @@ class _Average:
     effects: Array
     shares: Array
     members: npt.NDArray[np.intp]
+    value: Callable[[Array, Array], Array]
 
 
 def aggregate(
@@ -80,14 +84,13 @@ def aggregate(
     >>> m.att_gt().aggregate("dynamic").to_frame()["estimate"].tolist()
     [0.0, 2.0, 3.0, 2.5]
     """
-    frame, influence = averages(effects, kind, min_event=min_event, max_event=max_event)
-    return tabulate(effects, kind, frame, influence)
+    return tabulate(effects, kind, *averages(effects, kind, min_event=min_event, max_event=max_event))
 
 
 def averages(
     effects: GroupTimeEffects, kind: str, *, min_event: int | None = None, max_event: int | None = None
-) -> tuple[pd.DataFrame, sparse.csr_array]:
-    """Return the rows of `aggregate`, without inference, and their influence coefficients."""
+) -> tuple[pd.DataFrame, sparse.csr_array, Callable[[], Array]]:
+    """Return the rows of `aggregate` without inference, their influence, and what gives them without each cluster."""
     if kind not in KINDS:
         raise InputError(f"unknown kind={kind!r}", fix=f"use one of {', '.join(KINDS)}")
     rows = effects.rows
@@ -121,16 +124,27 @@ def averages(
     )
     on_effects = sparse.csr_array(np.vstack([average.effects for average in found]))
     on_shares = sparse.csr_array(np.vstack([average.shares for average in found]))
-    return frame, effects.combine(on_effects, on_shares)
+
+    def without() -> Array:
+        return np.column_stack([average.value(*effects.without) for average in found])
+
+    return frame, effects.combine(on_effects, on_shares), without
 
 
-def tabulate(effects: GroupTimeEffects, kind: str, frame: pd.DataFrame, influence: sparse.csr_array) -> EffectTable:
+def tabulate(
+    effects: GroupTimeEffects,
+    kind: str,
+    frame: pd.DataFrame,
+    influence: sparse.csr_array,
+    without: Callable[[], Array],
+) -> EffectTable:
     """Add inference to rows of averages; one band over all but the overall ones."""
-    vcov = effects.moments.covariance(influence)
+    found = infer(effects.moments, influence, frame, without)
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
-    meta = {**effects.options, "aggregation": kind, "notes": effects.notes}
+    meta = found.meta({**effects.options, "aggregation": kind, "notes": effects.notes})
     seed = int(str(effects.options["seed"]))
-    return EffectTable.build(frame, vcov, band=band, df=effects.df, seed=seed, meta=meta)
+    df = effects.df if found.n_clusters is None else None
+    return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
 
 
 def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
@@ -163,7 +177,9 @@ def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_A
 def _evenly(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
     on_effects = _place(effects, members, np.full(len(members), 1 / len(members)))
     estimate = float(on_effects @ effects.rows["estimate"].to_numpy())
-    return _Average(keys, estimate, on_effects, np.zeros(len(on_effects)), members)
+    return _Average(
+        keys, estimate, on_effects, np.zeros(len(on_effects)), members, lambda att, _: att[:, members].mean(axis=1)
+    )
 
 
 def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
@@ -173,7 +189,22 @@ def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: di
     estimate = float(weight @ att / total)
     # the derivative of a ratio Σ W ATT / Σ W with respect to W
     shares = _place(effects, members, (att - estimate) / total)
-    return _Average(keys, estimate, _place(effects, members, weight / total), shares, members)
+    return _Average(
+        keys,
+        estimate,
+        _place(effects, members, weight / total),
+        shares,
+        members,
+        lambda att, weight: mean_by_share(att[:, members], weight[:, members]),
+    )
+
+
+def mean_by_share(att: Array, weight: Array) -> Array:
+    """Return the weighted mean over columns; what has no weight may have no effect either."""
+    total = weight.sum(axis=1)
+    summed = np.where(weight == 0, 0.0, att * weight).sum(axis=1)
+    mean: Array = np.divide(summed, total, out=np.full(len(total), np.nan), where=total != 0)
+    return mean
 
 
 def _overall_by_share(effects: GroupTimeEffects, parts: list[_Average], keys: dict[str, object]) -> _Average:
@@ -183,7 +214,13 @@ def _overall_by_share(effects: GroupTimeEffects, parts: list[_Average], keys: di
     total = weight.sum()
     overall = _combine(parts, weight / total, keys)
     att = np.array([part.estimate for part in parts])
-    return replace(overall, shares=overall.shares + _place(effects, first, (att - overall.estimate) / total))
+    return replace(
+        overall,
+        shares=overall.shares + _place(effects, first, (att - overall.estimate) / total),
+        value=lambda att, weight: mean_by_share(
+            np.column_stack([part.value(att, weight) for part in parts]), weight[:, first]
+        ),
+    )
 
 
 def _combine(parts: list[_Average], share: Array, keys: dict[str, object]) -> _Average:
@@ -193,6 +230,7 @@ def _combine(parts: list[_Average], share: Array, keys: dict[str, object]) -> _A
         share @ np.vstack([part.effects for part in parts]),
         share @ np.vstack([part.shares for part in parts]),
         np.concatenate([part.members for part in parts]),
+        lambda att, weight: np.column_stack([part.value(att, weight) for part in parts]) @ share,
     )
 
 

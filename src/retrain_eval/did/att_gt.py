@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -11,8 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.additive import without_cluster
 from retrain_eval.did.aggregate import aggregate
 from retrain_eval.did.conditional import TRIM, Contrast, contrast, design
+from retrain_eval.did.few_clusters import infer, touched
+from retrain_eval.did.leave_out import aligned, differences_without
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import OutcomeMoments
@@ -54,6 +59,12 @@ class GroupTimeEffects:
         Degrees of freedom of Student's t; None uses the normal distribution.
     common : (sparse array (K, R), ndarray (R, C · (1 + T))), optional
         A part of ``influence`` that many rows share, as a product that is never multiplied out.
+    names : tuple of str
+        Strata within whose levels effects are estimated.
+    redo, at_once : callable, optional
+        What estimates again without a cluster, by its number; and without each at once, where sums of cells do.
+    leads : (DataFrame, sparse array), optional
+        Rows of leads of treatment and their influence, where a regression of their own was asked for.
     """
 
     moments: OutcomeMoments | UnitInfluence
@@ -65,6 +76,10 @@ class GroupTimeEffects:
     estimator: str = "att_gt"
     df: float | None = None
     common: tuple[sparse.csr_array, Array] | None = None
+    names: tuple[str, ...] = ()
+    redo: Callable[[int], GroupTimeEffects | None] | None = field(default=None, compare=False, repr=False)
+    at_once: Callable[[], tuple[Array, Array]] | None = field(default=None, compare=False, repr=False)
+    leads: tuple[pd.DataFrame, sparse.csr_array] | None = None
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     def reads_people(self, _: Mapping[str, object]) -> bool:
@@ -86,11 +101,27 @@ class GroupTimeEffects:
         frame = self.rows.drop(columns="weight").assign(
             outcome=self.moments.outcome, estimator=self.estimator, estimand="ATT(g,t)"
         )
-        vcov = self.moments.covariance(self.combine(sparse.csr_array(sparse.eye_array(len(frame)))))
-        meta = {**self.options, "notes": self.notes}
+        influence = self.combine(sparse.csr_array(sparse.eye_array(len(frame))))
+        found = infer(self.moments, influence, frame, lambda: self.without[0])
+        meta = found.meta({**self.options, "notes": self.notes})
         seed = int(str(self.options["seed"]))
         band = np.ones(len(frame), dtype=bool)
-        return EffectTable.build(frame, vcov, band=band, df=self.df, seed=seed, meta=meta)
+        df = self.df if found.n_clusters is None else None
+        return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+
+    @cached_property
+    def without(self) -> tuple[Array, Array]:
+        """Effects and Σw of the rows without each cluster, shape (G, K) both; NaN where there is no effect."""
+        if self.at_once is not None:
+            return self.at_once()
+        pairs = [aligned(self, effects) for effects in self.redone]
+        return np.array([att for att, _ in pairs]), np.array([weight for _, weight in pairs])
+
+    @cached_property
+    def redone(self) -> list[GroupTimeEffects | None]:
+        """What is estimated without each cluster."""
+        clusters = self.moments.clusters
+        return [self.redo(number) for number in range(len(clusters.count))] if clusters and self.redo else []
 
     def to_frame(self) -> pd.DataFrame:
         """Return the tidy frame of `to_effects`."""
@@ -104,8 +135,7 @@ class GroupTimeEffects:
         """
         if not isinstance(self.moments, OutcomeMoments):
             return self.moments.by(names)
-        masks = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in self.moments.levels(names)]
-        return _estimate(self.moments, masks, self.options)
+        return _estimate(self.moments, names, self.options)
 
     @recorded
     def aggregate(
@@ -198,8 +228,7 @@ def att_gt(
         "base_period": base_period,
         "seed": seed,
     }
-    everyone = np.ones(len(moments.cells), dtype=bool)
-    return _estimate(moments, [(pd.NA, pd.NA, everyone)], options)
+    return _estimate(moments, (), options)
 
 
 @dataclass(frozen=True)
@@ -213,9 +242,10 @@ class Comparison:
     control: Mask
 
 
-def _estimate(
-    moments: OutcomeMoments, groups: Sequence[tuple[object, object, Mask]], options: dict[str, object]
-) -> GroupTimeEffects:
+def _estimate(moments: OutcomeMoments, names: tuple[str, ...], options: dict[str, object]) -> GroupTimeEffects:
+    groups: list[tuple[object, object, Mask]] = [(pd.NA, pd.NA, np.ones(len(moments.cells), dtype=bool))]
+    if names:
+        groups = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in moments.levels(names)]
     size, n_cells = 1 + len(moments.times), len(moments.cells)
     means, n = moments.first[:, 1:] / moments.first[:, :1], moments.cells["n"].to_numpy()
     rows: list[dict[str, object]] = []
@@ -223,6 +253,7 @@ def _estimate(
     influence = Coefficients(size, n_cells)
     cohort_influence = Coefficients(size, n_cells)
     contrasts = _Contrasts(moments, options)
+    used: list[Comparison] = []
     for subgroup, level, mask in groups:
         where = "" if subgroup is pd.NA else f" in {subgroup} = {level}"
         for item in comparisons(moments.times, moments.cells, mask, options, notes, where):
@@ -243,6 +274,7 @@ def _estimate(
                 influence.add(len(rows), members, 1 + item.base, -found.slope)
             treated = np.flatnonzero(item.treated)
             cohort_influence.add(len(rows), treated, 0, np.ones(len(treated)))
+            used.append(item)
             rows.append(
                 {
                     "subgroup": subgroup,
@@ -259,6 +291,13 @@ def _estimate(
     if not rows:
         raise DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
     frame = pd.DataFrame(rows)
+
+    def redo(number: int) -> GroupTimeEffects | None:
+        part = without_cluster(moments, number, touched(moments, names, number), products=False)
+        with suppress(DesignError):
+            return None if part is None else _estimate(part, names, options)
+        return None
+
     return GroupTimeEffects(
         moments,
         options,
@@ -266,6 +305,9 @@ def _estimate(
         influence.matrix(len(rows)),
         cohort_influence.matrix(len(rows)),
         tuple(dict.fromkeys(notes)),
+        names=names,
+        redo=redo,
+        at_once=None if options["covariates"] or not moments.leaves_out else lambda: differences_without(moments, used),
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
+from retrain_eval.did.few_clusters import infer, leave_each_out
 from retrain_eval.did.two_way import least_squares, panel
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
@@ -62,18 +64,29 @@ def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Ma
             raise unknown(f"period of {name!r}", period, times)
     if sorted(named.values()) != times[1:]:
         raise InputError("each period but the first has one dummy", column="periods", value=dict(named))
+    rows, influence = _regress(moments, lags, named)
+    without = leave_each_out(moments, rows, lambda part: _regress(part, lags, named)[0])
+    found = infer(moments, influence, rows, without)
+    return EffectTable.build(rows, found.vcov, n_clusters=found.n_clusters, meta=found.meta({}))
+
+
+def _regress(
+    moments: OutcomeMoments, lags: Mapping[str, int], periods: Mapping[str, int]
+) -> tuple[pd.DataFrame, sparse.csr_array]:
+    """Return the rows of `treatment_lags` without inference, and their influence."""
+    times = list(moments.times)
     data = panel(moments)
     if len(data.cohort) < len(np.unique(moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf))):
         raise DesignError("a cohort is treated from the first period on: its lags are not known")
     event = data.times - data.cohort[:, None]
     dummies = np.stack([event == lag for lag in lags.values()], axis=2).astype(float)
     fit = least_squares(data, dummies, list(lags))
-    place = [times.index(period) for period in named.values()]
+    place = [times.index(period) for period in periods.values()]
     own = fit.period_effects + moments.reference - moments.reference[0]
     influence = np.concatenate([fit.period_influence[place], fit.influence])
     n = int(data.n.sum())
     rows = [
         {"outcome": moments.outcome, "estimator": "moments", "estimand": name, "estimate": estimate, "n_treated": n}
-        for name, estimate in zip([*named, *lags], [*own[place], *fit.estimate], strict=True)
+        for name, estimate in zip([*periods, *lags], [*own[place], *fit.estimate], strict=True)
     ]
-    return EffectTable.build(rows, moments.covariance(sparse.csr_array(data.spread(influence))))
+    return pd.DataFrame(rows), data.spread(influence)

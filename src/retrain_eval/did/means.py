@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.did.few_clusters import infer, sums_without
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.levels import is_missing
@@ -42,15 +43,15 @@ def mean_difference(
     Returns
     -------
     EffectTable
-        One row per level. Intervals use Student's t with n − 2 (iid, HC1, n of the smallest level) or G − 1 (CR1)
-        degrees of freedom. G counts the clusters of all levels: moments do not say how many lie in one.
+        One row per level. Intervals use Student's t with n − 2 (iid, HC1) or G − 1 (CR1) degrees of freedom, for the n
+        people and the G clusters of the level. Of few clusters, see `retrain_eval.did.few_clusters.infer`.
 
     Raises
     ------
     InputError
         For an unknown period or vce, or iid with weights.
     DesignError
-        With fewer than two treated or two controls in a level, or fewer than three clusters.
+        With fewer than two treated or two controls in a level, or fewer than three clusters in all of them.
 
     Notes
     -----
@@ -83,26 +84,45 @@ def mean_difference(
 
     names = (by,) if isinstance(by, str) else tuple(by)
     coordinate = 1 + moments.times.index(time)
-    treated, counts = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
-    rows, influence, scales, dfs, iid = [], [], [], [], []
-    for levels, mask in moments.levels(names):
-        if any(map(is_missing, levels)) and min(counts[mask & treated].sum(), counts[mask & ~treated].sum()) < 2:
-            continue  # too few of unknown level do not stand in the way of the others
-        phi, estimate = _difference(moments, mask & treated, mask & ~treated, coordinate)
-        n_treated, n_control = (
-            int(moments.cells["n"].to_numpy()[arm].sum()) for arm in (mask & treated, mask & ~treated)
+    treated = moments.cells["cohort"].notna().to_numpy()
+    rows, influence = _differences(moments, time, names)
+    n = rows[["n_treated", "n_control"]].sum(axis=1).to_numpy()
+    if vce == "CR1":
+        assert moments.clusters is not None
+        clusters = moments.clusters.count_in(moments.cells_used(influence))
+        root = np.sqrt(clusters / np.maximum(clusters - 1, 1) * (n - 1) / (n - 2))
+
+        found = infer(
+            moments, influence, rows, lambda: _without(moments, coordinate, names), scale=np.outer(root, root)
         )
-        n = n_treated + n_control
-        clusters = _clusters(moments, mask)
-        if min(n_treated, n_control) < 2 or clusters < 3:
-            raise DesignError(
-                f"{n_treated} treated and {n_control} controls in {clusters} clusters are too few for a standard error"
-            )
-        scales.append({"iid": 1.0, "HC1": n / (n - 2), "CR1": clusters / (clusters - 1) * (n - 1) / (n - 2)}[vce])
-        dfs.append(clusters - 1 if vce == "CR1" else n - 2)
+        return EffectTable.build(rows, found.vcov, n_clusters=found.n_clusters, meta=found.meta({"vce": vce}))
+    vcov = moments.covariance(influence) * np.outer(np.sqrt(n / (n - 2)), np.sqrt(n / (n - 2)))
+    if vce == "iid":
+        masks = [mask for _, mask in _levels(moments, names)]
+        vcov = np.diag([_homoskedastic(moments, mask & treated, mask & ~treated, coordinate) for mask in masks])
+    return EffectTable.build(rows, vcov, df=n - 2.0, meta={"vce": vce})
+
+
+def _levels(moments: OutcomeMoments, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], Mask]]:
+    """Return the levels to compare in: too few of unknown level do not stand in the way of the others."""
+    treated, n = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
+    return [
+        (levels, mask)
+        for levels, mask in moments.levels(names)
+        if not any(map(is_missing, levels)) or min(n[mask & treated].sum(), n[mask & ~treated].sum()) >= 2
+    ]
+
+
+def _differences(moments: OutcomeMoments, time: int, names: tuple[str, ...]) -> tuple[pd.DataFrame, sparse.csr_array]:
+    """Return the rows of `mean_difference` without inference, and their influence."""
+    treated, n = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
+    rows, influence = [], []
+    for levels, mask in _levels(moments, names):
+        phi, estimate = _difference(moments, mask & treated, mask & ~treated, 1 + moments.times.index(time))
+        n_treated, n_control = (int(n[arm].sum()) for arm in (mask & treated, mask & ~treated))
+        if min(n_treated, n_control) < 2 or n_treated + n_control < 3:
+            raise DesignError(f"{n_treated} treated and {n_control} controls are too few for a standard error")
         influence.append(phi)
-        if vce == "iid":
-            iid.append(_homoskedastic(moments, mask & treated, mask & ~treated, coordinate))
         rows.append(
             {
                 "outcome": moments.outcome,
@@ -116,10 +136,22 @@ def mean_difference(
                 "n_control": n_control,
             }
         )
-    root = np.sqrt(scales)
-    robust = moments.covariance(sparse.csr_array(sparse.vstack(influence))) * np.outer(root, root)
-    vcov = np.diag(iid) if vce == "iid" else robust
-    return EffectTable.build(rows, vcov, df=float(min(dfs)), meta={"vce": vce})
+    if not rows:
+        raise DesignError("no level has two treated and two controls")
+    return pd.DataFrame(rows), sparse.csr_array(sparse.vstack(influence))
+
+
+def _without(moments: OutcomeMoments, coordinate: int, names: tuple[str, ...]) -> Array:
+    """Return the differences without each cluster, shape (G, levels)."""
+    first, n = sums_without(moments)
+    treated = moments.cells["cohort"].notna().to_numpy()
+    out = []
+    for _, mask in _levels(moments, names):
+        arms = [(first[:, arm].sum(axis=1), n[:, arm].sum(axis=1)) for arm in (mask & treated, mask & ~treated)]
+        enough = np.min([n_arm for _, n_arm in arms], axis=0) >= 2
+        means = [np.divide(s[:, coordinate], s[:, 0], out=np.full(len(s), np.nan), where=enough) for s, _ in arms]
+        out.append(means[0] - means[1])
+    return np.column_stack(out)
 
 
 def mean_paths(moments: OutcomeMoments, shift: int = 0) -> pd.DataFrame:
@@ -171,8 +203,3 @@ def _homoskedastic(moments: OutcomeMoments, treated: Mask, control: Mask, coordi
         residual += float(np.sum(squares)) - total**2 / n
         counts.append(n)
     return float(residual / (sum(counts) - 2) * (1 / counts[0] + 1 / counts[1]))
-
-
-def _clusters(moments: OutcomeMoments, mask: Mask) -> int:
-    """Independent units behind a set of cells; for clusters only the total over all cells is kept."""
-    return moments.n_clusters if moments.cluster is not None else int(moments.cells["n"].to_numpy()[mask].sum())

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retrain_eval.effects import EffectTable
+from retrain_eval.effects import FEWEST_CLUSTERS, EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown, unknown_columns
+from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.periods import stored_period
 
 ENGINES = ("pyfixest", "linearmodels")
@@ -119,7 +120,7 @@ def mean_difference_rows(
     outcome, treated : str
         Columns; ``treated`` is 0 or 1.
     cluster, weights : str, optional
-        CR1 by this column, HC1 without it; analytic weights.
+        CR1 by this column (with fewer than 50 clusters the jackknife, CV3), HC1 without it; analytic weights.
 
     Examples
     --------
@@ -130,8 +131,20 @@ def mean_difference_rows(
     """
     rows = data.rename(columns={outcome: "_y", treated: "_d"})
     vcov = "HC1" if cluster is None else {"CRV1": cluster}
+    if cluster is not None:
+        refuse_few(rows[cluster].nunique())
     fit = _feols("_y ~ _d", data=rows, vcov=vcov, weights=weights)
     position = list(fit._coefnames).index("_d")
+    variance, n_clusters, meta = np.array([[fit._vcov[position, position]]]), None, {"engine": "pyfixest"}
+    if cluster is not None:
+        n_clusters = rows[cluster].nunique()
+        if n_clusters < FEW:
+            variance, meta["variance"] = (
+                _jackknife(
+                    rows, cluster, np.array([fit._beta_hat[position]]), ["_d"], "_y ~ _d", vcov="iid", weights=weights
+                ),
+                "CV3",
+            )
     n_treated = int(rows["_d"].sum())
     row = {
         "outcome": outcome,
@@ -141,8 +154,36 @@ def mean_difference_rows(
         "n_treated": n_treated,
         "n_control": len(rows) - n_treated,
     }
-    df = len(rows) - 2 if cluster is None else rows[cluster].nunique() - 1
-    return EffectTable.build([row], np.array([[fit._vcov[position, position]]]), df=float(df))
+    df = len(rows) - 2.0 if cluster is None else None
+    return EffectTable.build([row], variance, df=df, n_clusters=n_clusters, meta=meta)
+
+
+def refuse_few(n_clusters: int) -> None:
+    """Refuse to give a standard error from one or two clusters."""
+    if n_clusters < FEWEST_CLUSTERS:
+        raise DesignError(
+            f"the standard errors rest on {n_clusters} cluster(s); at least {FEWEST_CLUSTERS} are needed for a "
+            "standard error"
+        )
+
+
+def _jackknife(
+    rows: pd.DataFrame, cluster: str, estimate: np.ndarray[Any, Any], names: list[str], formula: str, **options: Any
+) -> np.ndarray[Any, Any]:
+    """Return the covariance of coefficients from the regressions without each cluster."""
+    groups = sorted(rows[cluster].unique())
+    without = np.full((len(groups), len(names)), np.nan)
+    for g, value in enumerate(groups):
+        fit = _feols(formula, data=rows[rows[cluster] != value], **options)
+        found = dict(zip(fit._coefnames, fit._beta_hat, strict=True))
+        without[g] = [found.get(name, np.nan) for name in names]
+    if np.isnan(without).any():
+        left = groups[int(np.flatnonzero(np.isnan(without).any(axis=1))[0])]
+        raise DesignError(
+            f"without the cluster {cluster} = {left!r} not all coefficients can be estimated, so that there is no "
+            f"standard error from {len(groups)} clusters"
+        )
+    return cv3(estimate, without, np.ones(without.shape, dtype=bool))
 
 
 def event_study_rows(
@@ -186,9 +227,9 @@ def event_study_rows(
 
     Notes
     -----
-    No small-sample factor, and period effects as regressors: pyfixest keeps several fixed effects in a set, and both
-    its count of nested ones and the last bit of a coefficient depend on the set's order. The sandwich equals that of
-    the moments.
+    No small-sample factor; with fewer than 50 clusters the jackknife, CV3, which needs none. Period effects are
+    regressors: pyfixest keeps several fixed effects in a set, and both its count of nested ones and the last bit of a
+    coefficient depend on the set's order. The sandwich equals that of the moments.
 
     Examples
     --------
@@ -212,13 +253,9 @@ def event_study_rows(
         rows[periods[t]] = (rows["_time"] == t).astype(float)
         rows[name] = rows[treated] * rows[periods[t]]
     by = "_unit" if cluster in (None, unit) else cluster
-    fit = _feols(
-        f"_y ~ {' + '.join([*periods.values(), *names.values()])} | _unit",
-        data=rows,
-        vcov={"CRV1": by},
-        weights=weights,
-        ssc=pf.ssc(k_adj=False, G_adj=False, k_fixef="none"),
-    )
+    formula = f"_y ~ {' + '.join([*periods.values(), *names.values()])} | _unit"
+    ssc = pf.ssc(k_adj=False, G_adj=False, k_fixef="none")
+    fit = _feols(formula, data=rows, vcov={"CRV1": by}, weights=weights, ssc=ssc)
     order = list(fit._coefnames)
     missing = [f"{treated} × {t}" for t, name in names.items() if name not in order]
     if missing:
@@ -228,6 +265,15 @@ def event_study_rows(
     position = [order.index(name) for name in names.values()]
     estimates[place] = np.asarray(fit._beta_hat)[position]
     vcov[np.ix_(place, place)] = np.asarray(fit._vcov)[np.ix_(position, position)]
+    n_clusters, meta = None, {"engine": "pyfixest"}
+    if by != "_unit":
+        n_clusters = rows[by].nunique()
+        refuse_few(n_clusters)
+        if n_clusters < FEW:
+            wanted = list(names.values())
+            options: dict[str, Any] = {"vcov": "iid", "weights": weights, "ssc": ssc}
+            vcov[np.ix_(place, place)] = _jackknife(rows, str(by), estimates[place], wanted, formula, **options)
+            meta["variance"] = "CV3"
     units = rows.drop_duplicates("_unit")
     n_treated = int(units[treated].sum())
     table = pd.DataFrame(
@@ -241,4 +287,4 @@ def event_study_rows(
             "n_control": len(units) - n_treated,
         }
     )
-    return EffectTable.build(table, vcov, band=np.ones(len(table), dtype=bool), meta={"engine": "pyfixest"})
+    return EffectTable.build(table, vcov, band=np.ones(len(table), dtype=bool), n_clusters=n_clusters, meta=meta)

@@ -8,13 +8,17 @@ and period effects on the observations without one, impute the rest, average wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.additive import without_cluster
 from retrain_eval.did.aggregate import averages, tabulate
 from retrain_eval.did.att_gt import CONTROLS, GroupTimeEffects
+from retrain_eval.did.few_clusters import Array, keys_of, touched
 from retrain_eval.did.untreated import Plan, group_time
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
@@ -203,6 +207,25 @@ def _estimate(moments: OutcomeMoments, plan: Plan) -> EffectTable:
         raise InputError(f"unknown shares={plan.shares!r}", fix=f"use one of {', '.join(SHARES)}")
     if plan.anticipation < 0:
         raise InputError("anticipation is a number of periods, zero or more", value=plan.anticipation)
+    effects = _group_time(moments, plan)
+    if plan.aggregation == GROUP_TIME:
+        return effects.to_effects()
+    rows, influence, without = averages(effects, plan.aggregation)
+    if effects.leads is None:
+        return tabulate(effects, plan.aggregation, rows, influence, without)
+    leads, of_leads = effects.leads
+    leads = leads.assign(outcome=moments.outcome, estimator=plan.estimator, estimand="ATT(e)")
+    return tabulate(
+        effects,
+        plan.aggregation,
+        pd.concat([leads, rows], ignore_index=True),
+        sparse.csr_array(sparse.vstack([of_leads, influence])),
+        lambda: np.column_stack([_leads_without(effects), without()]),
+    )
+
+
+def _group_time(moments: OutcomeMoments, plan: Plan) -> GroupTimeEffects:
+    """Fit each level and put them together."""
     groups: list[tuple[object, object, Mask | None]] = [(pd.NA, pd.NA, None)]
     if plan.by:
         groups = [(" × ".join(plan.by), " × ".join(level), mask) for level, mask in moments.levels(plan.by)]
@@ -223,7 +246,16 @@ def _estimate(moments: OutcomeMoments, plan: Plan) -> EffectTable:
         raise DesignError("no effect can be estimated:\n  " + "\n  ".join(plan.notes))
     root = np.sqrt(np.repeat(factors, [len(part.rows) for part in parts]))[:, None]
     common = [part.common for part in parts if part.common is not None]
-    effects = GroupTimeEffects(
+
+    def redo(number: int) -> GroupTimeEffects | None:
+        part = without_cluster(moments, number, touched(moments, plan.by, number), products=False)
+        if part is None or (plan.never and not _controls(part, plan.by).items() <= _controls(moments, plan.by).items()):
+            return None
+        with suppress(DesignError):
+            return _group_time(part, replace(plan, notes=[], small_sample=False))
+        return None
+
+    return GroupTimeEffects(
         moments,
         {
             "covariates": plan.covariates,
@@ -243,11 +275,33 @@ def _estimate(moments: OutcomeMoments, plan: Plan) -> EffectTable:
             sparse.csr_array(sparse.block_diag([on for on, _ in common]) * root),
             np.vstack([maps for _, maps in common]),
         ),
+        names=plan.by,
+        redo=redo,
+        leads=(
+            pd.concat([frame for frame, _ in leads], ignore_index=True),
+            sparse.csr_array(sparse.vstack([influence for _, influence in leads])),
+        )
+        if leads
+        else None,
     )
-    if plan.aggregation == GROUP_TIME:
-        return effects.to_effects()
-    rows, influence = averages(effects, plan.aggregation)
-    named = [frame.assign(outcome=moments.outcome, estimator=plan.estimator, estimand="ATT(e)") for frame, _ in leads]
-    rows = pd.concat([*named, rows], ignore_index=True)
-    influence = sparse.csr_array(sparse.vstack([*(found for _, found in leads), influence]))
-    return tabulate(effects, plan.aggregation, rows, influence)
+
+
+def _controls(moments: OutcomeMoments, names: Sequence[str]) -> dict[tuple[str, ...], float]:
+    """Return the cohort that is the control in each level: infinity for the never treated, else the last one."""
+    cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
+    cohort = np.where(cohort > moments.times[-1], np.inf, cohort)
+    return {level: float(cohort[mask].max()) for level, mask in moments.levels(names)}
+
+
+def _leads_without(effects: GroupTimeEffects) -> Array:
+    """Return the leads without each cluster, shape (G, leads)."""
+    assert effects.leads is not None
+    rows = effects.leads[0]
+    place = {key: k for k, key in enumerate(keys_of(rows))}
+    out = np.full((len(effects.redone), len(rows)), np.nan)
+    for number, part in enumerate(effects.redone):
+        if part is not None and part.leads is not None:
+            for key, value in zip(keys_of(part.leads[0]), part.leads[0]["estimate"], strict=True):
+                if key in place:
+                    out[number, place[key]] = value
+    return out

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.did.aggregate import mean_by_share
 from retrain_eval.did.att_gt import GroupTimeEffects
+from retrain_eval.did.few_clusters import infer
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.moments import OutcomeMoments
@@ -147,7 +149,7 @@ def _table(
     subgroup: str,
     level: float,
 ) -> EffectTable:
-    rows, influence = [], []
+    rows, influence, without = [], [], []
     for name, effects, chosen in found:
         used = chosen if cohorts is None else chosen[effects.rows["cohort"].isin(cohorts).to_numpy()[chosen]]
         block = effects.rows.iloc[used]
@@ -157,6 +159,7 @@ def _table(
         on_effects, on_shares = np.zeros((2, 1, len(effects.rows)))
         on_effects[0, used] = share
         on_shares[0, used] = (block["estimate"].to_numpy() - estimate) / weight.sum()
+        without.append((effects, used))
         influence.append(effects.combine(sparse.csr_array(on_effects), sparse.csr_array(on_shares)))
         rows.append(
             {
@@ -170,5 +173,15 @@ def _table(
                 "n_control": int(block["n_control"].min()),
             }
         )
-    vcov = moments.covariance(sparse.csr_array(sparse.vstack(influence)))
-    return EffectTable.build(pd.DataFrame(rows), vcov, level=level)
+    frame = pd.DataFrame(rows)
+    inference = infer(
+        moments,
+        sparse.csr_array(sparse.vstack(influence)),
+        frame,
+        lambda: np.column_stack(
+            [mean_by_share(*(part[:, used] for part in effects.without)) for effects, used in without]
+        ),
+    )
+    return EffectTable.build(
+        frame, inference.vcov, level=level, n_clusters=inference.n_clusters, meta=inference.meta({})
+    )

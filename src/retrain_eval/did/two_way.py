@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import linalg, sparse
 
+from retrain_eval.did.few_clusters import infer, leave_each_out
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.moments import INCOMPLETE, Mask, OutcomeMoments
@@ -64,6 +66,10 @@ class Panel:
     def cohorts(self) -> list[float]:
         """First treated periods that occur, ascending."""
         return sorted({float(g) for g in self.cohort[np.isfinite(self.cohort)]})
+
+    def cells_of(self, rows: Mask) -> npt.NDArray[np.intp]:
+        """Return the cells of the moments that lie in some rows."""
+        return np.flatnonzero((self.member >= 0) & rows[self.member])
 
     def spread(self, coefficients: Array) -> sparse.csr_array:
         """Give each cell of the moments the coefficients of its row; in (K, C, 1 + T)."""
@@ -202,9 +208,14 @@ def least_squares(data: Panel, regressors: Array, names: Sequence[str], observed
 
 def small_sample_factor(moments: OutcomeMoments, fit: Fit, data: Panel) -> tuple[float, float]:
     """Return G/(G−1) · (N−1)/(N−K) and the degrees of freedom G − 1 (Cameron and Miller 2015, eq. 12)."""
-    clusters = int(data.n.sum()) if moments.cluster is None else moments.n_clusters
+    clusters = int(data.n.sum())
+    if moments.clusters is not None:
+        clusters = int(moments.clusters.count_in(data.member[None] >= 0)[0])
     if clusters < 3:
-        raise DesignError(f"{clusters} clusters are too few for a standard error")
+        what = "unit" if moments.clusters is None else "cluster"
+        raise DesignError(
+            f"the standard errors rest on {clusters} {what}(s); at least 3 are needed for a standard error"
+        )
     n, k = fit.n_observations, fit.n_parameters
     return clusters / (clusters - 1) * (n - 1) / (n - k), float(clusters - 1)
 
@@ -264,15 +275,40 @@ def twfe(
     >>> round(m.twfe().to_frame()["estimate"].item(), 6)
     2.0
     """
+    data, fit, rows, select, facts = _regress(moments, event_window, anticipation)
+    factor, df = small_sample_factor(moments, fit, data) if small_sample else (1.0, None)
+    influence = data.spread(np.einsum("jk,kcs->jcs", select, fit.influence))
+
+    def again(part: OutcomeMoments) -> pd.DataFrame:
+        rows_again = _regress(part, event_window, anticipation)[2]
+        # a mean over other event times is one of something else
+        return rows_again if len(rows_again) == len(rows) else rows_again.iloc[:-1]
+
+    found = infer(moments, influence, rows, leave_each_out(moments, rows, again), scale=factor)
+    return EffectTable.build(
+        rows,
+        found.vcov,
+        band=None if event_window is None else rows["event_time"].notna().to_numpy(),
+        df=df if found.n_clusters is None else None,
+        n_clusters=found.n_clusters,
+        seed=seed,
+        meta=found.meta({**facts, "notes": data.notes, "small_sample_factor": factor, "cluster": moments.cluster}),
+    )
+
+
+def _regress(
+    moments: OutcomeMoments, event_window: tuple[int, int] | None, anticipation: int
+) -> tuple[Panel, Fit, pd.DataFrame, Array, dict[str, Any]]:
+    """Return the panel, the fit, rows without inference, which combinations of coefficients these are, and facts."""
     data = panel(moments)
     _refuse_one(int(data.n[np.isfinite(data.cohort)].sum()), "treated")
     if event_window is None:
         static = data.treated[:, :, None].astype(float)
         fit = least_squares(data, static, ["treated"])
-        rows: list[dict[str, object]] = [{"estimand": "ATT", "estimate": fit.estimate[0]}]
         weight = (fit.influence[0, :, 1:] * data.weight[:, None])[data.treated]
-        facts: dict[str, object] = {"negative_weight": float(np.clip(weight, None, 0).sum() / weight.sum())}
-        return _table(data, fit, rows, np.eye(1), facts, small_sample=small_sample, band=None, seed=seed)
+        negative = float(np.clip(weight, None, 0).sum() / weight.sum())
+        rows = _rows(data, [{"estimand": "ATT", "estimate": fit.estimate[0]}])
+        return data, fit, rows, np.eye(1), {"negative_weight": negative}
     low, high = event_window
     event, reference = _event_times(data, low, high, anticipation)
     used = sorted({float(e) for e in event[np.isfinite(event) & ~reference]})
@@ -294,10 +330,11 @@ def twfe(
     if not post:
         raise InputError("the event window ends before treatment", column="event_window", value=event_window)
     select[-1] = select[post].mean(axis=0)
-    rows = [{"estimand": "ATT(e)", "event_time": e, "estimate": select[i] @ fit.estimate} for i, e in enumerate(keys)]
-    rows.append({"estimand": "ATT(e)", "estimate": select[-1] @ fit.estimate})
-    band = np.array([True] * len(keys) + [False])
-    return _table(data, fit, rows, select, {}, small_sample=small_sample, band=band, seed=seed)
+    found: list[dict[str, object]] = [
+        {"estimand": "ATT(e)", "event_time": e, "estimate": select[i] @ fit.estimate} for i, e in enumerate(keys)
+    ]
+    found.append({"estimand": "ATT(e)", "estimate": select[-1] @ fit.estimate})
+    return data, fit, _rows(data, found), select, {}
 
 
 def _refuse_one(n: int, what: str) -> None:
@@ -329,26 +366,11 @@ def _event_times(data: Panel, low: int, high: int, anticipation: int) -> tuple[A
     return np.clip(event, low, high), reference
 
 
-def _table(
-    data: Panel,
-    fit: Fit,
-    rows: list[dict[str, object]],
-    select: Array,
-    facts: dict[str, object],
-    *,
-    small_sample: bool,
-    band: Mask | None,
-    seed: int,
-) -> EffectTable:
-    factor, df = small_sample_factor(data.moments, fit, data) if small_sample else (1.0, None)
-    influence = data.spread(np.einsum("jk,kcs->jcs", select, fit.influence))
+def _rows(data: Panel, rows: list[dict[str, object]]) -> pd.DataFrame:
     treated = np.isfinite(data.cohort)
-    frame = pd.DataFrame(rows).assign(
+    return pd.DataFrame(rows).assign(
         outcome=data.moments.outcome,
         estimator="twfe",
         n_treated=int(data.n[treated].sum()),
         n_control=int(data.n[~treated].sum()),
     )
-    meta = {**facts, "notes": data.notes, "small_sample_factor": factor, "cluster": data.moments.cluster}
-    vcov = data.moments.covariance(influence) * factor
-    return EffectTable.build(frame, vcov, band=band, df=df, seed=seed, meta=meta)

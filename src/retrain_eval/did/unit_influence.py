@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from retrain_eval.clusters import Clusters
 from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block
 from retrain_eval.did.unit_effects import Arm, BlockEffects, OddsSums
@@ -50,8 +51,8 @@ def influence_products(
     n_rows: int,
     *,
     clusters: bool,
-) -> tuple[Array, int]:
-    """Return Ω = Σ_j ψ_j ψ_jᵀ over units or clusters j, and the number of these.
+) -> tuple[Array, Clusters | None]:
+    """Return Ω = Σ_j ψ_j ψ_jᵀ over units or clusters j, and which cells the clusters lie in.
 
     Parameters
     ----------
@@ -66,18 +67,18 @@ def influence_products(
     -------
     ndarray, shape (K + C, K + C)
         ψ_j holds the influence of j on every comparison, then on the Σw of every cell.
-    int
+    Clusters or None
+        A row for each cluster, in their order; None without clusters.
     """
     size = n_rows + len(table.cells)
     omega = np.zeros((size, size))
     among = np.array(sorted(effects), dtype=np.intp)
-    carried, last, n_clusters = np.zeros(size), -1, 0
+    carried, last, pairs = np.zeros(size), -1, list[Index]()
     for chunk in table.groups(size + 2 * len(table.names), clusters=clusters):
         if not clusters:
             for units in chunk:
                 places, psi = _influence(blocks, effects, propensities, units, among, n_rows)
                 omega[np.ix_(places, places)] += psi @ psi.T
-                n_clusters += psi.shape[1]
             continue
         # clusters are numbered in the order in which they are read: the first may go on from the chunk before, and
         # the last into the next
@@ -92,12 +93,15 @@ def influence_products(
             assert units.cluster is not None
             places, psi = _influence(blocks, effects, propensities, units, among, n_rows)
             starts = np.flatnonzero(np.diff(units.cluster, prepend=-1))
+            pairs.append(units.cluster[starts] * len(table.cells) + units.cell)
             total[np.ix_(places, units.cluster[starts] - first)] += np.add.reduceat(psi, starts, axis=1)
         omega += total[:, :-1] @ total[:, :-1].T
-        carried, last, n_clusters = total[:, -1].copy(), until - 1, until
-    if clusters:
-        omega += np.outer(carried, carried)
-    return omega, n_clusters
+        carried, last = total[:, -1].copy(), until - 1
+    if not clusters:
+        return omega, None
+    omega += np.outer(carried, carried)
+    row, cell = np.divmod(np.unique(np.concatenate(pairs)).astype(np.int64), len(table.cells))
+    return omega, Clusters(row, cell, np.ones(last + 1, dtype=np.int64))
 
 
 def _influence(

@@ -9,19 +9,21 @@ is small, and linear combinations A of the effects have covariance ``A Ω Aᵀ``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from retrain_eval.cells.cross_sections import build_cross_sections
 from retrain_eval.cells.paths import Columns, Paths, build_paths
 from retrain_eval.cells.wide import build_wide_paths, stored_periods
+from retrain_eval.clusters import Clusters
 from retrain_eval.did.att_gt import BASE_PERIODS, CONTROLS, METHODS, Comparison, GroupTimeEffects, comparisons
 from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block, Sums, make_blocks, sum_units
@@ -30,13 +32,14 @@ from retrain_eval.did.unit_influence import influence_products, sum_odds
 from retrain_eval.did.unit_propensity import Propensities, fit_propensities
 from retrain_eval.did.unit_rows import UnitTable, open_units
 from retrain_eval.errors import DesignError, InputError, unknown_columns
-from retrain_eval.sources import Source, as_relation, numbers_among, require_columns
+from retrain_eval.sources import Source, as_relation, numbers_among, query, require_columns, sql_name, sql_text
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 UNBALANCED = ("refuse", "drop", "allow")
 MAX_EFFECTS = 15_000  # their products take 1.8 GB
+MAX_READ_AGAIN = 100  # clusters, without each of which people are read again where an effect rests on few of them
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,31 @@ class UnitInfluence:
         ``cohort``, strata, ``n``.
     products : ndarray, shape (K + C, K + C)
         Ω, over K effects and the Σw of C cells.
-    n_clusters : int
-        Units or clusters summed over.
+    uses : bool ndarray, shape (K + C, C)
+        Cells that each effect, and each Σw, is made from.
+    cluster : str or None
+    clusters : Clusters or None
+        Which cells each cluster lies in.
     """
 
     outcome: str
     times: tuple[int, ...]
     cells: pd.DataFrame
     products: Array
-    n_clusters: int
+    uses: Mask
+    cluster: str | None
+    clusters: Clusters | None
     _request: _Request
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether clusters are so few that people can be read again without each."""
+        return self.clusters is not None and len(self.clusters.count) <= MAX_READ_AGAIN
+
+    def cells_used(self, influence: sparse.csr_array) -> Mask:
+        """Return which cells combinations of the effects and cell weights are made from, (R, K + C) to (R, C)."""
+        found: Mask = (abs(influence) @ self.uses.astype(float)) > 0
+        return found
 
     def covariance(self, influence: sparse.csr_array) -> Array:
         """Return ``A Ω Aᵀ`` for combinations A of the effects and cell weights, shape (R, K + C)."""
@@ -81,6 +99,12 @@ class _Request:
     times: tuple[int, ...] | None  # of an outcome that is an array
     categories: tuple[str, ...]
     options: dict[str, object] = field(default_factory=dict)
+
+    def without(self, cluster: str) -> _Request:
+        """Return the same of the people outside one cluster."""
+        column = f"CAST({sql_name(str(self.columns.cluster))} AS VARCHAR)"
+        others = query(self.relation, f"SELECT * FROM source WHERE {column} <> {sql_text(cluster)}")
+        return replace(self, relation=others)
 
     def open(self, strata: tuple[str, ...]) -> AbstractContextManager[Paths]:
         """Lay out the units."""
@@ -168,7 +192,8 @@ def att_gt(
     Callaway and Sant'Anna (2021) with the estimators of Sant'Anna and Zhao (2020); formulas in
     `retrain_eval.did.unit_effects`. Controls with a propensity of .995 or more are left out, and ``notes`` says so, as
     it does of comparisons that cannot be made. Where the rows of two periods differ, the logit pools them. Variances
-    are divided by n, without a small-sample factor. Figures are those of R `did` 2.5.1 with `DRDID` 1.2.3.
+    are divided by n, without a small-sample factor; where an effect rests on fewer than 50 clusters, people are read
+    again without each (`retrain_eval.did.few_clusters`). Figures are those of R `did` 2.5.1 with `DRDID` 1.2.3.
 
     Examples
     --------
@@ -221,8 +246,8 @@ def att_gt(
     return _estimate(request, ())
 
 
-def _estimate(request: _Request, names: tuple[str, ...]) -> GroupTimeEffects:
-    options = request.options
+def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = True) -> GroupTimeEffects:
+    options, values = request.options, list[str]()
     require_columns(request.relation, names)
     # products of small matrices: several threads cost more than they save, and would change the last bit
     with request.open(names) as paths, threadpool_limits(1, user_api="blas"):
@@ -250,22 +275,36 @@ def _estimate(request: _Request, names: tuple[str, ...]) -> GroupTimeEffects:
         rows, used = _rows(table, wanted, blocks, sums, fit, notes)
         if not rows:
             raise _nothing(notes)
-        products, n_clusters = influence_products(
-            table, blocks, fit.effects, fit.propensities, len(wanted), clusters=columns.cluster is not None
-        )
+        size = len(wanted) + len(table.cells)
+        products, clusters = np.zeros((size, size)), None
+        if inference:
+            products, clusters = influence_products(
+                table, blocks, fit.effects, fit.propensities, len(wanted), clusters=columns.cluster is not None
+            )
+        if clusters is not None and clusters.total <= MAX_READ_AGAIN:
+            found = paths.query(f"SELECT DISTINCT cluster FROM {paths.table} ORDER BY cluster").to_arrow_table()
+            values = [str(value) for value in found["cluster"].cast(pa.string()).to_pylist()]
     if not np.isfinite(products).all():
         raise InputError(
             "sums of squares overflow", column=columns.outcome, rule="finite sums", fix="use a larger unit"
         )
-    size = len(products)
+
+    def redo(number: int) -> GroupTimeEffects | None:
+        with suppress(DesignError):
+            return _estimate(request.without(values[number]), names, inference=False)
+        return None
+
     treated = np.array([wanted[k][2].treated for k in used], dtype=np.float64)
+    uses = np.vstack([np.array([item.treated | item.control for _, _, item in wanted]), np.eye(len(table.cells)) > 0])
     return GroupTimeEffects(
-        UnitInfluence(columns.outcome, table.times, table.cells, products, n_clusters, request),
+        UnitInfluence(columns.outcome, table.times, table.cells, products, uses, columns.cluster, clusters, request),
         options,
         pd.DataFrame(rows),
         sparse.csr_array((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), size)),
         sparse.csr_array(np.hstack([np.zeros((len(used), len(wanted))), treated])),
         tuple(dict.fromkeys(notes)),
+        names=names,
+        redo=redo,
     )
 
 

@@ -67,7 +67,7 @@ def group_time(
                 effect, moving = _effect(data, untreated, member, before, int(t), len(rows), own_part)
                 n_moving += moving
                 on_common[-1] = untreated.difference(data.weight, member, before, int(t))
-            everyone = np.flatnonzero(np.isin(data.member, np.flatnonzero(member)))
+            everyone = data.cells_of(member)
             share_part.add(len(rows), everyone, 0, np.full(len(everyone), float(plan.shares == "estimated")))
             rows.append(keys | _row(data, g, int(t), effect, always if plan.never else untreated.plain[:, t]))
     part = GroupTimeEffects(
@@ -161,7 +161,7 @@ def _effect(
     moving, rank = _project(gap - estimate, centred, data.weight[member])
     per_weight = 1 / data.weight[member].sum()
     place = np.cumsum(member) - 1
-    cells = np.flatnonzero(np.isin(data.member, np.flatnonzero(member)))
+    cells = data.cells_of(member)
     inside = place[data.member[cells]]
     path = untreated.path[member][inside]
     constant = -per_weight * (path[:, t] + estimate + moving[inside] - path[:, before].mean(axis=1))

@@ -138,7 +138,7 @@ def round_moments(moments: OutcomeMoments, base: int) -> OutcomeMoments:
         cells=moments.cells.assign(n=rounded),
         first=moments.first * factor[:, None],
         second=second,
-        n_clusters=int(round_counts(np.array([moments.n_clusters]), base)[0]),
+        n_clusters=int(rounded.sum()) if moments.clusters is None else moments.n_clusters,
         n_dropped=int(round_counts(np.array([moments.n_dropped]), base)[0]),
     )
 

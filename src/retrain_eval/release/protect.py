@@ -20,6 +20,7 @@ from retrain_eval.release.merging import (
     merge_smallest_level,
     pool_covariance,
     relabel,
+    round_counts,
     round_life_table,
     round_moments,
     sizes,
@@ -248,7 +249,7 @@ def second_moments_need(moments: OutcomeMoments, rules: Release, n_cells: int = 
 
 def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tuple[OutcomeMoments, list[str]]:
     """Pool the covariances of cells that are too small for their own, withhold small counts and round the others."""
-    record = []
+    moments, record = _protect_clusters(name, moments, rules)
     if moments.cluster is None:
         needed = second_moments_need(moments, rules)
         n = moments.cells["n"].to_numpy()
@@ -266,6 +267,31 @@ def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tupl
         record.append(f"Moments {name}: the number of units left out, below {rules.min_cell}, is withheld.")
         moments = replace(moments, n_dropped=0)
     return round_moments(replace(moments, largest=None, absolute=None), rules.round_counts), record
+
+
+def _protect_clusters(name: str, moments: OutcomeMoments, rules: Release) -> tuple[OutcomeMoments, list[str]]:
+    """Withhold sums by cluster unless each is of enough people, and sets of cells that few small clusters lie in.
+
+    Sums say what share of a cell's people lies in a cluster, from which rounded counts would follow; and whether few
+    units dominate them is not known. How many large clusters there are, such as regions, is not a number of people.
+    """
+    clusters, record = moments.clusters, list[str]()
+    if clusters is None:
+        return moments, record
+    people = float(moments.cells["n"].sum()) / clusters.total
+    if clusters.n is not None:
+        people = float(np.bincount(clusters.row, clusters.n).min())
+    large = people >= rules.min_cell
+    if clusters.n is not None:
+        enough = int(clusters.n.min()) >= rules.min_cell
+        if enough and rules.round_counts == 1 and moments.largest is None:
+            return moments, record
+        clusters = clusters.without_sums(withheld=True)
+        record.append(f"Moments {name}: sums by cluster are withheld.")
+    if not large:
+        clusters = clusters.frequent(rules.min_cell)
+        clusters = replace(clusters, count=round_counts(clusters.count, rules.round_counts))
+    return replace(moments, clusters=clusters, n_clusters=clusters.total), record
 
 
 def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[LifeTable, list[str]]:

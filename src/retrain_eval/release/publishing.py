@@ -12,10 +12,11 @@ import pandas as pd
 from retrain_eval.effects import COUNTS, NUMBERS
 from retrain_eval.errors import DesignError, DisclosureError, InputError
 from retrain_eval.layout import round_significant
+from retrain_eval.moments import OutcomeMoments
 from retrain_eval.release.completing import complete, with_estimates, with_inference
 from retrain_eval.release.derive import Deriver, Tables
 from retrain_eval.release.rules import PART, SAID_OF_RESULTS, apply, of_published, round_table
-from retrain_eval.results import Part, Results, is_withheld, standing_effects
+from retrain_eval.results import FROM_SUMS, Part, Results, is_withheld, standing_effects
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.study import Release
 
@@ -56,6 +57,7 @@ def publish(
     not_made: set[str] = set()
     withheld: list[tuple[str, str, str]] = []
     for part, standing in results.blocks():
+        part = _from_sums(part, kept)
         if part.derivation is not None:
             part, rows, reason = _made_again(part, standing, deriver, gone)
             notes = [f"{_name(part)}: withheld, because {reason}"] if reason else []
@@ -109,13 +111,26 @@ def publish(
     return published, record
 
 
+def _from_sums(part: Part, kept: Tables) -> Part:
+    """Return a part whose errors follow from sums by cluster as one that is made again, where its table holds them."""
+    if part.estimates is None or not (part.meta or {}).get(FROM_SUMS):
+        return part
+    table = kept.get(part.estimates.of)
+    if not (isinstance(table, OutcomeMoments) and table.leaves_out):
+        return part
+    return replace(part, derivation=part.estimates, covariance=None, estimates=None, meta=None)
+
+
 def _made_again(
     part: Part, standing: pd.DataFrame, deriver: Deriver, gone: Mapping[str, str]
 ) -> tuple[Part, pd.DataFrame, str]:
     """Make the rows of a part from the protected tables; where those do not give them, say why they are withheld."""
     assert part.derivation is not None
     try:
-        return part, deriver.rows(part), ""
+        rows = deriver.rows(part)
+        if part.table == "effects":
+            deriver.tables.setdefault(f"effects/{part.result}", deriver.make(part.derivation))
+        return part, rows, ""
     except (InputError, DesignError) as error:
         reason = gone.get(part.derivation.of, f"the protected tables do not give it: {_first_line(error)}")
         return replace(part, derivation=None), _without_numbers(part, standing), reason

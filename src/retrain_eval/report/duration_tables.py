@@ -92,7 +92,7 @@ def indicators(study: Study) -> Table:
 
 def _value(row: pd.Series, words: Words) -> str:
     if pd.isna(row["estimate"]):
-        return _("not reached") if row["note"] == "" else _(SUPPRESSED)
+        return _(SUPPRESSED) if str(row["note"]).startswith("withheld") else _("not reached")
     if row["estimand"] == "median":
         return f"{row['estimate']:g}"
     digits = 1 if row["estimate"] < 0.1 else 0

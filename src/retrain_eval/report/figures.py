@@ -25,6 +25,7 @@ from retrain_eval.report.drawing import (
     ticks_of_periods,
 )
 from retrain_eval.report.language import _
+from retrain_eval.report.tables import few_clusters
 from retrain_eval.report.words import Words, listed, signed
 
 START = -0.5  # training begins between event times -1 and 0
@@ -146,6 +147,7 @@ def event_study(
                 interval=interval,
             )
         )
+    says += [note] if (note := few_clusters(rows)) else []
     keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
     return Figure(draw, " ".join(says), data[keep])
 

@@ -20,6 +20,7 @@ from retrain_eval.plan import Registration, deviations, exploratory, in_force
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.language import ENGLISH, _, speak
 from retrain_eval.report.words import Words
+from retrain_eval.results import is_withheld
 from retrain_eval.sample.ties import MANY
 from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
 from retrain_eval.simultaneous import TEST_COLUMNS
@@ -162,7 +163,7 @@ class Study:
     @property
     def suppressed(self) -> int:
         """Number of published rows whose numbers are withheld."""
-        return int((self.effects["note"] != "").sum()) if "note" in self.effects else 0
+        return int(is_withheld(self.effects).sum()) if "note" in self.effects else 0
 
     def test(self, result: str, test: str | None = None) -> pd.DataFrame:
         """Return the test statistics of one result."""

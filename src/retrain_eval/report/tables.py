@@ -152,7 +152,8 @@ def estimates(
         "n_treated": _("Trained"),
         "n_control": _("Controls"),
     }
-    return table(shown, rows.dropna(axis=1, how="all"), stub=key, labels=labels, groups=groups)
+    shown_table = table(shown, rows.dropna(axis=1, how="all"), stub=key, labels=labels, groups=groups)
+    return _with_note(shown_table, few_clusters(rows, key))
 
 
 def event_study(rows: pd.DataFrame, words: Words) -> Table:
@@ -178,7 +179,28 @@ def event_study(rows: pd.DataFrame, words: Words) -> Table:
         "interval": _("95% interval"),
         "band": _("95% simultaneous band"),
     }
-    return table(shown, rows.dropna(axis=1, how="all"), labels=labels)
+    return _with_note(table(shown, rows.dropna(axis=1, how="all"), labels=labels), few_clusters(rows))
+
+
+def few_clusters(rows: pd.DataFrame, key: str = "level") -> str:
+    """Say how many clusters standard errors rest on, where they are so few that results have to."""
+    numbers = rows["note"].astype("str").str.extract(r"^(\d+) clusters$")[0] if "note" in rows else pd.Series(dtype=str)
+    few = numbers.notna() & rows["std_error"].notna()
+    if not few.any():
+        return ""
+    if len(set(numbers[few])) == 1 and few.sum() == rows["std_error"].notna().sum():
+        n = int(numbers[few].iloc[0])
+        return _("Standard errors rest on {n} clusters: Student's t with {df} degrees of freedom.", n=n, df=n - 1)
+    names = rows[key] if key in rows else rows["level"]
+    by_level = ", ".join(dict.fromkeys(f"{names[i]} {numbers[i]}" for i in rows.index[few]))
+    return _(
+        "Clusters that standard errors rest on, where fewer than 30: {by_level}.",
+        by_level=by_level,
+    )
+
+
+def _with_note(shown: Table, note: str) -> Table:
+    return Table(shown.gt.tab_source_note(note), shown.data) if note else shown
 
 
 def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:

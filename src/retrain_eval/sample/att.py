@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from retrain_eval.effects import EffectTable
+from retrain_eval.effects import FEWEST_CLUSTERS, EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.sample.abadie_imbens import NEIGHBOURS, local_residuals, matching_variance, nearest_controls
 from retrain_eval.sample.design import Design
 from retrain_eval.sample.drawn import Drawn
@@ -72,7 +73,8 @@ def att(
     -------
     EffectTable
         One row per outcome, ``estimator`` is the method, ``estimand`` that of the sample. Intervals use Student's t
-        with n − 2 (HC1) or G − 1 (CR1) degrees of freedom, else the normal distribution.
+        with n − 2 (HC1) or G − 1 (CR1) degrees of freedom, else the normal distribution. Of fewer than 50 clusters, the
+        covariance is the jackknife's (CV3; see `retrain_eval.jackknife.cv3`).
 
     Raises
     ------
@@ -122,23 +124,30 @@ def att(
     own = y[: len(drawn.rows)]
     psi = known_weights_influence(drawn.treated, drawn.weight, own)
     df: float | None = None
+    n_clusters: int | None = None
+    facts: dict[str, object] = {"vce": vce, "bias_adjusted": bias_adjust, "normalised": "Hajek"}
     if vce in ("AI", "AI-robust") and drawn.pairs is not None:
         treated, control = (np.searchsorted(drawn.rows, who) for who in (drawn.pairs.treated, drawn.pairs.control))
         vcov = matching_variance(treated, control, own, None if beside is None else _scatter(drawn, own, y[beside]))
     elif vce == "M" and drawn.influence is not None:
         psi = drawn.influence(own)
         vcov = np.einsum("ij,ik->jk", psi, psi)
+    elif vce == "CR1":
+        sets, place = np.unique(drawn.rows if drawn.subclass is None else drawn.subclass, return_inverse=True)
+        n_clusters, n = len(sets), len(psi)
+        if n_clusters < FEWEST_CLUSTERS:
+            raise DesignError(
+                f"the standard errors rest on {n_clusters} cluster(s); at least {FEWEST_CLUSTERS} are needed for a "
+                "standard error"
+            )
+        psi = by_cell(psi, place, n_clusters)
+        vcov = n_clusters / (n_clusters - 1) * (n - 1) / (n - 2) * np.einsum("ij,ik->jk", psi, psi)
+        if n_clusters < FEW:
+            vcov = _jackknife(drawn, own, place, n_clusters)
+            facts["variance"] = "CV3"
     else:
         n = len(psi)
-        if vce == "CR1":
-            of_set = drawn.rows if drawn.subclass is None else drawn.subclass
-            sets, place = np.unique(of_set, return_inverse=True)
-            psi = by_cell(psi, place, len(sets))
-            if len(sets) < 3:
-                raise DesignError(f"{len(sets)} clusters are too few for a standard error")
-        factor = n / (n - 2) if vce == "HC1" else len(psi) / (len(psi) - 1) * (n - 1) / (n - 2)
-        df = float(n - 2 if vce == "HC1" else len(psi) - 1)
-        vcov = factor * np.einsum("ij,ik->jk", psi, psi)
+        vcov, df = n / (n - 2) * np.einsum("ij,ik->jk", psi, psi), float(n - 2)
     means = [_mean(own[arm], drawn.weight[arm]) for arm in (drawn.treated, ~drawn.treated)]
     rows = [
         {
@@ -151,8 +160,22 @@ def att(
         }
         for k, name in enumerate(names)
     ]
-    meta = {"vce": vce, "bias_adjusted": bias_adjust, "normalised": "Hajek"}
-    return EffectTable.build(rows, vcov, level=level, df=df, meta=meta)
+    return EffectTable.build(rows, vcov, level=level, df=df, n_clusters=n_clusters, meta=facts)
+
+
+def _jackknife(drawn: Drawn, y: Floats, place: Ints, n_clusters: int) -> Floats:
+    """Return the covariance of the differences from those without each matched set."""
+    without = np.zeros((n_clusters, y.shape[1]))
+    for sign, arm in ((1.0, drawn.treated), (-1.0, ~drawn.treated)):
+        weight = np.where(arm, drawn.weight, 0.0)
+        of_set, total = by_cell(weight[:, None] * y, place, n_clusters), np.bincount(place, weight, n_clusters)
+        left, weights = of_set.sum(axis=0) - of_set, (total.sum() - total)[:, None]
+        alone = np.bincount(place, arm, n_clusters) == arm.sum()  # all of an arm lie in one set
+        without += sign * np.divide(left, weights, out=np.full_like(left, np.nan), where=~alone[:, None])
+    if np.isnan(without).any():
+        raise DesignError("one matched set holds all treated units or all controls: no standard error can be given")
+    estimate = np.array([_mean(y[arm], drawn.weight[arm]) for arm in (drawn.treated, ~drawn.treated)])
+    return cv3(estimate[0] - estimate[1], without, np.ones(without.shape, dtype=bool))
 
 
 def _mean(y: Floats, weight: Floats) -> Floats:
