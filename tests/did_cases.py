@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+
+from retrain_eval import OutcomeMoments
 
 MOMENTS = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 
@@ -31,3 +35,9 @@ def true_effect(frame: pd.DataFrame, effect: float, growth: float) -> pd.Series:
     event = frame["t"] - frame["g"]
     treated = (frame["g"] > 0) & (event >= 0)
     return treated * (effect + growth * event) * np.where(frame["g"] == 4, 2, 1)
+
+
+def sandwich(moments: OutcomeMoments) -> OutcomeMoments:
+    """The moments without their clusters' own sums, so that few clusters have the sandwich, not the jackknife."""
+    clusters = moments.clusters
+    return replace(moments, clusters=None if clusters is None else clusters.without_sums())

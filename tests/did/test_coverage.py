@@ -11,6 +11,7 @@ import pytest
 
 import retrain_eval as rte
 from did_cases import MOMENTS
+from retrain_eval.clusters import Collector
 from retrain_eval.did.diagnostics import pretrend_test
 
 TIMES = (1, 2, 3, 4)
@@ -58,9 +59,15 @@ def moments_of(cohort: np.ndarray, band: np.ndarray, y: np.ndarray, cluster: np.
     cells = pd.DataFrame({"cohort": pd.array([None if np.isinf(g) else g for _, g in order], dtype="Float64")})
     cells["band"] = pd.Series([level for level, _ in order], dtype="str")
     cells["n"] = np.bincount(cell)
+    lie = Collector()
+    people = np.zeros(sums.shape[:2], dtype=np.int64)
+    np.add.at(people, (unit, cell), 1)
+    where = np.nonzero(people)
+    lie.add(where[0], where[1], people[where], sums[where])
     return rte.OutcomeMoments(
         outcome="y", times=TIMES, strata=("band",), cells=cells, first=first, second=second, reference=reference,
         cluster=None if cluster is None else "cluster", n_clusters=len(sums),
+        clusters=None if cluster is None else lie.clusters(),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import datasets
 import did_panels
 import retrain_eval as rte
-from did_cases import MOMENTS, staggered, true_effect
+from did_cases import MOMENTS, sandwich, staggered, true_effect
 from retrain_eval.errors import DesignError, InputError
 
 KEY = {"simple": None, "dynamic": "event_time", "group": "cohort", "calendar": "time"}
@@ -73,7 +73,7 @@ def test_saturated_regressions_equal_rows(panel: str, cluster: str | None, weigh
     import pyfixest as pf
 
     data = PANELS[panel].copy()
-    moments = rte.outcome_moments(data, **MOMENTS, weights=weights, cluster=cluster, covariates="x")
+    moments = sandwich(rte.outcome_moments(data, **MOMENTS, weights=weights, cluster=cluster, covariates="x"))
     by = cluster or "id"
     cohorts = sorted(set(data["g"]) - {0})
     share = data[weights] if weights else pd.Series(1.0, data.index)
@@ -145,7 +145,7 @@ def test_imputation_equals_its_formula_on_rows(never: bool, cluster: str, weight
     if not never:
         data = data[data["t"] < 6]
     kwargs: dict[str, Any] = {"weights": "w" if weights else None, "cluster": None if cluster == "id" else cluster}
-    moments = rte.outcome_moments(data, **MOMENTS, **kwargs)
+    moments = sandwich(rte.outcome_moments(data, **MOMENTS, **kwargs))
     event = data["t"] - data["g"]
     for aggregation, keys in (("simple", [None]), ("dynamic", [0, 1, 2])):
         table = moments.imputation(aggregation).frame

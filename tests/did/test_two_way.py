@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import datasets
 import retrain_eval as rte
-from did_cases import MOMENTS, staggered
+from did_cases import MOMENTS, sandwich, staggered
 from retrain_eval.errors import DesignError, InputError
 
 
@@ -49,7 +49,7 @@ PANELS = {
 def test_static_and_event_study_equal_rows(panel: str, cluster: str | None, weights: str | None) -> None:
     """pyfixest on rows, to 1e-8, standard errors under the one small-sample factor."""
     data = PANELS[panel].copy()
-    moments = rte.outcome_moments(data, **MOMENTS, weights=weights, cluster=cluster)
+    moments = sandwich(rte.outcome_moments(data, **MOMENTS, weights=weights, cluster=cluster))
     by = cluster or "id"
     data["d"] = ((data["g"] > 0) & (data["t"] >= data["g"])).astype(float)
     beta, vcov = rows_regression(data, ["d"], by, weights)

@@ -64,7 +64,7 @@ def test_each_dimension_by_hand(con: duckdb.DuckDBPyConnection) -> None:
     assert column(con, "d_occupation") == [0.0] * 8 + [1.0] * 2 + [1.0] * 4
     assert column(con, "deprivations") == [None] * 3 + [0] * 5 + [4] * 2 + [4, 3, 3, 2]
     assert column(con, "deprived") == [None] * 3 + [0.0] * 5 + [1.0] * 6
-    assert column(con, "m0") == [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.5]
+    assert column(con, "m0") == [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.0]
     build_quality(con, max_cv=0.33)
     assert column(con, "d_stability")[-1] == 0.0
     build_quality(con, cutoff_k=0.75)
@@ -116,7 +116,7 @@ def test_a_person_with_an_unknown_quarter_has_no_score_in_any(con: duckdb.DuckDB
     con.execute(f"UPDATE wage_record SET isco = NULL WHERE person_id = 'a' AND period = {START + 1}")
     build_panel(con)
     build_quality(con)
-    whole = [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.5]
+    whole = [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.0]
     assert column(con, "m0") == whole
     # without a living wage nobody has a score, in work or not
     con.execute(f"DELETE FROM price WHERE period IN ({START + 5}, {START + 8})")

@@ -282,7 +282,10 @@ def write_release(root: Path) -> list[Path]:
               "unit": "person", "currency": "", "limitations": ["One survey."]}  # fmt: skip
     grants = {"name": "grants", "title": "Training grants", "question": "Less scrap?", "data": "Made-up firms.",
               "unit": "firm", "currency": "", "limitations": []}  # fmt: skip
-    strata = '[strata.age_band]\ntitle = "Age"\n[strata.education]\ntitle = "Education"\n'
+    strata = "".join(
+        f'[strata.{name}]\ncolumn = "{name}"\ntitle = "{title}"\n'
+        for name, title in (("age_band", "Age"), ("education", "Education"))
+    )
     return [
         write_bundle(root / "demo", training_tables(), common | main, strata + '[match]\nformula = "treat ~ age"\n'),
         write_bundle(root / "spells", spell_tables(), common | spells, strata + '[survival]\nduration = "duration"\n'),

@@ -25,7 +25,7 @@ def study_with(tmp_path: Path) -> Callable[..., Study]:
         rows = [(None, None, 200, n_linked), ("age_band", "old", 100, old), ("age_band", "young", 100, 90.0)]
         frame = pd.DataFrame(rows, columns=["subgroup", "level", "n", "n_linked"])
         frame["rate"] = frame["n_linked"] / frame["n"]
-        toml = '[strata.age_band]\ntitle = "Age"\nlabels = ["young", "old"]\n'
+        toml = '[strata.age_band]\ncolumn = "age_band"\ntitle = "Age"\nlabels = ["young", "old"]\n'
         return open_release([bundles.write_bundle(tmp_path / "x", {"linkage": frame}, FACTS, toml)]).main
 
     return make

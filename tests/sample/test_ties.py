@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.errors import DesignError, DisclosureError, InputError
 from retrain_eval.release.statistics import protect_statistic
 from retrain_eval.sample.match import match
 from retrain_eval.sample.relabelled import relabelled
@@ -130,9 +130,12 @@ def test_how_far_effects_move_is_published_to_two_digits() -> None:
 
 @pytest.mark.parametrize(("tied", "kept"), [(0, True), (9, False), (10, True), (190, True), (191, False), (200, True)])
 def test_few_choices_are_not_released(tied: int, kept: bool) -> None:
-    safe, record = protect_statistic("x", Ties(200, tied, 0, np.nan, np.nan), Release(min_cell=10))
-    assert (safe is not None) is kept
-    assert record == ([] if kept else ["Statistics x: withheld, because fewer than 10 choices were tied, or were not."])
+    ties, rules = Ties(200, tied, 0, np.nan, np.nan), Release(min_cell=10)
+    if kept:
+        assert protect_statistic("x", ties, rules)[1] == []
+        return
+    with pytest.raises(DisclosureError, match="fewer than 10 choices were tied, or were not"):
+        protect_statistic("x", ties, rules)
 
 
 def test_counts_of_choices_are_rounded() -> None:
