@@ -59,7 +59,7 @@ def clustering(
     Raises
     ------
     DesignError
-        If no estimate has three clusters.
+        If no estimate has three clusters, or none can be made without each of them.
     """
     if table.cluster is None or table.clusters is None:
         return Clustering()
@@ -79,7 +79,18 @@ def clustering(
     there = (spells @ member.T) > 0
     used = np.column_stack([there[:, [place[group] for group in groups]].any(axis=1) for groups in uses])
     without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
-    return Clustering(n, cv3(estimate, without, used))
+    vcov = cv3(estimate, without, used)
+    if len(n) and np.isnan(np.diag(vcov)).all():
+        lost = int((np.isnan(without) & used).any(axis=1).sum())
+        raise DesignError(
+            f"no standard error can be given: without {lost} of the {len(without)} clusters of {table.cluster!r}, left "
+            "out one at a time, there is no estimate"
+        )
+    # of fewer than three clusters `EffectTable.build` gives no standard error, and says so if there is a variance
+    few = (n < FEWEST_CLUSTERS) & np.isnan(np.diag(vcov))
+    vcov[few] = vcov[:, few] = 0.0
+    vcov[few, few] = 1.0
+    return Clustering(n, vcov)
 
 
 def leave_one_out(table: LifeTable) -> Iterator[LifeTable]:
