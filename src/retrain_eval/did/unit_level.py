@@ -283,8 +283,8 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
         if clusters is not None and clusters.total <= MAX_READ_AGAIN:
             # in the words that `_Request.without` compares with: Arrow would write 1.0 as "1"
             distinct = f"SELECT DISTINCT cluster AS value FROM {paths.table}"
-            found = paths.query(f"SELECT CAST(value AS VARCHAR) FROM ({distinct}) ORDER BY value").fetchall()
-            values = [str(value) for (value,) in found]
+            texts = paths.query(f"SELECT CAST(value AS VARCHAR) FROM ({distinct}) ORDER BY value").fetchall()
+            values = [str(text) for (text,) in texts]
     if not np.isfinite(products).all():
         raise InputError(
             "sums of squares overflow", column=columns.outcome, rule="finite sums", fix="use a larger unit"
