@@ -181,3 +181,12 @@ def test_clusters_of_unknown_level_do_not_count_in_a_test() -> None:
     known = data[data["region"] < 8]
     apart = data.assign(arm=data["arm"].where(data["region"] < 8))
     assert front(apart).logrank().p_value == pytest.approx(front(known).logrank().p_value, rel=1e-12)
+
+
+def test_clusters_without_a_spell_that_long_do_not_count() -> None:
+    data = spells(12)
+    data["quarters"] = data["quarters"].where(data["region"] < 9, 1.0)
+    long = front(data[data["region"] < 9]).conditional_survival(2, times=(4,))
+    given = front(data).conditional_survival(2, times=(4,))
+    assert given.meta["n_clusters"] == 9
+    pd.testing.assert_frame_equal(given.frame, long.frame)
