@@ -56,7 +56,7 @@ def without_cluster(
     Returns
     -------
     OutcomeMoments or None
-        None if nobody is left.
+        None if no one is left.
     """
     clusters = moments.clusters
     assert clusters is not None

@@ -323,8 +323,8 @@ def _without_few_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns:
     vcov[few] = vcov[:, few] = np.nan
     named = [str(columns["level"][row]) for row in np.flatnonzero(few)]
     counts = [int(n) for n in clusters[few]]
-    told = [f"{name}: {n} cluster(s); {why}" for name, n in zip(named, counts, strict=True)]
-    return list(dict.fromkeys(told))
+    notes = [f"{name}: {n} cluster(s); {why}" for name, n in zip(named, counts, strict=True)]
+    return list(dict.fromkeys(notes))
 
 
 def _number_of_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:

@@ -145,7 +145,7 @@ def unknown_columns(
 
 
 def together(errors: Sequence[InputError], message: str = "there are {n} faults") -> InputError:
-    """Return one error that says all that was found, so that one attempt is enough to mend it.
+    """Return one error that lists all faults, so that one attempt is enough to fix them.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def stored_period(value: float | str) -> int:
     if isinstance(value, str):
         return parse_period(value)
     if isinstance(value, bool) or value != int(value):
-        raise InputError("this is no period", value=value, rule="a quarter such as 2019Q1, or a whole number")
+        raise InputError("this is not a period", value=value, rule="a quarter such as 2019Q1, or a whole number")
     return int(value)
 
 

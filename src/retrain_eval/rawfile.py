@@ -27,6 +27,7 @@ from retrain_eval.sql import sql_name, sql_text
 from retrain_eval.withholding import withhold
 
 SURPLUS = 8  # fields beyond the header that a row may have and still be refused as a row, not as a file
+_RESERVED = {"_record", "_ragged", *(f"_surplus_{i}" for i in range(SURPLUS))}
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _CSV_ERROR = "CSV (Error|Parser)"  # how DuckDB speaks of a file that is not CSV
 _KNOWN = "UTF-8 text, .csv or .tsv (or .csv.gz) with a header line, or .parquet"
@@ -274,6 +275,19 @@ def _open_csv(path: Path, stamp: tuple[int, int]) -> RawFile:
             raise InputError(f"column {place} has no name", file=path, row=1, rule="header", fix=fix)
         if header.count(name) > 1:
             raise InputError(f"column {withhold(name)!r} stands twice in the header", file=path, row=1, rule="header")
+        if name.lower() in _RESERVED:
+            raise InputError(
+                f"a column is called {name!r}", file=path, row=1, rule="this name is used in reading", fix="rename it"
+            )
+        first = next(other for other in header if other.encode().lower() == name.encode().lower())
+        if first != name:
+            raise InputError(
+                f"columns {withhold(first)!r} and {withhold(name)!r} differ only in capital letters",
+                file=path,
+                row=1,
+                rule="names in SQL are the same in capital and in small letters",
+                fix="rename one of them",
+            )
     rows = _some_rows(path, records - 1)
     hashed = sha256(path) if path.suffix.lower() == ".gz" else digest.hexdigest()
     return RawFile(path, hashed, tuple(header), rows, delimiter, (), lines == records, stamp)

@@ -84,7 +84,9 @@ class Run:
                 run.publish_levels("age_band", levels(within))
         """
         if not names:
-            raise InputError("attempt() is told which results a block publishes", fix='run.attempt("did")')
+            raise InputError(
+                "attempt() needs the names of the results that a block publishes", fix='run.attempt("did")'
+            )
         try:
             yield
         except (DesignError, DisclosureError) as error:

@@ -302,6 +302,7 @@ def joint_test(
         return statistic, q, np.inf, float(special.chdtrc(q, statistic))
     eta = q * (q + 1) / total
     denominator = eta - q + 1
-    if denominator < 1:
+    # of G − 1 directions among more contrasts the clusters say all that they can: which ones is an accident of them
+    if denominator < 1 or (q < len(gap) and q >= float(df.min())):
         return statistic, q, denominator, np.nan
     return statistic, q, denominator, float(special.fdtrc(q, denominator, statistic * denominator / (eta * q)))

@@ -34,7 +34,7 @@ _GROUPED = r"\s*[+-]?\d+([,'’_\x{00A0}\x{202F} ]\d+)+(\.\d+)?\s*"  # 1,5 or 1,
 
 @dataclass(frozen=True)
 class Roles:
-    """What columns are used as: those of other names are nobody's concern.
+    """What columns are used as; other columns are not checked.
 
     Attributes
     ----------

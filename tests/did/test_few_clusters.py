@@ -16,6 +16,7 @@ from retrain_eval.did.regression import event_study_rows, mean_difference_rows
 from retrain_eval.did.timing import base_moved_back, placebo_starts
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError
+from retrain_eval.simultaneous import joint_test
 from retrain_eval.trajectories import wage_trajectory
 
 NAMES = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y", "cluster": "region"}
@@ -184,3 +185,35 @@ def test_levels_of_few_matched_pairs_keep_their_size() -> None:
         assert set(effects.df) == {9.0}
         rejected.append((effects.frame["p_value"] < 0.05).mean())
     assert 0.03 < np.mean(rejected) < 0.07
+
+
+def test_clusters_that_are_decimal_numbers_are_left_out_too() -> None:
+    data = panel()
+    found = [
+        rte.att_gt(data.assign(region=data["region"].astype(kind)), **NAMES, covariates=("sex",)).aggregate("simple")
+        for kind in (int, float)
+    ]
+    whole, decimal = (table.frame["std_error"].item() for table in found)
+    assert decimal == pytest.approx(whole, rel=1e-12)
+
+
+def test_clusters_without_an_outcome_do_not_count() -> None:
+    last = panel().query("t == 5").assign(d=lambda rows: (rows["g"] > 0).astype(int))
+    last["y"] = last["y"].where(last["region"] < 5)
+    given = mean_difference_rows(last, "y", "d", cluster="region")
+    complete = mean_difference_rows(last[last["region"] < 5], "y", "d", cluster="region")
+    pd.testing.assert_frame_equal(given.frame, complete.frame)
+    assert given.meta["n_clusters"] == 5
+
+
+def test_more_contrasts_than_clusters_have_no_joint_test() -> None:
+    # the covariance of 11 means over 10 clusters has 9 directions: which ones is an accident of the clusters
+    values = np.random.default_rng(1).normal(size=(10, 11))
+    *_, p_value = joint_test(values.mean(axis=0), np.cov(values.T) / 10, np.full(11, 9.0))
+    assert np.isnan(p_value)
+    # contrasts that repeat one another are few all the same
+    twice = np.c_[values[:, :1], values[:, :3]]
+    statistic, df, _, p_value = joint_test(twice.mean(axis=0), np.cov(twice.T) / 10, np.full(4, 9.0))
+    assert (df, 0 < p_value < 1) == (3, True)
+    once = values[:, :3]
+    assert statistic == pytest.approx(joint_test(once.mean(axis=0), np.cov(once.T) / 10, np.full(3, 9.0))[0])

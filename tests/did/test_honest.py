@@ -186,3 +186,13 @@ def test_pretest_power_with_one_period_is_in_closed_form(power: float) -> None:
     simulated = row["bias"] + draws[through, 1:].mean()
     assert row["bias_if_passed"] == pytest.approx(simulated, abs=4 * 0.25 / np.sqrt(through.sum()))
     assert pretest_power(table, (power,), seed=1).equals(pretest_power(table, (power,), seed=2))
+
+
+@pytest.mark.parametrize("after", [[1.0], [1.0, 1.2]])
+def test_pretest_power_is_of_the_test_that_the_interval_makes(after: list[float]) -> None:
+    """With few clusters a coefficient is rejected beyond Student's t: a slope has to be steeper to be found."""
+    rows = [{"event_time": e, "estimate": b} for e, b in enumerate([0.0, 0.0, *after], start=-2)]
+    vcov = np.diag([0.01, 0, *[0.01] * len(after)])
+    slope = pretest_power(EffectTable.build(rows, vcov, n_clusters=8), (0.5,))["slope"].item()
+    critical = stats.t(7).ppf(0.975) * 0.1
+    assert stats.norm.sf((critical - slope) / 0.1) + stats.norm.cdf((-critical - slope) / 0.1) == pytest.approx(0.5)

@@ -159,3 +159,13 @@ def test_files_of_one_name_in_several_folders_are_several_files(folder: Path, na
         deliver(folder, name, A={"2018/w.csv": 1, "2019/w.csv": 2, "2019/w-2.csv": 3}[name])
     load(folder, "*/w*.csv")
     assert shown(folder) == {"A": 3}
+
+
+def test_relative_and_absolute_paths_may_be_mixed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(folder, "w_2018.csv", A=100)
+    deliver(folder, "w_2018-corrected.csv", A=120)
+    monkeypatch.chdir(folder)
+    files = Unordered([folder / "w_2018-corrected.csv", Path("w_2018.csv")])
+    with Store.open(folder / "s.duckdb", frequency="year") as store:
+        store.ingest_all({"person": [folder / "person.csv"], "wage_record": files})
+    assert shown(folder) == {"A": 120}

@@ -165,3 +165,28 @@ def test_the_log_rank_test_of_few_clusters_is_an_f_test() -> None:
         assert test.df_denominator == 5
         rejected += test.p_value < 0.05
     assert 0.01 <= rejected / draws <= 0.09
+
+
+def test_an_arm_in_one_cluster_is_refused_and_the_difference_says_why() -> None:
+    data = spells(5).assign(arm=lambda rows: np.where(rows["region"] == 0, "trained", "control"))
+    with pytest.raises(DesignError, match="without 1 of the 5 clusters"):
+        front(data).cox("arm")
+    difference = front(data).survival_difference(times=(2,))
+    assert difference.frame["std_error"].isna().all()
+    assert any("trained: 1 cluster(s)" in note for note in difference.meta["notes"])
+
+
+def test_clusters_of_unknown_level_do_not_count_in_a_test() -> None:
+    data = spells(12)
+    known = data[data["region"] < 8]
+    apart = data.assign(arm=data["arm"].where(data["region"] < 8))
+    assert front(apart).logrank().p_value == pytest.approx(front(known).logrank().p_value, rel=1e-12)
+
+
+def test_clusters_without_a_spell_that_long_do_not_count() -> None:
+    data = spells(12)
+    data["quarters"] = data["quarters"].where(data["region"] < 9, 1.0)
+    long = front(data[data["region"] < 9]).conditional_survival(2, times=(4,))
+    given = front(data).conditional_survival(2, times=(4,))
+    assert given.meta["n_clusters"] == 9
+    pd.testing.assert_frame_equal(given.frame, long.frame)

@@ -147,3 +147,13 @@ def test_a_result_without_a_censored_spell_says_so() -> None:
     assert whole.discrete_hazard("arm", bins=(4, 10)).meta["censoring"].startswith("no spell is censored")
     assert "no spell is censored" in repr(whole)
     assert rte.Spells(rows(0, 1), **NAMES).kaplan_meier().meta["censoring"] == "4 of 10 spells are censored"
+
+
+def test_spells_read_codes_as_the_life_table_does() -> None:
+    """A text "NA" says that a code is missing, or is one itself: `Spells` asks, and does not take it for censored."""
+    data = pd.DataFrame({"id": range(4), "quarters": [1, 2, 3, 4], "cause": ["job", "NA", "recall", "job"]})
+    with pytest.raises(InputError, match="neither as events nor as censored"):
+        rte.Spells(data, id="id", censored=())
+    cells = rte.Spells(data, id="id", censored="NA").table.cells
+    assert cells["cause"].tolist() == ["job", "0", "recall", "job"]
+    assert cells.equals(life_table(data, "id", "quarters", "cause", censored="NA").cells)

@@ -124,11 +124,11 @@ def infer(
 
 def _too_few(rows: pd.DataFrame, n: Index, which: Mask) -> tuple[str, ...]:
     """Name the levels, or else the estimates, that rest on too few clusters."""
-    told = [
+    notes = [
         f"{_name(rows, k)}: {n[k]} cluster(s); at least {FEWEST_CLUSTERS} are needed for a standard error"
         for k in np.flatnonzero(which).tolist()
     ]
-    return tuple(dict.fromkeys(told))
+    return tuple(dict.fromkeys(notes))
 
 
 def _cannot_leave_out(rows: pd.DataFrame, missing: Mask, n: Index, refused: Mask) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from retrain_eval.did.honest import EventStudy
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
-from retrain_eval.simultaneous import symmetric_root
+from retrain_eval.simultaneous import symmetric_root, t_quantile
 
 Array = npt.NDArray[np.float64]
 
@@ -56,7 +56,8 @@ def pretest_power(
     Roth (2022, section III): under slope γ the coefficients are N(γ · periods, Σ), and passing truncates those before
     treatment to a box; the bias after treatment follows from their correlation. With one period before, all of it is in
     closed form. With several, adding the same draws to every slope makes the power rise with it, and figures are
-    rounded to the digits that the draws settle.
+    rounded to the digits that the draws settle. A coefficient is tested as its interval is, by Student's t where
+    clusters are counted; its standard error is taken as known.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def pretest_power(
     error = np.sqrt(np.diag(vcov))[: len(study.before)]
     if not (error > 0).all():
         raise DesignError("a coefficient before treatment has no sampling error")
-    critical = float(stats.norm.ppf(0.5 + level / 2))
+    critical = float(t_quantile(np.array(study.df), 0.5 + level / 2))
     if len(study.before) == 1:
         return pd.DataFrame([_one_period(value, vcov, periods, critical) for value in power])
     noise: Array = np.random.default_rng(seed).standard_normal((draws, len(vcov))) @ symmetric_root(vcov)

@@ -116,7 +116,7 @@ def mean_difference_rows(
     Parameters
     ----------
     data : DataFrame
-        One row per unit.
+        One row per unit. A row in which one of the columns is missing is left out.
     outcome, treated : str
         Columns; ``treated`` is 0 or 1.
     cluster, weights : str, optional
@@ -129,7 +129,8 @@ def mean_difference_rows(
     >>> float(mean_difference_rows(d, "y", "d").to_frame()["estimate"].round(6).item())
     2.5
     """
-    rows = data.rename(columns={outcome: "_y", treated: "_d"})
+    used = [name for name in (outcome, treated, cluster, weights) if name is not None]
+    rows = data.dropna(subset=used).rename(columns={outcome: "_y", treated: "_d"})
     vcov = "HC1" if cluster is None else {"CRV1": cluster}
     if cluster is not None:
         refuse_few(rows[cluster].nunique())

@@ -16,7 +16,6 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
@@ -282,8 +281,10 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
                 table, blocks, fit.effects, fit.propensities, len(wanted), clusters=columns.cluster is not None
             )
         if clusters is not None and clusters.total <= MAX_READ_AGAIN:
-            found = paths.query(f"SELECT DISTINCT cluster FROM {paths.table} ORDER BY cluster").to_arrow_table()
-            values = [str(value) for value in found["cluster"].cast(pa.string()).to_pylist()]
+            # in the words that `_Request.without` compares with: Arrow would write 1.0 as "1"
+            distinct = f"SELECT DISTINCT cluster AS value FROM {paths.table}"
+            texts = paths.query(f"SELECT CAST(value AS VARCHAR) FROM ({distinct}) ORDER BY value").fetchall()
+            values = [str(text) for (text,) in texts]
     if not np.isfinite(products).all():
         raise InputError(
             "sums of squares overflow", column=columns.outcome, rule="finite sums", fix="use a larger unit"

@@ -15,7 +15,7 @@ _YEARS = range(1900, 2101)
 
 
 class Unordered(list[Path]):
-    """Files that a pattern found: nobody has said in which order they belong.
+    """Files that a pattern found: no one has said in which order they belong.
 
     Those that are loaded stay in the order in which they arrived; new ones come after them, by `order_of_name`.
     """
@@ -93,10 +93,11 @@ def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[R
     What is loaded stays in the order in which it arrived, whatever it is called; a delivery that is new, or whose
     content is, comes after it. New ones are in the order of their names.
     """
-    start = Path(os.path.commonpath([raw.path.parent for raw in deliveries]))
+    paths = {raw.sha256: Path(os.path.abspath(raw.path)) for raw in deliveries}  # some may be given as relative ones
+    start = Path(os.path.commonpath([path.parent for path in paths.values()]))
     place = {sha256: number for number, sha256 in enumerate(held)}
     new = [raw for raw in deliveries if raw.sha256 not in place]
-    names = {raw.sha256: order_of_name(raw.path.relative_to(start)) for raw in new}
+    names = {raw.sha256: order_of_name(paths[raw.sha256].relative_to(start)) for raw in new}
     ordered = sorted(new, key=lambda raw: (names[raw.sha256], str(raw.path)))
     ties = [{raw.sha256 for raw in group} for _, rows in groupby(ordered, key=lambda raw: names[raw.sha256])
             if len(group := list(rows)) > 1]  # fmt: skip

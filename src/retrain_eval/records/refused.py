@@ -20,7 +20,7 @@ from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.withholding import withhold_sql
 
 DECIDES = ("person", "enrolment", "displacement", "linkage", "observation")
-# of these no person is set apart: a refused row would change numbers of people that nobody can name
+# of these no person is set apart: a refused row would change numbers of people that no one can name
 STRICT = ("employer_link", "price", "cost")
 ROWS, LEAVERS = "refused_row", "left_out"  # temporary tables of a store, for the vintage that it shows
 _KEYS = ("primaryKey", "uniqueKeys", "foreignKeys")
@@ -169,15 +169,15 @@ def say(con: duckdb.DuckDBPyConnection, names: Collection[str], vintage: int) ->
             "SELECT count(DISTINCT (person_id, period)) FILTER (period IS NOT NULL), count(DISTINCT person_id) FILTER "
             f"(period IS NULL) FROM {mine}"
         ).fetchall()[0]
-        [(nobody,)] = con.execute(f"SELECT count(*) FROM {wages} AND person_id IS NULL").fetchall()
+        [(nameless,)] = con.execute(f"SELECT count(*) FROM {wages} AND person_id IS NULL").fetchall()
         if periods or always:
             lines.append(
                 f"person-periods that are unknown because a wage record was refused: {periods:,}"
                 + (f", and every period of {always:,} people (the period of the row could not be read)" * bool(always))
             )
-        if nobody:
+        if nameless:
             lines.append(
-                f"refused wage records that name no person that could be read, so count for no one: {nobody:,}"
+                f"refused wage records that name no person that could be read, so count for no one: {nameless:,}"
             )
     for name in names:
         lost = sum(file.rows_rejected for file in held(con, name, vintage) if not known(con, file))

@@ -44,7 +44,7 @@ _PLAIN_VALUE = re.compile(r"\d|true|false", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Staged:
-    """A checked file: where its typed rows are, beside what broke a rule.
+    """A checked file: where its typed rows are, and which rows broke a rule.
 
     Attributes
     ----------
@@ -259,24 +259,24 @@ def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
     strange = [name for name in columns if name not in resource.columns]
     whole = resource.fields_match != "superset"
     absent = [name for name in resource.columns if (whole or resource.required(name)) and name not in raw.columns]
-    told, rule, fix = [], "required", f"the file has: {', '.join(columns)}"
+    faults, rule, fix = [], "required", f"the file has: {', '.join(columns)}"
     if strange:
         error = unknown_columns(strange, resource.columns, kind=f"column of {resource.name}")
-        told.append(str(error).splitlines()[0])
+        faults.append(str(error).splitlines()[0])
         rule, fix = "header", str(error.fix)
         if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
             fix = "the fields seem not to be separated by commas: save the file as comma-separated"
     if absent:
         several = len(absent) > 1
         names = f"column{'s' if several else ''} {', '.join(map(repr, absent))} of {resource.name}"
-        told.append(f"{names} {'are' if several else 'is'} missing")
-    if not told and resource.fields_match == "exact" and list(raw.columns) != resource.columns:
-        told.append(f"the columns of {resource.name} stand in another order than in its schema")
+        faults.append(f"{names} {'are' if several else 'is'} missing")
+    if not faults and resource.fields_match == "exact" and list(raw.columns) != resource.columns:
+        faults.append(f"the columns of {resource.name} stand in another order than in its schema")
         rule, fix = "fieldsMatch: exact", f"order them: {', '.join(resource.columns)}; or say fieldsMatch: superset"
-    if not told:
+    if not faults:
         return None
     return InputError(
-        "; ".join(told), file=raw.path, row=1, column=", ".join(strange or absent or columns), rule=rule, fix=fix
+        "; ".join(faults), file=raw.path, row=1, column=", ".join(strange or absent or columns), rule=rule, fix=fix
     )
 
 

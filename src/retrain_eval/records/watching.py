@@ -1,4 +1,4 @@
-"""How far a load has come: what is being done, and the share that is done, for whoever waits for it."""
+"""How far a load has come: what is being done, and the share that is done, for those who wait for it."""
 
 from __future__ import annotations
 

@@ -53,24 +53,24 @@ def say_choice(study: Study) -> str:
     """Say how controls are chosen, and the rule for ties."""
     options = chosen(study)
     if options.replace:
-        told = _(
+        text = _(
             "Each trained person is given the nearest untrained people, {ratio} of them or, with ties, more; a control "
             "may serve several.",
             ratio=options.ratio,
         )
         if options.ties == "first":
-            told = _(
+            text = _(
                 "Each trained person is given the nearest untrained people, {ratio} of them; a control may serve "
                 "several.",
                 ratio=options.ratio,
             )
     else:
-        told = _(_ORDERS[options.order])
+        text = _(_ORDERS[options.order])
         if options.ratio > 1:
-            told += " " + _(
+            text += " " + _(
                 "This is repeated until each has {ratio} controls, as far as there are any.", ratio=options.ratio
             )
-    return told + " " + say_rule(study)
+    return text + " " + say_rule(study)
 
 
 def say_rule(study: Study) -> str:
@@ -80,16 +80,16 @@ def say_rule(study: Study) -> str:
         return _("Where several controls are equally near, all of them are kept and share the weight.")
     if options.distance in DISTANCES:
         return _("Where several controls are equally near, the one with the lowest identifier is taken.")
-    told = _(
+    text = _(
         "All people, trained or not and of every stratum, are sorted by score and, at equal scores, by identifier. "
         "Where two controls are equally near, the one fewer places away from the trained person is taken; if both "
         "are as many places away, the one that comes first."
     )
     if options.ratio > 1 and not options.replace:
-        told += " " + _(
+        text += " " + _(
             "The places to a further control are counted from the outermost control that the person has on that side."
         )
-    return told
+    return text
 
 
 def say_ties(study: Study) -> str:
@@ -97,7 +97,7 @@ def say_ties(study: Study) -> str:
     rows, words = study.bundle.ties, study.words
     assert rows is not None
     first = rows.iloc[0]
-    told = [
+    sentences = [
         say_rule(study),
         _(
             "Choices in which another control was as near: {n_tied:,} of {n_choices:,} ({share}).",
@@ -108,7 +108,7 @@ def say_ties(study: Study) -> str:
     ]
     moved = rows[rows["relabellings"] > 0]
     for row in moved.to_dict("records"):
-        told.append(
+        sentences.append(
             _(
                 "Over {relabellings} random orders of the identifiers the effect has a standard deviation of {sd}; "
                 "its largest and its smallest value differ by {spread}.",
@@ -118,5 +118,5 @@ def say_ties(study: Study) -> str:
             )
         )
     if moved.empty and first["share"] > MANY:
-        told.append(_("How far the effect moves with the order of the identifiers was not computed."))
-    return " ".join(told)
+        sentences.append(_("How far the effect moves with the order of the identifiers was not computed."))
+    return " ".join(sentences)

@@ -114,8 +114,8 @@ class Words:
     def _label(self, key: str) -> str:
         """Return the label of a name as it reads in a sentence; empty where it has none."""
         label = self.labels.get(key, "")
-        told = _(label) if label else ""
-        return in_sentence(told) if told != label else _(in_sentence(label)) if label else ""
+        text = _(label) if label else ""
+        return in_sentence(text) if text != label else _(in_sentence(label)) if label else ""
 
     def name(self, key: object) -> str:
         """Return the label of a column, level or outcome, or the name itself made readable."""

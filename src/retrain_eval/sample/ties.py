@@ -89,7 +89,8 @@ def effects_relabelled(
     drawn = [other._drawn for other in islice(relabelled(sample, seed), times)]
     units = np.unique(np.concatenate([other.rows for other in drawn]))
     ids = sample._drawn.units.ids.take(pa.array(units))
-    y = read_outcomes(as_relation(people), str(sample.audit["unit"]), ids, [outcome])[:, 0]
+    unit = str(sample.audit["unit"])
+    y = read_outcomes(as_relation(people, numbers=outcome, keys=unit), unit, ids, [outcome])[:, 0]
     return np.array([_difference(other, y[np.searchsorted(units, other.rows)]) for other in drawn])
 
 

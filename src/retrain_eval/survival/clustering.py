@@ -59,27 +59,41 @@ def clustering(
     Raises
     ------
     DesignError
-        If no estimate has three clusters.
+        If no estimate has three clusters, or none can be made without each of them.
     """
     if table.cluster is None or table.clusters is None:
         return Clustering()
-    known = {groups: table.clusters.count(groups) for groups in {frozenset(groups) for groups in uses}}
-    n = np.array([known[frozenset(groups)] for groups in uses], dtype=np.int64)
+    spells, used = table.clusters.n, np.zeros((0, len(uses)), dtype=bool)
+    if spells is None or not uses:
+        known = {groups: table.clusters.count(groups) for groups in {frozenset(groups) for groups in uses}}
+        n = np.array([known[frozenset(groups)] for groups in uses], dtype=np.int64)
+    else:  # of some durations only, a cluster may have no spells left in its groups
+        place = {group: number for number, group in enumerate(table.groups())}
+        member = np.zeros((len(place), len(table.cells)))
+        member[table.group_numbers(), np.arange(len(table.cells))] = 1.0
+        there = (spells @ member.T) > 0
+        used = np.column_stack([there[:, [place[group] for group in groups]].any(axis=1) for groups in uses])
+        n = used.sum(axis=0)
     if len(n) and n.max() < FEWEST_CLUSTERS:
         raise DesignError(
             f"{n.max()} cluster(s) of {table.cluster!r} are too few for a standard error; "
             f"at least {FEWEST_CLUSTERS} are needed"
         )
-    spells = table.clusters.n
     if spells is None or (n >= FEW).all():
         return Clustering(n)
-    place = {group: number for number, group in enumerate(table.groups())}
-    member = np.zeros((len(place), len(table.cells)))
-    member[table.group_numbers(), np.arange(len(table.cells))] = 1.0
-    there = (spells @ member.T) > 0
-    used = np.column_stack([there[:, [place[group] for group in groups]].any(axis=1) for groups in uses])
     without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
-    return Clustering(n, cv3(estimate, without, used))
+    vcov = cv3(estimate, without, used)
+    if len(n) and np.isnan(np.diag(vcov)).all():
+        lost = int((np.isnan(without) & used).any(axis=1).sum())
+        raise DesignError(
+            f"no standard error can be given: without {lost} of the {len(without)} clusters of {table.cluster!r}, left "
+            "out one at a time, there is no estimate"
+        )
+    # of fewer than three clusters `EffectTable.build` gives no standard error, and says so if there is a variance
+    few = (n < FEWEST_CLUSTERS) & np.isnan(np.diag(vcov))
+    vcov[few] = vcov[:, few] = 0.0
+    vcov[few, few] = 1.0
+    return Clustering(n, vcov)
 
 
 def leave_one_out(table: LifeTable) -> Iterator[LifeTable]:

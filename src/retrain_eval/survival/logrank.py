@@ -131,7 +131,7 @@ def logrank_scores(
 
 def _few_clusters(table: LifeTable) -> int:
     """Return the number of clusters if they are few, else 0: of many, such as matched sets, it counts people."""
-    clusters = 0 if table.clusters is None else table.clusters.count(table.groups())
+    clusters = 0 if table.clusters is None else table.clusters.count(known_levels(table).groups())
     return clusters if clusters < FEW else 0
 
 

@@ -78,7 +78,8 @@ class Spells:
     ) -> None:
         if exit is not None and duration != "quarters":
             raise InputError("duration and exit are two names for one column", column=exit, fix="give one of them")
-        relation = as_relation(source)
+        used = (exit or duration, entry, weights)
+        relation = as_relation(source, numbers=used, keys=(id, cluster), codes=cause)
         levels = (by,) if isinstance(by, str) else tuple(by)
         needed = [id, exit or duration, cause, *levels, *(name for name in (entry, weights, cluster) if name)]
         require_columns(relation, needed, {"quarters": "duration", "cause": "cause"})
