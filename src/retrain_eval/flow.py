@@ -20,7 +20,7 @@ from typing import Any
 
 import duckdb
 
-from retrain_eval.errors import InputError, ReleaseError, StoreError, together
+from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError, together
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.plan import Registration, register
 from retrain_eval.records.deliveries import deliveries, matching
@@ -161,6 +161,8 @@ class Study:
             run = Run(self.file, store, say)
             try:
                 analyse(run)
+            except (DesignError, DisclosureError) as error:
+                run.stop(error)
             except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
                 text = str(error).splitlines()[0]
                 raise StoreError(f"the run stopped, the last results stand: {text}") from error

@@ -29,6 +29,17 @@ def is_missing(level: object) -> bool:
     return MISSING_LEVEL in parts
 
 
+def missing_terms(names: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """Return whether each term of a model is of people whose level is missing.
+
+    Examples
+    --------
+    >>> missing_terms(["arm[T.trained]", "sex[T.(missing)]", "arm[T.trained]:sex[T.(missing)]"]).tolist()
+    [False, True, True]
+    """
+    return np.fromiter((f"[T.{MISSING_LEVEL}]" in name or f"[{MISSING_LEVEL}]" in name for name in names), dtype=bool)
+
+
 def missing(levels: Iterable[object]) -> npt.NDArray[np.bool_]:
     """Return `is_missing` of each level.
 

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
-from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
+from retrain_eval.cells.coarsening import merged_causes, merged_levels, move_to_grid, publishable_durations
 from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
 from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.cells.lifecells import COUNTS
@@ -73,7 +73,8 @@ class LifeTable:
     stopped : bool
         Whether `coarsen` counts spells that went on after the last duration as censored there.
     merged : tuple of str
-        What `coarsen` merged before it merged durations: ``"causes"``, or columns of levels that it summed over.
+        What `coarsen` merged before it merged durations: ``"causes"``, causes or levels such as ``"recall + death"``,
+        or columns of levels that it summed over.
     """
 
     duration: str
@@ -282,8 +283,9 @@ class LifeTable:
         min_cell : int
             Smallest count that may be published.
         merge : bool
-            Where no duration can be kept, first count any cause as one, ``"any"``, and then sum over the columns of
-            levels, the last one first. What was merged is in ``merged``.
+            First merge causes, and levels of the last column, that too few spells have. Where no duration can be kept
+            then, count any cause as one, ``"any"``, and sum over the columns of levels, the last one first. What was
+            merged is in ``merged``.
 
         Returns
         -------
@@ -317,6 +319,8 @@ class LifeTable:
             raise DisclosureError("people have several spells here, so a count of spells is not a count of people")
         if self.left_truncated:
             raise DisclosureError("coarsen() does not protect entries: build the table without them")
+        if merge and (common := self._without_rare(min_cell)) is not self:
+            return common.coarsen(min_cell, merge=True)
         kept = publishable_durations(self.cells, self.group_numbers(), min_cell)
         if not kept and merge and (coarser := self._coarser()) is not None:
             return coarser.coarsen(min_cell, merge=True)
@@ -337,9 +341,29 @@ class LifeTable:
             stopped=self.stopped or went_on,
             products=None if self.products is None else sparse.csr_array(origin @ self.products @ origin.T),
             totals=None if self.totals is None else sparse.csr_array(self.totals @ origin.T),
-            clusters=self.clusters and SpellClusters(self.clusters.sets),
+            clusters=self.clusters and self.clusters.without_spells(),
         )
         return _merged(moved, cells, self.by)
+
+    def _without_rare(self, min_cell: int) -> LifeTable:
+        """Return the table with causes, and levels of the last column, merged that too few spells have; or itself."""
+        causes = merged_causes(self.cells, self.group_numbers(), min_cell)
+        if any(old != new for old, new in causes.items()):
+            one = len(causes) > 1 and len(set(causes.values())) == 1
+            names = dict.fromkeys(causes, ANY) if one else causes
+            said = ("causes",) if one else tuple(dict.fromkeys(new for old, new in causes.items() if old != new))
+            cells = self.cells.assign(cause=self.cells["cause"].replace(names))
+            return _merged(replace(self, merged=(*self.merged, *said)), cells, self.by)
+        if not self.by:
+            return self
+        groups = self.cells["n"].groupby([self.cells[name] for name in self.by], sort=False).sum()
+        levels = merged_levels(groups.groupby(level=-1, sort=False).min(), min_cell)
+        said = tuple(dict.fromkeys(new for old, new in levels.items() if old != new))
+        if not said or len(set(levels.values())) == 1:
+            return self
+        clusters = self.clusters and self.clusters.regrouped(lambda group: (*group[:-1], levels[group[-1]]))
+        cells = self.cells.assign(**{self.by[-1]: self.cells[self.by[-1]].replace(levels)})
+        return _merged(replace(self, merged=(*self.merged, *said), clusters=clusters), cells, self.by)
 
     def _coarser(self) -> LifeTable | None:
         """Return the table with its causes as one, or else without its last column of levels; None if neither."""

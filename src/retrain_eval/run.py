@@ -96,6 +96,19 @@ class Run:
             if not missing:  # something else that the block was to do
                 self._withhold(names[-1], error, "what follows it")
 
+    def stop(self, error: DesignError | DisclosureError) -> None:
+        """End a script that could not go on: what it has published is kept, and the rest is listed as withheld.
+
+        Raises
+        ------
+        DesignError, DisclosureError
+            The same, if it has published nothing.
+        """
+        if not self.results.tables:
+            raise error
+        self.say(f"run.py stopped, what it had published is kept: {str(error).splitlines()[0]}")
+        self.results.withhold("the rest of run.py", error.public, "all")
+
     def _published(self, name: str) -> bool:
         effects = self.results.tables.get("effects")
         return effects is not None and bool((effects["result"] == name).any())

@@ -64,7 +64,7 @@ def test_each_dimension_by_hand(con: duckdb.DuckDBPyConnection) -> None:
     assert column(con, "d_occupation") == [0.0] * 8 + [1.0] * 2 + [1.0] * 4
     assert column(con, "deprivations") == [None] * 3 + [0] * 5 + [4] * 2 + [4, 3, 3, 2]
     assert column(con, "deprived") == [None] * 3 + [0.0] * 5 + [1.0] * 6
-    assert column(con, "m0") == [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.0]
+    assert column(con, "m0") == [None] * 3 + [0.0] * 5 + [1.0] * 2 + [1.0, 0.75, 0.75, 0.5]
     build_quality(con, max_cv=0.33)
     assert column(con, "d_stability")[-1] == 0.0
     build_quality(con, cutoff_k=0.75)

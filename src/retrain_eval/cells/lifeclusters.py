@@ -32,11 +32,14 @@ class SpellClusters:
     n, sum_w : sparse array, shape (J, C), or None
         Spells, and their weights, by cluster and cell: kept where some group has few clusters, so that each can be left
         out.
+    withheld : bool
+        Whether they were kept, of large clusters, and given up as durations were merged.
     """
 
     sets: Sets
     n: sparse.csr_array | None = None
     sum_w: sparse.csr_array | None = None
+    withheld: bool = False
 
     def count(self, groups: Collection[Group]) -> int:
         """Return the number of clusters that have spells in any of these groups.
@@ -54,7 +57,7 @@ class SpellClusters:
     def __add__(self, other: SpellClusters) -> SpellClusters:
         """Return the clusters of both samples, which share none."""
         n, sum_w = _side_by_side(self.n, other.n), _side_by_side(self.sum_w, other.sum_w)
-        return SpellClusters(Counter(self.sets) + Counter(other.sets), n, sum_w)
+        return SpellClusters(Counter(self.sets) + Counter(other.sets), n, sum_w, self.withheld or other.withheld)
 
     def regrouped(self, name: Callable[[Group], Group | None]) -> SpellClusters:
         """Return the clusters of groups that are named anew, or left out where the name is None."""
@@ -69,9 +72,15 @@ class SpellClusters:
         n, sum_w = (None if part is None else sparse.csr_array(part @ cells.T) for part in (self.n, self.sum_w))
         return replace(self, n=n, sum_w=sum_w)
 
+    def without_spells(self) -> SpellClusters:
+        """Return only how many clusters lie in which groups."""
+        large = self.n is not None and self.n.sum() >= LARGE * self.n.shape[0]
+        return SpellClusters(self.sets, withheld=self.withheld or bool(large))
+
     def facts(self) -> dict[str, Any]:
         """Return it in plain values, as a file keeps it: the spells of each cluster only where clusters are large."""
         plain: dict[str, Any] = {"sets": [[sorted(members), number] for members, number in self.sets.items()]}
+        plain["withheld"] = self.withheld
         if self.n is not None and self.sum_w is not None and self.n.sum() >= LARGE * self.n.shape[0]:
             n, sum_w = self.n.tocoo(), self.sum_w.tocoo()
             plain["shape"] = self.n.shape
@@ -91,7 +100,7 @@ class SpellClusters:
         """
         sets = {frozenset(tuple(group) for group in members): int(number) for members, number in facts["sets"]}
         if "shape" not in facts:
-            return cls(sets)
+            return cls(sets, withheld=bool(facts.get("withheld", False)))
         shape = tuple(facts["shape"])
         n, sum_w = (
             sparse.csr_array((np.array(data, dtype=float), (row, column)), shape=shape)

@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.cells.coarsening import JOIN as JOIN
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 
 Array = npt.NDArray[np.float64]
 Sizes = list[tuple[float, tuple[int, ...]]]
-
-JOIN = " + "
 
 
 def sizes(moments: OutcomeMoments) -> Sizes:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retrain_eval.cells.coarsening import JOIN
 from retrain_eval.contributions import dominated
 from retrain_eval.errors import DisclosureError
 from retrain_eval.lifetable import LifeTable
@@ -315,6 +316,9 @@ def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[Li
             f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than {rules.min_cell}."
         )
     if table.merged:  # here, or by the study
-        what = ", ".join("its causes are one" if part == "causes" else f"summed over {part}" for part in table.merged)
-        record.append(f"Life table {name}: {what}, so that durations can be told apart.")
+        what = ", ".join(
+            "its causes are one" if part == "causes" else f"{part} merged" if JOIN in part else f"summed over {part}"
+            for part in table.merged
+        )
+        record.append(f"Life table {name}: {what}, so that no count is of few and durations stay distinct.")
     return round_life_table(table, rules.round_counts), record

@@ -79,7 +79,14 @@ def clustering(
             f"{n.max()} cluster(s) of {table.cluster!r} are too few for a standard error; "
             f"at least {FEWEST_CLUSTERS} are needed"
         )
-    if spells is None or (n >= FEW).all():
+    if (n >= FEW).all():
+        return Clustering(n)
+    if spells is None:
+        if table.clusters.withheld:
+            raise DesignError(
+                f"the spells of each of {n.min()} clusters of {table.cluster!r} are not known once durations are merged, "
+                "and the cluster jackknife needs them; estimate before coarsen()"
+            )
         return Clustering(n)
     without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
     vcov = cv3(estimate, without, used)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from retrain_eval.cells.coarsening import JOIN
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.levels import is_missing
@@ -130,7 +131,7 @@ def _require_observed(table: LifeTable, times: Sequence[float]) -> None:
 
 def _between(table: LifeTable, effects: EffectTable, between: str | None, reference: str | None) -> EffectTable:
     """Subtract the reference level's row from that of each other level, other keys being equal."""
-    summed = [name for name in table.merged if name != "causes"]
+    summed = [name for name in table.merged if name != "causes" and JOIN not in name]
     if summed and (not table.by or between in summed):
         raise DesignError(f"{between or summed[-1]} is summed over, so that there are no groups to compare")
     if not table.by:

@@ -17,6 +17,7 @@ from scipy import sparse, stats
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.levels import missing_terms
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.clustering import Clustering, clustering, robust_test
 from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
@@ -274,6 +275,9 @@ def wald_test(estimate: Array, covariance: Array, clusters: int | None) -> dict[
 def _tests(fit: CoxFit, estimate: Array, covariance: Array, by_cluster: Clustering) -> dict[str, dict[str, float]]:
     df = len(fit.beta)
     clusters = None if by_cluster.n is None else int(by_cluster.n.min())
+    known = ~missing_terms(fit.names)
+    if not known.all():  # a model without these terms was not fitted
+        return {"wald": wald_test(estimate[known], covariance[np.ix_(known, known)], clusters)} if known.any() else {}
     score = fit.null.score
     found = {
         "likelihood ratio": chi2_test(2 * (fit.fitted.log - fit.null.log), df),
@@ -297,6 +301,9 @@ def _variance_name(fit: CoxFit) -> str:
 
 
 def _notes(fit: CoxFit) -> list[str]:
+    notes = []
     if fit.table.weighted and not fit.robust:
-        return ["probability weights are taken as numbers of spells: the standard errors do not hold for a sample"]
-    return []
+        notes.append("probability weights are taken as numbers of spells: the standard errors do not hold for a sample")
+    if missing_terms(fit.names).any():
+        notes.append("terms of people whose level is missing are in no test, and only the Wald test is given")
+    return notes

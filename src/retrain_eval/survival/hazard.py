@@ -23,6 +23,7 @@ from scipy import sparse, special
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.levels import missing_terms
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.cox import wald_test
@@ -134,7 +135,7 @@ def discrete_hazard(
     order = np.argsort(baseline, kind="stable")
     rows = [_row(table, trials, names[j], beta[j], x[:, j]) for j in order]
     beta, covariance = beta[order], covariance[np.ix_(order, order)]
-    terms = slice(0, int((~baseline).sum()))
+    terms = np.flatnonzero((~baseline & ~missing_terms(names))[order])
     clusters = None if by_cluster.n is None else int(by_cluster.n.min())
     meta = {
         "formula": formula,
@@ -153,7 +154,7 @@ def discrete_hazard(
         "stopped": table.stopped,
         "censoring": censoring(table),
         "log_likelihood": _log_likelihood(trials, hazard),
-        "tests": {} if baseline.all() else {"wald": wald_test(beta[terms], covariance[terms, terms], clusters)},
+        "tests": {"wald": wald_test(beta[terms], covariance[np.ix_(terms, terms)], clusters)} if len(terms) else {},
         "notes": notes,
     }
     return EffectTable.build(rows, covariance, level=level, n_clusters=by_cluster.n, meta=meta)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import DesignError, unknown
+from retrain_eval.levels import missing_terms
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.survival.clustering import robust_test
@@ -49,7 +50,8 @@ def proportional_hazards(
     Returns
     -------
     DataFrame
-        ``term``, ``chi2``, ``df``, ``p_value``; the last row, ``"(all)"``, tests all coefficients together.
+        ``term``, ``chi2``, ``df``, ``p_value``; the last row, ``"(all)"``, tests all coefficients
+        together but those of people whose level is missing.
 
     Raises
     ------
@@ -75,6 +77,10 @@ def proportional_hazards(
     score, variance = fit.fitted.score_over(g), _variance(fit, g)
     clusters = None if table.clusters is None else table.clusters.count(table.groups())
     rows = [_test(name, float(score[j] ** 2 / variance[j, j]), 1, clusters) for j, name in enumerate(fit.names)]
+    known = ~missing_terms(fit.names)
+    score, variance = score[known], variance[np.ix_(known, known)]
+    if not known.any():
+        return pd.DataFrame(rows)
     together = float(score @ np.linalg.lstsq(variance, score, rcond=None)[0])
     return pd.DataFrame([*rows, _test("(all)", together, int(np.linalg.matrix_rank(variance)), clusters)])
 
