@@ -237,7 +237,9 @@ def test_tables_that_differ_do_not_add_and_unknown_levels_are_named() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["P1", "P2", "P10", "p1", ""]), st.sampled_from([0.0, 0.5, 2.0])), min_size=1),
+    st.lists(
+        st.tuples(st.sampled_from(["P1", "P2", "P10", "p1", "Zoë"]), st.sampled_from([0.0, 0.5, 2.0])), min_size=1
+    ),
     st.booleans(),
 )
 @settings(max_examples=15, deadline=None)

@@ -77,7 +77,7 @@ def test_a_mistake_in_the_script_still_stops_the_run(run: Run) -> None:
         run.publish("first", lambda: cannot(InputError("unknown column 'agee'")))
     with pytest.raises(ZeroDivisionError), run.attempt("second"):
         raise ZeroDivisionError
-    with pytest.raises(InputError, match="which results"), run.attempt():
+    with pytest.raises(InputError, match="names of the results"), run.attempt():
         pass
     assert run.results.withheld() == {}
 
@@ -306,3 +306,12 @@ def test_no_mean_is_exact_where_the_first_durations_are_merged() -> None:
     with pytest.raises(DesignError):
         front.discrete_hazard("arm:period", bins=safe.told_apart((1,)))
     assert np.isfinite(front.rmst(tau=safe.grid[-1]).frame["estimate"]).all()
+
+
+def test_a_script_that_stops_keeps_what_it_had_published(run: Run) -> None:
+    with pytest.raises(DesignError, match="no controls"):
+        run.stop(DesignError("no controls are left"))  # nothing was published: there is nothing to keep
+    run.publish("did", effects())
+    run.stop(DesignError("no controls are left"))
+    assert list(run.results.withheld().values()) == ["no controls are left"]
+    assert "did" in set(run.results.tables["effects"]["result"])

@@ -178,3 +178,18 @@ def test_split_censoring_keeps_every_cluster_whole() -> None:
     np.testing.assert_allclose(
         kaplan_meier(safe).frame["estimate"], kaplan_meier(table.without_clusters().coarsen(10)).frame["estimate"]
     )
+
+
+def test_rare_causes_and_levels_are_merged_before_durations() -> None:
+    rng = np.random.default_rng(3)
+    rows = [
+        (arm, q, cause) for arm in "ab" for q, cause in zip(rng.integers(1, 6, 300), ["job", "0"] * 150, strict=True)
+    ]
+    rows += [("a", 2, "recall"), ("b", 3, "recall"), ("c", 1, "job"), ("c", 2, "job")]
+    data = pd.DataFrame(rows, columns=["arm", "quarters", "cause"]).reset_index(names="id")
+    table = life_table(data, id="id", duration="quarters", cause="cause", by="arm", censored="0")
+    safe = table.coarsen(10, merge=True)
+    assert safe.merged == ("causes", "b + c")
+    assert safe.grid == (1.0, 2.0, 3.0, 4.0, 5.0)
+    assert safe.n_spells == len(data)
+    assert set(safe.cells["cause"]) == {"0", "any"}

@@ -190,3 +190,9 @@ def test_clusters_without_a_spell_that_long_do_not_count() -> None:
     given = front(data).conditional_survival(2, times=(4,))
     assert given.meta["n_clusters"] == 9
     pd.testing.assert_frame_equal(given.frame, long.frame)
+
+
+def test_merged_durations_of_few_large_clusters_have_no_sandwich_instead() -> None:
+    table = front(spells(6, each=200)).table.coarsen(10)
+    with pytest.raises(DesignError, match="estimate before coarsen"):
+        rte.Spells.from_table(table).survival_difference(times=(table.grid[-1],))

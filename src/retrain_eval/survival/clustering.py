@@ -84,8 +84,8 @@ def clustering(
     if spells is None:
         if table.clusters.withheld:
             raise DesignError(
-                f"the spells of each of {n.min()} clusters of {table.cluster!r} are not known once durations are merged, "
-                "and the cluster jackknife needs them; estimate before coarsen()"
+                f"the spells of each of {n.min()} clusters of {table.cluster!r} are not known once durations are "
+                "merged, and the cluster jackknife needs them; estimate before coarsen()"
             )
         return Clustering(n)
     without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
