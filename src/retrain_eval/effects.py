@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,11 +174,13 @@ class EffectTable:
         """Return the rows as a console shows them, without the columns that hold nothing."""
         wide = ("display.max_columns", None, "display.width", 160, "display.precision", 4, "display.max_rows", 40)
         with pd.option_context(*wide):
-            return f"EffectTable, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
+            rows = f"EffectTable, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
+        return "\n".join([rows, *map(str, _notes(self.meta))])
 
     def _repr_html_(self) -> str:
         """Return the rows as a notebook shows them."""
-        return str(self.frame.dropna(axis="columns", how="all").to_html(index=False, na_rep=""))
+        rows = str(self.frame.dropna(axis="columns", how="all").to_html(index=False, na_rep=""))
+        return rows + "".join(f"<p>{escape(str(note))}</p>" for note in _notes(self.meta))
 
     @recorded
     def difference(self) -> EffectTable:

@@ -16,6 +16,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import missing
 from retrain_eval.simultaneous import (
+    arms_df,
     critical_values,
     holm,
     joint_test,
@@ -107,9 +108,9 @@ def heterogeneity(
     c being the critical value for all levels at once: with so many, treated and controls growing alike, an effect as
     large as the smallest worthwhile one would be found with probability ``power``.
 
-    Quantiles are those of Student's t. Its degrees of freedom are the table's where the table has any, else those of
-    the people (`person_df`), by which adjusted p-values, equivalence and the joint test keep their size in small cells;
-    intervals and ``p_value`` are those of the table.
+    Quantiles are those of Student's t. Its degrees of freedom are the table's where the table has any, else those of the
+    people (`retrain_eval.simultaneous.arms_df`), by which adjusted p-values, equivalence and the joint test keep their
+    size in small cells; intervals and ``p_value`` are those of the table.
 
     Examples
     --------
@@ -237,25 +238,6 @@ def equality(estimate: Array, vcov: Array, df: Array, *, together: bool = True) 
     return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast, together=together))
 
 
-def person_df(n_treated: Array, n_control: Array) -> Array:
-    """Return Satterthwaite's (1946) degrees of freedom of a difference between arms whose people vary alike.
-
-    Parameters
-    ----------
-    n_treated, n_control : ndarray, shape (k,)
-        People; where a number is missing, the degrees of freedom are infinite.
-
-    Examples
-    --------
-    >>> person_df(np.array([15.0, 15.0]), np.array([15.0, 10_000.0])).round(1).tolist()
-    [28.0, 14.0]
-    """
-    one, other = 1 / n_treated, 1 / n_control
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = (one + other) ** 2 / (one**2 / (n_treated - 1) + other**2 / (n_control - 1))
-    return np.where(np.isnan(df), np.inf, np.maximum(df, 1.0))
-
-
 def _together(effects: EffectTable) -> bool:
     """Whether degrees of freedom were given for the whole table, not counted in each level's clusters or people."""
     return effects.n_clusters is None and bool(np.isfinite(effects.df).any())
@@ -269,7 +251,7 @@ def _arms(frame: pd.DataFrame) -> tuple[Array, Array]:
 def _degrees(effects: EffectTable, place: npt.NDArray[np.intp]) -> Array:
     """Return the degrees of freedom of each level: the table's, else those of its people."""
     given = effects.df[place]
-    return np.where(np.isfinite(given), given, person_df(*_arms(effects.frame.loc[place])))
+    return np.where(np.isfinite(given), given, arms_df(*_arms(effects.frame.loc[place])))
 
 
 def _small(frame: pd.DataFrame, effects: EffectTable, place: npt.NDArray[np.intp]) -> Array:

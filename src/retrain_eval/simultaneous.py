@@ -171,6 +171,25 @@ def critical_values(
     return balanced
 
 
+def arms_df(n_treated: Array, n_control: Array) -> Array:
+    """Return Satterthwaite's (1946) degrees of freedom of a difference between arms whose members vary alike.
+
+    Parameters
+    ----------
+    n_treated, n_control : ndarray, shape (k,)
+        People, or clusters; where a number is missing, the degrees of freedom are infinite.
+
+    Examples
+    --------
+    >>> arms_df(np.array([15.0, 15.0]), np.array([15.0, 10_000.0])).round(1).tolist()
+    [28.0, 14.0]
+    """
+    one, other = 1 / n_treated, 1 / n_control
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = (one + other) ** 2 / (one**2 / (n_treated - 1) + other**2 / (n_control - 1))
+    return np.where(np.isnan(df), np.inf, np.maximum(df, 1.0))
+
+
 def holm(p_values: Array) -> Array:
     """Return p-values adjusted for their number by Holm's (1979) step-down method.
 

@@ -18,7 +18,8 @@ Sets = Mapping[frozenset[Group], int]
 Mask = npt.NDArray[np.bool_]
 
 MOST_KEPT = 500  # clusters whose spells are kept one by one
-LARGE = 10  # spells per cluster, on average, of clusters such as regions; matched sets are smaller
+LARGE = 10  # spells per cluster, on average, of clusters whose spells a file may hold one by one
+KEPT = 3  # and above this, of clusters that are kept here; matched sets are smaller
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ def _side_by_side(one: sparse.csr_array | None, other: sparse.csr_array | None) 
 
 
 def keeps_each(sets: Sets, n_spells: int) -> bool:
-    """Whether the spells of each cluster are kept: few clusters, or some group has few of many that are large."""
+    """Whether the spells of each cluster are kept: few clusters, or some group has few of many that are no pairs."""
     clusters = sum(sets.values())
     groups = frozenset[Group]().union(*sets)
     fewest = min((SpellClusters(sets).count([group]) for group in groups), default=0)
-    return fewest < FEW and (clusters < FEW or (clusters <= MOST_KEPT and n_spells >= LARGE * clusters))
+    return fewest < FEW and (clusters < FEW or (clusters <= MOST_KEPT and n_spells > KEPT * clusters))

@@ -143,7 +143,7 @@ def tabulate(
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
     meta = found.meta({**effects.options, "aggregation": kind, "notes": effects.notes})
     seed = int(str(effects.options["seed"]))
-    df = effects.df if found.n_clusters is None else None
+    df = effects.df if found.df is None else found.df
     return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
 
 

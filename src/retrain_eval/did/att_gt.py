@@ -106,7 +106,7 @@ class GroupTimeEffects:
         meta = found.meta({**self.options, "notes": self.notes})
         seed = int(str(self.options["seed"]))
         band = np.ones(len(frame), dtype=bool)
-        df = self.df if found.n_clusters is None else None
+        df = self.df if found.df is None else found.df
         return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
 
     @cached_property

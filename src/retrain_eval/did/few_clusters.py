@@ -19,6 +19,7 @@ from retrain_eval.effects import FEWEST_CLUSTERS, KEYS
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.moments import Mask, OutcomeMoments
+from retrain_eval.simultaneous import arms_df
 
 if TYPE_CHECKING:
     from retrain_eval.did.unit_level import UnitInfluence
@@ -31,10 +32,14 @@ CV3 = "CV3"
 
 @dataclass(frozen=True)
 class Inference:
-    """Covariance of estimates, the clusters of each (None: units are independent), and facts for ``meta``."""
+    """Covariance of estimates, the clusters of each and its degrees of freedom, and facts for ``meta``.
+
+    Without clusters, units are independent, and both are None.
+    """
 
     vcov: Array
     n_clusters: Index | None
+    df: Array | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,9 +84,12 @@ def infer(
 
     Notes
     -----
-    Clusters are counted in the cells that an estimate uses. Below 50 the jackknife (MacKinnon, Nielsen and Webb 2023)
-    is used where sums by cluster are kept, or people are at hand. Of many small clusters, such as matched sets, no sums
-    are kept: a level with few of them has the sandwich, and Student's t with G − 1 degrees of freedom as well.
+    Clusters are counted in the cells that an estimate uses, and in its treated and its untreated cells: 51 states of
+    which two are treated are few clusters. Below 50 in either arm the jackknife (MacKinnon, Nielsen and Webb 2023) is
+    used where sums by cluster are kept, or people are at hand. Of many small clusters, such as matched sets, no sums
+    are kept: a level with few of them has the sandwich. Student's t has G − 1 degrees of freedom or, if fewer, those of a
+    difference between means of the clusters of the two arms (`retrain_eval.simultaneous.arms_df`): where each cluster
+    holds both arms, G − 1.
     """
     clusters = moments.clusters
     if moments.cluster is None:
@@ -96,6 +104,9 @@ def infer(
     constant = ~uses.any(axis=1)  # the reference period
     uses[constant] = uses.any(axis=0)
     n = clusters.count_in(uses)
+    n_treated, n_control = _by_arm(moments, uses, n)
+    fewest = np.minimum(n_treated, n_control)
+    df = np.maximum(np.minimum(n - 1.0, arms_df(n_treated.astype(float), n_control.astype(float))), 1.0)
     too_few = (n < FEWEST_CLUSTERS) & ~constant
     notes = _too_few(rows, n, too_few)
     if too_few.any() and (too_few | constant).all():
@@ -103,7 +114,7 @@ def infer(
             f"the standard errors rest on {n[too_few].min()} cluster(s); at least {FEWEST_CLUSTERS} are needed for a "
             "standard error"
         )
-    few = (n < FEW) & ~constant & ~too_few
+    few = (fewest < FEW) & ~constant & ~too_few
     facts: dict[str, Any] = {}
     if few.any() and moments.leaves_out:
         part = clusters.touching(uses) & ~constant
@@ -115,11 +126,28 @@ def infer(
             raise DesignError("no standard error can be given:" + "".join(f"\n  {note}" for note in notes))
     else:
         vcov = moments.covariance(influence) * scale
+        alone = (fewest < 2) & ~constant & ~too_few
+        vcov[alone] = vcov[:, alone] = np.nan
+        notes += tuple(
+            f"{_name(rows, k)}: no standard error, because one cluster holds all treated units or all controls"
+            for k in np.flatnonzero(alone).tolist()
+        )
+        if alone.any() and (alone | too_few | constant).all():
+            raise DesignError("no standard error can be given:" + "".join(f"\n  {note}" for note in notes))
         if few.any() and clusters.withheld:
             vcov[few] = vcov[:, few] = np.nan
             notes += ("standard errors from few clusters need the sums by cluster, which a release does not hold",)
     vcov[too_few] = vcov[:, too_few] = np.nan
-    return Inference(vcov, n, {**facts, "notes": notes})
+    return Inference(vcov, n, df, {**facts, "notes": notes})
+
+
+def _by_arm(moments: OutcomeMoments | UnitInfluence, uses: Mask, n: Index) -> tuple[Index, Index]:
+    """Return the clusters in the treated and in the never treated cells of each estimate, ``n`` where it uses none."""
+    assert moments.clusters is not None
+    treated = moments.cells["cohort"].notna().to_numpy(dtype=bool)
+    arms = [moments.clusters.count_in(uses & arm) for arm in (treated, ~treated)]
+    one, other = (np.where((uses & arm).any(axis=1), k, n) for k, arm in zip(arms, (treated, ~treated), strict=True))
+    return one, other
 
 
 def _too_few(rows: pd.DataFrame, n: Index, which: Mask) -> tuple[str, ...]:

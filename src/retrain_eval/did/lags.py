@@ -67,7 +67,7 @@ def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Ma
     rows, influence = _regress(moments, lags, named)
     without = leave_each_out(moments, rows, lambda part: _regress(part, lags, named)[0])
     found = infer(moments, influence, rows, without)
-    return EffectTable.build(rows, found.vcov, n_clusters=found.n_clusters, meta=found.meta({}))
+    return EffectTable.build(rows, found.vcov, df=found.df, n_clusters=found.n_clusters, meta=found.meta({}))
 
 
 def _regress(

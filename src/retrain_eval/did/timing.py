@@ -183,5 +183,5 @@ def _table(
         ),
     )
     return EffectTable.build(
-        frame, inference.vcov, level=level, n_clusters=inference.n_clusters, meta=inference.meta({})
+        frame, inference.vcov, level=level, df=inference.df, n_clusters=inference.n_clusters, meta=inference.meta({})
     )

@@ -289,7 +289,7 @@ def twfe(
         rows,
         found.vcov,
         band=None if event_window is None else rows["event_time"].notna().to_numpy(),
-        df=df if found.n_clusters is None else None,
+        df=df if found.df is None else found.df,
         n_clusters=found.n_clusters,
         seed=seed,
         meta=found.meta({**facts, "notes": data.notes, "small_sample_factor": factor, "cluster": moments.cluster}),

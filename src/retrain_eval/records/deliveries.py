@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 
 from retrain_eval.errors import InputError, together
@@ -67,7 +67,8 @@ def order_of_name(path: Path) -> tuple[tuple[int, ...], int]:
     ``w_2`` comes before ``w_10``, and a name before the same name with something added. Dates of six or eight digits
     are read as year, month and day, and a year stands first wherever it is written. Of a date such as ``15-03-2018``,
     whose first two numbers could be day and month or the other way round, only the year counts. Two names that give
-    the same are in no order.
+    the same are in no order; nor are two of the same numbers neither of which begins with the other, such as
+    ``w_2018_orig`` and ``w_2018_fix``.
 
     Examples
     --------
@@ -77,7 +78,7 @@ def order_of_name(path: Path) -> tuple[tuple[int, ...], int]:
     >>> order_of_name(Path("w_15-03-2018.csv")) == order_of_name(Path("w_3-15-2018.csv"))
     True
     """
-    name = re.sub(r"\.(csv|tsv|txt|parquet)(\.gz)?$", "", str(path), flags=re.IGNORECASE)
+    name = _stem(path)
     numbers: list[int] = []
     for text in re.findall(r"[0-9]+", name):
         numbers += _date(text) or [int(text)]
@@ -85,6 +86,10 @@ def order_of_name(path: Path) -> tuple[tuple[int, ...], int]:
     if place > 1:
         return (numbers[place],), 0
     return (*numbers[place : place + 1], *numbers[:place], *numbers[place + 1 :]), len(name)
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.(csv|tsv|txt|parquet)(\.gz)?$", "", str(path), flags=re.IGNORECASE)
 
 
 def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[RawFile], list[set[str]]]:
@@ -99,9 +104,23 @@ def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[R
     new = [raw for raw in deliveries if raw.sha256 not in place]
     names = {raw.sha256: order_of_name(paths[raw.sha256].relative_to(start)) for raw in new}
     ordered = sorted(new, key=lambda raw: (names[raw.sha256], str(raw.path)))
-    ties = [{raw.sha256 for raw in group} for _, rows in groupby(ordered, key=lambda raw: names[raw.sha256])
-            if len(group := list(rows)) > 1]  # fmt: skip
+    stems = {raw.sha256: _stem(paths[raw.sha256].relative_to(start)) for raw in new}
+    ties = [open_order for _, rows in groupby(ordered, key=lambda raw: names[raw.sha256][0])
+            if (open_order := _in_no_order([raw.sha256 for raw in rows], names, stems))]  # fmt: skip
     return sorted((raw for raw in deliveries if raw.sha256 in place), key=lambda raw: place[raw.sha256]) + ordered, ties
+
+
+def _in_no_order(
+    alike: Sequence[str], names: Mapping[str, tuple[tuple[int, ...], int]], stems: Mapping[str, str]
+) -> set[str]:
+    """Return those of files with the same numbers whose names do not say which of two is the later one."""
+    pairs = combinations(alike, 2)
+    return {
+        sha256
+        for one, other in pairs
+        if names[one] == names[other] or not stems[other].startswith(stems[one])
+        for sha256 in (one, other)
+    }
 
 
 def open_deliveries(

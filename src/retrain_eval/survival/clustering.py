@@ -14,6 +14,7 @@ from retrain_eval.effects import FEWEST_CLUSTERS
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.simultaneous import arms_df
 
 Array = npt.NDArray[np.float64]
 
@@ -28,10 +29,13 @@ class Clustering:
         Clusters with spells in the groups that each estimate uses; None: errors are not clustered.
     vcov : ndarray, shape (K, K), or None
         The cluster jackknife, where some estimate has few clusters; None: the sandwich is to be used.
+    df : ndarray, shape (K,), or None
+        Degrees of freedom of Student's t: G − 1 or, if fewer, those of the clusters of two arms.
     """
 
     n: npt.NDArray[np.int64] | None = None
     vcov: Array | None = None
+    df: Array | None = None
 
     @property
     def name(self) -> str:
@@ -44,6 +48,7 @@ def clustering(
     estimate: Array,
     uses: Sequence[Collection[Group]],
     again: Callable[[LifeTable], Array],
+    arms: Sequence[tuple[Collection[Group], Collection[Group]]] | None = None,
 ) -> Clustering:
     """Count the clusters behind estimates and, where some have few, leave out one cluster at a time.
 
@@ -55,6 +60,8 @@ def clustering(
         Groups of the table that each estimate uses.
     again : callable
         The estimates from a part of the table, in the same order; NaN where there is none.
+    arms : sequence of two collections of groups, length K, optional
+        Where an estimate compares groups with others: if either side has few clusters, there are few.
 
     Raises
     ------
@@ -79,15 +86,21 @@ def clustering(
             f"{n.max()} cluster(s) of {table.cluster!r} are too few for a standard error; "
             f"at least {FEWEST_CLUSTERS} are needed"
         )
-    if (n >= FEW).all():
-        return Clustering(n)
+    fewest, df = _by_arm(table, n, arms)
+    if (fewest >= FEW).all():
+        return Clustering(n, df=df)
     if spells is None:
+        if (fewest < 2).any():
+            raise DesignError(
+                f"no standard error can be given: one cluster of {table.cluster!r} holds all spells of one side of a "
+                "comparison"
+            )
         if table.clusters.withheld:
             raise DesignError(
                 f"the spells of each of {n.min()} clusters of {table.cluster!r} are not known once durations are "
                 "merged, and the cluster jackknife needs them; estimate before coarsen()"
             )
-        return Clustering(n)
+        return Clustering(n, df=df)
     without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
     vcov = cv3(estimate, without, used)
     if len(n) and np.isnan(np.diag(vcov)).all():
@@ -100,7 +113,31 @@ def clustering(
     few = (n < FEWEST_CLUSTERS) & np.isnan(np.diag(vcov))
     vcov[few] = vcov[:, few] = 0.0
     vcov[few, few] = 1.0
-    return Clustering(n, vcov)
+    return Clustering(n, vcov, df)
+
+
+def _by_arm(
+    table: LifeTable,
+    n: npt.NDArray[np.int64],
+    arms: Sequence[tuple[Collection[Group], Collection[Group]]] | None,
+) -> tuple[npt.NDArray[np.int64], Array]:
+    """Return the clusters of the side that has fewer, and the degrees of freedom."""
+    if arms is None or table.clusters is None:
+        return n, np.maximum(n - 1.0, 1.0)
+    # a side without groups, as of a number that is never zero, tells nothing
+    sides = [[table.clusters.count(side) if side else k for side in both] for both, k in zip(arms, n, strict=True)]
+    one, other = np.array(sides, dtype=float).reshape(-1, 2).T
+    df = np.maximum(np.minimum(n - 1.0, arms_df(one, other)), 1.0)
+    return np.minimum(np.minimum(one, other), n).astype(np.int64), df
+
+
+def sides_of(groups: Sequence[Group], x: Array) -> list[tuple[list[Group], list[Group]]]:
+    """Return, for each column of a design, the groups for which it is not zero, and the others."""
+
+    def of(which: npt.NDArray[np.bool_]) -> list[Group]:
+        return [group for group, chosen in zip(groups, which, strict=True) if chosen]
+
+    return [(of(column != 0), of(column == 0)) for column in x.T]
 
 
 def leave_one_out(table: LifeTable) -> Iterator[LifeTable]:

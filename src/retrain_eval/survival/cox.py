@@ -19,7 +19,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.levels import missing_terms
 from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.clustering import Clustering, clustering, robust_test
+from retrain_eval.survival.clustering import Clustering, clustering, robust_test, sides_of
 from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
 from retrain_eval.survival.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.survival.partial import TIES, Likelihood, RiskCells
@@ -140,6 +140,7 @@ def cox(
         estimate,
         [table.groups()] * len(fit.names),
         lambda part: _again(part, fit, formula, ties, strata, cause),
+        sides_of(table.groups(), fit.x),
     )
     covariance = fit.vcov() / np.outer(fit.scale, fit.scale) if by_cluster.vcov is None else by_cluster.vcov
     n = np.bincount(table.group_numbers(), weights=table.cells["n"].to_numpy(), minlength=len(fit.x))
@@ -175,7 +176,7 @@ def cox(
         "tests": _tests(fit, estimate, covariance, by_cluster),
         "notes": _notes(fit),
     }
-    return EffectTable.build(rows, covariance, level=level, n_clusters=by_cluster.n, meta=meta)
+    return EffectTable.build(rows, covariance, level=level, df=by_cluster.df, n_clusters=by_cluster.n, meta=meta)
 
 
 def _again(part: LifeTable, fit: CoxFit, formula: str, ties: str, strata: str | Sequence[str], cause: object) -> Array:
@@ -274,7 +275,7 @@ def wald_test(estimate: Array, covariance: Array, clusters: int | None) -> dict[
 
 def _tests(fit: CoxFit, estimate: Array, covariance: Array, by_cluster: Clustering) -> dict[str, dict[str, float]]:
     df = len(fit.beta)
-    clusters = None if by_cluster.n is None else int(by_cluster.n.min())
+    clusters = None if by_cluster.df is None else int(by_cluster.df.min()) + 1
     known = ~missing_terms(fit.names)
     if not known.all():  # a model without these terms was not fitted
         return {"wald": wald_test(estimate[known], covariance[np.ix_(known, known)], clusters)} if known.any() else {}

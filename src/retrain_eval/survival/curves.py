@@ -26,6 +26,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import block_diag
 
+from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
@@ -257,6 +258,7 @@ def facts(table: LifeTable, conf_type: str, variance: str) -> dict[str, object]:
         "grid": table.grid,
         "stopped": table.stopped,
         "censoring": censoring(table),
+        "notes": () if (table.cells["cause"] == CENSORED).any() else (censoring(table),),
     }
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, special
 
+from retrain_eval.cells.lifeclusters import Group
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.levels import missing_terms
@@ -123,6 +124,7 @@ def discrete_hazard(
         beta,
         [table.groups()] * len(names),
         lambda part: _again(part, names, formula, link, bins, cause, model.reference),
+        _sides(table, trials, x),
     )
     covariance = inverse
     if by_cluster.vcov is not None:
@@ -136,7 +138,7 @@ def discrete_hazard(
     rows = [_row(table, trials, names[j], beta[j], x[:, j]) for j in order]
     beta, covariance = beta[order], covariance[np.ix_(order, order)]
     terms = np.flatnonzero((~baseline & ~missing_terms(names))[order])
-    clusters = None if by_cluster.n is None else int(by_cluster.n.min())
+    clusters = None if by_cluster.df is None else int(by_cluster.df.min()) + 1
     meta = {
         "formula": formula,
         "link": link,
@@ -157,7 +159,17 @@ def discrete_hazard(
         "tests": {"wald": wald_test(beta[terms], covariance[np.ix_(terms, terms)], clusters)} if len(terms) else {},
         "notes": notes,
     }
-    return EffectTable.build(rows, covariance, level=level, n_clusters=by_cluster.n, meta=meta)
+    return EffectTable.build(rows, covariance, level=level, df=by_cluster.df, n_clusters=by_cluster.n, meta=meta)
+
+
+def _sides(table: LifeTable, trials: Trials, x: Array) -> list[tuple[list[Group], list[Group]]]:
+    """Return, for each column, the groups in some of whose trials it is not zero, and those in some of which it is."""
+    groups = table.groups()
+
+    def of(which: npt.NDArray[np.bool_]) -> list[Group]:
+        return [groups[i] for i in np.unique(trials.group[which])]
+
+    return [(of(column != 0), of(column == 0)) for column in x.T]
 
 
 def _again(
