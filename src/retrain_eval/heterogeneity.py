@@ -108,8 +108,8 @@ def heterogeneity(
     c being the critical value for all levels at once: with so many, treated and controls growing alike, an effect as
     large as the smallest worthwhile one would be found with probability ``power``.
 
-    Quantiles are those of Student's t. Its degrees of freedom are the table's where the table has any, else those of the
-    people (`retrain_eval.simultaneous.arms_df`), by which adjusted p-values, equivalence and the joint test keep their
+    Quantiles are those of Student's t. Its degrees of freedom are the table's where the table has any, else those of
+    the people (`retrain_eval.simultaneous.arms_df`), by which adjusted p-values, equivalence and the joint test keep their
     size in small cells; intervals and ``p_value`` are those of the table.
 
     Examples

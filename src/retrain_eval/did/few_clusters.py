@@ -87,8 +87,8 @@ def infer(
     Clusters are counted in the cells that an estimate uses, and in its treated and its untreated cells: 51 states of
     which two are treated are few clusters. Below 50 in either arm the jackknife (MacKinnon, Nielsen and Webb 2023) is
     used where sums by cluster are kept, or people are at hand. Of many small clusters, such as matched sets, no sums
-    are kept: a level with few of them has the sandwich. Student's t has G − 1 degrees of freedom or, if fewer, those of a
-    difference between means of the clusters of the two arms (`retrain_eval.simultaneous.arms_df`): where each cluster
+    are kept: a level with few of them has the sandwich. Student's t has G − 1 degrees of freedom or, if fewer, those of
+    a difference between means of the clusters of the two arms (`retrain_eval.simultaneous.arms_df`): where each cluster
     holds both arms, G − 1.
     """
     clusters = moments.clusters
