@@ -265,7 +265,7 @@ def test_earnings_are_in_prices_of_one_period_by_region(agency: duckdb.DuckDBPyC
     build_panel(agency, base_period=8076)
     assert values(agency, "earnings", "a") == pytest.approx([100.0, 100 / 1.1, 100 / 1.2, 100 / 1.3])
     agency.execute("DELETE FROM price WHERE period = 8077 AND region IS NULL")
-    with pytest.raises(InputError, match=r"no price for region '?N\w*'? in period 8077"):
+    with pytest.raises(InputError, match=r"no price for region 'N' in period 2019Q2"):
         build_panel(agency)
     with pytest.raises(InputError, match="no price"):
         build_panel(agency, base_period=9000)
@@ -337,7 +337,7 @@ def test_periods_are_read_alike_in_every_function() -> None:
         told = one.aggregate("sum(earnings), min(period), max(period)").fetchall()
         other = rte.build_panel(agency.con, base_period=stored, window=(8068, 8079))
         assert told == other.aggregate("sum(earnings), min(period), max(period)").fetchall()
-    with pytest.raises(InputError, match="no period"):
+    with pytest.raises(InputError, match=r"(?s)not a period.*value:\s+last"):
         rte.build_panel(agency.con, base_period="last")
     long = agency.con.sql(
         "SELECT person_id AS id, period AS t, 8070 + 4 * (hash(person_id) % 2)::INTEGER AS g, period * 1.0 AS y FROM "

@@ -202,6 +202,23 @@ def test_not_a_number_is_missing(tmp_path: Path) -> None:
         assert sorted(as_relation(source).fetchall()) == [(1, None), (2, 3.0)]
 
 
+@pytest.mark.parametrize("kind", ["csv", "csv with breaks", "parquet", "frame"])
+def test_a_file_is_named_also_where_it_is_asked_for_roles_later(tmp_path: Path, kind: str) -> None:
+    frame = pd.DataFrame({"id": ["a", "b\nb" if "breaks" in kind else "b", "c", "d"], "y": ["1", "2", "half", "x"]})
+    source: object = frame if kind == "frame" else tmp_path / f"file.{kind.split()[0]}"
+    if "csv" in kind:
+        frame.to_csv(source, index=False)
+    elif kind == "parquet":
+        frame.to_parquet(source)
+    relation = as_relation(source)
+    row = {"csv": 4, "csv with breaks": 5}.get(kind, 3)
+    for given in (source, relation, query(relation, "FROM source WHERE id <> 'a'") if kind != "frame" else relation):
+        with pytest.raises(InputError, match="not a number") as caught:
+            as_relation(given, numbers="y")
+        assert (caught.value.row, caught.value.column, caught.value.value) == (row, "y", "'half'")
+        assert caught.value.file == (None if kind == "frame" else source)
+
+
 @pytest.mark.parametrize("kind", ["frame", "csv"])
 def test_markers_identify_nobody(tmp_path: Path, kind: str) -> None:
     frame = pd.DataFrame({"id": ["a", "a", "NA", "NA"], "t": [1, 2, 1, 2], "g": [2, 2, 0, 0], "y": [1, 2, 3, 4]})

@@ -197,6 +197,9 @@ def test_parquet_meets_the_same_rules_with_row_numbers(store: Store, people: Pat
         ]
     )
     duckdb.sql("SELECT 'P1' AS person_id, 1978 AS period, 'nan'::DOUBLE AS wages").write_parquet(str(path))
+    with pytest.raises(InputError, match=r"'nan' must not be missing \(required\)"):
+        store.ingest("wage_record", path)
+    duckdb.sql("SELECT 'P1' AS person_id, 1978 AS period, 'inf'::DOUBLE AS wages").write_parquet(str(path))
     with pytest.raises(InputError, match="finite"):
         store.ingest("wage_record", path)
     frame[:1].to_parquet(path)
@@ -224,7 +227,7 @@ wage_rows = st.lists(
     st.tuples(
         st.sampled_from(["P1", "P2", "P9", ""]),
         st.sampled_from(["1978", "1979", "0", "x", ""]),
-        st.sampled_from(["1", "-1", "1.005", "nan", ""]),
+        st.sampled_from(["1", "-1", "1.005", "inf", "nan", "NA", ""]),
     ),
     min_size=1,
 )
@@ -264,8 +267,8 @@ def expected(people: list[tuple[str, ...]], wages: list[tuple[str, ...]]) -> set
         if person and period not in ("", "x") and shared(same, period != "1899" and wage == "1"):
             broken.append(("person_id, period, employer_id, unit_id", "uniqueKeys"))
         broken += {
-            "": [("wages", "required")],
-            "nan": [("wages", "finite")],
+            **{missing: [("wages", "required")] for missing in ("", "nan", "NA")},
+            "inf": [("wages", "finite")],
             "-1": [("wages", "minimum")],
             "1.005": [("wages", "scale")],
         }.get(wage, [])

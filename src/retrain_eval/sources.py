@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from retrain_eval.errors import InputError, unknown_columns
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
-from retrain_eval.rawfile import RawFile, open_raw
+from retrain_eval.rawfile import open_raw
 from retrain_eval.sql import sql_name as sql_name
 from retrain_eval.sql import sql_text as sql_text
 from retrain_eval.text_columns import Roles, fault, fault_sql, read_text, used
@@ -26,6 +26,7 @@ Columns: TypeAlias = "str | Iterable[str | None] | None"
 
 _SETTLED = "retrain_settled"  # alias of a relation whose missing values are NULL
 _KEPT = f"SELECT getvariable('{_SETTLED}')"
+_FILE = "retrain_file"  # variable of a connection that was made for one file: its path
 _NUMBER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
                  "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")  # fmt: skip
 
@@ -86,9 +87,10 @@ def as_relation(
         return _settled(con.from_arrow(source), roles)
     if isinstance(source, (str, os.PathLike)):
         raw = open_raw(os.fspath(source), hashed=False)
+        con.execute(f"SET VARIABLE {_FILE} = {sql_text(str(raw.path))}")
         if raw.delimiter:
             return read_text(con, raw, roles).set_alias(f"{_SETTLED}_table")
-        return _settled(con.sql(f"SELECT * FROM {raw.parquet()}"), roles, raw)
+        return _settled(con.sql(f"SELECT * FROM {raw.parquet()}"), roles)
     raise InputError(
         f"cannot read a {type(source).__name__} as data",
         fix="give a DuckDB relation, a pandas DataFrame, an Arrow table or a path",
@@ -110,11 +112,8 @@ def is_table(relation: duckdb.DuckDBPyRelation) -> bool:
     return relation.type == "TABLE_RELATION" or relation.alias == f"{_SETTLED}_table"
 
 
-def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | None = None) -> duckdb.DuckDBPyRelation:
-    """Return the relation with NULL for NaN and for texts that stand for a missing value, and text as its roles ask.
-
-    ``raw`` is the file for messages, if it is one.
-    """
+def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles) -> duckdb.DuckDBPyRelation:
+    """Return the relation with NULL for NaN and for texts that stand for a missing value, and text as its roles ask."""
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
     settled = relation.alias.startswith(_SETTLED) or query(relation, _KEPT).fetchall() == [(True,)]
     changed = {}
@@ -131,10 +130,10 @@ def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | Non
     for name in texts:
         column = sql_name(name)
         if name in roles.keys and name in changed:
-            _refuse(relation, name, "marker", raw)
+            _refuse(relation, name, "marker")
         if name in roles.numbers:
             for kind in ("not_number", "huge"):
-                _refuse(relation, name, kind, raw)
+                _refuse(relation, name, kind)
             changed[name] = f"CAST({changed.get(name, column)} AS DOUBLE)"
     if not changed:
         return relation
@@ -143,7 +142,7 @@ def _settled(relation: duckdb.DuckDBPyRelation, roles: Roles, raw: RawFile | Non
     return relation.project(selected).set_alias(alias)
 
 
-def _refuse(relation: duckdb.DuckDBPyRelation, name: str, kind: str, raw: RawFile | None) -> None:
+def _refuse(relation: duckdb.DuckDBPyRelation, name: str, kind: str) -> None:
     """Raise ``InputError`` for the first value of a text column with a fault, if there is one."""
     column = sql_name(name)
     broken = fault_sql(kind, column)
@@ -152,7 +151,26 @@ def _refuse(relation: duckdb.DuckDBPyRelation, name: str, kind: str, raw: RawFil
     numbered = f"SELECT row_number() OVER () AS place, {column} FROM source"
     first = query(relation, f"SELECT place, {column} FROM ({numbered}) WHERE {broken} ORDER BY place LIMIT 1")
     for place, value in first.fetchall():
-        raise fault(kind, name, value, row=place, file=None if raw is None else raw.path)
+        raise fault(kind, name, value, **(_place(relation, name, value) or {"row": place}))
+
+
+def _place(relation: duckdb.DuckDBPyRelation, name: str, value: str) -> dict[str, object] | None:
+    """Return the file and line of the first value like this in a column, if the relation was read from a file.
+
+    A relation may be asked for more than once, and first without roles; so the connection knows the file.
+    """
+    for (path,) in query(relation, f"SELECT getvariable('{_FILE}')").fetchall():
+        if path is None:
+            return None
+        try:
+            raw = open_raw(path, hashed=False)
+        except InputError:  # gone since it was read
+            return None
+        if name in raw.columns:
+            like = f"SELECT _record FROM ({raw.sql()}) WHERE {sql_name(name)} = {sql_text(value)} ORDER BY 1 LIMIT 1"
+            for (record,) in query(relation, like).fetchall():
+                return {"file": raw.path, "row": raw.line(record)}
+    return None
 
 
 def query(relation: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:

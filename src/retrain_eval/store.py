@@ -315,7 +315,7 @@ class Store:
         ).df()
 
     def incomplete(self) -> list[str]:
-        """Return lines on what tolerated refusals leave unknown, for readers of the run; empty if nothing."""
+        """Return lines on what refusals and missing rows of linkage leave unknown; empty if nothing."""
         return refused.say(self.con, self.names, self.vintage)
 
     def fingerprint(self) -> str:

@@ -18,7 +18,7 @@ NAMES = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 
 
 def texts(values: np.ndarray) -> list[str]:
-    return [f"{value:g}" for value in values]
+    return [f"{value:.15g}" for value in values]
 
 
 def write(frame: pd.DataFrame, path: Path, separator: str = ",") -> Path:

@@ -132,7 +132,7 @@ def test_whose_enrolment_is_refused_is_no_control(tmp_path, name):
 
 
 def test_whose_displacement_is_refused_is_no_control(tmp_path):
-    rows = "person_id,displaced_on,tenure\nA1,2018-02-01,4\nA3,2018-02-01,4\nA2,2018-02-30,4\nA4,2018-02-01,999\n"
+    rows = "person_id,displaced_on,tenure\nA1,2018-02-01,4\nA3,2018-02-01,4\nA2,2018-02-30,4\nA4,2018-02-01,9999\n"
     found = controls(study(tmp_path / "s", displacement=rows, wage_record=HEAD + good("A1", "A2", "A3", "A4", "A5")))
     assert not {"A2", "A4"} & found
     assert {"A3", "A5"} <= found

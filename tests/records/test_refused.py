@@ -71,6 +71,18 @@ def test_a_period_with_a_refused_wage_record_is_unknown(tmp_path: Path, row: str
         assert bool(store.incomplete()) == (row not in ("C,2019,E1,2019", "X,2019,E2,5"))
 
 
+def test_people_without_a_row_of_linkage_are_counted(tmp_path: Path) -> None:
+    with load(tmp_path) as store:
+        assert store.incomplete() == []
+    (tmp_path / "l2.csv").write_text("person_id,source,status\nA,ui,linked\nB,ui,unlinked\n")
+    with Store.open(tmp_path / "s.duckdb") as store:
+        store.ingest("linkage", tmp_path / "l2.csv", mode="replace")
+        assert store.incomplete() == ["people without a row of linkage, whose periods are unknown: 2"]
+        assert earnings(store)["C"] == [None] * 3
+    with Store.open(tmp_path / "s.duckdb", as_of=1) as store:
+        assert store.incomplete() == []
+
+
 @pytest.mark.parametrize(
     ("name", "row", "who"),
     [

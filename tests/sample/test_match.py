@@ -359,7 +359,7 @@ def test_no_rows() -> None:
     [
         ({"method": "optimal"}, "unknown matching method 'optimal'.*\n.*known: nearest, riskset"),
         ({"distance": "euclid"}, "unknown distance 'euclid'.*\n.*glm, mahalanobis"),
-        ({"distance": "g"}, "distance must be a numeric column"),
+        ({"distance": "g"}, r"(?s)not a number.*row:\s+1\n.*column:\s+g.*value:\s+'α'.*used as a number"),
         ({"exact": ["region"]}, "unknown column 'region'"),
         ({"m_order": "biggest"}, "unknown m_order 'biggest'"),
         ({"ties": "none"}, "unknown ties"),
@@ -405,7 +405,7 @@ def broken(column: str, value: object, row: int = 5) -> pd.DataFrame:
         ("g", None, r"(?s)id=5.*column:\s+g.*missing"),
         ("treat", 2, r"(?s)id=5.*column:\s+treat.*2.*treatment must be 0 or 1"),
         ("treat", None, r"(?s)id=5.*column:\s+treat.*missing"),
-        ("treat", "yes", "treatment is of type VARCHAR"),
+        ("treat", "yes", r"(?s)not a number.*row:\s+6\n.*column:\s+treat.*value:\s+'yes'.*used as a number"),
         ("id", 7, "repeat a unit id; the first is 7"),
         ("id", None, r"(?s)column:\s+id.*id must not be missing"),
     ],

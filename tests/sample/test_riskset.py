@@ -251,7 +251,7 @@ def test_audit_balance_and_overlap() -> None:
         ({"m_order": "largest"}, "no m_order to choose"),
         ({"discard": "both"}, "no discard to choose"),
         ({"allow_later_treated": 1}, "must be True or False"),
-        ({"distance": "g"}, "distance must be a numeric column"),
+        ({"distance": "g"}, r"(?s)not a number.*row:\s+1\n.*column:\s+g.*value:\s+'b'.*used as a number"),
         ({"caliper": -1}, "caliper must be a positive number"),
     ],
 )
@@ -272,7 +272,7 @@ def test_periods_are_read_by_risk_sets_only() -> None:
         ({"entry": 1}, r"(?s)id=7.*column:\s+entry.*1.*training begins in or after"),
         ({"until": 1}, r"(?s)id=7.*column:\s+until.*1.*does not end before"),
         ({"trained": 2}, r"(?s)id=7.*column:\s+trained.*treatment is 1 where entry is given"),
-        ({"trained": "yes"}, r"(?s)id=\d+.*column:\s+trained.*treatment is 1 where entry is given"),
+        ({"trained": "yes"}, r"(?s)not a number.*row:\s+8\n.*column:\s+trained.*value:\s+'yes'.*used as a number"),
         ({"trained": None}, r"(?s)id=7.*column:\s+trained.*missing"),
         ({"x": None}, r"(?s)id=7.*column:\s+x.*missing"),
     ],

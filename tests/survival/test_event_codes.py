@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,3 +159,20 @@ def test_spells_read_codes_as_the_life_table_does() -> None:
     cells = rte.Spells(data, id="id", censored="NA").table.cells
     assert cells["cause"].tolist() == ["job", "0", "recall", "job"]
     assert cells.equals(life_table(data, "id", "quarters", "cause", censored="NA").cells)
+
+
+@pytest.mark.parametrize("kind", ["frame", "csv"])
+def test_spells_read_columns_as_life_tables_do(tmp_path: Path, kind: str) -> None:
+    """A code NA is a code, which has to be told; ids 1.50 and 1.5 are two people."""
+    rows = pd.DataFrame({"id": ["1.5", "1.50", "2.5", "2.5"], "q": [1, 2, 3, 4], "e": ["1", "0", "NA", "1"]})
+    source: object = rows
+    if kind == "csv":
+        source = tmp_path / "spells.csv"
+        rows.to_csv(source, index=False)
+    with pytest.raises(InputError, match=r"(?s)which spells ended.*'NA' \(1\)"):
+        rte.Spells(source, id="id", duration="q", cause="e")
+    told = {"id": "id", "duration": "q", "cause": "e", "event": ("NA", 1)}
+    found, want = rte.Spells(source, **told).table, life_table(source, **told)
+    assert found.n_people == want.n_people == 3
+    assert found.cells["n"].tolist() == want.cells["n"].tolist()
+    assert found.cells["cause"].tolist() == want.cells["cause"].tolist()

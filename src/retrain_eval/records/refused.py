@@ -155,7 +155,7 @@ def show(con: duckdb.DuckDBPyConnection, package: Package, names: Collection[str
 
 
 def say(con: duckdb.DuckDBPyConnection, names: Collection[str], vintage: int) -> list[str]:
-    """Return lines on what refused rows leave unknown at the vintage that is shown; none where nothing was refused."""
+    """Return lines on what is unknown at the vintage that is shown, by refused rows or without a row of linkage."""
     lines = []
     have = {name for (name,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()}
     if LEAVERS in have:
@@ -179,6 +179,10 @@ def say(con: duckdb.DuckDBPyConnection, names: Collection[str], vintage: int) ->
             lines.append(
                 f"refused wage records that name no person that could be read, so count for no one: {nameless:,}"
             )
+    if {"person", "linkage"} <= set(names) and held(con, "linkage", vintage):
+        [(unsought,)] = con.execute("SELECT count(*) FROM person ANTI JOIN linkage USING (person_id)").fetchall()
+        if unsought:
+            lines.append(f"people without a row of linkage, whose periods are unknown: {unsought:,}")
     for name in names:
         lost = sum(file.rows_rejected for file in held(con, name, vintage) if not known(con, file))
         if lost:

@@ -81,7 +81,7 @@ def sample_flow(
     >>> sample_flow(con, people, sample).query("group == 'control'")[["step", "n", "reason"]].values.tolist()[:2]
     [['On the register', 2, ''], ['Looked for in wage records', 1, 'no row of linkage says whether they were found']]
     """
-    relation = as_relation(candidates)
+    relation = as_relation(candidates, numbers="treat", keys="person_id")
     require_columns(relation, ["person_id", "treat"])
     chosen = query(relation, "SELECT person_id, CAST(treat AS INTEGER) AS treat FROM source").df()
     con.register("flow_candidates", chosen)
