@@ -109,8 +109,8 @@ def heterogeneity(
     large as the smallest worthwhile one would be found with probability ``power``.
 
     Quantiles are those of Student's t. Its degrees of freedom are the table's where the table has any, else those of
-    the people (`retrain_eval.simultaneous.arms_df`), by which adjusted p-values, equivalence and the joint test keep their
-    size in small cells; intervals and ``p_value`` are those of the table.
+    the people (`retrain_eval.simultaneous.arms_df`), by which adjusted p-values, equivalence and the joint test keep
+    their size in small cells; intervals and ``p_value`` are those of the table.
 
     Examples
     --------
