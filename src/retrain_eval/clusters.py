@@ -161,6 +161,17 @@ def _signatures(row: Index, cell: Index, count: Index) -> tuple[Index, Index, In
     return np.concatenate(rows), np.concatenate(cells), np.concatenate(counts)
 
 
+def keeps_sums(n_clusters: int, n_people: int) -> bool:
+    """Whether sums are kept of so many clusters of so many people: few clusters, or large ones, such as regions.
+
+    Examples
+    --------
+    >>> keeps_sums(30, 60), keeps_sums(60, 120), keeps_sums(60, 6_000)
+    (True, False, True)
+    """
+    return n_clusters < FEW or n_people >= MEAN_SIZE * n_clusters
+
+
 class Collector:
     """Takes clusters a chunk at a time, as they are read, and keeps what `Clusters` is to hold of them."""
 
@@ -185,8 +196,7 @@ class Collector:
 
     def clusters(self) -> Clusters:
         """Return what is kept."""
-        large = self._n_people >= MEAN_SIZE * self.n_clusters or self.n_clusters < FEW
-        if self._parts is None or not large:
+        if self._parts is None or not keeps_sums(self.n_clusters, self._n_people):
             return together(self._sets)
         row, cell, n, first = (np.concatenate(found) for found in zip(*self._parts, strict=True))
         return Clusters(row, cell, np.ones(self.n_clusters, dtype=np.int64), n, first)

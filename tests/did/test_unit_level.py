@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import did_panels
 import retrain_eval as rte
 from did_panels import NAMES
-from retrain_eval.did import unit_level, unit_rows
+from retrain_eval.did import few_clusters, unit_level, unit_rows
 from retrain_eval.errors import DesignError, InputError
 
 X = ("x1", "x2", "x3")
@@ -27,8 +27,9 @@ X = ("x1", "x2", "x3")
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("case", did_panels.R_CASES)
-def test_every_hard_case_equals_r_did(case: str) -> None:
+def test_every_hard_case_equals_r_did(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """R `did` 2.5.1 with `DRDID` 1.2.3 prints ten decimals: 1e-9 in estimates, 1e-8 of standard errors."""
+    monkeypatch.setattr(few_clusters, "FEW", 0)  # R's sandwich, not the jackknife
     both = did_panels.beside_r(case)
     assert len(both) >= 12
     np.testing.assert_allclose(both["estimate"], both["estimate_peer"], rtol=0, atol=1e-9)

@@ -129,4 +129,4 @@ def test_what_cannot_be_compared_is_refused() -> None:
         survival_difference(table, times=(4,))
     alone: LifeTable = one([1, 2, 3], [1, 1, 1], arm=list("aab"), age=["x", "x", "y"])
     with pytest.raises(DesignError, match="nothing to compare"):
-        rmst_difference(alone, 1, between="arm")
+        rmst_difference(alone, 2, between="arm")

@@ -30,7 +30,8 @@ def _rossi(key: str) -> EffectTable:
     scale, *parts = key.split(".")
     if scale == "strata":
         return cox(rossi_table("week"), "fin + age + prio", strata="race")
-    table = rossi_table(scale, weighted="w" in parts, cluster="cl" if "cluster" in parts else None)
+    with sandwich():  # as R's
+        table = rossi_table(scale, weighted="w" in parts, cluster="cl" if "cluster" in parts else None)
     ties = "breslow" if "breslow" in parts else "efron"
     robust = True if "robust" in parts else False if "model" in parts else None
     return cox(table, FORMULA, ties=ties, robust=robust, reference=ROSSI_REFERENCE)
@@ -40,7 +41,8 @@ def _truncated(key: str) -> EffectTable:
     data = mgus2().assign(cl=lambda f: f["id"] % 200)
     weights = PROBABILITY if ".w." in key else {}
     cluster = "cl" if "cluster" in key else None
-    table = life_table(data, "id", "exit_age", "death", entry="age", by="sex", cluster=cluster, **weights)
+    with sandwich():
+        table = life_table(data, "id", "exit_age", "death", entry="age", by="sex", cluster=cluster, **weights)
     return cox(table, "sex")
 
 

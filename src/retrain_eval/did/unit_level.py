@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from retrain_eval.cells.cross_sections import build_cross_sections
 from retrain_eval.cells.paths import Columns, Paths, build_paths
 from retrain_eval.cells.wide import build_wide_paths, stored_periods
-from retrain_eval.clusters import Clusters
+from retrain_eval.clusters import Clusters, keeps_sums
 from retrain_eval.did.att_gt import BASE_PERIODS, CONTROLS, METHODS, Comparison, GroupTimeEffects, comparisons
 from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block, Sums, make_blocks, sum_units
@@ -71,8 +71,10 @@ class UnitInfluence:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether clusters are so few that people can be read again without each."""
-        return self.clusters is not None and len(self.clusters.count) <= MAX_READ_AGAIN
+        """Whether people are read again without each cluster: few ones, and such that moments would keep their sums."""
+        if self.clusters is None or len(self.clusters.count) > MAX_READ_AGAIN:
+            return False
+        return keeps_sums(self.clusters.total, int(self.cells["n"].sum()))
 
     def cells_used(self, influence: sparse.csr_array) -> Mask:
         """Return which cells combinations of the effects and cell weights are made from, (R, K + C) to (R, C)."""

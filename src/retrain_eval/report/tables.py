@@ -234,13 +234,14 @@ def flow(frame: pd.DataFrame) -> Table:
 
 
 def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
-    """Tabulate test statistics."""
+    """Tabulate test statistics; editions of before have no test with a denominator."""
+    denominators = frame["df_denominator"] if "df_denominator" in frame else [float("nan")] * len(frame)
     shown = pd.DataFrame(
         {
             "groups": [labels.get(name, name) for name in frame["result"]],
             "test": frame["test"].astype(str),
             "statistic": [plain(value, 2) for value in frame["statistic"]],
-            "df": [_degrees(*both) for both in zip(frame["df"], frame["df_denominator"], strict=True)],
+            "df": [_degrees(*both) for both in zip(frame["df"], denominators, strict=True)],
             "p_value": [short_p(value) for value in frame["p_value"]],
         }
     )
