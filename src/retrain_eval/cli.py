@@ -79,7 +79,8 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Validate the record files of a study and load them into its store as a new vintage."""
-    from retrain_eval.flow import Study, loaded_files
+    from retrain_eval.flow import Study
+    from retrain_eval.record_files import loaded_files
 
     study = Study.open(folder)
     title = f"{'Checking' if dry_run else 'Loading'} the records of {folder}"

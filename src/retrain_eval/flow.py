@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Any
 
 import duckdb
 
-from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError, together
+from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
 from retrain_eval.plan import Registration, register
-from retrain_eval.records.deliveries import deliveries, matching
+from retrain_eval.record_files import loaded_files, record_files, write_missing
 from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
@@ -37,12 +36,6 @@ from retrain_eval.store import Store
 from retrain_eval.study import FILE, StudyFile, read_study
 
 SCRIPT = "run.py"
-
-
-def loaded_files(store: Store) -> list[dict[str, object]]:
-    """Return name, file, SHA-256 and row counts of every file that the store's records come from."""
-    found: list[dict[str, object]] = json.loads(store.files().to_json(orient="records"))
-    return found
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ class Study:
         """
         if dry_run:
             return self._rehearse(say, watch)
-        self._prepare(say)
+        write_missing(self.folder, self.file.records, self._script, say)
         store = self._open()
         try:
             before = store.vintage
@@ -349,17 +342,7 @@ class Study:
         return Store.open(self.store_path, package=self.package, **settings, **options)
 
     def _files(self) -> dict[str, list[Path]]:
-        """Return the deliveries of each record type, in the order of the study file."""
-        found: dict[str, list[Path]] = {}
-        faults: list[InputError] = []
-        for name, given in self.file.records.items():
-            try:
-                found[name] = deliveries(self.folder, name, given)
-            except InputError as error:
-                faults.append(error)
-        if faults:
-            raise together(faults, "{n} entries of [records] match no file")
-        return found
+        return record_files(self.folder, self.file.records)
 
     def _loading(self, watch: Watch) -> dict[str, Any]:
         """Return the options of every load of this study."""
@@ -383,20 +366,6 @@ class Study:
             store.close()
             raise
         return store
-
-    def _prepare(self, say: Say) -> None:
-        """Let ``run.py`` write the raw files, where it offers to and they are not there; no other file is touched."""
-        given = [[item] if isinstance(item, str) else item for item in self.file.records.values()]
-        missing = [
-            text for texts in given for text in texts if not any(path.exists() for path in matching(self.folder, text))
-        ]
-        if missing and hasattr(self._script, "prepare"):
-            say(f"writing the raw files: {', '.join(missing)}")
-            data = self.folder / "data"
-            with new_folder(data) as work:
-                self._script.prepare(work)
-                if data.is_dir():  # what lies there stays as it is
-                    shutil.copytree(data, work, symlinks=True, dirs_exist_ok=True)
 
     def _key(self, store: Store) -> dict[str, str]:
         """Return what the results depend on: plan, script, records and this package, as hashes."""

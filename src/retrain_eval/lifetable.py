@@ -21,15 +21,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from scipy import sparse
 
-from retrain_eval.cells.coarsening import merged_causes, merged_levels, move_to_grid, publishable_durations
-from retrain_eval.cells.cooccurrence import products_of, quadratic_form, side_by_side
-from retrain_eval.cells.event_codes import CENSORED
+from retrain_eval.cells.coarsening import move_to_grid, publishable_durations
+from retrain_eval.cells.cooccurrence import quadratic_form, side_by_side
 from retrain_eval.cells.lifecells import COUNTS
 from retrain_eval.cells.lifeclusters import SpellClusters
-from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.recipe import Recipe, recorded
 
@@ -188,7 +185,7 @@ class LifeTable:
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
-        return _merged(both, pd.concat([self.cells, other.cells], ignore_index=True), self.by)
+        return merge_cells(both, pd.concat([self.cells, other.cells], ignore_index=True), self.by)
 
     @recorded
     def subset(self, /, **levels: object) -> LifeTable:
@@ -242,7 +239,7 @@ class LifeTable:
         by = tuple(name for name in self.by if name not in gone)
         stay = [self.by.index(name) for name in by]
         clusters = self.clusters and self.clusters.regrouped(lambda group: tuple(group[i] for i in stay))
-        return _merged(replace(self, by=by, clusters=clusters), self.cells.drop(columns=list(gone)), by)
+        return merge_cells(replace(self, by=by, clusters=clusters), self.cells.drop(columns=list(gone)), by)
 
     @recorded
     def without_clusters(self) -> LifeTable:
@@ -319,10 +316,12 @@ class LifeTable:
             raise DisclosureError("people have several spells here, so a count of spells is not a count of people")
         if self.left_truncated:
             raise DisclosureError("coarsen() does not protect entries: build the table without them")
-        if merge and (common := self._without_rare(min_cell)) is not self:
+        from retrain_eval.cells.rare_levels import less_detailed, without_rare
+
+        if merge and (common := without_rare(self, min_cell)) is not self:
             return common.coarsen(min_cell, merge=True)
         kept = publishable_durations(self.cells, self.group_numbers(), min_cell)
-        if not kept and merge and (coarser := self._coarser()) is not None:
+        if not kept and merge and (coarser := less_detailed(self)) is not None:
             return coarser.coarsen(min_cell, merge=True)
         if not kept:
             sizes = self.cells["n"].groupby(self.group_numbers()).sum().to_numpy()
@@ -343,37 +342,7 @@ class LifeTable:
             totals=None if self.totals is None else sparse.csr_array(self.totals @ origin.T),
             clusters=self.clusters and self.clusters.without_spells(),
         )
-        return _merged(moved, cells, self.by)
-
-    def _without_rare(self, min_cell: int) -> LifeTable:
-        """Return the table with causes, and levels of the last column, merged that too few spells have; or itself."""
-        causes = merged_causes(self.cells, self.group_numbers(), min_cell)
-        if any(old != new for old, new in causes.items()):
-            one = len(causes) > 1 and len(set(causes.values())) == 1
-            names = dict.fromkeys(causes, ANY) if one else causes
-            said = ("causes",) if one else tuple(dict.fromkeys(new for old, new in causes.items() if old != new))
-            cells = self.cells.assign(cause=self.cells["cause"].replace(names))
-            return _merged(replace(self, merged=(*self.merged, *said)), cells, self.by)
-        if not self.by:
-            return self
-        groups = self.cells["n"].groupby([self.cells[name] for name in self.by], sort=False).sum()
-        levels = merged_levels(groups.groupby(level=-1, sort=False).min(), min_cell)
-        said = tuple(dict.fromkeys(new for old, new in levels.items() if old != new))
-        if not said or len(set(levels.values())) == 1:
-            return self
-        clusters = self.clusters and self.clusters.regrouped(lambda group: (*group[:-1], levels[group[-1]]))
-        cells = self.cells.assign(**{self.by[-1]: self.cells[self.by[-1]].replace(levels)})
-        return _merged(replace(self, merged=(*self.merged, *said), clusters=clusters), cells, self.by)
-
-    def _coarser(self) -> LifeTable | None:
-        """Return the table with its causes as one, or else without its last column of levels; None if neither."""
-        ended = self.cells["cause"] != CENSORED
-        if len(self.cells["cause"][ended].unique()) > 1:
-            cells = self.cells.assign(cause=self.cells["cause"].mask(ended, ANY))
-            return _merged(replace(self, merged=(*self.merged, "causes")), cells, self.by)
-        if not self.by:
-            return None
-        return replace(self.collapse(self.by[-1]), merged=(*self.merged, self.by[-1]))
+        return merge_cells(moved, cells, self.by)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -385,16 +354,9 @@ class LifeTable:
         InputError
             If the products are too many to write: large clusters and many cells.
         """
-        columns = {name: pa.array(self.cells[name].tolist()) for name in self.cells.columns}
-        products = products_of(self.products, self.totals)
-        if products is not None:
-            rows = [products[[c]].tocoo() for c in range(len(self.cells))]
-            columns[PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
-            columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
-        names = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped", "merged")
-        facts = {name: getattr(self, name) for name in names}
-        facts["clusters"] = self.clusters and self.clusters.facts()
-        write_table(path, "life_table", pa.table(columns), facts)
+        from retrain_eval.cells.lifetable_file import write
+
+        write(self, path)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> LifeTable:
@@ -405,26 +367,9 @@ class LifeTable:
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, "life_table")
-        by = tuple(facts.pop("by"))
-        grid, clusters, merged = facts.pop("grid"), facts.pop("clusters", None), tuple(facts.pop("merged", ()))
-        cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
-        products = None
-        if facts["cluster"] is not None:
-            found, values = (table[name].to_pylist() for name in PRODUCTS)
-            index = np.repeat(np.arange(len(cells)), [len(row) for row in found])
-            products = sparse.csr_array(
-                (np.concatenate(values), (index, np.concatenate(found).astype(int))), shape=(len(cells), len(cells))
-            )
-        return cls(
-            by=by,
-            cells=cells,
-            products=products,
-            merged=merged,
-            grid=None if grid is None else tuple(grid),
-            clusters=None if clusters is None else SpellClusters.of_facts(clusters),
-            **facts,
-        )
+        from retrain_eval.cells.lifetable_file import read
+
+        return read(path)
 
 
 def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
@@ -436,7 +381,7 @@ def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
     return number
 
 
-def _merged(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeTable:
+def merge_cells(table: LifeTable, cells: pd.DataFrame, by: tuple[str, ...]) -> LifeTable:
     """Return ``table`` with rows of ``cells`` that have the same keys summed, in the order of a fresh table."""
     keys = [*by, *ENDING]
     group = _numbers(cells, list(by))

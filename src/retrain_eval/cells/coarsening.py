@@ -27,8 +27,6 @@ from retrain_eval.cells.lifecells import COUNTS
 Array = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.int64]
 
-JOIN = " + "  # between the names of what is merged
-
 
 def publishable_durations(cells: pd.DataFrame, group: Groups, min_cell: int) -> list[float]:
     """Return the durations to keep, ascending, by the rules above; none if there is no way.
@@ -146,52 +144,3 @@ def _nearest_allowed(wanted: Array, count: Groups, min_cell: int) -> Groups:
     nearest = np.abs(options - wanted).argmin(axis=0)
     chosen: Groups = options[nearest, np.arange(len(count))].astype(np.int64)
     return chosen
-
-
-def merged_causes(cells: pd.DataFrame, group: npt.NDArray[np.int64], min_cell: int) -> dict[str, str]:
-    """Return a name for each cause of ending, one for several where some group has only few spells that end by one.
-
-    The rarest cause joins the next until, in each group, no cause or at least ``min_cell`` spells have it.
-
-    Examples
-    --------
-    >>> cells = pd.DataFrame({"cause": ["0", "job", "recall", "death"], "n": [50, 40, 4, 8]})
-    >>> merged_causes(cells, np.zeros(4, dtype=int), 10)
-    {'job': 'job', 'recall': 'recall + death', 'death': 'recall + death'}
-    """
-    ended = cells[cells["cause"] != CENSORED]
-    of = group[ended.index.to_numpy()]
-    counts = pd.crosstab(of, ended["cause"].to_numpy(), values=ended["n"].to_numpy(), aggfunc="sum").fillna(0)
-    parts = {name: [name] for name in ended["cause"].unique()}
-    while len(parts) > 1:
-        totals = {name: counts[members].sum(axis=1) for name, members in parts.items()}
-        if all(((n == 0) | (n >= min_cell)).all() for n in totals.values()):
-            break
-        least, next_least = sorted(parts, key=lambda name: int(totals[name].sum()))[:2]
-        members = [name for name in ended["cause"].unique() if name in parts[least] + parts[next_least]]
-        del parts[least], parts[next_least]
-        parts[JOIN.join(members)] = members
-    names = {old: new for new, members in parts.items() for old in members}
-    return {name: names[name] for name in ended["cause"].unique()}
-
-
-def merged_levels(totals: pd.Series[int], min_cell: int) -> dict[str, str]:
-    """Return a name for each level, in their order: one with too few spells joins the smaller of its neighbours.
-
-    Parameters
-    ----------
-    totals : Series
-        The fewest spells that any group of the level has, by level, from low to high.
-
-    Examples
-    --------
-    >>> merged_levels(pd.Series({"<25": 40, "25+": 4, "55+": 30}), 10)
-    {'<25': '<25', '25+': '25+ + 55+', '55+': '25+ + 55+'}
-    """
-    parts = [([str(name)], int(n)) for name, n in totals.items()]
-    while len(parts) > 1 and min(n for _, n in parts) < min_cell:
-        at = min(range(len(parts)), key=lambda i: parts[i][1])
-        near = min((i for i in (at - 1, at + 1) if 0 <= i < len(parts)), key=lambda i: parts[i][1])
-        first, second = sorted((at, near))
-        parts[first : second + 1] = [(parts[first][0] + parts[second][0], parts[first][1] + parts[second][1])]
-    return {name: JOIN.join(members) for members, _ in parts for name in members}

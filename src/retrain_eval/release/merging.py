@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from retrain_eval.cells.coarsening import JOIN as JOIN
+from retrain_eval.cells.rare_levels import JOIN as JOIN
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retrain_eval.cells.coarsening import JOIN
+from retrain_eval.cells.rare_levels import JOIN
 from retrain_eval.contributions import dominated
 from retrain_eval.errors import DisclosureError
 from retrain_eval.lifetable import LifeTable

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from retrain_eval.cells.coarsening import JOIN
+from retrain_eval.cells.rare_levels import JOIN
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.levels import is_missing
