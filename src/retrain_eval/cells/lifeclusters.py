@@ -117,7 +117,7 @@ def _side_by_side(one: sparse.csr_array | None, other: sparse.csr_array | None) 
 
 
 def keeps_each(sets: Sets, n_spells: int) -> bool:
-    """Whether the spells of each cluster are kept: few clusters, or some group has few of many that are no pairs."""
+    """Whether the spells of each cluster are kept: few clusters, or few of many larger than pairs in some group."""
     clusters = sum(sets.values())
     groups = frozenset[Group]().union(*sets)
     fewest = min((SpellClusters(sets).count([group]) for group in groups), default=0)
