@@ -30,7 +30,7 @@ def test_terms_mean_what_they_say() -> None:
     [
         ("age + educ", "needs one ~"),
         ("~ age", "needs one ~"),
-        ("treat ~ age | educ", "needs one ~"),
+        ("treat ~ age | educ", "parts divided by"),
         ("treat + other ~ age", "left of ~ must be one"),
         ("log(treat) ~ age", "left of ~ must be one"),
         ("treat ~ (age", "cannot be read"),
@@ -40,9 +40,10 @@ def test_terms_mean_what_they_say() -> None:
         ("treat ~ poly(age, 2)", "unknown function in a formula 'poly'"),
         ("treat ~ I(age - age.mean())", "unknown function in a formula 'age.mean'"),
         ("treat ~ I(age^2)", r"write powers as age\*\*2"),
-        ("treat ~ I(age[0])", "not plain arithmetic"),
-        ("treat ~ C(age, contr.sum)", "not plain arithmetic"),
+        ("treat ~ I(age[0])", "cannot be read"),
+        ("treat ~ C(age, contr.sum)", "cannot be read"),
         ("treat ~ I(__import__('os').getpid())", "unknown function in a formula"),
+        ("treat ~ age**2", r"write I\(age\*\*2\)"),
         ("", "needs one ~|cannot be read"),
     ],
 )

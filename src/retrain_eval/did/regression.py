@@ -5,8 +5,9 @@ pyfixest and linearmodels are imported where used: each costs seconds that no ot
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,16 +74,13 @@ def fixed_effects(
     """
     if engine not in ENGINES:
         raise InputError(f"unknown engine={engine!r}", fix=f"use one of {', '.join(ENGINES)}")
-    absent = [column for column in (outcome, *regressors, unit, time) if column not in data.columns]
-    if absent:
-        raise unknown_columns(absent, data.columns)
-    rows = data.dropna(subset=[outcome, *regressors])
-    # a second name for the period, because it may also be a regressor
-    rows = rows.assign(_unit=rows[unit].astype("category").cat.codes, _time=rows[time])
-    formula = f"{outcome} ~ {' + '.join(regressors)}"
+    own = {f"_x{i}": name for i, name in enumerate(regressors)}
+    rows = _own_names(data, {"_y": outcome, **own, "_unit": unit, "_time": time}).dropna(subset=["_y", *own])
+    rows["_unit"] = rows["_unit"].astype("category").cat.codes
+    formula = f"_y ~ {' + '.join(own)}"
     if engine == "pyfixest":
         fit = _feols(f"{formula} | _unit", data=rows, vcov="iid", fixef_rm="none")
-        names, estimates, vcov = list(fit._coefnames), np.asarray(fit._beta_hat), np.asarray(fit._vcov)
+        found, estimates, vcov = list(fit._coefnames), np.asarray(fit._beta_hat), np.asarray(fit._vcov)
     else:
         from linearmodels.panel import PanelOLS
         from linearmodels.panel.utility import AbsorbingEffectError
@@ -90,8 +88,10 @@ def fixed_effects(
         try:
             fit = PanelOLS.from_formula(f"{formula} + EntityEffects", rows.set_index(["_unit", "_time"])).fit()
         except AbsorbingEffectError as error:
-            raise DesignError(f"collinear with the fixed effects or other regressors: {error}") from None
-        names, estimates, vcov = list(fit.params.index), fit.params.to_numpy(), fit.cov.to_numpy()
+            absorbed = ", ".join(own[name] for name in own if re.search(rf"\b{name}\b", str(error)))
+            raise DesignError(f"collinear with the fixed effects or other regressors: {absorbed}") from None
+        found, estimates, vcov = list(fit.params.index), fit.params.to_numpy(), fit.cov.to_numpy()
+    names = [own.get(name, name) for name in found]
     missing = [name for name in regressors if name not in names]
     if missing:
         raise DesignError(f"collinear with the fixed effects or other regressors: {', '.join(missing)}")
@@ -129,23 +129,20 @@ def mean_difference_rows(
     >>> float(mean_difference_rows(d, "y", "d").to_frame()["estimate"].round(6).item())
     2.5
     """
-    used = [name for name in (outcome, treated, cluster, weights) if name is not None]
-    rows = data.dropna(subset=used).rename(columns={outcome: "_y", treated: "_d"})
-    vcov = "HC1" if cluster is None else {"CRV1": cluster}
+    rows = _own_names(data, {"_y": outcome, "_d": treated, "_cluster": cluster, "_w": weights}).dropna()
+    vcov = "HC1" if cluster is None else {"CRV1": "_cluster"}
+    options = {"weights": None if weights is None else "_w"}
     if cluster is not None:
-        refuse_few(rows[cluster].nunique())
-    fit = _feols("_y ~ _d", data=rows, vcov=vcov, weights=weights)
+        refuse_few(rows["_cluster"].nunique())
+    fit = _feols("_y ~ _d", data=rows, vcov=vcov, **options)
     position = list(fit._coefnames).index("_d")
     variance, n_clusters, meta = np.array([[fit._vcov[position, position]]]), None, {"engine": "pyfixest"}
     if cluster is not None:
-        n_clusters = rows[cluster].nunique()
+        n_clusters = rows["_cluster"].nunique()
         if n_clusters < FEW:
-            variance, meta["variance"] = (
-                _jackknife(
-                    rows, cluster, np.array([fit._beta_hat[position]]), ["_d"], "_y ~ _d", vcov="iid", weights=weights
-                ),
-                "CV3",
-            )
+            estimate = np.array([fit._beta_hat[position]])
+            variance = _jackknife(rows, cluster, estimate, ["_d"], "_y ~ _d", vcov="iid", **options)
+            meta["variance"] = "CV3"
     n_treated = int(rows["_d"].sum())
     row = {
         "outcome": outcome,
@@ -157,6 +154,14 @@ def mean_difference_rows(
     }
     df = len(rows) - 2.0 if cluster is None else None
     return EffectTable.build([row], variance, df=df, n_clusters=n_clusters, meta=meta)
+
+
+def _own_names(data: pd.DataFrame, named: Mapping[str, str | None]) -> pd.DataFrame:
+    """Return columns under names of our own: a package would evaluate a column's name as a part of its formula."""
+    used = {own: name for own, name in named.items() if name is not None}
+    if absent := [name for name in used.values() if name not in data.columns]:
+        raise unknown_columns(absent, data.columns)
+    return pd.DataFrame({own: data[name] for own, name in used.items()})
 
 
 def refuse_few(n_clusters: int) -> None:
@@ -171,11 +176,11 @@ def refuse_few(n_clusters: int) -> None:
 def _jackknife(
     rows: pd.DataFrame, cluster: str, estimate: np.ndarray[Any, Any], names: list[str], formula: str, **options: Any
 ) -> np.ndarray[Any, Any]:
-    """Return the covariance of coefficients from the regressions without each cluster."""
-    groups = sorted(rows[cluster].unique())
+    """Return the covariance of coefficients from the regressions without each ``_cluster``; ``cluster`` is its name."""
+    groups = sorted(rows["_cluster"].unique())
     without = np.full((len(groups), len(names)), np.nan)
     for g, value in enumerate(groups):
-        fit = _feols(formula, data=rows[rows[cluster] != value], **options)
+        fit = _feols(formula, data=rows[rows["_cluster"] != value], **options)
         found = dict(zip(fit._coefnames, fit._beta_hat, strict=True))
         without[g] = [found.get(name, np.nan) for name in names]
     if np.isnan(without).any():
@@ -247,16 +252,18 @@ def event_study_rows(
     times = sorted(int(t) for t in data[time].unique())
     if reference not in times:
         raise unknown("period", reference, times)
-    rows = data.rename(columns={outcome: "_y", unit: "_unit", time: "_time"})
+    own = {"_y": outcome, "_unit": unit, "_time": time, "_d": treated, "_cluster": cluster or unit, "_w": weights}
+    rows = _own_names(data, own)
     names = {t: f"_d{i}" for i, t in enumerate(times) if t != reference}
     periods = {t: f"_t{i}" for i, t in enumerate(times) if t != reference}
     for t, name in names.items():
         rows[periods[t]] = (rows["_time"] == t).astype(float)
-        rows[name] = rows[treated] * rows[periods[t]]
-    by = "_unit" if cluster in (None, unit) else cluster
+        rows[name] = rows["_d"] * rows[periods[t]]
+    clustered = cluster not in (None, unit)
     formula = f"_y ~ {' + '.join([*periods.values(), *names.values()])} | _unit"
     ssc = pf.ssc(k_adj=False, G_adj=False, k_fixef="none")
-    fit = _feols(formula, data=rows, vcov={"CRV1": by}, weights=weights, ssc=ssc)
+    options: dict[str, Any] = {"weights": None if weights is None else "_w", "ssc": ssc}
+    fit = _feols(formula, data=rows, vcov={"CRV1": "_cluster" if clustered else "_unit"}, **options)
     order = list(fit._coefnames)
     missing = [f"{treated} × {t}" for t, name in names.items() if name not in order]
     if missing:
@@ -267,16 +274,16 @@ def event_study_rows(
     estimates[place] = np.asarray(fit._beta_hat)[position]
     vcov[np.ix_(place, place)] = np.asarray(fit._vcov)[np.ix_(position, position)]
     n_clusters, meta = None, {"engine": "pyfixest"}
-    if by != "_unit":
-        n_clusters = rows[by].nunique()
+    if clustered:
+        n_clusters = rows["_cluster"].nunique()
         refuse_few(n_clusters)
         if n_clusters < FEW:
             wanted = list(names.values())
-            options: dict[str, Any] = {"vcov": "iid", "weights": weights, "ssc": ssc}
-            vcov[np.ix_(place, place)] = _jackknife(rows, str(by), estimates[place], wanted, formula, **options)
+            without = _jackknife(rows, str(cluster), estimates[place], wanted, formula, vcov="iid", **options)
+            vcov[np.ix_(place, place)] = without
             meta["variance"] = "CV3"
     units = rows.drop_duplicates("_unit")
-    n_treated = int(units[treated].sum())
+    n_treated = int(units["_d"].sum())
     table = pd.DataFrame(
         {
             "outcome": outcome,

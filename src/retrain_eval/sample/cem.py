@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.formulas.tree import Call
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.matched import MatchedSample, assemble_weighted
@@ -73,10 +74,10 @@ def match_cem(
     >>> sample.weights.fetchall()
     [(0, 1, 1.0, 1), (1, 1, 1.0, 2), (2, 0, 0.75, 1), (3, 0, 0.75, 1), (4, 0, 1.5, 2)]
     """
-    for term in formula.right:
-        if any(factor.eval_method.value == "python" for factor in term.factors) or len(term.factors) > 1:
+    for term in formula.right.terms:
+        if len(term) > 1 or any(isinstance(factor, Call) for factor in term):
             raise InputError(
-                f"cem compares columns, and {str(term)!r} is a term made of them",
+                f"cem compares columns, and {':'.join(map(str, term))!r} is a term made of them",
                 value=formula.text,
                 fix="list the columns, such as treat ~ age + education; give categories that are numbers to exact",
             )

@@ -17,6 +17,7 @@ from scipy import sparse, stats
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import InputError, unknown
+from retrain_eval.formulas.tree import Call, Column
 from retrain_eval.levels import missing_terms
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.survival.clustering import Clustering, clustering, robust_test, sides_of
@@ -249,7 +250,8 @@ def _strata(table: LifeTable, model: Model, strata: str | Sequence[str]) -> npt.
 
 def _alone(model: Model, name: str) -> bool:
     """Return whether a term of the formula is made of this column only."""
-    return any({str(factor.expr) for factor in term.factors} in ({name}, {f"C({name})"}) for term in model.terms)
+    alone = Column(name)
+    return any(term in ((alone,), (Call("C", alone),)) for term in model.formula.terms)
 
 
 def _names(strata: str | Sequence[str]) -> tuple[str, ...]:

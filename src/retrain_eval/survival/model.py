@@ -8,29 +8,26 @@ there are groups, however many spells they hold.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from formulaic import Formula
-from formulaic.errors import FormulaicError
 
 from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.errors import DesignError, InputError, unknown
+from retrain_eval.formulas.matrix import model_matrix, model_spec
+from retrain_eval.formulas.parser import read_formula
+from retrain_eval.formulas.tree import Formula, category, columns_of
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable
-from retrain_eval.sample.formula import ANSI, CONTEXT, columns_read
 from retrain_eval.survival.risk import is_event
 
 Array = npt.NDArray[np.float64]
 
-_FACTOR = re.compile(r"C\(\s*`?([^`()]+?)`?\s*\)")
 _SHAPE = 'write it as "arm + age_band", over the columns of levels'
 
 
@@ -40,12 +37,8 @@ class Model:
 
     Attributes
     ----------
-    text : str
-        As the user wrote it.
-    terms : formulaic.Formula
+    formula : Formula
         The right-hand side, with its intercept.
-    columns : tuple of str
-        Columns read.
     frame : DataFrame, one row per group of the table
         Those columns: numbers where they enter linearly, ordered categories where they are factors, the
         reference level first.
@@ -53,11 +46,14 @@ class Model:
         Factor → reference level.
     """
 
-    text: str
-    terms: Any
-    columns: tuple[str, ...]
+    formula: Formula
     frame: pd.DataFrame
     reference: dict[str, str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns read."""
+        return self.formula.columns
 
     @property
     def linear(self) -> tuple[str, ...]:
@@ -72,16 +68,10 @@ class Model:
         InputError
             If a term cannot be computed, or is not finite somewhere.
         """
-        try:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # reported below, by term
-                matrix = self.terms.get_model_matrix(frame, context=CONTEXT, na_action="ignore", output="numpy")
-        except FormulaicError as error:
-            raise InputError(f"the formula cannot be computed: {_plain(error)}", value=self.text) from error
-        names = [str(name) for name in matrix.model_spec.column_names]
-        values = np.asarray(matrix, dtype=float).reshape(len(frame), len(names))
+        names, values = model_matrix(self.formula, frame, model_spec(self.formula, frame))
         kept = [place for place, name in enumerate(names) if name != "Intercept"]
-        names, values = [names[place] for place in kept], values[:, kept]
-        for name, column in zip(names, values.T, strict=True):
+        values = values[:, kept]
+        for name, column in zip(named := [names[place] for place in kept], values.T, strict=True):
             if not np.isfinite(column).all():
                 raise InputError(
                     f"term {name!r} is not a finite number in some groups",
@@ -89,7 +79,7 @@ class Model:
                     rule="every term is finite in every group",
                     fix="change the term, such as log1p(x) for log(x), or leave these spells out",
                 )
-        return names, values
+        return named, values
 
 
 def read_model(
@@ -115,24 +105,21 @@ def read_model(
     InputError
         For what is no formula, an unknown column or level, or an intercept left out.
     """
-    text, further = formula.strip().removeprefix("~"), dict(extra or {})
-    try:
-        terms = Formula(text)
-    except (FormulaicError, TypeError, AttributeError, SyntaxError) as error:
-        raise InputError(f"the formula cannot be read: {_plain(error)}", value=formula, fix=_SHAPE) from error
-    if hasattr(terms, "lhs") or any(not hasattr(term, "factors") for term in terms):
+    further = dict(extra or {})
+    read = read_formula(formula.strip().removeprefix("~"))
+    if read.left is not None:
         raise InputError("the formula has a left-hand side: the spells are the outcome", value=formula, fix=_SHAPE)
-    if "1" not in [str(term) for term in terms]:
+    if not read.intercept:
         raise InputError("the baseline hazard takes the place of the intercept", value=formula, fix="do not remove it")
-    columns = columns_read(terms, formula)
+    columns = read.columns
     for name in columns:
         if name not in table.by and name not in further:
             raise unknown("column of levels", name, [*table.by, *further])
     if not columns:
         raise InputError("the formula names no column", value=formula, fix=_SHAPE)
-    wrapped = [name for term in terms for factor in term.factors for name in _FACTOR.findall(str(factor.expr))]
+    wrapped = {category(factor) for factor in read.factors}
     # a column is a factor if it is nowhere used bare: C(age) + age needs the numbers, and is collinear anyway
-    bare = columns_read(_without_wraps(terms), formula)
+    bare = {name for factor in read.factors if category(factor) is None for name in columns_of(factor)}
     groups = pd.DataFrame(table.groups(), columns=list(table.by), dtype="str")
     frame, first = pd.DataFrame(index=groups.index), {}
     for name in columns:
@@ -150,7 +137,7 @@ def read_model(
     for name in reference or {}:
         if name not in first:
             raise unknown("factor in the formula", name, first)
-    return Model(formula, terms, columns, frame, first)
+    return Model(read, frame, first)
 
 
 def levels_in_order(table: LifeTable, name: str) -> list[str]:
@@ -255,13 +242,6 @@ def dependent_columns(gram: Array, names: Sequence[str]) -> list[tuple[str, list
 _DEPENDENT = 1e-10
 
 
-def _without_wraps(terms: Any) -> list[Any]:
-    """Return the terms that have a factor other than C(column)."""
-    return [
-        type(term)([factor for factor in term.factors if not _FACTOR.fullmatch(str(factor.expr))]) for term in terms
-    ]
-
-
 def _number(level: str) -> float | None:
     try:
         value = float(level)
@@ -289,8 +269,3 @@ def _reference(name: str, levels: Sequence[str], asked: Mapping[str, str]) -> st
     if str(asked[name]) not in levels:
         raise unknown(f"level of {name}", asked[name], levels)
     return str(asked[name])
-
-
-def _plain(error: Exception) -> str:
-    lines = ANSI.sub("", str(error)).splitlines()
-    return lines[0] if lines else type(error).__name__
