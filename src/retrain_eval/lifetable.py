@@ -29,6 +29,7 @@ from retrain_eval.cells.lifecells import COUNTS
 from retrain_eval.cells.lifeclusters import SpellClusters
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.recipe import Recipe, recorded
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 
@@ -37,6 +38,7 @@ PRODUCTS = ("product_with", "product")
 ANY = "any"  # the cause of a table whose causes are merged
 
 
+@summarised
 @dataclass(frozen=True)
 class LifeTable:
     """Spells counted by cell. Make one with `life_table`; add them with ``+``.

@@ -19,6 +19,7 @@ from retrain_eval.rawfile import open_raw
 from retrain_eval.sql import sql_name as sql_name
 from retrain_eval.sql import sql_text as sql_text
 from retrain_eval.text_columns import Roles, fault, fault_sql, read_text, used
+from retrain_eval.withholding import withhold_header
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
@@ -191,7 +192,7 @@ def require_columns(
     have = relation.columns
     missing = [column for column in columns if column not in have]
     if missing:
-        raise unknown_columns(missing, have, defaults=defaults)
+        raise unknown_columns(missing, withhold_header(have), defaults=defaults)
 
 
 def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from retrain_eval.errors import InputError
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.rawfile import RawFile
 from retrain_eval.sql import oddly_written_sql, sql_name, sql_text
-from retrain_eval.withholding import withhold
+from retrain_eval.withholding import WITHHELD, withhold
 
 _EXACT = 2**53  # whole numbers below it are exact as floating-point numbers
 _SAMPLE = 2_000
@@ -256,7 +256,7 @@ _FAULTS = {
 def fault(name: str, column: str, value: str | None, **place: object) -> InputError:
     """Return the error for a value that a column's use does not allow."""
     message, rule, fix = _FAULTS[name]
-    shown = "" if value is None else withhold(value)
+    shown = "" if value is None else WITHHELD if name == "huge" else withhold(value)  # 16 digits: an identifier
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     return InputError(message, column=column, value=repr(shown), rule=rule, fix=fix, **place)
 

@@ -157,9 +157,9 @@ def _spellings(value: object) -> list[str]:
 
 
 def _listed(found: Mapping[str, int], n_null: int) -> str:
-    shown = [f"{_shown(code)} ({n:,})" for code, n in list(found.items())[:_LISTED]]
-    if len(found) > _LISTED:
-        shown.append(f"and {len(found) - _LISTED:,} more")
+    if len(found) > _LISTED:  # no codes, but identifiers for instance
+        return f"{len(found):,} different values"
+    shown = [f"{_shown(code)} ({n:,})" for code, n in found.items()]
     return ", ".join([*shown, *([f"NULL ({n_null:,})"] if n_null else [])]) or "none"
 
 

@@ -26,6 +26,7 @@ from retrain_eval.sample.options import Options
 from retrain_eval.sample.propensity import cell_counts, newton, pooled_score, unstandardise
 from retrain_eval.sample.scores import by_stratum, rows_of
 from retrain_eval.sample.units import load_units
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +35,7 @@ MAX_ITERATIONS = 200
 TOLERANCE = 1e-8  # largest difference of means allowed, in standard deviations over both arms
 
 
+@summarised
 @dataclass(frozen=True)
 class Balanced:
     """Weights of controls by cell, and the terms they balance.
@@ -201,6 +203,7 @@ def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, tota
     return Balanced(weight, design.names, coefficients, worst, fit[1])
 
 
+@summarised
 @dataclass(frozen=True)
 class _Dual:
     """Minus the dual, its gradient and its curvature, on standardised terms about the means of the treated."""
