@@ -5,6 +5,7 @@ Nothing here names a column; `retrain_eval.records.table_schema` reads the decla
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +30,7 @@ _NOUNS = {
     "date": "a date YYYY-MM-DD",
     "year": "a year",
 }
+_BIRTH = re.compile(r"birth|born|(^|_)dob(_|$)")
 _SSN_MESSAGE = (
     "looks like a social-security number, which is not stored as it is: "
     f'set identifiers = "hmac" in [ingest] with a key in {ENVIRONMENT}, or put a letter before ids that are none'
@@ -152,7 +154,7 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
 def withheld_fields(resource: Resource) -> set[str]:
     """Return the columns of a record type whose values no message and no list of refusals shows.
 
-    In record types about people these are identifiers, and texts that may be anything: names, employers, addresses.
+    In record types about people these are identifiers, dates of birth, and texts: names, employers, anything.
     Texts with listed values are shown, and so are references to record types that are not about people.
 
     Examples
@@ -167,7 +169,8 @@ def withheld_fields(resource: Resource) -> set[str]:
     people = {field.name for field in resource.fields if field.identifier}
     refers = {name for key in resource.foreign_keys if not people & set(key.fields) for name in key.fields}
     texts = {field.name for field in resource.fields if field.type == "string" and not field.constraints.enum}
-    return people | (texts - refers)
+    births = {field.name for field in resource.fields if field.type == "date" and _BIRTH.search(field.name)}
+    return people | births | (texts - refers)
 
 
 def safe_value(resource: Resource, field: Field, value: str) -> str:

@@ -253,10 +253,15 @@ _FAULTS = {
 }
 
 
-def fault(name: str, column: str, value: str | None, **place: object) -> InputError:
-    """Return the error for a value that a column's use does not allow."""
+def fault(name: str, column: str, value: str | None, *, n: int = 1, of: int = 1, **place: object) -> InputError:
+    """Return the error for a value that a column's use does not allow: the first of ``n`` among ``of`` values.
+
+    Where most values are like this one, another column was meant, and the value may be a name: it is withheld. So is
+    a number with too many digits, which is mostly an identifier.
+    """
     message, rule, fix = _FAULTS[name]
-    shown = "" if value is None else WITHHELD if name == "huge" else withhold(value)  # 16 digits: an identifier
+    other = name == "huge" or (n > 1 and 2 * n > of)
+    shown = "" if value is None else WITHHELD if other else withhold(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     return InputError(message, column=column, value=repr(shown), rule=rule, fix=fix, **place)
 
@@ -272,9 +277,10 @@ def fault_sql(name: str, text: str) -> str:
 def _refusal(con: duckdb.DuckDBPyConnection, raw: RawFile, name: str, kind: str) -> InputError:
     """Return the error for the first value with a fault."""
     column = sql_name(name)
-    first = f"SELECT _record, {column} FROM ({raw.sql()}) WHERE {fault_sql(kind, column)} ORDER BY 1 LIMIT 1"
-    [(record, value)] = con.execute(first).fetchall()
-    return fault(kind, name, value, file=raw.path, row=raw.line(record))
+    broken = f"SELECT _record, {column} AS value FROM ({raw.sql()}) WHERE {fault_sql(kind, column)}"
+    first = f"SELECT _record, value, count(*) OVER () FROM ({broken}) ORDER BY 1 LIMIT 1"
+    [(record, value, n)] = con.execute(first).fetchall()
+    return fault(kind, name, value, n=n, of=raw.rows, file=raw.path, row=raw.line(record))
 
 
 def used(names: str | Iterable[str | None] | None) -> tuple[str, ...]:

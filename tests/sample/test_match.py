@@ -406,7 +406,7 @@ def broken(column: str, value: object, row: int = 5) -> pd.DataFrame:
         ("treat", 2, r"(?s)id=5.*column:\s+treat.*2.*treatment must be 0 or 1"),
         ("treat", None, r"(?s)id=5.*column:\s+treat.*missing"),
         ("treat", "yes", r"(?s)not a number.*row:\s+6\n.*column:\s+treat.*value:\s+'yes'.*used as a number"),
-        ("id", 7, "repeat a unit id; the first is 7"),
+        ("id", 7, "repeat a unit id"),
         ("id", None, r"(?s)column:\s+id.*id must not be missing"),
     ],
 )
