@@ -399,12 +399,12 @@ def broken(column: str, value: object, row: int = 5) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("x", None, r"(?s)id=5.*column:\s+x.*missing.*x must be present and finite"),
-        ("x", float("inf"), r"(?s)id=5.*column:\s+x.*inf.*finite"),
-        ("x", float("nan"), r"(?s)id=5.*column:\s+x.*finite"),
-        ("g", None, r"(?s)id=5.*column:\s+g.*missing"),
-        ("treat", 2, r"(?s)id=5.*column:\s+treat.*2.*treatment must be 0 or 1"),
-        ("treat", None, r"(?s)id=5.*column:\s+treat.*missing"),
+        ("x", None, r"(?s)1 unit\(s\).*WHERE.*column:\s+x.*missing.*x must be present and finite"),
+        ("x", float("inf"), r"(?s)1 unit\(s\).*WHERE.*column:\s+x.*inf.*finite"),
+        ("x", float("nan"), r"(?s)1 unit\(s\).*WHERE.*column:\s+x.*finite"),
+        ("g", None, r"(?s)1 unit\(s\).*WHERE.*column:\s+g.*missing"),
+        ("treat", 2, r"(?s)1 unit\(s\).*WHERE.*column:\s+treat.*2.*treatment must be 0 or 1"),
+        ("treat", None, r"(?s)1 unit\(s\).*WHERE.*column:\s+treat.*missing"),
         ("treat", "yes", r"(?s)not a number.*row:\s+6\n.*column:\s+treat.*value:\s+'yes'.*used as a number"),
         ("id", 7, "repeat a unit id"),
         ("id", None, r"(?s)column:\s+id.*id must not be missing"),
@@ -417,7 +417,7 @@ def test_bad_values_are_named(column: str, value: object, message: str) -> None:
 
 def test_missing_exact_value_is_named() -> None:
     data = people().assign(e=lambda d: d["g"].where(d["id"] != 9))
-    with pytest.raises(InputError, match=r"(?s)id=9.*column:\s+e"):
+    with pytest.raises(InputError, match=r"(?s)WHERE \"e\" IS NULL.*column:\s+e"):
         match(data, SMALL, "id", exact=["e"])
 
 
