@@ -90,8 +90,6 @@ class LifeTable:
     merged: tuple[str, ...] = ()
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
-    # ---- reading ---------------------------------------------------------------------------------------------
-
     @property
     def n_spells(self) -> int:
         """Number of spells."""

@@ -108,14 +108,9 @@ def panel(people: pd.DataFrame) -> pd.DataFrame:
 
 # of what their fields can hold, these are plain: numbers, names, and classes that are looked at themselves
 PLAIN = {"str", "int", "float", "bool", "None", "tuple", "list", "dict", "frozenset", "set", "Path", "Codes",
-         "Cutpoints", "Grouping", "Levels", "Literal"}  # fmt: skip
+         "Cutpoints", "Mapping", "Grouping", "Levels", "Literal"}  # fmt: skip
 BY_HAND = {"EffectTable", "Linkage", "MatchedSample"}  # tested below with people in them
-PUBLIC = {
-    "Bundle",
-    "Derivation",
-    "TreatmentFormula",
-    "SurvivalFormula",
-}  # a manifest, a recipe in plain values, formulas
+PUBLIC = {"Bundle", "Derivation", "Formula", "Operation", "Call"}  # a manifest, recipes and formulas: plain values
 
 
 def classes() -> Iterator[type]:

@@ -396,6 +396,5 @@ class Coefficients:
     def matrix(self, n_rows: int) -> sparse.csr_array:
         """Return what was added, shape (n_rows, C · (1 + T))."""
         rows = np.concatenate([np.full(len(columns), row) for row, columns, _ in self.index])
-        columns = np.concatenate([columns for _, columns, _ in self.index])
-        values = np.concatenate([found for _, _, found in self.index])
+        columns, values = (np.concatenate([part[i] for part in self.index]) for i in (1, 2))
         return sparse.csr_array((values, (rows, columns)), shape=(n_rows, self.n_cells * self.size))

@@ -2,8 +2,8 @@
 
 Cells carry everything that categories tell; a continuous covariate tells every person apart, and a path with gaps has
 no mean. Here the units are read in chunks: once for the sums behind the regressions, a few times for the logits, once
-for the sums weighted by their odds, and once for ``Ω = Σ ψψᵀ``, the products of influence functions. What is kept
-is small, and linear combinations A of the effects have covariance ``A Ω Aᵀ``.
+for the sums weighted by their odds, and once for ``Ω = Σ ψψᵀ``, the products of influence functions; linear
+combinations A of the effects have covariance ``A Ω Aᵀ``.
 """
 
 from __future__ import annotations

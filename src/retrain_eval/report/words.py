@@ -12,7 +12,6 @@ import pandas as pd
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.periods import BOUNDS
 from retrain_eval.report.language import N_, _
-from retrain_eval.shown import summarised
 
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"
@@ -41,7 +40,6 @@ _SHARES = {
 }
 
 
-@summarised
 @dataclass(frozen=True)
 class Words:
     """The vocabulary of one study.
