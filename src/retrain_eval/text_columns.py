@@ -98,7 +98,7 @@ def read_text(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles) -> duc
         if not (raw.plain and len(raw.columns) > 1 and _read_clear(con, raw, roles, table)):
             _read_closely(con, raw, roles, table)
     except duckdb.Error as error:
-        raise raw.row_error(con) or raw.parse_error(error) or error from error
+        raise raw.row_error(con) or raw.parse_error(error) or error from None  # the engine quotes the line
     return con.table(table)
 
 

@@ -246,12 +246,15 @@ def test_stores_runs_and_simulations(tmp_path: Path) -> None:
 
 
 def fails(call: Callable[[], object]) -> str:
-    """Return the whole traceback of an error of the package, without the lines of code of this test."""
+    """Return what Python prints of an error of the package and of those it came from, without lines of code."""
     with pytest.raises(RetrainEvalError) as caught:
         call()
-    parts = traceback.TracebackException.from_exception(caught.value)
-    chain = [parts, *filter(None, (parts.__cause__, parts.__context__))]
-    return str(caught.value) + "".join(line for part in chain for line in part.format_exception_only())
+    told, error = [str(caught.value)], caught.value.with_traceback(None)
+    part: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
+    while part is not None:
+        told += part.format_exception_only()
+        part = part.__cause__ or (None if part.__suppress_context__ else part.__context__)
+    return "".join(told)
 
 
 DID = {"unit": "person", "time": "year", "cohort": "cohort", "outcome": "pay"}
@@ -402,6 +405,18 @@ def test_files_without_a_header_show_nobody(tmp_path: Path, people: pd.DataFrame
     path = tmp_path / "people.csv"
     people[["number", "age"]].to_csv(path, header=False, index=False)
     text = fails(lambda: rte.match(path, "treat ~ age", unit="person"))
+    assert CANARY.search(text) is None, text
+
+
+@pytest.mark.parametrize("broken", ['zqid001,2019,"zqfirm0,5\n', "zqid001,2019,zqfirm0,5,6,7,8,9\n", "zqid001,2019\n"])
+def test_lines_that_cannot_be_read_are_not_quoted(tmp_path: Path, broken: str) -> None:
+    files = records(tmp_path, wage_record=WAGES + broken)
+    with Store.open(tmp_path / "s.duckdb") as store:
+        text = fails(lambda: store.ingest_all(files))
+    assert "3" in text
+    assert CANARY.search(text) is None, text
+    (tmp_path / "people.csv").write_text("person,treat,age\nzqid000,1,5\n" + broken, encoding="utf-8")
+    text = fails(lambda: rte.match(tmp_path / "people.csv", "treat ~ age", unit="person"))
     assert CANARY.search(text) is None, text
 
 

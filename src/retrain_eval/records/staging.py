@@ -118,7 +118,7 @@ def stage(
                 _enter_broken(con, f"(SELECT _record, {_broken(rules)} AS _broken {rows})", number, raw, rules)
             found = raw.rows
     except duckdb.Error as error:
-        raise raw.parse_error(error) or error from error
+        raise raw.parse_error(error) or error from None  # the engine quotes the line
     raw.check_unchanged()
     if found != raw.rows:
         raise InputError(
