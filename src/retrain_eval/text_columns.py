@@ -256,11 +256,11 @@ _FAULTS = {
 def fault(name: str, column: str, value: str | None, *, n: int = 1, of: int = 1, **place: object) -> InputError:
     """Return the error for a value that a column's use does not allow: the first of ``n`` among ``of`` values.
 
-    Where most values are like this one, another column was meant, and the value may be a name: it is withheld. So is
+    Where nearly all values are no numbers, another column was meant, and the value may be a name: it is withheld. So is
     a number with too many digits, which is mostly an identifier.
     """
     message, rule, fix = _FAULTS[name]
-    other = name == "huge" or (n > 1 and 2 * n > of)
+    other = name == "huge" or (name == "not_number" and n > 1 and 10 * n > 9 * of)
     shown = "" if value is None else WITHHELD if other else withhold(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     return InputError(message, column=column, value=repr(shown), rule=rule, fix=fix, **place)
