@@ -280,7 +280,7 @@ def test_periods_are_read_by_risk_sets_only() -> None:
         ),
         ({"trained": "yes"}, r"(?s)not a number.*row:\s+8\n.*column:\s+trained.*value:\s+'yes'.*used as a number"),
         ({"trained": None}, r"(?s)1 spell\(s\).*WHERE.*column:\s+trained.*missing"),
-        ({"x": None}, r"(?s)1 spell\(s\).*WHERE.*column:\s+x.*missing"),
+        ({"x": None}, r"(?s)1 unit\(s\).*WHERE.*column:\s+x.*missing"),
     ],
 )
 def test_spells_that_contradict_themselves(change: dict[str, Any], message: str) -> None:
