@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,19 @@ Kind = TypeVar("Kind", bound=type)
 
 _NAMES = 8  # of columns or keys
 _LONGEST = 60  # characters of a text
+
+
+class bound(partial[Any]):
+    """A function with some arguments given, which prints neither: they can be frames of people.
+
+    Examples
+    --------
+    >>> bound(sum, [730411001])
+    <function sum>
+    """
+
+    def __repr__(self) -> str:
+        return f"<function {getattr(self.func, '__name__', '')}>".replace(" >", ">")
 
 
 def summarised(kind: Kind) -> Kind:

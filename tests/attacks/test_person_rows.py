@@ -8,6 +8,7 @@ people.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -67,9 +68,12 @@ def holders(found: Any, seen: dict[int, Any] | None = None) -> Iterator[Any]:
         parts = list(found)
         if type(found).__module__.startswith("retrain_eval"):
             yield found
-    elif type(found).__module__.startswith("retrain_eval"):
+    elif type(found).__module__.startswith("retrain_eval") and not isinstance(found, functools.partial):
         yield found
         parts = list(getattr(found, "__dict__", {}).values())
+    elif isinstance(found, functools.partial):
+        yield found
+        parts = [*found.args, *found.keywords.values()]
     else:
         return
     for part in parts:
@@ -214,6 +218,7 @@ def test_tables_and_effects(panel: pd.DataFrame) -> None:
     for more in ({}, {"cluster": "employer"}, {"covariates": ("x",)}):
         moments = rte.outcome_moments(panel, **names, **more)
         effects = moments.att_gt() if not more.get("covariates") else rte.att_gt(panel, **names, covariates=("x",))
+        assert moments.source is None or repr(moments.source) == "<function _people>"
         reached += check([moments, effects, effects.to_effects(), effects.aggregate("dynamic"), moments.twfe()])
         reached += check(effects.by("sex") if more.get("covariates") else rte.outcome_moments(panel, **names, by="sex"))
     assert reached > 20
