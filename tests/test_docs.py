@@ -65,3 +65,13 @@ def test_the_pages_a_reader_is_told_of_are_in_the_book() -> None:
     told = re.findall(r"^\| ([^|]+?) \| .+ \|$", page("read-a-report.md"), re.MULTILINE)[1:]
     assert len(told) > 5
     assert set(told) - {"---"} <= titles
+
+
+def test_the_security_page_is_linked_and_says_what_each_command_promises() -> None:
+    root = DOCS.parent
+    told = (root / "SECURITY.md").read_text(encoding="utf-8")
+    for name in ("README.md", "DEVELOPERS.md", "docs/README.md"):
+        assert "SECURITY.md)" in (root / name).read_text(encoding="utf-8"), name
+    names = {str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands}
+    assert {"ingest", "release", "verify"} <= names
+    assert [name for name in sorted(names) if f"`{name}`" not in told] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -202,7 +203,9 @@ def test_a_bad_value_is_named_with_its_row(column: str, value: object, rule: str
     with pytest.raises(InputError, match=rule) as caught:
         life_table(data, **NAMES, entry="entry", weights="w", weight_type="probability", cluster="provider")
     assert caught.value.column == column
-    assert "id=17" in str(caught.value) or column == "id"
+    assert "id=17" not in str(caught.value)
+    assert str(caught.value.row).startswith("SELECT * FROM source WHERE ")
+    assert duckdb.sql(str(caught.value.row).replace("source", "data")).df().index.size == 1
 
 
 def test_keywords_that_do_not_go_together_are_refused() -> None:

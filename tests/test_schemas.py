@@ -355,7 +355,7 @@ def test_identifiers_that_are_compared_are_not_shown() -> None:
             )
         ]
     assert seen == [
-        (True, "P1, P1"),
+        (True, "(withheld), (withheld)"),
         (True, "(withheld), (withheld)"),
         (False, "(withheld), (withheld)"),
         (True, "(withheld), (withheld)"),

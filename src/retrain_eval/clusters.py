@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from retrain_eval.jackknife import FEW
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -23,6 +24,7 @@ Mask = npt.NDArray[np.bool_]
 MAX_CLUSTERS, MAX_NUMBERS, MEAN_SIZE = 2_000, 2_000_000, 10
 
 
+@summarised
 @dataclass(frozen=True)
 class Clusters:
     """Rows are clusters, or sets of cells with the number of clusters that lie in exactly these.

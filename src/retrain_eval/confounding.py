@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.shown import summarised
 from retrain_eval.statistics.kinds import SignedRanks
 
 Floats = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ _RR_PER_SD, _RR_LIMIT = 0.91, 1.78  # of a standardised mean difference
 _MOST = 1e6  # a Γ beyond which nobody asks
 
 
+@summarised
 @dataclass(frozen=True)
 class RosenbaumBounds:
     """Upper bounds of the p-value of Wilcoxon's signed-rank test when matching leaves hidden bias.

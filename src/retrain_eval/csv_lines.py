@@ -34,6 +34,10 @@ class Part(NamedTuple):
     blanks: npt.NDArray[np.int64]  # lines that are blank and no part of a quoted value
     open_quote: int | None  # line of the record that is still open when the part ends
 
+    def __repr__(self) -> str:
+        """Return how much of the file it is; the text is rows of people."""
+        return f"Part({len(self.text):,} bytes from line {self.first_line})"
+
 
 def scan(path: Path) -> Iterator[Part]:
     """Yield a CSV file in parts, with the lines on which records start.

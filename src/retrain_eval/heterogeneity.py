@@ -15,6 +15,7 @@ import pandas as pd
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import missing
+from retrain_eval.shown import summarised
 from retrain_eval.simultaneous import (
     arms_df,
     critical_values,
@@ -31,6 +32,7 @@ Array = npt.NDArray[np.float64]
 EFFECT, NONE, INCONCLUSIVE = "effect", "equivalent to none", "inconclusive"
 
 
+@summarised
 @dataclass(frozen=True)
 class Heterogeneity:
     """Effects by subgroup, judged together; made by `heterogeneity`.

@@ -29,6 +29,7 @@ from retrain_eval.cells.lifecells import COUNTS
 from retrain_eval.cells.lifeclusters import SpellClusters
 from retrain_eval.errors import DisclosureError, InputError, unknown
 from retrain_eval.recipe import Recipe, recorded
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 
@@ -37,6 +38,7 @@ PRODUCTS = ("product_with", "product")
 ANY = "any"  # the cause of a table whose causes are merged
 
 
+@summarised
 @dataclass(frozen=True)
 class LifeTable:
     """Spells counted by cell. Make one with `life_table`; add them with ``+``.
@@ -87,8 +89,6 @@ class LifeTable:
     clusters: SpellClusters | None = field(default=None, compare=False)
     merged: tuple[str, ...] = ()
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
-
-    # ---- reading ---------------------------------------------------------------------------------------------
 
     @property
     def n_spells(self) -> int:

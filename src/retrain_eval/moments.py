@@ -30,6 +30,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.levels import is_missing
 from retrain_eval.periods import parse_period
 from retrain_eval.recipe import Recipe, recorded
+from retrain_eval.shown import summarised
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -43,6 +44,7 @@ INCOMPLETE = "(incomplete paths)"
 _ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is rounding
 
 
+@summarised
 @dataclass(frozen=True)
 class OutcomeMoments:
     """First and second moments of outcome paths by cell: make them with `outcome_moments`, add them with ``+``.
@@ -100,8 +102,6 @@ class OutcomeMoments:
     largest: Array | None = field(default=None, compare=False, repr=False)
     absolute: Array | None = field(default=None, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
-
-    # ---- reading ---------------------------------------------------------------------------------------------
 
     def means(self) -> Array:
         """Return the weighted mean path of each cell, shape (C, T), in the outcome's unit."""

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from retrain_eval.errors import InputError
+from retrain_eval.shown import summarised
 
 Made = TypeVar("Made")
 Of = TypeVar("Of")
@@ -24,6 +25,7 @@ P = ParamSpec("P")
 _MARK = "__recorded__"
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """One step: ``verb`` was asked of an object, with these options.

@@ -32,6 +32,7 @@ from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
+from retrain_eval.shown import summarised
 from retrain_eval.statistics.kinds import Statistic
 
 RECIPES = "recipes.json"
@@ -43,6 +44,7 @@ _FACTS = (
 )  # fmt: skip
 
 
+@summarised
 @dataclass(frozen=True)
 class Part:
     """Neighbouring rows of one table that were made by one call.
@@ -83,6 +85,7 @@ class Part:
     effects: EffectTable | None = None
 
 
+@summarised
 @dataclass
 class Results:
     """Everything a study found, by name.

@@ -26,6 +26,7 @@ from retrain_eval.sample.covariates import covariate_balance, covariate_paths
 from retrain_eval.sample.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.ties import MANY, count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.shown import summarised
 from retrain_eval.sources import Source
 from retrain_eval.statistics.kinds import Ties
 from retrain_eval.store import Store
@@ -35,6 +36,7 @@ Say = Callable[[str], None]
 Floats = npt.NDArray[np.float64]
 
 
+@summarised
 @dataclass
 class Run:
     """What a study's ``analyse(run)`` is given: the plan, the store, and where results go.

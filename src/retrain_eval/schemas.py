@@ -5,6 +5,7 @@ Nothing here names a column; `retrain_eval.records.table_schema` reads the decla
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +30,7 @@ _NOUNS = {
     "date": "a date YYYY-MM-DD",
     "year": "a year",
 }
+_BIRTH = re.compile(r"birth|born|(^|_)dob(_|$)")
 _SSN_MESSAGE = (
     "looks like a social-security number, which is not stored as it is: "
     f'set identifiers = "hmac" in [ingest] with a key in {ENVIRONMENT}, or put a letter before ids that are none'
@@ -125,7 +127,7 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
     found: list[Check] = []
     for field in resource.fields:
         column, value = sql_name(field.name), typed(field, reading)
-        shown = safe_value(field, column, reading)
+        shown = safe_value(resource, field, column)
         if resource.required(field.name):
             found.append(Check("required", field.name, f"{column} IS NULL", "must not be missing", "NULL"))
         rules = [
@@ -144,18 +146,40 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
             fields = [resource.field(name) for name in pair]
             first, second = (typed(field, reading) for field in fields)
             condition, message = f"({first}) {operator} ({second})", f"{pair[0]} {words} {pair[1]}"
-            shown = " || ', ' || ".join(f"({safe_value(field, sql_name(field.name), reading)})" for field in fields)
+            shown = " || ', ' || ".join(f"({safe_value(resource, field, sql_name(field.name))})" for field in fields)
             found.append(Check(rule, ", ".join(pair), condition, message, shown))
     return found
 
 
-def safe_value(field: Field, value: str, reading: Reading) -> str:
+def withheld_fields(resource: Resource) -> set[str]:
+    """Return the columns of a record type whose values no message and no list of refusals shows.
+
+    In record types about people these are identifiers, dates of birth, and texts: names, employers, anything.
+    Texts with listed values are shown, and so are references to record types that are not about people.
+
+    Examples
+    --------
+    >>> from retrain_eval.resources import resource
+    >>> package = load_package(resource("data_schemas"))
+    >>> sorted(withheld_fields(package["enrolment"])), sorted(withheld_fields(package["programme"]))
+    (['person_id'], [])
+    """
+    if not any(field.identifier for field in resource.fields):
+        return set()
+    people = {field.name for field in resource.fields if field.identifier}
+    refers = {name for key in resource.foreign_keys if not people & set(key.fields) for name in key.fields}
+    texts = {field.name for field in resource.fields if field.type == "string" and not field.constraints.enum}
+    births = {field.name for field in resource.fields if field.type == "date" and _BIRTH.search(field.name)}
+    return people | births | (texts - refers)
+
+
+def safe_value(resource: Resource, field: Field, value: str) -> str:
     """Return SQL for a column's text as messages and ``rejects`` may hold it.
 
-    An identifier that is stored as a hash is withheld, and so is what looks like a social-security number in any
-    column: columns that were mixed up are what refused rows are often made of.
+    Identifiers and free text are withheld (`withheld_fields`): file and line are enough to find them. So is what looks
+    like a social-security number in any column: columns that were mixed up are what refused rows are often made of.
     """
-    return sql_text(WITHHELD) if field.identifier and reading.hashed else withhold_sql(value)
+    return sql_text(WITHHELD) if field.name in withheld_fields(resource) else withhold_sql(value)
 
 
 def dictionary(package: Package) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from retrain_eval.rawfile import open_raw
 from retrain_eval.sql import sql_name as sql_name
 from retrain_eval.sql import sql_text as sql_text
 from retrain_eval.text_columns import Roles, fault, fault_sql, read_text, used
+from retrain_eval.withholding import withhold_header
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
@@ -146,12 +147,13 @@ def _refuse(relation: duckdb.DuckDBPyRelation, name: str, kind: str) -> None:
     """Raise ``InputError`` for the first value of a text column with a fault, if there is one."""
     column = sql_name(name)
     broken = fault_sql(kind, column)
-    if query(relation, f"SELECT count(*) FROM source WHERE {broken}").fetchall() == [(0,)]:
+    [(n, of)] = query(relation, f"SELECT count(*) FILTER ({broken}), count({column}) FROM source").fetchall()
+    if not n:
         return
     numbered = f"SELECT row_number() OVER () AS place, {column} FROM source"
     first = query(relation, f"SELECT place, {column} FROM ({numbered}) WHERE {broken} ORDER BY place LIMIT 1")
     for place, value in first.fetchall():
-        raise fault(kind, name, value, **(_place(relation, name, value) or {"row": place}))
+        raise fault(kind, name, value, n=n, of=of, **(_place(relation, name, value) or {"row": place}))
 
 
 def _place(relation: duckdb.DuckDBPyRelation, name: str, value: str) -> dict[str, object] | None:
@@ -191,7 +193,7 @@ def require_columns(
     have = relation.columns
     missing = [column for column in columns if column not in have]
     if missing:
-        raise unknown_columns(missing, have, defaults=defaults)
+        raise unknown_columns(missing, withhold_header(have), defaults=defaults)
 
 
 def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tuple[str, ...]:

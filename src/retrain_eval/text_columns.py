@@ -21,7 +21,7 @@ from retrain_eval.errors import InputError
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.rawfile import RawFile
 from retrain_eval.sql import oddly_written_sql, sql_name, sql_text
-from retrain_eval.withholding import withhold
+from retrain_eval.withholding import WITHHELD, withhold
 
 _EXACT = 2**53  # whole numbers below it are exact as floating-point numbers
 _SAMPLE = 2_000
@@ -98,7 +98,7 @@ def read_text(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles) -> duc
         if not (raw.plain and len(raw.columns) > 1 and _read_clear(con, raw, roles, table)):
             _read_closely(con, raw, roles, table)
     except duckdb.Error as error:
-        raise raw.row_error(con) or raw.parse_error(error) or error from error
+        raise raw.row_error(con) or raw.parse_error(error) or error from None  # the engine quotes the line
     return con.table(table)
 
 
@@ -253,10 +253,15 @@ _FAULTS = {
 }
 
 
-def fault(name: str, column: str, value: str | None, **place: object) -> InputError:
-    """Return the error for a value that a column's use does not allow."""
+def fault(name: str, column: str, value: str | None, *, n: int = 1, of: int = 1, **place: object) -> InputError:
+    """Return the error for a value that a column's use does not allow: the first of ``n`` among ``of`` values.
+
+    Where nearly all values are no numbers, another column was meant, and the value may be a name: it is withheld. So is
+    a number with too many digits, which is mostly an identifier.
+    """
     message, rule, fix = _FAULTS[name]
-    shown = "" if value is None else withhold(value)
+    other = name == "huge" or (name == "not_number" and n > 1 and 10 * n > 9 * of)
+    shown = "" if value is None else WITHHELD if other else withhold(value)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     return InputError(message, column=column, value=repr(shown), rule=rule, fix=fix, **place)
 
@@ -272,9 +277,10 @@ def fault_sql(name: str, text: str) -> str:
 def _refusal(con: duckdb.DuckDBPyConnection, raw: RawFile, name: str, kind: str) -> InputError:
     """Return the error for the first value with a fault."""
     column = sql_name(name)
-    first = f"SELECT _record, {column} FROM ({raw.sql()}) WHERE {fault_sql(kind, column)} ORDER BY 1 LIMIT 1"
-    [(record, value)] = con.execute(first).fetchall()
-    return fault(kind, name, value, file=raw.path, row=raw.line(record))
+    broken = f"SELECT _record, {column} AS value FROM ({raw.sql()}) WHERE {fault_sql(kind, column)}"
+    first = f"SELECT _record, value, count(*) OVER () FROM ({broken}) ORDER BY 1 LIMIT 1"
+    [(record, value, n)] = con.execute(first).fetchall()
+    return fault(kind, name, value, n=n, of=raw.rows, file=raw.path, row=raw.line(record))
 
 
 def used(names: str | Iterable[str | None] | None) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import pandas as pd
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.jackknife import FEW, cv3
+from retrain_eval.shown import summarised
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 
 Array = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ VCES = ("cluster", "unadjusted")
 LEVELS = ("random", "correlated_random")  # models in which what is constant in a unit has a coefficient
 
 
+@summarised
 @dataclass(frozen=True)
 class _Rows:
     """Rows in the order (unit, time), as arrays; ``unit`` is numbered from 0."""

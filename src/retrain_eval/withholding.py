@@ -1,15 +1,24 @@
-"""What must not be shown: a text that holds what looks like a social-security number."""
+"""What must not be shown: who somebody is, and a text that holds what looks like a social-security number.
+
+Messages say how many rows are wrong and how to list them where the data are, `rows_where` and `units_having`; they name
+nobody. What is shown of a delivered file is decided in `retrain_eval.schemas.safe_value`.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 
-from retrain_eval.sql import sql_text
+import duckdb
+
+from retrain_eval.sql import sql_name, sql_text
 
 # three, two and four digits, one after the other or with a space or any hyphen between
 SSN = "[0-9]{3}[- \u00a0\u2010-\u2015\u2212]?[0-9]{2}[- \u00a0\u2010-\u2015\u2212]?[0-9]{4}"
 WITHHELD = "(withheld)"
 _WITHIN = rf"\b{SSN}\b"
+_DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
+_VALUE, _NO_NAME = re.compile(rf"[+-]?\d+\.?\d*|{_DATE}"), re.compile(rf"[+-]?\d{{5,}}\.?\d*|{_DATE}")  # no names
 
 
 def withhold_sql(value: str) -> str:
@@ -37,3 +46,58 @@ def withhold(text: str) -> str:
     ('(withheld)', 'age')
     """
     return WITHHELD if re.search(_WITHIN, text, re.ASCII) else text
+
+
+def rows_where(condition: str, table: str = "source") -> str:
+    """Return what lists rows for those who may see them: a message holds this instead of an identifier.
+
+    ``source`` is what the caller gave: a frame, a relation or a file.
+
+    Examples
+    --------
+    >>> rows_where('"age" IS NULL')
+    'SELECT * FROM source WHERE "age" IS NULL'
+    """
+    return f"SELECT * FROM {table} WHERE {condition}"
+
+
+def units_having(unit: str, condition: str, table: str = "source") -> str:
+    """Return what lists the units, people for example, whose rows together break a rule; see `rows_where`.
+
+    Examples
+    --------
+    >>> units_having("person", "count(*) > 1")
+    'SELECT "person" FROM source GROUP BY "person" HAVING count(*) > 1'
+    """
+    return f"SELECT {sql_name(unit)} FROM {table} GROUP BY {sql_name(unit)} HAVING {condition}"
+
+
+def engine_says(error: duckdb.Error) -> str:
+    """Return the first line of what DuckDB says, without values of the data, which errors of conversion quote.
+
+    Examples
+    --------
+    >>> engine_says(duckdb.ConversionException("Conversion Error: Could not convert string 'Ann Lee' to INT32"))
+    "Conversion Error: Could not convert string '(withheld)' to INT32"
+    """
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)):
+        return text  # they quote names of files
+    return re.sub(r"'[^']*'|\"[^\"]*\"", f"'{WITHHELD}'", text)
+
+
+def withhold_header(names: Sequence[str], known: Collection[str] = ()) -> list[str]:
+    """Return names of columns as a message may list them: a file without a header begins with a person.
+
+    Numbers of more than four digits, dates, and texts with what looks like a social-security number are withheld; and
+    all names, where none is ``known`` and one of them is a number or a date.
+
+    Examples
+    --------
+    >>> withhold_header(["age", "1975", "100234", "1975-03-01"])
+    ['age', '1975', '(withheld)', '(withheld)']
+    >>> withhold_header(["P17", "Ann Lee", "31"], known=["person_id", "age"])
+    ['(withheld)', '(withheld)', '(withheld)']
+    """
+    no_header = bool(known) and not set(names) & set(known) and any(map(_VALUE.fullmatch, map(str.strip, names)))
+    return [WITHHELD if no_header or _NO_NAME.fullmatch(name.strip()) else withhold(name) for name in names]

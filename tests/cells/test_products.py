@@ -122,7 +122,7 @@ def test_a_refusal_counts_units_of_all_ranges(monkeypatch: pytest.MonkeyPatch) -
     data = panel(300, 7)
     data = data[~(data["id"].isin([2, 250]) & (data["t"] == 2))]
     monkeypatch.setattr(paths, "_RANGE", 40)
-    with pytest.raises(DesignError, match=r"^2 unit\(s\) are not observed in all 3 periods; the first is 2 "):
+    with pytest.raises(DesignError, match=r"^2 unit\(s\) are not observed in all 3 periods\. Complete"):
         moments(data)
 
 

@@ -124,10 +124,10 @@ def test_what_cannot_be_right_is_refused(con: duckdb.DuckDBPyConnection) -> None
         outcome_moments(paths, time="period", **names)
     with pytest.raises(InputError, match="no fixed-size array"):
         outcome_moments(con.table("panel"), time=PERIODS, **names)
-    with pytest.raises(DesignError, match=r"1 unit.* not observed in all 3 periods; the first is 'P07'"):
+    with pytest.raises(DesignError, match=r"1 unit.* not observed in all 3 periods"):
         outcome_moments(paths, time=PERIODS, **names)
     twice = con.sql("FROM paths UNION ALL FROM paths WHERE person_id = 'P03'")
-    with pytest.raises(InputError, match=r"1 unit\(s\) have more than one row; the first is 'P03'"):
+    with pytest.raises(InputError, match=r"1 unit\(s\) have more than one row"):
         outcome_moments(twice, time=PERIODS, **names)
     for bad in ("'nan'", "'inf'"):
         path = f"CASE WHEN person_id = 'P05' THEN [1, {bad}::DOUBLE, 2] ELSE earnings END"

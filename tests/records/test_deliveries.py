@@ -114,7 +114,10 @@ def test_an_order_that_matters_and_is_not_clear_is_asked_for(folder: Path) -> No
     deliver(folder, "w_2019-south.csv", C=2)
     with pytest.raises(InputError, match=r"which of w_2019-north.* and w_2019-south.* is the later") as refused:
         load(folder)
-    assert (refused.value.value, "list all files" in str(refused.value)) == ("C, 2018, (missing), (missing)", True)
+    assert (refused.value.value, "list all files" in str(refused.value)) == (
+        "person_id=(withheld), period=2018, employer_id=(missing), unit_id=(missing)",
+        True,
+    )
     assert shown(folder) == {"A": 2, "B": 2}
     first = ["w_2018.csv", "w_2018-north.csv", "w_2018-south.csv"]
     load(folder, [*first, "w_2019-south.csv", "w_2019-north.csv"])

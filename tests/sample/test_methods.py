@@ -165,10 +165,10 @@ def test_moments_and_spells_read_the_weights(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("x", np.nan, r"(?s)ж0005.*column:\s+x.*finite"),
-        ("x", -np.inf, r"(?s)ж0005.*column:\s+x.*finite"),
-        ("g", None, r"(?s)ж0005.*column:\s+g.*missing"),
-        ("id", "ж0007", "repeat a unit id; the first is 'ж0007'"),
+        ("x", np.nan, r"(?s)1 unit\(s\).*column:\s+x.*finite"),
+        ("x", -np.inf, r"(?s)1 unit\(s\).*column:\s+x.*finite"),
+        ("g", None, r"(?s)1 unit\(s\).*column:\s+g.*missing"),
+        ("id", "ж0007", "repeat a unit id"),
     ],
 )
 def test_bad_values_are_named(method: str, column: str, value: object, message: str) -> None:

@@ -268,13 +268,19 @@ def test_periods_are_read_by_risk_sets_only() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"start": None}, r"(?s)id=7.*column:\s+start.*missing.*every spell has a beginning"),
-        ({"entry": 1}, r"(?s)id=7.*column:\s+entry.*1.*training begins in or after"),
-        ({"until": 1}, r"(?s)id=7.*column:\s+until.*1.*does not end before"),
-        ({"trained": 2}, r"(?s)id=7.*column:\s+trained.*treatment is 1 where entry is given"),
+        (
+            {"start": None},
+            r"(?s)1 spell\(s\).*WHERE.*column:\s+start.*missing.*every spell has a beginning",
+        ),
+        ({"entry": 1}, r"(?s)1 spell\(s\).*WHERE.*column:\s+entry.*1.*training begins in or after"),
+        ({"until": 1}, r"(?s)1 spell\(s\).*WHERE.*column:\s+until.*1.*does not end before"),
+        (
+            {"trained": 2},
+            r"(?s)1 spell\(s\).*WHERE.*column:\s+trained.*treatment is 1 where entry is given",
+        ),
         ({"trained": "yes"}, r"(?s)not a number.*row:\s+8\n.*column:\s+trained.*value:\s+'yes'.*used as a number"),
-        ({"trained": None}, r"(?s)id=7.*column:\s+trained.*missing"),
-        ({"x": None}, r"(?s)id=7.*column:\s+x.*missing"),
+        ({"trained": None}, r"(?s)1 spell\(s\).*WHERE.*column:\s+trained.*missing"),
+        ({"x": None}, r"(?s)1 unit\(s\).*WHERE.*column:\s+x.*missing"),
     ],
 )
 def test_spells_that_contradict_themselves(change: dict[str, Any], message: str) -> None:

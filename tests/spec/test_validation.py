@@ -66,7 +66,6 @@ def open_store(section: Section, folder: Path) -> tuple[Store, dict[str, Path]]:
 
 def rejected(store: Store) -> list[tuple[str, ...]]:
     frame = store.rejects()[COLUMNS].astype(object).fillna("").astype(str)
-    frame["value"] = frame["value"].str.replace(r"[0-9a-f]{12}…", "(hash)", regex=True)
     return sorted(frame.itertuples(index=False, name=None))
 
 

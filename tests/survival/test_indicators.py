@@ -84,9 +84,9 @@ def test_what_a_panel_cannot_say_is_refused() -> None:
         employment_after(data, since="to_retire")
     with pytest.raises(InputError, match="ascending"):
         employment_after(data, quarters=(4, 2))
-    with pytest.raises(InputError, match="two rows for one quarter"):
+    with pytest.raises(InputError, match="two rows of a person for one quarter"):
         employment_after(pd.concat([data, data.head(1)]))
-    with pytest.raises(InputError, match="w changes within a person"):
+    with pytest.raises(InputError, match=r"w changes within \d+ person\(s\)"):
         employment_after(data.assign(w=np.arange(len(data)) + 1.0), **PROBABILITY)
     nobody = data.assign(employed=data["employed"].where(data["to_exit"] != 2, 0.0))
     with pytest.raises(DesignError, match="nobody in all counts"):

@@ -9,6 +9,7 @@ import duckdb
 from retrain_eval.cells.paths import Columns, Paths, check_options, check_values, distinct_times
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.withholding import units_having
 
 
 def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) -> Paths:
@@ -27,11 +28,12 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
     check_options(columns, "refuse")
     check_values(relation, columns)
     times = distinct_times(relation, columns)
-    units = f"SELECT {sql_name(columns.unit)} AS u FROM source GROUP BY u HAVING count(*) > 1"
-    twice = query(relation, f"SELECT min(u), count(*) FROM ({units})").fetchall()[0]
-    if twice[1]:
+    units = units_having(columns.unit, "count(*) > 1")
+    [(twice,)] = query(relation, f"SELECT count(*) FROM ({units})").fetchall()
+    if twice:
         raise InputError(
-            f"{twice[1]} unit(s) have more than one row; the first is {twice[0]!r}",
+            f"{twice} unit(s) have more than one row",
+            row=units,
             column=columns.unit,
             rule="in repeated cross sections nobody is seen twice",
             fix="number the rows; or, for people seen in several periods, panel=True",

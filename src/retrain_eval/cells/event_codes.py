@@ -85,7 +85,9 @@ def read_codes(
                 column=column,
                 value=listed,
                 rule="without event= or censored= the codes are 0/1 or true/false; NULL means censored",
-                fix="name the codes that are events, or those that mean censored: "
+                fix="is this the column of codes?"
+                if len(found) > _LISTED
+                else "name the codes that are events, or those that mean censored: "
                 f"event={_shown(wrong[-1])}, or censored={_shown(wrong[0])}; censored=() if only NULL means censored",
             )
         return {code: EVENT if code.lower() in _ONE else CENSORED for code in found}
@@ -138,7 +140,7 @@ def _named(keyword: str, given: Codes | None, found: Mapping[str, int], listed: 
     for value in values:
         written = next((text for text in _spellings(value) if text in found), None)
         if written is None:
-            error = unknown(f"code in {keyword}=", value, found)
+            error = unknown(f"code in {keyword}=", value, found if len(found) <= _LISTED else [listed])
             raise InputError(
                 str(error).splitlines()[0], value=str(value), rule=f"the codes are {listed}", fix=error.fix
             )
@@ -157,9 +159,9 @@ def _spellings(value: object) -> list[str]:
 
 
 def _listed(found: Mapping[str, int], n_null: int) -> str:
-    shown = [f"{_shown(code)} ({n:,})" for code, n in list(found.items())[:_LISTED]]
-    if len(found) > _LISTED:
-        shown.append(f"and {len(found) - _LISTED:,} more")
+    if len(found) > _LISTED:  # no codes, but identifiers for instance
+        return f"{len(found):,} different values"
+    shown = [f"{_shown(code)} ({n:,})" for code, n in found.items()]
     return ", ".join([*shown, *([f"NULL ({n_null:,})"] if n_null else [])]) or "none"
 
 

@@ -14,6 +14,7 @@ from retrain_eval.cells.event_codes import CENSORED, Codes, cause_sql, code_sql,
 from retrain_eval.errors import InputError
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.withholding import rows_where
 
 COUNTS = ("n", "sum_w", "sum_w2")
 _UNSEEN = "left_truncated"
@@ -56,17 +57,14 @@ def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) 
     rules = _rules(relation, columns)
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
     broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    row_id = sql_name(columns.id)
     for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
         if n_bad:
-            name, value = query(
-                relation,
-                f"SELECT {row_id}, {sql_name(column)} FROM source WHERE {condition} ORDER BY ALL LIMIT 1",
-            ).fetchall()[0]
+            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {sql_name(columns.id)} LIMIT 1"
             raise InputError(
-                f"{n_bad} row(s) break a rule; the first is {columns.id}={name!r}",
+                f"{n_bad} row(s) break a rule",
+                row=rows_where(condition),
                 column=column,
-                value=value,
+                value=query(relation, first).fetchall()[0][0],
                 rule=rule,
                 fix="correct or remove these rows",
             )

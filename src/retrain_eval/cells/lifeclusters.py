@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from retrain_eval.jackknife import FEW
+from retrain_eval.shown import summarised
 
 Group = tuple[str, ...]
 Sets = Mapping[frozenset[Group], int]
@@ -22,6 +23,7 @@ LARGE = 10  # spells per cluster, on average, of clusters whose spells a file ma
 KEPT = 3  # and above this, of clusters that are kept here; matched sets are smaller
 
 
+@summarised
 @dataclass(frozen=True)
 class SpellClusters:
     """Which groups of a life table clusters lie in.

@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retrain_eval.cells.paths import Columns, Paths
+from retrain_eval.shown import summarised
 from retrain_eval.sources import query
 
 Index = npt.NDArray[np.intp]
 
 
+@summarised
 @dataclass(frozen=True)
 class Cells:
     """The cells of a path table, and the number of a unit's.

@@ -17,7 +17,9 @@ import pyarrow as pa
 
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import MISSING_LEVEL
+from retrain_eval.shown import summarised
 from retrain_eval.sources import is_table, query, require_columns, sql_name, sql_text
+from retrain_eval.withholding import rows_where, units_having
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
@@ -82,6 +84,7 @@ class Columns:
         return found
 
 
+@summarised
 @dataclass(frozen=True)
 class Paths:
     """A temporary table with one row per unit, in their order: ``cohort, by_0.., w, cluster, x_0.., y_0..y_{T-1}``.
@@ -279,14 +282,12 @@ def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
     broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
     for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
         if n_bad:
-            bad = query(
-                relation,
-                f"SELECT {unit}, {time}, {sql_name(column)} FROM source WHERE {condition} ORDER BY ALL LIMIT 1",
-            ).fetchall()[0]
+            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {unit}, {time} LIMIT 1"
             raise InputError(
-                f"{n_bad} row(s) break a rule; the first is {columns.unit}={bad[0]!r}, {columns.time}={bad[1]!r}",
+                f"{n_bad} row(s) break a rule",
+                row=rows_where(condition),
                 column=column,
-                value=bad[2],
+                value=query(relation, first).fetchall()[0][0],
                 rule=rule,
                 fix="correct or remove these rows",
             )
@@ -329,30 +330,30 @@ def _repeats(times: Sequence[int]) -> str:
 
 
 def _refuse_units(paths: Paths, columns: Columns, repeated: int, changing: int) -> None:
-    """Name the first unit with a repeated period or with a cohort, stratum, weight or cluster that changes."""
-    rule = _repeats(paths.times) if repeated else "changes"
-    unit = paths.query(f"SELECT min(unit) FROM {paths.table} WHERE {rule}").fetchall()[0][0]
+    """Say how many units have a repeated period, or a cohort, stratum, weight or cluster that changes."""
     if repeated:
         raise InputError(
-            f"{repeated} unit(s) have more than one row for a period; the first is {unit!r}",
+            f"{repeated} unit(s) have more than one row for a period",
+            row=units_having(columns.unit, f"count(*) > count(DISTINCT {sql_name(columns.time)})"),
             column=f"{columns.unit}, {columns.time}",
             rule="one row per unit and period",
             fix="aggregate to one row per unit and period (sum the earnings of all employers)",
         )
     fixed = [columns.cohort, *columns.by, *(c for c in (columns.weights, columns.cluster) if c is not None)]
+    fixed += columns.numbers
+    changes = " OR ".join(f"count(DISTINCT {sql_name(name)}) > 1" for name in dict.fromkeys(fixed))
     raise InputError(
-        f"{changing} unit(s) change where they must not; the first is {unit!r}",
-        column=", ".join([*fixed, *columns.numbers]),
+        f"{changing} unit(s) change where they must not",
+        row=units_having(columns.unit, changes),
+        column=", ".join(fixed),
         rule="cohort, strata, covariates, weight and cluster are the same in all periods of a unit",
         fix="use the value at baseline",
     )
 
 
 def _refuse_unbalanced(paths: Paths, columns: Columns, incomplete: int) -> None:
-    unit, n_present = paths.query(
-        f"SELECT unit, n_present FROM {paths.table} WHERE n_present < {len(paths.times)} ORDER BY unit LIMIT 1"
-    ).fetchall()[0]
+    listed = units_having(columns.unit, f"count({sql_name(columns.outcome)}) < {len(paths.times)}")
     raise DesignError(
-        f"{incomplete} unit(s) are not observed in all {len(paths.times)} periods; the first is {unit!r} "
-        f'with {n_present}. Complete them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
+        f"{incomplete} unit(s) are not observed in all {len(paths.times)} periods. Complete them, or drop them "
+        f'knowingly with unbalanced="drop" (column {columns.outcome!r}). They are listed by: {listed}'
     )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from retrain_eval.cells.wide import build_wide_paths, stored_periods
 from retrain_eval.contributions import absolute_totals, cap, largest
 from retrain_eval.errors import DesignError, InputError, RetrainEvalError
 from retrain_eval.moments import INCOMPLETE, OutcomeMoments
+from retrain_eval.shown import bound
 from retrain_eval.sources import Source, as_relation, numbers_among, query, require_columns, sql_name
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def outcome_moments(
             column=by_person[0],
             fix="cap the outcome in the source",
         )
-    people = partial(
+    people = bound(
         _people,
         relation,
         unit=unit,

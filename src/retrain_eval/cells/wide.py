@@ -12,6 +12,7 @@ from retrain_eval.cells.paths import MAX_PERIODS, Columns, Paths, check_options
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.periods import stored_period
 from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.withholding import rows_where, units_having
 
 
 def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
@@ -108,14 +109,16 @@ def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool)
     times, table = paths.times, paths.table
     missing = (" AND " if keep_gaps else " OR ").join(f"{y} IS NULL" for y in paths.per_period)
     infinite = " OR ".join(f"NOT isfinite({y})" for y in paths.per_period)
-    counts = ", ".join(f"min(unit) FILTER ({rule}), count(*) FILTER ({rule})" for rule in (missing, infinite))
-    first, incomplete, odd, n_odd = paths.query(f"SELECT {counts} FROM {table}").fetchall()[0]
+    counts = ", ".join(f"count(*) FILTER ({rule})" for rule in (missing, infinite))
+    incomplete, n_odd = paths.query(f"SELECT {counts} FROM {table}").fetchall()[0]
+    finite = f"len(list_filter({sql_name(columns.outcome)}, lambda y: isfinite(y)))"
+    listed = rows_where(f"coalesce({finite}, 0) < {len(times)}")
     if n_odd:
-        raise _broken(columns, odd, n_odd, columns.outcome, "the outcome must be finite")
+        raise _broken(n_odd, columns.outcome, "the outcome must be finite", listed)
     if incomplete and unbalanced == "refuse" and not keep_gaps:
         raise DesignError(
-            f"{incomplete} unit(s) are not observed in all {len(times)} periods; the first is {first!r}. Complete "
-            f'them, or drop them knowingly with unbalanced="drop" (column {columns.outcome!r}).'
+            f"{incomplete} unit(s) are not observed in all {len(times)} periods. Complete them, or drop them "
+            f'knowingly with unbalanced="drop" (column {columns.outcome!r}). They are listed by: {listed}'
         )
     paths.query(f"DELETE FROM {table} WHERE ({missing}) OR w = 0")
     if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
@@ -124,7 +127,7 @@ def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool)
 
 
 def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
-    """Name the first unit that cannot be right."""
+    """Refuse rows that cannot be right."""
     unit = sql_name(columns.unit)
     rules = {
         "the unit id must not be missing": (columns.unit, f"{unit} IS NULL"),
@@ -134,14 +137,11 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
         ),
     }
     rules |= columns.rules()
-    counts = ", ".join(
-        f"min({unit}) FILTER (WHERE {condition}), count(*) FILTER (WHERE {condition})"
-        for _, condition in rules.values()
-    )
+    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
     found = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, _)), first, count in zip(rules.items(), found[::2], found[1::2], strict=True):
+    for (rule, (column, condition)), count in zip(rules.items(), found, strict=True):
         if count:
-            raise _broken(columns, first, count, column, rule)
+            raise _broken(count, column, rule, rows_where(condition))
 
 
 def _ascending(relation: duckdb.DuckDBPyRelation, columns: Columns) -> bool:
@@ -152,22 +152,22 @@ def _ascending(relation: duckdb.DuckDBPyRelation, columns: Columns) -> bool:
 
 
 def _refuse_repeated(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
-    """Name the first unit that has two rows."""
-    unit = sql_name(columns.unit)
-    twice = query(
-        relation, f"SELECT min({unit}), count(*) FROM (SELECT {unit} FROM source GROUP BY {unit} HAVING count(*) > 1)"
-    ).fetchall()[0]
-    if twice[1]:
+    """Refuse units that have two rows."""
+    twice = units_having(columns.unit, "count(*) > 1")
+    [(n,)] = query(relation, f"SELECT count(*) FROM ({twice})").fetchall()
+    if n:
         raise InputError(
-            f"{twice[1]} unit(s) have more than one row; the first is {twice[0]!r}",
+            f"{n} unit(s) have more than one row",
+            row=twice,
             column=columns.unit,
             rule="one row per unit where the outcome is a path",
         )
 
 
-def _broken(columns: Columns, unit: object, count: int, column: str, rule: str) -> InputError:
+def _broken(count: int, column: str, rule: str, listed: str) -> InputError:
     return InputError(
-        f"{count} row(s) break a rule; the first is {columns.unit}={unit!r}",
+        f"{count} row(s) break a rule",
+        row=listed,
         column=column,
         rule=rule,
         fix="correct or remove these rows",

@@ -14,6 +14,7 @@ from scipy import sparse
 from retrain_eval.did.few_clusters import infer
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.shown import summarised
 
 if TYPE_CHECKING:
     from retrain_eval.did.att_gt import GroupTimeEffects
@@ -25,6 +26,7 @@ KINDS = ("simple", "dynamic", "group", "calendar")
 _KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
 
 
+@summarised
 @dataclass(frozen=True)
 class _Average:
     """A linear combination of group-time effects whose weights may themselves be estimated.

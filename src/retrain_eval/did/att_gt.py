@@ -22,6 +22,7 @@ from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Recipe, recorded
+from retrain_eval.shown import summarised
 
 if TYPE_CHECKING:
     from retrain_eval.did.unit_level import UnitInfluence
@@ -34,6 +35,7 @@ METHODS = ("reg", "ipw", "dr")
 BASE_PERIODS = ("universal", "varying")
 
 
+@summarised
 @dataclass(frozen=True)
 class GroupTimeEffects:
     """ATT(g, t) with influence coefficients; made by `att_gt`.
@@ -231,6 +233,7 @@ def att_gt(
     return _estimate(moments, (), options)
 
 
+@summarised
 @dataclass(frozen=True)
 class Comparison:
     """One ATT(g, t) to estimate: periods as positions in ``times``, cells as masks."""
@@ -393,6 +396,5 @@ class Coefficients:
     def matrix(self, n_rows: int) -> sparse.csr_array:
         """Return what was added, shape (n_rows, C · (1 + T))."""
         rows = np.concatenate([np.full(len(columns), row) for row, columns, _ in self.index])
-        columns = np.concatenate([columns for _, columns, _ in self.index])
-        values = np.concatenate([found for _, _, found in self.index])
+        columns, values = (np.concatenate([part[i] for part in self.index]) for i in (1, 2))
         return sparse.csr_array((values, (rows, columns)), shape=(n_rows, self.n_cells * self.size))

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import expit
 
 from retrain_eval.errors import DesignError
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -25,6 +26,7 @@ _SEPARATED = 30.0  # log odds that no fitted probability has
 _MAX_ITERATIONS = 100
 
 
+@summarised
 @dataclass(frozen=True)
 class Contrast:
     """How much each cell's change counts in one comparison of treated with control cells.

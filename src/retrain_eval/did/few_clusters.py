@@ -19,6 +19,7 @@ from retrain_eval.effects import FEWEST_CLUSTERS, KEYS
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.moments import Mask, OutcomeMoments
+from retrain_eval.shown import summarised
 from retrain_eval.simultaneous import arms_df
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ Index = npt.NDArray[np.int64]
 CV3 = "CV3"
 
 
+@summarised
 @dataclass(frozen=True)
 class Inference:
     """Covariance of estimates, the clusters of each and its degrees of freedom, and facts for ``meta``.

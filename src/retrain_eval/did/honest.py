@@ -17,6 +17,7 @@ from scipy import optimize, stats
 
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.shown import summarised
 from retrain_eval.simultaneous import t_quantile
 
 Array = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ COLUMNS = ["restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zer
 _FRONTIER = 41  # points between the least biased and the least variable estimator
 
 
+@summarised
 @dataclass(frozen=True)
 class EventStudy:
     """The coefficients of an event study in order of event time, the reference left out.

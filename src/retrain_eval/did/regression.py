@@ -184,10 +184,10 @@ def _jackknife(
         found = dict(zip(fit._coefnames, fit._beta_hat, strict=True))
         without[g] = [found.get(name, np.nan) for name in names]
     if np.isnan(without).any():
-        left = groups[int(np.flatnonzero(np.isnan(without).any(axis=1))[0])]
+        left = int(np.isnan(without).any(axis=1).sum())
         raise DesignError(
-            f"without the cluster {cluster} = {left!r} not all coefficients can be estimated, so that there is no "
-            f"standard error from {len(groups)} clusters"
+            f"without {left} of the {len(groups)} clusters of {cluster!r} not all coefficients can be estimated, so "
+            "that there is no standard error"
         )
     return cv3(estimate, without, np.ones(without.shape, dtype=bool))
 

@@ -15,6 +15,7 @@ from retrain_eval.did.timing import base_moved_back, placebo_starts
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError
 from retrain_eval.moments import OutcomeMoments
+from retrain_eval.shown import summarised
 
 MAGNITUDES = (0.0, 0.5, 1.0, 2.0)
 PERIODS = (1, 2, 4)
@@ -49,6 +50,7 @@ def bounds(effects: EffectTable) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@summarised
 @dataclass
 class Robustness:
     """What `robustness` finds; a part that the design cannot answer is empty, and ``notes`` says why.

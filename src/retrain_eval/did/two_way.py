@@ -19,12 +19,14 @@ from retrain_eval.did.few_clusters import infer, leave_each_out
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.moments import INCOMPLETE, Mask, OutcomeMoments
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 
 _COLLINEAR = 1e-9  # share of a column's length that earlier columns leave unexplained
 
 
+@summarised
 @dataclass(frozen=True)
 class Panel:
     """The paths that a regression uses: one per cohort, or one per cohort and covariates.
@@ -79,6 +81,7 @@ class Panel:
         return sparse.csr_array(out.reshape(len(coefficients), -1))
 
 
+@summarised
 @dataclass(frozen=True)
 class Fit:
     """Coefficients of a two-way fixed-effects regression.

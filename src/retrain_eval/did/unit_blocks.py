@@ -11,6 +11,7 @@ import numpy.typing as npt
 from retrain_eval.did.att_gt import Comparison
 from retrain_eval.did.unit_rows import UnitTable
 from retrain_eval.errors import DesignError
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -18,6 +19,7 @@ Mask = npt.NDArray[np.bool_]
 _ALIASED = 1e-11  # share of a column's square that the others leave unexplained
 
 
+@summarised
 @dataclass(frozen=True)
 class Block:
     """Comparisons of the same treated with the same controls, on the same rows: one propensity, one regression.
@@ -54,6 +56,7 @@ def make_blocks(table: UnitTable, comparisons: Sequence[Comparison]) -> list[Blo
     return out
 
 
+@summarised
 @dataclass(frozen=True)
 class Sums:
     """Sums over the units of each cell and side; x has a constant first, so that these hold Σw and Σwx.

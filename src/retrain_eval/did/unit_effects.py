@@ -20,10 +20,12 @@ import numpy.typing as npt
 from retrain_eval.did.unit_blocks import Block, Sums, basis, inverse
 from retrain_eval.did.unit_rows import UnitTable
 from retrain_eval.errors import DesignError
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 
 
+@summarised
 @dataclass(frozen=True)
 class OddsSums:
     """Sums over the units of one block, needed where its propensity weighs.
@@ -46,6 +48,7 @@ class OddsSums:
     n_trimmed: int
 
 
+@summarised
 @dataclass(frozen=True)
 class Arm:
     """Influence of the rows of one arm on one side, for the K comparisons of the block.
@@ -73,6 +76,7 @@ class Arm:
     level: Array
 
 
+@summarised
 @dataclass(frozen=True)
 class BlockEffects:
     """Estimates of a block's comparisons, shape (K,), and the influence of its rows by (treated, side)."""

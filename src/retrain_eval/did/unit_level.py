@@ -2,8 +2,8 @@
 
 Cells carry everything that categories tell; a continuous covariate tells every person apart, and a path with gaps has
 no mean. Here the units are read in chunks: once for the sums behind the regressions, a few times for the logits, once
-for the sums weighted by their odds, and once for ``Ω = Σ ψψᵀ``, the products of influence functions. What is kept
-is small, and linear combinations A of the effects have covariance ``A Ω Aᵀ``.
+for the sums weighted by their odds, and once for ``Ω = Σ ψψᵀ``, the products of influence functions; linear
+combinations A of the effects have covariance ``A Ω Aᵀ``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from retrain_eval.did.unit_influence import influence_products, sum_odds
 from retrain_eval.did.unit_propensity import Propensities, fit_propensities
 from retrain_eval.did.unit_rows import UnitTable, open_units
 from retrain_eval.errors import DesignError, InputError, unknown_columns
+from retrain_eval.shown import summarised
 from retrain_eval.sources import Source, as_relation, numbers_among, query, require_columns, sql_name, sql_text
 
 Array = npt.NDArray[np.float64]
@@ -41,6 +42,7 @@ MAX_EFFECTS = 15_000  # their products take 1.8 GB
 MAX_READ_AGAIN = 100  # clusters, without each of which people are read again where an effect rests on few of them
 
 
+@summarised
 @dataclass(frozen=True)
 class UnitInfluence:
     """Products of the units' influence functions: what `GroupTimeEffects` needs besides the estimates.
@@ -91,6 +93,7 @@ class UnitInfluence:
         return _estimate(self._request, tuple(names))
 
 
+@summarised
 @dataclass(frozen=True)
 class _Request:
     """What was asked for."""

@@ -13,6 +13,7 @@ from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block, Sums, basis
 from retrain_eval.did.unit_rows import UnitTable
 from retrain_eval.errors import DesignError
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -25,6 +26,7 @@ _MAX_STEPS = 40
 _FLAT = 1e-11  # information, as a share of that at even odds, of a maximum that lies at infinity
 
 
+@summarised
 @dataclass
 class Propensities:
     """P(treated | x) of every block, on the rows that it compares.

@@ -20,6 +20,7 @@ import pyarrow as pa
 from retrain_eval.cells.numbering import Cells, codes, number_cells, split_by
 from retrain_eval.cells.paths import Columns, Paths
 from retrain_eval.errors import InputError
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -30,6 +31,7 @@ _CHUNK_VALUES = 1_000_000  # numbers held at a time, 8 MB: larger arrays cost mo
 _BALANCED, _GAPS, _ROWS = "balanced", "gaps", "rows"
 
 
+@summarised
 @dataclass(frozen=True)
 class Units:
     """The units of one cell in a chunk, n of them.
@@ -72,6 +74,7 @@ class Units:
                     yield side, rows, values[rows][None]
 
 
+@summarised
 @dataclass(frozen=True)
 class UnitTable:
     """Where the units are, and how their columns become numbers; see `open_units`.

@@ -14,6 +14,7 @@ from retrain_eval.did.conditional import design
 from retrain_eval.did.two_way import Fit, Panel, least_squares, panel, small_sample_factor
 from retrain_eval.errors import DesignError
 from retrain_eval.moments import Mask, OutcomeMoments
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Leads = list[tuple[pd.DataFrame, sparse.csr_array]]
@@ -88,6 +89,7 @@ def group_time(
     return part, *small_sample_factor(moments, full, data), leads
 
 
+@summarised
 @dataclass(frozen=True)
 class _Untreated:
     """The fit of untreated observations.

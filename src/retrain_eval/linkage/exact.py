@@ -48,6 +48,11 @@ class Linkage:
     _con: duckdb.DuckDBPyConnection
     _tables: tuple[str, str]
 
+    def __repr__(self) -> str:
+        """Return how many were linked in which pass; who they are is in ``links`` and ``unresolved``."""
+        passes = ", ".join(f"{rule}: {n}" for rule, n in zip(self.steps["rule"], self.steps["n_linked"], strict=True))
+        return f"Linkage of {int(self.steps['n_linked'].sum())} people by {len(self.steps)} pass(es) ({passes})"
+
     def records(self, source: str) -> duckdb.DuckDBPyRelation:
         """Return everybody as records of the type ``linkage``: ``person_id, source, status, score``.
 

@@ -10,6 +10,7 @@ import duckdb
 from retrain_eval.errors import InputError, unknown, unknown_columns
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.sources import missing_texts, sql_name, sql_text
+from retrain_eval.withholding import rows_where, units_having
 
 _DAY = r"\d{{4}}-\d{{2}}-\d{{2}}( 00:00:00)?"  # DuckDB would read years of any length
 # name of the form → SQL of a text; an empty result is a missing identifier
@@ -76,22 +77,18 @@ def _check_key(con: duckdb.DuckDBPyConnection, table: str, key: str) -> None:
     for (value,) in con.execute(f"SELECT {column} FROM {sql_name(table)} WHERE {marker} ORDER BY 1 LIMIT 1").fetchall():
         raise InputError(
             f"a key of {table} stands for a missing value",
-            row=f"{key}={value!r}",
+            row=rows_where(marker, sql_name(table)),
             column=key,
             value=value,
             rule=f"none of {', '.join(map(repr, MISSING_VALUES))} identifies anyone",
             fix="give every person an identifier",
         )
-    bad = con.execute(
-        f"SELECT {column}, count(*) FROM {sql_name(table)} GROUP BY 1 HAVING count(*) > 1 OR {column} IS NULL "
-        "ORDER BY 1 NULLS FIRST LIMIT 1"
-    ).fetchall()
-    if bad:
+    repeated = units_having(key, f"count(*) > 1 OR {column} IS NULL", sql_name(table))
+    [(n, missing)] = con.execute(f"SELECT count(*), count(*) - count({column}) FROM ({repeated})").fetchall()
+    if n:
         raise InputError(
-            f"{table} has {bad[0][1]} rows with one key"
-            if bad[0][0] is not None
-            else f"{table} has a row without a key",
-            row=f"{key}={bad[0][0]!r}",
+            f"{table} has a row without a key" if missing else f"{n} key(s) of {table} have several rows",
+            row=repeated,
             column=key,
             rule="one row per person in each register",
             fix="settle duplicates within the register first",
@@ -103,16 +100,13 @@ def _check_dates(
 ) -> None:
     shaped = FORMS["date"].format(text)
     known = "".join(f" AND {text} <> {sql_text(value)}" for value in missing)
-    bad = con.execute(
-        f"SELECT {sql_name(key)}, {text} FROM {sql_name(table)} WHERE {text} <> ''{known} AND {shaped} IS NULL "
-        "ORDER BY 1 LIMIT 1"
-    ).fetchall()
-    if bad:
+    unreadable = rows_where(f"{text} <> ''{known} AND {shaped} IS NULL", sql_name(table))
+    [(n,)] = con.execute(f"SELECT count(*) FROM ({unreadable})").fetchall()
+    if n:
         raise InputError(
-            f"a date of {table} cannot be read",
-            row=f"{key}={bad[0][0]!r}",
+            f"{n} date(s) of {table} cannot be read",
+            row=unreadable,
             column=field,
-            value=bad[0][1],
             rule="dates are written YYYY-MM-DD",
             fix="write them so, or name the value in missing= if it stands for no date",
         )

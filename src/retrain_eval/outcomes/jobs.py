@@ -6,6 +6,7 @@ import duckdb
 
 from retrain_eval.errors import InputError
 from retrain_eval.outcomes.coverage import build_coverage, build_gaps, covered_records, loaded
+from retrain_eval.withholding import rows_where
 
 
 def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) -> duckdb.DuckDBPyRelation:
@@ -53,13 +54,12 @@ def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) 
     if loaded(con, "coverage"):
         build_coverage(con)
     records = covered_records(con, build_gaps(con))
-    nameless, example = con.execute(
-        f"SELECT count(*), min(person_id) FROM ({records}) WHERE wages > 0 AND employer_id IS NULL"
-    ).fetchall()[0]
+    without = "wages > 0 AND employer_id IS NULL"
+    [(nameless,)] = con.execute(f"SELECT count(*) FROM ({records}) WHERE {without}").fetchall()
     if nameless:
         raise InputError(
-            f"{nameless:,} wage records name no employer, the first of person {example!r}: "
-            "where a job ends cannot be seen",
+            f"{nameless:,} wage records name no employer: where a job ends cannot be seen",
+            row=rows_where(without, "wage_record"),
             column="employer_id",
             fix="give every record an employer, or leave out what needs jobs and spells",
         )

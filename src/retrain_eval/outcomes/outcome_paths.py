@@ -13,6 +13,7 @@ import duckdb
 from retrain_eval.errors import InputError, StoreError, unknown
 from retrain_eval.outcomes.coverage import loaded
 from retrain_eval.sources import sql_name, sql_text
+from retrain_eval.withholding import units_having
 
 SOURCES = ("panel", "quality")
 _KEYS = ("person_id", "period", "cohort")
@@ -79,10 +80,11 @@ def build_outcome_paths(
             chunk = f"person_id >= {_literal(low)} {high}"
             sql = _paths_sql(homes, periods, chunk)
             con.execute(("CREATE OR REPLACE TABLE paths AS " if not place else "INSERT INTO paths ") + sql)
-        twice = con.execute(f"SELECT min(person_id), count(*) FROM paths WHERE _rows > {len(periods)}").fetchall()[0]
-        if twice[1]:
+        [(twice,)] = con.execute(f"SELECT count(*) FROM paths WHERE _rows > {len(periods)}").fetchall()
+        if twice:
             raise InputError(
-                f"{twice[1]:,} person(s) have two rows for a period of the panel, the first is {twice[0]!r}",
+                f"{twice:,} person(s) have two rows for a period of the panel",
+                row=units_having("person_id", "count(*) > count(DISTINCT period)", "panel"),
                 rule="one row per person and period",
             )
         _check_paths(con, homes)

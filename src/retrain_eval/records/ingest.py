@@ -13,12 +13,11 @@ from retrain_eval.errors import InputError
 from retrain_eval.periods import shown_sql
 from retrain_eval.records.staging import REFUSED, REPEATED, SCRATCH, Staged
 from retrain_eval.records.table_schema import ForeignKey, Resource
-from retrain_eval.schemas import Reading
+from retrain_eval.schemas import Reading, withheld_fields
 from retrain_eval.sources import sql_name, sql_text
-from retrain_eval.withholding import withhold_sql
+from retrain_eval.withholding import WITHHELD, withhold_sql
 
 _SHOWN = 5
-HASH_DIGITS = 12  # of a keyed hash, in messages
 _NOT_RAGGED = "NOT s._ragged"
 
 
@@ -130,9 +129,9 @@ def check_order(tied: Sequence[Staged], con: duckdb.DuckDBPyConnection) -> None:
         f"SELECT {number} AS _file, {_list(resource.columns)} FROM {one.table} s WHERE {whole_key(resource, key)}"
         for number, one in enumerate(tied)
     )
-    shown = ", ".join(f"coalesce({withhold_sql(f'CAST({sql_name(name)} AS VARCHAR)')}, '(missing)')" for name in key)
+    shown = shown_key(resource, key, "s", tied[0].reading)
     found = con.execute(
-        f"SELECT concat_ws(', ', {shown}), min(_file), max(_file) FROM ({rows}) GROUP BY {_list(key)} "
+        f"SELECT {shown}, min(_file), max(_file) FROM ({rows}) s GROUP BY {_list(key)} "
         f"HAVING min(_file) < max(_file) AND count(DISTINCT row({_list(resource.columns)})) > 1 ORDER BY ALL LIMIT 1"
     ).fetchall()
     for value, first, last in found:
@@ -162,8 +161,8 @@ def find_lines(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged]) -> None
 def write_refusals(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], target: Path) -> bool:
     """Write every refused row to a CSV file, one line per rule that a row broke; return whether it could be written.
 
-    Columns: ``resource, file, line, column, value, rule, message``. What could be a social-security number is withheld.
-    Where nothing was refused, a list of an earlier attempt is removed.
+    Columns: ``resource, file, line, column, value, rule, message``. Identifiers and free text are withheld: the line
+    says where they are. Where nothing was refused, a list of an earlier attempt is removed.
     """
     try:
         if con.execute(f"SELECT count(*) FROM {REFUSED}").fetchall() == [(0,)]:
@@ -222,18 +221,18 @@ def _refuse(
 
 
 def shown_key(resource: Resource, key: Sequence[str], table: str, reading: Reading) -> str:
-    """Return SQL for a key as messages and ``rejects`` hold it: ``person_id=P1, period=2019Q1``.
+    """Return SQL for a key as messages and ``rejects`` hold it: ``person_id=(withheld), period=2019Q1``.
 
-    The value alone where the key is one column. Periods are written as files write them. What is missing is said to be;
-    of a keyed hash, the first digits are enough to find its rows.
+    The value alone where the key is one column. Periods are written as files write them. What is missing is said to be,
+    and what could tell who somebody is is withheld, hash or not: the line says where it is.
     """
-    parts = []
+    parts, secret = [], withheld_fields(resource)
     for name in key:
         field, column = resource.field(name), f"{table}.{sql_name(name)}"
         if field.format == "period":
             text = withhold_sql(shown_sql(column, reading.frequency))
-        elif field.identifier and reading.hashed:
-            text = f"left({column}, {HASH_DIGITS}) || '…'"
+        elif name in secret:
+            text = f"CASE WHEN {column} IS NOT NULL THEN {sql_text(WITHHELD)} END"
         else:
             text = withhold_sql(f"CAST({column} AS VARCHAR)")
         label = f"{sql_text(name + '=')} || " if len(key) > 1 else ""

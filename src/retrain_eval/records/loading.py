@@ -24,12 +24,15 @@ from retrain_eval.records.staging import Staged
 from retrain_eval.records.table_schema import Package, Resource
 from retrain_eval.records.watching import CHECKING, READING, REFERRING, WRITING, Watch, unwatched
 from retrain_eval.schemas import Reading
+from retrain_eval.shown import summarised
 from retrain_eval.sources import sql_name
+from retrain_eval.withholding import engine_says
 
 _FAULTS = "{n} faults in files and their headers; nothing was loaded"
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
 
 
+@summarised
 @dataclass(frozen=True)
 class Loader:
     """Loads files into a store, on top of its latest vintage.
@@ -338,8 +341,8 @@ class Loader:
         try:
             yield
         except duckdb.Error as error:
-            text = str(error).splitlines()[0]
-            raise StoreError(f"the load stopped, the store {self.path} is as it was: {text}") from error
+            text = f"the load stopped, the store {self.path} is as it was: {engine_says(error)}"
+            raise StoreError(text) from None  # a traceback would print what the engine quotes
         finally:
             with suppress(duckdb.Error):
                 mine = self.con.execute(

@@ -141,7 +141,7 @@ def write(con: duckdb.DuckDBPyConnection, staged: Staged, vintage: int, rejected
     try:
         con.execute(f"INSERT INTO {table} {staged.rows(f'{load_id}', '_record')}")
     except duckdb.Error as error:
-        raise staged.raw.parse_error(error) or error from error
+        raise staged.raw.parse_error(error) or error from None  # the engine quotes the line
     staged.raw.check_unchanged()  # a Parquet file is read again here
     loaded = staged.raw.rows - rejected - repeated(con, staged)
     _enter(con, staged, load_id, vintage, (loaded, rejected, superseded), "loaded")

@@ -23,7 +23,7 @@ from retrain_eval.records.table_schema import Field, Resource
 from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.sql import oddly_written_sql
-from retrain_eval.withholding import withhold
+from retrain_eval.withholding import WITHHELD, withhold_header
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"
@@ -118,7 +118,7 @@ def stage(
                 _enter_broken(con, f"(SELECT _record, {_broken(rules)} AS _broken {rows})", number, raw, rules)
             found = raw.rows
     except duckdb.Error as error:
-        raise raw.parse_error(error) or error from error
+        raise raw.parse_error(error) or error from None  # the engine quotes the line
     raw.check_unchanged()
     if found != raw.rows:
         raise InputError(
@@ -255,7 +255,7 @@ def _enter_broken(
 
 def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
     """Return what is wrong with a file's header: all columns that are not declared, all that are missing; or None."""
-    columns = list(map(withhold, raw.columns))  # a file without a header begins with a person
+    columns = withhold_header(raw.columns, resource.columns)  # a file without a header begins with a person
     strange = [name for name in columns if name not in resource.columns]
     whole = resource.fields_match != "superset"
     absent = [name for name in resource.columns if (whole or resource.required(name)) and name not in raw.columns]
@@ -266,6 +266,8 @@ def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
         rule, fix = "header", str(error.fix)
         if len(columns) == 1 and any(mark in columns[0] for mark in ";\t|"):
             fix = "the fields seem not to be separated by commas: save the file as comma-separated"
+        elif WITHHELD in columns:
+            fix = f"the first line holds values: is it a header? the columns are {', '.join(resource.columns)}"
     if absent:
         several = len(absent) > 1
         names = f"column{'s' if several else ''} {', '.join(map(repr, absent))} of {resource.name}"
@@ -276,7 +278,12 @@ def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
     if not faults:
         return None
     return InputError(
-        "; ".join(faults), file=raw.path, row=1, column=", ".join(strange or absent or columns), rule=rule, fix=fix
+        "; ".join(faults),
+        file=raw.path,
+        row=1,
+        column=", ".join(dict.fromkeys(strange or absent or columns)),
+        rule=rule,
+        fix=fix,
     )
 
 

@@ -19,6 +19,7 @@ import plotnine
 
 from retrain_eval.report.language import _
 from retrain_eval.report.words import MINUS, Words, csv
+from retrain_eval.shown import summarised
 
 p9: Any = plotnine  # its annotations cover only some of its functions
 Plot: TypeAlias = Any
@@ -32,6 +33,7 @@ NARROW = "application/vnd.retrain-eval.narrow+json"
 WIDE_INCHES, NARROW_INCHES = 7.3, 3.75
 
 
+@summarised
 @dataclass(frozen=True)
 class Figure:
     """A figure a page displays by ending a cell with it.

@@ -16,6 +16,7 @@ import pandas as pd
 from retrain_eval.report.drawing import BLUE, FONTS, GREY, INK, NARROW, RULE, VERMILION
 from retrain_eval.report.language import N_, _
 from retrain_eval.report.words import MINUS, csv
+from retrain_eval.shown import summarised
 
 WITHHELD = N_("withheld")
 LANE, GAP = 356, 36  # width of a lane and the space between two
@@ -81,6 +82,7 @@ def lanes(flow: pd.DataFrame) -> dict[str, list[Step]]:
     return found
 
 
+@summarised
 @dataclass(frozen=True)
 class FlowDiagram:
     """A diagram a page displays by ending a cell with it.

@@ -15,10 +15,12 @@ from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.language import N_, _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.words import Words, csv, plain, sentence, short_p, signed
+from retrain_eval.shown import summarised
 
 SUPPRESSED = N_("suppressed")
 
 
+@summarised
 @dataclass(frozen=True)
 class Table:
     """A table a page displays by ending a cell with it.

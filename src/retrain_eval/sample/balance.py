@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import InputError
+from retrain_eval.shown import summarised
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -57,6 +58,7 @@ class Summary:
     variance: float
 
 
+@summarised
 @dataclass(frozen=True)
 class Arm:
     """The weights of one arm: their sum in each cell, and over the whole arm the sum of their squares.

@@ -145,13 +145,13 @@ def follow_spells(
     )
     for broken, rule in rules:
         first = (
-            f"SELECT m.{person}, min({ended}) {joined} GROUP BY m.match_id, m.{person} HAVING {broken} "
-            "ORDER BY 1 ASC LIMIT 1"
+            f"SELECT min({ended}), count(*) OVER () {joined} GROUP BY m.match_id, m.{person} HAVING {broken} "
+            f"ORDER BY m.{person} LIMIT 1"
         )
-        for identifier, period in query(relation, first).fetchall():
+        for period, n in query(relation, first).fetchall():
             raise InputError(
-                "a matched person cannot be followed",
-                row=f"{unit}={identifier!r}",
+                f"{n} matched people cannot be followed" if n > 1 else "a matched person cannot be followed",
+                row=f"the rows of source whose {unit} is in sample.weights",
                 column=end,
                 value="missing" if period is None else period,
                 rule=rule,
@@ -166,11 +166,14 @@ def follow_spells(
         number = str(relation.types[relation.columns.index(cause)]) in _NUMBERS
         what, none = (f"s.{sql_name(cause)}", "0") if number else (code, "'0'")
         without = f"lower(trim(coalesce({code}, '0'))) IN ('', '0', '0.0', 'false')"
-        first = f"SELECT m.{person}, {code} {joined} WHERE {happened} AND {without} ORDER BY 1 ASC LIMIT 1"
-        for identifier, value in query(relation, first).fetchall():
+        bad = f"{joined} WHERE {happened} AND {without}"
+        first = f"SELECT {code}, count(*) OVER () {bad} ORDER BY m.{person} LIMIT 1"
+        for value, n in query(relation, first).fetchall():
             raise InputError(
-                "a matched person's wait has an end but no cause",
-                row=f"{unit}={identifier!r}",
+                f"the waits of {n} matched people have an end but no cause"
+                if n > 1
+                else "a matched person's wait has an end but no cause",
+                row=f"the rows of source whose {unit} is in sample.weights",
                 column=cause,
                 value="missing" if value is None else value,
                 rule="where there is an end there is a cause; NULL, 0 and false mean censored",

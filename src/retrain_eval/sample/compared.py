@@ -14,11 +14,13 @@ from retrain_eval.sample.balance import Arm, Arms, balance_table
 from retrain_eval.sample.covariate_sums import sum_covariates
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.units import Units
+from retrain_eval.shown import summarised
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Compared:
     """Who is compared on what.

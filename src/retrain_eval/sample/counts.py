@@ -17,6 +17,7 @@ import pyarrow as pa
 from retrain_eval.cells.tablefile import read_table, write_table
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.recipe import Recipe
+from retrain_eval.shown import summarised
 
 # of each kind: what tells its rows apart, and what is counted
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +48,7 @@ _NO_COUNTS = ("comparisons", "sum_w", "sum_w2")  # sums that need not be whole
 _KIND = "sample_counts"
 
 
+@summarised
 @dataclass(frozen=True)
 class SampleCounts:
     """People counted.

@@ -15,6 +15,7 @@ from retrain_eval.errors import InputError
 from retrain_eval.sample.balance import numeric
 from retrain_eval.sample.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
 from retrain_eval.sample.distributions import Points, rarest
+from retrain_eval.shown import summarised
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,6 +23,7 @@ Ints = npt.NDArray[np.int64]
 _FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
 
 
+@summarised
 @dataclass(frozen=True)
 class _Stage:
     """People of an arm at a stage: rows, distinct people with their weights, and both by cell."""

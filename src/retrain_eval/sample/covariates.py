@@ -21,6 +21,7 @@ from retrain_eval.recipe import Recipe
 from retrain_eval.sample.adding_covariates import add_cells
 from retrain_eval.sample.balance import COLUMNS, Summary, balance_row
 from retrain_eval.sample.distributions import ecdf_distances
+from retrain_eval.shown import summarised
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -52,6 +53,7 @@ _ROUNDING = 1e-12
 _KIND = "covariate_moments"
 
 
+@summarised
 @dataclass(frozen=True)
 class CovariateMoments:
     """Sums of covariates by arm, before and after matching: make them with `MatchedSample.covariate_moments`.

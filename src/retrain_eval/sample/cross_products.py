@@ -16,6 +16,7 @@ from retrain_eval.errors import DesignError
 from retrain_eval.sample.composition import treated_sql
 from retrain_eval.sample.formula import TreatmentFormula, parse_formula
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.shown import summarised
 from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.statistics.kinds import CrossProducts
 
@@ -146,6 +147,7 @@ def _inverse(s: Floats) -> Floats:
     return inverse
 
 
+@summarised
 @dataclass(frozen=True)
 class _Cells:
     """Each distinct row of covariates and treatment; the outcome is measured from ``middle``.

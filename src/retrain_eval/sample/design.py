@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.shown import summarised
+
 if TYPE_CHECKING:
     from retrain_eval.sample.formula import TreatmentFormula
 
@@ -21,6 +23,7 @@ INTERCEPT = "Intercept"
 _ALIASED = 1e-10  # share of a column's length that earlier columns leave unexplained
 
 
+@summarised
 @dataclass(frozen=True)
 class Design:
     """Columns of a model, one value per row.

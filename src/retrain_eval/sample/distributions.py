@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from retrain_eval.shown import summarised
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -21,6 +23,7 @@ _ENOUGH = 100_000  # cells among which distinct values are counted: others only 
 _LISTED = 50  # distinct values beyond which one is taken to be rare
 
 
+@summarised
 @dataclass(frozen=True)
 class Points:
     """Where distribution functions are told.

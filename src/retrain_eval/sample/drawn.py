@@ -12,12 +12,14 @@ import numpy.typing as npt
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.units import Units
+from retrain_eval.shown import summarised
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """Rows of a sample's weights, in their order.

@@ -8,7 +8,6 @@ claimed but tested: the means under the final weights are compared with those of
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import duckdb
@@ -26,6 +25,7 @@ from retrain_eval.sample.options import Options
 from retrain_eval.sample.propensity import cell_counts, newton, pooled_score, unstandardise
 from retrain_eval.sample.scores import by_stratum, rows_of
 from retrain_eval.sample.units import load_units
+from retrain_eval.shown import bound, summarised
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +34,7 @@ MAX_ITERATIONS = 200
 TOLERANCE = 1e-8  # largest difference of means allowed, in standard deviations over both arms
 
 
+@summarised
 @dataclass(frozen=True)
 class Balanced:
     """Weights of controls by cell, and the terms they balance.
@@ -134,7 +135,7 @@ def match_ebal(
     drawn = Drawn.of_units(relation, unit, formula, units, of_unit, score=pooled_score(formula, units))
 
     def influence(y: Array) -> Array:
-        return balancing_influence(drawn, parts, partial(terms, formula, moments=options.moments), y)
+        return balancing_influence(drawn, parts, bound(terms, formula, moments=options.moments), y)
 
     return assemble_weighted(replace(drawn, influence=influence), None, choices, {"cluster": None})
 
@@ -201,6 +202,7 @@ def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, tota
     return Balanced(weight, design.names, coefficients, worst, fit[1])
 
 
+@summarised
 @dataclass(frozen=True)
 class _Dual:
     """Minus the dual, its gradient and its curvature, on standardised terms about the means of the treated."""

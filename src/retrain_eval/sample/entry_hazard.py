@@ -31,12 +31,14 @@ from retrain_eval.sample.propensity import (
     separation,
     unstandardise,
 )
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+@summarised
 @dataclass(frozen=True)
 class AtRisk:
     """How long people of the same covariates were at risk of entering.
@@ -73,6 +75,7 @@ class AtRisk:
         return AtRisk(self.cell[rows], self.periods[rows], self.enters[rows], self.count[rows] * weight)
 
 
+@summarised
 @dataclass(frozen=True)
 class EntryHazard:
     """A fitted hazard of entry.
@@ -151,6 +154,7 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
     )
 
 
+@summarised
 @dataclass(frozen=True)
 class _Likelihood:
     design: Design

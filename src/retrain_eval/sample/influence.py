@@ -17,12 +17,14 @@ import pandas as pd
 from retrain_eval.sample.design import Design
 from retrain_eval.sample.drawn import Bools, Drawn
 from retrain_eval.sample.scores import rows_of
+from retrain_eval.shown import summarised
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
 Terms = Callable[[pd.DataFrame], Design]
 
 
+@summarised
 @dataclass(frozen=True)
 class Part:
     """Cells whose weights were estimated together, and the terms of the model that did it.
@@ -127,6 +129,7 @@ def _terms_of(part: Part, terms: Terms, cells: pd.DataFrame, weight: Array) -> S
     return Standardised(design, *design.standardise(weight[part.cells]))
 
 
+@summarised
 @dataclass(frozen=True)
 class Standardised:
     """Terms about their means in units of their standard deviations, the constant as it is; read in blocks."""

@@ -13,6 +13,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from retrain_eval.shown import summarised
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -20,6 +22,7 @@ Bools = npt.NDArray[np.bool_]
 _TIE = 1e-10  # of the range of an estimated linear predictor, whose coefficients have 12 digits
 
 
+@summarised
 @dataclass(frozen=True)
 class Line:
     """Controls in a row, where each treated unit belongs among them, and all units in one sequence.

@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.nearest import MAX_PAIRS, Pairs, greedy, visits
+from retrain_eval.shown import summarised
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -119,6 +120,7 @@ def match_metric(
     return Pairs(cloud.treated[t], cloud.control[c], distance, len(t), cloud.ties_broken)
 
 
+@summarised
 @dataclass
 class _Cloud:
     """Controls by (stratum, number), each stratum side by side, and their squared distances when asked."""

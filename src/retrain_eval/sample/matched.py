@@ -23,6 +23,7 @@ from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.nearest import Pairs
 from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import Units
+from retrain_eval.shown import summarised
 from retrain_eval.sources import Source
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class MatchedSample:
         )
 
 
+@summarised
 @dataclass(frozen=True)
 class _Sets:
     """Matched sets as arrays over those matched: who is in which, and with what weight."""

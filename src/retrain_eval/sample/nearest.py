@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from retrain_eval.errors import DesignError
 from retrain_eval.sample.line import Line
+from retrain_eval.shown import summarised
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -32,6 +33,7 @@ M_ORDERS = ("largest", "smallest", "data", "closest", "farthest", "random")
 MAX_PAIRS = 20_000_000
 
 
+@summarised
 @dataclass(frozen=True)
 class Pairs:
     """Who is matched to whom, by treated unit in id order and then in the order matched.

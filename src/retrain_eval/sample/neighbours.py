@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import duckdb
 import numpy as np
@@ -20,6 +19,7 @@ from retrain_eval.sample.propensity import cell_counts, fit_propensity
 from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.scores import caliper_width, common_support, given_score
 from retrain_eval.sample.units import Units, load_units, strata
+from retrain_eval.shown import bound
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,12 +49,12 @@ def match_nearest(
         "seed": options.seed,
     }
     if options.distance in DISTANCES:
-        by_covariates = partial(_match_covariates, formula, options)
+        by_covariates = bound(_match_covariates, formula, options)
         pairs = by_covariates(units)
         if len(pairs.treated) == 0:
             raise DesignError(_nobody(options, float("inf")))
         choices |= {"caliper_width": None, "propensity": None}
-        again = partial(in_order, units, by_covariates)
+        again = bound(in_order, units, by_covariates)
         return assemble(relation, unit, formula, units, None, pairs, choices, again)
     score, propensity = _score(formula, units, options.distance, options.link or "logit")
     unit_score = units.of_units(score)
@@ -62,7 +62,7 @@ def match_nearest(
     who = slice(None) if kept.all() else kept  # a slice copies nothing
     width = caliper_width(unit_score[who], units.treated[who], options.caliper, options.caliper_sd)
     tie = tie_width(score) if options.link == "linear.logit" else 0.0
-    by_score = partial(_match_units, score, width, tie, options)
+    by_score = bound(_match_units, score, width, tie, options)
     pairs = by_score(units)
     if len(pairs.treated) == 0:
         raise DesignError(_nobody(options, width))
@@ -73,7 +73,7 @@ def match_nearest(
         "n_treated_discarded": int((units.treated & ~kept).sum()),
         "n_control_discarded": int((~units.treated & ~kept).sum()),
     }
-    again = partial(in_order, units, by_score)
+    again = bound(in_order, units, by_score)
     return assemble(relation, unit, formula, units, score, pairs, choices, again)
 
 

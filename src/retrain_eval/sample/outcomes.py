@@ -13,6 +13,7 @@ from retrain_eval.errors import InputError
 from retrain_eval.sample.tables import store_table
 from retrain_eval.sample.units import BATCH, INTEGER, NUMBER
 from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.withholding import rows_where, units_having
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +39,7 @@ def read_outcomes(relation: duckdb.DuckDBPyRelation, key: str, ids: pa.ChunkedAr
     ------
     InputError
         If a column does not exist or is no number, or an id has no row, several, or an outcome that is missing or not
-        finite. The first such id is named.
+        finite.
     """
     require_columns(relation, [key, *outcomes])
     types = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
@@ -63,24 +64,30 @@ def read_outcomes(relation: duckdb.DuckDBPyRelation, key: str, ids: pa.ChunkedAr
                 values[place, i] = batch.column(f"y{i}").to_numpy(zero_copy_only=False)
     finally:
         query(relation, f"DROP TABLE IF EXISTS {wanted}")
-    _check(key, ids, seen, values, outcomes)
+    _check(key, seen, values, outcomes)
     return values
 
 
-def _check(
-    key: str, ids: pa.ChunkedArray, seen: npt.NDArray[np.int64], values: Floats, outcomes: Sequence[str]
-) -> None:
+def _check(key: str, seen: npt.NDArray[np.int64], values: Floats, outcomes: Sequence[str]) -> None:
     missing = {name: ~np.isfinite(values[:, i]) for i, name in enumerate(outcomes)}
-    problems: list[tuple[npt.NDArray[np.bool_], str, str, str]] = [
-        (seen == 0, key, "no row", "every unit of the sample is there"),
-        (seen > 1, key, "several rows", "one row per unit: choose the period first"),
-        *((bad, name, "missing or not finite", "a number for every unit") for name, bad in missing.items()),
+    absent = f"FROM sample.weights.df() ANTI JOIN source USING ({sql_name(key)})"
+    problems: list[tuple[npt.NDArray[np.bool_], str, str, str, str]] = [
+        (seen == 0, key, "no row", "every unit of the sample is there", absent),
+        (seen > 1, key, "several rows", "one row per unit: choose the period first", units_having(key, "count(*) > 1")),
+        *(
+            (bad, name, "missing or not finite", "a number for every unit", rows_where(_not_finite(name)))
+            for name, bad in missing.items()
+        ),
     ]
-    for bad, column, what, rule in problems:
+    for bad, column, what, rule, listed in problems:
         if bad.any():
             raise InputError(
                 f"{int(bad.sum())} unit(s) of the sample have {what}" + (f" in {column}" if column != key else ""),
-                row=f"{key}={ids[int(np.argmax(bad))].as_py()!r} is the first",
+                row=listed,
                 column=column,
                 rule=rule,
             )
+
+
+def _not_finite(name: str) -> str:
+    return f"{sql_name(name)} IS NULL OR NOT isfinite(CAST({sql_name(name)} AS DOUBLE))"

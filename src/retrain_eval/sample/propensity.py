@@ -24,6 +24,7 @@ from retrain_eval.errors import DesignError
 from retrain_eval.sample.design import Design
 from retrain_eval.sample.formula import TreatmentFormula
 from retrain_eval.sample.units import Units
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 
@@ -36,6 +37,7 @@ THIN = 20
 START_ON_FEWER = 400_000  # rows from which on a start from fewer rows pays
 
 
+@summarised
 @dataclass(frozen=True)
 class Propensity:
     """A fitted logit.

@@ -159,7 +159,7 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
 
 
 def _check(relation: duckdb.DuckDBPyRelation, weights: str, unit: str, time: str) -> None:
-    """Name the first control whose periods at risk cannot be those that the sample knows."""
+    """Refuse controls whose periods at risk cannot be those that the sample knows."""
     rules = (
         ("twice > 0", "a person is at risk once a period", "keep one row per person and period"),
         (
@@ -169,9 +169,12 @@ def _check(relation: duckdb.DuckDBPyRelation, weights: str, unit: str, time: str
         ),
     )
     for broken, rule, fix in rules:
-        first = f"SELECT person, censored_at FROM {weights} WHERE {broken} ORDER BY person ASC LIMIT 1"
-        for person, entry in query(relation, first).fetchall():
+        [(n,)] = query(relation, f"SELECT count(*) FROM {weights} WHERE {broken}").fetchall()
+        if n:
             raise InputError(
-                "the periods at risk do not fit the sample", row=f"{unit}={person!r}", column=time,
-                value=f"training in {entry}" if entry is not None else None, rule=rule, fix=fix,
-            )  # fmt: skip
+                f"the periods at risk of {n} control(s) do not fit the sample",
+                row=f"the rows of at_risk whose {unit} is in sample.weights",
+                column=time,
+                rule=rule,
+                fix=fix,
+            )

@@ -33,6 +33,7 @@ from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
 from retrain_eval.sample.waiting import NEVER, WaitingTimes, match_waiting
 from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.withholding import rows_where
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -226,13 +227,12 @@ def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, col
         disagrees = f"{said} IS DISTINCT FROM CAST({entry} IS NOT NULL AS DOUBLE)"
         rules.append((treat, disagrees, f"the treatment is 1 where {columns[1]} is given, else 0"))
     for column, broken, rule in rules:
-        first = (
-            f"SELECT {sql_name(unit)}, {sql_name(column)} FROM source WHERE {broken} ORDER BY 1 ASC NULLS FIRST LIMIT 1"
-        )
-        for identifier, value in query(relation, first).fetchall():
+        person = sql_name(unit)
+        first = f"SELECT {sql_name(column)}, count(*) OVER () FROM source WHERE {broken} ORDER BY {person} LIMIT 1"
+        for value, n in query(relation, first).fetchall():
             raise InputError(
-                "a spell breaks a rule",
-                row=f"{unit}={identifier!r}",
+                f"{n} spell(s) break a rule",
+                row=rows_where(broken),
                 column=column,
                 value="missing" if value is None else value,
                 rule=rule,

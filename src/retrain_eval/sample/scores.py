@@ -57,7 +57,7 @@ def given_score(units: Units, distance: str) -> Floats:
     """Return a numeric column of the cells."""
     column = units.cells[distance]
     if not pd.api.types.is_numeric_dtype(column):
-        raise InputError("the distance must be a numeric column", column=distance, value=column.iloc[0])
+        raise InputError("the distance must be a numeric column", column=distance)
     return column.to_numpy(dtype=float)
 
 

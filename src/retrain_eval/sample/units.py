@@ -24,7 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retrain_eval.errors import DesignError, InputError
+from retrain_eval.shown import summarised
 from retrain_eval.sources import query, require_columns, sql_name
+from retrain_eval.withholding import rows_where, units_having
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -37,6 +39,7 @@ NUMBER = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|
 _TEXT = re.compile(r"(VARCHAR|ENUM\(.*\))$", re.DOTALL)
 
 
+@summarised
 @dataclass(frozen=True)
 class Units:
     """The units in ascending order of id: integers by value, text by code point.
@@ -98,7 +101,7 @@ def load_units(
     ------
     InputError
         For a column that does not exist or has no usable type, a missing or repeated id, a treatment that is not
-        0 or 1, a covariate that is missing or not finite (the first unit is named), or a text covariate with
+        0 or 1, a covariate that is missing or not finite, or a text covariate with
         more than `MAX_LEVELS` values.
     DesignError
         If there is no row, no treated unit, or no control.
@@ -270,7 +273,7 @@ def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Seque
 def _broken_rule(
     relation: duckdb.DuckDBPyRelation, rows: str, unit: str, treat: str, names: dict[str, str], numbers: set[str]
 ) -> InputError:
-    """Return what names the first unit that breaks a rule."""
+    """Return the error for units that break a rule: how many, and what lists them."""
     rules = {
         "the unit id must not be missing": (unit, "id", "id IS NULL"),
         "the treatment must be 0 or 1": (treat, "t", "t IS NULL OR t NOT IN (0, 1)"),
@@ -282,11 +285,11 @@ def _broken_rule(
     found = query(relation, f"SELECT {counts} FROM ({rows})").fetchall()[0]
     for (rule, (column, key, condition)), n_bad in zip(rules.items(), found, strict=True):
         if n_bad:
-            row = f"SELECT id, {key} FROM ({rows}) WHERE {condition} ORDER BY id ASC LIMIT 1"
-            identifier, value = query(relation, row).fetchall()[0]
+            first = f"SELECT {key} FROM ({rows}) WHERE {condition} ORDER BY id ASC LIMIT 1"
+            [(value,)] = query(relation, first).fetchall()
             return InputError(
                 f"{n_bad} unit(s) break a rule",
-                row=f"{unit}={identifier!r}" + (" is the first" if n_bad > 1 else ""),
+                row=rows_where(condition.replace(key, sql_name(column))),
                 column=column,
                 value="missing" if value is None else value,
                 rule=rule,
@@ -306,7 +309,6 @@ def _check_levels(cells: pd.DataFrame, texts: Sequence[str]) -> None:
             raise InputError(
                 f"text covariate with {n_levels} different values",
                 column=name,
-                value=cells[name].iloc[0],
                 rule=f"at most {MAX_LEVELS} categories",
                 fix="if it is meant to be a number, one value is not; else group the categories",
             )
@@ -316,10 +318,9 @@ def _check_units(units: Units, unit: str, treat: str, both_arms: bool) -> None:
     n = len(units.treated)
     repeated = pc.equal(units.ids.slice(1), units.ids.slice(0, n - 1)).to_numpy()
     if repeated.any():
-        first = units.ids[int(np.argmax(repeated))].as_py()
         raise InputError(
-            f"{int(repeated.sum())} row(s) repeat a unit id; the first is {first!r}",
-            row=f"{unit}={first!r}",
+            f"{int(repeated.sum())} row(s) repeat a unit id",
+            row=units_having(unit, "count(*) > 1"),
             column=unit,
             rule="one row per unit",
             fix="match on one row per person, with covariates as they were before treatment",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.sample.balance import WWC_ADJUST, WWC_SATISFIED
+from retrain_eval.shown import summarised
 
 GREEN, AMBER, RED = LIGHTS = ("green", "amber", "red")
 SPREAD = 2.0  # a variance ratio outside 1/2 to 2 is too far from one (Rubin 2001)
@@ -15,6 +16,7 @@ FOUND = 0.9  # share of the trained for whom a control was found, below which th
 EFFECTIVE = 0.5  # effective controls per matched trained unit, below which a few controls carry the comparison
 
 
+@summarised
 @dataclass(frozen=True)
 class BalanceVerdict:
     """What balance allows one to conclude.

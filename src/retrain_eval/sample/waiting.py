@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from retrain_eval.errors import DesignError, InputError
 from retrain_eval.sample.line import Line, sequence, sort_within
 from retrain_eval.sample.nearest import Pairs, match_with_replacement, match_without_replacement
 from retrain_eval.sample.units import Units
+from retrain_eval.shown import bound, summarised
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -20,6 +21,7 @@ MAX_DURATIONS = 600
 NEVER = np.iinfo(np.int64).max
 
 
+@summarised
 @dataclass(frozen=True)
 class WaitingTimes:
     """Elapsed durations, by person in the order of ids.
@@ -126,7 +128,7 @@ def match_waiting(
             place=np.searchsorted(waiting, rank[who]),
             low=np.searchsorted(waiting, begins[stratum[who]]),
             high=np.searchsorted(waiting, ends[stratum[who]]),
-            positions=cache(partial(positions, who, control)),
+            positions=cache(bound(positions, who, control)),
             tie=tie,
         )
         if replace:

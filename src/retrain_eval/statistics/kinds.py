@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain_eval.errors import InputError
+from retrain_eval.shown import summarised
 from retrain_eval.statistics.statistic import Ints
 
 # given on from here, because whoever reads one needs all kinds to be known
@@ -103,6 +104,7 @@ class Ties(Statistic):
         return Ties(self.choices + other.choices, self.tied + other.tied, 0, np.nan, np.nan)
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Spread(Statistic):
     """Weighted sums of an outcome within arms: `retrain_eval.sample.spread.spread`. They add as they stand.
@@ -173,6 +175,7 @@ def _largest_of(one: Floats, other: Floats) -> Floats:
     return both
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Scores(Statistic):
     """Observed less expected ends by group, and their covariance: `retrain_eval.survival.logrank.logrank_scores`.
@@ -223,6 +226,7 @@ class Scores(Statistic):
         )
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Shares(Statistic):
     """Weights of those counted and of those with a property: `retrain_eval.survival.followup.employment_shares`.
@@ -282,6 +286,7 @@ class Shares(Statistic):
         )
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class CrossProducts(Statistic):
     """Sums of products of what a regression is of: `retrain_eval.sample.cross_products.cross_products`.

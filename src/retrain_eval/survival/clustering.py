@@ -14,11 +14,13 @@ from retrain_eval.effects import FEWEST_CLUSTERS
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.jackknife import FEW, cv3
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 from retrain_eval.simultaneous import arms_df
 
 Array = npt.NDArray[np.float64]
 
 
+@summarised
 @dataclass(frozen=True)
 class Clustering:
     """What the clusters say of some estimates.

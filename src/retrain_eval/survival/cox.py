@@ -20,6 +20,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.formulas.tree import Call, Column
 from retrain_eval.levels import missing_terms
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 from retrain_eval.survival.clustering import Clustering, clustering, robust_test, sides_of
 from retrain_eval.survival.model import Model, event_of, read_model, require_events_by_level
 from retrain_eval.survival.newton import inverse, maximum, require_independent_terms, solve
@@ -29,6 +30,7 @@ from retrain_eval.survival.risk import censoring, require_independent_spells
 Array = npt.NDArray[np.float64]
 
 
+@summarised
 @dataclass(frozen=True)
 class CoxFit:
     """A fitted model, for those who need more than its coefficients.

@@ -30,6 +30,7 @@ from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 from retrain_eval.simultaneous import t_quantile
 from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.risk import RiskSet, censoring, group_name, is_event, require_independent_spells, risk_sets
@@ -110,6 +111,7 @@ def nelson_aalen(
 # ---- the curve and its covariance ----------------------------------------------------------------------------------
 
 
+@summarised
 @dataclass(frozen=True)
 class _Steps:
     """A curve at a group's own durations, and what its covariance is made of.
@@ -140,6 +142,7 @@ def _hazard(risk: RiskSet) -> _Steps:
     return _Steps(np.cumsum(hazard), 0.0, np.ones(len(hazard)), rate, np.cumsum(hazard * rate))
 
 
+@summarised
 @dataclass(frozen=True)
 class _Kind:
     """What is estimated, how its interval and its variance are made, and its largest possible value."""

@@ -82,26 +82,25 @@ def require_constant(relation: duckdb.DuckDBPyRelation, since: str, id: str, kee
     """Refuse columns that change within a person, and two rows of a person for one quarter."""
     person, quarter = sql_name(id), sql_name(since)
     rows = f"FROM source WHERE {quarter} IS NOT NULL"
-    twice = query(
-        relation, f"SELECT {person}, {quarter} {rows} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
-    ).fetchall()
-    if twice:
+    twice = f"SELECT {person}, {quarter} {rows} GROUP BY ALL HAVING count(*) > 1"
+    [(n,)] = query(relation, f"SELECT count(*) FROM ({twice})").fetchall()
+    if n:
         raise InputError(
-            f"two rows for one quarter; the first is {id}={twice[0][0]!r}",
+            f"two rows of a person for one quarter, {n} time(s)",
+            row=twice,
             column=since,
-            value=twice[0][1],
             rule="one row per person and quarter",
         )
     for name in keep:
-        changed = query(
-            relation,
-            f"SELECT {person} {rows} GROUP BY {person} "
-            f"HAVING min({sql_name(name)}) <> max({sql_name(name)}) "
-            f"OR count({sql_name(name)}) NOT IN (0, count(*)) ORDER BY ALL LIMIT 1",
-        ).fetchall()
-        if changed:
+        changed = (
+            f"SELECT {person} {rows} GROUP BY {person} HAVING min({sql_name(name)}) <> max({sql_name(name)}) "
+            f"OR count({sql_name(name)}) NOT IN (0, count(*))"
+        )
+        [(n,)] = query(relation, f"SELECT count(*) FROM ({changed})").fetchall()
+        if n:
             raise InputError(
-                f"{name} changes within a person; the first is {id}={changed[0][0]!r}",
+                f"{name} changes within {n} person(s)",
+                row=changed,
                 column=name,
                 fix="use its value at the event for all quarters",
             )

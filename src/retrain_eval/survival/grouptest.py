@@ -11,6 +11,7 @@ import pandas as pd
 
 from retrain_eval.errors import DesignError
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 from retrain_eval.simultaneous import row_of_test
 from retrain_eval.statistics.kinds import Scores
 from retrain_eval.survival.clustering import robust_test
@@ -21,6 +22,7 @@ Array = npt.NDArray[np.float64]
 _SINGULAR = 1e-10
 
 
+@summarised
 @dataclass(frozen=True)
 class GroupTest:
     """A test that all groups are alike.

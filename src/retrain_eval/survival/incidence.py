@@ -27,6 +27,7 @@ from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, InputError, unknown
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 from retrain_eval.survival.clustering import clustering
 from retrain_eval.survival.curves import (
     INTERVALS,
@@ -167,6 +168,7 @@ def causes_of(table: LifeTable) -> tuple[str, ...]:
     return found
 
 
+@summarised
 @dataclass(frozen=True)
 class _Steps:
     """A group's curves; places count from 0, before the first duration, so that shapes are (…, K + 1).

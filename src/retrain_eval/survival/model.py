@@ -24,6 +24,7 @@ from retrain_eval.formulas.parser import read_formula
 from retrain_eval.formulas.tree import Formula, category, columns_of
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 from retrain_eval.survival.risk import is_event
 
 Array = npt.NDArray[np.float64]
@@ -31,6 +32,7 @@ Array = npt.NDArray[np.float64]
 _SHAPE = 'write it as "arm + age_band", over the columns of levels'
 
 
+@summarised
 @dataclass(frozen=True)
 class Model:
     """A formula read against the columns of a life table.

@@ -19,6 +19,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from retrain_eval.shown import summarised
+
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -26,6 +28,7 @@ TIES = ("efron", "breslow")
 _CHUNK = 1_000_000
 
 
+@summarised
 @dataclass(frozen=True)
 class RiskCells:
     """Cells of alike spells placed on the event times of their strata.
@@ -118,6 +121,7 @@ class RiskCells:
         return Likelihood.of(self, beta)
 
 
+@summarised
 @dataclass(frozen=True)
 class Likelihood:
     """The partial likelihood at one value of the coefficients.
@@ -203,6 +207,7 @@ class Likelihood:
         return found
 
 
+@summarised
 @dataclass(frozen=True)
 class _TieSums:
     """Sums over the deaths k of an event time, each of shape (T,), with ``q = 1/(S₀ − f E₀)``.

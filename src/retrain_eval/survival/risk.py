@@ -11,11 +11,13 @@ from retrain_eval.cells.event_codes import CENSORED
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
+@summarised
 @dataclass(frozen=True)
 class RiskSet:
     """One group's risk sets.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from retrain_eval.errors import DesignError, InputError
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.shown import summarised
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -18,6 +19,7 @@ Ints = npt.NDArray[np.int64]
 _MAX_PERIODS = 1_000
 
 
+@summarised
 @dataclass(frozen=True)
 class Trials:
     """Group × period with somebody at risk, in the order of groups, then periods.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.periods import BOUNDS, parse_period
+from retrain_eval.shown import summarised
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.synthetic.calibration import MOMENTS, Moment, measure
 from retrain_eval.synthetic.careers import (
@@ -31,6 +32,7 @@ FORMATS = ("parquet", "csv")
 _SHORTEST = FIRST_DISPLACED + DISPLACED_SPAN + WAIT + 2
 
 
+@summarised
 @dataclass(frozen=True)
 class Simulation:
     """A synthetic agency.
