@@ -27,7 +27,7 @@ from jinja2 import Environment, StrictUndefined
 from retrain_eval.errors import ReportError
 from retrain_eval.files import new_folder
 from retrain_eval.periods import a_year
-from retrain_eval.release.bundle import MANIFEST
+from retrain_eval.release.opening import MANIFEST
 from retrain_eval.report.language import ENGLISH, N_, TAGS, _, language, speaking
 from retrain_eval.report.messages import messages_of_template, translated
 from retrain_eval.report.pages import (
