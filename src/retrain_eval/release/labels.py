@@ -19,6 +19,8 @@ from retrain_eval.results import Part
 
 _OF_EFFECTS = ("pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects")  # what is asked of a result
 
+_WORDS = ("att", "did", "event_study", "km", "cox")  # a result of the table "matched" may be "matched" or "att_matched"
+
 
 def made_of(parts: Sequence[Part]) -> list[dict[str, str]]:
     """Return which table the rows of each part are made of, for the manifest; empty where of none.
@@ -85,11 +87,11 @@ def untied(part: Part, rows: pd.DataFrame, parts: Sequence[Part], tables: Collec
         return ""
     if part.table != "effects":
         return ""
-    stems = [name.partition("/")[2] for name in tables]
-    named = [stem for stem in stems if result == stem or result.endswith(f"_{stem}")]
-    longest = max(named, key=len, default="")
-    if longest and made.of.partition("/")[2] != longest and not made.of.startswith("effects/"):
-        return f"its name is that of the table {longest}, and it is made of {made.of}"
+    kind, _, stem = made.of.partition("/")
+    stems = [name.partition("/")[2] for name in tables if name.startswith(f"{kind}/")]
+    named = [one for one in stems if result in (one, *(f"{word}_{one}" for word in _WORDS))]
+    if named and stem not in named:
+        return f"its name is that of the table {named[0]}, and it is made of {made.of}"
     for stratum in strata:
         groups = set(rows["subgroup"].dropna().astype(str)) - {""}
         if result.endswith(f"_by_{stratum}") and groups and groups != {stratum}:

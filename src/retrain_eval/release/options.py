@@ -92,8 +92,9 @@ def _too_much(value: object, *, seed: bool = False, depth: int = 0) -> str:
         return "numbers, texts, lists and dicts of them"
     if len(value) > MAX_ITEMS:
         return f"at most {MAX_ITEMS:,} of them"
-    items = [*value, *value.values()] if isinstance(value, Mapping) else value
-    return next((why for item in items if (why := _too_much(item, depth=depth + 1))), "")
+    items = [*value.items()] if isinstance(value, Mapping) else [("", item) for item in value]
+    found = (_too_much(name) or _too_much(item, seed=name == "seed", depth=depth + 1) for name, item in items)
+    return next(filter(None, found), "")
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -151,11 +151,17 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
     digits = bundle.rules.significant_figures
     tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "stated")}
     tables, strata, loose = list(published.kept()), list(bundle.study_file.strata), dict[str, str]()
+    why_not = derived.withheld()
     # a row too many or too few is among what is not accounted for, so that no pair is lost unseen
     for (part, rows), (again, expected) in zip(published.blocks(), derived.blocks(), strict=False):
         name = part.table if part.result is None else f"{part.table} {part.result}"
         if (part.table, part.result, len(rows)) != (again.table, again.result, len(expected)):
             differences.append(f"{name}: {len(rows)} row(s) published, {len(expected)} re-derived")
+            continue
+        if part.derivation is not None and again.derivation is None:
+            key = str(part.result or part.table)
+            reason = why_not.get(key if part.table == "effects" else f"{key}: {part.table}", "")
+            differences.append(f"{name}: its recipe does not give it: {reason or 'the rules withhold it'}")
             continue
         differences += [
             f"{name}, {difference}" for difference in compare(rows, expected, digits, by_row=part.table == "balance")
