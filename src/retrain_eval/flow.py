@@ -27,6 +27,9 @@ from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
+from retrain_eval.release.manifest import read_manifest
+from retrain_eval.release.verify import Verification
+from retrain_eval.release.within import verify_within
 from retrain_eval.report import book, pdf
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
@@ -251,7 +254,12 @@ class Study:
         """Build the book of an edition (default: the latest) with the companions' editions of the same name.
 
         ``language`` is ``"en"`` or ``"zh"``; the study file's, by default. A report in another language than that has
-        a folder of its own.
+        a folder of its own. Every edition is verified first; where one is not as it was released, nothing is built.
+
+        Raises
+        ------
+        ReleaseError
+            If there is no such edition, or one is not as it was released.
         """
         main = self._edition(edition)
         companions = [Study.open(self.folder / name)._edition_beside(main) for name in self.file.report.companions]
@@ -260,7 +268,10 @@ class Study:
             check_writable(output.parent)
         before = [main.parent / name for name in edition_names(main.parent) if name < main.name]
         speech = language or self.file.report.language
-        return book.build([main, *companions], output, earlier=before, speech=speech, progress=say, force=force)
+        verified = [_verified(path) for path in (main, *companions, *before)]
+        return book.build(
+            [main, *companions], output, earlier=before, speech=speech, progress=say, force=force, verified=verified
+        )
 
     def pdf(
         self,
@@ -396,3 +407,14 @@ class Study:
         """Return the edition to print beside another study's: of the same name, or of the name that it corrects."""
         have = edition_names(self.folder / "release")
         return self._edition(next((name for name in origin(main.parent, main.name) if name in have), main.name))
+
+
+def _verified(edition: Path) -> Verification:
+    """Verify an edition that a report is made from; refuse one that is not as it was released, or has another name."""
+    found = verify_within(edition)
+    if not found.ok:
+        raise ReleaseError(f"no report: {found}")
+    named = read_manifest(edition)["edition"]
+    if named != edition.name:
+        raise ReleaseError(f"no report: the folder {edition} holds an edition that is named {named}")
+    return found

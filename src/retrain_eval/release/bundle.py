@@ -115,7 +115,7 @@ class Bundle:
         """The study file as run, under the rules of the manifest; a profile that it names is not looked for."""
         raw, path = dict(self.study), self.path / FILE
         check_keys(raw, StudyFile, "", path)
-        raw["release"] = self.manifest["rules"]
+        raw["release"] = self.manifest.get("rules") or {}
         try:
             return msgspec.convert(raw, StudyFile, strict=True)
         except msgspec.ValidationError as error:
