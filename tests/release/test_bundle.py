@@ -18,9 +18,9 @@ from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.verify import verify
 from retrain_eval.results import Results
+from retrain_eval.study import Release, StudyFile, read_study
 
 INPUTS = [{"name": "person", "file": "p.csv"}]
-from retrain_eval.study import Release, StudyFile, read_study
 
 STUDY = (
     '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n\n'

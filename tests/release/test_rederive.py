@@ -28,9 +28,9 @@ from retrain_eval.release.verify import rederive, verify
 from retrain_eval.results import Part, Results, standing_effects
 from retrain_eval.study import read_study
 from retrain_eval.survival.logrank import logrank_test
+from tampering import rehash
 
 INPUTS = [{"name": "person", "file": "p.csv"}]
-from tampering import rehash
 
 STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n'
 

@@ -83,8 +83,7 @@ class Bundle:
         altered = [
             f"altered: {name}"
             for name, digest in sorted(listed.items())
-            if name in present
-            and hashlib.sha256(read_bytes(self.path, name, limit_of(name))).hexdigest() != digest
+            if name in present and hashlib.sha256(read_bytes(self.path, name, limit_of(name))).hexdigest() != digest
         ]
         if not altered:  # what is as it was released may still be made to fill a memory
             check_files(self.path, {name: None for name in listed if name in present})

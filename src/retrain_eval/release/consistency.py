@@ -113,7 +113,9 @@ def _words(bundle: Bundle, published: Results) -> Iterator[str]:
             yield f"dictionary, {shown(name)}: {len(rows)} columns, and the shared record type has {len(known)}"
             continue
         for column in _TEXT:
-            different = rows[column].fillna("").astype(str).to_numpy() != known[column].fillna("").astype(str).to_numpy()
+            different = (
+                rows[column].fillna("").astype(str).to_numpy() != known[column].fillna("").astype(str).to_numpy()
+            )
             if different.any():
                 row = rows.iloc[int(different.argmax())]
                 yield (

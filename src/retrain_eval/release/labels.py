@@ -40,7 +40,7 @@ def _source(part: Part) -> str:
 
 def label_problems(parts: Sequence[Part], manifest: Mapping[str, Any]) -> list[str]:
     """Name results that the manifest lists and that are missing, are there unlisted, or are made of another table."""
-    if manifest["bundle_version"] < 2:
+    if manifest["bundle_version"] < 2 and "made_of" not in manifest:
         return []
     listed = Counter((one["table"], one.get("result", ""), one.get("of", "")) for one in manifest.get("made_of", []))
     there = Counter((one["table"], one["result"], one["of"]) for one in made_of(parts))
@@ -61,7 +61,9 @@ def label_problems(parts: Sequence[Part], manifest: Mapping[str, Any]) -> list[s
     return found or ([f"recipes.json has {new.total()} part(s) that the manifest does not list"] if new else [])
 
 
-def untied(part: Part, rows: pd.DataFrame, parts: Sequence[Part], tables: Collection[str], strata: Collection[str]) -> str:
+def untied(
+    part: Part, rows: pd.DataFrame, parts: Sequence[Part], tables: Collection[str], strata: Collection[str]
+) -> str:
     """Return why a part is not of what its label names; empty where it is, or its label names nothing.
 
     Parameters

@@ -126,7 +126,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise ReleaseError(f"{where} lacks {key!r}")
     if raw["bundle_version"] not in READABLE or isinstance(raw["bundle_version"], (bool, float)):
         raise ReleaseError(
-            f"the bundle {path} is of version {shown(raw['bundle_version'])}, this program reads "
+            f"the bundle {path} is of version {shown(raw['bundle_version'])} by its {MANIFEST}, this program reads "
             + " and ".join(map(str, READABLE))
         )
     try:
@@ -150,6 +150,6 @@ def manifest_problems(path: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Return what shows that a byte of the manifest was changed after it was written."""
     if read_text(path, MANIFEST, limit_of(MANIFEST)) != spelt(manifest):
         return [f"altered: {MANIFEST}: not as a release writes it, byte for byte"]
-    if manifest["bundle_version"] > 1 and manifest.get(SEAL) != sealed(manifest)[SEAL]:
+    if (manifest["bundle_version"] > 1 or SEAL in manifest) and manifest.get(SEAL) != sealed(manifest)[SEAL]:
         return [f"altered: {MANIFEST}: its seal is not that of its content"]
     return []

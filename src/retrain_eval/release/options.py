@@ -72,9 +72,7 @@ def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
             hint = Mapping[str, object]
         why = _too_much(value, seed=option == "seed") or ("" if _fits(value, hint) else f"the type {_spelt(hint)}")
         if why:
-            raise InputError(
-                f"{name} is not repeated with such an option", column=option, value=shown(value), rule=why
-            )
+            raise InputError(f"{name} is not repeated with such an option", column=option, value=shown(value), rule=why)
 
 
 def _too_much(value: object, *, seed: bool = False, depth: int = 0) -> str:

@@ -25,7 +25,9 @@ from retrain_eval.release.publishing import publish
 from retrain_eval.results import Part, Results
 from retrain_eval.untrusted import shown
 
-STATED = "who approved it, what it corrects, its input files and their numbers of rows, its packages, notes on protection"
+STATED = (
+    "who approved it, what it corrects, its input files and their numbers of rows, its packages, notes on protection"
+)
 _SHOWN = 20  # numbers that differ, named one by one
 
 

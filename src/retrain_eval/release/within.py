@@ -52,7 +52,7 @@ def verify_within(
     command += [json.dumps([options, seconds, memory])]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, cwd=os.sep,
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
             env={**os.environ, **_ONE_THREAD},
         )  # fmt: skip
         try:

@@ -25,7 +25,7 @@ from retrain_eval.release.consistency import own_schemas
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.labels import made_of
 from retrain_eval.release.manifest import BUNDLE_VERSION, SEAL, read_manifest, sealed, spelt
-from retrain_eval.release.opening import MANIFEST, is_bundle_file
+from retrain_eval.release.opening import MANIFEST
 from retrain_eval.release.protect import artefacts, protect
 from retrain_eval.results import Results, standing_effects
 from retrain_eval.study import FILE, Release, StudyFile

@@ -118,7 +118,9 @@ def _check_places(release: Release) -> None:
     """Refuse two bundles that the report would keep in one place."""
     places = [release_folder(study).casefold() for study in release.studies]
     if twice := [place for place in places if places.count(place) > 1]:
-        raise ReportError(f"two bundles say that they are {twice[0].removeprefix('release/')}; a report shows one of it")
+        raise ReportError(
+            f"two bundles say that they are {twice[0].removeprefix('release/')}; a report shows one of it"
+        )
 
 
 def _build(
