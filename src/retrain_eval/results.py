@@ -401,9 +401,9 @@ def read_parts(folder: Path) -> list[Part]:
                 table=item.table,
                 rows=item.rows,
                 result=item.result,
-                derivation=item.derivation and item.derivation.derivation(),
+                derivation=None if item.derivation is None else item.derivation.derivation(),
                 covariance=item.covariance,
-                estimates=item.estimates and item.estimates.derivation(),
+                estimates=None if item.estimates is None else item.estimates.derivation(),
                 meta=item.meta,
             )
         )

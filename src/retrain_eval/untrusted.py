@@ -29,17 +29,17 @@ def refuse(folder: Path, name: str, what: str, rule: str) -> NoReturn:
     raise ReleaseError(f"{folder}, {shown(name)}: {what}; {rule}")
 
 
-def shown(name: object) -> str:
-    """Return a text of a stranger as a message may print it: one line, no control characters, no more than 80 of them.
+def shown(name: object, longest: int = 80) -> str:
+    r"""Return a text of a stranger as a message may print it: one line, no control characters, not too long.
 
     Examples
     --------
-    >>> shown("a\\x1b[31m\\nb")
-    'a\\\\x1b[31m\\\\nb'
+    >>> shown("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
     """
     text = str(name)
-    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:80])
-    return text + ("…" if len(str(name)) > 80 else "")
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:longest])
+    return text + ("…" if len(str(name)) > longest else "")
 
 
 def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:

@@ -1,5 +1,7 @@
 """What verify proves: an alteration is named, even where hashes and seal were made again after it."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import json

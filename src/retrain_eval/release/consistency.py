@@ -71,7 +71,8 @@ def _rules(bundle: Bundle, _published: Results) -> Iterator[str]:
         told = msgspec.to_builtins(msgspec.convert(told, Release, strict=False))
     for key, value in {"profile": profile, **told}.items():
         if used.get(key) != value:
-            yield f"study.toml, {shown(key)} in [release]: {_short(value)}, and the manifest has {_short(used.get(key))}"
+            other = _short(used.get(key))
+            yield f"study.toml, {shown(key)} in [release]: {_short(value)}, and the manifest has {other}"
 
 
 def _inputs(bundle: Bundle, _published: Results) -> Iterator[str]:
@@ -158,7 +159,7 @@ def _shared() -> pd.DataFrame:
 
 def _this_program(bundle: Bundle) -> bool:
     """Whether the edition was written by this version: texts and defaults of another may differ."""
-    return bundle.manifest.get("packages", {}).get("retrain-eval") == metadata.version("retrain-eval")
+    return bool(bundle.manifest.get("packages", {}).get("retrain-eval") == metadata.version("retrain-eval"))
 
 
 def _short(value: object) -> str:

@@ -165,7 +165,7 @@ def check_parquet(folder: Path, name: str) -> int:
         if not _plain_type(field.type):
             refuse(folder, name, f"the column {shown(field.name)} is of the type {shown(field.type)}",
                     "numbers, texts, and lists of them")  # fmt: skip
-    return values
+    return int(values)
 
 
 def _plain_type(kind: pa.DataType, depth: int = 0) -> bool:

@@ -132,7 +132,9 @@ def verify(path: str | Path) -> Verification:
     except Exception as error:
         # a file may be hashed and still hold anything: whatever it does to the code that reads it is its fault
         why = str(error) if isinstance(error, RetrainEvalError) else f"{type(error).__name__}: {error}"
-        found = Verification(bundle.path, n_files, (f"cannot be re-derived: {shown((why.splitlines() or [''])[0])}",))
+        found = Verification(
+            bundle.path, n_files, (f"cannot be re-derived: {shown((why.splitlines() or [''])[0], 500)}",)
+        )
     return replace(found, problems=(*problems, *found.problems))
 
 

@@ -122,7 +122,7 @@ def main(path: str, asked: str) -> None:
         answer = {**dataclasses.asdict(found), "path": "", "problems": problems}
     except RetrainEvalError as error:
         answer = {"error": str(error)}
-    print(json.dumps(answer))
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
 if __name__ == "__main__":
