@@ -52,7 +52,7 @@ def _put(study: Path, edition: Path, *changes: Change) -> None:
 )
 def test_a_report_verifies_first_and_writes_nothing(edition: Path, study: Path, change: Change, said: str) -> None:
     _put(study, edition, change)
-    with pytest.raises(ReleaseError, match="report|bundle|manifest|link") as refusal:
+    with pytest.raises(ReleaseError, match=r"report|bundle|manifest|link") as refusal:
         Study.open(study).report("2026")
     assert said in str(refusal.value)
     assert sorted(path.name for path in study.iterdir()) == ["release", "study.toml"]
