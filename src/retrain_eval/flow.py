@@ -27,9 +27,7 @@ from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
-from retrain_eval.release.manifest import read_manifest
-from retrain_eval.release.verify import Verification
-from retrain_eval.release.within import verify_within
+from retrain_eval.release.within import check_edition
 from retrain_eval.report import book, pdf
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
@@ -268,7 +266,7 @@ class Study:
             check_writable(output.parent)
         before = [main.parent / name for name in edition_names(main.parent) if name < main.name]
         speech = language or self.file.report.language
-        verified = [_verified(path) for path in (main, *companions, *before)]
+        verified = [check_edition(path) for path in (main, *companions, *before)]
         return book.build(
             [main, *companions], output, earlier=before, speech=speech, progress=say, force=force, verified=verified
         )
@@ -407,14 +405,3 @@ class Study:
         """Return the edition to print beside another study's: of the same name, or of the name that it corrects."""
         have = edition_names(self.folder / "release")
         return self._edition(next((name for name in origin(main.parent, main.name) if name in have), main.name))
-
-
-def _verified(edition: Path) -> Verification:
-    """Verify an edition that a report is made from; refuse one that is not as it was released, or has another name."""
-    found = verify_within(edition)
-    if not found.ok:
-        raise ReleaseError(f"no report: {found}")
-    named = read_manifest(edition)["edition"]
-    if named != edition.name:
-        raise ReleaseError(f"no report: the folder {edition} holds an edition that is named {named}")
-    return found

@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 
 from retrain_eval.effects import COLUMNS, DTYPES, EffectTable
-from retrain_eval.errors import InputError, ReleaseError
+from retrain_eval.errors import InputError
 from retrain_eval.estimates import check_same_estimates
 from retrain_eval.files import write_text
 from retrain_eval.layout import (
@@ -30,15 +29,13 @@ from retrain_eval.layout import (
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
+from retrain_eval.recipe_file import RECIPES, read_recipes
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.shown import summarised
 from retrain_eval.statistics.kinds import Statistic
-from retrain_eval.untrusted import read_json, shown
 
-RECIPES = "recipes.json"
-MAX_PARTS, MAX_STEPS = 5_000, 20
 FROM_SUMS = "from_sums_by_cluster"  # fact about effects: a table with sums by cluster gives them, errors included
 # of the facts about estimates, those that inference needs; others may be counts that a release rounds
 _FACTS = (
@@ -358,53 +355,17 @@ def _rests_on_sums(effects: EffectTable | None) -> bool:
     return effects is not None and effects.meta.get("variance") == "CV3"
 
 
-class _Derived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    of: str
-    steps: Annotated[tuple[tuple[str, dict[str, Any]], ...], msgspec.Meta(min_length=1, max_length=MAX_STEPS)]
-
-    def derivation(self) -> Derivation:
-        return Derivation(self.of, self.steps)
-
-
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    table: str
-    rows: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-    result: str | None = None
-    derivation: _Derived | None = None
-    covariance: list[list[float]] | None = None
-    estimates: _Derived | None = None
-    meta: dict[str, Any] | None = None
-
-
 def read_parts(folder: Path) -> list[Part]:
-    """Return what ``recipes.json`` of a folder says; a release may be anybody's, so that nothing in it is believed.
-
-    Raises
-    ------
-    ReleaseError
-        If it is no list of parts, or a covariance is not that of its rows.
-    """
-    if not (folder / RECIPES).exists() and not (folder / RECIPES).is_symlink():
-        return []
-    try:
-        raw = msgspec.convert(read_json(folder, RECIPES, missing_numbers=True), list[_Part], strict=True)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise ReleaseError(f"{folder / RECIPES} does not hold: {shown(error)}") from None
-    if len(raw) > MAX_PARTS:
-        raise ReleaseError(f"{folder / RECIPES} has {len(raw):,} parts; the limit is {MAX_PARTS:,}")
-    parts = []
-    for number, item in enumerate(raw):
-        if item.covariance is not None and [len(row) for row in item.covariance] != [item.rows] * item.rows:
-            raise ReleaseError(f"{folder / RECIPES}, part {number + 1}: its covariance is not that of {item.rows} rows")
-        parts.append(
-            Part(
-                table=item.table,
-                rows=item.rows,
-                result=item.result,
-                derivation=None if item.derivation is None else item.derivation.derivation(),
-                covariance=item.covariance,
-                estimates=None if item.estimates is None else item.estimates.derivation(),
-                meta=item.meta,
-            )
+    """Return what ``recipes.json`` of a folder says; see `retrain_eval.recipe_file.read_recipes`."""
+    return [
+        Part(
+            table=item.table,
+            rows=item.rows,
+            result=item.result,
+            derivation=None if item.derivation is None else item.derivation.derivation(),
+            covariance=item.covariance,
+            estimates=None if item.estimates is None else item.estimates.derivation(),
+            meta=item.meta,
         )
-    return parts
+        for item in read_recipes(folder)
+    ]

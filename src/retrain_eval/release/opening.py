@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.layout import ADDITIVE, TABLES, check_name
 from retrain_eval.plan import PLAN
-from retrain_eval.results import RECIPES
+from retrain_eval.recipe_file import RECIPES
 from retrain_eval.study import FILE
 from retrain_eval.untrusted import MIB, read_bytes, refuse, shown
 

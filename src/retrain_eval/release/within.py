@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from retrain_eval.errors import ReleaseError, RetrainEvalError
+from retrain_eval.release.manifest import read_manifest
 from retrain_eval.release.verify import Verification, verify
 from retrain_eval.untrusted import shown
 
@@ -73,6 +74,23 @@ def verify_within(
     if "error" in found:
         raise ReleaseError(str(found["error"]))
     return Verification(**{**found, "path": Path(path), "problems": tuple(found["problems"])})
+
+
+def check_edition(edition: Path) -> Verification:
+    """Verify an edition that a report is made from.
+
+    Raises
+    ------
+    ReleaseError
+        If it is not as it was released, or its folder has another name.
+    """
+    found = verify_within(edition)
+    if not found.ok:
+        raise ReleaseError(f"no report: {found}")
+    named = read_manifest(edition)["edition"]
+    if named != edition.name:
+        raise ReleaseError(f"no report: the folder {edition} holds an edition that is named {named}")
+    return found
 
 
 def _answer(out: IO[bytes]) -> dict[str, Any] | None:
