@@ -7,6 +7,7 @@ any outside reader go through `Bundle`, which refuses a folder whose files do no
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from retrain_eval.results import Results
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
-from retrain_eval.study import FILE, Release, StudyFile
+from retrain_eval.study import FILE, PROFILES, Release, StudyFile
 from retrain_eval.study_keys import check_keys
 from retrain_eval.untrusted import read_bytes, read_toml, shown
 
@@ -114,7 +115,7 @@ class Bundle:
         """The study file as run, under the rules of the manifest; a profile that it names is not looked for."""
         raw, path = dict(self.study), self.path / FILE
         check_keys(raw, StudyFile, "", path)
-        raw["release"] = self.manifest.get("rules") or {}
+        raw["release"] = {**shipped_rules(raw.get("release", {})), **(self.manifest.get("rules") or {})}
         try:
             return msgspec.convert(raw, StudyFile, strict=True)
         except msgspec.ValidationError as error:
@@ -279,3 +280,14 @@ class Bundle:
         if name not in self.manifest["files"]:
             return None
         return read_table(self.path / name)
+
+
+def shipped_rules(release: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a section ``[release]`` says, on the profile that it names where the package ships one of that name.
+
+    A profile beside the study is not looked for: a bundle has none.
+    """
+    name = str(release.get("profile", "default"))
+    shipped = {file.stem: file for file in PROFILES.glob("*.toml")}
+    profile = tomllib.loads(shipped[name].read_text(encoding="utf-8")) if name in shipped else {}
+    return {**profile, **release}

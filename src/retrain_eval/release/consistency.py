@@ -6,7 +6,6 @@ proves who wrote an edition.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
@@ -15,7 +14,7 @@ import msgspec
 import pandas as pd
 
 from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.bundle import Bundle, shipped_rules
 from retrain_eval.release.protect import artefacts
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
@@ -62,12 +61,10 @@ def _study(bundle: Bundle, _published: Results) -> Iterator[str]:
 
 def _rules(bundle: Bundle, _published: Results) -> Iterator[str]:
     """Hold [release], and the profile that it names where this package ships it, against the rules of the manifest."""
-    told: dict[str, Any] = dict(bundle.study.get("release", {}))
+    told = shipped_rules(bundle.study.get("release", {}))
     used = msgspec.to_builtins(bundle.rules)
     profile = str(told.get("profile", "default"))
-    shipped = {file.stem: file for file in PROFILES.glob("*.toml")}
-    if profile in shipped:
-        told = {**tomllib.loads(shipped[profile].read_text(encoding="utf-8")), **told}
+    if (PROFILES / f"{profile}.toml").name in {file.name for file in PROFILES.glob("*.toml")}:
         told = msgspec.to_builtins(msgspec.convert(told, Release, strict=False))
     for key, value in {"profile": profile, **told}.items():
         if used.get(key) != value:

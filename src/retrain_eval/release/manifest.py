@@ -20,6 +20,7 @@ READABLE = (1, 2)
 SEAL = "seal"
 
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Mark = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9:+/=._-]{0,200}\Z")]  # a keyed fingerprint
 Line = Annotated[str, msgspec.Meta(max_length=20_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
@@ -48,8 +49,8 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     rows_in: Count | None = None
     rows_rejected: Count | None = None
     vintage: Count | None = None
-    sha256: Line | None = None
-    fingerprint: Line | None = None
+    sha256: Digest | None = None
+    fingerprint: Mark | None = None
 
 
 class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
