@@ -70,7 +70,7 @@ def _poisoned(edition: Path, target: Path) -> Path:
         words = dict.fromkeys(("title", "question", "data", "citation", "unit", "currency"), POISON)
         facts["study"] = {**facts["study"], **words, "limitations": [POISON]}  # type: ignore[dict-item]
         facts |= {"approved_by": POISON, "protection": [POISON], "python": POISON, "packages": {"duckdb": POISON}}
-        facts["inputs"] = [{"name": POISON, "file": POISON, "rows_in": 1, "rows_rejected": 0}]
+        facts["inputs"] = [{"name": POISON, "file": POISON, "rows_in": 1, "rows_rejected": 0, "sha256": "a" * 64}]
 
     def effects(frame: pd.DataFrame) -> pd.DataFrame:
         paths = frame[frame["result"] == "event_study"]
