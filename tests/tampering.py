@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.files import sha256
+from retrain_eval.release.manifest import sealed, spelt
 
 
-def rehash(folder: Path) -> None:
-    """Make the manifest fit what is in the folder."""
+def rehash(folder: Path, *, seal: bool = True) -> None:
+    """Make the manifest fit what is in the folder: hashes and, unless it is to stay, the seal."""
     path = folder / "manifest.json"
     facts = json.loads(path.read_text())
-    facts["files"] = {name: sha256(folder / name) for name in facts["files"]}
-    path.write_text(json.dumps(facts))
+    there = (file for file in sorted(folder.rglob("*")) if file.is_file() and file != path)
+    facts["files"] = {file.relative_to(folder).as_posix(): sha256(file) for file in there}
+    path.write_text(spelt(sealed(facts) if seal and facts["bundle_version"] > 1 else facts))
 
 
 def numbers(folder: Path) -> dict[str, list[tuple[int, str]]]:

@@ -27,6 +27,7 @@ from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
+from retrain_eval.release.within import check_edition
 from retrain_eval.report import book, pdf
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
@@ -251,7 +252,12 @@ class Study:
         """Build the book of an edition (default: the latest) with the companions' editions of the same name.
 
         ``language`` is ``"en"`` or ``"zh"``; the study file's, by default. A report in another language than that has
-        a folder of its own.
+        a folder of its own. Every edition is verified first; where one is not as it was released, nothing is built.
+
+        Raises
+        ------
+        ReleaseError
+            If there is no such edition, or one is not as it was released.
         """
         main = self._edition(edition)
         companions = [Study.open(self.folder / name)._edition_beside(main) for name in self.file.report.companions]
@@ -260,7 +266,10 @@ class Study:
             check_writable(output.parent)
         before = [main.parent / name for name in edition_names(main.parent) if name < main.name]
         speech = language or self.file.report.language
-        return book.build([main, *companions], output, earlier=before, speech=speech, progress=say, force=force)
+        verified = [check_edition(path) for path in (main, *companions, *before)]
+        return book.build(
+            [main, *companions], output, earlier=before, speech=speech, progress=say, force=force, verified=verified
+        )
 
     def pdf(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
@@ -60,13 +61,31 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
 Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
+
+
+def _reading(read: Callable[[Path], Additive]) -> Callable[[Path], Additive]:
+    """Return a reader of files that may hold anything: what does not fit is refused by the name of the file."""
+
+    def call(path: Path) -> Additive:
+        try:
+            return read(path)
+        except InputError:
+            raise
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError,
+                pa.ArrowException) as error:  # fmt: skip
+            why = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise InputError("the file holds something else", file=path, rule=why[:200]) from None
+
+    return call
+
+
 # kind → how a file of it is read
 ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
-    "moments": OutcomeMoments.read_parquet,
-    "life_tables": LifeTable.read_parquet,
-    "covariates": CovariateMoments.read_parquet,
-    "counts": SampleCounts.read_parquet,
-    "statistics": Statistic.read_parquet,
+    "moments": _reading(OutcomeMoments.read_parquet),
+    "life_tables": _reading(LifeTable.read_parquet),
+    "covariates": _reading(CovariateMoments.read_parquet),
+    "counts": _reading(SampleCounts.read_parquet),
+    "statistics": _reading(Statistic.read_parquet),
 }
 SIGNIFICANT_DIGITS = 10
 # options of what a row says, not found by it
@@ -113,7 +132,10 @@ def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+    except (ValueError, OverflowError, MemoryError) as error:  # those of pandas' reader are ValueErrors
+        raise InputError("the table cannot be read", file=path, rule=str(error).splitlines()[0][:200]) from None
 
 
 def check_table(name: str, frame: pd.DataFrame) -> None:

@@ -22,6 +22,7 @@ import pandas as pd
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.files import write_text
 from retrain_eval.study import StudyFile
+from retrain_eval.untrusted import read_json
 
 PLAN = "plan.json"
 PLAN_VERSION = 1
@@ -163,12 +164,12 @@ def read_plan(folder: Path) -> tuple[Registration, ...]:
     if not path.exists():
         return ()
     try:
-        raw: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        raw: Mapping[str, Any] = read_json(folder, PLAN)
         if raw["plan_version"] != PLAN_VERSION:
             raise ReleaseError(f"{path} is of version {raw['plan_version']}, this program reads {PLAN_VERSION}")
         hashes = [str(entry["sha256"]) for entry in raw["registrations"]]
         made = msgspec.convert(raw["registrations"], tuple[Registration, ...])
-    except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, msgspec.ValidationError) as error:
         raise ReleaseError(f"{path} cannot be read: {error}") from None
     before = ""
     for registration, digest in zip(made, hashes, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ from retrain_eval.layout import (
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, Recipe, recipe_of, trace
+from retrain_eval.recipe_file import RECIPES, read_recipes
 from retrain_eval.sample.counts import KEYS as COUNTED
 from retrain_eval.sample.counts import SampleCounts, counted
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.shown import summarised
 from retrain_eval.statistics.kinds import Statistic
 
-RECIPES = "recipes.json"
 FROM_SUMS = "from_sums_by_cluster"  # fact about effects: a table with sums by cluster gives them, errors included
 # of the facts about estimates, those that inference needs; others may be counts that a release rounds
 _FACTS = (
@@ -334,7 +334,7 @@ class Results:
         }
         return cls(
             tables={name: read_table(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()},
-            parts=_read_parts(folder / RECIPES),
+            parts=read_parts(folder),
             **additive,
         )
 
@@ -355,15 +355,17 @@ def _rests_on_sums(effects: EffectTable | None) -> bool:
     return effects is not None and effects.meta.get("variance") == "CV3"
 
 
-def _read_parts(path: Path) -> list[Part]:
-    if not path.exists():
-        return []
-    parts = []
-    for item in json.loads(path.read_text(encoding="utf-8")):
-        derivation, estimates = (_read_derivation(item.pop(name, None)) for name in ("derivation", "estimates"))
-        parts.append(Part(**item, derivation=derivation, estimates=estimates))
-    return parts
-
-
-def _read_derivation(made: Mapping[str, Any] | None) -> Derivation | None:
-    return None if made is None else Derivation(made["of"], tuple((v, o) for v, o in made["steps"]))
+def read_parts(folder: Path) -> list[Part]:
+    """Return what ``recipes.json`` of a folder says; see `retrain_eval.recipe_file.read_recipes`."""
+    return [
+        Part(
+            table=item.table,
+            rows=item.rows,
+            result=item.result,
+            derivation=None if item.derivation is None else item.derivation.derivation(),
+            covariance=item.covariance,
+            estimates=None if item.estimates is None else item.estimates.derivation(),
+            meta=item.meta,
+        )
+        for item in read_recipes(folder)
+    ]

@@ -20,6 +20,8 @@ from retrain_eval.release.verify import verify
 from retrain_eval.results import Results
 from retrain_eval.study import Release, StudyFile, read_study
 
+INPUTS = [{"name": "person", "file": "p.csv"}]
+
 STUDY = (
     '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n\n'
     '[release]\nprofile = "public_use"\n'
@@ -44,7 +46,7 @@ def results(estimate: float = 1 / 3) -> Results:
 
 
 def write(tmp_path: Path, study: StudyFile, found: Results, **options: bool) -> Bundle:
-    return writing.write(found, tmp_path, study, tmp_path / "release" / "2026", inputs=[], **options)
+    return writing.write(found, tmp_path, study, tmp_path / "release" / "2026", inputs=INPUTS, **options)
 
 
 def test_it_reads_back_what_was_found(tmp_path: Path, study: StudyFile) -> None:
@@ -65,7 +67,7 @@ def test_it_reads_back_what_was_found(tmp_path: Path, study: StudyFile) -> None:
 def test_the_same_results_give_the_same_bytes(tmp_path: Path, study: StudyFile) -> None:
     first = write(tmp_path, study, results())
     content = {f.relative_to(first.path): f.read_bytes() for f in first.path.rglob("*") if f.is_file()}
-    second = writing.write(results(), tmp_path, study, tmp_path / "elsewhere" / "2026", inputs=[])
+    second = writing.write(results(), tmp_path, study, tmp_path / "elsewhere" / "2026", inputs=INPUTS)
     assert content == {f.relative_to(second.path): f.read_bytes() for f in second.path.rglob("*") if f.is_file()}
 
 
@@ -83,17 +85,17 @@ def test_an_edition_that_differs_by_one_person_from_a_published_one_is_refused(
     tmp_path: Path, study: StudyFile
 ) -> None:
     published = {"approved_by": "Ada", "corrects": {}}
-    writing.write(results(), tmp_path, study, tmp_path / "release" / "2026", inputs=[], standing=published)
+    writing.write(results(), tmp_path, study, tmp_path / "release" / "2026", inputs=INPUTS, standing=published)
     found = results()
     long = pd.DataFrame(
         {"id": np.repeat(range(39), 2), "t": [1, 2] * 39, "g": np.repeat([2, 0], [40, 38]), "y": np.arange(78.0)}
     )
     found.moments["m"] = rte.outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
     with pytest.raises(DisclosureError, match=r"with the edition 2026.*\n.*never treated has 1 fewer people"):
-        writing.write(found, tmp_path, study, tmp_path / "release" / "2027", inputs=[])
+        writing.write(found, tmp_path, study, tmp_path / "release" / "2027", inputs=INPUTS)
     assert not (tmp_path / "release" / "2027").exists()
     rounded = msgspec.structs.replace(study, release=Release(round_counts=5))
-    writing.write(found, tmp_path, rounded, tmp_path / "release" / "2027", inputs=[])
+    writing.write(found, tmp_path, rounded, tmp_path / "release" / "2027", inputs=INPUTS)
 
 
 @pytest.mark.parametrize("name", ["effects.csv", "moments/m.parquet", "study.toml"])

@@ -9,6 +9,7 @@ from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.flow import Study
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import corrections, edition_names, origin
+from retrain_eval.release.manifest import sealed
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_the_life_of_an_edition(study: Study) -> None:
     assert draft.approved_by == ""
     approved = study.release("2026", approved_by="  Ada \n Lovelace ")  # needs no --replace: only its approval differs
     assert approved.approved_by == "Ada Lovelace"
-    assert {**draft.manifest, "approved_by": "Ada Lovelace"} == approved.manifest
+    assert sealed({**draft.manifest, "approved_by": "Ada Lovelace"}) == approved.manifest
     assert study.release("2026", approved_by="Ada Lovelace").sha256 == approved.sha256  # again: the same bytes
 
     for options in ({"replace": True}, {"approved_by": "Someone Else"}, {"approved_by": "", "replace": True}):

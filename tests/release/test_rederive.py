@@ -30,6 +30,8 @@ from retrain_eval.study import read_study
 from retrain_eval.survival.logrank import logrank_test
 from tampering import rehash
 
+INPUTS = [{"name": "person", "file": "p.csv"}]
+
 STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n'
 
 
@@ -84,7 +86,7 @@ def results() -> Results:
 def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.toml").write_text(STUDY)
-    return writing.write(results(), folder, read_study(folder), folder / "release" / "2026", inputs=[])
+    return writing.write(results(), folder, read_study(folder), folder / "release" / "2026", inputs=INPUTS)
 
 
 @pytest.fixture
@@ -198,7 +200,7 @@ def test_a_result_that_is_not_what_its_recipe_makes_is_not_released(tmp_path: Pa
     found = results()
     found.tables["effects"].loc[0, "estimate"] += 0.001
     with pytest.raises(ReleaseError, match="event_study is not what its recipe makes: row 1, estimate"):
-        writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
+        writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=INPUTS)
 
 
 def test_a_table_changed_under_recomputed_hashes_is_found(bundle: Bundle) -> None:
@@ -248,7 +250,7 @@ def test_estimates_by_matched_set_follow_though_their_errors_do_not(tmp_path: Pa
     found = Results(life_tables={"arm": table.without_clusters()})
     found.add_effects("gap", rte.Spells.from_table(table).survival_difference(times=(2, 3)))
     (tmp_path / "study.toml").write_text(STUDY)
-    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
+    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=INPUTS)
     checked = verify(bundle.path)
     assert (checked.problems, checked.n_rederived, checked.on_covariance) == ((), 6, {"gap": 8})
 
@@ -278,7 +280,7 @@ def of_another_program(kept: bool = True, shift: float = 0.0) -> Results:
 def test_estimates_of_another_program_follow_though_their_errors_do_not(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     study, found = read_study(tmp_path), of_another_program()
-    bundle = writing.write(found, tmp_path, study, tmp_path / "release" / "2026", inputs=[])
+    bundle = writing.write(found, tmp_path, study, tmp_path / "release" / "2026", inputs=INPUTS)
     checked = verify(bundle.path)
     assert (checked.problems, checked.stated) == ((), {})
     assert checked.n_rederived == 3 * len(found.tables["effects"])
@@ -308,9 +310,9 @@ def test_estimates_that_no_longer_follow_are_not_released(tmp_path: Path) -> Non
     (tmp_path / "study.toml").write_text(STUDY)
     study = read_study(tmp_path)
     with pytest.raises(InputError, match=r"peer, row 1 .*estimate is .*, and .* by the table"):
-        writing.write(of_another_program(shift=1e-3), tmp_path, study, tmp_path / "release" / "2026", inputs=[])
+        writing.write(of_another_program(shift=1e-3), tmp_path, study, tmp_path / "release" / "2026", inputs=INPUTS)
     with pytest.raises(InputError, match="'peer' are said to follow from a table, which is not kept"):
-        writing.write(of_another_program(kept=False), tmp_path, study, tmp_path / "release" / "2026", inputs=[])
+        writing.write(of_another_program(kept=False), tmp_path, study, tmp_path / "release" / "2026", inputs=INPUTS)
 
 
 def test_no_exact_count_stands_beside_a_covariance(bundle: Bundle) -> None:

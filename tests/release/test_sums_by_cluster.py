@@ -15,6 +15,8 @@ from retrain_eval.release.verify import verify
 from retrain_eval.results import Results
 from retrain_eval.study import read_study
 
+INPUTS = [{"name": "person", "file": "p.csv"}]
+
 STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n'
 
 
@@ -44,7 +46,7 @@ def test_standard_errors_are_those_of_the_run_and_verify(tmp_path: Path, release
     found.add_effects("difference", levels.difference())
     found.derive_table("tests", pretrend_test, effects, "event_study")
     (tmp_path / "study.toml").write_text(STUDY + release)
-    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
+    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=INPUTS)
     checked = verify(bundle.path)
     assert checked.ok, str(checked)
 
@@ -67,7 +69,7 @@ def test_what_is_made_of_sums_that_are_not_published_is_withheld(tmp_path: Path)
     found.add_effects("event_study", m.att_gt().aggregate("dynamic"))
     found.derive_table("tests", pretrend_test, m.att_gt().aggregate("dynamic", max_event=0), "event_study")
     (tmp_path / "study.toml").write_text(STUDY)
-    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=[])
+    bundle = writing.write(found, tmp_path, read_study(tmp_path), tmp_path / "release" / "2026", inputs=INPUTS)
     assert verify(bundle.path).ok
     tests = Results.read(bundle.path).tables.get("tests")
     assert tests is None or tests["p_value"].isna().all()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+
+from retrain_eval.release.manifest import spelt
 
 COLUMNS = [
     *("result", "outcome", "estimator", "estimand", "cohort", "time", "event_time", "subgroup", "level", "estimate"),
@@ -268,7 +269,7 @@ def write_bundle(folder: Path, tables: dict[str, pd.DataFrame], study: dict[str,
         "rules": {"min_cell": 10}, "protection": ["durations merged: 3"],
     }  # fmt: skip
     manifest |= manifest_facts
-    (folder / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+    (folder / "manifest.json").write_text(spelt(manifest), encoding="utf-8")
     return folder
 
 

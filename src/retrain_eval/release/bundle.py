@@ -6,13 +6,13 @@ any outside reader go through `Bundle`, which refuses a folder whose files do no
 
 from __future__ import annotations
 
-import json
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pandas as pd
@@ -23,14 +23,15 @@ from retrain_eval.layout import ADDITIVE, Additive, read_table
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
 from retrain_eval.plan import Registration, read_plan
+from retrain_eval.release.manifest import manifest_problems, read_manifest
+from retrain_eval.release.opening import MANIFEST, SIGNATURE, check_files, inventory, limit_of
 from retrain_eval.results import Results
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
-from retrain_eval.study import Release
-
-BUNDLE_VERSION = 1
-MANIFEST = "manifest.json"
+from retrain_eval.study import FILE, PROFILES, Release, StudyFile
+from retrain_eval.study_keys import check_keys
+from retrain_eval.untrusted import read_bytes, read_toml, shown
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,20 @@ class Bundle:
     def problems(self) -> list[str]:
         """Return what differs between the folder and its manifest, one line per file; empty when sound."""
         listed: dict[str, str] = self.manifest["files"]
-        present = {file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file()}
-        found = [f"missing: {name}" for name in sorted(set(listed) - present)]
-        found += [f"not in the manifest: {name}" for name in sorted(present - set(listed) - {MANIFEST})]
+        present = set(inventory(self.path))
+        found = manifest_problems(self.path, self.manifest)
+        found += [f"missing: {name}" for name in sorted(set(listed) - present)]
         found += [
+            f"not in the manifest: {shown(name)}" for name in sorted(present - set(listed) - {MANIFEST, SIGNATURE})
+        ]
+        altered = [
             f"altered: {name}"
             for name, digest in sorted(listed.items())
-            if name in present and sha256(self.path / name) != digest
+            if name in present and hashlib.sha256(read_bytes(self.path, name, limit_of(name))).hexdigest() != digest
         ]
-        return found
+        if not altered:  # what is as it was released may still be made to fill a memory
+            check_files(self.path, {name: None for name in listed if name in present})
+        return found + altered
 
     @property
     def name(self) -> str:
@@ -102,7 +108,18 @@ class Bundle:
     @cached_property
     def study(self) -> dict[str, Any]:
         """The study file as run."""
-        return tomllib.loads((self.path / "study.toml").read_text(encoding="utf-8"))
+        return read_toml(self.path, FILE, limit_of(FILE))
+
+    @cached_property
+    def study_file(self) -> StudyFile:
+        """The study file as run, under the rules of the manifest; a profile that it names is not looked for."""
+        raw, path = dict(self.study), self.path / FILE
+        check_keys(raw, StudyFile, "", path)
+        raw["release"] = {**shipped_rules(raw.get("release", {})), **(self.manifest.get("rules") or {})}
+        try:
+            return msgspec.convert(raw, StudyFile, strict=True)
+        except msgspec.ValidationError as error:
+            raise ReleaseError(f"{path} does not hold: {shown(error)}") from None
 
     @property
     def effects(self) -> pd.DataFrame | None:
@@ -209,7 +226,10 @@ class Bundle:
     @cached_property
     def rules(self) -> Release:
         """The disclosure rules it was released under."""
-        return msgspec.convert(self.manifest["rules"], Release)
+        try:
+            return msgspec.convert(self.manifest.get("rules"), Release)
+        except msgspec.ValidationError as error:
+            raise ReleaseError(f"the rules in the manifest of {self.path} do not hold: {shown(error)}") from None
 
     @property
     def approved_by(self) -> str:
@@ -225,27 +245,30 @@ class Bundle:
     def tables(self) -> dict[str, Additive]:
         """Return all additive tables, by the names of their files without the suffix."""
         names = [name.removesuffix(".parquet") for name in self.manifest["files"] if name.endswith(".parquet")]
-        return {name: ADDITIVE[name.split("/", 1)[0]](self._file(f"{name}.parquet")) for name in names}
+        return {name: self._additive(name) for name in names}
 
     def moments(self, name: str) -> OutcomeMoments:
         """Return the outcome moments released under ``name``."""
-        return OutcomeMoments.read_parquet(self._file(f"moments/{name}.parquet"))
+        return cast(OutcomeMoments, self._additive(f"moments/{name}"))
 
     def life_table(self, name: str) -> LifeTable:
         """Return the life table released under ``name``."""
-        return LifeTable.read_parquet(self._file(f"life_tables/{name}.parquet"))
+        return cast(LifeTable, self._additive(f"life_tables/{name}"))
 
     def covariate_moments(self, name: str) -> CovariateMoments:
         """Return the covariate moments released under ``name``."""
-        return CovariateMoments.read_parquet(self._file(f"covariates/{name}.parquet"))
+        return cast(CovariateMoments, self._additive(f"covariates/{name}"))
 
     def sample_counts(self, kind: str) -> SampleCounts:
         """Return the counts of people released: ``flow``, ``matching``, ``overlap`` or ``linkage``."""
-        return SampleCounts.read_parquet(self._file(f"counts/{kind}.parquet"))
+        return cast(SampleCounts, self._additive(f"counts/{kind}"))
 
     def statistic(self, name: str) -> Statistic:
         """Return the sums of a test or a bound released under ``name``."""
-        return Statistic.read_parquet(self._file(f"statistics/{name}.parquet"))
+        return cast(Statistic, self._additive(f"statistics/{name}"))
+
+    def _additive(self, name: str) -> Additive:
+        return ADDITIVE[name.partition("/")[0]](self._file(f"{name}.parquet"))
 
     def _file(self, name: str) -> Path:
         if name not in self.manifest["files"]:
@@ -259,19 +282,12 @@ class Bundle:
         return read_table(self.path / name)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest of an edition without checking the files it lists."""
-    try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ReleaseError(f"no release bundle at {path}: it has no {MANIFEST}") from None
-    except ValueError as error:
-        raise ReleaseError(f"the manifest of {path} cannot be read: {error}") from None
-    for key in ("bundle_version", "edition", "study", "files"):
-        if not isinstance(manifest, dict) or key not in manifest:
-            raise ReleaseError(f"the manifest of {path} lacks {key!r}")
-    if manifest["bundle_version"] != BUNDLE_VERSION:
-        raise ReleaseError(
-            f"the bundle {path} is of version {manifest['bundle_version']}, this program reads {BUNDLE_VERSION}"
-        )
-    return manifest
+def shipped_rules(release: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a section ``[release]`` says, on the profile that it names where the package ships one of that name.
+
+    A profile beside the study is not looked for: a bundle has none.
+    """
+    name = str(release.get("profile", "default"))
+    shipped = {file.stem: file for file in PROFILES.glob("*.toml")}
+    profile = tomllib.loads(shipped[name].read_text(encoding="utf-8")) if name in shipped else {}
+    return {**profile, **release}

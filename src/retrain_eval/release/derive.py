@@ -1,17 +1,22 @@
 """Make results again from additive tables, by the recipes that say how they were made.
 
-Only verbs that are named here, or marked as recorded on the tables and results themselves, can be asked for: a file
-of recipes runs no code of its own.
+Only the verbs of two lists can be asked for: functions that are named here, and methods marked as recorded of the
+classes that are named here. Each is asked of one kind of object only, with options of its own types within bounds: a
+file of recipes runs no code of its own, and no more work than a study can need.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from retrain_eval.did.att_gt import GroupTimeEffects
 from retrain_eval.did.diagnostics import pretrend_test
 from retrain_eval.did.lags import treatment_lags
 from retrain_eval.did.means import mean_difference, mean_paths
@@ -20,11 +25,13 @@ from retrain_eval.did.pretest_power import pretest_power
 from retrain_eval.did.robustness import bounds
 from retrain_eval.did.timing import base_moved_back, placebo_starts
 from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError, unknown
+from retrain_eval.errors import InputError, RetrainEvalError, unknown
 from retrain_eval.heterogeneity import equal_effects, verdicts
 from retrain_eval.layout import TABLES, Additive, effects_frame
 from retrain_eval.lifetable import LifeTable
+from retrain_eval.moments import OutcomeMoments
 from retrain_eval.recipe import Derivation, is_recorded, repeat
+from retrain_eval.release.options import asked_of, check_options
 from retrain_eval.results import Part
 from retrain_eval.sample.counts import counted
 from retrain_eval.sample.covariates import covariate_balance, covariate_paths
@@ -38,6 +45,7 @@ from retrain_eval.survival.logrank import logrank_test
 from retrain_eval.survival.proportionality import trend_test
 from retrain_eval.survival.spells import Spells
 from retrain_eval.synthetic.truth import known_effects
+from retrain_eval.untrusted import shown
 
 Table = Additive | EffectTable
 Tables = Mapping[str, Table]
@@ -71,6 +79,13 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         trend_test,
         verdicts,
     )
+}
+
+
+# what may be asked of which objects: the methods that are marked as recorded, read once, never by a name from a file
+METHODS: Mapping[type, Mapping[str, Callable[..., Any]]] = {
+    kind: {name: method for name, method in inspect.getmembers(kind) if is_recorded(method)}
+    for kind in (OutcomeMoments, LifeTable, Spells, GroupTimeEffects, EffectTable)
 }
 
 
@@ -135,19 +150,26 @@ class Deriver:
 
 
 def _step(of: Any, verb: str, options: Mapping[str, Any]) -> Any:
-    """Ask an object for a verb: a function named above, or a recorded method of it or of the front to a life table."""
-    function: Any = FUNCTIONS.get(verb)
+    """Ask an object for a verb that it may be asked for; options are of the verb's types, and bounded."""
+    function = FUNCTIONS.get(verb)
     if function is None:
-        if isinstance(of, LifeTable) and not is_recorded(getattr(LifeTable, verb, None)):
+        if isinstance(of, LifeTable) and verb not in METHODS[LifeTable]:
             of = Spells.from_table(of)
-        function = getattr(type(of), verb, None)
-        if not is_recorded(function):
-            methods = [name for name in dir(type(of)) if is_recorded(getattr(type(of), name))]
-            raise unknown("verb", verb, [*FUNCTIONS, *methods])
+        known = next((methods for kind, methods in METHODS.items() if isinstance(of, kind)), {})
+        function = known.get(verb)
+        if function is None:
+            raise unknown("verb", shown(verb), [*FUNCTIONS, *known])
+    elif not isinstance(of, asked_of(function)):
+        raise InputError(f"{verb} cannot be asked of {type(of).__name__}", fix=asked_of(function).__name__)
+    check_options(function, options)
     try:
-        return repeat(function, of, options)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return repeat(function, of, options)
+    except RetrainEvalError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError, MemoryError,
+            RecursionError, NotImplementedError) as error:  # fmt: skip
         # a recipe is a file, and a file may hold anything
-        raise InputError(f"{verb} cannot be repeated", value=dict(options), rule=str(error)) from error
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"{verb} cannot be repeated", value=shown(dict(options)), rule=shown(why)) from error

@@ -8,7 +8,8 @@ from typing import Any
 
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.files import put_back, sha256
-from retrain_eval.release.bundle import MANIFEST, read_manifest
+from retrain_eval.release.manifest import read_manifest
+from retrain_eval.release.opening import MANIFEST
 
 
 def edition_names(folder: Path) -> list[str]:

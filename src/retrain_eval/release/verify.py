@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from retrain_eval.effects import COUNTS, KEYS
 from retrain_eval.errors import RetrainEvalError
 from retrain_eval.layout import OPTIONS
 from retrain_eval.release.agreement import contradictions
-from retrain_eval.release.bundle import Bundle, read_manifest
+from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
+from retrain_eval.release.consistency import disagreements
+from retrain_eval.release.labels import label_problems, untied
+from retrain_eval.release.manifest import read_manifest
+from retrain_eval.release.opening import MANIFEST
 from retrain_eval.release.publishing import publish
 from retrain_eval.results import Part, Results
+from retrain_eval.untrusted import shown
 
+STATED = (
+    "who approved it, what it corrects, its input files and their numbers of rows, its packages, notes on protection"
+)
 _SHOWN = 20  # numbers that differ, named one by one
 
 
@@ -40,6 +50,8 @@ class Verification:
         Numbers that follow from nothing that is released, by table or result.
     withheld : dict of str → str
         Results that the bundle lists as withheld, with their reasons.
+    untied : dict of str → str
+        Results, among the stated, that a recipe makes of another table than their label names, with the reason.
     """
 
     path: Path
@@ -49,6 +61,7 @@ class Verification:
     on_covariance: dict[str, int] = field(default_factory=dict)
     stated: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
+    untied: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -58,19 +71,21 @@ class Verification:
     def __str__(self) -> str:
         """Return what was found, as the command line prints it."""
         if self.problems:
-            shown = [*self.problems[:_SHOWN]]
+            listed = [*self.problems[:_SHOWN]]
             if (more := len(self.problems) - _SHOWN) > 0:
-                shown.append(f"and {more} more")
-            return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in shown)
-        lines = [f"all {self.n_files} files of {self.path} are as they were released"]
-        lines.append(f"all {self.n_rederived:,} numbers that follow from its tables re-derived")
+                listed.append(f"and {more} more")
+            return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in listed)
+        lines = [f"all {self.n_files} files of {self.path} are as the manifest lists them"]
+        lines.append(f"re-derived: {self.n_rederived:,} numbers, all that follow from its tables")
         for found, what in (
-            (self.on_covariance, "errors, intervals and p-values re-derived from a covariance that is an input"),
-            (self.stated, "inputs stand alone: nothing else released tells them"),
+            (self.on_covariance, "re-derived on a released covariance: {n:,} errors, intervals and p-values"),
+            (self.stated, "stated: {n:,} numbers that nothing else in the bundle proves"),
         ):
             if found:
                 names = ", ".join(f"{name} {count:,}" for name, count in found.items())
-                lines.append(f"{sum(found.values()):,} {what}: {names}")
+                lines.append(f"{what.format(n=sum(found.values()))}: {names}")
+        lines += [f"  stated, though it has a recipe: {name}: {reason}" for name, reason in self.untied.items()]
+        lines.append(f"stated too, for no number proves them: {STATED}")
         if self.withheld:
             lines.append(f"{len(self.withheld)} results are withheld:")
             lines += [f"  {name}: {reason}" for name, reason in self.withheld.items()]
@@ -106,25 +121,51 @@ def verify(path: str | Path) -> Verification:
     """
     bundle = Bundle(Path(path), read_manifest(Path(path)))
     n_files, problems = len(bundle.manifest["files"]), bundle.problems()
-    if problems:
+    if any(not line.startswith(f"altered: {MANIFEST}") for line in problems):
         return Verification(bundle.path, n_files, tuple(problems))
-    differences: list[str] = []
     try:
-        published = Results.read(bundle.path)
-        differences += _not_accounted_for(published)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            found = _verified(bundle, n_files)
+    except MemoryError:
+        found = Verification(bundle.path, n_files, ("cannot be re-derived: it takes more memory than there is",))
+    except Exception as error:
+        # a file may be hashed and still hold anything: whatever it does to the code that reads it is its fault
+        why = str(error) if isinstance(error, RetrainEvalError) else f"{type(error).__name__}: {error}"
+        found = Verification(
+            bundle.path, n_files, (f"cannot be re-derived: {shown((why.splitlines() or [''])[0], 500)}",)
+        )
+    return replace(found, problems=(*problems, *found.problems))
+
+
+def _verified(bundle: Bundle, n_files: int) -> Verification:
+    """Compare everything that a bundle of sound files says with what follows from its tables."""
+    published = Results.read(bundle.path)
+    differences = [
+        *_not_accounted_for(published),
+        *label_problems(published.parts, bundle.manifest),
+        *disagreements(bundle, published),
+    ]
+    try:
         derived = rederive(bundle, published)
     except (RetrainEvalError, KeyError, TypeError, ValueError) as error:
-        # a file may be hashed and still hold anything
-        why = f"cannot be re-derived: {str(error).splitlines()[0]}"
+        why = f"cannot be re-derived: {(str(error).splitlines() or [type(error).__name__])[0]}"
         return Verification(bundle.path, n_files, (*differences, why))
     differences += contradictions(published, bundle.rules)
     digits = bundle.rules.significant_figures
     tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "stated")}
+    tables, strata, loose = list(published.kept()), list(bundle.study_file.strata), dict[str, str]()
+    why_not = derived.withheld()
     # a row too many or too few is among what is not accounted for, so that no pair is lost unseen
     for (part, rows), (again, expected) in zip(published.blocks(), derived.blocks(), strict=False):
         name = part.table if part.result is None else f"{part.table} {part.result}"
         if (part.table, part.result, len(rows)) != (again.table, again.result, len(expected)):
             differences.append(f"{name}: {len(rows)} row(s) published, {len(expected)} re-derived")
+            continue
+        if part.derivation is not None and again.derivation is None:
+            key = str(part.result or part.table)
+            reason = why_not.get(key if part.table == "effects" else f"{key}: {part.table}", "")
+            differences.append(f"{name}: its recipe does not give it: {reason or 'the rules withhold it'}")
             continue
         differences += [
             f"{name}, {difference}" for difference in compare(rows, expected, digits, by_row=part.table == "balance")
@@ -133,7 +174,10 @@ def verify(path: str | Path) -> Verification:
             differences.append(f"{name}: recipes.json says neither what it follows from nor its covariance")
         if part.estimates is not None and again.estimates is None:
             differences.append(f"{name}: its table does not give its estimates, as recipes.json says")
-        for kind, count in _kinds(again, rows).items():
+        kinds = _kinds(again, rows)
+        if reason := untied(part, rows, published.parts, tables, strata):
+            loose[name], kinds = reason, Counter({"stated": kinds.total()})
+        for kind, count in kinds.items():
             if count:
                 tally[kind][str(part.result) if part.covariance is not None else part.table] += count
     return Verification(
@@ -144,6 +188,7 @@ def verify(path: str | Path) -> Verification:
         dict(tally["on_covariance"]),
         dict(tally["stated"]),
         published.withheld(),
+        loose,
     )
 
 

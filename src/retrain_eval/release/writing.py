@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +18,14 @@ from retrain_eval.files import new_folder, sha256, write_text
 from retrain_eval.plan import PLAN
 from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.attack import differences
-from retrain_eval.release.bundle import BUNDLE_VERSION, MANIFEST, Bundle, read_manifest
+from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
+from retrain_eval.release.consistency import own_schemas
 from retrain_eval.release.derive import Deriver
+from retrain_eval.release.labels import made_of
+from retrain_eval.release.manifest import BUNDLE_VERSION, SEAL, read_manifest, sealed, spelt
+from retrain_eval.release.opening import MANIFEST
 from retrain_eval.release.protect import artefacts, protect
 from retrain_eval.results import Results, standing_effects
 from retrain_eval.study import FILE, Release, StudyFile
@@ -107,7 +110,7 @@ def write(
         if (study_folder / PLAN).exists():
             shutil.copyfile(study_folder / PLAN, work / PLAN)
         manifest = _manifest(work, target.name, study, inputs, record, safe) | dict(standing or DRAFT)
-        write_text(work / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        write_text(work / MANIFEST, spelt(sealed(manifest)))
     staged = target.with_name(f".{target.name}.staged")
     try:
         if target.exists():
@@ -163,8 +166,13 @@ def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -
             f"{differs}; it was approved by {old['approved_by']} and stays as it is. "
             f"Correct it in a new edition: --edition {target.name}-1 --corrects {target.name}"
         )
-    if not replace and {**old, **DRAFT} != {**new, **DRAFT}:
+    if not replace and _without_standing(old) != _without_standing(new):
         raise ReleaseError(f"{differs}; release under a new name, or replace a draft with --replace")
+
+
+def _without_standing(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two drafts have in common that differ in their approval alone."""
+    return {key: value for key, value in manifest.items() if key not in (*DRAFT, SEAL)}
 
 
 def _manifest(
@@ -189,4 +197,6 @@ def _manifest(
         "rules": msgspec.to_builtins(study.release),
         "artefacts": artefacts(safe),
         "protection": record,
+        "made_of": made_of(safe.parts),
+        "own_schemas": own_schemas(safe.tables.get("dictionary")),
     }

@@ -27,7 +27,8 @@ from jinja2 import Environment, StrictUndefined
 from retrain_eval.errors import ReportError
 from retrain_eval.files import new_folder
 from retrain_eval.periods import a_year
-from retrain_eval.release.bundle import MANIFEST
+from retrain_eval.release.opening import MANIFEST, SIGNATURE, inventory, limit_of
+from retrain_eval.release.verify import Verification
 from retrain_eval.report.language import ENGLISH, N_, TAGS, _, language, speaking
 from retrain_eval.report.messages import messages_of_template, translated
 from retrain_eval.report.pages import (
@@ -41,6 +42,7 @@ from retrain_eval.report.pages import (
     open_release,
 )
 from retrain_eval.resources import resource
+from retrain_eval.untrusted import read_bytes
 
 STAMP = "build.json"
 ENTRY = "index.html"
@@ -78,6 +80,7 @@ def build(
     speech: str = ENGLISH,
     progress: Callable[[str], None] | None = None,
     force: bool = False,
+    verified: Sequence[Verification] = (),
 ) -> Path:
     """Build the report of a release and return its first page.
 
@@ -95,6 +98,8 @@ def build(
         Given one line of text at each stage.
     force : bool
         Build even where the report was made from the same bundles, pages and program.
+    verified : sequence of Verification
+        What was found when the editions were verified, which the report says.
 
     Raises
     ------
@@ -104,10 +109,23 @@ def build(
         If the book cannot be built; the last report stays.
     """
     with speaking(speech):
-        return _build(open_release(bundles, earlier), output, progress or (lambda _: None), force)
+        release = open_release(bundles, earlier)
+        _check_places(release)
+        return _build(release, output, progress or (lambda _: None), force, verified)
 
 
-def _build(release: Release, output: Path, say: Callable[[str], None], force: bool) -> Path:
+def _check_places(release: Release) -> None:
+    """Refuse two bundles that the report would keep in one place."""
+    places = [release_folder(study).casefold() for study in release.studies]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ReportError(
+            f"two bundles say that they are {twice[0].removeprefix('release/')}; a report shows one of it"
+        )
+
+
+def _build(
+    release: Release, output: Path, say: Callable[[str], None], force: bool, verified: Sequence[Verification]
+) -> Path:
     source = resource("book")
     stamp = {
         "bundles": [study.bundle.sha256 for study in release.studies],
@@ -121,7 +139,7 @@ def _build(release: Release, output: Path, say: Callable[[str], None], force: bo
         return output / ENTRY
     with tempfile.TemporaryDirectory(prefix="retrain_eval_book_", ignore_cleanup_errors=True) as name:
         work = Path(name) / "book"
-        prepare(release, source, work)
+        prepare(release, source, work, verified)
         say(f"building {len(list(work.glob('*.md')))} pages")
         html = _run(release, work)
         _add_bundles(release, html)
@@ -132,13 +150,35 @@ def _build(release: Release, output: Path, say: Callable[[str], None], force: bo
     return output / ENTRY
 
 
-def prepare(release: Release, source: Path, work: Path) -> None:
+def escaped(value: object) -> object:
+    r"""Return what a template prints of a bundle, so that it ends no text, code or role that it stands in.
+
+    Text stands in Python texts of code cells and of ``{eval}`` roles: there an escape is the sign that it escapes.
+
+    Examples
+    --------
+    >>> print(escaped('a_b'), escaped('x"); import os #`\n'))
+    a_b x\x22); import os #\x60\x0a
+    """
+    if not isinstance(value, str):
+        return value
+    return "".join(
+        sign if sign.isprintable() and sign not in _ENDING else f"\\x{ord(sign):02x}" if ord(sign) < 256
+        else f"\\U{ord(sign):08x}" for sign in value
+    )  # fmt: skip
+
+
+_ENDING = "\"'`\\{}<>$"
+
+
+def prepare(release: Release, source: Path, work: Path, verified: Sequence[Verification] = ()) -> None:
     """Copy the book's source, with the pages and sections that this release has something to say on."""
     shutil.copytree(source, work, ignore=shutil.ignore_patterns("_build", "__pycache__"))
     parts = release.parts()
     env = Environment(line_statement_prefix="% ", block_start_string="<%", block_end_string="%>",
                       variable_start_string="<<", variable_end_string=">>", comment_start_string="<#",
-                      comment_end_string="#>", undefined=StrictUndefined, keep_trailing_newline=True)  # fmt: skip
+                      comment_end_string="#>", undefined=StrictUndefined, keep_trailing_newline=True,
+                      finalize=escaped)  # fmt: skip
     toc: list[dict[str, Any]] = []
     for part, pages in CONTENTS.items():
         kept = [page for page, need in pages if not need or need in parts]
@@ -146,7 +186,10 @@ def prepare(release: Release, source: Path, work: Path) -> None:
             file = work / f"{page}.md"
             if page in kept:
                 text = translated(file.read_text(encoding="utf-8"), _)
-                text = env.from_string(text).render(release=release, parts=parts, _=_, **_of_time(release.main))
+                text = env.from_string(text).render(
+                    release=release, parts=parts, verified=[_what_was(one, release) for one in verified], _=_,
+                    **_of_time(release.main),
+                )  # fmt: skip
                 file.write_text(text, encoding="utf-8")
             else:
                 file.unlink()
@@ -171,6 +214,19 @@ def prepare(release: Release, source: Path, work: Path) -> None:
         "messages": {message: _(message) for message in theme_messages(source)},
     }
     (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
+
+
+def _what_was(found: Verification, release: Release) -> str:
+    """Say what the verification of one edition proved."""
+    of = next((one.bundle for one in (*release.studies, *release.earlier) if one.bundle.path == found.path), None)
+    return _(
+        "{edition}: {rederived:,} numbers re-derived, {covariance:,} re-derived on a released covariance, {stated:,} "
+        "stated",
+        edition=found.path.name if of is None else f"{of.name} {of.edition}",
+        rederived=found.n_rederived,
+        covariance=sum(found.on_covariance.values()),
+        stated=sum(found.stated.values()),
+    )
 
 
 def _of_time(study: Study) -> dict[str, str]:
@@ -257,17 +313,22 @@ def _helpful(output: str, lines: int = 12) -> str:
 def _add_bundles(release: Release, html: Path) -> None:
     """Put each bundle beside the pages, as files and as one archive with fixed dates."""
     for study in release.studies:
-        folder = html / release_folder(study)
-        names = [MANIFEST, *sorted(study.bundle.manifest["files"])]
+        source, folder = study.bundle.path, html / release_folder(study)
+        listed = set(study.bundle.manifest["files"])
+        names = [name for name in sorted(inventory(source)) if name in listed or name in (MANIFEST, SIGNATURE)]
         archive = folder.parent / f"{study.bundle.name}-{study.bundle.edition}.zip"
-        archive.parent.mkdir(parents=True, exist_ok=True)
+        for place in (folder, archive):
+            if not place.resolve().is_relative_to(html.resolve()):
+                raise ReportError(f"the bundle {source} would be written to {place}, outside the report")
+        folder.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
             for name in names:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(study.bundle.path / name, folder / name)
+                content = read_bytes(source, name, limit_of(name))
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(content)
                 entry = zipfile.ZipInfo(f"{study.bundle.edition}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED
-                packed.writestr(entry, (folder / name).read_bytes())
+                packed.writestr(entry, content)
 
 
 def _fingerprint(source: Path) -> str:

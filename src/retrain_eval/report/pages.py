@@ -25,7 +25,6 @@ from retrain_eval.sample.ties import MANY
 from retrain_eval.sample.verdict import BalanceVerdict, balance_verdict
 from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.strata import Stratum
-from retrain_eval.study import read_study
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
 TABLES = (
@@ -129,7 +128,7 @@ class Study:
         if self.registration is None:
             return pd.DataFrame(columns=["field", "planned", "used"])
         script = str(self.bundle.manifest.get("script_sha256", ""))
-        return deviations(self.registration, read_study(self.bundle.path), script)
+        return deviations(self.registration, self.bundle.study_file, script)
 
     @cached_property
     def exploratory(self) -> set[str]:

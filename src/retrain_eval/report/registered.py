@@ -7,6 +7,7 @@ import pandas as pd
 from retrain_eval.report.language import _
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
+from retrain_eval.report.words import code
 
 
 def standing(study: Study) -> str:
@@ -83,7 +84,7 @@ def deviations(study: Study) -> Table:
     """Tabulate each field of the study file that differs from the plan."""
     rows = study.deviations
     shown = rows.assign(
-        field=[f"`{name}`" for name in rows["field"]],
+        field=[code(name) for name in rows["field"]],
         planned=rows["planned"].replace("", "—"),
         used=rows["used"].replace("", "—"),
     )
@@ -97,7 +98,7 @@ def exploratory(study: Study) -> Table:
     rows = effects[effects["result"].isin(study.exploratory)].drop_duplicates(["result", "outcome", "subgroup"])
     rows = rows[["result", "outcome", "subgroup"]].reset_index(drop=True)
     shown = rows.assign(
-        result=[f"`{name}`" for name in rows["result"]],
+        result=[code(name) for name in rows["result"]],
         outcome=rows["outcome"].map(words.name),
         subgroup=[words.name(name) if name else "—" for name in rows["subgroup"]],
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from great_tables import GT
@@ -14,7 +15,7 @@ from retrain_eval.report.cards import Html
 from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.language import N_, _
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import Words, csv, plain, sentence, short_p, signed
+from retrain_eval.report.words import Words, code, csv, plain, sentence, short_p, signed
 from retrain_eval.shown import summarised
 
 SUPPRESSED = N_("suppressed")
@@ -306,12 +307,18 @@ def files(study: Study, folder: str) -> Table:
         }
     )
     shown = rows.assign(
-        file=[f"[{name}]({folder}/{name})" for name in rows["file"]],
+        file=[_link(name, f"{folder}/{name}") for name in rows["file"]],
         bytes=[f"{size:,}" for size in rows["bytes"]],
         sha256=[f"`{digest}`" for digest in rows["sha256"]],
     )
     made = table(shown, rows, stub="file", labels={"sha256": "SHA-256"}, left=["sha256"])
     return Table(made.gt.fmt_markdown(["file", "sha256"]), rows)
+
+
+def _link(name: str, target: str) -> str:
+    """Return a link of Markdown to a file whose name may be anybody's."""
+    shown = re.sub(r"([^\w ./-])", r"\\\1", name)
+    return f"[{shown}]({quote(target)})"
 
 
 def archive(study: Study) -> Html:
@@ -346,6 +353,6 @@ def replication(frame: pd.DataFrame) -> Table:
     spanners: dict[str, list[str]] = {}
     for column in numbers:
         spanners.setdefault(column.removesuffix(" estimate").removesuffix(" std. error"), []).append(column)
-    shown["coefficient"] = [f"`{name}`" for name in frame["coefficient"]]
+    shown["coefficient"] = [code(name) for name in frame["coefficient"]]
     made = table(shown, frame, labels=kinds, spanners=spanners)
     return Table(made.gt.fmt_markdown(["coefficient"]), frame)

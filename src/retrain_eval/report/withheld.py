@@ -7,6 +7,7 @@ import pandas as pd
 from retrain_eval.report.language import _
 from retrain_eval.report.pages import Release
 from retrain_eval.report.tables import Table, table
+from retrain_eval.report.words import code
 
 
 def tabulate(release: Release) -> Table:
@@ -19,7 +20,7 @@ def tabulate(release: Release) -> Table:
         ],
         columns=["study", "result", "reason"],
     )
-    shown = rows.assign(result=[f"`{name}`" for name in rows["result"]])[["result", "study", "reason"]]
+    shown = rows.assign(result=[code(name) for name in rows["result"]])[["result", "study", "reason"]]
     labels = {"result": _("Result"), "study": _("Study"), "reason": _("Reason")}
     made = table(shown, rows, labels=labels, left=["study", "reason"])
     return Table(made.gt.fmt_markdown(["result"]), rows)

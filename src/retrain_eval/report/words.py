@@ -377,6 +377,17 @@ def _plural(unit: str) -> str:
     return _(_PLURALS.get(unit, unit + "s"))
 
 
+def code(text: object) -> str:
+    """Return a name of a bundle as Markdown prints code, and nothing else: it ends no code and begins no link.
+
+    Examples
+    --------
+    >>> code("did"), code("a`[c](javascript:alert(1))")
+    ('`did`', '`aˋ[c](javascript:alert(1))`')
+    """
+    return "`" + (" ".join(str(text).replace("`", "ˋ").split()) or " ") + "`"
+
+
 def in_sentence(title: str) -> str:
     """Return a title as it reads inside a sentence; acronyms keep their capitals.
 

@@ -1,0 +1,147 @@
+"""Verify an edition in a process of its own, which is given so much memory and time, and no more.
+
+Sizes are bounded before anything is read, and options before anything is repeated. What such bounds cannot exclude, a
+file that unpacks to more than it declares or a model that never converges, ends with the process: the caller goes on
+and says so. A process costs about a second and a half, most of it imports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from retrain_eval.errors import ReleaseError, RetrainEvalError
+from retrain_eval.release.manifest import read_manifest
+from retrain_eval.release.verify import Verification, verify
+from retrain_eval.untrusted import shown
+
+SECONDS = 120
+MEMORY = 2 * 2**30  # bytes
+_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
+_PROBLEMS = 1_000  # handed back; more are counted
+
+
+def verify_within(
+    path: str | Path, *, seconds: float = SECONDS, memory: int = MEMORY, **options: str | None
+) -> Verification:
+    """Do what `retrain_eval.release.verify.verify` does, within limits of time and memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of an edition.
+    seconds : float
+    memory : int
+        In bytes; where the system can limit it (Linux).
+    **options : str
+        Those of ``verify``.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no manifest, it cannot be read, or the limits are met.
+    """
+    command = [sys.executable, "-P", "-m", "retrain_eval.release.within", str(Path(path).absolute())]
+    command += [json.dumps([options, seconds, memory])]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            env={**os.environ, **_ONE_THREAD},
+        )  # fmt: skip
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ReleaseError(f"verifying {path} was stopped after {seconds:g} seconds") from None
+        finally:
+            with suppress(ProcessLookupError, PermissionError, AttributeError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        found = _answer(out)
+        if found is None:
+            told = _last_line(err)
+            raise ReleaseError(
+                f"verifying {path} was stopped: it needs more than {memory / 2**30:g} GB, or what it holds ends the "
+                f"program (status {process.returncode}){': ' + told if told else ''}"
+            )
+    if "error" in found:
+        raise ReleaseError(str(found["error"]))
+    return Verification(**{**found, "path": Path(path), "problems": tuple(found["problems"])})
+
+
+def check_edition(edition: Path) -> Verification:
+    """Verify an edition that a report is made from.
+
+    Raises
+    ------
+    ReleaseError
+        If it is not as it was released, or its folder has another name.
+    """
+    found = verify_within(edition)
+    if not found.ok:
+        raise ReleaseError(f"no report: {found}")
+    named = read_manifest(edition)["edition"]
+    if named != edition.name:
+        raise ReleaseError(f"no report: the folder {edition} holds an edition that is named {named}")
+    return found
+
+
+def _answer(out: IO[bytes]) -> dict[str, Any] | None:
+    out.seek(0)
+    try:
+        found: dict[str, Any] = json.loads(out.read().splitlines()[-1])
+    except (ValueError, IndexError):
+        return None
+    return found
+
+
+def _last_line(err: IO[bytes]) -> str:
+    err.seek(0)
+    lines = err.read(2**20).decode("utf-8", "replace").split("\n")
+    return shown(next((line for line in reversed(lines) if line.strip()), "").strip())
+
+
+def _limit(seconds: float, memory: int) -> None:
+    """Bound this process; where a system knows no such limit, the bounds of sizes and the clock of the caller stay."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for name, value in (("RLIMIT_DATA", memory + _reserved()), ("RLIMIT_CPU", int(seconds) + 1), ("RLIMIT_CORE", 0)):
+        with suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def _reserved() -> int:
+    """Return how many bytes libraries have reserved and not used: the more processors, the more of them."""
+    with suppress(OSError, KeyError, ValueError, IndexError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        facts = dict(line.split(":", 1) for line in lines if line.startswith(("VmData", "RssAnon")))
+        return max(0, 1024 * (int(facts["VmData"].split()[0]) - int(facts["RssAnon"].split()[0])))
+    return 0
+
+
+def main(path: str, asked: str) -> None:
+    """Verify in this process and print what was found as JSON."""
+    options, seconds, memory = json.loads(asked)
+    _limit(seconds, memory)
+    try:
+        found = verify(path, **options)
+        problems = list(found.problems)
+        if len(problems) > _PROBLEMS:
+            problems = [*problems[:_PROBLEMS], f"and {len(problems) - _PROBLEMS:,} more"]
+        answer = {**dataclasses.asdict(found), "path": "", "problems": problems}
+    except RetrainEvalError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

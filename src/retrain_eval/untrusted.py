@@ -1,0 +1,140 @@
+"""Files that somebody else wrote: read without following links, and bounded before they are parsed.
+
+Bundles are opened through `retrain_eval.release.opening`, which knows what a bundle may hold; this is what its readers
+of texts, JSON and TOML share with those of a study's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from retrain_eval.errors import ReleaseError
+
+MIB = 2**20
+MAX_BYTES = 32 * MIB  # of a text, unless its reader knows better
+MAX_DEPTH = 32  # brackets within brackets, of JSON and TOML
+
+
+def refuse(folder: Path, name: str, what: str, rule: str) -> NoReturn:
+    """Refuse a file of a folder."""
+    raise ReleaseError(f"{folder}, {shown(name)}: {what}; {rule}")
+
+
+def shown(name: object, longest: int = 80) -> str:
+    r"""Return a text of a stranger as a message may print it: one line, no control characters, not too long.
+
+    Examples
+    --------
+    >>> shown("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    text = str(name)
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:longest])
+    return text + ("…" if len(str(name)) > longest else "")
+
+
+def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:
+    """Return what a file holds; a link, or what is no plain file of at most ``limit`` bytes, is refused."""
+    path = folder / name
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise ReleaseError(f"no release bundle at {folder}: it has no {shown(name)}") from None
+    except OSError as error:
+        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read ({error.strerror}); links are refused") from None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            refuse(folder, name, "no plain file", "plain files only")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        refuse(folder, name, "too large", f"at most {limit:,} bytes")
+    return content
+
+
+def read_text(folder: Path, name: str, limit: int = MAX_BYTES) -> str:
+    """Return a text, which is UTF-8 and nested no deeper than `MAX_DEPTH`."""
+    content = read_bytes(folder, name, limit)
+    if depth_of(content) > MAX_DEPTH:
+        refuse(folder, name, "nested too deeply", f"at most {MAX_DEPTH} brackets within each other")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReleaseError(f"{folder}, {shown(name)}: not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def depth_of(content: bytes) -> int:
+    """Return how deep brackets outside of quoted texts are nested.
+
+    Examples
+    --------
+    >>> depth_of(b'{"a": ["[[[", {}]}')
+    3
+    """
+    signs = np.frombuffer(_unquoted(content), dtype=np.uint8)
+    opens, closes = np.isin(signs, list(b"[{")), np.isin(signs, list(b"]}"))
+    return int(np.cumsum(opens.astype(np.int64) - closes).max(initial=0))
+
+
+def _unquoted(content: bytes) -> bytes:
+    return b"s".join(content.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def read_json(folder: Path, name: str, limit: int = MAX_BYTES, *, missing_numbers: bool = False) -> Any:
+    """Return what a JSON file holds.
+
+    Raises
+    ------
+    ReleaseError
+        If it is no JSON, nested too deeply, has a key twice, or a number that is none. ``missing_numbers`` allows NaN.
+    """
+    text = read_text(folder, name, limit)
+
+    def constant(word: str) -> float:
+        if word == "NaN" and missing_numbers:
+            return math.nan
+        raise ValueError(f"{word} is not a number")
+
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as JSON: {shown(error)}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for number, name in enumerate(names) if name in names[:number])
+        raise ValueError(f"the key {shown(twice)!r} stands there twice")
+    return made
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a number")
+    return number
+
+
+# a name that is followed by a dot, so many times
+_DOTTED = re.compile(rb"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){%d}" % MAX_DEPTH)
+
+
+def read_toml(folder: Path, name: str, limit: int = MAX_BYTES) -> dict[str, Any]:
+    """Return what a TOML file holds; refuse what `read_json` does."""
+    text = read_text(folder, name, limit)
+    if _DOTTED.search(_unquoted(text.encode())):
+        refuse(folder, name, "nested too deeply", f"at most {MAX_DEPTH} names within each other")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as TOML: {shown(error)}") from None
