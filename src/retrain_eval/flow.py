@@ -21,6 +21,7 @@ import duckdb
 
 from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError
 from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
+from retrain_eval.names import check_plain_name
 from retrain_eval.plan import Registration, register
 from retrain_eval.record_files import loaded_files, record_files, write_missing
 from retrain_eval.records.watching import Watch, unwatched
@@ -215,8 +216,7 @@ class Study:
         ReleaseError
             If there is no run, the run is out of date, or the edition exists, differs and is not to be overwritten.
         """
-        if not edition or edition != Path(edition).name or edition.startswith("."):
-            raise InputError(f"{edition!r} cannot name an edition", fix="use a plain name such as 2026")
+        check_plain_name(edition, "an edition")
         put_back(self._results)
         stamp = self._results / "key.json"
         if not stamp.exists():
