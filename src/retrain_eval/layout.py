@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from retrain_eval.csv_cells import guard, unguard
 from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.jackknife import REPORTED
@@ -113,7 +114,13 @@ def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+    return unguard(pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str")))
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write one CSV of the layout: ten digits, and no text that a spreadsheet would take for a formula."""
+    # ten digits are beyond any data's precision and the same on every processor
+    guard(frame).to_csv(path, index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n")
 
 
 def check_table(name: str, frame: pd.DataFrame) -> None:
