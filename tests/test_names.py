@@ -19,7 +19,8 @@ def test_a_plain_name_is_taken(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", ".ssh", "../up", "a/b", "a\\b", "/etc", "2026 ", " 2026", "20 26", "2026\n", "a\0b", "2026.", "-x",
-     "_x", "été", "２０２６", "nul", "NUL", "con.txt", "lpt1", "COM9.tar.gz", "C:", "x:y", "x" * (LONGEST + 1), "~", "*"],
+     "_x", "été", "２０２６", "nul", "NUL", "con.txt", "lpt1", "COM9.tar.gz", "C:", "x:y", "x" * (LONGEST + 1),
+     "~", "*"],
 )  # fmt: skip
 def test_any_other_is_refused_and_the_rule_is_said(name: str) -> None:
     assert not is_plain_name(name)

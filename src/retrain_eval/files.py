@@ -49,13 +49,15 @@ def new_folder(target: Path, *, access: Access = "public") -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent, PRIVATE[0] if access == "private" else PUBLIC[0])
             stack.enter_context(locked(target))
             _put_back(target)
             _sweep(target)
             work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         except OSError as error:
-            raise StoreError(f"cannot write to {target.parent}: {reason(error, target)}; nothing was changed") from error
+            raise StoreError(
+                f"cannot write to {target.parent}: {reason(error, target)}; nothing was changed"
+            ) from error
         try:
             yield work
             if access != "as written":
@@ -73,7 +75,7 @@ def new_folder(target: Path, *, access: Access = "public") -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Yield a temporary folder that only its owner reads, and that the next such call removes if this process is killed.
+    """Yield a temporary folder that only its owner reads; if this process is killed, the next such call removes it.
 
     Parameters
     ----------
@@ -108,6 +110,14 @@ def check_writable(folder: Path) -> None:
         there = there.parent
     if not os.access(there, os.W_OK):
         raise StoreError(f"cannot write to {folder}: {os.strerror(errno.EACCES)}; nothing was changed")
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    """Make a folder and its parents where they are missing, with this mode whatever the umask is."""
+    if not folder.exists():
+        _make_folder(folder.parent, mode)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(mode)
 
 
 def put_back(target: Path) -> None:

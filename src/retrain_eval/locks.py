@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ from pathlib import Path
 from retrain_eval.disk import reason
 from retrain_eval.errors import StoreError
 
-if os.name == "posix":
-    import fcntl
-else:  # pragma: no cover
+if sys.platform == "win32":  # pragma: no cover
     import msvcrt
+else:
+    import fcntl
 
 _PAUSE = 0.05  # seconds between two attempts
 PATIENCE = 600.0  # seconds after which waiting is given up
@@ -127,7 +128,7 @@ def _acquire(path: Path, target: Path, say: Callable[[str], object], patience: f
 
 def _holder(handle: int) -> str:
     with suppress(OSError, ValueError):
-        return f"process {int(os.pread(handle, 20, 0))}"
+        return f"process {int(os.read(handle, 20))}"
     return "another process"
 
 
@@ -148,10 +149,10 @@ def _release(path: Path, handle: int) -> None:
 def _try(handle: int) -> bool:
     """Take the lock of an open file if no one holds it."""
     try:
-        if os.name == "posix":
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:  # pragma: no cover
+        if sys.platform == "win32":  # pragma: no cover
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
             return False

@@ -177,10 +177,11 @@ def write_refusals(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], tar
         work.unlink(missing_ok=True)
         work.touch(mode=PRIVATE[1])
         con.execute(
-            f"COPY (SELECT n.resource, {guarded_sql('r.file')} AS file, r.line, {guarded_sql(_COLUMN)} AS \"column\", "
+            f'COPY (SELECT n.resource, {guarded_sql("r.file")} AS file, r.line, {guarded_sql(_COLUMN)} AS "column", '
             f"{guarded_sql('r.value')} AS value, r.rule, {guarded_sql('r.message')} AS message FROM {REFUSED} r "
             f"JOIN (VALUES {names}) n(staged, resource) USING (staged) "
-            f'ORDER BY r.staged, r.line, r."column", r.rule) TO {sql_text(str(work))} (FORMAT csv, HEADER, USE_TMP_FILE false)'
+            f'ORDER BY r.staged, r.line, r."column", r.rule) '
+            f"TO {sql_text(str(work))} (FORMAT csv, HEADER, USE_TMP_FILE false)"
         )
         work.replace(target)
     except (OSError, duckdb.IOException):  # a folder that is only read; the refusal itself is more important

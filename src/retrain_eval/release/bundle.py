@@ -29,8 +29,10 @@ from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
 from retrain_eval.study import Release
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2  # version 1 listed the SHA-256 of record files
+READABLE = (1, 2)
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # over the manifest, which therefore does not list it
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Bundle:
         listed: dict[str, str] = self.manifest["files"]
         present = {file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file()}
         found = [f"missing: {name}" for name in sorted(set(listed) - present)]
-        found += [f"not in the manifest: {name}" for name in sorted(present - set(listed) - {MANIFEST})]
+        found += [f"not in the manifest: {name}" for name in sorted(present - set(listed) - {MANIFEST, SIGNATURE})]
         found += [
             f"altered: {name}"
             for name, digest in sorted(listed.items())
@@ -270,8 +272,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     for key in ("bundle_version", "edition", "study", "files"):
         if not isinstance(manifest, dict) or key not in manifest:
             raise ReleaseError(f"the manifest of {path} lacks {key!r}")
-    if manifest["bundle_version"] != BUNDLE_VERSION:
+    if manifest["bundle_version"] not in READABLE:
         raise ReleaseError(
-            f"the bundle {path} is of version {manifest['bundle_version']}, this program reads {BUNDLE_VERSION}"
+            f"the bundle {path} is of version {manifest['bundle_version']}, this program reads "
+            + " and ".join(map(str, READABLE))
         )
     return manifest

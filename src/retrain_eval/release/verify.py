@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from retrain_eval.release.bundle import Bundle, read_manifest
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
 from retrain_eval.release.publishing import publish
+from retrain_eval.release.signing import check_origin
 from retrain_eval.results import Part, Results
 
 _SHOWN = 20  # numbers that differ, named one by one
@@ -40,6 +41,8 @@ class Verification:
         Numbers that follow from nothing that is released, by table or result.
     withheld : dict of str → str
         Results that the bundle lists as withheld, with their reasons.
+    origin : str
+        Who signed the edition, or that its origin is not proved.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Verification:
     on_covariance: dict[str, int] = field(default_factory=dict)
     stated: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def ok(self) -> bool:
@@ -74,16 +78,21 @@ class Verification:
         if self.withheld:
             lines.append(f"{len(self.withheld)} results are withheld:")
             lines += [f"  {name}: {reason}" for name, reason in self.withheld.items()]
+        if self.origin:
+            lines.append(self.origin)
         return "\n".join(lines)
 
 
-def verify(path: str | Path) -> Verification:
-    """Re-derive every published number of a bundle, and compare.
+def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verification:
+    """Re-derive every published number of a bundle, compare, and check who signed it.
 
     Parameters
     ----------
     path : str or Path
         Folder of an edition. Nothing else is read.
+    signed_by : str or Path, optional
+        File of the public key that the edition must be signed with. Left out: that the numbers are consistent is
+        proved, and who released them is not.
 
     Returns
     -------
@@ -96,6 +105,8 @@ def verify(path: str | Path) -> Verification:
     ------
     ReleaseError
         If there is no manifest, or it cannot be read.
+    InputError
+        If the public key cannot be read.
 
     Examples
     --------
@@ -104,7 +115,13 @@ def verify(path: str | Path) -> Verification:
     ...
     retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
-    bundle = Bundle(Path(path), read_manifest(Path(path)))
+    found, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
+    problems = (origin.text, *found.problems) if origin.problem else found.problems
+    return replace(found, problems=problems, origin=origin.text)
+
+
+def _verify(path: Path) -> Verification:
+    bundle = Bundle(path, read_manifest(path))
     n_files, problems = len(bundle.manifest["files"]), bundle.problems()
     if problems:
         return Verification(bundle.path, n_files, tuple(problems))
