@@ -14,14 +14,8 @@ def use_utf8() -> None:
     """
     if os.name == "posix" and not sys.flags.utf8_mode and sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
         os.environ["PYTHONUTF8"] = "1"  # for programs that are started as well
-        arguments = [sys.executable, *_options(), *sys.orig_argv[len(sys.orig_argv) - len(sys.argv) :]]
-        os.execv(sys.executable, arguments)
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "retrain_eval", *sys.argv[1:]])
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None and getattr(stream, "errors", "") == "strict":
             reconfigure(errors="backslashreplace")  # a terminal of another encoding shows what it cannot as \\u2026
-
-
-def _options() -> list[str]:
-    """Return what runs this program anew: this package as a module."""
-    return ["-X", "utf8", "-m", "retrain_eval"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from retrain_eval.csv_cells import guard, unguard
+from retrain_eval.csv_cells import csv_text, unguard
 from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.jackknife import REPORTED
@@ -120,7 +120,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write one CSV of the layout: ten digits, and no text that a spreadsheet would take for a formula."""
     # ten digits are beyond any data's precision and the same on every processor
-    guard(frame).to_csv(path, index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n")
+    path.write_bytes(csv_text(frame, f"%.{SIGNIFICANT_DIGITS}g").encode())
 
 
 def check_table(name: str, frame: pd.DataFrame) -> None:
