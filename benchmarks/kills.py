@@ -111,8 +111,8 @@ def main(kills: int, only: list[str]) -> None:
                 must(*verbs["verify"])
                 assert edition(folder) == expected, f"{verb}: the edition has other bytes"
                 assert not left_over(folder), f"{verb}: left over: {left_over(folder)}"
-            print(f"{verb:<8} {done[verb]:>3} kills, {died[verb]:>3} while it ran (it takes {took[verb]:.1f} s): "
-                  "the next commands worked, the edition has the same bytes, nothing is left over", flush=True)  # fmt: skip
+            facts = f"{done[verb]:>3} kills, {died[verb]:>3} while it ran (it takes {took[verb]:.1f} s)"
+            print(f"{verb:<8} {facts}: the next commands worked, same bytes, nothing left over", flush=True)
         print(f"{done.total()} kills, {died.total()} of them of a running process")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from retrain_eval.errors import RetrainEvalError, StoreError
+from retrain_eval.withholding import engine_says
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
 _FULL_TEXT = re.compile(
@@ -51,7 +52,7 @@ def reason(error: BaseException, path: Path | None = None) -> str:
         return f"the disk is full{_space(Path(os.fsdecode(named)) if named else None)}"
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return str(error).splitlines()[0]
+    return engine_says(error) if isinstance(error, duckdb.Error) else str(error).splitlines()[0]
 
 
 def _space(path: Path | None) -> str:
