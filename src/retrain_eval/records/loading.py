@@ -27,7 +27,6 @@ from retrain_eval.records.watching import CHECKING, READING, REFERRING, WRITING,
 from retrain_eval.schemas import Reading
 from retrain_eval.shown import summarised
 from retrain_eval.sources import sql_name
-from retrain_eval.withholding import engine_says
 
 _FAULTS = "{n} faults in files and their headers; nothing was loaded"
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
