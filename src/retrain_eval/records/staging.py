@@ -257,7 +257,8 @@ def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
     """Return what is wrong with a file's header: all columns that are not declared, all that are missing; or None."""
     columns = withhold_header(raw.columns, resource.columns)  # a file without a header begins with a person
     strange = [name for name in columns if name not in resource.columns]
-    if len(strange) == len(columns) and WITHHELD not in columns:  # another file altogether: nothing of it is shown
+    odd = any(not re.fullmatch(r"[\w .()/%-]{1,64}", name) for name in columns)
+    if odd and len(strange) == len(columns) and WITHHELD not in columns:  # another file: nothing of it is shown
         packed = len(columns) == 1 and any(mark in columns[0] for mark in ";\t|")
         hint = "the fields seem not to be separated by commas: save the file as comma-separated; " if packed else ""
         return InputError(
