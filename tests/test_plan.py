@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.plan import PLAN, deviations, exploratory, in_force, read_plan, register
+from retrain_eval.plan import (
+    PLAN,
+    Registration,
+    deviations,
+    exploratory,
+    in_force,
+    plan_standing,
+    public_plan,
+    read_plan,
+    register,
+)
 from retrain_eval.study import StudyFile, read_study
 
 STUDY = """
@@ -72,7 +83,7 @@ def test_another_script_is_another_plan(tmp_path: Path) -> None:
         lambda plan: plan["registrations"][0]["study"]["did"].update(outcome="employed"),
         lambda plan: plan["registrations"].pop(0),
         lambda plan: plan["registrations"].reverse(),
-        lambda plan: plan["registrations"][1].update(opened=[]),
+        lambda plan: plan["registrations"][1].update(opened_files=0),
     ],
 )
 def test_a_past_that_was_changed_is_found(tmp_path: Path, change: object) -> None:
@@ -96,11 +107,37 @@ def test_a_plan_binds_only_records_that_no_run_had_read(tmp_path: Path) -> None:
     first, _ = register(tmp_path, study(tmp_path), "a")
     late, _ = register(tmp_path, study(tmp_path), "b", opened=["one", "two"], reason="after a look")
     made = read_plan(tmp_path)
-    assert in_force(made, ["one", "two"]) == first
-    assert in_force(made, ["one"]) == first
-    assert in_force(made, ["one", "two", "next year's"]) == late
-    assert in_force(made[1:], ["two"]) is None
-    assert in_force((), ["one"]) is None
+    opened = {late.sha256: ["one", "two"]}
+
+    def binding(plans: Sequence[Registration], records: list[str]) -> Registration | None:
+        return in_force(plans, plan_standing(plans, records, opened))
+
+    assert binding(made, ["one", "two"]) == first
+    assert binding(made, ["one"]) == first
+    assert binding(made, ["one", "two", "next year's"]) == late
+    assert binding(made[1:], ["two"]) is None
+    assert binding((), ["one"]) is None
+    assert plan_standing(made, ["one", "next year's"], opened)[late.sha256] == (True, 1)
+
+
+def test_where_the_store_has_forgotten_what_was_read_a_plan_does_not_bind(tmp_path: Path) -> None:
+    late, _ = register(tmp_path, study(tmp_path), "b", opened=["one"])
+    assert plan_standing([late], ["one", "two"]) == {late.sha256: (False, 2)}
+
+
+def test_a_plan_holds_no_hash_of_a_record_file_and_an_older_one_loses_them_in_an_edition(tmp_path: Path) -> None:
+    digest = "ab" * 32
+    register(tmp_path, study(tmp_path), "b", opened=[digest])
+    assert digest not in (tmp_path / PLAN).read_text()
+    made = read_plan(tmp_path)
+    older = msgspec.structs.replace(made[0], opened=(digest,), opened_files=0)  # as version 0.1.0 wrote it
+    (tmp_path / PLAN).write_text(public_plan([older]))
+    text = (tmp_path / PLAN).read_text()
+    again = read_plan(tmp_path)
+    assert digest not in text
+    assert [one.sha256 for one in again] == [older.sha256]
+    assert again[0].n_opened == 1
+    assert plan_standing([older], [digest]) == {older.sha256: (False, 1)}
 
 
 def test_every_kind_of_departure_is_a_line_of_its_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from retrain_eval.errors import InputError, StoreError
 from retrain_eval.store import Store
 
-KEY = "a secret of the agency, kept elsewhere"
+KEY = "9b05688c2b3e6c1f1f83d9abfb41bd6b"
 
 
 def write(folder: Path, name: str, *lines: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -13,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from retrain_eval.disk import OF_THE_MACHINE, store_error
+from retrain_eval.encoding import use_utf8
 from retrain_eval.errors import InputError, RetrainEvalError
 from retrain_eval.steps import Steps
 
@@ -134,13 +137,13 @@ def plan(
     from retrain_eval.flow import Study
 
     made, new = Study.open(folder).plan(reason=reason)
-    facts = {"new": new, "sha256": made.sha256, "time": made.time, "amends": made.amends, "opened": len(made.opened)}
+    facts = {"new": new, "sha256": made.sha256, "time": made.time, "amends": made.amends, "opened": made.n_opened}
     text = f"{'registered' if new else 'already registered'} on {made.time}, SHA-256 {made.sha256}"
     if made.amends:
         text += f"\namends the plan with SHA-256 {made.amends}: {made.reason}"
-    if made.opened:
+    if made.n_opened:
         text += (
-            f"\n{len(made.opened)} record files had been read by a run before: for their outcomes this is no plan, "
+            f"\n{made.n_opened} record files had been read by a run before: for their outcomes this is no plan, "
             "and the report says so"
         )
     _done(as_json, facts, text)
@@ -157,16 +160,22 @@ def release(
     reason: Annotated[str, typer.Option(help="What was wrong with the edition corrected.")] = "",
     draft: Annotated[bool, typer.Option("--draft", help="Write a draft, which nobody has approved.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft that differs.")] = False,
+    sign: Annotated[
+        Path | None,
+        typer.Option(help="Sign it with this Ed25519 private key: PEM, or as OpenSSH writes it.", metavar="KEYFILE"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Apply the disclosure rules and write a release bundle: an approved edition, or a draft to look at."""
     from retrain_eval.flow import Study
+    from retrain_eval.release.signing import read_private_key
 
     study = Study.open(folder)
+    key = None if sign is None else read_private_key(sign, _password)
     approved_by = _approval(approved_by, draft=draft, replace=replace)
     with _steps(f"Releasing {folder}, edition {edition}", quiet=as_json) as say:
         bundle = study.release(
-            edition, approved_by=approved_by, corrects=corrects, reason=reason, replace=replace, say=say
+            edition, approved_by=approved_by, corrects=corrects, reason=reason, replace=replace, sign=key, say=say
         )
     facts = {
         "bundle": str(bundle.path),
@@ -190,6 +199,13 @@ def _approval(name: str, *, draft: bool, replace: bool) -> str:
     return str(
         typer.prompt("Approved for publication by (your name; empty for a draft)", default="", show_default=False)
     )
+
+
+def _password() -> str:
+    """Ask for the password of an encrypted key, at a terminal alone."""
+    if not sys.stdin.isatty():
+        return ""
+    return str(typer.prompt("Password of the key that signs", hide_input=True, err=True))
 
 
 @app.command(epilog="Example: retrain-eval report analyses/nsw --edition 2026")
@@ -229,13 +245,20 @@ def report(
 
 @app.command(epilog="Example: retrain-eval verify analyses/nsw/release/2026")
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="Folder of an edition.", show_default=False)], as_json: Json = False
+    bundle: Annotated[Path, typer.Argument(help="Folder of an edition.", show_default=False)],
+    signed_by: Annotated[
+        Path | None,
+        typer.Option(
+            help="Public key (PEM or OpenSSH, Ed25519) that the edition must be signed with.", metavar="PUBKEY"
+        ),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Re-derive every published number of a release bundle from the bundle alone, and compare."""
     from retrain_eval.release.within import verify_within as check
 
     with _steps(f"Verifying {bundle}", quiet=as_json):
-        found = check(bundle)
+        found = check(bundle, signed_by=None if signed_by is None else str(signed_by.absolute()))
     facts: dict[str, object] = {
         "bundle": str(bundle),
         "files": found.n_files,
@@ -245,6 +268,7 @@ def verify(
         "stated": found.stated,
         "withheld": found.withheld,
         "untied": found.untied,
+        "origin": found.origin,
     }
     if found.ok:
         _done(as_json, facts, str(found))
@@ -306,10 +330,29 @@ def _fail(text: str, *, as_json: bool, facts: dict[str, object] | None = None) -
 
 
 def main() -> None:
-    """Run the command line; errors the package raises on purpose are printed without a traceback."""
+    """Run the command line; errors raised on purpose, and those of the disk, are printed without a traceback."""
+    use_utf8()
+    os.umask(0o077)  # what is not released is its owner's alone: DuckDB's log, what a script writes
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except RetrainEvalError as error:
         _fail(str(error), as_json="--json" in sys.argv)
+    except BrokenPipeError:  # as with `| head`
+        _drop_output()
+        raise SystemExit(1) from None
+    except (OSError, *OF_THE_MACHINE) as error:
+        _drop_output()
+        _fail(str(store_error(error, Path.cwd())), as_json="--json" in sys.argv)
     except KeyboardInterrupt:
         _fail("interrupted; the last complete state stands", as_json="--json" in sys.argv)
+
+
+def _drop_output() -> None:
+    """Let what could not be written to standard output go, where it would be tried again at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

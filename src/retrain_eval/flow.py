@@ -6,9 +6,7 @@ edition; ``report`` builds the book from editions alone. Each does nothing where
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +16,18 @@ from types import ModuleType
 from typing import Any
 
 import duckdb
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from retrain_eval import provenance
+from retrain_eval.disk import OF_THE_MACHINE, disk_errors, reason
 from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError
-from retrain_eval.files import check_writable, new_folder, put_back, sha256, write_text
-from retrain_eval.plan import Registration, register
-from retrain_eval.record_files import loaded_files, record_files, write_missing
+from retrain_eval.files import check_writable, private_folder, sha256
+from retrain_eval.locks import locked
+from retrain_eval.names import check_plain_name
+from retrain_eval.plan import PLAN, Registration, register
+from retrain_eval.record_files import record_files, write_missing
 from retrain_eval.records.watching import Watch, unwatched
-from retrain_eval.release import writing
+from retrain_eval.release import signing, writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.release.within import check_edition
@@ -93,7 +96,7 @@ class Study:
         if dry_run:
             return self._rehearse(say, watch)
         write_missing(self.folder, self.file.records, self._script, say)
-        store = self._open()
+        store = self._open(say)
         try:
             before = store.vintage
             for report in store.ingest_all(self._files(), **self._loading(watch)):
@@ -139,35 +142,29 @@ class Study:
         ReleaseError
             If a result that ``[plan] required`` names is withheld, or was not published. All results are kept.
         """
-        with self.ingest(say, watch=watch) if as_of is None else self._open(as_of=as_of) as store:
+        with self.ingest(say, watch=watch) if as_of is None else self._open(say, as_of=as_of) as store:
             if as_of is not None:
                 for line in (f"records as of vintage {as_of}", *store.incomplete()):
                     say(line)
             analyse = self._analyse
-            key = self._key(store)
-            put_back(self._results)
-            stamp = self._results / "key.json"
-            if not force and stamp.exists() and json.loads(stamp.read_text()) == key:
+            key = provenance.run_key(self.file, self.folder / SCRIPT, store, self.package)
+            if not force and (results := provenance.last_run(self._results, key)[2]) is not None:
                 say("nothing has changed since the last run")
-                results = Results.read(self._results)
                 self._require(results)
                 return results
+            inputs = provenance.inputs_of(store)
             run = Run(self.file, store, say)
             try:
                 analyse(run)
             except (DesignError, DisclosureError) as error:
                 run.stop(error)
-            except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
-                text = str(error).splitlines()[0]
-                raise StoreError(f"the run stopped, the last results stand: {text}") from error
+            except (*OF_THE_MACHINE, duckdb.TransactionException) as error:
+                why = reason(error, self.store_path)
+                raise StoreError(f"the run stopped, the last results stand: {why}") from error
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
-            inputs = [{**file, "vintage": store.vintage} for file in loaded_files(store)]
-        with new_folder(self._results) as work:
-            run.results.write(work)
-            write_text(work / "inputs.json", json.dumps(inputs, indent=1))
-            write_text(work / "key.json", json.dumps(key, indent=1))
+        provenance.write_run(self._results, run.results, key, inputs)
         self._require(run.results)
         return run.results
 
@@ -179,10 +176,12 @@ class Study:
         reason : str
             Why the plan is amended, where one is registered that differs.
         """
-        put_back(self._results)
-        inputs = self._results / "inputs.json"
-        opened = [item["sha256"] for item in json.loads(inputs.read_text())] if inputs.exists() else []
-        return register(self.folder, self.file, sha256(self.folder / SCRIPT), opened=opened, reason=reason)
+        with locked(self.folder / PLAN):
+            opened = [str(item["sha256"]) for item in provenance.last_run(self._results, {})[1]]
+            made, new = register(self.folder, self.file, sha256(self.folder / SCRIPT), opened=opened, reason=reason)
+            if new and opened:
+                provenance.keep_opened(self.store_path.parent, made, opened)
+        return made, new
 
     def release(
         self,
@@ -192,6 +191,7 @@ class Study:
         corrects: str | None = None,
         reason: str = "",
         replace: bool = False,
+        sign: Ed25519PrivateKey | None = None,
         say: Say = lambda _: None,
     ) -> Bundle:
         """Protect the last run's results and write them as an edition under ``release/``.
@@ -208,6 +208,8 @@ class Study:
             What was wrong with that.
         replace : bool
             Overwrite a draft that differs.
+        sign : Ed25519PrivateKey, optional
+            Sign the edition with this key (`retrain_eval.release.signing`); one that is there already is signed anew.
         say : callable
             Given one line of text at each stage.
 
@@ -216,27 +218,30 @@ class Study:
         ReleaseError
             If there is no run, the run is out of date, or the edition exists, differs and is not to be overwritten.
         """
-        if not edition or edition != Path(edition).name or edition.startswith("."):
-            raise InputError(f"{edition!r} cannot name an edition", fix="use a plain name such as 2026")
-        put_back(self._results)
-        stamp = self._results / "key.json"
-        if not stamp.exists():
+        check_plain_name(edition, "an edition")
+        was, inputs, results = provenance.last_run(self._results)
+        if results is None:
             raise ReleaseError(f"{self.folder} has not been run: retrain-eval run {self.folder}")
-        was = json.loads(stamp.read_text())
         for name, key, now in ((FILE, "study", self.file.sha256()), (SCRIPT, "script", sha256(self.folder / SCRIPT))):
             if was[key] != now:
                 raise ReleaseError(f"{name} has changed since the last run: retrain-eval run {self.folder}")
-        standing = approval(self.folder / "release", edition, approved_by=approved_by, corrects=corrects, reason=reason)
-        bundle = writing.write(
-            Results.read(self._results),
-            self.folder,
-            self.file,
-            self.folder / "release" / edition,
-            inputs=json.loads((self._results / "inputs.json").read_text()),
-            standing={**standing, "script_sha256": was["script"]},
-            replace=replace,
-            say=say,
-        )
+        releases, store = self.folder / "release", self.store_path.parent
+        with locked(releases, say=say):  # editions are compared with each other: one is made at a time
+            standing = approval(releases, edition, approved_by=approved_by, corrects=corrects, reason=reason)
+            bundle = writing.write(
+                results,
+                self.folder,
+                self.file,
+                releases / edition,
+                inputs=inputs,
+                standing={**standing, "script_sha256": was["script"]},
+                opened=provenance.opened_of(store),
+                replace=replace,
+                say=say,
+            )
+            provenance.keep_edition(store, bundle, inputs)
+            if sign is not None:
+                say(f"signed with the key {signing.sign(bundle.path, sign)}")
         for line in bundle.manifest["protection"]:
             say(line)
         return bundle
@@ -338,8 +343,12 @@ class Study:
             raise InputError(f"{SCRIPT} defines no analyse(run)", file=self.folder / SCRIPT)
         return analyse
 
-    def _open(self, **options: Any) -> Store:
-        """Open the study's store, to be read as its file says."""
+    def _open(self, say: Say, **options: Any) -> Store:
+        """Open the study's store, which only its owner reads, as the study file says."""
+        if "as_of" not in options or self.store_path.exists():
+            with disk_errors(self.store_path.parent):
+                if line := private_folder(self.store_path.parent):
+                    say(line)
         about = self.file.study
         settings: dict[str, Any] = {
             "frequency": about.frequency,
@@ -365,7 +374,7 @@ class Study:
                 "the record files are not there yet", file=missing[0], fix="run the study once: its run.py writes them"
             )
         if self.store_path.exists():
-            store = self._open(read_only=True)
+            store = self._open(say, read_only=True)
         else:
             store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
         try:
@@ -375,20 +384,6 @@ class Study:
             store.close()
             raise
         return store
-
-    def _key(self, store: Store) -> dict[str, str]:
-        """Return what the results depend on: plan, script, records and this package, as hashes."""
-        package = hashlib.sha256()
-        for file in sorted(Path(__file__).parent.rglob("*.py")):
-            package.update(file.read_bytes())
-        for name in self.file.records:  # what the dictionary says
-            package.update(self.package[name].sha256.encode())
-        return {
-            "study": self.file.sha256(),
-            "script": sha256(self.folder / SCRIPT),
-            "records": store.fingerprint(),
-            "package": package.hexdigest(),
-        }
 
     def _edition(self, edition: str | None) -> Path:
         folder = self.folder / "release"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.csv_cells import csv_text, unguard
 from retrain_eval.effects import COLUMNS, EffectTable
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.jackknife import REPORTED
@@ -133,9 +134,16 @@ def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
 def read_table(path: Path) -> pd.DataFrame:
     """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+        found = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
     except (ValueError, OverflowError, MemoryError) as error:  # those of pandas' reader are ValueErrors
         raise InputError("the table cannot be read", file=path, rule=str(error).splitlines()[0][:200]) from None
+    return unguard(found)
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write one CSV of the layout: ten digits, and no text that a spreadsheet would take for a formula."""
+    # ten digits are beyond any data's precision and the same on every processor
+    path.write_bytes(csv_text(frame, f"%.{SIGNIFICANT_DIGITS}g").encode())
 
 
 def check_table(name: str, frame: pd.DataFrame) -> None:

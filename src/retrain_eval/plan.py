@@ -45,7 +45,10 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     study : dict
         The study file, every default spelt out.
     opened : tuple of str
-        SHA-256 of the record files that a run had read by then: their outcomes were known.
+        In a plan of an earlier version: SHA-256 of the record files that a run had read by then. Now the store keeps
+        them (`retrain_eval.provenance`), for a plan may be published.
+    opened_files : int
+        How many record files a run had read by then: their outcomes were known.
     amends : str
         Hash of the registration before; empty for the first.
     reason : str
@@ -58,14 +61,27 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     script_sha256: str
     study: dict[str, Any]
     opened: tuple[str, ...] = ()
+    opened_files: int = 0
     amends: str = ""
     reason: str = ""
+    withheld_sha256: str = ""  # in an edition, of a registration whose `opened` does not leave: its hash
 
     @property
     def sha256(self) -> str:
         """The hash to quote: it covers everything above, and by ``amends`` all registrations before."""
-        canonical = json.dumps(msgspec.to_builtins(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        if self.withheld_sha256:
+            return self.withheld_sha256
+        facts = msgspec.to_builtins(self)
+        del facts["withheld_sha256"]
+        if not self.opened_files:  # earlier versions do not have it
+            del facts["opened_files"]
+        canonical = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def n_opened(self) -> int:
+        """How many record files a run had read by then."""
+        return self.opened_files or len(self.opened)
 
     @property
     def plan(self) -> StudyFile:
@@ -76,10 +92,6 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
             raise ReleaseError(
                 f"the plan registered with version {self.version} cannot be read by this one: {error}"
             ) from None
-
-    def binds(self, records: Iterable[str]) -> bool:
-        """Whether it was made before the outcomes in these record files, given by their SHA-256, were opened."""
-        return not set(records) <= set(self.opened)
 
 
 def register(
@@ -96,7 +108,7 @@ def register(
     script_sha256 : str
         Hash of the script that carries it out.
     opened : collection of str
-        SHA-256 of the record files that a run has read.
+        SHA-256 of the record files that a run has read; their number is kept.
     reason : str
         Why the plan is amended. Asked for where there is a plan that differs.
 
@@ -142,14 +154,29 @@ def register(
         study_sha256=study.sha256(),
         script_sha256=script_sha256,
         study=json.loads(msgspec.json.encode(study)),
-        opened=tuple(sorted(set(opened))),
+        opened_files=len(set(opened)),
         amends=last.sha256 if last else "",
         reason=reason.strip(),
     )
-    entries = [{**msgspec.to_builtins(one), "sha256": one.sha256} for one in (*made, registration)]
-    text = json.dumps({"plan_version": PLAN_VERSION, "registrations": entries}, indent=1, ensure_ascii=False)
-    write_text(folder / PLAN, text + "\n")
+    write_text(folder / PLAN, _text((*made, registration)))
     return registration, True
+
+
+def _text(made: Iterable[Registration]) -> str:
+    entries = [{**msgspec.to_builtins(one), "sha256": one.sha256} for one in made]
+    unset = {"opened_files": 0, "withheld_sha256": ""}
+    entries = [{key: value for key, value in one.items() if unset.get(key) != value} for one in entries]
+    return json.dumps({"plan_version": PLAN_VERSION, "registrations": entries}, indent=1, ensure_ascii=False) + "\n"
+
+
+def public_plan(made: Sequence[Registration]) -> str:
+    """Return ``plan.json`` as an edition has it: without the SHA-256 of any record file."""
+    return _text(
+        msgspec.structs.replace(one, opened=(), opened_files=len(one.opened), withheld_sha256=one.sha256)
+        if one.opened
+        else one
+        for one in made
+    )
 
 
 def read_plan(folder: Path) -> tuple[Registration, ...]:
@@ -179,9 +206,58 @@ def read_plan(folder: Path) -> tuple[Registration, ...]:
     return made
 
 
-def in_force(made: Sequence[Registration], records: Collection[str]) -> Registration | None:
-    """Return the latest registration made before the outcomes in these record files were opened, if there is one."""
-    binding = [registration for registration in made if registration.binds(records)]
+Standing = dict[str, tuple[bool, int]]
+
+
+def plan_standing(
+    made: Sequence[Registration], records: Collection[str], opened: Mapping[str, Collection[str]] = {}
+) -> Standing:
+    """Return, by hash of a registration: whether it binds, and how many of the record files a run had read by then.
+
+    A registration binds if it was made before the outcomes in some of these files were opened.
+
+    Parameters
+    ----------
+    made : sequence of Registration
+    records : collection of str
+        SHA-256 of the record files behind the results.
+    opened : mapping
+        By hash of a registration: SHA-256 of the files that had been read, which the store keeps. Where a registration
+        counts such files and they are not known, it does not bind: all could have been read.
+
+    Examples
+    --------
+    >>> facts = {"time": "", "version": "", "study_sha256": "", "script_sha256": "", "study": {}}
+    >>> made = [Registration(**facts, opened_files=number) for number in (0, 1)]
+    >>> standing = plan_standing(made, ["a", "b"], {made[1].sha256: ["a"]})
+    >>> standing[made[0].sha256], standing[made[1].sha256], plan_standing(made, ["a", "b"])[made[1].sha256]
+    ((True, 0), (True, 1), (False, 2))
+    """
+    wanted = set(records)
+    standing: Standing = {}
+    for one in made:
+        known = set(opened.get(one.sha256, one.opened))
+        lost = len(known) < one.n_opened
+        standing[one.sha256] = (not lost and not wanted <= known, len(wanted if lost else wanted & known))
+    return standing
+
+
+def stated_standing(made: Sequence[Registration], manifest: Mapping[str, Any]) -> Standing:
+    """Return what an edition's manifest states of its registrations; see `plan_standing`."""
+    if "plan" not in manifest:  # an edition of an earlier version, whose manifest has the hashes
+        return plan_standing(made, [str(item["sha256"]) for item in manifest["inputs"] if "sha256" in item])
+    none: Standing = {one.sha256: (False, 0) for one in made}
+    try:
+        return none | {str(one["sha256"]): (bool(one["binds"]), int(one["opened"])) for one in manifest["plan"]}
+    except (KeyError, TypeError, ValueError):
+        raise ReleaseError(
+            "the manifest does not state which registered plan binds, as plan: sha256, binds, opened"
+        ) from None
+
+
+def in_force(made: Sequence[Registration], standing: Standing) -> Registration | None:
+    """Return the latest registration made before the outcomes were opened, if there is one."""
+    binding = [registration for registration in made if standing.get(registration.sha256, (False, 0))[0]]
     return binding[-1] if binding else None
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from retrain_eval.csv_lines import PADDED, check_text, line_of, mixed_ending, open_bytes, quote_error, scan
 from retrain_eval.errors import InputError
 from retrain_eval.files import sha256
-from retrain_eval.sql import sql_name, sql_text
+from retrain_eval.sql import connect, sql_name, sql_text
 from retrain_eval.withholding import withhold
 
 SURPLUS = 8  # fields beyond the header that a row may have and still be refused as a row, not as a file
@@ -231,7 +231,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _open_parquet(path: Path, stamp: tuple[int, int], hashed: bool) -> RawFile:
-    with duckdb.connect() as con:
+    with connect() as con:
         try:
             relation = con.sql(f"FROM {_parquet(path)}")
             columns, types = tuple(relation.columns), tuple(map(str, relation.types))

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from retrain_eval.errors import InputError, together
-from retrain_eval.files import new_folder
+from retrain_eval.files import PRIVATE, new_folder, set_modes
 from retrain_eval.records.deliveries import deliveries, matching
 from retrain_eval.store import Store
 
@@ -43,9 +43,10 @@ def write_missing(folder: Path, records: Given, script: ModuleType, say: Callabl
     if missing and hasattr(script, "prepare"):
         say(f"writing the raw files: {', '.join(missing)}")
         data = folder / "data"
-        with new_folder(data) as work:
+        with new_folder(data, access="as written") as work:  # people's records: 0700, as every new folder is
             script.prepare(work)
-            if data.is_dir():  # what lies there stays as it is
+            set_modes(work, *PRIVATE)
+            if data.is_dir():  # what lies there stays as it is, its modes included
                 shutil.copytree(data, work, symlinks=True, dirs_exist_ok=True)
 
 

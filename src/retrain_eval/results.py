@@ -25,6 +25,7 @@ from retrain_eval.layout import (
     effects_frame,
     read_table,
     round_significant,
+    write_table,
 )
 from retrain_eval.lifetable import LifeTable
 from retrain_eval.moments import OutcomeMoments
@@ -309,11 +310,7 @@ class Results:
         """
         for name, frame in self.tables.items():
             check_table(name, frame)
-            frame = round_significant(frame, digits)
-            # ten digits are beyond any data's precision and the same on every processor
-            frame.to_csv(
-                folder / f"{name}.csv", index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"
-            )
+            write_table(round_significant(frame, digits), folder / f"{name}.csv")
         for kind in ADDITIVE:
             objects: dict[str, Additive] = getattr(self, kind)
             if objects:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from retrain_eval.errors import InputError, unknown_columns
 from retrain_eval.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.rawfile import open_raw
+from retrain_eval.sql import connect
 from retrain_eval.sql import sql_name as sql_name
 from retrain_eval.sql import sql_text as sql_text
 from retrain_eval.text_columns import Roles, fault, fault_sql, read_text, used
@@ -77,7 +78,7 @@ def as_relation(
     roles = Roles(used(numbers), used(keys), used(covariates), used(codes))
     if isinstance(source, duckdb.DuckDBPyRelation):
         return _settled(source, roles)
-    con = duckdb.connect()
+    con = connect()
     if isinstance(source, pd.DataFrame):  # a column of objects has the type that all rows allow, not a sample of them
         con.execute(f"SET pandas_analyze_sample = {max(len(source), 1)}")
     if memory_limit is not None:

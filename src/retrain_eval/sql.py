@@ -1,6 +1,18 @@
-"""Quoting for SQL."""
+"""Quoting for SQL, and how a connection is opened."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+# records ask nothing of a network: no extension is fetched, and none that could read from one is loaded
+OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Open a connection in memory that asks nothing of a network."""
+    return duckdb.connect(config=dict(OFFLINE))
 
 
 def sql_name(name: str) -> str:

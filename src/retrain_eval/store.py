@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
 from collections.abc import Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 import duckdb
 import pandas as pd
 
+from retrain_eval.disk import reason
 from retrain_eval.errors import InputError, StoreError, unknown
+from retrain_eval.files import scratch_folder
 from retrain_eval.periods import check_frequency
-from retrain_eval.records import loads, refused
+from retrain_eval.records import loads, refused, store_file
 from retrain_eval.records.loading import Files, IngestReport, Loader
 from retrain_eval.records.loads import Mode
 from retrain_eval.records.table_schema import Package, load_package
@@ -24,11 +23,10 @@ from retrain_eval.records.watching import Watch, unwatched
 from retrain_eval.resources import resource as shipped
 from retrain_eval.schemas import Reading
 from retrain_eval.sources import keep_texts, sql_name
+from retrain_eval.sql import OFFLINE
 
 __all__ = ["IngestReport", "Store"]
 
-# a store of person records asks nothing of a network
-_OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
 IDENTIFIERS = ("plain", "hmac")
 
 
@@ -73,7 +71,7 @@ class Store:
         self.names = tuple(name for name in package.names if only is None or name in only)
         self.vintage = loads.last_vintage(con) if as_of is None else as_of
         keep_texts(con)
-        self._spill: tempfile.TemporaryDirectory[str] | None = None
+        self._spill: ExitStack | None = None
         self._writable = False
         self._show()
 
@@ -130,27 +128,25 @@ class Store:
         if (not create or read_only) and not path.exists():
             raise StoreError(f"there is no store at {path}; ingest records first")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not _is_duckdb(path):
-                raise StoreError(f"{path} is not a store: it is no DuckDB file; ingest into a new one")
-            con = duckdb.connect(str(path), config={"memory_limit": memory_limit, **_OFFLINE}, read_only=read_only)
+            con = store_file.connect(path, {"memory_limit": memory_limit, **OFFLINE}, read_only=read_only)
         except OSError as error:
-            raise StoreError(f"the store {path} cannot be made: {error.strerror}") from error
+            raise StoreError(f"the store {path} cannot be made: {reason(error, path)}") from error
         except duckdb.ParserException as error:
             raise InputError("this is no memory limit", value=memory_limit, rule="a size such as 2GB") from error
         except duckdb.Error as error:
-            raise _open_error(path, str(error)) from error
+            raise store_file.open_error(path, str(error)) from error
         try:
-            new = _check_layout(con, path)
+            new = store_file.check_layout(con, path)
             if new and read_only:
                 raise StoreError(f"there is nothing in the store {path}; ingest records first")
             if not read_only:
-                _sweep(path)
+                store_file.sweep(path)
                 con.execute(loads.TABLES)
-            _check_vintage(con, path, as_of)
+                store_file.make_private(path)
+            store_file.check_vintage(con, path, as_of)
         except duckdb.Error as error:
             con.close()
-            raise StoreError(f"the store {path} cannot be written: {str(error).splitlines()[0]}") from error
+            raise StoreError(f"the store {path} cannot be written: {reason(error, path)}") from error
         except StoreError:
             con.close()
             raise
@@ -171,8 +167,9 @@ class Store:
     ) -> Store:
         """Make an empty store that leaves nothing behind: what a file would meet in a new one."""
         check_frequency(frequency)
-        spill = tempfile.TemporaryDirectory(prefix="retrain_eval.")
-        con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": spill.name, **_OFFLINE})
+        spill = ExitStack()
+        folder = spill.enter_context(scratch_folder("retrain_eval_check_"))
+        con = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(folder), **OFFLINE})
         con.execute(loads.TABLES)
         store = cls(con, Path(":memory:"), package, Reading(frequency, identifiers == "hmac"))
         store._spill = spill
@@ -186,9 +183,10 @@ class Store:
         if self._writable:
             with suppress(duckdb.Error):  # closed already, or in a transaction that failed
                 drop_passing_views(self.con)
+            store_file.make_private(self.path)
         self.con.close()
         if self._spill is not None:
-            self._spill.cleanup()
+            self._spill.close()
 
     def __enter__(self) -> Store:
         return self
@@ -318,6 +316,10 @@ class Store:
         """Return lines on what refusals and missing rows of linkage leave unknown; empty if nothing."""
         return refused.say(self.con, self.names, self.vintage)
 
+    def key(self) -> bytes:
+        """Return the key of the environment that hashes identifiers, if it is the store's; else refuse."""
+        return store_file.key_of(self.con, self.path)
+
     def fingerprint(self) -> str:
         """Return a hash of what the store shows: the files, the schemas and the number of rows loaded.
 
@@ -340,57 +342,3 @@ class Store:
 
     def _count(self, table: str) -> int:
         return int(self.con.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
-
-
-def _check_layout(con: duckdb.DuckDBPyConnection, path: Path) -> bool:
-    """Refuse a file that is no store, or one of an earlier layout; return whether it is empty."""
-    tables = [name for (name,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()]
-    if tables and "loads" not in tables:
-        raise StoreError(f"{path} is not a store: it is a DuckDB file with other tables; ingest into a new one")
-    if tables and "vintage" not in con.sql("FROM loads LIMIT 0").columns:
-        raise StoreError(
-            f"the store {path} was made by an earlier version, without vintages; "
-            "delete it and load the record files again"
-        )
-    return not tables
-
-
-def _check_vintage(con: duckdb.DuckDBPyConnection, path: Path, as_of: int | None) -> None:
-    """Refuse a vintage that does not exist."""
-    last = loads.last_vintage(con)
-    if as_of is not None and not 1 <= as_of <= last:
-        have = f"1 to {last}" if last > 1 else "1" if last else "none: nothing is loaded"
-        raise StoreError(f"the store {path} has no vintage {as_of}; it has {have}")
-
-
-def _is_duckdb(path: Path) -> bool:
-    """Look for DuckDB's mark; DuckDB itself would open a CSV file, and fetch an extension for a SQLite one."""
-    with path.open("rb") as file:
-        return file.read(12)[8:] == b"DUCK"
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a killed process had spilled to disk: the store is ours, so no other process can be using it."""
-    for file in Path(f"{path}.tmp").glob("duckdb_temp_*"):
-        owner = re.match(r"duckdb_temp_(\d+)_", file.name)
-        if owner and int(owner[1]) != os.getpid():
-            file.unlink(missing_ok=True)
-
-
-def _open_error(path: Path, text: str) -> StoreError:
-    """Say why DuckDB could not open the file."""
-    if "Could not set lock" in text:
-        holder = re.search(r"PID (\d+)", text)
-        who = f"process {holder[1]}" if holder else "another process"
-        return StoreError(f"the store {path} is in use by {who}; wait until it has finished, or stop it")
-    if "different configuration" in text:
-        return StoreError(
-            f"the store {path} is already open in this process with another memory limit, or to be written and not read"
-        )
-    if "version" in text.lower() and "newer" in text.lower():
-        return StoreError(f"the store {path} was written by a newer DuckDB than {duckdb.__version__}; upgrade duckdb")
-    first = text.splitlines()[0]
-    for reason in ("Permission denied", "Read-only file system", "No space left on device"):
-        if reason in text:
-            return StoreError(f"the store {path} cannot be written: {reason}")
-    return StoreError(f"the store {path} cannot be opened: {first}; if the file is damaged, ingest into a new store")

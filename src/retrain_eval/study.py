@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 
 from retrain_eval.errors import InputError, together
+from retrain_eval.names import RULE, is_plain_name
 from retrain_eval.periods import parse_period
 from retrain_eval.periods import rule as period_rule
 from retrain_eval.strata import Stratum, check_stratum
@@ -313,7 +314,7 @@ def read_study(path: str | Path) -> StudyFile:
         for name, files in study.records.items()
         if not files
     ]
-    checks = [partial(_check_panel, study, path)]
+    checks = [partial(_check_name, study, path), partial(_check_panel, study, path)]
     checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
     for check in checks:
         try:
@@ -341,6 +342,12 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
         raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
     check_keys({"release": rules}, StudyFile, "", file)
     return {**rules, **release}
+
+
+def _check_name(study: StudyFile, path: Path) -> None:
+    """Refuse a name of the study that cannot be a folder's on every system: the report has one of that name."""
+    if not is_plain_name(name := study.study.name):
+        raise InputError("the study's name cannot be that of a folder", file=path, column="name", value=name, rule=RULE)
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

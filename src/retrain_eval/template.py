@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from retrain_eval.errors import InputError, unknown
-from retrain_eval.files import new_folder
+from retrain_eval.files import PRIVATE, PUBLIC, new_folder, set_modes
 from retrain_eval.resources import resource
 from retrain_eval.schemas import load_package
 from retrain_eval.study import FILE, read_study
@@ -49,12 +49,15 @@ def new_study(folder: str | Path, template: str = "study") -> list[str]:
         raise unknown("template", template, TEMPLATES)
     if folder.exists():
         raise InputError(f"{folder} exists already", fix="name a new folder")
-    with new_folder(folder) as work:
+    with new_folder(folder, access="as written") as work:
         if template == "agency":
             _copy(resource("analyses/agency"), work, "agency", _study_name(folder))
         else:
             _copy(TEMPLATE, work, NAME, _study_name(folder))
             _empty_records(work)
+        set_modes(work, *PUBLIC)
+        if (work / "data").exists():  # where people's records are to go
+            set_modes(work / "data", *PRIVATE)
         written = sorted(file.relative_to(work).as_posix() for file in work.rglob("*") if file.is_file())
     return written
 

@@ -99,7 +99,7 @@ def test_a_header_fault_of_the_first_file_does_not_hide_another(tmp_path):
 
 @pytest.mark.parametrize("identifiers", ["plain", "hmac"])
 def test_a_duplicate_key_is_shown_with_its_period(tmp_path, monkeypatch, identifiers):
-    monkeypatch.setenv("RETRAIN_EVAL_KEY", "0123456789abcdef" * 4)
+    monkeypatch.setenv("RETRAIN_EVAL_KEY", "243f6a8885a308d313198a2e03707344")
     folder = study(tmp_path / "s", wage_record=BASE["wage_record.csv"] + "A2,2018Q3,E7,5\nA2,2018Q3,E7,6\n")
     toml = folder / "study.toml"
     toml.write_text(toml.read_text().replace("[ingest]\n", f'[ingest]\nidentifiers = "{identifiers}"\n'))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import os
@@ -136,13 +137,38 @@ def test_no_pseudonym_looks_like_a_social_security_number() -> None:
 
 
 def test_key_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT, "Schlüssel mit Ümlaut")
-    assert read_key() == "Schlüssel mit Ümlaut".encode()
-    monkeypatch.setenv(ENVIRONMENT, "é" * 8)  # 16 bytes
-    assert len(read_key()) == 16
+    text = "Zwölf Boxkämpfer jagen 7 Viktor quer über 19 Sylter Deiche!"
+    monkeypatch.setenv(ENVIRONMENT, text)
+    assert read_key() == text.encode()
     if os.supports_bytes_environ:
-        monkeypatch.setitem(os.environb, ENVIRONMENT.encode(), b"\xff" * 16)
-        assert read_key() == b"\xff" * 16
+        key = hashlib.sha256(b"any bytes").digest().replace(b"\0", b"\1")
+        monkeypatch.setitem(os.environb, ENVIRONMENT.encode(), key)
+        assert read_key() == key
+
+
+WEAK = ["a" * 16, "a" * 64, "abcd" * 16, "1234567890123456", "12345678901234567890123456789012", "password" * 8,
+        "qwertyuiopasdfghjklzxcvbnm1234567890", "YELLOW submarine", "0123456789abcdef" * 4, "secret key of the agency",
+        "Password1234567!" * 4, "fedcba9876543210fedcba9876543210", "\xff" * 16, "correct horse battery staple",
+        "0" * 31 + "1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", WEAK)
+def test_a_weak_key_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv(ENVIRONMENT, key)
+    with pytest.raises(InputError, match="holds a weak key") as refused:
+        read_key()
+    assert "128 bits" in str(refused.value)
+    assert "secrets.token_hex(32)" in str(refused.value)
+    assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_keys_drawn_by_chance_are_taken(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    for number in range(200):
+        drawn = hashlib.sha256(f"{size} {number}".encode()).digest()[:size]
+        for text in (drawn.hex(), drawn.hex().upper(), base64.b64encode(drawn).decode()):
+            monkeypatch.setenv(ENVIRONMENT, text)
+            assert read_key() == text.encode()
 
 
 @pytest.mark.parametrize(

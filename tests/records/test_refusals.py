@@ -89,7 +89,7 @@ def test_what_could_be_a_social_security_number_is_not_listed(tmp_path: Path) ->
 def test_a_hashed_key_is_shown_with_its_period_and_without_its_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RETRAIN_EVAL_KEY", "a key for the tests only")
+    monkeypatch.setenv("RETRAIN_EVAL_KEY", "5bd1e995c2b2ae3d27d4eb4f165667c5")
     files = write(tmp_path, person=PERSON, wage_record="person_id,period,wages\nP1,2019Q1,1\nP1,2019-Q1,2\n")
     with Store.open(tmp_path / "s.duckdb", frequency="quarter", identifiers="hmac") as store:
         with pytest.raises(InputError) as caught:

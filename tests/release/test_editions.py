@@ -84,4 +84,5 @@ def test_the_plan_travels_with_the_edition(study: Study) -> None:
     bundle = Study.open(study.folder).release("2040")
     assert bundle.plan == (registration,)
     assert "plan.json" in bundle.manifest["files"]
-    assert not registration.binds(item["sha256"] for item in bundle.manifest["inputs"])  # it was run before
+    inputs = bundle.manifest["inputs"]
+    assert bundle.manifest["plan"] == [{"sha256": registration.sha256, "binds": False, "opened": len(inputs)}]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import bundles
 import pandas as pd
 import pytest
 
-from retrain_eval.plan import register
+from retrain_eval.plan import plan_standing, read_plan, register
 from retrain_eval.report import registered, views
 from retrain_eval.report.findings import headline_findings
 from retrain_eval.report.pages import Release, Study, open_release
@@ -41,7 +42,9 @@ FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "perso
 RECORDS = "a" * 64  # what the bundles of these tests say they were made from
 
 
-def study(folder: Path, planned: str | None, used: str = STUDY, opened: tuple[str, ...] = ()) -> Study:
+def study(
+    folder: Path, planned: str | None, used: str = STUDY, opened: tuple[str, ...] = (), records: tuple[str, ...] = ()
+) -> Study:
     """Register a plan, unless there is none, and release a study that may differ from it."""
     folder.mkdir()
     plan = None
@@ -51,7 +54,17 @@ def study(folder: Path, planned: str | None, used: str = STUDY, opened: tuple[st
         plan = (folder / "plan.json").read_text()
     tables = {"effects": bundles.training_effects()}
     extra = {} if plan is None else {"plan.json": plan}
-    return open_release([bundles.write_bundle(folder / "b", tables, FACTS, used, extra)]).main
+    bundle = bundles.write_bundle(folder / "b", tables, FACTS, used, extra)
+    if plan is not None:  # as a release states it
+        made = read_plan(folder)
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        known = {made[0].sha256: opened}
+        manifest["plan"] = [
+            {"sha256": of, "binds": binds, "opened": n}
+            for of, (binds, n) in plan_standing(made, records or [RECORDS], known).items()
+        ]
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return open_release([bundle]).main
 
 
 def test_no_plan_is_said(tmp_path: Path) -> None:
@@ -106,8 +119,8 @@ def test_a_main_outcome_that_was_not_planned_is_exploratory_in_the_first_finding
 
 
 def test_a_plan_between_two_deliveries_says_what_was_known(tmp_path: Path) -> None:
-    one = study(tmp_path / "x", STUDY, opened=(RECORDS,))
-    one.bundle.manifest["inputs"].append({"name": "wages", "file": "w.csv", "sha256": "b" * 64})
+    one = study(tmp_path / "x", STUDY, opened=(RECORDS,), records=(RECORDS, "b" * 64))
+    one.bundle.manifest["inputs"].append({"name": "wages", "file": "w.csv"})
     again = Study(one.bundle)
     assert again.registration is not None
     assert "a run had read 1 of the 2 record files" in registered.opened_before(again)

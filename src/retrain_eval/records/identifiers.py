@@ -14,12 +14,14 @@ import os
 import duckdb
 
 from retrain_eval.errors import InputError
+from retrain_eval.records.key_strength import BITS, weakness
 from retrain_eval.sql import sql_text
 from retrain_eval.withholding import SSN
 
 ENVIRONMENT = "RETRAIN_EVAL_KEY"
 _WHOLE = rf"\s*{SSN}\s*"
 _SHORTEST = 16  # bytes of a key
+_MAKE = 'make one and keep it safe: python -c "import secrets; print(secrets.token_hex(32))"'
 _BLOCK = 64  # bytes of a block of SHA-256
 _INNER, _OUTER = "retrain_eval_inner_pad", "retrain_eval_outer_pad"
 
@@ -30,7 +32,7 @@ def read_key() -> bytes:
     Raises
     ------
     InputError
-        If there is none, or it is shorter than 16 bytes.
+        If there is none, it is shorter than 16 bytes, or it can be guessed (`retrain_eval.records.key_strength`).
     """
     key = os.fsencode(os.environ.get(ENVIRONMENT, ""))
     if len(key) < _SHORTEST:
@@ -38,7 +40,13 @@ def read_key() -> bytes:
             f"identifiers are to be hashed, and the environment variable {ENVIRONMENT} holds "
             + ("too short a key" if key else "no key"),
             rule=f"at least {_SHORTEST} bytes, the same for every load of the store",
-            fix='make one and keep it safe: python -c "import secrets; print(secrets.token_hex(32))"',
+            fix=_MAKE,
+        )
+    if weak := weakness(key):
+        raise InputError(
+            f"the environment variable {ENVIRONMENT} holds a weak key: {weak}",
+            rule=f"at least {BITS} bits of material, such as 32 random hexadecimal digits; no repetition, no pattern",
+            fix=f"{_MAKE}; a store that was filled under a weak key is filled anew",
         )
     return key
 

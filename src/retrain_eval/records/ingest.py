@@ -9,7 +9,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from retrain_eval.csv_cells import guarded_sql
 from retrain_eval.errors import InputError
+from retrain_eval.files import PRIVATE
 from retrain_eval.periods import shown_sql
 from retrain_eval.records.staging import REFUSED, REPEATED, SCRATCH, Staged
 from retrain_eval.records.table_schema import ForeignKey, Resource
@@ -19,6 +21,7 @@ from retrain_eval.withholding import WITHHELD, withhold_sql
 
 _SHOWN = 5
 _NOT_RAGGED = "NOT s._ragged"
+_COLUMN = 'r."column"'
 
 
 def check_unique(con: duckdb.DuckDBPyConnection, staged: Staged) -> None:
@@ -171,10 +174,14 @@ def write_refusals(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], tar
         target.parent.mkdir(parents=True, exist_ok=True)
         names = ", ".join(f"({one.number}, {sql_text(one.resource.name)})" for one in staged)
         work = target.with_name(f".{target.name}.new")
+        work.unlink(missing_ok=True)
+        work.touch(mode=PRIVATE[1])
         con.execute(
-            f'COPY (SELECT n.resource, r.file, r.line, r."column", r.value, r.rule, r.message FROM {REFUSED} r '
+            f'COPY (SELECT n.resource, {guarded_sql("r.file")} AS file, r.line, {guarded_sql(_COLUMN)} AS "column", '
+            f"{guarded_sql('r.value')} AS value, r.rule, {guarded_sql('r.message')} AS message FROM {REFUSED} r "
             f"JOIN (VALUES {names}) n(staged, resource) USING (staged) "
-            f'ORDER BY r.staged, r.line, r."column", r.rule) TO {sql_text(str(work))} (FORMAT csv, HEADER)'
+            f'ORDER BY r.staged, r.line, r."column", r.rule) '
+            f"TO {sql_text(str(work))} (FORMAT csv, HEADER, USE_TMP_FILE false)"
         )
         work.replace(target)
     except (OSError, duckdb.IOException):  # a folder that is only read; the refusal itself is more important

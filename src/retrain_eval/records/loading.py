@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from retrain_eval.disk import reason
 from retrain_eval.errors import InputError, StoreError, together, unknown
 from retrain_eval.rawfile import RawFile
 from retrain_eval.records import identifiers, loads, refused, staging
@@ -26,7 +27,6 @@ from retrain_eval.records.watching import CHECKING, READING, REFERRING, WRITING,
 from retrain_eval.schemas import Reading
 from retrain_eval.shown import summarised
 from retrain_eval.sources import sql_name
-from retrain_eval.withholding import engine_says
 
 _FAULTS = "{n} faults in files and their headers; nothing was loaded"
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]
@@ -341,7 +341,7 @@ class Loader:
         try:
             yield
         except duckdb.Error as error:
-            text = f"the load stopped, the store {self.path} is as it was: {engine_says(error)}"
+            text = f"the load stopped, the store {self.path} is as it was: {reason(error, self.path)}"
             raise StoreError(text) from None  # a traceback would print what the engine quotes
         finally:
             with suppress(duckdb.Error):

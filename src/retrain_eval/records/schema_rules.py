@@ -10,6 +10,7 @@ import duckdb
 
 from retrain_eval.errors import InputError, unknown
 from retrain_eval.records.descriptors import Field, ForeignKey
+from retrain_eval.sql import connect
 
 if TYPE_CHECKING:
     from retrain_eval.records.table_schema import Resource
@@ -54,7 +55,7 @@ def check_field(field: Field, file: Path) -> None:
 def _pattern_error(pattern: str) -> str | None:
     """Say what DuckDB has against a regular expression; None if nothing."""
     try:
-        with duckdb.connect() as con:
+        with connect() as con:
             con.execute("SELECT regexp_full_match('', $1)", [pattern]).fetchall()
     except duckdb.Error as error:
         return str(error)

@@ -22,6 +22,7 @@ from retrain_eval.release.labels import label_problems, untied
 from retrain_eval.release.manifest import read_manifest
 from retrain_eval.release.opening import MANIFEST
 from retrain_eval.release.publishing import publish
+from retrain_eval.release.signing import check_origin
 from retrain_eval.results import Part, Results
 from retrain_eval.untrusted import shown
 
@@ -52,6 +53,8 @@ class Verification:
         Results that the bundle lists as withheld, with their reasons.
     untied : dict of str → str
         Results, among the stated, that a recipe makes of another table than their label names, with the reason.
+    origin : str
+        Who signed the edition, or that its origin is not proved.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class Verification:
     stated: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
     untied: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def ok(self) -> bool:
@@ -89,16 +93,21 @@ class Verification:
         if self.withheld:
             lines.append(f"{len(self.withheld)} results are withheld:")
             lines += [f"  {name}: {reason}" for name, reason in self.withheld.items()]
+        if self.origin:
+            lines.append(self.origin)
         return "\n".join(lines)
 
 
-def verify(path: str | Path) -> Verification:
-    """Re-derive every published number of a bundle, and compare.
+def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verification:
+    """Re-derive every published number of a bundle, compare, and check who signed it.
 
     Parameters
     ----------
     path : str or Path
         Folder of an edition. Nothing else is read.
+    signed_by : str or Path, optional
+        File of the public key that the edition must be signed with. Left out: that the numbers are consistent is
+        proved, and who released them is not.
 
     Returns
     -------
@@ -111,6 +120,8 @@ def verify(path: str | Path) -> Verification:
     ------
     ReleaseError
         If there is no manifest, or it cannot be read.
+    InputError
+        If the public key cannot be read.
 
     Examples
     --------
@@ -119,7 +130,13 @@ def verify(path: str | Path) -> Verification:
     ...
     retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
-    bundle = Bundle(Path(path), read_manifest(Path(path)))
+    found, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
+    problems = (origin.text, *found.problems) if origin.problem else found.problems
+    return replace(found, problems=problems, origin=origin.text)
+
+
+def _verify(path: Path) -> Verification:
+    bundle = Bundle(path, read_manifest(path))
     n_files, problems = len(bundle.manifest["files"]), bundle.problems()
     if any(not line.startswith(f"altered: {MANIFEST}") for line in problems):
         return Verification(bundle.path, n_files, tuple(problems))

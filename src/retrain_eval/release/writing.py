@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 from retrain_eval.errors import DisclosureError, ReleaseError
 from retrain_eval.estimates import check_same_estimates
 from retrain_eval.files import new_folder, sha256, write_text
-from retrain_eval.plan import PLAN
+from retrain_eval.plan import PLAN, plan_standing, public_plan, read_plan
 from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.attack import differences
 from retrain_eval.release.bundle import Bundle
@@ -58,6 +59,7 @@ def write(
     *,
     inputs: Sequence[Mapping[str, object]],
     standing: Mapping[str, object] | None = None,
+    opened: Mapping[str, Collection[str]] = {},
     replace: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
@@ -74,9 +76,11 @@ def write(
     target : Path
         Folder of the new edition.
     inputs : sequence of mapping
-        Name, file, SHA-256 and row counts of every file that was loaded.
+        Name, file, SHA-256 and row counts of every file that was loaded. No SHA-256 goes into the edition.
     standing : mapping, optional
         What the manifest is to say beside: ``approved_by``, ``corrects``, ``script_sha256``. A draft by default.
+    opened : mapping
+        By hash of a registered plan, the SHA-256 of the record files that had been read by then.
     replace : bool
         Overwrite a draft that differs. A draft that differs only in its approval needs no such leave, and an
         approved edition is never overwritten.
@@ -104,24 +108,27 @@ def write(
     if found := contradictions(safe, study.release):
         raise ReleaseError("tables say different things of the same people:\n  " + "\n  ".join(found))
     _check_earlier(safe, target, study.release)
-    with new_folder(target.with_name(f".{target.name}.staged")) as work:
+    made = read_plan(study_folder)
+    digests = [str(item["sha256"]) for item in inputs if "sha256" in item]
+    with suppress(_Unchanged), new_folder(target) as work:
         safe.write(work, study.release.significant_figures)
         shutil.copyfile(study_folder / FILE, work / FILE)
-        if (study_folder / PLAN).exists():
-            shutil.copyfile(study_folder / PLAN, work / PLAN)
+        if made:
+            write_text(work / PLAN, public_plan(made))
         manifest = _manifest(work, target.name, study, inputs, record, safe) | dict(standing or DRAFT)
+        if made:
+            binding = plan_standing(made, digests, opened)
+            manifest["plan"] = [{"sha256": of, "binds": binds, "opened": n} for of, (binds, n) in binding.items()]
         write_text(work / MANIFEST, spelt(sealed(manifest)))
-    staged = target.with_name(f".{target.name}.staged")
-    try:
         if target.exists():
-            if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(staged / MANIFEST):
-                return Bundle.open(target)
-            _check_overwriting(target, read_manifest(staged), replace=replace)
-        with new_folder(target) as work:
-            shutil.copytree(staged, work, dirs_exist_ok=True)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+            if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(work / MANIFEST):
+                raise _Unchanged
+            _check_overwriting(target, read_manifest(work), replace=replace)
     return Bundle.open(target)
+
+
+class _Unchanged(Exception):
+    """An edition already holds the same bytes, and is left as it is."""
 
 
 def _check_recipes(results: Results) -> None:
@@ -190,7 +197,7 @@ def _manifest(
         "study": msgspec.to_builtins(study.study),
         "study_sha256": study.sha256(),
         "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files},
-        "inputs": [dict(item) for item in inputs],
+        "inputs": [{key: value for key, value in item.items() if key != "sha256"} for item in inputs],
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "seed": study.study.seed,

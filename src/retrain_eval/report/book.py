@@ -6,6 +6,7 @@ leaves the last report as it was.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,8 +24,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from retrain_eval.disk import disk_errors, is_full, store_error
 from retrain_eval.errors import ReportError
-from retrain_eval.files import new_folder
+from retrain_eval.files import new_folder, scratch_folder, sha256
 from retrain_eval.periods import a_year
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, inventory, limit_of
 from retrain_eval.release.verify import Verification
@@ -47,6 +48,7 @@ from retrain_eval.untrusted import read_bytes
 STAMP = "build.json"
 ENTRY = "index.html"
 ENGINE = ("build", "--html", "--execute", "--strict", "--ci")
+_LEAST = 2**20  # bytes free, below which a build that failed has filled the disk
 TIMEOUT = 900  # seconds; a book takes about one minute
 FOREIGN = ("JUPYTER_BASE_URL", "JUPYTER_TOKEN", "JUPYTER_PATH", "BASE_URL", "HOST", "PORT")
 # part of the contents → pages in order, each with what the release must hold for it
@@ -129,6 +131,9 @@ def _build(
     source = resource("book")
     stamp = {
         "bundles": [study.bundle.sha256 for study in release.studies],
+        "signatures": [
+            sha256(sig) if (sig := study.bundle.path / SIGNATURE).exists() else "" for study in release.studies
+        ],
         "earlier": [study.bundle.sha256 for study in release.earlier],
         "language": language(),
         "source": _fingerprint(source),
@@ -137,8 +142,8 @@ def _build(
     if not force and made.exists() and json.loads(made.read_text(encoding="utf-8")) == stamp:
         say("the report is up to date")
         return output / ENTRY
-    with tempfile.TemporaryDirectory(prefix="retrain_eval_book_", ignore_cleanup_errors=True) as name:
-        work = Path(name) / "book"
+    with scratch_folder("retrain_eval_book_") as folder, disk_errors(folder, "the last report stands"):
+        work = folder / "book"
         prepare(release, source, work, verified)
         say(f"building {len(list(work.glob('*.md')))} pages")
         html = _run(release, work)
@@ -273,6 +278,10 @@ def _run(release: Release, work: Path) -> Path:
     status, told = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
     html = work / "_build" / "html"
     if status != 0 or not (html / ENTRY).exists():
+        if is_full(told) or shutil.disk_usage(work).free < _LEAST:
+            raise store_error(
+                OSError(errno.ENOSPC, "", str(work)), work, "the report was not built, the last one stands"
+            )
         raise ReportError("the report was not built; the last one stands\n" + _helpful(told))
     return html
 

@@ -16,7 +16,7 @@ import msgspec
 import pandas as pd
 
 from retrain_eval.errors import ReportError
-from retrain_eval.plan import Registration, deviations, exploratory, in_force
+from retrain_eval.plan import Registration, Standing, deviations, exploratory, in_force, stated_standing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.language import ENGLISH, _, speak
 from retrain_eval.report.words import Words
@@ -120,7 +120,12 @@ class Study:
     @cached_property
     def registration(self) -> Registration | None:
         """The registered plan that binds these results, if there is one."""
-        return in_force(self.bundle.plan, [str(item["sha256"]) for item in self.bundle.manifest["inputs"]])
+        return in_force(self.bundle.plan, self.plan_standing)
+
+    @cached_property
+    def plan_standing(self) -> Standing:
+        """Of each registration, whether it binds these results and how many of their record files had been read."""
+        return stated_standing(self.bundle.plan, self.bundle.manifest)
 
     @cached_property
     def deviations(self) -> pd.DataFrame:

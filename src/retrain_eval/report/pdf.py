@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from retrain_eval.errors import ReportError
+from retrain_eval.files import PUBLIC, scratch_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "msedge")
 SOURCE, TARGET = "print.html", "report.pdf"
@@ -51,8 +51,8 @@ def print_pdf(report: Path, browser: str) -> Path:
     source = (report / SOURCE).resolve()
     if not source.exists():
         raise ReportError(f"the report {report} has no {SOURCE}: build it anew with --force")
-    with tempfile.TemporaryDirectory(prefix="retrain_eval_pdf_", ignore_cleanup_errors=True) as name:
-        made = Path(name) / TARGET
+    with scratch_folder("retrain_eval_pdf_") as name:
+        made = name / TARGET
         command = [browser, *SWITCHES, f"--user-data-dir={name}/profile", f"--print-to-pdf={made}", source.as_uri()]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -65,5 +65,6 @@ def print_pdf(report: Path, browser: str) -> Path:
     target = report / TARGET
     part = target.with_name(f".{TARGET}.part")
     part.write_bytes(content)
+    part.chmod(PUBLIC[1])
     part.replace(target)
     return target

@@ -40,9 +40,7 @@ def standing(study: Study) -> str:
 def opened_before(study: Study) -> str:
     """Say that earlier outcomes were known when the plan was made; nothing where they were not."""
     plan = study.registration
-    if plan is None or not plan.opened:
-        return ""
-    number = len(set(plan.opened) & {str(item["sha256"]) for item in study.bundle.manifest["inputs"]})
+    number = 0 if plan is None else study.plan_standing[plan.sha256][1]
     if number == 0:
         return ""
     return _(
@@ -59,10 +57,7 @@ def registrations(study: Study) -> Table:
     rows = pd.DataFrame(
         {
             "time": [one.time for one in made],
-            "outcomes": [
-                "closed" if one.binds(str(item["sha256"]) for item in study.bundle.manifest["inputs"]) else "opened"
-                for one in made
-            ],
+            "outcomes": ["closed" if study.plan_standing[one.sha256][0] else "opened" for one in made],
             "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in made],
             "version": [one.version for one in made],
             "sha256": [one.sha256 for one in made],

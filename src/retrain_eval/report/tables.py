@@ -19,6 +19,7 @@ from retrain_eval.report.words import Words, code, csv, plain, sentence, short_p
 from retrain_eval.shown import summarised
 
 SUPPRESSED = N_("suppressed")
+_MARKS = ("sha256", "fingerprint")  # what identifies the content of a record file; editions of today have no SHA-256
 
 
 @summarised
@@ -330,13 +331,16 @@ def archive(study: Study) -> Html:
 
 
 def inputs(study: Study) -> Table:
-    """Tabulate the raw files a study read."""
+    """Tabulate the raw files a study read, with a keyed fingerprint where identifiers are hashed."""
     rows = pd.DataFrame(study.bundle.manifest["inputs"])
     shown = rows.assign(**{c: [f"{n:,}" for n in rows[c]] for c in ("rows_in", "rows_rejected")})
-    shown["sha256"] = [f"`{digest}`" for digest in rows["sha256"]]
-    labels = {"name": _("Records"), "rows_in": _("Rows read"), "rows_rejected": _("Rows refused"), "sha256": "SHA-256"}
-    shown = shown[["name", "file", "rows_in", "rows_rejected", "sha256"]]
-    return Table(table(shown, rows, labels=labels, left=["file", "sha256"]).gt.fmt_markdown(["sha256"]), rows)
+    columns, marked = ["name", "file", "rows_in", "rows_rejected"], [name for name in _MARKS if name in rows]
+    for name in marked:
+        shown[name] = [f"`{digest}`" for digest in rows[name].fillna("")]
+    labels = {"name": _("Records"), "rows_in": _("Rows read"), "rows_rejected": _("Rows refused"),
+              "sha256": "SHA-256", "fingerprint": _("Keyed fingerprint")}  # fmt: skip
+    made = table(shown[[*columns, *marked]], rows, labels=labels, left=["file", *marked])
+    return Table(made.gt.fmt_markdown(marked) if marked else made.gt, rows)
 
 
 def packages(study: Study) -> Table:

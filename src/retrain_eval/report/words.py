@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrain_eval.csv_cells import csv_text
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.periods import BOUNDS
 from retrain_eval.report.language import N_, _
@@ -406,4 +407,4 @@ def sentence(text: str) -> str:
 
 def csv(frame: pd.DataFrame) -> str:
     """Return the data behind a figure or table as CSV, six significant digits, the same bytes on every run."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return csv_text(frame, "%.6g")

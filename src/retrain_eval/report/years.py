@@ -90,14 +90,18 @@ def correction(release: Release, edition: str) -> str:
 
 
 def _records(before: Study | None, study: Study) -> str:
-    files = {str(item["sha256"]): int(item.get("rows_in", 0)) for item in study.bundle.manifest["inputs"]}
-    total = _("{sum:,} rows in {files} files", sum=sum(files.values()), files=len(files))
+    inputs: list[dict[str, object]] = study.bundle.manifest["inputs"]
+    rows = sum(int(str(item.get("rows_in", 0))) for item in inputs)
+    total = _("{sum:,} rows in {files} files", sum=rows, files=len(inputs))
     if before is None:
         return total
-    known = {str(item["sha256"]) for item in before.bundle.manifest["inputs"]}
-    new, gone = len(set(files) - known), len(known - set(files))
+    earlier: list[dict[str, object]] = before.bundle.manifest["inputs"]
+    exact = next((key for key in ("fingerprint", "sha256") if all(key in one for one in (*inputs, *earlier))), None)
+    keys = (exact,) if exact else ("name", "file", "rows_in")
+    now, known = ({tuple(str(one.get(key)) for key in keys) for one in files} for files in (inputs, earlier))
+    new, gone = len(now - known), len(known - now)
     if not new and not gone:
-        return _("the same")
+        return _("the same") if exact else _("files of the same names and numbers of rows")
     return _("{total}; {new} new, {gone} no longer used", total=total, new=new, gone=gone)
 
 

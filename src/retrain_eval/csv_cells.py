@@ -1,0 +1,93 @@
+r"""Text in CSV files that a spreadsheet would take for a formula, and back.
+
+A cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break can run a formula when the file is opened in a
+spreadsheet ("CSV injection", OWASP). In every CSV file that is written for people or released, such a text gets an
+apostrophe in front. Numbers do not: a text that is one, such as ``-1.5``, stays as it is. Reading takes the apostrophe
+away again. A text that has apostrophes before such a sign gets one more, so that reading always gives the text back.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import Literal
+
+import pandas as pd
+
+_SIGNS = "=+\\-@\t\r\n＝＋－＠"  # the wide forms are signs to a spreadsheet in Japanese or Chinese
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_FORMULA = re.compile(f"'*[{_SIGNS}]")
+_GUARDED = re.compile(f"'+[{_SIGNS}]")
+_IS_NUMBER = re.compile(_NUMBER, re.ASCII)
+
+
+def guarded(text: str) -> str:
+    """Return a text as a CSV cell holds it.
+
+    Examples
+    --------
+    >>> [guarded(text) for text in ("=1+1", "-1.5", "-1.5 to 2", "'=x", "level A", "@sum")]
+    ["'=1+1", '-1.5', "'-1.5 to 2", "''=x", 'level A', "'@sum"]
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _IS_NUMBER.fullmatch(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """Return the text that a CSV cell holds.
+
+    Examples
+    --------
+    >>> [unguarded(guarded(text)) for text in ("=1+1", "-1.5", "'=x", "''-", "'quoted'")]
+    ['=1+1', '-1.5', "'=x", "''-", "'quoted'"]
+    """
+    return cell[1:] if _GUARDED.match(cell) else cell
+
+
+def csv_text(frame: pd.DataFrame, float_format: str) -> str:
+    """Return a table as CSV, every text guarded; the same bytes on every run and system.
+
+    Where a text has a carriage return, all cells are quoted: some readers take it for the end of a line.
+    """
+    frame = guard(frame)
+    texts = (frame[name] for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name].dtype))
+    returns = any(isinstance(cell, str) and "\r" in cell for column in texts for cell in column)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    return str(frame.to_csv(index=False, float_format=float_format, lineterminator="\n", quoting=quoting))
+
+
+def guard(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as it is to be written to CSV: every text, names of columns included, as `guarded` gives it."""
+    changed = {
+        name: frame[name].astype(object).map(lambda cell: guarded(cell) if isinstance(cell, str) else cell)
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    return frame.assign(**changed).rename(columns=lambda name: guarded(name) if isinstance(name, str) else name)
+
+
+def unguard(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that was read from CSV with its texts as they were."""
+    changed = {
+        name: frame[name].map(lambda cell: unguarded(cell) if isinstance(cell, str) else cell).astype(frame[name].dtype)
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    return frame.assign(**changed)
+
+
+def guarded_sql(column: str) -> str:
+    """Return SQL for a text as a CSV cell holds it; see `guarded`.
+
+    Examples
+    --------
+    >>> import duckdb
+    >>> sql = "SELECT " + guarded_sql("text") + " FROM (SELECT unnest(['=1+1', '-1.5', '''=x', NULL]) AS text)"
+    >>> duckdb.sql(sql).fetchall()
+    [("'=1+1",), ('-1.5',), ("''=x",), (None,)]
+    """
+    formula = "^''*[=+\\-@\\t\\r\\n＝＋－＠]"
+    number = _NUMBER.replace("\\d", "[0-9]")
+    return (
+        f"CASE WHEN regexp_matches({column}, '{formula}') AND NOT regexp_full_match({column}, '{number}') "
+        f"THEN '''' || {column} ELSE {column} END"
+    )

@@ -1,0 +1,131 @@
+"""Which record files results came from: exact hashes stay in the store, editions get at most a keyed fingerprint.
+
+A SHA-256 of a file about people lets anyone who knows all of it but a few values try those until the hash fits. So an
+edition has none. Where the study hashes identifiers, it has an HMAC under the same key, by which the agency, and no one
+else, can tell whether two editions rest on the same files. ``store/editions.json``, for the agency alone, has the exact
+hashes behind each edition, and ``store/plan_opened.json`` those that had been read when a plan was registered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrain_eval.files import new_folder, put_back, sha256, write_text
+from retrain_eval.locks import locked
+from retrain_eval.plan import Registration
+from retrain_eval.record_files import loaded_files
+from retrain_eval.release.bundle import Bundle
+from retrain_eval.results import Results
+from retrain_eval.schemas import Package
+from retrain_eval.store import Store
+from retrain_eval.study import StudyFile
+
+EDITIONS = "editions.json"
+OPENED = "plan_opened.json"
+INPUTS, KEY = "inputs.json", "key.json"
+
+
+def run_key(file: StudyFile, script: Path, store: Store, package: Package) -> dict[str, str]:
+    """Return what results depend on: plan, script, records and this package, as hashes."""
+    code = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        code.update(source.read_bytes())
+    for name in file.records:  # what the dictionary says
+        code.update(package[name].sha256.encode())
+    return {
+        "study": file.sha256(),
+        "script": sha256(script),
+        "records": store.fingerprint(),
+        "package": code.hexdigest(),
+    }
+
+
+def last_run(
+    results: Path, only: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], list[dict[str, object]], Results | None]:
+    """Return what the last run depended on, its record files, and its results; nothing where there was none.
+
+    Parameters
+    ----------
+    results : Path
+        The folder that a run writes.
+    only : mapping, optional
+        Read the results only if they depend on this (`run_key`).
+    """
+    put_back(results)
+    stamp = results / KEY
+    if not stamp.exists():
+        return {}, [], None
+    with locked(results):  # a run that ends now puts another folder in its place
+        key = json.loads(stamp.read_text(encoding="utf-8"))
+        inputs = json.loads((results / INPUTS).read_text(encoding="utf-8"))
+        return key, inputs, Results.read(results) if only is None or only == key else None
+
+
+def write_run(folder: Path, results: Results, key: Mapping[str, str], inputs: Sequence[Mapping[str, object]]) -> None:
+    """Put the results of a run in the place of the last ones, for their owner alone."""
+    with new_folder(folder, access="private") as work:
+        results.write(work)
+        write_text(work / INPUTS, json.dumps(inputs, indent=1))
+        write_text(work / KEY, json.dumps(key, indent=1))
+
+
+def inputs_of(store: Store) -> list[dict[str, object]]:
+    """Return the record files that a store shows, each with its SHA-256, for the agency alone.
+
+    Where identifiers are hashed, each has a ``fingerprint`` as well: the HMAC of that hash under the same key.
+
+    Raises
+    ------
+    InputError
+        If identifiers are hashed and the environment has no key.
+    StoreError
+        If it has another key than the store's.
+    """
+    inputs = [{**file, "vintage": store.vintage} for file in loaded_files(store)]
+    if not store.reading.hashed:
+        return inputs
+    key = store.key()
+    return [{**item, "fingerprint": _fingerprint(key, str(item["sha256"]))} for item in inputs]
+
+
+def _fingerprint(key: bytes, digest: str) -> str:
+    """Return the HMAC of a file's hash; what the key is used for is part of it, so that it is no person's pseudonym.
+
+    Examples
+    --------
+    >>> _fingerprint(b"key", "00") == _fingerprint(b"key", "00"), _fingerprint(b"key", "00") == _fingerprint(b"k", "00")
+    (True, False)
+    """
+    return hmac.new(key, b"retrain_eval record file\n" + digest.encode(), "sha256").hexdigest()
+
+
+def keep_opened(store: Path, registration: Registration, opened: Collection[str]) -> None:
+    """Keep in a store's folder the hashes of the record files that a run had read when a plan was registered."""
+    known = _read(store / OPENED)
+    write_text(store / OPENED, json.dumps({**known, registration.sha256: sorted(set(opened))}, indent=1),
+               access="private")  # fmt: skip
+
+
+def opened_of(store: Path) -> Mapping[str, Sequence[str]]:
+    """Return, by hash of a registration, the record files that had been read; see `keep_opened`."""
+    return _read(store / OPENED)
+
+
+def keep_edition(store: Path, bundle: Bundle, inputs: Sequence[Mapping[str, object]]) -> None:
+    """Keep in a store's folder which record files an edition was made from, by their exact hashes."""
+    known = _read(store / EDITIONS)
+    entry = {"manifest_sha256": bundle.sha256, "inputs": [dict(item) for item in inputs]}
+    earlier = [one for one in known.get(bundle.edition, []) if one["manifest_sha256"] != bundle.sha256]
+    text = json.dumps({**known, bundle.edition: [*earlier, entry]}, indent=1, ensure_ascii=False, sort_keys=True)
+    write_text(store / EDITIONS, text, access="private")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found

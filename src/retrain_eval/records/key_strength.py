@@ -1,0 +1,74 @@
+"""Whether the key that hashes identifiers can be guessed: at least 128 bits of material, and no pattern.
+
+An identifier has so few possible values that all of them can be tried; only the key stands between a hash and the
+person. A key that a person thought of can be tried too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+BITS = 128
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890", "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef")
+_WORDS = ("password", "passwort", "secret", "letmein", "welcome", "admin", "changeme", "retrain", "identifier", "key",
+          "hash", "test", "hmac")  # fmt: skip
+_REPEATED = 4  # characters that stood before in the same order add nothing
+_FEWEST = 8  # different characters of a key
+
+
+def weakness(key: bytes) -> str:
+    """Return why a key can be guessed; nothing if it has 128 bits of material.
+
+    Of hexadecimal digits each has 4 bits, of decimal digits 3.3, of letters, digits and other signs together as many
+    as there are of them to choose from, of words (letters and spaces alone) 2. What continues a sequence, a row of the
+    keyboard or a word that is often used, and what stood before, has none. Fewer than eight different characters are
+    refused.
+
+    Examples
+    --------
+    >>> weakness(b"a" * 64)
+    '1 different characters'
+    >>> weakness(b"1234567890123456")
+    '6 bits of material, as far as can be told'
+    >>> weakness(b"6f1d2f9a3b7c4e5d8091a2b3c4d5e6f7"), weakness(b"YELLOW submarine")
+    ('', '32 bits of material, as far as can be told')
+    """
+    try:
+        text = key.decode("utf-8")
+    except UnicodeDecodeError:
+        text = key.decode("latin-1")
+    if (different := len(set(text))) < _FEWEST:
+        return f"{different} different characters"
+    bits = math.floor(_bits_each(text) * _new_characters(text))
+    return "" if bits >= BITS else f"{bits} bits of material, as far as can be told"
+
+
+def _bits_each(text: str) -> float:
+    plain = text.strip()
+    if re.fullmatch(r"[0-9]+", plain):
+        return math.log2(10)
+    if re.fullmatch(r"[0-9a-f]+|[0-9A-F]+", plain):
+        return 4.0
+    if all(letter.isalpha() or letter.isspace() for letter in plain):
+        return 2.0
+    classes = ((r"[a-z]", 26), (r"[A-Z]", 26), (r"[0-9]", 10), (r"[^A-Za-z0-9]", 32))
+    return math.log2(sum(size for pattern, size in classes if re.search(pattern, plain)))
+
+
+def _new_characters(text: str) -> int:
+    """Count the characters that do not follow from those before."""
+    low = text.lower()
+    idle = set()
+    for word in _WORDS:
+        for found in re.finditer(word, low):
+            idle |= set(range(found.start() + 1, found.end()))
+    for i in range(len(low) - _REPEATED + 1):
+        if low.find(low[i : i + _REPEATED]) < i:
+            idle |= set(range(i, i + _REPEATED))
+    for i in range(2, len(low)):
+        if low[i - 1] == low[i] == low[i - 2] or any(low[i - 2 : i + 1] in row or low[i - 2 : i + 1] in row[::-1]
+                                                     for row in _ROWS):  # fmt: skip
+            idle.add(i)
+    # of a key drawn by chance a few characters do so as well
+    return len(low) - (len(idle) if len(idle) > len(low) / 4 else 0)
