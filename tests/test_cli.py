@@ -316,7 +316,7 @@ BAD = {
         ["wage_record.csv", "4", str(2 + 6 * 680), "person_id"],
     ),
     "negative wage": (edit("wage_record", put(0, "wages", "-5.00")), ["wage_record.csv", "2", "wages", "-5"]),
-    "orphan": (edit("enrolment", put(1, "person_id", "P-99999")), ["enrolment.csv", "3", "person_id", "P-99999"]),
+    "orphan": (edit("enrolment", put(1, "person_id", "P-99999")), ["enrolment.csv", "3", "person_id", "(withheld)"]),
     "empty file": (write("data/person.csv", b""), ["person.csv", "empty"]),
     "header only": (write("data/person.csv", b"person_id,age\n"), ["person.csv"]),
     "not UTF-8": (write("data/person.csv", "person_id,age\nJosé,30\n".encode("latin-1")), ["person.csv", "UTF-8", "2"]),
