@@ -40,7 +40,7 @@ test: $(VENV)/.installed ## lint, types and the default tests
 	@$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(VENV)/.installed ## simulations and repeated builds
-	@$(BIN)/python -m pytest -m slow -n auto --dist loadfile
+	@$(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
 lint: $(VENV)/.installed ## ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ several, everything here draws from the multivariate t, or uses the F distributi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -161,14 +162,27 @@ def critical_values(
     if len(keep) == 0:
         return pointwise
     kept, same = vcov[np.ix_(keep, keep)], len(np.unique(df[keep])) == 1
-    parts = draws_of_t(kept, df[keep], together=together, draws=draws, seed=seed)
+    again = partial(draws_of_t, kept, df[keep], together=together, draws=draws, seed=seed)
+    parts = again()
     if same:
         largest = np.concatenate([part.max(axis=1) for part in parts])
         widest: Array = np.maximum(np.quantile(largest, level), pointwise)
         return widest
-    smallest = np.concatenate([t_upper(df[keep], part).min(axis=1) for part in parts])
+    # only the lower tail of the smallest p-values matters: a draw without a large t is given the largest of all
+    near = t_quantile(df[keep], 1 - min(0.5, 0.75 * (1 - level)))
+    smallest = np.concatenate([_smallest(df[keep], part, near) for part in parts])
+    if np.mean(smallest < 1) <= 1 - level:
+        smallest = np.concatenate([t_upper(df[keep], part).min(axis=1) for part in again()])
     balanced: Array = np.maximum(t_quantile(df, 1 - float(np.quantile(smallest, 1 - level))), pointwise)
     return balanced
+
+
+def _smallest(df: Array, t: Array, near: Array) -> Array:
+    """Return the smallest p-value of each draw in which a t exceeds ``near``, and 1 for the others."""
+    out = np.ones(len(t))
+    rows = (t > near).any(axis=1)
+    out[rows] = t_upper(df, t[rows]).min(axis=1)
+    return out
 
 
 def arms_df(n_treated: Array, n_control: Array) -> Array:
