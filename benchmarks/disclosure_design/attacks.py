@@ -19,16 +19,10 @@ import pandas as pd
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent))
 import design as de
+import membership as me
+from design import KEYS, Row, row
 
 Array = npt.NDArray[np.float64]
-Row = dict[str, object]
-KEYS = 200
-
-
-def row(attack: str, variant: str, hits: npt.ArrayLike) -> Row:
-    """Return a share of successes with its Monte Carlo error."""
-    share = np.asarray(hits, dtype=float)
-    return {"attack": attack, "variant": variant, "success": share.mean(), "mc_se": share.std() / np.sqrt(len(share))}
 
 
 def within(guess: Array, truth: Array, c: float = de.C) -> npt.NDArray[np.bool_]:
@@ -68,10 +62,13 @@ def one_path(n: int = 4000, periods: int = 21) -> list[Row]:
         stable = f"pay stable (2%), {n_jobs} job(s), ±{step:.0%} at a move"
         if n_jobs == 1:
             out.append(row("1 path of one person", "unprotected", np.ones(n)))
-        signs: Iterable[de.Sign] = ("period", "job", "person") if (n_jobs, step) in ((1, 0.0), (3, 0.02)) else ("job",)
-        for sign in signs:
-            noisy = pay * de.noise(keys, jobs, sign)
-            label = f"sign by {sign}: {stable}"
+        every = (n_jobs, step) in ((1, 0.0), (3, 0.02))
+        designs: tuple[tuple[de.Sign, de.Sign], ...] = (("job", "period"),)
+        if every:
+            designs = (("period", "period"), *designs, ("person", "period"), ("person", "person"))
+        for sign, size in designs:
+            noisy = pay * de.noise(keys, jobs, sign, size)
+            label = f"sign by {sign}, size by {size}: {stable}"
             if n_jobs == 1:
                 out.append(row("1 path of one person", f"{label}, y·δ itself", within(noisy, pay).mean(1)))
                 out.append(row("1 path of one person", f"{label}, y·δ/1.10", within(noisy / 1.10, pay).mean(1)))
@@ -81,7 +78,9 @@ def one_path(n: int = 4000, periods: int = 21) -> list[Row]:
                 one = np.zeros_like(jobs) if sign == "person" else jobs
                 guess = decoded(noisy, one, parts=int(one.max()) + 1)
             out.append(row("5 average over 21 quarters", label, within(guess, pay).mean(1)))
-            if (n_jobs, sign) == (1, "job"):
+            if n_jobs == 1:
+                known = within(noisy * (pay / noisy)[:, :1], pay)[:, 1:].mean(1)
+                out.append(row("1 path, pay of its first quarter known", label, known))
                 near = within(guess.mean(1), pay.mean(1), 0.01)
                 out.append(row("5 average over 21 quarters", f"{label}, average pay within 1%", near))
     return out
@@ -114,106 +113,6 @@ def high_earner(repeats: int = 4000) -> list[Row]:
             variant = f"{label}, {known:.0%} of the sum is theirs"
             out.append(row("4 high earner in a cell of 40", variant, within(total * known / f, pay[:, 0])))
     return out
-
-
-# ---- 1: membership ---------------------------------------------------------------------------------------------
-
-
-def leverage(path: Array, jobs: npt.NDArray[np.int64], difference: Array) -> float:
-    """Return how badly a person's known path fits into the difference of two second moments (0 is a perfect fit).
-
-    The path is tried with each pattern of signs of its longest three jobs; what the size of the noise moves by period
-    is added as a diagonal, and negative eigenvalues count by their size, which undoes ghosts of low rank.
-    """
-    values, vectors = np.linalg.eigh(difference)
-    body = (vectors * np.abs(values)) @ vectors.T + np.diag((0.024 * path) ** 2 + (0.002 * path.mean()) ** 2)
-    inverse = np.linalg.inv(body)
-    work = jobs[path > 0]
-    names, counts = np.unique(work, return_counts=True)
-    longest = names[np.argsort(-counts)][:3]
-    best = np.inf
-    for pattern in product((-1.0, 1.0), repeat=len(longest)):
-        factor = np.ones(len(path))
-        for name, sign in zip(longest, pattern, strict=True):
-            factor[jobs == name] += 0.0833 * sign
-        known = path * factor
-        best = min(best, float(known @ inverse @ known))
-    return best
-
-
-def from_sums(path: Array, difference: Array, rest: de.Cell, k: int, ghosts: float) -> float:
-    """Return −2 log likelihood ratio that a known path is one of the k whose sums differ, from first moments alone.
-
-    The others, and ghosts worth ``ghosts`` people, vary as the cell does; the noise is taken as independent, 8.7%.
-    """
-    spread, mean = rest.scatter() / rest.n, rest.mean()
-    with_it = spread * (k - 1 + ghosts) + np.diag((0.087 * path) ** 2 + (0.002 * path.mean()) ** 2)
-    without = spread * (k + ghosts)
-    a, b = difference - (k - 1) * mean - path, difference - k * mean
-    size = np.linalg.slogdet(with_it)[1] - np.linalg.slogdet(without)[1]
-    return float(a @ np.linalg.solve(with_it, a) - b @ np.linalg.solve(without, b) + size)
-
-
-def auc(member: Array, other: Array) -> float:
-    """Return the probability that a member's misfit is the smaller one."""
-    return float((member[:, None] < other).mean() + 0.5 * (member[:, None] == other).mean())
-
-
-def membership(n: int = 150, repeats: int = KEYS) -> list[Row]:
-    """Two published cells differ by k people. Was this person, whose true path is known, one of them?
-
-    Success is the share of members that are recognised where 5% of the others are taken for one.
-    """
-    out = []
-    settings: list[tuple[str, int, dict[str, float]]] = [
-        ("k = 1, no ghost", 1, {}),
-        ("k = 1, one ghost of 3 sd (decision 1)", 1, {"ghosts": 1}),
-        ("k = 1, ghosts of full rank, 3 sd", 1, {"ghosts": 21}),
-        ("k = 1, one ghost and Wishart h = 6", 1, {"ghosts": 1, "spectrum": 6.0}),
-        ("k = 10, no ghost", 10, {}),
-        ("k = 22, no ghost", 22, {}),
-        ("k = 44, no ghost", 44, {}),
-        ("k = 66, no ghost", 66, {}),
-        ("k = 10, Wishart h = 6", 10, {"spectrum": 6.0}),
-    ]
-    for label, k, options in settings:
-        inside, outside = np.zeros(repeats), np.zeros(repeats)
-        sums_in, sums_out = np.zeros(repeats), np.zeros(repeats)
-        for r in range(repeats):
-            p = de.people(n, seed=r, secret=f"key {r}".encode())
-            noisy = p.pay * de.noise(p.keys, p.jobs)
-            tables = []
-            for members in (np.ones(n, bool), np.arange(n) >= k):
-                key = int(de.key_sum(p.keys, members[:, None])[0])
-                tables.append(de.protected_cell(noisy[members], key, int(members.sum()), **options))  # type: ignore[arg-type]
-            whole, part = tables
-            difference = whole.second[1:, 1:] - part.second[1:, 1:]
-            ghosts = 18.0 if "ghosts" in options else 0.0
-            for misfit, sums, i in ((inside, sums_in, 0), (outside, sums_out, -1)):
-                path, jobs = p.pay[i], p.jobs[i]
-                misfit[r] = leverage(path, jobs, difference) / leverage(path, jobs, part.second[1:, 1:])
-                sums[r] = from_sums(path, whole.first[1:] - part.first[1:], part, k, ghosts)
-        for table, member, other in (("second moments", inside, outside), ("sums", sums_in, sums_out)):
-            hits = member < np.quantile(other, 0.05)
-            found = row("1 membership, path known", f"{label}: {table}", hits)
-            out.append(found | {"auc": auc(member, other)})
-    return out
-
-
-def same_or_not(repeats: int = KEYS) -> list[Row]:
-    """Only this person can have been added, corrected or dropped: the tables are equal if nothing was done."""
-    hits: dict[str, list[bool]] = {"ghosts and cell keys": [], "count ñ alone": []}
-    for r in range(repeats):
-        p = de.people(60, seed=r, secret=f"key {r}".encode())
-        noisy = p.pay * de.noise(p.keys, p.jobs)
-        sums = []
-        for members in (np.ones(60, bool), np.arange(60) > 0):
-            key = de.key_sum(p.keys, members[:, None])
-            n = int(de.perturb([int(members.sum())], key)[0])
-            sums.append((de.protected_cell(noisy[members], int(key[0]), n, ghosts=1).first[1:].sum(), n))
-        hits["ghosts and cell keys"].append(bool(sums[0][0] != sums[1][0]))
-        hits["count ñ alone"].append(bool(sums[0][1] != sums[1][1]))
-    return [row("1 was anything done to this person?", label, found) for label, found in hits.items()]
 
 
 # ---- 2: the number of people from the sums ---------------------------------------------------------------------
@@ -286,11 +185,11 @@ def averaging(repeats: int = KEYS, n: int = 700) -> list[Row]:
             rng = np.random.default_rng(r)
             keys = de.person_keys(f"key {r}".encode(), [str(i) for i in range(n)])
             small = int(rng.integers(0, 6))  # nobody to five people lie in A ∪ S and not in A
-            members = rng.random((n, k)) < 0.4
-            members[:small] = False
-            joint = members.copy()
+            inside = rng.random((n, k)) < 0.4
+            inside[:small] = False
+            joint = inside.copy()
             joint[:small] = True
-            counts = [de.perturb(m.sum(0), de.key_sum(keys, m)) for m in (joint, members)]
+            counts = [de.perturb(m.sum(0), de.key_sum(keys, m)) for m in (joint, inside)]
             pairs.append(round(float((counts[0] - counts[1]).mean())) == small)
             growing = np.arange(n)[:, None] < 400 + 10 * np.arange(min(k, 20))
             estimate = (de.perturb(growing.sum(0), de.key_sum(keys, growing)) - 10 * np.arange(min(k, 20))).mean()
@@ -322,13 +221,37 @@ def small_counts() -> list[Row]:
     mostly_zero = np.where(np.arange(40) == 0, 9.0, 1.0)
     for v, d in ((2.0, 5), (3.0, 6), (4.0, 8)):
         table = de.change_table(v, de.JS, d)
-        for label, prior in (("flat prior", flat), ("Poisson(3)", poisson), ("a zero nine times as likely", mostly_zero)):
+        for label, prior in (
+            ("flat prior", flat),
+            ("Poisson(3)", poisson),
+            ("a zero nine times as likely", mostly_zero),
+        ):
             p = posterior(prior, table)
             at = f"v = {v:g}, D = {d}, {label}"
             attack = "4 small counts, largest posterior"
             out.append({"attack": attack, "variant": f"{at}: of 1..9", "success": p[:10, 1:10].max(), "mc_se": 0.0})
             out.append({"attack": attack, "variant": f"{at}: none has it", "success": p[0, 0], "mc_se": 0.0})
     return out
+
+
+def cross_counts(repeats: int = KEYS, n: int = 60) -> list[Row]:
+    """How many work in quarter s and not in t, where these are 1 to 9? Two counts less one another, rounded."""
+    hits: dict[str, list[float]] = {}
+    for r in range(repeats):
+        p = de.people(n, seed=r, secret=f"key {r}".encode())
+        key = de.key_sum(p.keys, np.ones((n, 1), int))
+        published = int(de.perturb([n], key)[0])
+        works = p.employed.astype(float)
+        for label, cell in (
+            ("unprotected", de.cell(works)),
+            ("cell keys", de.binary_cell(p.employed, p.keys, published)),
+            ("scatter + v·I redrawn, h = 6", de.binary_cell(p.employed, p.keys, published, spectrum=6.0)),
+        ):
+            truth = np.diag(works.T @ works)[:, None] - works.T @ works
+            guess = np.rint(np.diag(cell.second)[1:, None] - cell.second[1:, 1:])
+            small = (truth > 0) & (truth < 10)
+            hits.setdefault(label, []).append(float((guess == truth)[small].mean()))
+    return [row("4 small cross-counts of a 0/1 outcome", label, shares) for label, shares in hits.items()]
 
 
 def corrected_row(repeats: int = KEYS) -> list[Row]:
@@ -342,18 +265,47 @@ def corrected_row(repeats: int = KEYS) -> list[Row]:
     return [row("5 corrected row: the change within 5%", "permanent noise, y·δ/1.10", hits)]
 
 
+def promise(people: int = 2000, repeats: int = KEYS) -> list[Row]:
+    """Return the promise over 200 keys on 2,000 ordinary people, in the design as changed: sign and size by person."""
+    hits: dict[str, list[float]] = {}
+    table = de.TABLE_DEFAULT
+    guess = posterior(np.ones(40), table).argmax(1)
+    for r in range(repeats):
+        p = de.people(people, seed=r, secret=f"key {r}".encode())
+        noisy = p.pay * de.noise(p.keys, p.jobs)
+        works = p.pay > 0
+        usual = noisy.sum(1)[:, None] / works.sum(1).clip(1)[:, None] + 0 * noisy  # the mean of the quarters worked
+        sets, sums = p.pay[:, 10].reshape(-1, 10), noisy[:, 10].reshape(-1, 10).sum(1)
+        worked = sets[:, 0] > 0
+        rest = (sums - sets[:, 1:].sum(1))[worked]
+        counts = 1 + np.arange(people) % 9
+        published = de.perturb(counts, de.mix(p.keys, r))
+        found = {
+            "pay of one isolated person, each quarter": within(noisy[works] / 1.10, p.pay[works]).mean(),
+            "the same, from their mean over 21 quarters": within(usual[works] / 1.0833, p.pay[works]).mean(),
+            "pay within a set of 10, pay of 9 known": within(rest, sets[worked, 0]).mean(),
+            "a count of 1..9, most likely value": (guess[published] == counts).mean(),
+        }
+        for label, share in found.items():
+            hits.setdefault(label, []).append(float(share))
+    rows = [row("promise, 200 keys × 2,000 people", label, shares) for label, shares in hits.items()]
+    return [r | {"largest of 200": max(hits[str(r["variant"])])} for r in rows]
+
+
 def run() -> pd.DataFrame:
     """Run every attack and return one row per figure."""
     rows: list[Row] = []
     for attack in (
+        promise,
         one_path,
         known_others,
         high_earner,
-        membership,
-        same_or_not,
+        me.membership,
+        me.same_or_not,
         undo_rounding,
         averaging,
         small_counts,
+        cross_counts,
         corrected_row,
     ):
         rows += attack()
