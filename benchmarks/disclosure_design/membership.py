@@ -83,6 +83,7 @@ def membership(n: int = 150, repeats: int = KEYS) -> list[Row]:
         ("k = 10, Wishart h = 6", 10, 1, {"spectrum": 6.0}),
         ("k = 10, Wishart h = 6, noise by person", 10, 1, {"spectrum": 6.0}),
         ("k = 22, Wishart h = 6, noise by person", 22, 1, {"spectrum": 6.0}),
+        ("k = 10, Wishart h = 6, noise by person, pay 4 times the usual", 10, 1, {"spectrum": 6.0}),
         ("k = 22 = T + 1, no ghost", 22, 1, {}),
         ("k = 44 = 2(T + 1), no ghost", 44, 1, {}),
     ]
@@ -90,6 +91,7 @@ def membership(n: int = 150, repeats: int = KEYS) -> list[Row]:
         misfit, sums = np.zeros((2, repeats)), np.zeros((2, repeats))
         for r in range(repeats):
             p = de.people(n, seed=r, secret=f"key {r}".encode())
+            p.pay[[0, -1]] *= 4.0 if "4 times" in label else 1.0
             by: de.Sign = "person" if "person" in label else "job"
             noisy = p.pay * de.noise(p.keys, p.jobs, by, "person" if by == "person" else "period")
             rng, first, second = np.random.default_rng(r), np.zeros(noisy.shape[1]), np.zeros((noisy.shape[1],) * 2)
