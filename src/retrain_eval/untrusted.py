@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from retrain_eval.errors import InputError, ReleaseError
+from retrain_eval.errors import InputError, ReleaseError, RetrainEvalError
 
 MIB = 2**20
 MAX_BYTES = 32 * MIB  # of a text, unless its reader knows better
@@ -40,6 +40,30 @@ def shown(name: object, longest: int = 80) -> str:
     text = str(name)
     text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:longest])
     return text + ("…" if len(str(name)) > longest else "")
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return what an error says, in one line; of one that this package did not raise, also its type and where it arose.
+
+    A file may be hashed and still hold anything, so that what goes wrong in reading it is its fault as a rule. If it is
+    ours, the type and the place are what has to be reported.
+
+    Examples
+    --------
+    >>> in_a_line(InputError("unknown column")), in_a_line(KeyError("pay"))
+    ('unknown column', "KeyError: 'pay'")
+    """
+    if isinstance(error, RetrainEvalError):
+        return shown("; ".join(" ".join(line.split()) for line in str(error).splitlines()), 500)
+    text = shown(next(iter(str(error).splitlines()), ""), 500)
+    place, own = "", Path(__file__).parent
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(own):
+            place = f" ({file.relative_to(own).as_posix()}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}{': ' + text if text else ''}{place}"
 
 
 def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:
