@@ -9,7 +9,8 @@ import pytest
 
 import own_study
 from retrain_eval.errors import InputError, StoreError
-from retrain_eval.flow import SCRIPT, Study
+from retrain_eval.flow import Study
+from retrain_eval.script import SCRIPT
 
 NOTHING = "def analyse(run):\n    pass\n"
 

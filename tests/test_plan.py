@@ -133,11 +133,27 @@ def test_a_plan_holds_no_hash_of_a_record_file_and_an_older_one_loses_them_in_an
     older = msgspec.structs.replace(made[0], opened=(digest,), opened_files=0)  # as version 0.1.0 wrote it
     (tmp_path / PLAN).write_text(public_plan([older]))
     text = (tmp_path / PLAN).read_text()
-    again = read_plan(tmp_path)
+    again = read_plan(tmp_path, released=True)
     assert digest not in text
     assert [one.sha256 for one in again] == [older.sha256]
     assert again[0].n_opened == 1
     assert plan_standing([older], [digest]) == {older.sha256: (False, 1)}
+
+
+def test_a_registration_altered_under_its_old_hash_is_found(tmp_path: Path) -> None:
+    made, _ = register(tmp_path, study(tmp_path), "a")
+    entries = json.loads((tmp_path / PLAN).read_text())
+    entries["registrations"][0] |= {"study": {**made.study, "seed": 9}, "withheld_sha256": made.sha256}
+    for facts in ({}, {"opened_files": 1}):
+        entries["registrations"][0] |= facts
+        (tmp_path / PLAN).write_text(json.dumps(entries))
+        with pytest.raises(ReleaseError, match="does not have what its hash covers"):
+            read_plan(tmp_path)
+    # an edition may leave out hashes of record files, and nothing else
+    entries["registrations"][0]["opened_files"] = 0
+    (tmp_path / PLAN).write_text(json.dumps(entries))
+    with pytest.raises(ReleaseError, match="does not have what its hash covers"):
+        read_plan(tmp_path, released=True)
 
 
 def test_every_kind_of_departure_is_a_line_of_its_own(tmp_path: Path) -> None:

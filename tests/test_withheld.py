@@ -15,7 +15,7 @@ import retrain_eval as rte
 from retrain_eval.cli import app
 from retrain_eval.effects import EffectTable
 from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError
-from retrain_eval.flow import SCRIPT, Study
+from retrain_eval.flow import Study
 from retrain_eval.lifetable import ANY
 from retrain_eval.release.protect import protect
 from retrain_eval.release.verify import verify
@@ -23,6 +23,7 @@ from retrain_eval.report.pages import open_release
 from retrain_eval.report.withheld import tabulate
 from retrain_eval.results import Results
 from retrain_eval.run import Run
+from retrain_eval.script import SCRIPT
 from retrain_eval.study import About, Release, StudyFile
 
 

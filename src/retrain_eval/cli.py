@@ -268,6 +268,7 @@ def verify(
         "stated": found.stated,
         "withheld": found.withheld,
         "untied": found.untied,
+        "not_checked": list(found.unchecked),
         "origin": found.origin,
     }
     if found.ok:

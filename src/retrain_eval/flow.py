@@ -6,9 +6,6 @@ edition; ``report`` builds the book from editions alone. Each does nothing where
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,10 +33,9 @@ from retrain_eval.resources import resource
 from retrain_eval.results import Results
 from retrain_eval.run import Run, Say
 from retrain_eval.schemas import Package, dictionary, load_package
+from retrain_eval.script import SCRIPT, analysis_of, load_script
 from retrain_eval.store import Store
 from retrain_eval.study import FILE, StudyFile, read_study
-
-SCRIPT = "run.py"
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ class Study:
             if as_of is not None:
                 for line in (f"records as of vintage {as_of}", *store.incomplete()):
                     say(line)
-            analyse = self._analyse
+            analyse = analysis_of(self._script)
             key = provenance.run_key(self.file, self.folder / SCRIPT, store, self.package)
             if not force and (results := provenance.last_run(self._results, key)[2]) is not None:
                 say("nothing has changed since the last run")
@@ -325,23 +321,7 @@ class Study:
 
     @cached_property
     def _script(self) -> ModuleType:
-        path = self.folder / SCRIPT
-        if not path.is_file():
-            raise InputError(f"the study has no {SCRIPT}", file=path, fix="it must define analyse(run)")
-        spec = importlib.util.spec_from_file_location(f"retrain_eval_study_{self.file.study.name}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module.__name__] = module  # where dataclasses and pickle look for what the script defines
-        spec.loader.exec_module(module)
-        return module
-
-    @property
-    def _analyse(self) -> Callable[[Run], object]:
-        analyse: Callable[[Run], object] | None = getattr(self._script, "analyse", None)
-        if analyse is None or not callable(analyse):
-            raise InputError(f"{SCRIPT} defines no analyse(run)", file=self.folder / SCRIPT)
-        return analyse
+        return load_script(self.folder, self.file.study.name)
 
     def _open(self, say: Say, **options: Any) -> Store:
         """Open the study's store, which only its owner reads, as the study file says."""

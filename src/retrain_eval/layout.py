@@ -26,6 +26,7 @@ from retrain_eval.sample.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 from retrain_eval.sample.ties import TIES
 from retrain_eval.simultaneous import TEST_COLUMNS
 from retrain_eval.statistics.kinds import Statistic
+from retrain_eval.untrusted import in_a_line
 
 EFFECTS = ("result", *COLUMNS, "note")
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -74,8 +75,7 @@ def _reading(read: Callable[[Path], Additive]) -> Callable[[Path], Additive]:
             raise
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError,
                 pa.ArrowException) as error:  # fmt: skip
-            why = (str(error).splitlines() or [""])[0] or type(error).__name__
-            raise InputError("the file holds something else", file=path, rule=why[:200]) from None
+            raise InputError("the file holds something else", file=path, rule=in_a_line(error)) from None
 
     return call
 

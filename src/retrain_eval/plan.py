@@ -179,8 +179,16 @@ def public_plan(made: Sequence[Registration]) -> str:
     )
 
 
-def read_plan(folder: Path) -> tuple[Registration, ...]:
+def read_plan(folder: Path, *, released: bool = False) -> tuple[Registration, ...]:
     """Return the registrations in a folder, oldest first; none where there is no ``plan.json``.
+
+    Parameters
+    ----------
+    folder : Path
+        A study folder, or an edition.
+    released : bool
+        Whether it is an edition: only there may a registration of an earlier version stand without what its hash
+        covers (`public_plan`). In a study folder every hash is computed again.
 
     Raises
     ------
@@ -200,6 +208,12 @@ def read_plan(folder: Path) -> tuple[Registration, ...]:
         raise ReleaseError(f"{path} cannot be read: {error}") from None
     before = ""
     for registration, digest in zip(made, hashes, strict=True):
+        hidden = bool(registration.withheld_sha256)
+        if hidden and not (released and registration.opened_files and not registration.opened):
+            raise ReleaseError(
+                f"the plan registered on {registration.time} in {path} does not have what its hash covers; only an "
+                "edition leaves that out"
+            )
         if registration.sha256 != digest or registration.amends != before:
             raise ReleaseError(f"the plan registered on {registration.time} in {path} is not as it was registered")
         before = digest

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from retrain_eval.periods import parse_period
 from retrain_eval.periods import rule as period_rule
 from retrain_eval.strata import Stratum, check_stratum
 from retrain_eval.study_keys import check_keys
+from retrain_eval.untrusted import own_bytes, parse_toml
 
 FILE = "study.toml"
 PROFILES = Path(__file__).parent / "release" / "profiles"
@@ -294,14 +294,14 @@ def read_study(path: str | Path) -> StudyFile:
     path = Path(path)
     path = path / FILE if path.is_dir() else path
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(own_bytes(path, "the study file"))
     except FileNotFoundError:
         raise InputError("there is no study file", file=path, fix="start one with: retrain-eval init FOLDER") from None
     except OSError as error:
         raise InputError("the study file cannot be read", file=path, rule=error.strerror) from None
     except UnicodeDecodeError as error:
         raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
     check_keys(raw, StudyFile, "", path)
     raw["release"] = _with_profile(raw.get("release", {}), path)
@@ -337,8 +337,8 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
             fix=f"use one of {', '.join(shipped)}, or a file beside the study such as rules.toml",
         )  # fmt: skip
     try:
-        rules = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        rules = parse_toml(own_bytes(file, "the profile"))
+    except (ValueError, RecursionError) as error:
         raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
     check_keys({"release": rules}, StudyFile, "", file)
     return {**rules, **release}

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from retrain_eval.errors import ReleaseError
+from retrain_eval.errors import InputError, ReleaseError, RetrainEvalError
 
 MIB = 2**20
 MAX_BYTES = 32 * MIB  # of a text, unless its reader knows better
@@ -40,6 +40,30 @@ def shown(name: object, longest: int = 80) -> str:
     text = str(name)
     text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text[:longest])
     return text + ("…" if len(str(name)) > longest else "")
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return what an error says, in one line; of one that this package did not raise, also its type and where it arose.
+
+    A file may be hashed and still hold anything, so that what goes wrong in reading it is its fault as a rule. If it is
+    ours, the type and the place are what has to be reported.
+
+    Examples
+    --------
+    >>> in_a_line(InputError("unknown column")), in_a_line(KeyError("pay"))
+    ('unknown column', "KeyError: 'pay'")
+    """
+    if isinstance(error, RetrainEvalError):
+        return shown("; ".join(" ".join(line.split()) for line in str(error).splitlines()), 500)
+    text = shown(next(iter(str(error).splitlines()), ""), 500)
+    place, own = "", Path(__file__).parent
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(own):
+            place = f" ({file.relative_to(own).as_posix()}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}{': ' + text if text else ''}{place}"
 
 
 def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:
@@ -131,10 +155,49 @@ _DOTTED = re.compile(rb"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){%d}" % MAX_DEPTH)
 
 def read_toml(folder: Path, name: str, limit: int = MAX_BYTES) -> dict[str, Any]:
     """Return what a TOML file holds; refuse what `read_json` does."""
-    text = read_text(folder, name, limit)
-    if _DOTTED.search(_unquoted(text.encode())):
-        refuse(folder, name, "nested too deeply", f"at most {MAX_DEPTH} names within each other")
+    content = read_bytes(folder, name, limit)
     try:
-        return tomllib.loads(text)
+        return parse_toml(content)
     except (ValueError, RecursionError) as error:
         raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as TOML: {shown(error)}") from None
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """Return what TOML holds; nesting is bounded before it is parsed, for the parser calls itself at each level.
+
+    Raises
+    ------
+    ValueError
+        If it is not TOML in UTF-8, or nested deeper than `MAX_DEPTH`.
+
+    Examples
+    --------
+    >>> parse_toml(b"a.b = [1]")
+    {'a': {'b': [1]}}
+    >>> parse_toml(b"a = " + b"[" * 1000)
+    Traceback (most recent call last):
+    ...
+    ValueError: nested too deeply: at most 32 brackets or names within each other
+    """
+    if depth_of(content) > MAX_DEPTH or _DOTTED.search(_unquoted(content)):
+        raise ValueError(f"nested too deeply: at most {MAX_DEPTH} brackets or names within each other")
+    return tomllib.loads(content.decode("utf-8"))
+
+
+def own_bytes(path: Path, what: str, limit: int = MIB) -> bytes:
+    """Return what a file of a study's own folder holds; links are followed, pipes and devices are not waited for.
+
+    Raises
+    ------
+    InputError
+        If it is not a plain file, or is larger than ``limit`` bytes.
+    OSError
+        If it is missing or cannot be read.
+    """
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{what} cannot be read", file=path, rule="a plain file, not a pipe, device or folder")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise InputError(f"{what} is too large", file=path, rule=f"at most {limit:,} bytes")
+    return content

@@ -99,7 +99,7 @@ def test_what_nothing_else_proves_is_under_the_seal_and_stated(edition: Path, tm
     unsealed = verify(changed(edition, tmp_path / "a", change, seal=False))
     assert unsealed.problems == ("altered: manifest.json: its seal is not that of its content",)
     # whoever makes the seal again is found by a signature alone, and the text says what is stated
-    assert "stated too, for no number proves them: who approved it" in str(
+    assert "stated in the manifest, and proved by no number: who approved it" in str(
         verify(changed(edition, tmp_path / "b", change))
     )
 
@@ -201,7 +201,52 @@ def test_editions_of_version_1_are_read(edition: Path, tmp_path: Path) -> None:
             del manifest[key]
         manifest["bundle_version"] = 1
 
-    assert verify(changed(edition, tmp_path / "2026", in_manifest(first_version))).ok
+    found = verify(changed(edition, tmp_path / "2026", in_manifest(first_version)))
+    assert found.ok
+    assert len(found.unchecked) == 3
+    assert "not checked: whether a byte of the manifest was changed: an edition of bundle version 1" in str(found)
+    assert "not checked: whether a result was left out, or made of another table: an edition" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["packages"].update({"retrain-eval": "9.9"}), "the manifest says that version 9.9 of retrain-eval"),
+        (lambda m: m["packages"].pop("retrain-eval"), "the manifest says that an unnamed version"),
+        (lambda m: m.update(own_schemas=["person"]), "the dictionary of person: by the manifest"),
+    ],
+)
+def test_a_check_that_the_manifest_turns_off_is_reported(edition: Path, tmp_path: Path, change: Any, said: str) -> None:
+    changes = [in_manifest(change), in_table("dictionary.csv", lambda d: d.assign(description="HACKED"))]
+    found = verify_within(changed(edition, tmp_path / "2026", *changes))
+    assert found.ok
+    assert said in found.unchecked[0]
+    assert f"not checked: {found.unchecked[0]}" in str(found)
+    assert verify(edition).unchecked == ()
+
+
+def test_a_registration_that_the_manifest_does_not_judge_is_named(edition: Path, tmp_path: Path) -> None:
+    judged = [{"sha256": "0" * 64, "binds": True, "opened": 0}]
+    problems = verify(changed(edition, tmp_path / "2026", in_manifest(lambda m: m.update(plan=judged)))).problems
+    assert problems == ("plan.json has 0 registration(s), and the manifest judges 1 or other ones",)
+
+
+def test_an_error_of_the_program_is_named_so_that_it_can_be_reported(
+    edition: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        {}["pay"]
+
+    monkeypatch.setattr("retrain_eval.release.verify.publish", fails)
+    (problem,) = verify(edition).problems
+    assert problem.startswith("cannot be re-derived: KeyError: 'pay' (release/verify.py, line ")
+    assert problem.endswith("if the bundle is sound, please report this error")
+
+
+def test_consistency_is_not_said_to_be_proved_of_an_edition_that_differs(edition: Path, tmp_path: Path) -> None:
+    altered = verify(changed(edition, tmp_path / "2026", *REHASHED["an estimate"][0]))
+    assert altered.origin == "origin is not proved: it has no signature"
+    assert verify(edition).origin == "consistency is proved, origin is not: it has no signature"
 
 
 def test_a_bundle_without_recipes_is_no_proof(edition: Path, tmp_path: Path) -> None:

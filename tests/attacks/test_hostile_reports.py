@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import html.parser
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +17,7 @@ from attacked import Change, changed, in_manifest, in_table, set_cell
 
 from retrain_eval.errors import ReleaseError, ReportError
 from retrain_eval.flow import Study
+from retrain_eval.limits import ONE_THREAD
 from retrain_eval.release.verify import verify
 from retrain_eval.report import book
 from retrain_eval.report.pages import open_release
@@ -151,3 +155,15 @@ def test_no_text_of_a_bundle_is_live_in_a_report(
         assert not live.found, (page.name, live.found)
     assert not list(tmp_path.rglob("pwned*"))
     assert json.loads((tmp_path / "html" / book.STAMP).read_text())["bundles"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit memory so")
+def test_a_page_takes_no_more_memory_and_time_than_verify(tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text(
+        book.START_OF_PAGE
+        + "import resource\nprint(resource.getrlimit(resource.RLIMIT_CPU)[0])\n"
+        + "try:\n    bytearray(3 * 2**30)\nexcept MemoryError:\n    print('refused')\n"
+    )
+    env = {**os.environ, **ONE_THREAD}
+    told = subprocess.run([sys.executable, tmp_path / "page.py"], capture_output=True, text=True, env=env, check=True)
+    assert told.stdout.split() == ["121", "refused"]

@@ -152,3 +152,43 @@ def test_another_file_is_refused_without_a_line_of_it(tmp_path: Path, how: str) 
         study(tmp_path / "s", wages="../shadow" if how == "as it is" else "../looks.csv").run()
     for word in ("$6$", "secret", "daemon", "19000"):
         assert word not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "more", ["x = " + "[" * 20_000, ".".join(["a"] * 20_000) + " = 1", "[" + ".".join(["a"] * 20_000) + "]"]
+)
+def test_a_study_file_or_a_profile_nested_too_deeply_is_refused(tmp_path: Path, more: str) -> None:
+    for file, rules in (("study.toml", ""), ("rules.toml", '\n[release]\nprofile = "rules.toml"\n')):
+        made = small_study.make(tmp_path / file, study=small_study.STUDY.split("[release]")[0] + rules)
+        (made / "rules.toml").write_text("", encoding="utf-8")
+        with (made / file).open("a", encoding="utf-8") as out:
+            out.write(f"\n{more}\n")
+        with pytest.raises(InputError, match="nested too deeply"):
+            Study.open(made)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["study.toml", "data_schemas/own.json"])
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    made = small_study.make(tmp_path / "s")
+    (made / name).parent.mkdir(exist_ok=True)
+    (made / name).unlink(missing_ok=True)
+    os.mkfifo(made / name)
+    with pytest.raises(InputError, match="a plain file, not a pipe"):
+        Study.open(made).package  # noqa: B018 - record types are read when they are asked for
+
+
+def test_a_study_file_of_more_than_a_study_is_refused(tmp_path: Path) -> None:
+    made = small_study.make(tmp_path / "s")
+    with (made / "study.toml").open("a", encoding="utf-8") as out:
+        out.write("#" * 2**20)
+    with pytest.raises(InputError, match="too large"):
+        Study.open(made)
+
+
+def test_a_schema_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    made = small_study.make(tmp_path / "s")
+    (made / "data_schemas").mkdir(exist_ok=True)
+    (made / "data_schemas" / "own.json").write_text('{"fields": [], "x": ' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(InputError, match="the schema does not hold"):
+        Study.open(made).package  # noqa: B018

@@ -26,9 +26,8 @@ from retrain_eval.clusters import Clusters, keeps_sums
 from retrain_eval.did.att_gt import BASE_PERIODS, CONTROLS, METHODS, Comparison, GroupTimeEffects, comparisons
 from retrain_eval.did.conditional import TRIM
 from retrain_eval.did.unit_blocks import Block, Sums, make_blocks, sum_units
-from retrain_eval.did.unit_effects import BlockEffects, block_effects
-from retrain_eval.did.unit_influence import influence_products, sum_odds
-from retrain_eval.did.unit_propensity import Propensities, fit_propensities
+from retrain_eval.did.unit_fit import Fit, fit_blocks
+from retrain_eval.did.unit_influence import influence_products
 from retrain_eval.did.unit_rows import UnitTable, open_units
 from retrain_eval.errors import DesignError, InputError, unknown_columns
 from retrain_eval.shown import summarised
@@ -275,7 +274,7 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
         sums = sum_units(table)
         # without covariates the three methods are one, and the regression on a constant is the shortest way to it
         method = str(options["method"]) if len(table.names) > 1 else "reg"
-        fit = _fit(method, table, blocks, sums)
+        fit = fit_blocks(method, table, blocks, sums)
         rows, used = _rows(table, wanted, blocks, sums, fit, notes)
         if not rows:
             raise _nothing(notes)
@@ -329,48 +328,12 @@ def _levels(cells: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[dict[
         yield keys, np.array([levels == other for other in found], dtype=bool)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Effects of the blocks that can be estimated, by block, and why the others cannot."""
-
-    effects: dict[int, BlockEffects]
-    propensities: Propensities | None
-    trimmed: frozenset[int]
-    failed: dict[int, DesignError]
-
-
-def _fit(method: str, table: UnitTable, blocks: Sequence[Block], sums: Sums) -> _Fit:
-    effects: dict[int, BlockEffects] = {}
-    failed: dict[int, DesignError] = {}
-    for b, block in enumerate(blocks):
-        try:
-            sums.check_observed(block, table)
-        except DesignError as error:
-            failed[b] = error
-    propensities, weighed = None, {}
-    if method != "reg":
-        among = np.array([b for b in range(len(blocks)) if b not in failed], dtype=np.intp)
-        propensities = fit_propensities(table, blocks, sums, among)
-        failed |= propensities.failed
-        among = np.array([b for b in among if b not in failed], dtype=np.intp)
-        weighed = sum_odds(table, blocks, propensities, among)
-    for b, block in enumerate(blocks):
-        if b in failed:
-            continue
-        try:
-            effects[b] = block_effects(method, table, block, sums, weighed.get(b))
-        except DesignError as error:
-            failed[b] = error
-    trimmed = frozenset(b for b, found in weighed.items() if found.n_trimmed)
-    return _Fit(effects, propensities, trimmed, failed)
-
-
 def _rows(
     table: UnitTable,
     wanted: Sequence[tuple[dict[str, object], str, Comparison]],
     blocks: Sequence[Block],
     sums: Sums,
-    fit: _Fit,
+    fit: Fit,
     notes: list[str],
 ) -> tuple[list[dict[str, object]], list[int]]:
     """Return the rows of the result and which comparisons they are; append to ``notes`` what is left out."""

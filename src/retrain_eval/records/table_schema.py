@@ -22,6 +22,7 @@ from retrain_eval.errors import InputError, unknown
 from retrain_eval.missing_values import texts_of
 from retrain_eval.records.descriptors import Constraints, DataPackage, Field, ForeignKey, TableSchema, listed
 from retrain_eval.records.schema_rules import check_field, check_pair, check_reference
+from retrain_eval.untrusted import MAX_BYTES, own_bytes
 
 __all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resource", "load_package"]
 
@@ -154,11 +155,11 @@ def _declared(folder: Path) -> list[tuple[str, str, str, Path]]:
 
 def _decode(file: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
+        return msgspec.json.decode(own_bytes(file, "the schema", MAX_BYTES), type=kind)
     except FileNotFoundError:
         fix = f"put it back, or drop its entry from {file.parent / 'datapackage.json'}"
         raise InputError("there is no schema file", file=file, fix=fix) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is a DecodeError
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # ValidationError is a DecodeError
         raise InputError("the schema does not hold", file=file, rule=str(error)) from None
 
 

@@ -221,7 +221,7 @@ class Bundle:
     @cached_property
     def plan(self) -> tuple[Registration, ...]:
         """The registrations of the study's plan, oldest first; none where no plan was registered."""
-        return read_plan(self.path)
+        return read_plan(self.path, released=True)
 
     @cached_property
     def rules(self) -> Release:

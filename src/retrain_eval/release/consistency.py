@@ -11,17 +11,25 @@ from importlib import metadata
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.errors import InputError, ReleaseError
+from retrain_eval.plan import PLAN
 from retrain_eval.release.bundle import Bundle, shipped_rules
 from retrain_eval.release.protect import artefacts
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
 from retrain_eval.schemas import dictionary, load_package
 from retrain_eval.study import PROFILES, About, Release
-from retrain_eval.untrusted import shown
+from retrain_eval.untrusted import in_a_line, shown
 
+_NEW_IN_2 = {
+    "seal": "whether a byte of the manifest was changed",
+    "made_of": "whether a result was left out, or made of another table",
+    "own_schemas": "the texts of the dictionary, which may be the study's own",
+}
 _TEXT = ["column", "title", "type", "unit", "required", "constraints", "description"]
 
 
@@ -35,11 +43,11 @@ def disagreements(bundle: Bundle, published: Results) -> list[str]:
         What its tables hold.
     """
     found: list[str] = []
-    for check in (_study, _rules, _inputs, _files, _words, _required):
+    for check in (_study, _rules, _inputs, _files, _words, _required, _plan):
         try:
             found += check(bundle, published)
         except (InputError, ReleaseError) as error:
-            found.append(" ".join(line.strip() for line in str(error).splitlines()))
+            found.append(in_a_line(error))
     return list(dict.fromkeys(found))
 
 
@@ -99,7 +107,7 @@ def _files(bundle: Bundle, published: Results) -> Iterator[str]:
 def _words(bundle: Bundle, published: Results) -> Iterator[str]:
     """Hold the dictionary against the shared record types, but for those of the study's own."""
     frame = published.tables.get("dictionary")
-    if frame is None or not _this_program(bundle) or bundle.manifest["bundle_version"] < 2:
+    if frame is None or not _this_program(bundle) or _older_without(bundle, "own_schemas"):
         return
     own = set(bundle.manifest.get("own_schemas", []))
     shared = _shared()
@@ -111,9 +119,7 @@ def _words(bundle: Bundle, published: Results) -> Iterator[str]:
             yield f"dictionary, {shown(name)}: {len(rows)} columns, and the shared record type has {len(known)}"
             continue
         for column in _TEXT:
-            different = (
-                rows[column].fillna("").astype(str).to_numpy() != known[column].fillna("").astype(str).to_numpy()
-            )
+            different = _texts(rows, column) != _texts(known, column)
             if different.any():
                 row = rows.iloc[int(different.argmax())]
                 yield (
@@ -133,6 +139,44 @@ def _required(bundle: Bundle, published: Results) -> Iterator[str]:
         yield f"the plan requires it: {line}"
 
 
+def _plan(bundle: Bundle, _published: Results) -> Iterator[str]:
+    """Hold the registrations that the manifest judges against those in the plan."""
+    there = [one.sha256 for one in bundle.plan]
+    listed = [str(one.get("sha256")) for one in bundle.manifest.get("plan", [])]
+    if listed != there and ("plan" in bundle.manifest or bundle.manifest["bundle_version"] > 1):
+        yield f"{PLAN} has {len(there)} registration(s), and the manifest judges {len(listed)} or other ones"
+
+
+def unchecked(bundle: Bundle) -> list[str]:
+    """Return what was not held against anything, with the reason.
+
+    Whoever alters an edition and makes its seal again can turn these checks off: so that they are off is reported.
+    """
+    manifest, found = bundle.manifest, list[str]()
+    found += [
+        f"{what}: an edition of bundle version 1 does not say it"
+        for key, what in _NEW_IN_2.items()
+        if _older_without(bundle, key)
+    ]
+    own = [shown(name) for name in manifest.get("own_schemas", [])]
+    if not _this_program(bundle):
+        wrote = manifest.get("packages", {}).get("retrain-eval")
+        found.append(
+            "the meaning of study.toml (study_sha256) and the texts of the dictionary: the manifest says that "
+            f"{'version ' + shown(wrote) if wrote else 'an unnamed version'} of retrain-eval wrote them, and this is "
+            f"{metadata.version('retrain-eval')}"
+        )
+    elif own:
+        found.append(f"the dictionary of {', '.join(own)}: by the manifest, these record types are the study's own")
+    for one in bundle.plan:
+        if one.withheld_sha256:
+            found.append(
+                f"the plan registered on {shown(one.time)}: its hash covers SHA-256 of record files, which an edition "
+                "does not hold"
+            )
+    return found
+
+
 def own_schemas(frame: pd.DataFrame | None) -> list[str]:
     """Return the record types of a dictionary whose columns are not those that this package ships."""
     if frame is None:
@@ -142,12 +186,15 @@ def own_schemas(frame: pd.DataFrame | None) -> list[str]:
     for name, rows in frame.groupby("resource", sort=False):
         known = shared[shared["resource"] == name]
         same = len(known) == len(rows) and all(
-            (rows[column].fillna("").astype(str).to_numpy() == known[column].fillna("").astype(str).to_numpy()).all()
-            for column in _TEXT
+            (_texts(rows, column) == _texts(known, column)).all() for column in _TEXT
         )
         if not same:
             found.append(str(name))
     return found
+
+
+def _texts(rows: pd.DataFrame, column: str) -> npt.NDArray[np.object_]:
+    return rows[column].fillna("").astype(str).to_numpy(dtype=object)
 
 
 def _shared() -> pd.DataFrame:
@@ -157,6 +204,10 @@ def _shared() -> pd.DataFrame:
 def _this_program(bundle: Bundle) -> bool:
     """Whether the edition was written by this version: texts and defaults of another may differ."""
     return bool(bundle.manifest.get("packages", {}).get("retrain-eval") == metadata.version("retrain-eval"))
+
+
+def _older_without(bundle: Bundle, key: str) -> bool:
+    return bool(bundle.manifest["bundle_version"] < 2 and key not in bundle.manifest)
 
 
 def _short(value: object) -> str:

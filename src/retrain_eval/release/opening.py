@@ -20,7 +20,7 @@ from retrain_eval.layout import ADDITIVE, TABLES, check_name
 from retrain_eval.plan import PLAN
 from retrain_eval.recipe_file import RECIPES
 from retrain_eval.study import FILE
-from retrain_eval.untrusted import MIB, read_bytes, refuse, shown
+from retrain_eval.untrusted import MIB, in_a_line, read_bytes, refuse, shown
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # over the manifest, which therefore does not list it
@@ -144,8 +144,7 @@ def check_parquet(folder: Path, name: str) -> int:
         with pq.ParquetFile(pa.BufferReader(read_bytes(folder, name, limit_of(name)))) as file:
             footer, schema = file.metadata, file.schema_arrow
     except (OSError, ValueError, pa.ArrowException, RecursionError, MemoryError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as Parquet: {shown(why)}") from None
+        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as Parquet: {in_a_line(error)}") from None
     for what, number, limit in (
         ("rows", footer.num_rows, MAX_ROWS),
         ("columns", footer.num_columns, MAX_COLUMNS),

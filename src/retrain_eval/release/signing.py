@@ -8,7 +8,6 @@ made for something else is taken for one.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 import stat
@@ -22,12 +21,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from retrain_eval.errors import InputError, ReleaseError
 from retrain_eval.files import write_text
-from retrain_eval.release.opening import MANIFEST, SIGNATURE
+from retrain_eval.release.opening import MANIFEST, SIGNATURE, limit_of
+from retrain_eval.untrusted import read_bytes
 
 PASSWORD = "RETRAIN_EVAL_SIGN_PASSWORD"
+UNPROVED = "origin is not proved"
 _PREFIX = b"retrain-eval release manifest, signature version 1\n"
 _VERSION = "retrain-eval-ed25519-v1"
-_LONGEST = 65_536  # bytes of a key file or a signature
+_LONGEST = 65_536  # bytes of a key file
 _MAKE = (
     "make a pair: openssl genpkey -algorithm ed25519 -out release.key; "
     "openssl pkey -in release.key -pubout -out release.pub"
@@ -141,7 +142,7 @@ def check_origin(edition: Path, public_key: str | Path | None = None) -> Origin:
     ----------
     edition : Path
     public_key : str or Path, optional
-        File of the public key. Left out: nothing is checked, and the text says so.
+        File of the public key. Left out: nothing is checked, and the text says so, to be read after what is proved.
 
     Raises
     ------
@@ -152,14 +153,14 @@ def check_origin(edition: Path, public_key: str | Path | None = None) -> Origin:
     there = path.exists() or path.is_symlink()
     if public_key is None:
         what = "its signature was not checked (--signed-by PUBKEY)" if there else "it has no signature"
-        return Origin(f"consistency is proved, origin is not: {what}")
+        return Origin(f"{UNPROVED}: {what}")
     key = read_public_key(public_key)
     name = fingerprint(key)
     if not there:
         return Origin(f"no signature: {SIGNATURE} is missing, and {name} was to have signed", problem=True)
     try:
-        signature, signer = _read_signature(path)
-        key.verify(signature, _PREFIX + (edition / MANIFEST).read_bytes())
+        signature, signer = _read_signature(edition)
+        key.verify(signature, _PREFIX + read_bytes(edition, MANIFEST, limit_of(MANIFEST)))
     except ReleaseError as error:
         return Origin(str(error), problem=True)
     except InvalidSignature:
@@ -169,15 +170,13 @@ def check_origin(edition: Path, public_key: str | Path | None = None) -> Origin:
     return Origin(f"signed by {name}")
 
 
-def _read_signature(path: Path) -> tuple[bytes, str]:
+def _read_signature(edition: Path) -> tuple[bytes, str]:
     """Return the signature and the fingerprint that a file states; refuse any other file."""
-    damaged = ReleaseError(f"damaged signature: {path.name} is not three lines of {_VERSION}")
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > _LONGEST:
-        raise damaged
+    damaged = ReleaseError(f"damaged signature: {SIGNATURE} is not three lines of {_VERSION}")
     try:
-        version, text, name = path.read_bytes().decode("ascii").splitlines()
+        version, text, name = read_bytes(edition, SIGNATURE, limit_of(SIGNATURE)).decode("ascii").splitlines()
         signature = base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error, OSError):
+    except ValueError:
         raise damaged from None
     if version != _VERSION or len(signature) != 64 or not name.startswith("SHA256:") or not name.isprintable():
         raise damaged

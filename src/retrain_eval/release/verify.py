@@ -17,17 +17,18 @@ from retrain_eval.release.agreement import contradictions
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.comparison import compare
 from retrain_eval.release.completing import FOLLOWING
-from retrain_eval.release.consistency import disagreements
+from retrain_eval.release.consistency import disagreements, unchecked
 from retrain_eval.release.labels import label_problems, untied
 from retrain_eval.release.manifest import read_manifest
 from retrain_eval.release.opening import MANIFEST
 from retrain_eval.release.publishing import publish
-from retrain_eval.release.signing import check_origin
+from retrain_eval.release.signing import UNPROVED, check_origin
 from retrain_eval.results import Part, Results
-from retrain_eval.untrusted import shown
+from retrain_eval.untrusted import in_a_line
 
 STATED = (
-    "who approved it, what it corrects, its input files and their numbers of rows, its packages, notes on protection"
+    "who approved it, what it corrects, its record files and their numbers of rows, whether a plan was registered "
+    "before they were read, run.py, the packages, notes on protection"
 )
 _SHOWN = 20  # numbers that differ, named one by one
 
@@ -53,6 +54,8 @@ class Verification:
         Results that the bundle lists as withheld, with their reasons.
     untied : dict of str → str
         Results, among the stated, that a recipe makes of another table than their label names, with the reason.
+    unchecked : tuple of str
+        What was not held against anything, with the reason: an edition of an earlier version has less in it.
     origin : str
         Who signed the edition, or that its origin is not proved.
     """
@@ -65,6 +68,7 @@ class Verification:
     stated: dict[str, int] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
     untied: dict[str, str] = field(default_factory=dict)
+    unchecked: tuple[str, ...] = ()
     origin: str = ""
 
     @property
@@ -80,16 +84,18 @@ class Verification:
                 listed.append(f"and {more} more")
             return f"{self.path} is not as it was released:\n" + "\n".join(f"  {line}" for line in listed)
         lines = [f"all {self.n_files} files of {self.path} are as the manifest lists them"]
-        lines.append(f"re-derived: {self.n_rederived:,} numbers, all that follow from its tables")
+        lines.append(f"re-derived: {self.n_rederived:,} numbers, computed again from the tables in the bundle")
         for found, what in (
             (self.on_covariance, "re-derived on a released covariance: {n:,} errors, intervals and p-values"),
             (self.stated, "stated: {n:,} numbers that nothing else in the bundle proves"),
         ):
-            if found:
-                names = ", ".join(f"{name} {count:,}" for name, count in found.items())
-                lines.append(f"{what.format(n=sum(found.values()))}: {names}")
+            names = ", ".join(f"{name} {count:,}" for name, count in found.items())
+            lines.append(
+                f"{what.format(n=sum(found.values()))}: {names}" if found else f"{what.partition(':')[0]}: none"
+            )
         lines += [f"  stated, though it has a recipe: {name}: {reason}" for name, reason in self.untied.items()]
-        lines.append(f"stated too, for no number proves them: {STATED}")
+        lines.append(f"stated in the manifest, and proved by no number: {STATED}")
+        lines += [f"not checked: {line}" for line in self.unchecked]
         if self.withheld:
             lines.append(f"{len(self.withheld)} results are withheld:")
             lines += [f"  {name}: {reason}" for name, reason in self.withheld.items()]
@@ -132,7 +138,8 @@ def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verifica
     """
     found, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
     problems = (origin.text, *found.problems) if origin.problem else found.problems
-    return replace(found, problems=problems, origin=origin.text)
+    text = origin.text if problems else origin.text.replace(UNPROVED, "consistency is proved, origin is not")
+    return replace(found, problems=problems, origin=text)
 
 
 def _verify(path: Path) -> Verification:
@@ -144,15 +151,17 @@ def _verify(path: Path) -> Verification:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             found = _verified(bundle, n_files)
-    except MemoryError:
-        found = Verification(bundle.path, n_files, ("cannot be re-derived: it takes more memory than there is",))
-    except Exception as error:
-        # a file may be hashed and still hold anything: whatever it does to the code that reads it is its fault
-        why = str(error) if isinstance(error, RetrainEvalError) else f"{type(error).__name__}: {error}"
-        found = Verification(
-            bundle.path, n_files, (f"cannot be re-derived: {shown((why.splitlines() or [''])[0], 500)}",)
-        )
+    except Exception as error:  # a file may be hashed and still hold anything
+        found = Verification(bundle.path, n_files, (_not_rederived(error),))
     return replace(found, problems=(*problems, *found.problems))
+
+
+def _not_rederived(error: Exception) -> str:
+    """Return why a bundle cannot be re-derived; an error that is not ours may be one of the program."""
+    if isinstance(error, MemoryError):
+        return "cannot be re-derived: it takes more memory than there is"
+    report = "" if isinstance(error, RetrainEvalError) else "; if the bundle is sound, please report this error"
+    return f"cannot be re-derived: {in_a_line(error)}{report}"
 
 
 def _verified(bundle: Bundle, n_files: int) -> Verification:
@@ -166,8 +175,7 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
     try:
         derived = rederive(bundle, published)
     except (RetrainEvalError, KeyError, TypeError, ValueError) as error:
-        why = f"cannot be re-derived: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        return Verification(bundle.path, n_files, (*differences, why))
+        return Verification(bundle.path, n_files, (*differences, _not_rederived(error)))
     differences += contradictions(published, bundle.rules)
     digits = bundle.rules.significant_figures
     tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "stated")}
@@ -206,6 +214,7 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
         dict(tally["stated"]),
         published.withheld(),
         loose,
+        tuple(unchecked(bundle)),
     )
 
 

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from retrain_eval.errors import ReleaseError, RetrainEvalError
+from retrain_eval.limits import MEMORY, ONE_THREAD, SECONDS, limit_process
 from retrain_eval.release.manifest import read_manifest
 from retrain_eval.release.verify import Verification, verify
 from retrain_eval.untrusted import shown
 
-SECONDS = 120
-MEMORY = 2 * 2**30  # bytes
-_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
 _PROBLEMS = 1_000  # handed back; more are counted
 
 
@@ -54,7 +52,7 @@ def verify_within(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
-            env={**os.environ, **_ONE_THREAD},
+            env={**os.environ, **ONE_THREAD},
         )  # fmt: skip
         try:
             process.wait(seconds)
@@ -73,7 +71,9 @@ def verify_within(
             )
     if "error" in found:
         raise ReleaseError(str(found["error"]))
-    return Verification(**{**found, "path": Path(path), "problems": tuple(found["problems"])})
+    return Verification(
+        **{**found, "path": Path(path), "problems": tuple(found["problems"]), "unchecked": tuple(found["unchecked"])}
+    )
 
 
 def check_edition(edition: Path) -> Verification:
@@ -108,30 +108,10 @@ def _last_line(err: IO[bytes]) -> str:
     return shown(next((line for line in reversed(lines) if line.strip()), "").strip())
 
 
-def _limit(seconds: float, memory: int) -> None:
-    """Bound this process; where a system knows no such limit, the bounds of sizes and the clock of the caller stay."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    for name, value in (("RLIMIT_DATA", memory + _reserved()), ("RLIMIT_CPU", int(seconds) + 1), ("RLIMIT_CORE", 0)):
-        with suppress(ValueError, OSError, AttributeError):
-            resource.setrlimit(getattr(resource, name), (value, value))
-
-
-def _reserved() -> int:
-    """Return how many bytes libraries have reserved and not used: the more processors, the more of them."""
-    with suppress(OSError, KeyError, ValueError, IndexError):
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        facts = dict(line.split(":", 1) for line in lines if line.startswith(("VmData", "RssAnon")))
-        return max(0, 1024 * (int(facts["VmData"].split()[0]) - int(facts["RssAnon"].split()[0])))
-    return 0
-
-
 def main(path: str, asked: str) -> None:
     """Verify in this process and print what was found as JSON."""
     options, seconds, memory = json.loads(asked)
-    _limit(seconds, memory)
+    limit_process(seconds, memory)
     try:
         found = verify(path, **options)
         problems = list(found.problems)

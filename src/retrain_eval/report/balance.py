@@ -12,9 +12,10 @@ import pandas as pd
 
 from retrain_eval.report.cards import Html
 from retrain_eval.report.language import N_, _
+from retrain_eval.report.numerals import percent, plain
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
-from retrain_eval.report.words import Words, listed, percent, plain, sentence
+from retrain_eval.report.words import Words, listed, sentence
 from retrain_eval.sample.balance import WWC_ADJUST, WWC_SATISFIED
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.verdict import AMBER, EFFECTIVE, FOUND, GREEN, RED, SPREAD

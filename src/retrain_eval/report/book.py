@@ -27,6 +27,7 @@ from jinja2 import Environment, StrictUndefined
 from retrain_eval.disk import disk_errors, is_full, store_error
 from retrain_eval.errors import ReportError
 from retrain_eval.files import new_folder, scratch_folder, sha256
+from retrain_eval.limits import MEMORY, ONE_THREAD
 from retrain_eval.periods import a_year
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, inventory, limit_of
 from retrain_eval.release.verify import Verification
@@ -50,6 +51,13 @@ ENTRY = "index.html"
 ENGINE = ("build", "--html", "--execute", "--strict", "--ci")
 _LEAST = 2**20  # bytes free, below which a build that failed has filled the disk
 TIMEOUT = 900  # seconds; a book takes about one minute
+# what a page imports is imported before its limits are set, so that they are for the bundle
+START_OF_PAGE = """import retrain_eval.report.pages
+from retrain_eval.limits import limit_process
+
+limit_process()
+del retrain_eval, limit_process
+"""
 FOREIGN = ("JUPYTER_BASE_URL", "JUPYTER_TOKEN", "JUPYTER_PATH", "BASE_URL", "HOST", "PORT")
 # part of the contents → pages in order, each with what the release must hold for it
 CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -260,6 +268,9 @@ def _run(release: Release, work: Path) -> Path:
     settings = work.parent / "jupyter"
     settings.mkdir()
     (settings / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}', encoding="utf-8")
+    start = settings / "profile_default" / "startup"
+    start.mkdir(parents=True)
+    (start / "00-limits.py").write_text(START_OF_PAGE, encoding="utf-8")
     # a private Jupyter: no kernel, start-up file or running server of the user's own can reach into the report
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -269,6 +280,8 @@ def _run(release: Release, work: Path) -> Path:
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": str(settings),
         "NO_COLOR": "1",
+        **ONE_THREAD,
+        "NODE_OPTIONS": f"--max-old-space-size={MEMORY // 2**20}",
         RELEASE: str(main.bundle.path.resolve()),
         RELEASE_SHA256: main.bundle.sha256,
         COMPANIONS: os.pathsep.join(str(study.bundle.path.resolve()) for study in others),

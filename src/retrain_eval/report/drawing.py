@@ -18,7 +18,8 @@ import pandas as pd
 import plotnine
 
 from retrain_eval.report.language import _
-from retrain_eval.report.words import MINUS, Words, csv
+from retrain_eval.report.numerals import MINUS
+from retrain_eval.report.words import Words, csv
 from retrain_eval.shown import summarised
 
 p9: Any = plotnine  # its annotations cover only some of its functions

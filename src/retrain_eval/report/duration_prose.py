@@ -9,8 +9,9 @@ import pandas as pd
 
 from retrain_eval.report.duration_tables import cause_labels
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import MINUS, p_value, percent, plain
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import MINUS, Words, listed, p_value, percent, plain
+from retrain_eval.report.words import Words, listed
 
 
 def arms(study: Study, result: str) -> list[str]:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from retrain_eval.report.durations import CAUSES
 from retrain_eval.report.language import N_, _
+from retrain_eval.report.numerals import MINUS, percent, plain, short_p
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
-from retrain_eval.report.words import MINUS, Words, in_sentence, listed, percent, plain, sentence, short_p
+from retrain_eval.report.words import Words, in_sentence, listed, sentence
 
 
 def contrasts(

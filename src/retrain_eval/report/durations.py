@@ -23,7 +23,8 @@ from retrain_eval.report.drawing import (
     p9,
 )
 from retrain_eval.report.language import N_, _
-from retrain_eval.report.words import Words, listed, percent, plain
+from retrain_eval.report.numerals import percent, plain
+from retrain_eval.report.words import Words, listed
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, PINK, GREY), ("o", "s", "^", "D", "v")
 CAUSES = {

@@ -25,8 +25,9 @@ from retrain_eval.report.drawing import (
     ticks_of_periods,
 )
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import signed
 from retrain_eval.report.tables import few_clusters
-from retrain_eval.report.words import Words, listed, signed
+from retrain_eval.report.words import Words, listed
 
 START = -0.5  # training begins between event times -1 and 0
 

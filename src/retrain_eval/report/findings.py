@@ -14,8 +14,9 @@ import pandas as pd
 from retrain_eval.levels import is_missing, missing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import p_value
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import listed, p_value, sentence
+from retrain_eval.report.words import listed, sentence
 from retrain_eval.sample.balance import WWC_ADJUST
 from retrain_eval.sample.verdict import RED
 

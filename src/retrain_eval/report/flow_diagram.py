@@ -15,7 +15,8 @@ import pandas as pd
 
 from retrain_eval.report.drawing import BLUE, FONTS, GREY, INK, NARROW, RULE, VERMILION
 from retrain_eval.report.language import N_, _
-from retrain_eval.report.words import MINUS, csv
+from retrain_eval.report.numerals import MINUS
+from retrain_eval.report.words import csv
 from retrain_eval.shown import summarised
 
 WITHHELD = N_("withheld")

@@ -10,9 +10,9 @@ import pandas as pd
 
 from retrain_eval.confounding import ALPHA
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import NBSP, p_value, percent, plain
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
-from retrain_eval.report.words import NBSP, p_value, percent, plain
 
 SETTLED = 0.5  # a p-value beyond which more hidden bias says nothing new
 

@@ -8,9 +8,10 @@ from scipy import stats
 
 from retrain_eval.levels import missing
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import percent
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
-from retrain_eval.report.words import percent, sentence
+from retrain_eval.report.words import sentence
 
 Z = float(stats.norm.ppf(0.975))
 APART = 0.05  # difference in rates that a reader should know of

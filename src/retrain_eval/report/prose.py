@@ -10,8 +10,9 @@ from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import p_value, percent, plain
 from retrain_eval.report.pages import Release, Study
-from retrain_eval.report.words import listed, p_value, percent, plain, sentence
+from retrain_eval.report.words import listed, sentence
 from retrain_eval.survival.risk import is_event
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from retrain_eval.report.findings import excludes_zero
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import percent
 from retrain_eval.report.pages import Study
 from retrain_eval.report.tables import Table, table
-from retrain_eval.report.words import Words, in_sentence, listed, percent
+from retrain_eval.report.words import Words, in_sentence, listed
 
 
 def bounds(study: Study) -> pd.DataFrame:

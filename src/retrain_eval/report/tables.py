@@ -14,8 +14,9 @@ from great_tables import GT
 from retrain_eval.report.cards import Html
 from retrain_eval.report.flow_diagram import WITHHELD
 from retrain_eval.report.language import N_, _
+from retrain_eval.report.numerals import plain, short_p, signed
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import Words, code, csv, plain, sentence, short_p, signed
+from retrain_eval.report.words import Words, code, csv, sentence
 from retrain_eval.shown import summarised
 
 SUPPRESSED = N_("suppressed")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from retrain_eval.report.language import N_, _
+from retrain_eval.report.numerals import percent
 from retrain_eval.report.pages import Study
-from retrain_eval.report.words import percent
 from retrain_eval.sample.mahalanobis import DISTANCES
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.ties import MANY

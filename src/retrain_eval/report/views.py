@@ -6,8 +6,9 @@ import pandas as pd
 
 from retrain_eval.levels import missing
 from retrain_eval.report.language import _
+from retrain_eval.report.numerals import signed
 from retrain_eval.report.pages import PEERS, Study
-from retrain_eval.report.words import sentence, signed
+from retrain_eval.report.words import sentence
 
 
 def comparison(study: Study) -> pd.DataFrame:

@@ -13,9 +13,8 @@ from retrain_eval.csv_cells import csv_text
 from retrain_eval.levels import MISSING_LEVEL
 from retrain_eval.periods import BOUNDS
 from retrain_eval.report.language import N_, _
+from retrain_eval.report.numerals import MINUS, NBSP, signed
 
-MINUS = "\N{MINUS SIGN}"
-NBSP = "\N{NO-BREAK SPACE}"
 _CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
@@ -305,61 +304,6 @@ class Words:
         if self.numbered:
             return all(value > 0 for value in values)
         return any(abs(value) >= _CALENDAR for value in values)
-
-
-def signed(time: float) -> str:
-    """Return an event time with its sign.
-
-    Examples
-    --------
-    >>> [signed(time) for time in (-2.0, 0.0, 1.0)]
-    ['−2', '0', '+1']
-    """
-    return f"{time:+g}".replace("-", MINUS) if time else "0"
-
-
-def percent(value: float, digits: int = 0) -> str:
-    """Return a share as a percentage.
-
-    Examples
-    --------
-    >>> percent(0.054, 1), percent(-0.5)
-    ('5.4%', '−50%')
-    """
-    return f"{value:.{digits}%}".replace("-", MINUS)
-
-
-def plain(value: float, digits: int = 3) -> str:
-    """Return a number with a fixed count of decimals and a true minus sign."""
-    return _("not available") if pd.isna(value) else f"{value:,.{digits}f}".replace("-", MINUS)
-
-
-def p_value(value: float) -> str:
-    """Return a p-value the way journals print it.
-
-    Examples
-    --------
-    >>> [p_value(value).replace(NBSP, " ") for value in (0.0000021, 0.0416)]
-    ['p < 0.001', 'p = 0.042']
-    """
-    return (
-        _("p not available")
-        if pd.isna(value)
-        else f"p{NBSP}<{NBSP}0.001"
-        if value < 0.001
-        else f"p{NBSP}={NBSP}{value:.3f}"
-    )
-
-
-def short_p(value: float) -> str:
-    """Return a p-value as a column of p-values prints it.
-
-    Examples
-    --------
-    >>> short_p(0.0416), short_p(float("nan"))
-    ('0.042', '—')
-    """
-    return "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
 
 
 def listed(items: list[str]) -> str:

@@ -1,0 +1,40 @@
+"""How much memory and time a process may take that reads the bundle of a stranger: `verify`, each page of a report."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+SECONDS = 120
+MEMORY = 2 * 2**30  # bytes
+# threads of libraries reserve memory, the more processors the more, and change the last digit of sums
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
+
+
+def limit_process(seconds: float = SECONDS, memory: int = MEMORY) -> None:
+    """Bound the time on a processor and the memory of this process and of those that it starts.
+
+    Where a system knows no such limit, the bounds of sizes and the clock of the caller stay.
+
+    Parameters
+    ----------
+    seconds : float
+    memory : int
+        Bytes, beside those that imported libraries have reserved and not used.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for name, value in (("RLIMIT_DATA", memory + _reserved()), ("RLIMIT_CPU", int(seconds) + 1), ("RLIMIT_CORE", 0)):
+        with suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def _reserved() -> int:
+    """Return how many bytes libraries have reserved and not used: the more processors, the more of them."""
+    with suppress(OSError, KeyError, ValueError, IndexError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        facts = dict(line.split(":", 1) for line in lines if line.startswith(("VmData", "RssAnon")))
+        return max(0, 1024 * (int(facts["VmData"].split()[0]) - int(facts["RssAnon"].split()[0])))
+    return 0
