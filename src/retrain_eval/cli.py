@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from retrain_eval.disk import OF_THE_MACHINE, store_error
 from retrain_eval.encoding import use_utf8
 from retrain_eval.errors import InputError, RetrainEvalError
 from retrain_eval.steps import Steps
@@ -344,11 +343,15 @@ def main() -> None:
     except BrokenPipeError:  # as with `| head`
         _drop_output()
         raise SystemExit(1) from None
-    except (OSError, *OF_THE_MACHINE) as error:
-        _drop_output()
-        _fail(str(store_error(error, Path.cwd())), as_json="--json" in sys.argv)
     except KeyboardInterrupt:
         _fail("interrupted; the last complete state stands", as_json="--json" in sys.argv)
+    except Exception as error:
+        from retrain_eval.disk import OF_THE_MACHINE, store_error  # with DuckDB, which --help does without
+
+        if not isinstance(error, (OSError, *OF_THE_MACHINE)):
+            raise
+        _drop_output()
+        _fail(str(store_error(error, Path.cwd())), as_json="--json" in sys.argv)
 
 
 def _drop_output() -> None:

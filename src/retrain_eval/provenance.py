@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from retrain_eval.files import new_folder, put_back, sha256, write_text
 from retrain_eval.locks import locked
 from retrain_eval.plan import Registration
 from retrain_eval.record_files import loaded_files
+from retrain_eval.records.identifiers import ENVIRONMENT
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.results import Results
 from retrain_eval.schemas import Package
@@ -78,17 +80,16 @@ def write_run(folder: Path, results: Results, key: Mapping[str, str], inputs: Se
 def inputs_of(store: Store) -> list[dict[str, object]]:
     """Return the record files that a store shows, each with its SHA-256, for the agency alone.
 
-    Where identifiers are hashed, each has a ``fingerprint`` as well: the HMAC of that hash under the same key.
+    Where identifiers are hashed and the environment has the key, each has a ``fingerprint`` as well: the HMAC of that
+    hash under the same key.
 
     Raises
     ------
-    InputError
-        If identifiers are hashed and the environment has no key.
     StoreError
-        If it has another key than the store's.
+        If the environment has another key than the store's.
     """
     inputs = [{**file, "vintage": store.vintage} for file in loaded_files(store)]
-    if not store.reading.hashed:
+    if not (store.reading.hashed and os.environ.get(ENVIRONMENT)):
         return inputs
     key = store.key()
     return [{**item, "fingerprint": _fingerprint(key, str(item["sha256"]))} for item in inputs]

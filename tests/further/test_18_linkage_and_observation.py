@@ -158,7 +158,7 @@ def test_a_window_that_ends_before_it_begins_is_refused(tmp_path):
 
 def test_an_observation_of_nobody_is_refused(tmp_path):
     folder = study(tmp_path / "s", observation=observed(("Z9", "2018Q1", "2018Q4")))
-    refused(lambda: panel_of(folder), "Z9", "person")
+    refused(lambda: panel_of(folder), "line 2", "person")
 
 
 def test_who_moved_away_on_leaving_a_programme_is_unknown_afterwards(tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from retrain_eval.plan import plan_standing, read_plan, register
+from retrain_eval.release.manifest import sealed, spelt
 from retrain_eval.report import registered, views
 from retrain_eval.report.findings import headline_findings
 from retrain_eval.report.pages import Release, Study, open_release
@@ -63,7 +64,7 @@ def study(
             {"sha256": of, "binds": binds, "opened": n}
             for of, (binds, n) in plan_standing(made, records or [RECORDS], known).items()
         ]
-        (bundle / "manifest.json").write_text(json.dumps(manifest))
+        (bundle / "manifest.json").write_text(spelt(sealed(manifest)))
     return open_release([bundle]).main
 
 

@@ -251,7 +251,7 @@ def test_audit_balance_and_overlap() -> None:
         ({"m_order": "largest"}, "no m_order to choose"),
         ({"discard": "both"}, "no discard to choose"),
         ({"allow_later_treated": 1}, "must be True or False"),
-        ({"distance": "g"}, r"(?s)not a number.*row:\s+1\n.*column:\s+g.*value:\s+'b'.*used as a number"),
+        ({"distance": "g"}, r"(?s)not a number.*row:\s+1\n.*column:\s+g.*used as a number"),
         ({"caliper": -1}, "caliper must be a positive number"),
     ],
 )
