@@ -179,7 +179,9 @@ def safe_value(resource: Resource, field: Field, value: str) -> str:
     Identifiers and free text are withheld (`withheld_fields`): file and line are enough to find them. So is what looks
     like a social-security number in any column: columns that were mixed up are what refused rows are often made of.
     """
-    return sql_text(WITHHELD) if field.name in withheld_fields(resource) else withhold_sql(value)
+    if field.name in withheld_fields(resource):
+        return sql_text(WITHHELD)
+    return withhold_sql(value, number=field.type in ("integer", "number"))
 
 
 def dictionary(package: Package) -> pd.DataFrame:

@@ -6,8 +6,13 @@ person. A key that a person thought of can be tried too.
 
 from __future__ import annotations
 
+import base64
 import math
 import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
 
 BITS = 128
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890", "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef")
@@ -30,8 +35,8 @@ def weakness(key: bytes) -> str:
     >>> weakness(b"a" * 64)
     '1 different characters'
     >>> weakness(b"1234567890123456")
-    '6 bits of material, as far as can be told'
-    >>> weakness(b"6f1d2f9a3b7c4e5d8091a2b3c4d5e6f7"), weakness(b"YELLOW submarine")
+    'bytes that count up or down'
+    >>> weakness(b"6f1d2f9a3b7c4e5d80c1e2932a5d1e07"), weakness(b"YELLOW submarine")
     ('', '32 bits of material, as far as can be told')
     """
     try:
@@ -40,8 +45,26 @@ def weakness(key: bytes) -> str:
         text = key.decode("latin-1")
     if (different := len(set(text))) < _FEWEST:
         return f"{different} different characters"
+    if any(word in text for word in ("token_hex", "RETRAIN_EVAL")):
+        return "the text that says how to make one"
+    if any(_counts(decoded) for decoded in _decoded(text)):
+        return "bytes that count up or down"
     bits = math.floor(_bits_each(text) * _new_characters(text))
     return "" if bits >= BITS else f"{bits} bits of material, as far as can be told"
+
+
+def _decoded(text: str) -> Iterator[bytes]:
+    """Yield the bytes that a key may be the spelling of."""
+    with suppress(ValueError):
+        yield bytes.fromhex(text)
+    with suppress(ValueError):
+        yield base64.b64decode(text, validate=True)
+
+
+def _counts(material: bytes) -> bool:
+    """Whether more than a quarter of the steps from byte to byte are the same: of bytes drawn, hardly any are."""
+    steps = Counter((later - earlier) % 256 for earlier, later in pairwise(material))
+    return len(material) > 4 and max(steps.values()) > len(material) / 4
 
 
 def _bits_each(text: str) -> float:

@@ -16,6 +16,7 @@ MAX_ITEMS = 1_000  # of a list: times, quantiles, names
 MAX_TEXT = 5_000  # characters
 MAX_NUMBER = 10**6  # of a whole number that is no seed: periods, lags, draws
 MAX_SEED = 2**63
+LEVEL = 0.95
 
 
 @functools.cache
@@ -53,10 +54,7 @@ def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
     >>> check_options(pretest_power, {"draws": 10**9})
     Traceback (most recent call last):
     ...
-    retrain_eval.errors.InputError: pretest_power is not repeated with such an option
-      column: draws
-      value:  1000000000
-      rule:   at most 1,000,000
+    retrain_eval.errors.InputError: pretest_power is not repeated with draws=1000000000: at most 1,000,000
     """
     signature, hints = _signature(verb)
     name = getattr(verb, "__name__", str(verb))
@@ -71,8 +69,10 @@ def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
         elif kind is inspect.Parameter.VAR_KEYWORD:
             hint = Mapping[str, object]
         why = _too_much(value, seed=option == "seed") or ("" if _fits(value, hint) else f"the type {_spelt(hint)}")
+        if option == "level" and known[option].default == LEVEL and value != LEVEL:
+            why = f"intervals of an edition are of {LEVEL:.0%}: no column says otherwise"
         if why:
-            raise InputError(f"{name} is not repeated with such an option", column=option, value=shown(value), rule=why)
+            raise InputError(f"{name} is not repeated with {option}={shown(value)}: {why}")
 
 
 def _too_much(value: object, *, seed: bool = False, depth: int = 0) -> str:

@@ -28,7 +28,8 @@ from retrain_eval.untrusted import in_a_line
 
 STATED = (
     "who approved it, what it corrects, its record files and their numbers of rows, whether a plan was registered "
-    "before they were read, run.py, the packages, notes on protection"
+    "before they were read, run.py, the packages, notes on protection; in recipes.json, with which options a result "
+    "was made, and of which table where its name does not say so, and the texts of the sample flow"
 )
 _SHOWN = 20  # numbers that differ, named one by one
 

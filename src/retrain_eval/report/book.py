@@ -327,6 +327,9 @@ def _helpful(output: str, lines: int = 12) -> str:
     """Return the first lines of the engine's output that say what went wrong."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", output)
     told = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in told):  # of a page's code: what it ends with says it
+        raised = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): ")
+        told = [line for line in told if raised.match(line) or "⛔" in line] or told
     marks = ("⛔", "refused", "Error", "error:", "not ", "⚠")
     first = next((i for i, line in enumerate(told) if any(mark in line for mark in marks)), max(0, len(told) - lines))
     return "\n".join(f"  {line[:200]}" for line in told[first : first + lines])
