@@ -295,6 +295,8 @@ def read_study(path: str | Path) -> StudyFile:
     path = path / FILE if path.is_dir() else path
     try:
         raw = parse_toml(own_bytes(path, "the study file"))
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError("there is no study file", file=path, fix="start one with: retrain-eval init FOLDER") from None
     except OSError as error:
@@ -338,6 +340,8 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
         )  # fmt: skip
     try:
         rules = parse_toml(own_bytes(file, "the profile"))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
     check_keys({"release": rules}, StudyFile, "", file)
