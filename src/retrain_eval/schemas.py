@@ -181,7 +181,7 @@ def safe_value(resource: Resource, field: Field, value: str) -> str:
     """
     if field.name in withheld_fields(resource):
         return sql_text(WITHHELD)
-    return withhold_sql(value, number=field.type in ("integer", "number"))
+    return withhold_sql(value, number=field.type != "string")
 
 
 def dictionary(package: Package) -> pd.DataFrame:

@@ -18,17 +18,24 @@ SSN = "[0-9]{3}[- \u00a0\u2010-\u2015\u2212]?[0-9]{2}[- \u00a0\u2010-\u2015\u221
 WITHHELD = "(withheld)"
 _WITHIN = rf"\b{SSN}\b"
 _MANY = 9  # digits of a number that may be a person's
-_KNOWN = r"[+-]?[0-9]{1,7}[.,][0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.+Z-]+"  # decimals; a point in time
+_KNOWN = r"(?i)[+-]?infinity|[+-]?[0-9]{1,7}[.,][0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:.+Z-]+"  # decimals; a time
 _DATE = r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}"
 _VALUE, _NO_NAME = re.compile(rf"[+-]?\d+\.?\d*|{_DATE}"), re.compile(rf"[+-]?\d{{5,}}\.?\d*|{_DATE}")  # no names
 
 
 def withhold_sql(value: str, *, number: bool = False) -> str:
-    """Return SQL for a text as messages and ``rejects`` may hold it: ``(withheld)`` if it may be a person's number.
+    """Return SQL for a text as messages and ``rejects`` may hold it: ``(withheld)`` if it holds what looks like an SSN.
 
-    That is what looks like a social-security number, and any text with nine digits or more, in whatever script and with
-    whatever between them, unless it is a number of at most seven digits with decimals, or a point in time. In a column
-    of numbers a word of four letters or more is withheld too: it may be a name.
+    An identifier with a letter right before or after the digits is shown.
+
+    Parameters
+    ----------
+    value : str
+        SQL of the text.
+    number : bool
+        It stands in a column that is no text. Then it is withheld, too, if it has nine digits or more, in whatever
+        script and with whatever between them, and is neither a number of at most seven digits with decimals nor a
+        point in time; or if it has a capitalised word of four letters or more, which may be a name.
 
     Examples
     --------
@@ -36,13 +43,16 @@ def withhold_sql(value: str, *, number: bool = False) -> str:
     >>> texts = ["id 123-45-6789", "P1, 123456789", "P123456789", "2024-02-29", "E1"]
     >>> sql = f"SELECT {withhold_sql('text')} FROM (SELECT unnest($1) AS text)"
     >>> [found for (found,) in duckdb.execute(sql, [texts]).fetchall()]
-    ['(withheld)', '(withheld)', '(withheld)', '2024-02-29', 'E1']
+    ['(withheld)', '(withheld)', 'P123456789', '2024-02-29', 'E1']
+    >>> sql = f"SELECT {withhold_sql('text', number=True)} FROM (SELECT unnest($1) AS text)"
+    >>> [found for (found,) in duckdb.execute(sql, [["219/09/9999", "Jones", "12,5", "-Infinity"]]).fetchall()]
+    ['(withheld)', '(withheld)', '12,5', '-Infinity']
     """
-    digits = f"length(regexp_replace({value}, '[^\\p{{Nd}}]', '', 'g'))"
-    many = f"{digits} >= {_MANY} AND NOT regexp_full_match({value}, {sql_text(_KNOWN)})"
-    secret = f"regexp_matches({value}, {sql_text(_WITHIN)}) OR ({many})"
+    secret = f"regexp_matches({value}, {sql_text(_WITHIN)})"
     if number:
-        secret += f" OR regexp_matches({value}, '\\p{{L}}{{4}}')"
+        many = f"length(regexp_replace({value}, '[^\\p{{Nd}}]', '', 'g')) >= {_MANY}"
+        odd = f"{many} OR regexp_matches({value}, '\\p{{Lu}}\\p{{L}}{{3}}')"
+        secret += f" OR (({odd}) AND NOT regexp_full_match({value}, {sql_text(_KNOWN)}))"
     return f"CASE WHEN {secret} THEN {sql_text(WITHHELD)} ELSE {value} END"
 
 
