@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "attacks"
 import small_study
 
 # verb → share of the kills; a report takes longest
-SHARES = {"init": 8, "ingest": 18, "plan": 8, "run": 22, "release": 22, "verify": 6, "report": 16}
+SHARES = {"init": 10, "ingest": 20, "plan": 8, "run": 24, "release": 24, "verify": 8, "report": 6}
 
 
 def edition(folder: Path) -> dict[str, bytes]:
