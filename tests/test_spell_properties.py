@@ -6,7 +6,7 @@ import itertools
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from histories import FIRST_JOB, SECOND_JOB, START, Link, Spell, load, spells_of
@@ -112,6 +112,7 @@ def test_order_of_rows_changes_nothing(people: dict[str, list[str]], links: list
 @SETTINGS
 @given(FIRST, st.integers(2, QUARTERS))
 def test_a_firm_that_only_changes_its_name_changes_no_spell(line: str, quarter: int) -> None:
+    assume(any(mark.isalpha() for mark in line))  # without any employer there is no table of jobs
     renamed = "".join("Z" if mark == "A" and t + 1 >= quarter else mark for t, mark in enumerate(line))
     plain = spells_of(duckdb.connect(), {"p": [line]}, [])
     found = spells_of(duckdb.connect(), {"p": [renamed]}, [Link("A", "Z", quarter)])

@@ -373,7 +373,7 @@ def test_refused_rows_are_named_by_file_line_and_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: bool, changed: dict[str, str], line: int, column: str
 ) -> None:
     if hashed:
-        monkeypatch.setenv("RETRAIN_EVAL_KEY", "3f1c9a7e5b2d8460f7a1c3e5d7b9082a4c6e8f01b3d5a79c2e4f6081a3c5e7d9")
+        monkeypatch.setenv("RETRAIN_EVAL_KEY", "775f38c45fbbe0b4793757b97bc84b7863342ca84daf38048e8f658816fceb98")
     if hashed and " " in "".join(changed.values()).split("\n")[2]:
         pytest.skip("spaces around an identifier do not change its hash")
     refusals = tmp_path / "refusals.csv"
