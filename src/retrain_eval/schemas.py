@@ -59,8 +59,9 @@ Rule = tuple[str, str, str]  # its name, the SQL condition that breaks it, the m
 class Check(NamedTuple):
     """A validation rule.
 
-    ``condition`` and ``value`` are SQL on the raw text columns: true where the rule is broken, and what to show then
-    (never a social-security number). ``column`` names two columns where the rule compares them.
+    ``condition`` and ``value`` are SQL on the raw text columns: true where the rule is broken, and the value to show
+    then, which still has to pass `withhold_sql`; ``number`` is whether its column is of another type than text.
+    ``column`` names two columns where the rule compares them.
     """
 
     rule: str
@@ -68,6 +69,7 @@ class Check(NamedTuple):
     condition: str
     message: str
     value: str
+    number: bool = False
 
 
 def ddl(resource: Resource, table: str | None = None, hidden: tuple[str, ...] = ()) -> str:
@@ -127,7 +129,7 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
     found: list[Check] = []
     for field in resource.fields:
         column, value = sql_name(field.name), typed(field, reading)
-        shown = safe_value(resource, field, column)
+        shown, number = safe_value(resource, field, column), field.type != "string"
         if resource.required(field.name):
             found.append(Check("required", field.name, f"{column} IS NULL", "must not be missing", "NULL"))
         rules = [
@@ -135,7 +137,7 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
             *_bounds(field, value, reading),
             *_text_rules(field, column, value),
         ]
-        found += [Check(rule, field.name, condition, message, shown) for rule, condition, message in rules]
+        found += [Check(rule, field.name, condition, message, shown, number) for rule, condition, message in rules]
         if field.identifier and not reading.hashed:
             found.append(Check("ssn", field.name, looks_like_ssn_sql(column), _SSN_MESSAGE, sql_text(WITHHELD)))
     for rule, pairs, operator, words in (
@@ -146,7 +148,11 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
             fields = [resource.field(name) for name in pair]
             first, second = (typed(field, reading) for field in fields)
             condition, message = f"({first}) {operator} ({second})", f"{pair[0]} {words} {pair[1]}"
-            shown = " || ', ' || ".join(f"({safe_value(resource, field, sql_name(field.name))})" for field in fields)
+            texts = [safe_value(resource, field, sql_name(field.name)) for field in fields]
+            parts = zip(texts, fields, strict=True)
+            shown = " || ', ' || ".join(
+                f"({withhold_sql(text, number=field.type != 'string')})" for text, field in parts
+            )
             found.append(Check(rule, ", ".join(pair), condition, message, shown))
     return found
 
@@ -176,12 +182,11 @@ def withheld_fields(resource: Resource) -> set[str]:
 def safe_value(resource: Resource, field: Field, value: str) -> str:
     """Return SQL for a column's text as messages and ``rejects`` may hold it.
 
-    Identifiers and free text are withheld (`withheld_fields`): file and line are enough to find them. So is what looks
-    like a social-security number in any column: columns that were mixed up are what refused rows are often made of.
+    Identifiers and free text are withheld (`withheld_fields`): file and line are enough to find them. What looks like a
+    person's number in any other column, since refused rows often have their columns mixed up, is withheld where the
+    value is written down (`withhold_sql`): its patterns are too slow to compile for each rule.
     """
-    if field.name in withheld_fields(resource):
-        return sql_text(WITHHELD)
-    return withhold_sql(value, number=field.type != "string")
+    return sql_text(WITHHELD) if field.name in withheld_fields(resource) else value
 
 
 def dictionary(package: Package) -> pd.DataFrame:

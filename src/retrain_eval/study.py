@@ -328,12 +328,17 @@ def read_study(path: str | Path) -> StudyFile:
     return study
 
 
+def shipped_profiles() -> dict[str, Path]:
+    """Return the profiles of disclosure rules that the package ships, by name."""
+    return {file.stem: file for file in sorted(PROFILES.glob("*.toml"))}
+
+
 def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return the rules of the profile that ``[release]`` names, and what it overrides."""
     name = str(release.get("profile", "default"))
-    shipped = sorted(file.stem for file in PROFILES.glob("*.toml"))
-    file = path.parent / name if name.endswith(".toml") else PROFILES / f"{name}.toml"
-    if not file.is_file():
+    shipped = shipped_profiles()
+    file = path.parent / name if name.endswith(".toml") else shipped.get(name)
+    if file is None or not file.is_file():
         raise InputError(
             "no such profile of disclosure rules", file=path, column="profile", value=name,
             fix=f"use one of {', '.join(shipped)}, or a file beside the study such as rules.toml",

@@ -228,7 +228,7 @@ def test_a_check_that_the_manifest_turns_off_is_reported(edition: Path, tmp_path
 def test_a_registration_that_the_manifest_does_not_judge_is_named(edition: Path, tmp_path: Path) -> None:
     judged = [{"sha256": "0" * 64, "binds": True, "opened": 0}]
     problems = verify(changed(edition, tmp_path / "2026", in_manifest(lambda m: m.update(plan=judged)))).problems
-    assert problems == ("plan.json has 0 registration(s), and the manifest judges 1 or other ones",)
+    assert problems == ("plan.json has 0 registration(s), and the manifest lists 1, or different ones",)
 
 
 def test_an_error_of_the_program_is_named_so_that_it_can_be_reported(

@@ -353,6 +353,7 @@ def reference(folder: Path, edition: str) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_next_command_works_and_editions_are_the_same(tmp_path: Path) -> None:
     """A few of the kills of ``benchmarks/kills.py``."""
     folder = small_study.make(tmp_path / "tiny")
@@ -363,7 +364,7 @@ def test_killed_at_any_moment_the_next_command_works_and_editions_are_the_same(t
     expected = {name: text for name, text in reference(folder, "ref").items() if name != "manifest.json"}
     chance = random.Random(17)
     for verb in ("run", "release"):
-        for _ in range(1):
+        for _ in range(3):
             arguments = [verb, folder, "--force"] if verb == "run" else [verb, folder, "--edition", "x"]
             if verb == "run":
                 shutil.rmtree(folder / "store")

@@ -112,6 +112,7 @@ print(len(tables))
 """
 
 
+@pytest.mark.slow
 def test_figures_of_regression_packages_do_not_depend_on_the_hash_seed() -> None:
     """Every call that the project makes of pyfixest and linearmodels, to the last bit.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bundles
 
+from retrain_eval.locks import locked
 from retrain_eval.report import book
 from retrain_eval.report.pages import Release, Study, open_release
 
@@ -37,5 +39,9 @@ def study(release: Release) -> Study:
 
 @pytest.fixture(scope="session")
 def report(bundle_paths: list[Path], earlier_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the one report that Jupyter Book really builds for the default tests."""
-    return book.build(bundle_paths, tmp_path_factory.mktemp("report") / "html", earlier=earlier_paths).parent
+    """Folder of the one report that Jupyter Book really builds for the default tests, in whichever worker."""
+    base = tmp_path_factory.getbasetemp()
+    output = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "report" / "html"
+    output.parent.mkdir(exist_ok=True)
+    with locked(output):
+        return book.build(bundle_paths, output, earlier=earlier_paths).parent

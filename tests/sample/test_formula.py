@@ -30,7 +30,7 @@ def test_terms_mean_what_they_say() -> None:
     [
         ("age + educ", "needs one ~"),
         ("~ age", "needs one ~"),
-        ("treat ~ age | educ", "parts divided by"),
+        ("treat ~ age | educ", "parts separated by"),
         ("treat + other ~ age", "left of ~ must be one"),
         ("log(treat) ~ age", "left of ~ must be one"),
         ("treat ~ (age", "cannot be read"),

@@ -1,6 +1,6 @@
-"""The columns of a formula: each factor is computed from the tree, and formulaic only codes and multiplies them.
+"""The columns of a formula: factors are computed from the tree, and formulaic only codes and multiplies them.
 
-What formulaic is given are terms of looked-up columns. It reads no text of a user's, so nothing can be evaluated.
+Formulaic is given terms of looked-up columns and never the user's text, so nothing can be evaluated.
 Numbers are computed in double precision: squares of small integers cannot overflow.
 """
 
@@ -106,7 +106,7 @@ def _computed(formula: Formula, frame: pd.DataFrame) -> pd.DataFrame:
     for factor in formula.factors:
         if _key(factor) in found:
             raise InputError(
-                f"a column is named as a term of the formula is: {_key(factor)}",
+                f"a column has the same name as a term of the formula: {_key(factor)}",
                 column=_key(factor),
                 value=formula.text,
                 fix="rename the column",

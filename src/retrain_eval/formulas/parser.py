@@ -1,10 +1,10 @@
-"""Read a formula: our own grammar, so that a formula in a file of somebody else's is a text and never a program.
+"""Read a formula by a grammar of our own, so that a formula in an untrusted file is data and never code.
 
 ::
 
     formula    = [ name "~" ] sum
     sum        = [ "-" ] product { ( "+" | "-" ) product }
-    product    = interaction { "*" interaction }              a*b stands for a + b + a:b
+    product    = interaction { "*" interaction }              a*b means a + b + a:b
     interaction= power { ":" power }
     power      = atom [ "**" whole number ]                   of a sum in brackets
     atom       = "0" | "1" | name | call | "(" sum ")"
@@ -12,7 +12,7 @@
     expression = names, numbers, calls, brackets and + - * / // % ** < <= > >= == !=
     name       = letters, digits, "_" and "."; or anything between backticks
 
-There are no texts, no lists, no attributes and no keywords.
+There are no strings, lists, attributes or keyword arguments.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _BINDS = dict.fromkeys(_COMPARE, 2) | {"+": 3, "-": 3, "*": 4, "/": 4, "//": 4, 
 _SIGNED = 6  # -x**2 is -(x**2)
 _PLAIN = f"arithmetic, comparisons and one-argument functions: {', '.join(FUNCTIONS)}"
 
-_Terms = dict[frozenset[Factor], Term]  # a:b and b:a are one term, named as it came first
+_Terms = dict[frozenset[Factor], Term]  # a:b and b:a are one term, named by its first occurrence
 _INTERCEPT: frozenset[Factor] = frozenset()
 
 
@@ -69,8 +69,8 @@ def read_formula(text: str) -> Formula:
     Raises
     ------
     InputError
-        If it is none, uses a function that is not in `FUNCTIONS`, or is too large: more than 20,000 characters, 2,000
-        terms, 8 factors in a term, 500 operators within functions, or 60 brackets within each other.
+        If it is not a formula, uses a function that is not in `FUNCTIONS`, or is too large: more than 20,000
+        characters, 2,000 terms, 8 factors in a term, 500 operators within functions, or 60 nested brackets.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def read_formula(text: str) -> Formula:
     if not isinstance(text, str):
         raise InputError("a formula is a text", value=type(text).__name__)
     if len(text) > LONGEST:
-        raise InputError(f"the formula is longer than {LONGEST:,} characters", fix="make columns of its terms first")
+        raise InputError(f"the formula is longer than {LONGEST:,} characters", fix="compute its terms as columns first")
     return _Parser(text).formula()
 
 
@@ -115,12 +115,12 @@ class _Parser:
     def _explained(character: str) -> tuple[str, str]:
         """Return what is wrong with a character that begins no token, and what to do."""
         if character in "'\"":
-            return "it holds a text in quotes", "make a column of it first, such as is_black for race == 'black'"
+            return "it contains a quoted string", "compute a column first, such as is_black for race == 'black'"
         if character == "^":
             return "it uses ^", "write powers as age**2, within I(...)"
         if character == "|":
-            return "it has parts divided by |", "write one sum of terms"
-        return f"{character!r} has no meaning there", ""
+            return "it has parts separated by |", "write one sum of terms"
+        return f"{character!r} is not allowed there", ""
 
     def _fail(self, what: str, fix: str = "") -> NoReturn:
         raise InputError(
@@ -156,7 +156,7 @@ class _Parser:
     def _deeper(self) -> Iterator[None]:
         self.depth += 1
         if self.depth > DEEPEST:
-            self._fail(f"it has more than {DEEPEST} levels of brackets, signs and powers")
+            self._fail(f"it has more than {DEEPEST} nested brackets, signs and powers")
         yield
         self.depth -= 1
 
@@ -168,7 +168,7 @@ class _Parser:
         left = self._left() if "~" in signs else None
         terms = self._sum({_INTERCEPT: ()})
         if self.tokens[self.at][0] != "end":
-            self._fail(f"{self._here()} has no meaning there")
+            self._fail(f"{self._here()} is not allowed there")
         return Formula(self.text, left, tuple(sorted(terms.values(), key=len)))
 
     def _left(self) -> str | None:
@@ -217,14 +217,14 @@ class _Parser:
     def _products(self, left: _Terms, right: _Terms) -> _Terms:
         for part in (left, right):
             if _INTERCEPT in part:
-                self._fail("a number is multiplied with a term", "write numbers within I(...), such as I(2*age)")
+                self._fail("a number is multiplied by a term", "write numbers within I(...), such as I(2*age)")
         self._limit(len(left) * len(right))
         made: _Terms = {}
         for one in left.values():
             for other in right.values():
                 term = tuple(dict.fromkeys((*one, *other)))
                 if len(term) > MOST_FACTORS:
-                    self._fail(f"a term has more than {MOST_FACTORS} factors", "write the terms that are meant")
+                    self._fail(f"a term has more than {MOST_FACTORS} factors", "write out the terms you need")
                 made.setdefault(frozenset(term), term)
         return made
 
@@ -235,9 +235,9 @@ class _Parser:
             return found
         kind, text = self.tokens[self.at]
         if not group:
-            self._fail("a power of a column stands outside of I(...)", "write I(age**2)")
+            self._fail("a power of a column must be inside I(...)", "write I(age**2)")
         if kind != "number" or not text.isdecimal() or not 1 <= int(text[:3]) <= HIGHEST_POWER:
-            self._fail(f"{self._here()} is no power of a sum: a whole number from 1 to {HIGHEST_POWER}")
+            self._fail(f"{self._here()} is not a power of a sum: use a whole number from 1 to {HIGHEST_POWER}")
         self.at += 1
         made = dict(found)
         for size in range(2, int(text) + 1):
@@ -256,7 +256,7 @@ class _Parser:
         if kind == "number":
             self.at += 1
             if text != "1":
-                self._fail(f"{text} is no term: 1 is the intercept, and 0 leaves it out", "write I(2*age)")
+                self._fail(f"{text} is not a term: 1 is the intercept, and 0 removes it", "write I(2*age)")
             return {_INTERCEPT: ()}
         factor = self._named()
         if not isinstance(factor, Column | Call):
@@ -278,7 +278,7 @@ class _Parser:
         argument = self._expression(0)
         self._take(")")
         if name == "C" and not any(True for _ in columns_of(argument)):
-            self._fail("C(...) is of no column")
+            self._fail("C(...) has no column in it")
         return Call(name, argument)
 
     def _expression(self, least: int) -> Expression:
@@ -291,7 +291,7 @@ class _Parser:
                 if binds < max(least, 0):
                     return left
                 if sign in _COMPARE and isinstance(left, Operation) and left.sign in _COMPARE:
-                    self._fail("comparisons follow one another", "write I((a < x) * (x < b))")
+                    self._fail("comparisons are chained", "write I((a < x) * (x < b))")
                 self._count()
                 left = Operation(sign, binds, left, self._expression(binds if sign == "**" else binds + 1))
 
@@ -322,23 +322,25 @@ class _Parser:
                 fix="compute it as a column first",
             )
         if isinstance(named, Call) and named.function == "C":
-            self._fail("C(...) stands within another function", "C(...) is a term of its own")
+            self._fail("C(...) is inside another function", "write C(...) as a separate term")
         return named
 
     def _count(self, taken: int = 1) -> None:
-        """Take an operator, and count it: a tree of thousands of them could not be walked."""
+        """Consume an operator and count it: a tree thousands of operators deep would exceed the recursion limit."""
         self.at += taken
         self.operators += 1
         if self.operators > MOST_OPERATORS:
-            self._fail(f"it has more than {MOST_OPERATORS} operators within functions", "make columns of its terms")
+            self._fail(
+                f"it has more than {MOST_OPERATORS} operators within functions", "compute its terms as columns first"
+            )
 
     def _limit(self, n: int) -> None:
         if n > MOST_TERMS:
-            self._fail(f"it stands for more than {MOST_TERMS:,} terms", "write the terms that are meant")
+            self._fail(f"it expands to more than {MOST_TERMS:,} terms", "write out the terms you need")
 
 
 def _joined(*parts: _Terms) -> _Terms:
-    """Return all terms, each as it came first."""
+    """Return all terms, each as it first occurred."""
     made: _Terms = {}
     for part in parts:
         for key, term in part.items():

@@ -70,7 +70,7 @@ class Formula:
     Attributes
     ----------
     text : str
-        As the user wrote it.
+        The formula as given.
     left : str or None
         Column on the left of ``~``.
     terms : tuple of Term
@@ -98,7 +98,7 @@ class Formula:
         return tuple(dict.fromkeys(name for factor in self.factors for name in columns_of(factor)))
 
     def __str__(self) -> str:
-        """Return the formula written anew from what was read."""
+        """Return the formula, rebuilt from its terms."""
         terms = [":".join(map(str, term)) or "1" for term in self.terms]
         right = " + ".join(terms if self.intercept else ["0", *terms])
         return right if self.left is None else f"{Column(self.left)} ~ {right}"

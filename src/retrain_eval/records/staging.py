@@ -23,7 +23,7 @@ from retrain_eval.records.table_schema import Field, Resource
 from retrain_eval.schemas import Check, Reading, checks, typed
 from retrain_eval.sources import sql_name, sql_text
 from retrain_eval.sql import oddly_written_sql
-from retrain_eval.withholding import WITHHELD, withhold_header
+from retrain_eval.withholding import WITHHELD, withhold_header, withhold_sql
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"
@@ -235,19 +235,20 @@ def _enter_broken(
     """Write each broken rule of each row into the table of refusals."""
     described = pd.DataFrame(
         [
-            (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has"),
-            *((place, check.column, check.rule, check.message) for place, check in enumerate(rules, start=1)),
+            (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has", False),
+            *((at, check.column, check.rule, check.message, check.number) for at, check in enumerate(rules, start=1)),
         ],
-        columns=["number", "column", "rule", "message"],
+        columns=["place", "column", "rule", "message", "number"],
     )
+    value = f"CASE WHEN d.number THEN {withhold_sql('one.value', number=True)} ELSE {withhold_sql('one.value')} END"
     con.register("described", described)
     con.execute(
         f"""
         INSERT INTO {REFUSED}
         SELECT {number}, {sql_text(raw.path.name)}, _record, NULL,
-            d."column", one.value, d.rule, d.message
+            d."column", {value}, d.rule, d.message
         FROM (SELECT _record, unnest(_broken) AS one FROM {broken} WHERE _broken IS NOT NULL)
-        JOIN described d ON d.number = one.rule
+        JOIN described d ON d.place = one.rule
         """
     )
     con.unregister("described")

@@ -29,7 +29,7 @@ from retrain_eval.results import Results
 from retrain_eval.sample.counts import SampleCounts
 from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.statistics.kinds import Statistic
-from retrain_eval.study import FILE, PROFILES, Release, StudyFile
+from retrain_eval.study import FILE, Release, StudyFile, shipped_profiles
 from retrain_eval.study_keys import check_keys
 from retrain_eval.untrusted import read_bytes, read_toml, shown
 
@@ -86,7 +86,7 @@ class Bundle:
             for name, digest in sorted(listed.items())
             if name in present and hashlib.sha256(read_bytes(self.path, name, limit_of(name))).hexdigest() != digest
         ]
-        if not altered:  # what is as it was released may still be made to fill a memory
+        if not altered:  # files that match their hashes may still be built to exhaust memory
             check_files(self.path, {name: None for name in listed if name in present})
         return found + altered
 
@@ -112,14 +112,14 @@ class Bundle:
 
     @cached_property
     def study_file(self) -> StudyFile:
-        """The study file as run, under the rules of the manifest; a profile that it names is not looked for."""
+        """The study file as run, under the rules of the manifest; no profile file is read."""
         raw, path = dict(self.study), self.path / FILE
         check_keys(raw, StudyFile, "", path)
         raw["release"] = {**shipped_rules(raw.get("release", {})), **(self.manifest.get("rules") or {})}
         try:
             return msgspec.convert(raw, StudyFile, strict=True)
         except msgspec.ValidationError as error:
-            raise ReleaseError(f"{path} does not hold: {shown(error)}") from None
+            raise ReleaseError(f"{path} is not valid: {shown(error)}") from None
 
     @property
     def effects(self) -> pd.DataFrame | None:
@@ -229,7 +229,7 @@ class Bundle:
         try:
             return msgspec.convert(self.manifest.get("rules"), Release)
         except msgspec.ValidationError as error:
-            raise ReleaseError(f"the rules in the manifest of {self.path} do not hold: {shown(error)}") from None
+            raise ReleaseError(f"the rules in the manifest of {self.path} are not valid: {shown(error)}") from None
 
     @property
     def approved_by(self) -> str:
@@ -283,11 +283,9 @@ class Bundle:
 
 
 def shipped_rules(release: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a section ``[release]`` says, on the profile that it names where the package ships one of that name.
+    """Return the rules of a section ``[release]``: those of the shipped profile it names, and what it overrides.
 
-    A profile beside the study is not looked for: a bundle has none.
+    A profile file next to the study file is not looked for: a bundle does not have one.
     """
-    name = str(release.get("profile", "default"))
-    shipped = {file.stem: file for file in PROFILES.glob("*.toml")}
-    profile = tomllib.loads(shipped[name].read_text(encoding="utf-8")) if name in shipped else {}
-    return {**profile, **release}
+    file = shipped_profiles().get(str(release.get("profile", "default")))
+    return {**(tomllib.loads(file.read_text(encoding="utf-8")) if file else {}), **release}

@@ -1,7 +1,7 @@
-"""What a bundle says twice: study file, rules, dictionary, inputs and files, held against the manifest.
+"""What a bundle states twice: study file, rules, dictionary, inputs and files, compared with the manifest.
 
-Whoever alters one of two places is found. Whoever alters both, and makes the seal again, is not: only a signature
-proves who wrote an edition.
+An alteration of one of the two places is detected. An alteration of both, under a recomputed seal, is not: only a
+signature proves who wrote an edition.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from retrain_eval.release.protect import artefacts
 from retrain_eval.resources import resource
 from retrain_eval.results import Results
 from retrain_eval.schemas import dictionary, load_package
-from retrain_eval.study import PROFILES, About, Release
+from retrain_eval.study import About, Release, shipped_profiles
 from retrain_eval.untrusted import in_a_line, shown
 
 _NEW_IN_2 = {
@@ -34,7 +34,7 @@ _TEXT = ["column", "title", "type", "unit", "required", "constraints", "descript
 
 
 def disagreements(bundle: Bundle, published: Results) -> list[str]:
-    """Name what two places of a bundle say differently.
+    """Return what two places of a bundle state differently, one line each.
 
     Parameters
     ----------
@@ -42,46 +42,46 @@ def disagreements(bundle: Bundle, published: Results) -> list[str]:
     published : Results
         What its tables hold.
     """
-    found: list[str] = []
-    for check in (_study, _rules, _inputs, _files, _words, _required, _plan):
+    lines: list[str] = []
+    for check in (_study, _rules, _inputs, _files, _dictionary, _required, _plan):
         try:
-            found += check(bundle, published)
+            lines += check(bundle, published)
         except (InputError, ReleaseError) as error:
-            found.append(in_a_line(error))
-    return list(dict.fromkeys(found))
+            lines.append(in_a_line(error))
+    return list(dict.fromkeys(lines))
 
 
 def _study(bundle: Bundle, _published: Results) -> Iterator[str]:
-    """Hold [study] against the manifest, its seed, and the hash of the study file."""
-    told = msgspec.to_builtins(bundle.study_file.study)
+    """Compare [study] with the manifest, its seed, and the hash of the study file."""
+    study = msgspec.to_builtins(bundle.study_file.study)
     try:
-        written = msgspec.to_builtins(msgspec.convert(bundle.manifest["study"], About, strict=True))
+        in_manifest = msgspec.to_builtins(msgspec.convert(bundle.manifest["study"], About, strict=True))
     except msgspec.ValidationError as error:
-        raise ReleaseError(f"the manifest's study does not hold: {shown(error)}") from None
-    for key, value in told.items():
-        if written[key] != value:
-            yield f"study.toml, {key} in [study]: {_short(value)}, and the manifest has {_short(written[key])}"
-    if bundle.manifest.get("seed", told["seed"]) != told["seed"]:
-        yield f"study.toml, seed in [study]: {told['seed']}, and the manifest has {bundle.manifest['seed']}"
+        raise ReleaseError(f"the study in the manifest is not valid: {shown(error)}") from None
+    for key, value in study.items():
+        if in_manifest[key] != value:
+            yield f"study.toml, {key} in [study]: {_short(value)}, and the manifest has {_short(in_manifest[key])}"
+    if bundle.manifest.get("seed", study["seed"]) != study["seed"]:
+        yield f"study.toml, seed in [study]: {study['seed']}, and the manifest has {bundle.manifest['seed']}"
     if _this_program(bundle) and bundle.manifest.get("study_sha256") != bundle.study_file.sha256():
         yield "study.toml is not the study file whose hash the manifest has (study_sha256)"
 
 
 def _rules(bundle: Bundle, _published: Results) -> Iterator[str]:
-    """Hold [release], and the profile that it names where this package ships it, against the rules of the manifest."""
-    told = shipped_rules(bundle.study.get("release", {}))
-    used = msgspec.to_builtins(bundle.rules)
-    profile = str(told.get("profile", "default"))
-    if (PROFILES / f"{profile}.toml").name in {file.name for file in PROFILES.glob("*.toml")}:
-        told = msgspec.to_builtins(msgspec.convert(told, Release, strict=False))
-    for key, value in {"profile": profile, **told}.items():
-        if used.get(key) != value:
-            other = _short(used.get(key))
-            yield f"study.toml, {shown(key)} in [release]: {_short(value)}, and the manifest has {other}"
+    """Compare [release], with the profile it names if the package ships it, with the rules in the manifest."""
+    rules = shipped_rules(bundle.study.get("release", {}))
+    profile = str(rules.get("profile", "default"))
+    if profile in shipped_profiles():
+        rules = msgspec.to_builtins(msgspec.convert(rules, Release, strict=False))
+    applied = msgspec.to_builtins(bundle.rules)
+    for key, value in {"profile": profile, **rules}.items():
+        if applied.get(key) != value:
+            in_manifest = _short(applied.get(key))
+            yield f"study.toml, {shown(key)} in [release]: {_short(value)}, and the manifest has {in_manifest}"
 
 
 def _inputs(bundle: Bundle, _published: Results) -> Iterator[str]:
-    """See that the manifest lists a file for each record type, and none for another."""
+    """Check that the manifest lists a file for each record type of the study, and for no other."""
     names = {str(item["name"]) for item in bundle.manifest.get("inputs", [])}
     records = set(bundle.study_file.records)
     for name in sorted(records - names):
@@ -91,47 +91,50 @@ def _inputs(bundle: Bundle, _published: Results) -> Iterator[str]:
 
 
 def _files(bundle: Bundle, published: Results) -> Iterator[str]:
-    """Hold the tables against what the manifest says of each: which there are, and the fewest people in it."""
+    """Compare the tables with their descriptions in the manifest: which there are, and the fewest people in each."""
     listed: Mapping[str, Any] = bundle.manifest.get("artefacts", {})
-    there = artefacts(published)
-    for name in sorted(set(listed) - set(there)):
+    present = artefacts(published)
+    for name in sorted(set(listed) - set(present)):
         yield f"missing: {shown(name)}: the manifest describes it"
-    for name in sorted(set(there) - set(listed)):
+    for name in sorted(set(present) - set(listed)):
         yield f"{name}: the manifest does not describe it"
-    for name in sorted(set(there) & set(listed)):
-        for key, value in there[name].items():
+    for name in sorted(set(present) & set(listed)):
+        for key, value in present[name].items():
             if listed[name].get(key) != value:
                 yield f"{name}, {key}: {_short(value)}, and the manifest has {_short(listed[name].get(key))}"
 
 
-def _words(bundle: Bundle, published: Results) -> Iterator[str]:
-    """Hold the dictionary against the shared record types, but for those of the study's own."""
+def _dictionary(bundle: Bundle, published: Results) -> Iterator[str]:
+    """Compare the dictionary with the shared record types, apart from the study's own."""
     frame = published.tables.get("dictionary")
     if frame is None or not _this_program(bundle) or _older_without(bundle, "own_schemas"):
         return
-    own = set(bundle.manifest.get("own_schemas", []))
-    shared = _shared()
+    own, shared = set(bundle.manifest.get("own_schemas", [])), _shared()
     for name, rows in frame.groupby("resource", sort=False):
-        if name in own:
-            continue
-        known = shared[shared["resource"] == name]
-        if len(known) != len(rows):
-            yield f"dictionary, {shown(name)}: {len(rows)} columns, and the shared record type has {len(known)}"
-            continue
-        for column in _TEXT:
-            different = _texts(rows, column) != _texts(known, column)
-            if different.any():
-                row = rows.iloc[int(different.argmax())]
-                yield (
-                    f"dictionary, {shown(name)} {shown(row['column'])}, {column}: {_short(row[column])} is not that of "
-                    "the shared record type"
-                )
+        if name not in own:
+            yield from _differences(str(name), rows, shared)
     for name in sorted(set(bundle.study_file.records) - set(frame["resource"])):
         yield f"dictionary: no columns of {shown(name)}, which study.toml names in [records]"
 
 
+def _differences(name: str, rows: pd.DataFrame, shared: pd.DataFrame) -> Iterator[str]:
+    """Yield where the dictionary of a record type differs from that of the shared one."""
+    expected = shared[shared["resource"] == name]
+    if len(expected) != len(rows):
+        yield f"dictionary, {shown(name)}: {len(rows)} columns, and the shared record type has {len(expected)}"
+        return
+    for column in _TEXT:
+        different = _texts(rows, column) != _texts(expected, column)
+        if different.any():
+            row = rows.iloc[int(different.argmax())]
+            yield (
+                f"dictionary, {shown(name)} {shown(row['column'])}, {column}: {_short(row[column])} is not that of "
+                "the shared record type"
+            )
+
+
 def _required(bundle: Bundle, published: Results) -> Iterator[str]:
-    """List results that the study file, or a registered plan, cannot do without, and that are missing."""
+    """List missing results that the study file or a registered plan requires."""
     wanted = dict.fromkeys(bundle.study_file.plan.required)
     for registration in bundle.plan[-1:]:
         wanted |= dict.fromkeys(registration.plan.plan.required)
@@ -140,41 +143,43 @@ def _required(bundle: Bundle, published: Results) -> Iterator[str]:
 
 
 def _plan(bundle: Bundle, _published: Results) -> Iterator[str]:
-    """Hold the registrations that the manifest judges against those in the plan."""
-    there = [one.sha256 for one in bundle.plan]
+    """Compare the registrations listed in the manifest with those in the plan."""
+    present = [one.sha256 for one in bundle.plan]
     listed = [str(one.get("sha256")) for one in bundle.manifest.get("plan", [])]
-    if listed != there and ("plan" in bundle.manifest or bundle.manifest["bundle_version"] > 1):
-        yield f"{PLAN} has {len(there)} registration(s), and the manifest judges {len(listed)} or other ones"
+    if listed != present and ("plan" in bundle.manifest or bundle.manifest["bundle_version"] > 1):
+        yield f"{PLAN} has {len(present)} registration(s), and the manifest lists {len(listed)}, or different ones"
 
 
 def unchecked(bundle: Bundle) -> list[str]:
-    """Return what was not held against anything, with the reason.
+    """Return what was not checked, with the reason.
 
-    Whoever alters an edition and makes its seal again can turn these checks off: so that they are off is reported.
+    An attacker who recomputes the seal can turn these checks off, so the output reports that they are off.
     """
-    manifest, found = bundle.manifest, list[str]()
-    found += [
-        f"{what}: an edition of bundle version 1 does not say it"
+    manifest, lines = bundle.manifest, list[str]()
+    lines += [
+        f"{what}: an edition of bundle version 1 does not record it"
         for key, what in _NEW_IN_2.items()
         if _older_without(bundle, key)
     ]
     own = [shown(name) for name in manifest.get("own_schemas", [])]
     if not _this_program(bundle):
-        wrote = manifest.get("packages", {}).get("retrain-eval")
-        found.append(
-            "the meaning of study.toml (study_sha256) and the texts of the dictionary: the manifest says that "
-            f"{'version ' + shown(wrote) if wrote else 'an unnamed version'} of retrain-eval wrote them, and this is "
-            f"{metadata.version('retrain-eval')}"
+        version = manifest.get("packages", {}).get("retrain-eval")
+        lines.append(
+            "the meaning of study.toml (study_sha256) and the texts of the dictionary: according to the manifest, "
+            f"{'version ' + shown(version) if version else 'an unnamed version'} of retrain-eval wrote them, and "
+            f"this is {metadata.version('retrain-eval')}"
         )
     elif own:
-        found.append(f"the dictionary of {', '.join(own)}: by the manifest, these record types are the study's own")
+        lines.append(
+            f"the dictionary of {', '.join(own)}: according to the manifest, these record types are the study's own"
+        )
     for one in bundle.plan:
         if one.withheld_sha256:
-            found.append(
+            lines.append(
                 f"the plan registered on {shown(one.time)}: its hash covers SHA-256 of record files, which an edition "
-                "does not hold"
+                "does not contain"
             )
-    return found
+    return lines
 
 
 def own_schemas(frame: pd.DataFrame | None) -> list[str]:
@@ -182,15 +187,8 @@ def own_schemas(frame: pd.DataFrame | None) -> list[str]:
     if frame is None:
         return []
     shared = _shared()
-    found = []
-    for name, rows in frame.groupby("resource", sort=False):
-        known = shared[shared["resource"] == name]
-        same = len(known) == len(rows) and all(
-            (_texts(rows, column) == _texts(known, column)).all() for column in _TEXT
-        )
-        if not same:
-            found.append(str(name))
-    return found
+    types = frame.groupby("resource", sort=False)
+    return [str(name) for name, rows in types if any(_differences(str(name), rows, shared))]
 
 
 def _texts(rows: pd.DataFrame, column: str) -> npt.NDArray[np.object_]:
