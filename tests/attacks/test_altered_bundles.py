@@ -211,9 +211,9 @@ def test_editions_of_version_1_are_read(edition: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m["packages"].update({"retrain-eval": "9.9"}), "the manifest says that version 9.9 of retrain-eval"),
-        (lambda m: m["packages"].pop("retrain-eval"), "the manifest says that an unnamed version"),
-        (lambda m: m.update(own_schemas=["person"]), "the dictionary of person: by the manifest"),
+        (lambda m: m["packages"].update({"retrain-eval": "9.9"}), "according to the manifest, version 9.9 of retrain-eval"),
+        (lambda m: m["packages"].pop("retrain-eval"), "according to the manifest, an unnamed version"),
+        (lambda m: m.update(own_schemas=["person"]), "the dictionary of person: according to the manifest"),
     ],
 )
 def test_a_check_that_the_manifest_turns_off_is_reported(edition: Path, tmp_path: Path, change: Any, said: str) -> None:
