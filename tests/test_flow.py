@@ -80,6 +80,6 @@ def test_a_disk_that_gives_out_during_the_run_leaves_the_last_results(folder: Pa
     script = "    run.con.execute(\"SET memory_limit = '20MB'; SET max_temp_directory_size = '1MB'\")\n"
     script += '    run.con.execute("CREATE TABLE big AS SELECT i, hash(i) h FROM range(20_000_000) t(i) ORDER BY h")\n'
     (folder / SCRIPT).write_text(f"def analyse(run):\n{script}")
-    with pytest.raises(StoreError, match="the last results stand"):
+    with pytest.raises(StoreError, match="the last results are kept"):
         Study.open(folder).run()
     assert (folder / "store" / "results" / "key.json").read_bytes() == stands

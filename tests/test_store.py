@@ -493,9 +493,9 @@ def test_file_that_is_no_store(tmp_path: Path, people: Path) -> None:
     empty.touch()
     with pytest.raises(StoreError, match="is not a store"):
         Store.open(empty)
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         Store.open(people / "records.duckdb")
-    with pytest.raises(StoreError, match="cannot be made: Is a directory"):
+    with pytest.raises(StoreError, match="cannot be created: Is a directory"):
         Store.open(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_the_effect_on_another_cause_is_not_re_derived_under_a_stolen_name(spell
     forged = make_consistent(changed(spells, tmp_path / "b", in_recipes(steal)))
     effects = pd.read_csv(forged / "effects.csv").set_index("result")["estimate"]
     assert effects["cox_full"] == effects["cox_part"]
-    assert "with which options a result" in str(verify(forged))  # stated: only a signature proves it
+    assert "the options with which a result" in str(verify(forged))  # stated: only a signature proves it
 
 
 def replaced(*names: str, old: str, new: str) -> tuple:

@@ -90,7 +90,7 @@ def test_a_store_that_others_could_read_is_tightened_and_it_is_said_once(tmp_pat
     lines: list[str] = []
     Study.open(study).ingest(lines.append).close()
     Study.open(study).ingest(lines.append).close()
-    assert sum("could be read by others; it is now its owner's alone" in line for line in lines) == 1
+    assert sum("could be read by others; now only its owner can read it" in line for line in lines) == 1
     assert set(modes(study / "store").values()) == {"0o700", "0o600"}
     assert private_folder(study / "store") == ""
 
@@ -143,7 +143,7 @@ def test_where_identifiers_are_hashed_files_have_a_keyed_fingerprint(
     assert code == 0  # no file is new, and none is read under another key
     code, said = small_study.cli("run", folder, "--force", RETRAIN_EVAL_KEY=KEY[::-1])
     assert code == 1
-    assert "another key than that of the store" in said
+    assert "a different key from that of the store" in said
 
 
 # --- cells that a spreadsheet would run
