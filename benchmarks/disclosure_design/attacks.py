@@ -36,7 +36,7 @@ def within(guess: Array, truth: Array, c: float = de.C) -> npt.NDArray[np.bool_]
 def decoded(noisy: Array, jobs: npt.NDArray[np.int64], *, parts: int) -> Array:
     """Return the best guess of stable pay from noisy pay: signs per job by the smoothest log path.
 
-    E log(1 ± d) is taken off for each of the 2^parts patterns of signs; the pattern that leaves the smallest variance
+    E log(1 ± d) is subtracted for each of the 2^parts patterns of signs; the pattern that leaves the smallest variance
     wins. A pattern and its opposite differ by the ramp only.
     """
     d = de.ramp(np.linspace(0.0005, 0.9995, 1000))
@@ -87,7 +87,7 @@ def one_path(n: int = 4000, periods: int = 21) -> list[Row]:
 
 
 def known_others(sizes: Iterable[int] = (1, 2, 5, 10, 40), repeats: int = 4000) -> list[Row]:
-    """A set of k people, of whom the attacker knows the pay of all but one: the rest is a guess of the last."""
+    """A set of k people, where the attacker knows all pay but one: the rest of the sum is a guess of it."""
     out = []
     for k in sizes:
         p = de.people(k * repeats, 1, seed=k, out=0.0)
@@ -184,7 +184,7 @@ def averaging(repeats: int = KEYS, n: int = 700) -> list[Row]:
         for r in range(repeats):
             rng = np.random.default_rng(r)
             keys = de.person_keys(f"key {r}".encode(), [str(i) for i in range(n)])
-            small = int(rng.integers(0, 6))  # nobody to five people lie in A ∪ S and not in A
+            small = int(rng.integers(0, 6))  # none to five people are in A ∪ S but not in A
             inside = rng.random((n, k)) < 0.4
             inside[:small] = False
             joint = inside.copy()

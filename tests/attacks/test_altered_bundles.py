@@ -1,4 +1,4 @@
-"""What verify proves: an alteration is named, even where hashes and seal were made again after it."""
+"""What verify proves: an alteration is named, even if hashes and seal were recomputed after it."""
 
 # ruff: noqa: E501
 
@@ -98,7 +98,7 @@ def test_an_alteration_under_new_hashes_and_a_new_seal_is_named(edition: Path, t
 def test_what_nothing_else_proves_is_under_the_seal_and_stated(edition: Path, tmp_path: Path, change: Change) -> None:
     unsealed = verify(changed(edition, tmp_path / "a", change, seal=False))
     assert unsealed.problems == ("altered: manifest.json: its seal does not match its content",)
-    # whoever makes the seal again is found by a signature alone, and the text says what is stated
+    # only a signature catches someone who recomputes the seal, and the text says what is stated
     assert "stated in the manifest, and not proved by any number: who approved it" in str(
         verify(changed(edition, tmp_path / "b", change))
     )

@@ -1,4 +1,4 @@
-"""A bundle may be anybody's: it is opened, or refused with a message; no code is run and nothing is written."""
+"""A bundle may come from anyone: it is opened, or refused with a message; no code is run and nothing is written."""
 
 # ruff: noqa: E501
 
@@ -69,7 +69,7 @@ def _folders(folder: Path) -> None:
     (folder / "moments" / "a" / "b" / "c.parquet").touch()
 
 
-# what is not hashed again: the manifest itself, and what is no file
+# not hashed again: the manifest itself, and what is not a file
 RAW: dict[str, tuple[Change, str]] = {
     "a deep manifest": (written("manifest.json", '{"a":' + DEEP + "}"), "nested too deeply"),
     "a list": (written("manifest.json", "[]"), "lacks 'bundle_version'"),
@@ -263,7 +263,7 @@ def test_thousands_of_manifests_and_recipes_are_read_or_refused(
 
 
 def _fuzzed(edition: Path, target: Path, rng: np.random.Generator) -> Path:
-    """Alter a few places of a few files: bytes, JSON or whole columns, and make hashes and seal again."""
+    """Alter a few places of a few files: bytes, JSON or whole columns, and recompute hashes and seal."""
     names = sorted(file.relative_to(edition).as_posix() for file in edition.rglob("*") if file.is_file())
     names.remove("manifest.json")
 

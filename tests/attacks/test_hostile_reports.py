@@ -1,4 +1,5 @@
-"""A report is made from bundles of anybody: it verifies them first, writes in its own folder, and runs none of them."""
+"""A report is made from untrusted bundles: it verifies them first, writes only to its own folder, and runs none of
+them."""
 
 from __future__ import annotations
 

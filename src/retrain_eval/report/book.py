@@ -293,7 +293,7 @@ def _run(release: Release, work: Path) -> Path:
             raise store_error(
                 OSError(errno.ENOSPC, "", str(work)), work, "the report was not built; the last one is kept"
             )
-        raise ReportError("the report was not built; the last one stands\n" + _helpful(told))
+        raise ReportError("the report was not built; the last one is kept\n" + _helpful(told))
     return html
 
 
