@@ -120,7 +120,7 @@ def high_earner(repeats: int = 4000) -> list[Row]:
 
 def undo_rounding(repeats: int = KEYS) -> list[Row]:
     """Which n within 5 of the published one makes mean × n whole cents, or makes a sum of zeros vanish?"""
-    found: dict[str, list[bool]] = {}
+    successes: dict[str, list[bool]] = {}
     reference = np.linspace(7000.0, 8000.0, 21).round(2)
     for r in range(repeats):
         p = de.people(60 + r % 40, seed=r, secret=f"key {r}".encode())
@@ -148,8 +148,8 @@ def undo_rounding(repeats: int = KEYS) -> list[Row]:
             "S − ñ·reference, a quarter of zeros": round(-zeros[4] / reference[4]) == n,
         }
         for label, hit in tries.items():
-            found.setdefault(label, []).append(bool(hit))
-    return [row("2 exact n from sums", label, hits) for label, hits in found.items()]
+            successes.setdefault(label, []).append(bool(hit))
+    return [row("2 exact n from sums", label, hits) for label, hits in successes.items()]
 
 
 # ---- 3: averaging counts ---------------------------------------------------------------------------------------
@@ -280,13 +280,13 @@ def promise(people: int = 2000, repeats: int = KEYS) -> list[Row]:
         rest = (sums - sets[:, 1:].sum(1))[worked]
         counts = 1 + np.arange(people) % 9
         published = de.perturb(counts, de.mix(p.keys, r))
-        found = {
+        shares_by_label = {
             "pay of one isolated person, each quarter": within(noisy[works] / 1.10, p.pay[works]).mean(),
             "the same, from their mean over 21 quarters": within(usual[works] / 1.0833, p.pay[works]).mean(),
             "pay within a set of 10, pay of 9 known": within(rest, sets[worked, 0]).mean(),
             "a count of 1..9, most likely value": (guess[published] == counts).mean(),
         }
-        for label, share in found.items():
+        for label, share in shares_by_label.items():
             hits.setdefault(label, []).append(float(share))
     rows = [row("promise, 200 keys × 2,000 people", label, shares) for label, shares in hits.items()]
     return [r | {"largest of 200": max(hits[str(r["variant"])])} for r in rows]

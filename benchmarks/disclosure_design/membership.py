@@ -112,9 +112,9 @@ def membership(n: int = 150, repeats: int = KEYS) -> list[Row]:
                 misfit[world, r] = leverage(path, jobs, second) / whole
                 sums[world, r] = from_sums(path, first, rest, k, ghosts)
         for table, (member, other) in (("second moments", misfit), ("sums", sums)):
-            found = row("1 membership, path known", f"{label}: {table}", accuracy(member, other))
+            figure = row("1 membership, path known", f"{label}: {table}", accuracy(member, other))
             recognised = float((member < np.quantile(other, 0.05)).mean())
-            out.append(found | {"recognised": recognised, "auc": auc(member, other)})
+            out.append(figure | {"recognised": recognised, "auc": auc(member, other)})
     return out
 
 
@@ -131,4 +131,4 @@ def same_or_not(repeats: int = KEYS) -> list[Row]:
             sums.append((de.protected_cell(noisy[members], int(key[0]), n, ghosts=1).first[1:].sum(), n))
         hits["ghosts and cell keys"].append(bool(sums[0][0] != sums[1][0]))
         hits["count ñ alone"].append(bool(sums[0][1] != sums[1][1]))
-    return [row("1 was anything done to this person?", label, found) for label, found in hits.items()]
+    return [row("1 was anything done to this person?", label, successes) for label, successes in hits.items()]

@@ -255,23 +255,23 @@ def verify(
     from retrain_eval.release.within import verify_within as check
 
     with _steps(f"Verifying {bundle}", quiet=as_json):
-        found = check(bundle, signed_by=None if signed_by is None else str(signed_by.absolute()))
+        verification = check(bundle, signed_by=None if signed_by is None else str(signed_by.absolute()))
     facts: dict[str, object] = {
         "bundle": str(bundle),
-        "files": found.n_files,
-        "problems": list(found.problems),
-        "rederived": found.n_rederived,
-        "on_covariance": found.on_covariance,
-        "stated": found.stated,
-        "withheld": found.withheld,
-        "untied": found.untied,
-        "not_checked": list(found.unchecked),
-        "origin": found.origin,
+        "files": verification.n_files,
+        "problems": list(verification.problems),
+        "rederived": verification.n_rederived,
+        "on_covariance": verification.on_covariance,
+        "stated": verification.stated,
+        "withheld": verification.withheld,
+        "untied": verification.untied,
+        "not_checked": list(verification.unchecked),
+        "origin": verification.origin,
     }
-    if found.ok:
-        _done(as_json, facts, str(found))
+    if verification.ok:
+        _done(as_json, facts, str(verification))
     else:
-        _fail(str(found), as_json=as_json, facts=facts)
+        _fail(str(verification), as_json=as_json, facts=facts)
 
 
 @app.command(epilog="Example: retrain-eval schema wage_record")

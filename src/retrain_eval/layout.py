@@ -134,10 +134,10 @@ def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
 def read_table(path: Path) -> pd.DataFrame:
     """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
     try:
-        found = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
     except (ValueError, OverflowError, MemoryError) as error:  # pandas' parser errors are ValueErrors
         raise InputError("the table cannot be read", file=path, rule=str(error).splitlines()[0][:200]) from None
-    return unguard(found)
+    return unguard(table)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -109,8 +109,8 @@ def _fingerprint(key: bytes, digest: str) -> str:
 
 def keep_opened(store: Path, registration: Registration, opened: Collection[str]) -> None:
     """Keep in a store's folder the hashes of the record files that a run had read when a plan was registered."""
-    known = _read(store / OPENED)
-    write_text(store / OPENED, json.dumps({**known, registration.sha256: sorted(set(opened))}, indent=1),
+    recorded = _read(store / OPENED)
+    write_text(store / OPENED, json.dumps({**recorded, registration.sha256: sorted(set(opened))}, indent=1),
                access="private")  # fmt: skip
 
 
@@ -121,13 +121,13 @@ def opened_of(store: Path) -> Mapping[str, Sequence[str]]:
 
 def keep_edition(store: Path, bundle: Bundle, inputs: Sequence[Mapping[str, object]]) -> None:
     """Keep in a store's folder which record files an edition was made from, by their exact hashes."""
-    known = _read(store / EDITIONS)
+    recorded = _read(store / EDITIONS)
     entry = {"manifest_sha256": bundle.sha256, "inputs": [dict(item) for item in inputs]}
-    earlier = [one for one in known.get(bundle.edition, []) if one["manifest_sha256"] != bundle.sha256]
-    text = json.dumps({**known, bundle.edition: [*earlier, entry]}, indent=1, ensure_ascii=False, sort_keys=True)
+    earlier = [one for one in recorded.get(bundle.edition, []) if one["manifest_sha256"] != bundle.sha256]
+    text = json.dumps({**recorded, bundle.edition: [*earlier, entry]}, indent=1, ensure_ascii=False, sort_keys=True)
     write_text(store / EDITIONS, text, access="private")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return contents

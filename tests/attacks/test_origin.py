@@ -79,9 +79,9 @@ def test_whoever_alters_an_edition_and_its_manifest_cannot_sign_it(study: Study,
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["approved_by"] = "The Minister"
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    found = verify(copy, signed_by=public)
-    assert not found.ok
-    assert found.problems[0].startswith("wrong signature: manifest.sig is not a signature by")
+    verification = verify(copy, signed_by=public)
+    assert not verification.ok
+    assert verification.problems[0].startswith("wrong signature: manifest.sig is not a signature by")
     for damage in (
         b"",
         b"x" * 10,

@@ -186,8 +186,8 @@ def _jackknife(
     if np.isnan(without).any():
         left = int(np.isnan(without).any(axis=1).sum())
         raise DesignError(
-            f"without {left} of the {len(groups)} clusters of {cluster!r} not all coefficients can be estimated, so "
-            "that there is no standard error"
+            f"without {left} of the {len(groups)} clusters of {cluster!r} some coefficients cannot be estimated, so "
+            "there is no standard error"
         )
     return cv3(estimate, without, np.ones(without.shape, dtype=bool))
 

@@ -73,7 +73,7 @@ def inventory(folder: Path) -> dict[str, int]:
     ReleaseError
         If something in it is not a plain file or folder, or there are more, deeper or larger files than a bundle has.
     """
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for entry, name in _walk(folder, "", 0):
         facts = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(facts.st_mode):
@@ -83,12 +83,12 @@ def inventory(folder: Path) -> dict[str, int]:
         limit = limit_of(name)
         if facts.st_size > limit:
             refuse(folder, name, f"{facts.st_size:,} bytes", f"at most {limit:,} bytes")
-        found[name] = facts.st_size
-        if len(found) > MAX_FILES:
+        sizes[name] = facts.st_size
+        if len(sizes) > MAX_FILES:
             raise ReleaseError(f"the bundle {folder} has more than {MAX_FILES:,} files")
-    if (total := sum(found.values())) > MAX_TOTAL:
+    if (total := sum(sizes.values())) > MAX_TOTAL:
         raise ReleaseError(f"the bundle {folder} has {total:,} bytes; the limit is {MAX_TOTAL:,}")
-    return found
+    return sizes
 
 
 def _walk(folder: Path, above: str, depth: int) -> Iterator[tuple[os.DirEntry[str], str]]:

@@ -59,17 +59,17 @@ def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
     signature, hints = _signature(verb)
     name = getattr(verb, "__name__", str(verb))
     _, *parameters = signature.parameters.values()
-    known = {parameter.name: parameter for parameter in parameters}
+    declared = {parameter.name: parameter for parameter in parameters}
     for option, value in options.items():
-        if option not in known:
-            raise InputError(f"{name} has no option {shown(option)!r}", fix=", ".join(known))
-        hint, kind = hints.get(option, object), known[option].kind
+        if option not in declared:
+            raise InputError(f"{name} has no option {shown(option)!r}", fix=", ".join(declared))
+        hint, kind = hints.get(option, object), declared[option].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             hint = tuple[hint, ...]  # type: ignore[valid-type]
         elif kind is inspect.Parameter.VAR_KEYWORD:
             hint = Mapping[str, object]
         why = _too_much(value, seed=option == "seed") or ("" if _fits(value, hint) else f"the type {_spelt(hint)}")
-        if option == "level" and known[option].default == LEVEL and value != LEVEL:
+        if option == "level" and declared[option].default == LEVEL and value != LEVEL:
             why = f"intervals of an edition have a level of {LEVEL:.0%}: no column states another"
         if why:
             raise InputError(f"{name} is not repeated with {option}={shown(value)}: {why}")

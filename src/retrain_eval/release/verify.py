@@ -137,10 +137,10 @@ def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verifica
     ...
     retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
-    found, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
-    problems = (origin.text, *found.problems) if origin.problem else found.problems
+    verification, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
+    problems = (origin.text, *verification.problems) if origin.problem else verification.problems
     text = origin.text if problems else origin.text.replace(UNPROVED, "consistency is proved, origin is not")
-    return replace(found, problems=problems, origin=text)
+    return replace(verification, problems=problems, origin=text)
 
 
 def _verify(path: Path) -> Verification:
@@ -151,10 +151,10 @@ def _verify(path: Path) -> Verification:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            found = _verified(bundle, n_files)
+            verification = _verified(bundle, n_files)
     except Exception as error:  # a file with the right hash may still hold anything
-        found = Verification(bundle.path, n_files, (_not_rederived(error),))
-    return replace(found, problems=(*problems, *found.problems))
+        verification = Verification(bundle.path, n_files, (_not_rederived(error),))
+    return replace(verification, problems=(*problems, *verification.problems))
 
 
 def _not_rederived(error: Exception) -> str:

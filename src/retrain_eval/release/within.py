@@ -62,17 +62,17 @@ def verify_within(
             with suppress(ProcessLookupError, PermissionError, AttributeError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        found = _answer(out)
-        if found is None:
+        answer = _answer(out)
+        if answer is None:
             last_line = _last_line(err)
             raise ReleaseError(
                 f"verifying {path} was stopped: it needs more than {memory / 2**30:g} GB, or its contents end the "
                 f"program (status {process.returncode}){': ' + last_line if last_line else ''}"
             )
-    if "error" in found:
-        raise ReleaseError(str(found["error"]))
+    if "error" in answer:
+        raise ReleaseError(str(answer["error"]))
     return Verification(
-        **{**found, "path": Path(path), "problems": tuple(found["problems"]), "unchecked": tuple(found["unchecked"])}
+        **{**answer, "path": Path(path), "problems": tuple(answer["problems"]), "unchecked": tuple(answer["unchecked"])}
     )
 
 
@@ -84,22 +84,22 @@ def check_edition(edition: Path) -> Verification:
     ReleaseError
         If it is not as it was released, or its folder has another name.
     """
-    found = verify_within(edition)
-    if not found.ok:
-        raise ReleaseError(f"no report: {found}")
+    verification = verify_within(edition)
+    if not verification.ok:
+        raise ReleaseError(f"no report: {verification}")
     named = read_manifest(edition)["edition"]
     if named != edition.name:
         raise ReleaseError(f"no report: the folder {edition} holds an edition named {named}")
-    return found
+    return verification
 
 
 def _answer(out: IO[bytes]) -> dict[str, Any] | None:
     out.seek(0)
     try:
-        found: dict[str, Any] = json.loads(out.read().splitlines()[-1])
+        answer: dict[str, Any] = json.loads(out.read().splitlines()[-1])
     except (ValueError, IndexError):
         return None
-    return found
+    return answer
 
 
 def _last_line(err: IO[bytes]) -> str:
@@ -113,11 +113,11 @@ def main(path: str, asked: str) -> None:
     options, seconds, memory = json.loads(asked)
     limit_process(seconds, memory)
     try:
-        found = verify(path, **options)
-        problems = list(found.problems)
+        verification = verify(path, **options)
+        problems = list(verification.problems)
         if len(problems) > _PROBLEMS:
             problems = [*problems[:_PROBLEMS], f"and {len(problems) - _PROBLEMS:,} more"]
-        answer = {**dataclasses.asdict(found), "path": "", "problems": problems}
+        answer = {**dataclasses.asdict(verification), "path": "", "problems": problems}
     except RetrainEvalError as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -227,16 +227,18 @@ def prepare(release: Release, source: Path, work: Path, verified: Sequence[Verif
     (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
 
 
-def _what_was(found: Verification, release: Release) -> str:
+def _what_was(verification: Verification, release: Release) -> str:
     """Say what the verification of one edition proved."""
-    of = next((one.bundle for one in (*release.studies, *release.earlier) if one.bundle.path == found.path), None)
+    of = next(
+        (one.bundle for one in (*release.studies, *release.earlier) if one.bundle.path == verification.path), None
+    )
     return _(
         "{edition}: {rederived:,} numbers re-derived, {covariance:,} re-derived on a released covariance, {stated:,} "
         "stated",
-        edition=found.path.name if of is None else f"{of.name} {of.edition}",
-        rederived=found.n_rederived,
-        covariance=sum(found.on_covariance.values()),
-        stated=sum(found.stated.values()),
+        edition=verification.path.name if of is None else f"{of.name} {of.edition}",
+        rederived=verification.n_rederived,
+        covariance=sum(verification.on_covariance.values()),
+        stated=sum(verification.stated.values()),
     )
 
 
@@ -286,14 +288,14 @@ def _run(release: Release, work: Path) -> Path:
         LANGUAGE: language(),
         EARLIER: os.pathsep.join(str(study.bundle.path.resolve()) for study in release.earlier),
     }
-    status, told = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
+    status, output = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
     html = work / "_build" / "html"
     if status != 0 or not (html / ENTRY).exists():
-        if is_full(told) or shutil.disk_usage(work).free < _LEAST:
+        if is_full(output) or shutil.disk_usage(work).free < _LEAST:
             raise store_error(
                 OSError(errno.ENOSPC, "", str(work)), work, "the report was not built; the last one is kept"
             )
-        raise ReportError("the report was not built; the last one is kept\n" + _helpful(told))
+        raise ReportError("the report was not built; the last one is kept\n" + _helpful(output))
     return html
 
 
