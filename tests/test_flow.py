@@ -36,7 +36,7 @@ def test_a_study_without_its_script_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["x = 1\n", "analyse = 3\n"])
 def test_a_script_without_analyse_says_so(folder: Path, text: str) -> None:
     (folder / SCRIPT).write_text(text)
-    with pytest.raises(InputError, match=r"no analyse\(run\)"):
+    with pytest.raises(InputError, match=r"does not define analyse\(run\)"):
         Study.open(folder).run()
 
 

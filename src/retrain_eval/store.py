@@ -130,7 +130,7 @@ class Store:
         try:
             con = store_file.connect(path, {"memory_limit": memory_limit, **OFFLINE}, read_only=read_only)
         except OSError as error:
-            raise StoreError(f"the store {path} cannot be created:  {reason(error, path)}") from error
+            raise StoreError(f"the store {path} cannot be created: {reason(error, path)}") from error
         except duckdb.ParserException as error:
             raise InputError("this is no memory limit", value=memory_limit, rule="a size such as 2GB") from error
         except duckdb.Error as error:

@@ -213,7 +213,10 @@ def test_editions_of_version_1_are_read(edition: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m["packages"].update({"retrain-eval": "9.9"}), "according to the manifest, version 9.9 of retrain-eval"),
+        (
+            lambda m: m["packages"].update({"retrain-eval": "9.9"}),
+            "according to the manifest, version 9.9 of retrain-eval",
+        ),
         (lambda m: m["packages"].pop("retrain-eval"), "according to the manifest, an unnamed version"),
         (lambda m: m.update(own_schemas=["person"]), "the dictionary of person: according to the manifest"),
     ],

@@ -191,7 +191,7 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
         if part.derivation is not None and again.derivation is None:
             key = str(part.result or part.table)
             reason = why_not.get(key if part.table == "effects" else f"{key}: {part.table}", "")
-            differences.append(f"{name}: its recipe does not reproduce it:  {reason or 'the rules withhold it'}")
+            differences.append(f"{name}: its recipe does not reproduce it: {reason or 'the rules withhold it'}")
             continue
         differences += [
             f"{name}, {difference}" for difference in compare(rows, expected, digits, by_row=part.table == "balance")
