@@ -185,7 +185,7 @@ def test_a_store_knows_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("RETRAIN_EVAL_KEY", KEY + "!")
     with (
         Store.open(path, identifiers="hmac", frequency="quarter") as store,
-        pytest.raises(StoreError, match="a different key"),
+        pytest.raises(StoreError, match="another key"),
     ):
         store.ingest("wage_record", files["wage_record"])
     with Store.open(path, frequency="quarter") as store, pytest.raises(StoreError, match="would not meet"):
