@@ -1,10 +1,10 @@
-"""Kills every verb at random moments: afterwards the next command works, and editions have the same bytes.
+"""Kill every verb at random moments: afterwards the next command works, and editions have the same bytes.
 
     python benchmarks/kills.py [KILLS [VERB ...]]
 
 Each kill (SIGKILL, at a moment drawn between 0 and the time the verb takes) is followed by the commands that an
-evaluator would give next, by a comparison of every byte of the edition with one that was made in peace, by a search for
-files that were left over in the study and among temporary folders, and by `verify`.
+evaluator would give next, by a comparison of every byte of the edition with one made without interruption, by a search
+for files left over in the study and among temporary folders, and by `verify`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def must(*arguments: str | Path) -> None:
 
 
 def commands(folder: Path) -> dict[str, list[str | Path]]:
-    """Return each verb as it is given."""
+    """Return the command line of each verb."""
     return {
         "init": ["init", folder.parent / "new"],
         "ingest": ["ingest", folder],
@@ -58,7 +58,7 @@ def left_over(folder: Path) -> list[str]:
 def main(kills: int, only: list[str]) -> None:
     chance = random.Random(20261130)
     with tempfile.TemporaryDirectory(prefix="kills_") as name:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(Path(name) / "tmp")  # ours alone
+        os.environ["TMPDIR"] = tempfile.tempdir = str(Path(name) / "tmp")  # used by this process only
         Path(tempfile.tempdir).mkdir()
         folder = small_study.make(Path(name) / "study" / "tiny", tables=small_study.records(60, 2_000))
         verbs = {

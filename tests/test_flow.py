@@ -36,7 +36,7 @@ def test_a_study_without_its_script_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["x = 1\n", "analyse = 3\n"])
 def test_a_script_without_analyse_says_so(folder: Path, text: str) -> None:
     (folder / SCRIPT).write_text(text)
-    with pytest.raises(InputError, match=r"no analyse\(run\)"):
+    with pytest.raises(InputError, match=r"does not define analyse\(run\)"):
         Study.open(folder).run()
 
 
@@ -80,6 +80,6 @@ def test_a_disk_that_gives_out_during_the_run_leaves_the_last_results(folder: Pa
     script = "    run.con.execute(\"SET memory_limit = '20MB'; SET max_temp_directory_size = '1MB'\")\n"
     script += '    run.con.execute("CREATE TABLE big AS SELECT i, hash(i) h FROM range(20_000_000) t(i) ORDER BY h")\n'
     (folder / SCRIPT).write_text(f"def analyse(run):\n{script}")
-    with pytest.raises(StoreError, match="the last results stand"):
+    with pytest.raises(StoreError, match="the last results are kept"):
         Study.open(folder).run()
     assert (folder / "store" / "results" / "key.json").read_bytes() == stands

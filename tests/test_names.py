@@ -38,5 +38,5 @@ def test_what_is_no_text_is_no_name(other: object) -> None:
 def test_a_study_has_a_plain_name_too(tmp_path: Path, name: str) -> None:
     text = f'[study]\nname = "{name}"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n[records]\nperson = "p.csv"\n'
     (tmp_path / "study.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match="name cannot be that of a folder"):
+    with pytest.raises(InputError, match="name is not a valid folder name"):
         read_study(tmp_path)

@@ -567,7 +567,7 @@ def test_a_full_disk_loses_nothing(disk: Path, tmp_path: Path) -> None:
     duckdb.sql("SELECT sha256(i::VARCHAR) AS person_id FROM range(400_000) t(i)").write_parquet(str(big))
     with Store.open(path, memory_limit="200MB") as store:
         store.ingest("person", people(tmp_path, "P1"))
-        with pytest.raises(StoreError, match="the load stopped, the store"):
+        with pytest.raises(StoreError, match="the load stopped; the store"):
             store.ingest("person", big)
         assert store.tables() == {"person": 1}
     with Store.open(path) as store:

@@ -493,9 +493,9 @@ def test_file_that_is_no_store(tmp_path: Path, people: Path) -> None:
     empty.touch()
     with pytest.raises(StoreError, match="is not a store"):
         Store.open(empty)
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         Store.open(people / "records.duckdb")
-    with pytest.raises(StoreError, match="cannot be made: Is a directory"):
+    with pytest.raises(StoreError, match="cannot be created: Is a directory"):
         Store.open(tmp_path)
 
 
@@ -633,7 +633,7 @@ def test_disk_that_is_full_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(path), *map(str, new), str(room)], capture_output=True, text=True, timeout=120
     )
-    assert "the load stopped, the store" in done.stdout, done.stderr
+    assert "the load stopped; the store" in done.stdout, done.stderr
     with Store.open(path, create=False) as store:
         assert store.tables() == {"person": 100, "wage_record": 1000}
         store.ingest_all({"person": new[0], "wage_record": new[1]})

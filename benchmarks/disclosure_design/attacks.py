@@ -36,7 +36,7 @@ def within(guess: Array, truth: Array, c: float = de.C) -> npt.NDArray[np.bool_]
 def decoded(noisy: Array, jobs: npt.NDArray[np.int64], *, parts: int) -> Array:
     """Return the best guess of stable pay from noisy pay: signs per job by the smoothest log path.
 
-    E log(1 ± d) is taken off for each of the 2^parts patterns of signs; the pattern that leaves the smallest variance
+    E log(1 ± d) is subtracted for each of the 2^parts patterns of signs; the pattern that leaves the smallest variance
     wins. A pattern and its opposite differ by the ramp only.
     """
     d = de.ramp(np.linspace(0.0005, 0.9995, 1000))
@@ -87,7 +87,7 @@ def one_path(n: int = 4000, periods: int = 21) -> list[Row]:
 
 
 def known_others(sizes: Iterable[int] = (1, 2, 5, 10, 40), repeats: int = 4000) -> list[Row]:
-    """A set of k people, of whom the attacker knows the pay of all but one: the rest is a guess of the last."""
+    """A set of k people, where the attacker knows all pay but one: the rest of the sum is a guess of it."""
     out = []
     for k in sizes:
         p = de.people(k * repeats, 1, seed=k, out=0.0)
@@ -120,7 +120,7 @@ def high_earner(repeats: int = 4000) -> list[Row]:
 
 def undo_rounding(repeats: int = KEYS) -> list[Row]:
     """Which n within 5 of the published one makes mean × n whole cents, or makes a sum of zeros vanish?"""
-    found: dict[str, list[bool]] = {}
+    successes: dict[str, list[bool]] = {}
     reference = np.linspace(7000.0, 8000.0, 21).round(2)
     for r in range(repeats):
         p = de.people(60 + r % 40, seed=r, secret=f"key {r}".encode())
@@ -148,8 +148,8 @@ def undo_rounding(repeats: int = KEYS) -> list[Row]:
             "S − ñ·reference, a quarter of zeros": round(-zeros[4] / reference[4]) == n,
         }
         for label, hit in tries.items():
-            found.setdefault(label, []).append(bool(hit))
-    return [row("2 exact n from sums", label, hits) for label, hits in found.items()]
+            successes.setdefault(label, []).append(bool(hit))
+    return [row("2 exact n from sums", label, hits) for label, hits in successes.items()]
 
 
 # ---- 3: averaging counts ---------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def averaging(repeats: int = KEYS, n: int = 700) -> list[Row]:
         for r in range(repeats):
             rng = np.random.default_rng(r)
             keys = de.person_keys(f"key {r}".encode(), [str(i) for i in range(n)])
-            small = int(rng.integers(0, 6))  # nobody to five people lie in A ∪ S and not in A
+            small = int(rng.integers(0, 6))  # none to five people are in A ∪ S but not in A
             inside = rng.random((n, k)) < 0.4
             inside[:small] = False
             joint = inside.copy()
@@ -280,13 +280,13 @@ def promise(people: int = 2000, repeats: int = KEYS) -> list[Row]:
         rest = (sums - sets[:, 1:].sum(1))[worked]
         counts = 1 + np.arange(people) % 9
         published = de.perturb(counts, de.mix(p.keys, r))
-        found = {
+        shares_by_label = {
             "pay of one isolated person, each quarter": within(noisy[works] / 1.10, p.pay[works]).mean(),
             "the same, from their mean over 21 quarters": within(usual[works] / 1.0833, p.pay[works]).mean(),
             "pay within a set of 10, pay of 9 known": within(rest, sets[worked, 0]).mean(),
             "a count of 1..9, most likely value": (guess[published] == counts).mean(),
         }
-        for label, share in found.items():
+        for label, share in shares_by_label.items():
             hits.setdefault(label, []).append(float(share))
     rows = [row("promise, 200 keys × 2,000 people", label, shares) for label, shares in hits.items()]
     return [r | {"largest of 200": max(hits[str(r["variant"])])} for r in rows]

@@ -60,7 +60,7 @@ REGISTERS: dict[str, dict[str, float]] = {
 
 def earnings(n: int, draws: int, register: str = "earnings", *, a: float = de.A, b: float = de.B) -> pd.DataFrame:
     """Return coverage, standard errors and shifts of the effect on earnings, by variant of the design."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    errors: dict[str, list[tuple[float, float]]] = {}
     for r in range(draws):
         p = de.people(2 * n, PERIODS, seed=r, secret=f"key {r}".encode(), **REGISTERS[register])
         pay = p.pay.copy()
@@ -69,7 +69,7 @@ def earnings(n: int, draws: int, register: str = "earnings", *, a: float = de.A,
         truth = EFFECT * share
         arms = [slice(0, n), slice(n, 2 * n)]
         estimate, se = effect([de.cell(pay[arm]) for arm in arms], v=0.0)
-        found.setdefault("exact", []).append((estimate - truth, se))
+        errors.setdefault("exact", []).append((estimate - truth, se))
         for label, (sign, size, options) in EARNINGS.items():
             noisy = pay * de.noise(p.keys, p.jobs, sign, size, a, b)
             cells = []
@@ -78,13 +78,13 @@ def earnings(n: int, draws: int, register: str = "earnings", *, a: float = de.A,
                 published = int(de.perturb([n], key)[0])
                 cells.append(de.protected_cell(noisy[arm], int(key[0]), published, **options))  # type: ignore[arg-type]
             estimate, se = effect(cells)
-            found.setdefault(label, []).append((estimate - truth, se))
-    return _table(found, n, register)
+            errors.setdefault(label, []).append((estimate - truth, se))
+    return _table(errors, n, register)
 
 
 def employment(n: int, draws: int) -> pd.DataFrame:
     """Return the same for the effect on employment: counts by cell keys, with and without v in the standard error."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    errors: dict[str, list[tuple[float, float]]] = {}
     for r in range(draws):
         p = de.people(2 * n, PERIODS, seed=r, secret=f"key {r}".encode())
         exact, cells, redrawn = [], [], []
@@ -94,18 +94,18 @@ def employment(n: int, draws: int) -> pd.DataFrame:
             published = int(de.perturb([n], key)[0])
             cells.append(de.binary_cell(p.employed[arm], p.keys[arm], published))
             redrawn.append(de.binary_cell(p.employed[arm], p.keys[arm], published, spectrum=6.0))
-        found.setdefault("exact", []).append(effect(exact, v=0.0))
-        found.setdefault("cell keys, v not counted", []).append(effect(cells, v=0.0))
-        found.setdefault("cell keys, v counted", []).append(effect(cells, counted=True))
-        found.setdefault("counts by keys, scatter + v·I redrawn, h = 6", []).append(effect(redrawn))
-    return _table(found, n, "employment")
+        errors.setdefault("exact", []).append(effect(exact, v=0.0))
+        errors.setdefault("cell keys, v not counted", []).append(effect(cells, v=0.0))
+        errors.setdefault("cell keys, v counted", []).append(effect(cells, counted=True))
+        errors.setdefault("counts by keys, scatter + v·I redrawn, h = 6", []).append(effect(redrawn))
+    return _table(errors, n, "employment")
 
 
-def _table(found: dict[str, list[tuple[float, float]]], n: int, outcome: str) -> pd.DataFrame:
+def _table(errors: dict[str, list[tuple[float, float]]], n: int, outcome: str) -> pd.DataFrame:
     """Summarise (error, standard error) of each draw; ratios are to the exact table of the same draw."""
-    exact = np.array(found["exact"])
+    exact = np.array(errors["exact"])
     rows = []
-    for label, pairs in found.items():
+    for label, pairs in errors.items():
         error, se = np.array(pairs).T
         cover = np.abs(error) <= stats.norm.ppf(0.975) * se
         rows.append(

@@ -52,12 +52,12 @@ def mix(key: Keys, *counters: int | npt.NDArray[np.integer]) -> Keys:
 
 
 def uniform(key: Keys) -> Array:
-    """Return the number in (0, 1) that a key stands for."""
+    """Return the number in (0, 1) that a key represents."""
     return ((key >> np.uint64(11)).astype(float) + 0.5) / 2.0**53
 
 
 def generator(key: int, purpose: int) -> np.random.Generator:
-    """Return the generator of a cell: the same people, the same draws."""
+    """Return the generator of a cell: the same people give the same draws."""
     return np.random.Generator(np.random.Philox(key=[key, purpose]))
 
 
@@ -131,7 +131,7 @@ TABLE_DEFAULT = change_table()
 
 
 def perturb(counts: npt.ArrayLike, keys: Keys, table: Array = TABLE_DEFAULT) -> npt.NDArray[np.int64]:
-    """Return published counts: the cell's key looks its change up (Thompson, Broadfoot and Elazar 2013, §3)."""
+    """Return published counts: the change is looked up by the cell's key (Thompson, Broadfoot and Elazar 2013, §3)."""
     counts = np.asarray(counts, dtype=np.int64)
     d = table.shape[1] // 2
     cumulative = table.cumsum(1)[np.minimum(counts, len(table) - 1)]
@@ -163,7 +163,7 @@ class Register:
     def publish_cells(self, total: int, counts: Sequence[int], keys: Keys) -> list[int] | None:
         """Return counts of the cells of one stratification that add up to a published total.
 
-        Largest cells absorb the difference first, each by at most 2, and none may come to lie in 1..js. None: the
+        Largest cells absorb the difference first, each by at most 2, and none may end up in 1..js. None: the
         cells cannot be fitted and the stratification is withheld.
         """
         known = [int(key) in self.published for key in keys]
@@ -214,7 +214,7 @@ def protected_cell(
     size: float = 3.0,
     spectrum: float = 0.0,
 ) -> Cell:
-    """Return the moments that leave: noisy paths, ñ for n everywhere, and ghosts or a redrawn scatter if asked for.
+    """Return the released moments: noisy paths, ñ for n everywhere, and ghosts or a redrawn scatter if asked for.
 
     Paths are centred with ñ, not n: S̃ = Σyδ − ñ·reference, here with reference 0. Otherwise a period in which all
     are out of work gives n. The scatter about the mean is kept and S̃S̃ᵀ/ñ added, which is positive semidefinite for
@@ -292,7 +292,7 @@ def binary_cell(
 
 
 def survivors(durations: Array, keys: Keys, grid: Array, table: Array = TABLE_DEFAULT) -> npt.NDArray[np.int64]:
-    """Return published numbers who stay beyond each time: nested sets, each by its key, then made monotone.
+    """Return published numbers of survivors beyond each time: nested sets, each by its key, then made monotone.
 
     The running minimum would be biased downwards; the nearest non-increasing sequence (isotonic regression) is not.
     """

@@ -1,4 +1,4 @@
-"""Was this person, whose pay is known, among those by whom two published cells differ? The attacks on promise 3."""
+"""Is this person, whose pay is known, in one published cell and not in the other? The attacks on promise 3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 
 
 def leverage(path: Array, jobs: npt.NDArray[np.int64], difference: Array) -> float:
-    """Return how badly a person's known path fits into the difference of two second moments (0 is a perfect fit).
+    """Return how badly a person's known path fits the difference of two second moments (0 is a perfect fit).
 
     The path is tried with each pattern of signs of its longest three jobs; what the size of the noise moves by period
     is added as a diagonal, and negative eigenvalues count by their size, which undoes ghosts of low rank.
@@ -58,7 +58,7 @@ def auc(member: Array, other: Array) -> float:
 
 
 def accuracy(member: Array, other: Array) -> npt.NDArray[np.bool_]:
-    """Return whether members and others are told apart where both are as likely: threshold from half of the draws."""
+    """Return whether members and others are distinguished if both are as likely: threshold from half of the draws."""
     half = len(member) // 2
     cuts = np.sort(np.r_[member[:half], other[:half]])
     right = [(member[:half] <= cut).mean() + (other[:half] > cut).mean() for cut in cuts]
@@ -70,7 +70,7 @@ def membership(n: int = 150, repeats: int = KEYS) -> list[Row]:
     """Two published cells differ by k people. Was this person, whose true path is known, one of them?
 
     Success is the share of right answers where yes and no are as likely (chance: one half); ``recognised`` is the share
-    of members that are named where 5% of the others are.
+    of members who are named when 5% of the others are.
     """
     out = []
     wishart = {"ghosts": 1, "spectrum": 6.0}
@@ -112,9 +112,9 @@ def membership(n: int = 150, repeats: int = KEYS) -> list[Row]:
                 misfit[world, r] = leverage(path, jobs, second) / whole
                 sums[world, r] = from_sums(path, first, rest, k, ghosts)
         for table, (member, other) in (("second moments", misfit), ("sums", sums)):
-            found = row("1 membership, path known", f"{label}: {table}", accuracy(member, other))
+            figure = row("1 membership, path known", f"{label}: {table}", accuracy(member, other))
             recognised = float((member < np.quantile(other, 0.05)).mean())
-            out.append(found | {"recognised": recognised, "auc": auc(member, other)})
+            out.append(figure | {"recognised": recognised, "auc": auc(member, other)})
     return out
 
 
@@ -131,4 +131,4 @@ def same_or_not(repeats: int = KEYS) -> list[Row]:
             sums.append((de.protected_cell(noisy[members], int(key[0]), n, ghosts=1).first[1:].sum(), n))
         hits["ghosts and cell keys"].append(bool(sums[0][0] != sums[1][0]))
         hits["count ñ alone"].append(bool(sums[0][1] != sums[1][1]))
-    return [row("1 was anything done to this person?", label, found) for label, found in hits.items()]
+    return [row("1 was anything done to this person?", label, successes) for label, successes in hits.items()]

@@ -142,7 +142,7 @@ def plan(
         text += f"\namends the plan with SHA-256 {made.amends}: {made.reason}"
     if made.n_opened:
         text += (
-            f"\n{made.n_opened} record files had been read by a run before: for their outcomes this is no plan, "
+            f"\n{made.n_opened} record files had been read by a run before: it is not a plan for their outcomes, "
             "and the report says so"
         )
     _done(as_json, facts, text)
@@ -161,7 +161,7 @@ def release(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft that differs.")] = False,
     sign: Annotated[
         Path | None,
-        typer.Option(help="Sign it with this Ed25519 private key: PEM, or as OpenSSH writes it.", metavar="KEYFILE"),
+        typer.Option(help="Sign the edition with this Ed25519 private key (PEM or OpenSSH).", metavar="KEYFILE"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -201,10 +201,10 @@ def _approval(name: str, *, draft: bool, replace: bool) -> str:
 
 
 def _password() -> str:
-    """Ask for the password of an encrypted key, at a terminal alone."""
+    """Ask for the password of an encrypted key, but only at a terminal."""
     if not sys.stdin.isatty():
         return ""
-    return str(typer.prompt("Password of the key that signs", hide_input=True, err=True))
+    return str(typer.prompt("Password of the signing key", hide_input=True, err=True))
 
 
 @app.command(epilog="Example: retrain-eval report analyses/nsw --edition 2026")
@@ -247,9 +247,7 @@ def verify(
     bundle: Annotated[Path, typer.Argument(help="Folder of an edition.", show_default=False)],
     signed_by: Annotated[
         Path | None,
-        typer.Option(
-            help="Public key (PEM or OpenSSH, Ed25519) that the edition must be signed with.", metavar="PUBKEY"
-        ),
+        typer.Option(help="Ed25519 public key (PEM or OpenSSH) of the required signer.", metavar="PUBKEY"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -257,23 +255,23 @@ def verify(
     from retrain_eval.release.within import verify_within as check
 
     with _steps(f"Verifying {bundle}", quiet=as_json):
-        found = check(bundle, signed_by=None if signed_by is None else str(signed_by.absolute()))
+        verification = check(bundle, signed_by=None if signed_by is None else str(signed_by.absolute()))
     facts: dict[str, object] = {
         "bundle": str(bundle),
-        "files": found.n_files,
-        "problems": list(found.problems),
-        "rederived": found.n_rederived,
-        "on_covariance": found.on_covariance,
-        "stated": found.stated,
-        "withheld": found.withheld,
-        "untied": found.untied,
-        "not_checked": list(found.unchecked),
-        "origin": found.origin,
+        "files": verification.n_files,
+        "problems": list(verification.problems),
+        "rederived": verification.n_rederived,
+        "on_covariance": verification.on_covariance,
+        "stated": verification.stated,
+        "withheld": verification.withheld,
+        "untied": verification.untied,
+        "not_checked": list(verification.unchecked),
+        "origin": verification.origin,
     }
-    if found.ok:
-        _done(as_json, facts, str(found))
+    if verification.ok:
+        _done(as_json, facts, str(verification))
     else:
-        _fail(str(found), as_json=as_json, facts=facts)
+        _fail(str(verification), as_json=as_json, facts=facts)
 
 
 @app.command(epilog="Example: retrain-eval schema wage_record")
@@ -330,9 +328,9 @@ def _fail(text: str, *, as_json: bool, facts: dict[str, object] | None = None) -
 
 
 def main() -> None:
-    """Run the command line; errors raised on purpose, and those of the disk, are printed without a traceback."""
+    """Run the command line; errors of the package and of the disk are printed without a traceback."""
     use_utf8()
-    os.umask(0o077)  # what is not released is its owner's alone: DuckDB's log, what a script writes
+    os.umask(0o077)  # unreleased files are readable only by their owner: DuckDB's log, what a script writes
     try:
         try:
             app()
@@ -355,7 +353,7 @@ def main() -> None:
 
 
 def _drop_output() -> None:
-    """Let what could not be written to standard output go, where it would be tried again at the end."""
+    """Discard output that could not be written; otherwise Python would try again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

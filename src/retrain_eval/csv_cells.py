@@ -1,9 +1,9 @@
-r"""Text in CSV files that a spreadsheet would take for a formula, and back.
+r"""Guard CSV text that a spreadsheet would run as a formula, and remove the guard on reading.
 
 A cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break can run a formula when the file is opened in a
-spreadsheet ("CSV injection", OWASP). In every CSV file that is written for people or released, such a text gets an
-apostrophe in front. Numbers do not: a text that is one, such as ``-1.5``, stays as it is. Reading takes the apostrophe
-away again. A text that has apostrophes before such a sign gets one more, so that reading always gives the text back.
+spreadsheet ("CSV injection", OWASP). In every CSV file that is written for people or released, such a text gets a
+leading apostrophe. A text that is a number, such as ``-1.5``, does not. Reading removes the apostrophe. A text that
+already has apostrophes before such a sign gets one more, so that reading always restores the original.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 import pandas as pd
 
-_SIGNS = "=+\\-@\t\r\n＝＋－＠"  # the wide forms are signs to a spreadsheet in Japanese or Chinese
+_SIGNS = "=+\\-@\t\r\n＝＋－＠"  # Japanese and Chinese spreadsheets also accept the full-width signs
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _FORMULA = re.compile(f"'*[{_SIGNS}]")
 _GUARDED = re.compile(f"'+[{_SIGNS}]")
@@ -44,9 +44,9 @@ def unguarded(cell: str) -> str:
 
 
 def csv_text(frame: pd.DataFrame, float_format: str) -> str:
-    """Return a table as CSV, every text guarded; the same bytes on every run and system.
+    """Return a table as CSV with every text guarded; the bytes are the same on every run and system.
 
-    Where a text has a carriage return, all cells are quoted: some readers take it for the end of a line.
+    If any text has a carriage return, all cells are quoted: some readers treat it as the end of a line.
     """
     frame = guard(frame)
     texts = (frame[name] for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name].dtype))
@@ -56,7 +56,7 @@ def csv_text(frame: pd.DataFrame, float_format: str) -> str:
 
 
 def guard(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as it is to be written to CSV: every text, names of columns included, as `guarded` gives it."""
+    """Return a table ready to be written as CSV: every text, column names included, is `guarded`."""
     changed = {
         name: frame[name].astype(object).map(lambda cell: guarded(cell) if isinstance(cell, str) else cell)
         for name in frame.columns
@@ -66,7 +66,7 @@ def guard(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def unguard(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table that was read from CSV with its texts as they were."""
+    """Return a table that was read from CSV with its original texts."""
     changed = {
         name: frame[name].map(lambda cell: unguarded(cell) if isinstance(cell, str) else cell).astype(frame[name].dtype)
         for name in frame.columns

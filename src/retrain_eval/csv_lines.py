@@ -35,7 +35,7 @@ class Part(NamedTuple):
     open_quote: int | None  # line of the record that is still open when the part ends
 
     def __repr__(self) -> str:
-        """Return how much of the file it is; the text is rows of people."""
+        """Return the size and the first line, not the text, which is rows about people."""
         return f"Part({len(self.text):,} bytes from line {self.first_line})"
 
 

@@ -1,4 +1,4 @@
-"""Errors of the disk, in words: full, not to be written, gone; which path it was, and how much space is left."""
+"""Disk errors in words: full, not writable, missing; with the path and the free space."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULL_TEXT = re.compile(
     "max_temp_directory_size|There is not enough space on the disk"
 )
 _NAMED = re.compile(r'(?:file|database) "([^"\n]+)"')
-# what DuckDB raises where the machine, not the SQL, is to blame
+# what DuckDB raises if the machine, not the SQL, is the cause
 OF_THE_MACHINE = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException)
 
 
@@ -39,11 +39,11 @@ def is_full(error: BaseException | str) -> bool:
 
 
 def reason(error: BaseException, path: Path | None = None) -> str:
-    """Return what an error of the disk says, in one line; of a full disk, with the space that is left on it.
+    """Return the message of a disk error in one line; for a full disk, with the free space.
 
     Parameters
     ----------
-    error : OSError or an error of DuckDB
+    error : OSError or DuckDB error
     path : Path, optional
         Where it happened, if the error does not name it.
     """
@@ -58,26 +58,26 @@ def reason(error: BaseException, path: Path | None = None) -> str:
 def _space(path: Path | None) -> str:
     if path is None:
         return ""
-    there = path.absolute()
+    folder = path.absolute()
     try:
-        while not there.exists():
-            there = there.parent
-        free = shutil.disk_usage(there).free
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
     except OSError:
         return ""
-    return f" ({free / 2**20:,.1f} MB are free where {path} lies)"
+    return f" ({free / 2**20:,.1f} MB are free at {path})"
 
 
 def store_error(error: BaseException, place: Path, what: str = "") -> StoreError:
-    """Return the package's error for one of the disk.
+    """Return the package's error for a disk error.
 
     Parameters
     ----------
-    error : OSError or an error of DuckDB
+    error : OSError or DuckDB error
     place : Path
-        The folder that was worked on, where the error names no file.
+        The folder in use, if the error does not name a file.
     what : str
-        What it means for the user, such as ``"the last results stand"``.
+        What it means for the user, such as ``"the last results are kept"``.
 
     Examples
     --------
@@ -85,14 +85,14 @@ def store_error(error: BaseException, place: Path, what: str = "") -> StoreError
     /x/plan.json: Permission denied
     """
     named = getattr(error, "filename", None)
-    found = _NAMED.search(str(error)) if isinstance(error, duckdb.Error) else None
-    path = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else Path(found[1]) if found else place
+    match = _NAMED.search(str(error)) if isinstance(error, duckdb.Error) else None
+    path = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else Path(match[1]) if match else place
     return StoreError(f"{path}: {reason(error, path)}{f'; {what}' if what else ''}")
 
 
 @contextmanager
 def disk_errors(place: Path, what: str = "") -> Iterator[None]:
-    """Turn every error of the disk in a block into a `StoreError` that names the path; see `store_error`."""
+    """Turn every disk error in a block into a `StoreError` that names the path; see `store_error`."""
     try:
         yield
     except RetrainEvalError:

@@ -1,7 +1,7 @@
 """The errors a user can meet. Each says what was found, which rule it breaks and how to fix it.
 
 Messages are passed on: to colleagues, into logs, to those who maintain this package. So a message names file, line,
-column, rule, fix and counts, and the wrong value only where it identifies nobody: no identifier and no hash of one, no
+column, rule, fix and counts, and the wrong value only if it identifies no one: no identifier and no hash of one, no
 name, employer or other free text, and never two values of one person together. An amount is shown with its line and
 without its person. Rows of a frame or table, which have no lines, are described by the query that lists them
 (`retrain_eval.withholding.rows_where`); values of delivered files go through `retrain_eval.schemas.safe_value`.

@@ -1,4 +1,4 @@
-"""Writing so that a kill at any moment leaves the last good state, and only who may read it can."""
+"""Write files so that a kill at any moment leaves the last good state, readable only by those who may read it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Literal
 
 from retrain_eval.disk import reason
 from retrain_eval.errors import StoreError
-from retrain_eval.locks import hold, is_free, let_go, locked
+from retrain_eval.locks import hold, is_free, locked, unlock
 
 PRIVATE, PUBLIC = (0o700, 0o600), (0o755, 0o644)  # modes of a folder and of a file in it
 Access = Literal["public", "private", "as written"]
-_OWNER = ".owner.lock"  # in a temporary folder: held while its process lives
+_OWNER = ".owner.lock"  # in a temporary folder: locked while its process runs
 
 
 def sha256(path: Path) -> str:
@@ -32,15 +32,15 @@ def sha256(path: Path) -> str:
 def new_folder(target: Path, *, access: Access = "public") -> Iterator[Path]:
     """Yield an empty folder that becomes ``target`` when the block ends without error.
 
-    An existing ``target`` is set aside and removed only after the new one stands in its place; if the process dies
-    between the two renames, `put_back` restores it. Processes that write one target do so one after the other, and
-    what a killed one left is removed.
+    An existing ``target`` is set aside and removed only after the new one is in its place; if the process dies between
+    the two renames, `put_back` restores it. Processes write the same target one at a time, and what a killed one left
+    behind is removed.
 
     Parameters
     ----------
     target : Path
     access : {"public", "private", "as written"}
-        Who may read it, whatever the umask: anyone (0755, 0644), its owner (0700, 0600), or as the block sets modes.
+        Who may read it, whatever the umask: anyone (0755, 0644), its owner (0700, 0600), or as set in the block.
 
     Raises
     ------
@@ -68,19 +68,19 @@ def new_folder(target: Path, *, access: Access = "public") -> Iterator[Path]:
             work.rename(target)
             shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
-            raise StoreError(f"cannot write {target}: {reason(error, target)}; the previous state stands") from error
+            raise StoreError(f"cannot write {target}: {reason(error, target)}; the previous state is kept") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Yield a temporary folder that only its owner reads; if this process is killed, the next such call removes it.
+    """Yield a temporary folder that only its owner can read; if this process is killed, the next call removes it.
 
     Parameters
     ----------
     prefix : str
-        Of its name; folders of the same prefix and owner whose process has ended are removed first.
+        Prefix of its name; folders with the same prefix and owner whose process has ended are removed first.
     """
     with suppress(OSError):
         for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
@@ -99,7 +99,7 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         yield inner
     finally:
         if handle is not None:
-            let_go(handle)
+            unlock(handle)
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -113,7 +113,7 @@ def check_writable(folder: Path) -> None:
 
 
 def _make_folder(folder: Path, mode: int) -> None:
-    """Make a folder and its parents where they are missing, with this mode whatever the umask is."""
+    """Create a folder and any missing parents with this mode, whatever the umask."""
     if not folder.exists():
         _make_folder(folder.parent, mode)
         folder.mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ def _make_folder(folder: Path, mode: int) -> None:
 def put_back(target: Path) -> None:
     """Restore a folder whose writer died between its two renames; do nothing otherwise."""
     if not target.exists() and _aside(target).exists():
-        with suppress(OSError, StoreError), locked(target):  # read-only: the reader finds no folder, and says so
+        with suppress(OSError, StoreError), locked(target):  # read-only: the reader reports the missing folder
             _put_back(target)
 
 
@@ -137,7 +137,7 @@ def _aside(target: Path) -> Path:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed writers of a target left; the caller holds its lock, so that none of them lives."""
+    """Remove what killed writers of a target left behind; the caller holds its lock, so none of them is running."""
     left = re.compile(rf"\.{re.escape(target.name)}\.(?:previous|staged|[a-z0-9_]{{8}})")
     for path in target.parent.iterdir():
         if left.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
@@ -145,7 +145,7 @@ def _sweep(target: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, access: Access = "public") -> None:
-    """Write a text file whole or not at all; what a killed writer of it left is removed."""
+    """Write a text file completely or not at all; remove what a killed writer of it left behind."""
     left = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
     with locked(path):
         for other in path.parent.glob(".*"):
@@ -174,15 +174,15 @@ def set_modes(folder: Path, of_folder: int, of_file: int) -> None:
 
 
 def private_folder(folder: Path) -> str:
-    """Make a folder that only its owner reads, or tighten one; return a line on what was tightened, or nothing.
+    """Create a folder that only its owner can read, or tighten one; return a line if that changed anything.
 
-    A folder that belongs to someone else stays as it is, and the line says so.
+    A folder that belongs to someone else is left as it is, and the line says so.
     """
-    made = not folder.exists()
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE[0])
     if os.name != "posix":  # pragma: no cover
         return ""
-    wide = not made and bool(folder.stat().st_mode & 0o077)
+    wide = not is_new and bool(folder.stat().st_mode & 0o077)
     try:
         for root, folders, files in os.walk(folder):
             for name, mode in [("", PRIVATE[0]), *((name, PRIVATE[1]) for name in files)]:
@@ -190,15 +190,15 @@ def private_folder(folder: Path) -> str:
                 if not path.is_symlink() and path.stat().st_mode & 0o777 != mode:
                     path.chmod(mode)
             folders[:] = [name for name in folders if not Path(root, name).is_symlink()]
-    except FileNotFoundError:  # another process tidies up
+    except FileNotFoundError:  # removed by another process
         pass
     except OSError:
         return f"{folder} can be read by others and cannot be changed: its owner should run chmod -R go= on it"
-    return f"{folder} could be read by others; it is now its owner's alone" if wide else ""
+    return f"{folder} could be read by others; now only its owner can read it" if wide else ""
 
 
 def private_file(path: Path) -> None:
-    """Let only the owner read a file, where it exists and is theirs."""
+    """Make a file readable only by its owner, if it exists and is ours."""
     with suppress(OSError):
         if path.is_file():
             path.chmod(PRIVATE[1])

@@ -156,7 +156,7 @@ class Study:
                 run.stop(error)
             except (*OF_THE_MACHINE, duckdb.TransactionException) as error:
                 why = reason(error, self.store_path)
-                raise StoreError(f"the run stopped, the last results stand: {why}") from error
+                raise StoreError(f"the run stopped; the last results are kept: {why}") from error
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
@@ -205,7 +205,7 @@ class Study:
         replace : bool
             Overwrite a draft that differs.
         sign : Ed25519PrivateKey, optional
-            Sign the edition with this key (`retrain_eval.release.signing`); one that is there already is signed anew.
+            Sign the edition with this key (`retrain_eval.release.signing`); an existing edition is signed again.
         say : callable
             Given one line of text at each stage.
 
@@ -253,12 +253,12 @@ class Study:
         """Build the book of an edition (default: the latest) with the companions' editions of the same name.
 
         ``language`` is ``"en"`` or ``"zh"``; the study file's, by default. A report in another language than that has
-        a folder of its own. Every edition is verified first; where one is not as it was released, nothing is built.
+        a folder of its own. Every edition is verified first; if one is not as it was released, nothing is built.
 
         Raises
         ------
         ReleaseError
-            If there is no such edition, or one is not as it was released.
+            If an edition does not exist, or is not as it was released.
         """
         main = self._edition(edition)
         companions = [Study.open(self.folder / name)._edition_beside(main) for name in self.file.report.companions]
@@ -324,7 +324,7 @@ class Study:
         return load_script(self.folder, self.file.study.name)
 
     def _open(self, say: Say, **options: Any) -> Store:
-        """Open the study's store, which only its owner reads, as the study file says."""
+        """Open the study's store, readable only by its owner, as the study file says."""
         if "as_of" not in options or self.store_path.exists():
             with disk_errors(self.store_path.parent):
                 if line := private_folder(self.store_path.parent):

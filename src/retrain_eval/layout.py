@@ -66,7 +66,7 @@ Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statis
 
 
 def _reading(read: Callable[[Path], Additive]) -> Callable[[Path], Additive]:
-    """Return a reader of files that may hold anything: what does not fit is refused by the name of the file."""
+    """Return a reader of untrusted files: what it cannot read is refused with an error that names the file."""
 
     def call(path: Path) -> Additive:
         try:
@@ -134,14 +134,14 @@ def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
 def read_table(path: Path) -> pd.DataFrame:
     """Read one CSV of the layout: only an empty field is missing, so that a level called "NA" or "01" stays one."""
     try:
-        found = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
-    except (ValueError, OverflowError, MemoryError) as error:  # those of pandas' reader are ValueErrors
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, "str"))
+    except (ValueError, OverflowError, MemoryError) as error:  # pandas' parser errors are ValueErrors
         raise InputError("the table cannot be read", file=path, rule=str(error).splitlines()[0][:200]) from None
-    return unguard(found)
+    return unguard(table)
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write one CSV of the layout: ten digits, and no text that a spreadsheet would take for a formula."""
+    """Write one CSV of the layout: ten digits, and no text that a spreadsheet would run as a formula."""
     # ten digits are beyond any data's precision and the same on every processor
     path.write_bytes(csv_text(frame, f"%.{SIGNIFICANT_DIGITS}g").encode())
 

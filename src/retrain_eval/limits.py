@@ -1,4 +1,4 @@
-"""How much memory and time a process may take that reads the bundle of a stranger: `verify`, each page of a report."""
+"""Memory and time limits of a process that reads an untrusted bundle: `verify`, and each page of a report."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 SECONDS = 120
 MEMORY = 2 * 2**30  # bytes
-# threads of libraries reserve memory, the more processors the more, and change the last digit of sums
+# library threads reserve memory, more with more processors, and change the last digit of sums
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
 
 
 def limit_process(seconds: float = SECONDS, memory: int = MEMORY) -> None:
-    """Bound the time on a processor and the memory of this process and of those that it starts.
+    """Limit the processor time and memory of this process and of the processes that it starts.
 
-    Where a system knows no such limit, the bounds of sizes and the clock of the caller stay.
+    On a system without such limits, the limits on sizes and the caller's timeout still apply.
 
     Parameters
     ----------
     seconds : float
     memory : int
-        Bytes, beside those that imported libraries have reserved and not used.
+        Bytes, in addition to those that imported libraries have reserved but not used.
     """
     try:
         import resource
@@ -32,7 +32,7 @@ def limit_process(seconds: float = SECONDS, memory: int = MEMORY) -> None:
 
 
 def _reserved() -> int:
-    """Return how many bytes libraries have reserved and not used: the more processors, the more of them."""
+    """Return how many bytes libraries have reserved but not used; it grows with the number of processors."""
     with suppress(OSError, KeyError, ValueError, IndexError):
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         facts = dict(line.split(":", 1) for line in lines if line.startswith(("VmData", "RssAnon")))

@@ -21,11 +21,11 @@ else:
 
 _PAUSE = 0.05  # seconds between two attempts
 PATIENCE = 600.0  # seconds after which waiting is given up
-_held: dict[str, tuple[int, int]] = {}  # path → thread and depth: a lock that is held is not waited for
+_held: dict[str, tuple[int, int]] = {}  # path → thread and depth: a thread does not wait for a lock that it holds
 
 
 def lock_file(target: Path) -> Path:
-    """Return the lock file of a folder or file: beside it, hidden."""
+    """Return the lock file of a folder or file: hidden, next to it."""
     return target.with_name(f".{target.name}.lock")
 
 
@@ -35,15 +35,15 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock of a folder while the block runs; wait for another process that holds it.
 
-    The lock is the system's (``flock``), so that a process that was killed holds none. A block may take the lock that
-    it holds already.
+    The lock is the system's (``flock``), so a killed process holds none. A block may take a lock again that it already
+    holds.
 
     Parameters
     ----------
     target : Path
-        What is locked; its parent exists.
+        What to lock; its parent must exist.
     say : callable
-        Given one line if another process has to be waited for.
+        Called with one line if another process holds the lock.
     patience : float
         Seconds after which waiting is given up.
 
@@ -88,13 +88,13 @@ def is_free(path: Path) -> bool:
 
 
 def hold(path: Path) -> int:
-    """Make a new lock file and hold it until the process ends or `let_go` is called with what is returned."""
+    """Create a lock file and hold it until the process ends or `unlock` is called with the handle that is returned."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     _try(handle)
     return handle
 
 
-def let_go(handle: int) -> None:
+def unlock(handle: int) -> None:
     """Release what `hold` returned."""
     os.close(handle)
 
@@ -107,9 +107,9 @@ def _acquire(path: Path, target: Path, say: Callable[[str], object], patience: f
         except OSError as error:
             raise StoreError(f"cannot write to {path.parent}: {reason(error, path)}; nothing was changed") from error
         try:
-            # the holder before may have removed the file between our opening and locking it: then it is no lock
+            # the previous holder may have removed the file after we opened it: then it is not a lock
             if _try(handle) and _same(handle, path):
-                with suppress(OSError):  # a full disk: who holds it is then not said
+                with suppress(OSError):  # on a full disk the holder is not recorded
                     os.ftruncate(handle, 0)
                     os.write(handle, f"{os.getpid()}\n".encode())
                 return handle
@@ -134,10 +134,10 @@ def _holder(handle: int) -> str:
 
 def _same(handle: int, path: Path) -> bool:
     try:
-        there = os.stat(path)
+        current = os.stat(path)
     except OSError:
         return False
-    return os.path.samestat(there, os.fstat(handle))
+    return os.path.samestat(current, os.fstat(handle))
 
 
 def _release(path: Path, handle: int) -> None:

@@ -1,4 +1,4 @@
-"""Names that become file names: editions, and studies as a manifest names them. One rule, wherever they come from."""
+"""Names that become file names: of editions, and of studies in a manifest. One rule, wherever a name comes from."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from retrain_eval.errors import InputError
 
 LONGEST = 64  # characters
 RULE = (
-    f"1 to {LONGEST} of the characters A-Z a-z 0-9 . _ -, the first a letter or a digit, the last no dot, "
-    "and no name that Windows reserves, such as nul"
+    f"1 to {LONGEST} of the characters A-Z a-z 0-9 . _ -, starting with a letter or a digit, not ending with "
+    "a dot, and not a name that Windows reserves, such as nul"
 )
 _PLAIN = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9._-]{{0,{LONGEST - 2}}}[A-Za-z0-9_-])?", re.ASCII)
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.ASCII | re.IGNORECASE)
 
 
 def is_plain_name(name: object) -> bool:
-    """Return whether a name is a plain file name on every system, and no path.
+    """Return whether a name is a plain file name on every system, and not a path.
 
     Parameters
     ----------
     name : object
-        What is not text, as a manifest may hold it, is no plain name.
+        A value that is not text, which a manifest may hold, is not a plain name.
 
     Examples
     --------

@@ -46,7 +46,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         The study file, every default spelt out.
     opened : tuple of str
         In a plan of an earlier version: SHA-256 of the record files that a run had read by then. Now the store keeps
-        them (`retrain_eval.provenance`), for a plan may be published.
+        them (`retrain_eval.provenance`), because a plan may be published.
     opened_files : int
         How many record files a run had read by then: their outcomes were known.
     amends : str
@@ -64,7 +64,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     opened_files: int = 0
     amends: str = ""
     reason: str = ""
-    withheld_sha256: str = ""  # in an edition, of a registration whose `opened` does not leave: its hash
+    withheld_sha256: str = ""  # in an edition: the hash of a registration whose `opened` is not released
 
     @property
     def sha256(self) -> str:
@@ -170,7 +170,7 @@ def _text(made: Iterable[Registration]) -> str:
 
 
 def public_plan(made: Sequence[Registration]) -> str:
-    """Return ``plan.json`` as an edition has it: without the SHA-256 of any record file."""
+    """Return ``plan.json`` as released in an edition: without the SHA-256 of any record file."""
     return _text(
         msgspec.structs.replace(one, opened=(), opened_files=len(one.opened), withheld_sha256=one.sha256)
         if one.opened
@@ -187,8 +187,8 @@ def read_plan(folder: Path, *, released: bool = False) -> tuple[Registration, ..
     folder : Path
         A study folder, or an edition.
     released : bool
-        Whether it is an edition: only there may a registration of an earlier version stand without what its hash
-        covers (`public_plan`). In a study folder every hash is computed again.
+        Whether it is an edition: only there may a registration of an earlier version lack fields that its hash covers
+        (`public_plan`). In a study folder every hash is recomputed.
 
     Raises
     ------
@@ -211,8 +211,8 @@ def read_plan(folder: Path, *, released: bool = False) -> tuple[Registration, ..
         hidden = bool(registration.withheld_sha256)
         if hidden and not (released and registration.opened_files and not registration.opened):
             raise ReleaseError(
-                f"the plan registered on {registration.time} in {path} does not have what its hash covers; only an "
-                "edition leaves that out"
+                f"the plan registered on {registration.time} in {path} lacks fields that its hash covers; only an "
+                "edition leaves them out"
             )
         if registration.sha256 != digest or registration.amends != before:
             raise ReleaseError(f"the plan registered on {registration.time} in {path} is not as it was registered")
@@ -226,7 +226,7 @@ Standing = dict[str, tuple[bool, int]]
 def plan_standing(
     made: Sequence[Registration], records: Collection[str], opened: Mapping[str, Collection[str]] = {}
 ) -> Standing:
-    """Return, by hash of a registration: whether it binds, and how many of the record files a run had read by then.
+    """Return, by hash of a registration, whether it binds and how many of the record files a run had read by then.
 
     A registration binds if it was made before the outcomes in some of these files were opened.
 
@@ -236,8 +236,8 @@ def plan_standing(
     records : collection of str
         SHA-256 of the record files behind the results.
     opened : mapping
-        By hash of a registration: SHA-256 of the files that had been read, which the store keeps. Where a registration
-        counts such files and they are not known, it does not bind: all could have been read.
+        By hash of a registration: SHA-256 of the files that had been read, which the store keeps. If a registration
+        counts such files and their list is missing, it does not bind: all could have been read.
 
     Examples
     --------
@@ -257,7 +257,7 @@ def plan_standing(
 
 
 def stated_standing(made: Sequence[Registration], manifest: Mapping[str, Any]) -> Standing:
-    """Return what an edition's manifest states of its registrations; see `plan_standing`."""
+    """Return what an edition's manifest states about its registrations; see `plan_standing`."""
     if "plan" not in manifest:  # an edition of an earlier version, whose manifest has the hashes
         return plan_standing(made, [str(item["sha256"]) for item in manifest["inputs"] if "sha256" in item])
     none: Standing = {one.sha256: (False, 0) for one in made}
@@ -265,7 +265,7 @@ def stated_standing(made: Sequence[Registration], manifest: Mapping[str, Any]) -
         return none | {str(one["sha256"]): (bool(one["binds"]), int(one["opened"])) for one in manifest["plan"]}
     except (KeyError, TypeError, ValueError):
         raise ReleaseError(
-            "the manifest does not state which registered plan binds, as plan: sha256, binds, opened"
+            "the manifest does not state which registered plan binds: each item of plan needs sha256, binds and opened"
         ) from None
 
 

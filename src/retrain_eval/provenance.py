@@ -1,9 +1,10 @@
-"""Which record files results came from: exact hashes stay in the store, editions get at most a keyed fingerprint.
+"""Which record files results came from: exact hashes stay in the store; an edition has at most a keyed fingerprint.
 
-A SHA-256 of a file about people lets anyone who knows all of it but a few values try those until the hash fits. So an
-edition has none. Where the study hashes identifiers, it has an HMAC under the same key, by which the agency, and no one
-else, can tell whether two editions rest on the same files. ``store/editions.json``, for the agency alone, has the exact
-hashes behind each edition, and ``store/plan_opened.json`` those that had been read when a plan was registered.
+With the SHA-256 of a file about people, anyone who knows all but a few of its values can try candidates until the hash
+matches. So an edition has none. If the study hashes identifiers, an edition has an HMAC under the same key, with which
+only the agency can tell whether two editions rest on the same files. ``store/editions.json``, which stays inside the
+agency, has the exact hashes behind each edition, and ``store/plan_opened.json`` those of the files that had been read
+when a plan was registered.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def run_key(file: StudyFile, script: Path, store: Store, package: Package) -> di
     code = hashlib.sha256()
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(source.read_bytes())
-    for name in file.records:  # what the dictionary says
+    for name in file.records:  # the source of the dictionary
         code.update(package[name].sha256.encode())
     return {
         "study": file.sha256(),
@@ -50,7 +51,7 @@ def run_key(file: StudyFile, script: Path, store: Store, package: Package) -> di
 def last_run(
     results: Path, only: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], list[dict[str, object]], Results | None]:
-    """Return what the last run depended on, its record files, and its results; nothing where there was none.
+    """Return what the last run depended on, its record files, and its results; nothing if there was none.
 
     Parameters
     ----------
@@ -63,14 +64,14 @@ def last_run(
     stamp = results / KEY
     if not stamp.exists():
         return {}, [], None
-    with locked(results):  # a run that ends now puts another folder in its place
+    with locked(results):  # a run that ends now replaces the folder
         key = json.loads(stamp.read_text(encoding="utf-8"))
         inputs = json.loads((results / INPUTS).read_text(encoding="utf-8"))
         return key, inputs, Results.read(results) if only is None or only == key else None
 
 
 def write_run(folder: Path, results: Results, key: Mapping[str, str], inputs: Sequence[Mapping[str, object]]) -> None:
-    """Put the results of a run in the place of the last ones, for their owner alone."""
+    """Replace the last results with those of a run, readable only by their owner."""
     with new_folder(folder, access="private") as work:
         results.write(work)
         write_text(work / INPUTS, json.dumps(inputs, indent=1))
@@ -78,7 +79,7 @@ def write_run(folder: Path, results: Results, key: Mapping[str, str], inputs: Se
 
 
 def inputs_of(store: Store) -> list[dict[str, object]]:
-    """Return the record files that a store shows, each with its SHA-256, for the agency alone.
+    """Return the record files that a store shows, each with its SHA-256, for use inside the agency only.
 
     Where identifiers are hashed and the environment has the key, each has a ``fingerprint`` as well: the HMAC of that
     hash under the same key.
@@ -86,7 +87,7 @@ def inputs_of(store: Store) -> list[dict[str, object]]:
     Raises
     ------
     StoreError
-        If the environment has another key than the store's.
+        If the environment's key is not the store's.
     """
     inputs = [{**file, "vintage": store.vintage} for file in loaded_files(store)]
     if not (store.reading.hashed and os.environ.get(ENVIRONMENT)):
@@ -96,7 +97,7 @@ def inputs_of(store: Store) -> list[dict[str, object]]:
 
 
 def _fingerprint(key: bytes, digest: str) -> str:
-    """Return the HMAC of a file's hash; what the key is used for is part of it, so that it is no person's pseudonym.
+    """Return the HMAC of a file's hash; a prefix states its purpose, so it is never a person's pseudonym.
 
     Examples
     --------
@@ -108,8 +109,8 @@ def _fingerprint(key: bytes, digest: str) -> str:
 
 def keep_opened(store: Path, registration: Registration, opened: Collection[str]) -> None:
     """Keep in a store's folder the hashes of the record files that a run had read when a plan was registered."""
-    known = _read(store / OPENED)
-    write_text(store / OPENED, json.dumps({**known, registration.sha256: sorted(set(opened))}, indent=1),
+    recorded = _read(store / OPENED)
+    write_text(store / OPENED, json.dumps({**recorded, registration.sha256: sorted(set(opened))}, indent=1),
                access="private")  # fmt: skip
 
 
@@ -120,13 +121,13 @@ def opened_of(store: Path) -> Mapping[str, Sequence[str]]:
 
 def keep_edition(store: Path, bundle: Bundle, inputs: Sequence[Mapping[str, object]]) -> None:
     """Keep in a store's folder which record files an edition was made from, by their exact hashes."""
-    known = _read(store / EDITIONS)
+    recorded = _read(store / EDITIONS)
     entry = {"manifest_sha256": bundle.sha256, "inputs": [dict(item) for item in inputs]}
-    earlier = [one for one in known.get(bundle.edition, []) if one["manifest_sha256"] != bundle.sha256]
-    text = json.dumps({**known, bundle.edition: [*earlier, entry]}, indent=1, ensure_ascii=False, sort_keys=True)
+    earlier = [one for one in recorded.get(bundle.edition, []) if one["manifest_sha256"] != bundle.sha256]
+    text = json.dumps({**recorded, bundle.edition: [*earlier, entry]}, indent=1, ensure_ascii=False, sort_keys=True)
     write_text(store / EDITIONS, text, access="private")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return contents

@@ -1,4 +1,4 @@
-"""The file of recipes, ``recipes.json``: a release may be anybody's, so that nothing in it is believed."""
+"""The recipe file, ``recipes.json``: a release may come from anyone, so nothing in it is trusted."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: Annotated[tuple[tuple[str, dict[str, Any]], ...], msgspec.Meta(min_length=1, max_length=MAX_STEPS)]
 
     def derivation(self) -> Derivation:
-        """Return it as the package repeats it."""
+        """Return the derivation that the package repeats."""
         return Derivation(self.of, self.steps)
 
 
 class RowsMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows of one table, and what they were made by: see `retrain_eval.results.Part`."""
+    """Rows of one table, and how they were made: see `retrain_eval.results.Part`."""
 
     table: str
     rows: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
@@ -39,23 +39,23 @@ class RowsMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_recipes(folder: Path) -> list[RowsMade]:
-    """Return what ``recipes.json`` of a folder says; nothing where there is none.
+    """Return the parts in a folder's ``recipes.json``; none if there is no such file.
 
     Raises
     ------
     ReleaseError
-        If it is no list of parts, or a covariance is not that of its rows.
+        If it is not a list of parts, or a covariance does not fit its rows.
     """
     path = folder / RECIPES
     if not path.exists() and not path.is_symlink():
         return []
     try:
-        made = msgspec.convert(read_json(folder, RECIPES, missing_numbers=True), list[RowsMade], strict=True)
+        parts = msgspec.convert(read_json(folder, RECIPES, missing_numbers=True), list[RowsMade], strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise ReleaseError(f"{path} does not hold: {shown(error)}") from None
-    if len(made) > MAX_PARTS:
-        raise ReleaseError(f"{path} has {len(made):,} parts; the limit is {MAX_PARTS:,}")
-    for number, item in enumerate(made):
+        raise ReleaseError(f"{path} is not valid: {shown(error)}") from None
+    if len(parts) > MAX_PARTS:
+        raise ReleaseError(f"{path} has {len(parts):,} parts; the limit is {MAX_PARTS:,}")
+    for number, item in enumerate(parts):
         if item.covariance is not None and [len(row) for row in item.covariance] != [item.rows] * item.rows:
-            raise ReleaseError(f"{path}, part {number + 1}: its covariance is not that of {item.rows} rows")
-    return made
+            raise ReleaseError(f"{path}, part {number + 1}: its covariance does not fit its {item.rows} rows")
+    return parts

@@ -43,10 +43,10 @@ def write_missing(folder: Path, records: Given, script: ModuleType, say: Callabl
     if missing and hasattr(script, "prepare"):
         say(f"writing the raw files: {', '.join(missing)}")
         data = folder / "data"
-        with new_folder(data, access="as written") as work:  # people's records: 0700, as every new folder is
+        with new_folder(data, access="as written") as work:  # records about people: 0700, like every new folder
             script.prepare(work)
             set_modes(work, *PRIVATE)
-            if data.is_dir():  # what lies there stays as it is, its modes included
+            if data.is_dir():  # existing files are kept as they are, modes included
                 shutil.copytree(data, work, symlinks=True, dirs_exist_ok=True)
 
 

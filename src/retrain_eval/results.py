@@ -353,7 +353,7 @@ def _rests_on_sums(effects: EffectTable | None) -> bool:
 
 
 def read_parts(folder: Path) -> list[Part]:
-    """Return what ``recipes.json`` of a folder says; see `retrain_eval.recipe_file.read_recipes`."""
+    """Return the parts in a folder's ``recipes.json``; see `retrain_eval.recipe_file.read_recipes`."""
     return [
         Part(
             table=item.table,

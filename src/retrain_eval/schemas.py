@@ -158,9 +158,9 @@ def checks(resource: Resource, reading: Reading = Reading()) -> list[Check]:
 
 
 def withheld_fields(resource: Resource) -> set[str]:
-    """Return the columns of a record type whose values no message and no list of refusals shows.
+    """Return the columns of a record type whose values are never shown in messages or lists of refusals.
 
-    In record types about people these are identifiers, dates of birth, and texts: names, employers, anything.
+    In record types about people these are identifiers, dates of birth, and free texts such as names and employers.
     Texts with listed values are shown, and so are references to record types that are not about people.
 
     Examples

@@ -20,9 +20,9 @@ def load_script(folder: Path, study: str) -> ModuleType:
     Parameters
     ----------
     folder : Path
-        Of the study.
+        Folder of the study.
     study : str
-        Its name, after which the module is named.
+        Name of the study, after which the module is named.
 
     Raises
     ------
@@ -47,9 +47,9 @@ def analysis_of(script: ModuleType) -> Callable[[Run], object]:
     Raises
     ------
     InputError
-        If it defines none.
+        If it does not define one.
     """
     analyse: Callable[[Run], object] | None = getattr(script, "analyse", None)
     if analyse is None or not callable(analyse):
-        raise InputError(f"{SCRIPT} defines no analyse(run)", file=Path(str(script.__file__)))
+        raise InputError(f"{SCRIPT} does not define analyse(run)", file=Path(str(script.__file__)))
     return analyse

@@ -1,7 +1,7 @@
-"""What an object shows of itself in a notebook, a log or a traceback: what it is and how large it is, never people.
+"""What an object shows of itself in a notebook, a log or a traceback: its kind and size, never people.
 
-A dataclass prints its fields, and a DuckDB relation, a frame or an array prints its rows: twenty people, because
-somebody ended a cell with the name of a sample. So every dataclass of the package that can hold rows is `summarised`,
+A dataclass prints its fields, and a DuckDB relation, a frame or an array prints its rows: twenty people, because a cell
+ended with the name of a sample. So every dataclass of the package that can hold rows is `summarised`,
 and ``tests/attacks/test_person_rows.py`` fails for one that is not.
 """
 
@@ -22,7 +22,7 @@ _LONGEST = 60  # characters of a text
 
 
 class bound(partial[Any]):
-    """A function with some arguments given, which prints neither: they can be frames of people.
+    """A partial function that does not print its arguments, which can be frames of people.
 
     Examples
     --------
@@ -35,7 +35,7 @@ class bound(partial[Any]):
 
 
 def summarised(kind: Kind) -> Kind:
-    """Let the objects of a dataclass show what they hold instead of holding it up.
+    """Make the objects of a dataclass show a summary of their fields instead of the contents.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def summarised(kind: Kind) -> Kind:
 
 
 def summary(holder: Any) -> str:
-    """Return the class of a dataclass and, of each field that is shown, what it is."""
+    """Return the name of an object's class and a summary of each field that is shown."""
     parts = [
         f"{field.name}={described(getattr(holder, field.name, None))}"
         for field in fields(holder)
@@ -65,7 +65,7 @@ def summary(holder: Any) -> str:
 
 
 def described(value: object) -> str:
-    """Return a plain value, or what kind of object it is and how large; never what is in it.
+    """Return a plain value, or the kind and size of an object; never its contents.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def described(value: object) -> str:
     shape = getattr(value, "shape", None)
     names = getattr(value, "column_names", getattr(value, "columns", None))  # of Arrow tables; of frames and relations
     if names is not None:
-        # how many rows a relation has is not known without a query
+        # counting the rows of a relation takes a query
         rows = shape[0] if isinstance(shape, tuple) and kind != "DuckDBPyRelation" else None
         counted = "" if rows is None else f" of {rows} row{'' if rows == 1 else 's'}"
         return f"<{kind}{counted}: {_listed(names)}>"
@@ -104,6 +104,6 @@ def _are_names(values: tuple[Any, ...] | list[Any]) -> bool:
 
 
 def _listed(names: Iterable[object]) -> str:
-    """Return the names of columns, the first of many; those that are not texts are values of something."""
+    """Return the first column names; a name that is not text may be a value, so only its type is shown."""
     texts = [name if isinstance(name, str) else f"<{type(name).__name__}>" for name in names]
     return ", ".join([*texts[:_NAMES], *(["…"] if len(texts) > _NAMES else [])])

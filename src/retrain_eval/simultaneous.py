@@ -168,7 +168,7 @@ def critical_values(
         largest = np.concatenate([part.max(axis=1) for part in parts])
         widest: Array = np.maximum(np.quantile(largest, level), pointwise)
         return widest
-    # only the lower tail of the smallest p-values matters: a draw without a large t is given the largest of all
+    # only the lower tail of the smallest p-values matters: a draw without a large t gets a p-value of 1
     near = t_quantile(df[keep], 1 - min(0.5, 0.75 * (1 - level)))
     smallest = np.concatenate([_smallest(df[keep], part, near) for part in parts])
     if np.mean(smallest < 1) <= 1 - level:

@@ -6,12 +6,12 @@ from typing import Any
 
 import duckdb
 
-# records ask nothing of a network: no extension is fetched, and none that could read from one is loaded
+# no network access: no extension is fetched, and none that could read from a network is loaded
 OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """Open a connection in memory that asks nothing of a network."""
+    """Open a connection in memory without network access."""
     return duckdb.connect(config=dict(OFFLINE))
 
 

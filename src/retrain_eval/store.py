@@ -130,7 +130,7 @@ class Store:
         try:
             con = store_file.connect(path, {"memory_limit": memory_limit, **OFFLINE}, read_only=read_only)
         except OSError as error:
-            raise StoreError(f"the store {path} cannot be made: {reason(error, path)}") from error
+            raise StoreError(f"the store {path} cannot be created: {reason(error, path)}") from error
         except duckdb.ParserException as error:
             raise InputError("this is no memory limit", value=memory_limit, rule="a size such as 2GB") from error
         except duckdb.Error as error:
@@ -317,7 +317,7 @@ class Store:
         return refused.say(self.con, self.names, self.vintage)
 
     def key(self) -> bytes:
-        """Return the key of the environment that hashes identifiers, if it is the store's; else refuse."""
+        """Return the key in the environment that hashes identifiers, if it is the store's; otherwise refuse it."""
         return store_file.key_of(self.con, self.path)
 
     def fingerprint(self) -> str:

@@ -354,9 +354,9 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _check_name(study: StudyFile, path: Path) -> None:
-    """Refuse a name of the study that cannot be a folder's on every system: the report has one of that name."""
+    """Refuse a study name that is not a folder name on every system: the report has a folder of that name."""
     if not is_plain_name(name := study.study.name):
-        raise InputError("the study's name cannot be that of a folder", file=path, column="name", value=name, rule=RULE)
+        raise InputError("the study's name is not a valid folder name", file=path, column="name", value=name, rule=RULE)
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

@@ -56,7 +56,7 @@ def new_study(folder: str | Path, template: str = "study") -> list[str]:
             _copy(TEMPLATE, work, NAME, _study_name(folder))
             _empty_records(work)
         set_modes(work, *PUBLIC)
-        if (work / "data").exists():  # where people's records are to go
+        if (work / "data").exists():  # for records about people
             set_modes(work / "data", *PRIVATE)
         written = sorted(file.relative_to(work).as_posix() for file in work.rglob("*") if file.is_file())
     return written

@@ -256,8 +256,8 @@ _FAULTS = {
 def fault(name: str, column: str, value: str | None, *, n: int = 1, of: int = 1, **place: object) -> InputError:
     """Return the error for a value that a column's use does not allow: the first of ``n`` among ``of`` values.
 
-    Where nearly all values are no numbers, another column was meant, and the value may be a name: it is withheld. So is
-    a number with too many digits, which is mostly an identifier.
+    If nearly all values are not numbers, another column was meant, and the value may be a name: it is withheld. So is a
+    number with too many digits, which is usually an identifier.
     """
     message, rule, fix = _FAULTS[name]
     other = name == "huge" or (name == "not_number" and n > 1 and 10 * n > 9 * of)

@@ -1,4 +1,4 @@
-"""Files that somebody else wrote: read without following links, and bounded before they are parsed.
+"""Untrusted files: read without following links, and limited before they are parsed.
 
 Bundles are opened through `retrain_eval.release.opening`, which knows what a bundle may hold; this is what its readers
 of texts, JSON and TOML share with those of a study's own folder.
@@ -20,7 +20,7 @@ import numpy as np
 from retrain_eval.errors import InputError, ReleaseError, RetrainEvalError
 
 MIB = 2**20
-MAX_BYTES = 32 * MIB  # of a text, unless its reader knows better
+MAX_BYTES = 32 * MIB  # of a file, unless its reader sets another limit
 MAX_DEPTH = 32  # brackets within brackets, of JSON and TOML
 
 
@@ -30,7 +30,7 @@ def refuse(folder: Path, name: str, what: str, rule: str) -> NoReturn:
 
 
 def shown(name: object, longest: int = 80) -> str:
-    r"""Return a text of a stranger as a message may print it: one line, no control characters, not too long.
+    r"""Return untrusted text made safe for a message: one line, no control characters, not too long.
 
     Examples
     --------
@@ -43,10 +43,10 @@ def shown(name: object, longest: int = 80) -> str:
 
 
 def in_a_line(error: BaseException) -> str:
-    """Return what an error says, in one line; of one that this package did not raise, also its type and where it arose.
+    """Return an error's message in one line; for an error from outside this package, also its type and place.
 
-    A file may be hashed and still hold anything, so that what goes wrong in reading it is its fault as a rule. If it is
-    ours, the type and the place are what has to be reported.
+    A file with the right hash may still hold anything, so an error in reading it is usually the file's fault. If it is
+    a bug in this package, the type and the place are what to report.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:
-    """Return what a file holds; a link, or what is no plain file of at most ``limit`` bytes, is refused."""
+    """Return the bytes of a file; refuse a link, and anything but a plain file of at most ``limit`` bytes."""
     path = folder / name
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -77,7 +77,7 @@ def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:
         raise ReleaseError(f"{folder}, {shown(name)}: cannot be read ({error.strerror}); links are refused") from None
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            refuse(folder, name, "no plain file", "plain files only")
+            refuse(folder, name, "not a plain file", "plain files only")
         content = file.read(limit + 1)
     if len(content) > limit:
         refuse(folder, name, "too large", f"at most {limit:,} bytes")
@@ -85,7 +85,7 @@ def read_bytes(folder: Path, name: str, limit: int = MAX_BYTES) -> bytes:
 
 
 def read_text(folder: Path, name: str, limit: int = MAX_BYTES) -> str:
-    """Return a text, which is UTF-8 and nested no deeper than `MAX_DEPTH`."""
+    """Return the text of a file, which must be UTF-8 and nested no deeper than `MAX_DEPTH`."""
     content = read_bytes(folder, name, limit)
     if depth_of(content) > MAX_DEPTH:
         refuse(folder, name, "nested too deeply", f"at most {MAX_DEPTH} brackets within each other")
@@ -96,7 +96,7 @@ def read_text(folder: Path, name: str, limit: int = MAX_BYTES) -> str:
 
 
 def depth_of(content: bytes) -> int:
-    """Return how deep brackets outside of quoted texts are nested.
+    """Return the nesting depth of brackets outside quoted texts.
 
     Examples
     --------
@@ -118,7 +118,8 @@ def read_json(folder: Path, name: str, limit: int = MAX_BYTES, *, missing_number
     Raises
     ------
     ReleaseError
-        If it is no JSON, nested too deeply, has a key twice, or a number that is none. ``missing_numbers`` allows NaN.
+        If it is not JSON, is nested too deeply, or has a key twice or a number that is not finite. ``missing_numbers``
+        allows NaN.
     """
     text = read_text(folder, name, limit)
 
@@ -134,12 +135,12 @@ def read_json(folder: Path, name: str, limit: int = MAX_BYTES, *, missing_number
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    items = dict(pairs)
+    if len(items) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for number, name in enumerate(names) if name in names[:number])
-        raise ValueError(f"the key {shown(twice)!r} stands there twice")
-    return made
+        raise ValueError(f"the key {shown(twice)!r} appears twice")
+    return items
 
 
 def _finite(text: str) -> float:
@@ -149,7 +150,7 @@ def _finite(text: str) -> float:
     return number
 
 
-# a name that is followed by a dot, so many times
+# this many names in a row, each followed by a dot
 _DOTTED = re.compile(rb"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){%d}" % MAX_DEPTH)
 
 
@@ -163,7 +164,7 @@ def read_toml(folder: Path, name: str, limit: int = MAX_BYTES) -> dict[str, Any]
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """Return what TOML holds; nesting is bounded before it is parsed, for the parser calls itself at each level.
+    """Return what TOML holds; nesting is checked before parsing, because the parser calls itself at each level.
 
     Raises
     ------
@@ -185,7 +186,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def own_bytes(path: Path, what: str, limit: int = MIB) -> bytes:
-    """Return what a file of a study's own folder holds; links are followed, pipes and devices are not waited for.
+    """Return the bytes of a file in a study's own folder; links are followed, pipes and devices refused.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What must not be shown: who somebody is, and a text that holds what looks like a social-security number.
+"""What must not be shown: identities, and text that contains what looks like a social-security number.
 
-Messages say how many rows are wrong and how to list them where the data are, `rows_where` and `units_having`; they name
-nobody. What is shown of a delivered file is decided in `retrain_eval.schemas.safe_value`.
+Messages say how many rows are wrong and how to list them where the data are (`rows_where`, `units_having`); they name
+no one. What is shown of a delivered file is decided in `retrain_eval.schemas.safe_value`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def withhold_sql(value: str, *, number: bool = False) -> str:
     value : str
         SQL of the text.
     number : bool
-        It stands in a column that is no text. Then it is withheld, too, if it has nine digits or more, in whatever
-        script and with whatever between them, and is neither a number of at most seven digits with decimals nor a
-        point in time; or if it has a capitalised word of four letters or more, which may be a name.
+        Whether the column is not a text column. If so, a value is also withheld if it has nine digits or more, in any
+        script and with anything between them, and is neither a number of at most seven digits with decimals nor a point
+        in time; or if it has a capitalised word of four letters or more, which may be a name.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def withhold(text: str) -> str:
 
 
 def rows_where(condition: str, table: str = "source") -> str:
-    """Return what lists rows for those who may see them: a message holds this instead of an identifier.
+    """Return the query that lists rows for those who may see them; a message holds it instead of an identifier.
 
     ``source`` is what the caller gave: a frame, a relation or a file.
 
@@ -81,7 +81,7 @@ def rows_where(condition: str, table: str = "source") -> str:
 
 
 def units_having(unit: str, condition: str, table: str = "source") -> str:
-    """Return what lists the units, people for example, whose rows together break a rule; see `rows_where`.
+    """Return the query that lists units, such as people, whose rows together break a rule; see `rows_where`.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def units_having(unit: str, condition: str, table: str = "source") -> str:
 
 
 def engine_says(error: duckdb.Error) -> str:
-    """Return the first line of what DuckDB says, without values of the data, which errors of conversion quote.
+    """Return the first line of a DuckDB error, without the data values that conversion errors quote.
 
     Examples
     --------
@@ -101,15 +101,15 @@ def engine_says(error: duckdb.Error) -> str:
     """
     text = (str(error).splitlines() or [""])[0]
     if isinstance(error, (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)):
-        return text  # they quote names of files
+        return text  # they quote file names
     return re.sub(r"'[^']*'|\"[^\"]*\"", f"'{WITHHELD}'", text)
 
 
 def withhold_header(names: Sequence[str], known: Collection[str] = ()) -> list[str]:
-    """Return names of columns as a message may list them: a file without a header begins with a person.
+    """Return column names as a message may list them: without a header, a file begins with a person's data.
 
     Numbers of more than four digits, dates, and texts with what looks like a social-security number are withheld; and
-    all names, where none is ``known`` and one of them is a number or a date.
+    all names, if none is ``known`` and one of them is a number or a date.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A small edition that attacks are carried out on, and ways to alter it as somebody would who knows the program."""
+"""A small edition to attack, and ways to alter it as someone who knows the program would."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ Change = Callable[[Path], object]
 
 
 def changed(edition: Path, target: Path, *changes: Change, seal: bool = True, hashes: bool = True) -> Path:
-    """Return a copy of an edition with changes, its hashes and seal made again unless they are to stay."""
+    """Return a copy of an edition with changes, its hashes and seal recomputed unless they are to be kept."""
     copy = Path(shutil.copytree(edition, target, symlinks=True))
     for change in changes:
         change(copy)
@@ -119,7 +119,7 @@ def in_manifest(change: Callable[[dict[str, Any]], object]) -> Change:
 
 
 def in_recipes(change: Callable[[list[dict[str, Any]]], object]) -> Change:
-    """Change the recipes; what the change returns, where it is a list, stands for them."""
+    """Change the recipes; if the change returns a list, it replaces them."""
 
     def apply(folder: Path) -> None:
         parts = json.loads((folder / "recipes.json").read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def in_table(name: str, change: Callable[[pd.DataFrame], object]) -> Change:
 
 
 def written(name: str, content: str | bytes) -> Change:
-    """Put something else in place of a file."""
+    """Replace a file."""
     return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 

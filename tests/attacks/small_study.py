@@ -1,4 +1,4 @@
-"""A study of 160 people that runs in a few seconds, and the program as a process of its own."""
+"""A study of 160 people that runs in a few seconds, and the program as a separate process."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def make(folder: Path, *, study: str = STUDY, more: str = "", tables: dict[str, 
 
 
 def start(*arguments: str | os.PathLike[str], cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
-    """Start the program as a process of its own."""
+    """Start the program as a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "retrain_eval", *map(os.fspath, arguments)], cwd=cwd, text=True, errors="replace",
         env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

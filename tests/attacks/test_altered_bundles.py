@@ -1,4 +1,4 @@
-"""What verify proves: an alteration is named, even where hashes and seal were made again after it."""
+"""What verify proves: an alteration is named, even if hashes and seal were recomputed after it."""
 
 # ruff: noqa: E501
 
@@ -66,12 +66,12 @@ def _replace(folder: Path, old: str, new: str) -> None:
 
 
 def test_the_edition_itself_is_sound(edition: Path) -> None:
-    found = verify_within(edition)
-    assert found.ok, found
-    assert found.n_rederived > 50
-    assert found.on_covariance == {"peer": 4}
-    assert found.stated == {"peer": 3}
-    text = str(found)
+    verification = verify_within(edition)
+    assert verification.ok, verification
+    assert verification.n_rederived > 50
+    assert verification.on_covariance == {"peer": 4}
+    assert verification.stated == {"peer": 3}
+    text = str(verification)
     assert "re-derived: " in text
     assert "re-derived on a released covariance: 4 " in text
     assert "stated: 3 numbers" in text
@@ -97,9 +97,9 @@ def test_an_alteration_under_new_hashes_and_a_new_seal_is_named(edition: Path, t
 )
 def test_what_nothing_else_proves_is_under_the_seal_and_stated(edition: Path, tmp_path: Path, change: Change) -> None:
     unsealed = verify(changed(edition, tmp_path / "a", change, seal=False))
-    assert unsealed.problems == ("altered: manifest.json: its seal is not that of its content",)
-    # whoever makes the seal again is found by a signature alone, and the text says what is stated
-    assert "stated in the manifest, and proved by no number: who approved it" in str(
+    assert unsealed.problems == ("altered: manifest.json: its seal does not match its content",)
+    # only a signature catches someone who recomputes the seal, and the text says what is stated
+    assert "stated in the manifest, and not proved by any number: who approved it" in str(
         verify(changed(edition, tmp_path / "b", change))
     )
 
@@ -166,12 +166,12 @@ def test_a_number_of_another_table_than_its_label_names_is_stated(edition: Path,
             tables = {"att_matched": "moments/pool", "unadjusted": "moments/matched"}
             one["of"] = tables.get(one["result"], one["of"])
 
-    found = verify(_swapped(edition, tmp_path / "2026", in_manifest(relisted)))
-    assert found.untied == {
+    verification = verify(_swapped(edition, tmp_path / "2026", in_manifest(relisted)))
+    assert verification.untied == {
         "effects att_matched": "its name is that of the table matched, and it is made of moments/pool"
     }
-    assert found.stated["effects"] > 0
-    assert found.n_rederived < verify(edition).n_rederived
+    assert verification.stated["effects"] > 0
+    assert verification.n_rederived < verify(edition).n_rederived
 
 
 def test_a_test_of_another_result_than_its_label_names_is_stated(edition: Path, tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ def test_a_test_of_another_result_than_its_label_names_is_stated(edition: Path, 
             if part["table"] == "tests":
                 part["derivation"]["of"] = "moments/pool"
 
-    found = verify(changed(edition, tmp_path / "2026", in_recipes(relabelled)))
-    assert "tests event_study" in found.untied
-    assert any("tests event_study" in line for line in found.problems)
+    verification = verify(changed(edition, tmp_path / "2026", in_recipes(relabelled)))
+    assert "tests event_study" in verification.untied
+    assert any("tests event_study" in line for line in verification.problems)
 
 
 def test_options_that_change_a_number_are_named(edition: Path, tmp_path: Path) -> None:
@@ -201,27 +201,32 @@ def test_editions_of_version_1_are_read(edition: Path, tmp_path: Path) -> None:
             del manifest[key]
         manifest["bundle_version"] = 1
 
-    found = verify(changed(edition, tmp_path / "2026", in_manifest(first_version)))
-    assert found.ok
-    assert len(found.unchecked) == 3
-    assert "not checked: whether a byte of the manifest was changed: an edition of bundle version 1" in str(found)
-    assert "not checked: whether a result was left out, or made of another table: an edition" in str(found)
+    verification = verify(changed(edition, tmp_path / "2026", in_manifest(first_version)))
+    assert verification.ok
+    assert len(verification.unchecked) == 3
+    assert "not checked: whether a byte of the manifest was changed: an edition of bundle version 1" in str(
+        verification
+    )
+    assert "not checked: whether a result was left out, or made of another table: an edition" in str(verification)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda m: m["packages"].update({"retrain-eval": "9.9"}), "according to the manifest, version 9.9 of retrain-eval"),
+        (
+            lambda m: m["packages"].update({"retrain-eval": "9.9"}),
+            "according to the manifest, version 9.9 of retrain-eval",
+        ),
         (lambda m: m["packages"].pop("retrain-eval"), "according to the manifest, an unnamed version"),
         (lambda m: m.update(own_schemas=["person"]), "the dictionary of person: according to the manifest"),
     ],
 )
 def test_a_check_that_the_manifest_turns_off_is_reported(edition: Path, tmp_path: Path, change: Any, said: str) -> None:
     changes = [in_manifest(change), in_table("dictionary.csv", lambda d: d.assign(description="HACKED"))]
-    found = verify_within(changed(edition, tmp_path / "2026", *changes))
-    assert found.ok
-    assert said in found.unchecked[0]
-    assert f"not checked: {found.unchecked[0]}" in str(found)
+    verification = verify_within(changed(edition, tmp_path / "2026", *changes))
+    assert verification.ok
+    assert said in verification.unchecked[0]
+    assert f"not checked: {verification.unchecked[0]}" in str(verification)
     assert verify(edition).unchecked == ()
 
 

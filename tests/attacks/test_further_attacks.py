@@ -1,6 +1,6 @@
-"""Attacks that were written from SECURITY.md and the guide alone, before anybody had looked at the program.
+"""Attacks written from SECURITY.md and the guide alone, before the author had seen the program.
 
-What succeeded when it was written is an expected failure, with what is promised as its reason.
+An attack that succeeded when it was written is an expected failure, with the promise as its reason.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def test_the_edition_about_spells_is_sound(spells: Path) -> None:
 
 
 def test_intervals_of_five_per_cent_are_not_re_derived_as_95(spells: Path, tmp_path: Path) -> None:
-    """The level of an interval stands in its recipe alone: altered with the interval, it makes any effect certain."""
+    """Only the recipe has the level of an interval: altered with the interval, it makes any effect certain."""
 
     def narrow(parts: list[dict]) -> None:
         for part in parts:
@@ -110,7 +110,7 @@ def test_intervals_of_five_per_cent_are_not_re_derived_as_95(spells: Path, tmp_p
 
 
 def test_the_effect_on_another_cause_is_not_re_derived_under_a_stolen_name(spells: Path, tmp_path: Path) -> None:
-    """The cause stands in no column: the numbers of part-time jobs pass as those of full-time jobs."""
+    """No column holds the cause: the numbers of part-time jobs pass as those of full-time jobs."""
 
     def steal(parts: list[dict]) -> None:
         for part in parts:
@@ -120,11 +120,11 @@ def test_the_effect_on_another_cause_is_not_re_derived_under_a_stolen_name(spell
     forged = make_consistent(changed(spells, tmp_path / "b", in_recipes(steal)))
     effects = pd.read_csv(forged / "effects.csv").set_index("result")["estimate"]
     assert effects["cox_full"] == effects["cox_part"]
-    assert "with which options a result" in str(verify(forged))  # stated: only a signature proves it
+    assert "the options with which a result" in str(verify(forged))  # stated: only a signature proves it
 
 
 def replaced(*names: str, old: str, new: str) -> tuple:
-    """Return changes that put a text for another."""
+    """Return changes that replace one text with another."""
     return tuple(
         lambda folder, name=name: (folder / name).write_text(
             (folder / name).read_text("utf-8").replace(old, new), "utf-8"
@@ -319,7 +319,7 @@ def keys(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def signature(private: Path, message: bytes, public: Path) -> bytes:
-    """Return what a file manifest.sig looks like, over some bytes."""
+    """Return the contents of a manifest.sig over some bytes."""
     import base64
 
     from retrain_eval.release.signing import fingerprint, read_public_key

@@ -1,4 +1,4 @@
-"""A bundle may be anybody's: it is opened, or refused with a message; no code is run and nothing is written."""
+"""A bundle may come from anyone: it is opened, or refused with a message; no code is run and nothing is written."""
 
 # ruff: noqa: E501
 
@@ -69,13 +69,13 @@ def _folders(folder: Path) -> None:
     (folder / "moments" / "a" / "b" / "c.parquet").touch()
 
 
-# what is not hashed again: the manifest itself, and what is no file
+# not hashed again: the manifest itself, and what is not a file
 RAW: dict[str, tuple[Change, str]] = {
     "a deep manifest": (written("manifest.json", '{"a":' + DEEP + "}"), "nested too deeply"),
     "a list": (written("manifest.json", "[]"), "lacks 'bundle_version'"),
     "no text": (written("manifest.json", b"\xff\xfe{}"), "not UTF-8"),
     "no JSON": (written("manifest.json", "{"), "cannot be read as JSON"),
-    "a key twice": (written("manifest.json", '{"edition": "1", "edition": "2"}'), "stands there twice"),
+    "a key twice": (written("manifest.json", '{"edition": "1", "edition": "2"}'), "appears twice"),
     "no number": (written("manifest.json", '{"bundle_version": NaN}'), "NaN is not a number"),
     "too large a number": (written("manifest.json", '{"bundle_version": 1e999}'), "is not a number"),
     "a long number": (written("manifest.json", '{"bundle_version": ' + "9" * 10_000 + "}"), "cannot be read as JSON"),
@@ -99,7 +99,7 @@ RAW: dict[str, tuple[Change, str]] = {
     "a link to a folder": (_link("etc", "/etc"), "a symbolic link"),
     "a link to a device": (_link("effects.csv", "/dev/zero"), "a symbolic link"),
     "a link for a manifest": (_link("manifest.json", "/etc/passwd"), "links are refused"),
-    "a pipe": (_pipe, "no plain file"),
+    "a pipe": (_pipe, "not a plain file"),
     "many files": (_many_files, "more than 1,000 files"),
     "folders in folders": (_folders, "a folder within a folder"),
     "a large file": (lambda b: os.truncate(b / "effects.csv", 2**40), "at most 16,777,216 bytes"),
@@ -141,21 +141,21 @@ HASHED: dict[str, tuple[Change, str]] = {
     "rules that are texts": (in_manifest(lambda m: m["rules"].update(min_cell="ten")), "min_cell"),
     "deep recipes": (written("recipes.json", DEEP), "nested too deeply"),
     "infinite recipes": (written("recipes.json", '[{"table": "effects", "rows": Infinity}]'), "Infinity"),
-    "recipes of nothing": (written("recipes.json", '[{"table":"effects","rows":NaN}]'), "recipes.json does not hold"),
-    "rows below zero": (in_recipes(lambda r: [{**p, "rows": -1} for p in r]), "recipes.json does not hold"),
-    "recipes that are a dict": (written("recipes.json", "{}"), "recipes.json does not hold"),
-    "recipes that are texts": (written("recipes.json", '["x"]'), "recipes.json does not hold"),
-    "no steps": (in_recipes(lambda r: r[0]["derivation"].update(steps=[])), "recipes.json does not hold"),
-    "many steps": (in_recipes(lambda r: r[0]["derivation"].update(steps=[["by", {}]] * 99)), "recipes.json does not"),
-    "a private verb": (_verbs("__class__"), "its recipe does not give it"),
-    "a verb that writes": (_verbs("to_parquet", path="pwned"), "its recipe does not give it"),
-    "a verb that reads": (_verbs("read_parquet", path="/etc/passwd"), "its recipe does not give it"),
-    "another's verb": (_verbs("oster_table"), "its recipe does not give it"),
+    "recipes of nothing": (written("recipes.json", '[{"table":"effects","rows":NaN}]'), "recipes.json is not valid"),
+    "rows below zero": (in_recipes(lambda r: [{**p, "rows": -1} for p in r]), "recipes.json is not valid"),
+    "recipes that are a dict": (written("recipes.json", "{}"), "recipes.json is not valid"),
+    "recipes that are texts": (written("recipes.json", '["x"]'), "recipes.json is not valid"),
+    "no steps": (in_recipes(lambda r: r[0]["derivation"].update(steps=[])), "recipes.json is not valid"),
+    "many steps": (in_recipes(lambda r: r[0]["derivation"].update(steps=[["by", {}]] * 99)), "recipes.json is not valid"),
+    "a private verb": (_verbs("__class__"), "its recipe does not reproduce it"),
+    "a verb that writes": (_verbs("to_parquet", path="pwned"), "its recipe does not reproduce it"),
+    "a verb that reads": (_verbs("read_parquet", path="/etc/passwd"), "its recipe does not reproduce it"),
+    "another's verb": (_verbs("oster_table"), "its recipe does not reproduce it"),
     "an unknown table": (in_recipes(lambda r: [{**p, "table": "nonsense"} for p in r]), "recipes.json speaks of"),
-    "an unknown option": (_steps(lambda o: o.update(shell="rm")), "its recipe does not give it"),
+    "an unknown option": (_steps(lambda o: o.update(shell="rm")), "its recipe does not reproduce it"),
     "a billion draws": (_steps(lambda o: "draws" in o and o.update(draws=10**9)), "pretest_power"),
     "endless times": (_steps(lambda o: "times" in o and o.update(times=list(range(300_000)))), "km_arm"),
-    "no level": (_steps(lambda o: "level" in o and o.update(level=1.5)), "its recipe does not give it"),
+    "no level": (_steps(lambda o: "level" in o and o.update(level=1.5)), "its recipe does not reproduce it"),
     "bad TOML": (written("study.toml", "a = [[["), "cannot be read as TOML"),
     "deep TOML": (written("study.toml", "a = " + "[" * 50_000 + "]" * 50_000), "nested too deeply"),
     "TOML of many names": (written("study.toml", "a." * 400_000 + "a = 1"), "nested too deeply"),
@@ -163,8 +163,8 @@ HASHED: dict[str, tuple[Change, str]] = {
     "no Parquet": (written(LIFE, b"\0" * 1_000), "cannot be read as Parquet"),
     "empty Parquet": (written(LIFE, b""), "cannot be read as Parquet"),
     "a large Parquet": (_bomb, "declares 40,000,000 rows; at most 200,000"),
-    "bytes in Parquet": (_binary, "is of the type binary"),
-    "a CSV of zeros": (written("effects.csv", b"\0\0\0"), "a byte that no text has"),
+    "bytes in Parquet": (_binary, "has the type binary"),
+    "a CSV of zeros": (written("effects.csv", b"\0\0\0"), "a null byte"),
     "an empty CSV": (written("effects.csv", b""), "the table cannot be read"),
     "a CSV of one line": (written("effects.csv", "a" * 200_000), "a line is too long"),
     "a CSV of many lines": (written("flow.csv", "\n" * 300_000), "300,000 lines"),
@@ -263,7 +263,7 @@ def test_thousands_of_manifests_and_recipes_are_read_or_refused(
 
 
 def _fuzzed(edition: Path, target: Path, rng: np.random.Generator) -> Path:
-    """Alter a few places of a few files: bytes, JSON or whole columns, and make hashes and seal again."""
+    """Alter a few places of a few files: bytes, JSON or whole columns, and recompute hashes and seal."""
     names = sorted(file.relative_to(edition).as_posix() for file in edition.rglob("*") if file.is_file())
     names.remove("manifest.json")
 

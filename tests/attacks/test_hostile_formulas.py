@@ -1,4 +1,4 @@
-"""Formulas as an attacker writes them: nothing is evaluated, and everything ends soon in an answer or a refusal."""
+"""Formulas as an attacker writes them: nothing is evaluated, and everything soon ends in an answer or a refusal."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_refused_and_not_run(term: str) -> None:
             read = parse_formula(f"treat ~ age + {term}")
         except InputError:
             return
-    assert set(read.covariates) - set(PEOPLE)  # what stands between backticks is a column, and there is none
+    assert set(read.covariates) - set(PEOPLE)  # text in backticks is a column, and there is no such column
 
 
 @pytest.mark.parametrize("term", CARRIED_OUT)

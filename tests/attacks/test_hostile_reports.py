@@ -1,4 +1,5 @@
-"""A report is made from bundles of anybody: it verifies them first, writes in its own folder, and runs none of them."""
+"""A report is made from untrusted bundles: it verifies them first, writes only to its own folder, and runs none of
+them."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def _put(study: Path, edition: Path, *changes: Change) -> None:
         (in_table("effects.csv", set_cell("did", "estimate", "9")), "estimate: published 9"),
         (in_manifest(lambda m: m["study"].update(name="../../ESC")), "cannot name the study"),
         (in_manifest(lambda m: m.update(edition="../../home")), "cannot name the edition"),
-        (in_manifest(lambda m: m.update(edition="home")), "holds an edition that is named home"),
+        (in_manifest(lambda m: m.update(edition="home")), "holds an edition named home"),
         (lambda b: (b / ".ssh").mkdir() or (b / ".ssh" / "authorized_keys").write_text("k"), "not a file of a bundle"),
         (lambda b: (b / "passwd").symlink_to("/etc"), "a symbolic link"),
     ],
@@ -63,7 +64,7 @@ def test_a_report_verifies_first_and_writes_nothing(edition: Path, study: Path, 
 
 
 def test_two_bundles_of_one_name_are_refused(edition: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="two bundles say that they are x/2026"):
+    with pytest.raises(ReportError, match="two bundles claim to be x/2026"):
         book.build([edition, edition], tmp_path / "html")
 
 

@@ -77,7 +77,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
     assert set(modes(tmp_path / "a").values()) == {"0o755", "0o644"}
     assert set(modes(tmp_path / "private").values()) == {"0o700", "0o600"}
     assert oct(stat.S_IMODE((tmp_path / "secret").stat().st_mode)) == "0o600"
-    assert set(modes(tmp_path / "mine" / "data").values()) == {"0o700", "0o600"}  # where people's records are to go
+    assert set(modes(tmp_path / "mine" / "data").values()) == {"0o700", "0o600"}  # for records about people
     assert oct(stat.S_IMODE((tmp_path / "mine" / "study.toml").stat().st_mode)) == "0o644"
 
 
@@ -90,12 +90,12 @@ def test_a_store_that_others_could_read_is_tightened_and_it_is_said_once(tmp_pat
     lines: list[str] = []
     Study.open(study).ingest(lines.append).close()
     Study.open(study).ingest(lines.append).close()
-    assert sum("could be read by others; it is now its owner's alone" in line for line in lines) == 1
+    assert sum("could be read by others; now only its owner can read it" in line for line in lines) == 1
     assert set(modes(study / "store").values()) == {"0o700", "0o600"}
     assert private_folder(study / "store") == ""
 
 
-# --- what an edition says of person-level files
+# --- what an edition says about person-level files
 
 
 def hashes(folder: Path) -> set[str]:
@@ -143,7 +143,7 @@ def test_where_identifiers_are_hashed_files_have_a_keyed_fingerprint(
     assert code == 0  # no file is new, and none is read under another key
     code, said = small_study.cli("run", folder, "--force", RETRAIN_EVAL_KEY=KEY[::-1])
     assert code == 1
-    assert "another key than that of the store" in said
+    assert "a different key from that of the store" in said
 
 
 # --- cells that a spreadsheet would run
@@ -248,7 +248,7 @@ with locked(Path({str(target)!r})):
 def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_left_alone(tmp_path: Path) -> None:
     for name in (".x.abcd_123", ".x.previous", ".x.staged"):
         (tmp_path / name).mkdir()
-    (tmp_path / ".xy.abcd_123").mkdir()  # another's
+    (tmp_path / ".xy.abcd_123").mkdir()  # of another target
     (tmp_path / "x").mkdir()
     with new_folder(tmp_path / "x") as work:
         (work / "new").touch()

@@ -79,9 +79,9 @@ def test_whoever_alters_an_edition_and_its_manifest_cannot_sign_it(study: Study,
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["approved_by"] = "The Minister"
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    found = verify(copy, signed_by=public)
-    assert not found.ok
-    assert found.problems[0].startswith("wrong signature: manifest.sig is not one of")
+    verification = verify(copy, signed_by=public)
+    assert not verification.ok
+    assert verification.problems[0].startswith("wrong signature: manifest.sig is not a signature by")
     for damage in (
         b"",
         b"x" * 10,
@@ -118,14 +118,14 @@ def test_a_key_that_others_can_read_or_that_needs_another_password_is_refused(
     private, public = pair(tmp_path, "locked", openssh=openssh, password="correct horse")
     with pytest.raises(InputError, match="is encrypted"):
         read_private_key(private)
-    with pytest.raises(InputError, match="password does not open") as refused:
+    with pytest.raises(InputError, match="password does not decrypt") as refused:
         read_private_key(private, lambda: "wrong horse")
     assert "horse" not in str(refused.value)
     monkeypatch.setenv("RETRAIN_EVAL_SIGN_PASSWORD", "correct horse")
     key = read_private_key(private)
     assert fingerprint(key.public_key()) == fingerprint(read_public_key(public))
     private.chmod(0o640)
-    with pytest.raises(InputError, match="others can read the key"):
+    with pytest.raises(InputError, match="others can read the signing key"):
         read_private_key(private)
 
 

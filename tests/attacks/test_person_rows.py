@@ -1,7 +1,7 @@
-"""Nobody is printed by accident: not by an object at the end of a notebook's cell, nor by an error.
+"""No person is printed by accident: not by an object at the end of a notebook cell, nor by an error.
 
-People are planted whose identifiers, employers, names and earnings occur nowhere else, and what objects and errors
-show is searched for them. A frame, a relation or a file of people that somebody asks for is not searched: it is the
+People are planted whose identifiers, employers, names and earnings occur nowhere else, and the output of objects and
+errors is searched for them. A frame, a relation or a file of people that a user asks for is not searched: it is the
 people.
 """
 
@@ -110,7 +110,7 @@ def panel(people: pd.DataFrame) -> pd.DataFrame:
 
 # ---- every class ---------------------------------------------------------------------------------------------------
 
-# of what their fields can hold, these are plain: numbers, names, and classes that are looked at themselves
+# of what their fields can hold, these are plain: numbers, names, and classes that are checked themselves
 PLAIN = {"str", "int", "float", "bool", "None", "tuple", "list", "dict", "frozenset", "set", "Path", "Codes",
          "Cutpoints", "Mapping", "Grouping", "Levels", "Literal"}  # fmt: skip
 BY_HAND = {"EffectTable", "Linkage", "MatchedSample"}  # tested below with people in them

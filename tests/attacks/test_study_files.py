@@ -1,4 +1,4 @@
-"""SQL in a study file and in records: names, labels, headers, file names, identifiers; and other people's files."""
+"""SQL in a study file and in records: names, labels, headers, file names, identifiers; and files of others."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_identifiers_and_names_with_sql_are_texts(tmp_path: Path) -> None:
         assert store.con.execute("SELECT count(*) FROM person WHERE person_id = $1", [odd]).fetchall() == [(1,)]
 
 
-# --- records that lie elsewhere: a path that the user wrote is the user's wish; a network is not asked
+# --- records elsewhere: a path in the study file is the user's choice; the network is never used
 
 
 @pytest.mark.parametrize("absolute", [False, True])

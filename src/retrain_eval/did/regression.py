@@ -157,7 +157,7 @@ def mean_difference_rows(
 
 
 def _own_names(data: pd.DataFrame, named: Mapping[str, str | None]) -> pd.DataFrame:
-    """Return columns under names of our own: a package would evaluate a column's name as a part of its formula."""
+    """Return columns under neutral names: estimation packages evaluate column names as part of a formula."""
     used = {own: name for own, name in named.items() if name is not None}
     if absent := [name for name in used.values() if name not in data.columns]:
         raise unknown_columns(absent, data.columns)
@@ -186,8 +186,8 @@ def _jackknife(
     if np.isnan(without).any():
         left = int(np.isnan(without).any(axis=1).sum())
         raise DesignError(
-            f"without {left} of the {len(groups)} clusters of {cluster!r} not all coefficients can be estimated, so "
-            "that there is no standard error"
+            f"without {left} of the {len(groups)} clusters of {cluster!r} some coefficients cannot be estimated, so "
+            "there is no standard error"
         )
     return cv3(estimate, without, np.ones(without.shape, dtype=bool))
 

@@ -48,5 +48,5 @@ def fit_blocks(method: str, table: UnitTable, blocks: Sequence[Block], sums: Sum
             effects[b] = block_effects(method, table, block, sums, weighed.get(b))
         except DesignError as error:
             failed[b] = error
-    trimmed = frozenset(b for b, found in weighed.items() if found.n_trimmed)
+    trimmed = frozenset(b for b, sums_of_odds in weighed.items() if sums_of_odds.n_trimmed)
     return Fit(effects, propensities, trimmed, failed)

@@ -58,7 +58,7 @@ def build_jobs(con: duckdb.DuckDBPyConnection, *, successor_share: float = 0.8) 
     [(nameless,)] = con.execute(f"SELECT count(*) FROM ({records}) WHERE {without}").fetchall()
     if nameless:
         raise InputError(
-            f"{nameless:,} wage records name no employer: where a job ends cannot be seen",
+            f"{nameless:,} wage records do not name an employer, so the end of a job cannot be seen",
             row=rows_where(without, "wage_record"),
             column="employer_id",
             fix="give every record an employer, or leave out what needs jobs and spells",

@@ -45,8 +45,8 @@ def read_key() -> bytes:
     if weak := weakness(key):
         raise InputError(
             f"the environment variable {ENVIRONMENT} holds a weak key: {weak}",
-            rule=f"at least {BITS} bits of material, such as 32 random hexadecimal digits; no repetition, no pattern",
-            fix=f"{_MAKE}; a store that was filled under a weak key is filled anew",
+            rule=f"at least {BITS} bits of material, such as 32 random hexadecimal digits; no repetition or pattern",
+            fix=f"{_MAKE}; a store that was filled under a weak key must be filled again",
         )
     return key
 

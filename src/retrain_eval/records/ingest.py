@@ -165,7 +165,7 @@ def write_refusals(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], tar
     """Write every refused row to a CSV file, one line per rule that a row broke; return whether it could be written.
 
     Columns: ``resource, file, line, column, value, rule, message``. Identifiers and free text are withheld: the line
-    says where they are. Where nothing was refused, a list of an earlier attempt is removed.
+    says where they are. If nothing was refused, the list of an earlier attempt is removed.
     """
     try:
         if con.execute(f"SELECT count(*) FROM {REFUSED}").fetchall() == [(0,)]:
@@ -230,8 +230,8 @@ def _refuse(
 def shown_key(resource: Resource, key: Sequence[str], table: str, reading: Reading) -> str:
     """Return SQL for a key as messages and ``rejects`` hold it: ``person_id=(withheld), period=2019Q1``.
 
-    The value alone where the key is one column. Periods are written as files write them. What is missing is said to be,
-    and what could tell who somebody is is withheld, hash or not: the line says where it is.
+    Only the value if the key is one column. Periods are written as in files. Missing values are marked as missing, and
+    whatever could identify a person is withheld, hashed or not: the line says where to look.
     """
     parts, secret = [], withheld_fields(resource)
     for name in key:

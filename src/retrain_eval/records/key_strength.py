@@ -1,7 +1,7 @@
 """Whether the key that hashes identifiers can be guessed: at least 128 bits of material, and no pattern.
 
-An identifier has so few possible values that all of them can be tried; only the key stands between a hash and the
-person. A key that a person thought of can be tried too.
+An identifier has so few possible values that all of them can be tried; only the key protects the person behind a hash.
+A key that a person made up can be tried too.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ BITS = 128
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890", "abcdefghijklmnopqrstuvwxyz", "0123456789abcdef")
 _WORDS = ("password", "passwort", "secret", "letmein", "welcome", "admin", "changeme", "retrain", "identifier", "key",
           "hash", "test", "hmac")  # fmt: skip
-_REPEATED = 4  # characters that stood before in the same order add nothing
+_REPEATED = 4  # characters repeated in the same order add nothing
 _FEWEST = 8  # different characters of a key
 
 
 def weakness(key: bytes) -> str:
     """Return why a key can be guessed; nothing if it has 128 bits of material.
 
-    Of hexadecimal digits each has 4 bits, of decimal digits 3.3, of letters, digits and other signs together as many
-    as there are of them to choose from, of words (letters and spaces alone) 2. What continues a sequence, a row of the
-    keyboard or a word that is often used, and what stood before, has none. Fewer than eight different characters are
-    refused.
+    A hexadecimal digit counts 4 bits, a decimal digit 3.3, a letter of words (letters and spaces only) 2, and a
+    character of any other mixture the logarithm of the number of characters to choose from. Characters that continue a
+    sequence, a keyboard row or a common word, or repeat earlier ones, count nothing. Fewer than eight different
+    characters are refused.
 
     Examples
     --------
     >>> weakness(b"a" * 64)
-    '1 different characters'
+    'only 1 different character'
     >>> weakness(b"1234567890123456")
     'bytes that count up or down'
     >>> weakness(b"6f1d2f9a3b7c4e5d80c1e2932a5d1e07"), weakness(b"YELLOW submarine")
-    ('', '32 bits of material, as far as can be told')
+    ('', '32 bits of material, by estimate')
     """
     try:
         text = key.decode("utf-8")
     except UnicodeDecodeError:
         text = key.decode("latin-1")
     if (different := len(set(text))) < _FEWEST:
-        return f"{different} different characters"
+        return f"only {different} different character{'s' * (different > 1)}"
     if any(word in text for word in ("token_hex", "RETRAIN_EVAL")):
-        return "the text that says how to make one"
+        return "the instructions for making a key"
     if any(_counts(decoded) for decoded in _decoded(text)):
         return "bytes that count up or down"
     bits = math.floor(_bits_each(text) * _new_characters(text))
-    return "" if bits >= BITS else f"{bits} bits of material, as far as can be told"
+    return "" if bits >= BITS else f"{bits} bits of material, by estimate"
 
 
 def _decoded(text: str) -> Iterator[bytes]:
-    """Yield the bytes that a key may be the spelling of."""
+    """Yield the bytes that a key may encode."""
     with suppress(ValueError):
         yield bytes.fromhex(text)
     with suppress(ValueError):
@@ -62,7 +62,7 @@ def _decoded(text: str) -> Iterator[bytes]:
 
 
 def _counts(material: bytes) -> bool:
-    """Whether more than a quarter of the steps from byte to byte are the same: of bytes drawn, hardly any are."""
+    """Return whether more than a quarter of the steps between bytes are the same: in random bytes, few are."""
     steps = Counter((later - earlier) % 256 for earlier, later in pairwise(material))
     return len(material) > 4 and max(steps.values()) > len(material) / 4
 
@@ -80,12 +80,12 @@ def _bits_each(text: str) -> float:
 
 
 def _new_characters(text: str) -> int:
-    """Count the characters that do not follow from those before."""
+    """Count the characters that do not follow from those before them."""
     low = text.lower()
     idle = set()
     for word in _WORDS:
-        for found in re.finditer(word, low):
-            idle |= set(range(found.start() + 1, found.end()))
+        for match in re.finditer(word, low):
+            idle |= set(range(match.start() + 1, match.end()))
     for i in range(len(low) - _REPEATED + 1):
         if low.find(low[i : i + _REPEATED]) < i:
             idle |= set(range(i, i + _REPEATED))
@@ -93,5 +93,5 @@ def _new_characters(text: str) -> int:
         if low[i - 1] == low[i] == low[i - 2] or any(low[i - 2 : i + 1] in row or low[i - 2 : i + 1] in row[::-1]
                                                      for row in _ROWS):  # fmt: skip
             idle.add(i)
-    # of a key drawn by chance a few characters do so as well
+    # in a random key a few characters do so as well
     return len(low) - (len(idle) if len(idle) > len(low) / 4 else 0)

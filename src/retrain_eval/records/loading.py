@@ -341,7 +341,7 @@ class Loader:
         try:
             yield
         except duckdb.Error as error:
-            text = f"the load stopped, the store {self.path} is as it was: {reason(error, self.path)}"
+            text = f"the load stopped; the store {self.path} is unchanged: {reason(error, self.path)}"
             raise StoreError(text) from None  # a traceback would print what the engine quotes
         finally:
             with suppress(duckdb.Error):

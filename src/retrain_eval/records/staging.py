@@ -256,14 +256,14 @@ def _enter_broken(
 
 def header_fault(resource: Resource, raw: RawFile) -> InputError | None:
     """Return what is wrong with a file's header: all columns that are not declared, all that are missing; or None."""
-    columns = withhold_header(raw.columns, resource.columns)  # a file without a header begins with a person
+    columns = withhold_header(raw.columns, resource.columns)  # without a header, a file begins with a person's data
     strange = [name for name in columns if name not in resource.columns]
     odd = any(not re.fullmatch(r"[\w .()/%-]{1,64}", name) for name in columns)
     if odd and len(strange) == len(columns) and WITHHELD not in columns:  # another file: nothing of it is shown
         packed = len(columns) == 1 and any(mark in columns[0] for mark in ";\t|")
         hint = "the fields seem not to be separated by commas: save the file as comma-separated; " if packed else ""
         return InputError(
-            f"the first line of the file names no column of {resource.name}",
+            f"the first line of the file does not name any column of {resource.name}",
             file=raw.path, row=1, rule=f"a header; this line has {len(columns)} field{'s' * (len(columns) > 1)}",
             fix=f"{hint}known: {', '.join(resource.columns)}",
         )  # fmt: skip

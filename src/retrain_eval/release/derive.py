@@ -1,8 +1,8 @@
 """Make results again from additive tables, by the recipes that say how they were made.
 
-Only the verbs of two lists can be asked for: functions that are named here, and methods marked as recorded of the
-classes that are named here. Each is asked of one kind of object only, with options of its own types within bounds: a
-file of recipes runs no code of its own, and no more work than a study can need.
+Only verbs from two lists are allowed: the functions named here, and the methods marked as recorded of the classes named
+here. Each applies to one kind of object only, with options of the declared types and within limits: a recipe file does
+not run its own code, nor more work than a study can need.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-# what may be asked of which objects: the methods that are marked as recorded, read once, never by a name from a file
+# allowed methods by class: those marked as recorded, collected once, never looked up by a name from a file
 METHODS: Mapping[type, Mapping[str, Callable[..., Any]]] = {
     kind: {name: method for name, method in inspect.getmembers(kind) if is_recorded(method)}
     for kind in (OutcomeMoments, LifeTable, Spells, GroupTimeEffects, EffectTable)
@@ -150,7 +150,7 @@ class Deriver:
 
 
 def _step(of: Any, verb: str, options: Mapping[str, Any]) -> Any:
-    """Ask an object for a verb that it may be asked for; options are of the verb's types, and bounded."""
+    """Apply an allowed verb to an object; options must have the verb's types and be within limits."""
     function = FUNCTIONS.get(verb)
     if function is None:
         if isinstance(of, LifeTable) and verb not in METHODS[LifeTable]:
@@ -160,7 +160,7 @@ def _step(of: Any, verb: str, options: Mapping[str, Any]) -> Any:
         if function is None:
             raise unknown("verb", shown(verb), [*FUNCTIONS, *known])
     elif not isinstance(of, asked_of(function)):
-        raise InputError(f"{verb} cannot be asked of {type(of).__name__}", fix=asked_of(function).__name__)
+        raise InputError(f"{verb} does not apply to {type(of).__name__}", fix=asked_of(function).__name__)
     check_options(function, options)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):

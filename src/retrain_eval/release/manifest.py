@@ -1,4 +1,4 @@
-"""The manifest of a bundle: typed, checked, sealed, and in one spelling only."""
+"""The manifest of a bundle: typed, checked, sealed, and in canonical form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the manifest says of the study, for its types; `retrain_eval.study.About` has the rules."""
+    """The types of what the manifest says about the study; `retrain_eval.study.About` has the rules."""
 
     name: str
     title: Line = ""
@@ -61,7 +61,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class MadeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which table the rows of a result are made of; empty: of none that is released."""
+    """The table from which the rows of a result are made; empty if it is not released."""
 
     table: Line
     result: Line = ""
@@ -69,7 +69,7 @@ class MadeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The manifest, for its types. What reads it goes on reading the parsed file."""
+    """The types of the manifest; readers use the parsed file itself."""
 
     bundle_version: int
     edition: str
@@ -93,14 +93,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def spelt(manifest: Mapping[str, Any]) -> str:
-    """Return the one spelling of a manifest."""
+    """Return a manifest in its canonical form."""
     return json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest with the SHA-256 of everything in it.
 
-    It finds damage, as a checksum does. Anybody can compute it, so that it proves no origin: a signature does.
+    It detects damage, as a checksum does. Anyone can compute it, so it does not prove origin; a signature does.
 
     Examples
     --------
@@ -117,8 +117,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises
     ------
     ReleaseError
-        If there is none, or it is not one: a key or a type that a manifest does not have, names that are not plain,
-        files that a bundle does not have, a version that this program does not read.
+        If there is none, or it is not valid: a key or a type that a manifest does not have, names that are not plain,
+        files that a bundle does not have, or a version that this program does not read.
     """
     raw = read_json(path, MANIFEST, limit_of(MANIFEST))
     where = f"the manifest of {path}"
@@ -127,30 +127,30 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise ReleaseError(f"{where} lacks {key!r}")
     if raw["bundle_version"] not in READABLE or isinstance(raw["bundle_version"], (bool, float)):
         raise ReleaseError(
-            f"the bundle {path} is of version {shown(raw['bundle_version'])} by its {MANIFEST}, this program reads "
-            + " and ".join(map(str, READABLE))
+            f"the bundle {path} is of version {shown(raw['bundle_version'])} according to its {MANIFEST}; "
+            f"this program reads {' and '.join(map(str, READABLE))}"
         )
     try:
-        found = msgspec.convert(raw, Manifest, strict=True)
+        typed = msgspec.convert(raw, Manifest, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise ReleaseError(f"{where} does not hold: {shown(error)}") from None
-    for what, name in (("the edition", found.edition), ("the study", found.study.name)):
+        raise ReleaseError(f"{where} is not valid: {shown(error)}") from None
+    for what, name in (("the edition", typed.edition), ("the study", typed.study.name)):
         if not is_plain_name(name):
-            raise ReleaseError(f"{where} does not hold: {shown(name)!r} cannot name {what}; {RULE}")
-    for name in found.files:
+            raise ReleaseError(f"{where} is not valid: {shown(name)!r} cannot name {what}; {RULE}")
+    for name in typed.files:
         if not is_bundle_file(name):
-            raise ReleaseError(f"{where} does not hold: {shown(name)!r} is not a file of a bundle")
-    corrected = found.corrects.get("edition")
-    if set(found.corrects) - {"edition", "sha256", "reason"} or not (corrected is None or is_plain_name(corrected)):
-        raise ReleaseError(f"{where} does not hold: corrects has edition, sha256 and reason")
+            raise ReleaseError(f"{where} is not valid: {shown(name)!r} is not a file of a bundle")
+    corrected = typed.corrects.get("edition")
+    if set(typed.corrects) - {"edition", "sha256", "reason"} or not (corrected is None or is_plain_name(corrected)):
+        raise ReleaseError(f"{where} is not valid: corrects may have only edition, sha256 and reason")
     manifest: dict[str, Any] = raw
     return manifest
 
 
 def manifest_problems(path: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Return what shows that a byte of the manifest was changed after it was written."""
+    """Return evidence that a byte of the manifest was changed after it was written."""
     if read_text(path, MANIFEST, limit_of(MANIFEST)) != spelt(manifest):
         return [f"altered: {MANIFEST}: not as a release writes it, byte for byte"]
     if (manifest["bundle_version"] > 1 or SEAL in manifest) and manifest.get(SEAL) != sealed(manifest)[SEAL]:
-        return [f"altered: {MANIFEST}: its seal is not that of its content"]
+        return [f"altered: {MANIFEST}: its seal does not match its content"]
     return []

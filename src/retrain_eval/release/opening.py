@@ -1,8 +1,8 @@
-"""The one door through which a bundle is opened: its folder may be anybody's, so that nothing in it is believed.
+"""The single entry point for opening a bundle: its folder may come from anyone, so nothing in it is trusted.
 
-The folder is listed without following a link; a file that the layout of a bundle does not have, a link, a pipe or a
-device is refused; sizes are bounded before a file is read, nesting before it is parsed, and what a Parquet file
-declares before its columns are. Every refusal is a `ReleaseError` that says where, and which limit.
+The folder is listed without following links. A link, a pipe, a device, or a file that the layout of a bundle does not
+have is refused. Sizes are checked before a file is read, nesting before it is parsed, and what a Parquet file declares
+before its columns are read. Every refusal is a `ReleaseError` that names the place and the limit.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ MAX_BYTES: Mapping[str, int] = {
 MAX_LINES = 200_000  # of a CSV
 MAX_LINE = 100_000  # bytes of a line of a CSV
 MAX_ROWS, MAX_COLUMNS, MAX_ROW_GROUPS, MAX_LEVELS = 200_000, 500, 1_000, 2  # of a Parquet file; lists within lists
-MAX_VALUES = 10_000_000  # numbers and texts of a Parquet file, and twice that of all of them
-MAX_UNPACKED = 256 * MIB  # bytes that the columns of a Parquet file say they take
+MAX_VALUES = 10_000_000  # values in a Parquet file; twice that in all of them together
+MAX_UNPACKED = 256 * MIB  # bytes that a Parquet file declares for its columns
 
 
 def is_bundle_file(name: str) -> bool:
-    """Return whether the layout of a bundle has a file of this name, its manifest and signature apart.
+    """Return whether the layout of a bundle has a file of this name, other than its manifest and signature.
 
     Examples
     --------
@@ -66,29 +66,29 @@ def is_bundle_file(name: str) -> bool:
 
 
 def inventory(folder: Path) -> dict[str, int]:
-    """Return every file of a folder with its size, by path inside it; links are not followed, and refused.
+    """Return the size of every file in a folder, by its path inside; links are refused, not followed.
 
     Raises
     ------
     ReleaseError
-        If something in it is no plain file or folder, or there are more, deeper or larger files than a bundle has.
+        If something in it is not a plain file or folder, or there are more, deeper or larger files than a bundle has.
     """
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for entry, name in _walk(folder, "", 0):
         facts = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(facts.st_mode):
             refuse(folder, name, "a symbolic link", "a bundle has plain files only")
         if not stat.S_ISREG(facts.st_mode):
-            refuse(folder, name, "no plain file", "a bundle has no pipes, sockets or devices")
+            refuse(folder, name, "not a plain file", "a bundle has no pipes, sockets or devices")
         limit = limit_of(name)
         if facts.st_size > limit:
             refuse(folder, name, f"{facts.st_size:,} bytes", f"at most {limit:,} bytes")
-        found[name] = facts.st_size
-        if len(found) > MAX_FILES:
+        sizes[name] = facts.st_size
+        if len(sizes) > MAX_FILES:
             raise ReleaseError(f"the bundle {folder} has more than {MAX_FILES:,} files")
-    if (total := sum(found.values())) > MAX_TOTAL:
+    if (total := sum(sizes.values())) > MAX_TOTAL:
         raise ReleaseError(f"the bundle {folder} has {total:,} bytes; the limit is {MAX_TOTAL:,}")
-    return found
+    return sizes
 
 
 def _walk(folder: Path, above: str, depth: int) -> Iterator[tuple[os.DirEntry[str], str]]:
@@ -117,14 +117,14 @@ def limit_of(name: str) -> int:
 
 
 def check_csv(folder: Path, name: str) -> None:
-    """Refuse a CSV of more or longer lines than a table of results has, or of other than UTF-8 text."""
+    """Refuse a CSV with more or longer lines than a table of results has, or that is not UTF-8 text."""
     content = read_bytes(folder, name, limit_of(name))
     if content.count(b"\n") > MAX_LINES:
         refuse(folder, name, f"{content.count(10):,} lines", f"at most {MAX_LINES:,}")
     if max(map(len, content.split(b"\n"))) > MAX_LINE:
         refuse(folder, name, "a line is too long", f"at most {MAX_LINE:,} bytes")
     if b"\0" in content:
-        refuse(folder, name, "a byte that no text has", "UTF-8 text")
+        refuse(folder, name, "a null byte", "text in UTF-8")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -132,13 +132,13 @@ def check_csv(folder: Path, name: str) -> None:
 
 
 def check_parquet(folder: Path, name: str) -> int:
-    """Return how many values a Parquet file declares, by its footer; refuse more than a bundle has, before it is read.
+    """Return how many values the footer of a Parquet file declares; refuse too many before any are read.
 
     Raises
     ------
     ReleaseError
-        If there is no footer, or it declares too many rows, columns, row groups, values or bytes, or columns of other
-        than numbers, texts, truths and lists of them.
+        If there is no footer, or it declares too many rows, columns, row groups, values or bytes, or columns other than
+        numbers, texts, booleans and lists of them.
     """
     try:
         with pq.ParquetFile(pa.BufferReader(read_bytes(folder, name, limit_of(name)))) as file:
@@ -162,8 +162,8 @@ def check_parquet(folder: Path, name: str) -> int:
         refuse(folder, name, f"declares {unpacked:,} bytes", f"at most {MAX_UNPACKED:,}")
     for field in schema:
         if not _plain_type(field.type):
-            refuse(folder, name, f"the column {shown(field.name)} is of the type {shown(field.type)}",
-                    "numbers, texts, and lists of them")  # fmt: skip
+            refuse(folder, name, f"the column {shown(field.name)} has the type {shown(field.type)}",
+                    "only numbers, texts, and lists of them")  # fmt: skip
     return int(values)
 
 
@@ -176,7 +176,7 @@ def _plain_type(kind: pa.DataType, depth: int = 0) -> bool:
 
 
 def check_files(folder: Path, names: Mapping[str, object]) -> None:
-    """Look at every file of a bundle for its limits, before any of them is read into a table."""
+    """Check every file of a bundle against its limits before any is read into a table."""
     values = 0
     for name in sorted(names):
         if name.endswith(".csv"):

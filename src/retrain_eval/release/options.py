@@ -14,7 +14,7 @@ from retrain_eval.untrusted import shown
 
 MAX_ITEMS = 1_000  # of a list: times, quantiles, names
 MAX_TEXT = 5_000  # characters
-MAX_NUMBER = 10**6  # of a whole number that is no seed: periods, lags, draws
+MAX_NUMBER = 10**6  # of a whole number other than a seed: periods, lags, draws
 MAX_SEED = 2**63
 LEVEL = 0.95
 
@@ -27,7 +27,7 @@ def _signature(verb: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, A
 
 
 def asked_of(function: Callable[..., Any]) -> type:
-    """Return the class of what a function is asked of.
+    """Return the class that a function applies to.
 
     Examples
     --------
@@ -36,13 +36,13 @@ def asked_of(function: Callable[..., Any]) -> type:
     'OutcomeMoments'
     """
     signature, hints = _signature(function)
-    found = hints[next(iter(signature.parameters))]
-    assert isinstance(found, type)
-    return found
+    kind = hints[next(iter(signature.parameters))]
+    assert isinstance(kind, type)
+    return kind
 
 
 def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuse options that a verb does not have, of other types than its own, or of more than a study can need.
+    """Refuse options that a verb does not have, of the wrong type, or larger than a study can need.
 
     Raises
     ------
@@ -59,24 +59,24 @@ def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
     signature, hints = _signature(verb)
     name = getattr(verb, "__name__", str(verb))
     _, *parameters = signature.parameters.values()
-    known = {parameter.name: parameter for parameter in parameters}
+    declared = {parameter.name: parameter for parameter in parameters}
     for option, value in options.items():
-        if option not in known:
-            raise InputError(f"{name} has no option {shown(option)!r}", fix=", ".join(known))
-        hint, kind = hints.get(option, object), known[option].kind
+        if option not in declared:
+            raise InputError(f"{name} has no option {shown(option)!r}", fix=", ".join(declared))
+        hint, kind = hints.get(option, object), declared[option].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             hint = tuple[hint, ...]  # type: ignore[valid-type]
         elif kind is inspect.Parameter.VAR_KEYWORD:
             hint = Mapping[str, object]
         why = _too_much(value, seed=option == "seed") or ("" if _fits(value, hint) else f"the type {_spelt(hint)}")
-        if option == "level" and known[option].default == LEVEL and value != LEVEL:
-            why = f"intervals of an edition are of {LEVEL:.0%}: no column says otherwise"
+        if option == "level" and declared[option].default == LEVEL and value != LEVEL:
+            why = f"intervals of an edition have a level of {LEVEL:.0%}: no column states another"
         if why:
             raise InputError(f"{name} is not repeated with {option}={shown(value)}: {why}")
 
 
 def _too_much(value: object, *, seed: bool = False, depth: int = 0) -> str:
-    """Return the bound that a value breaks; empty where it breaks none."""
+    """Return the limit that a value breaks; empty if it breaks none."""
     if isinstance(value, bool) or value is None:
         return ""
     if isinstance(value, int):
@@ -91,12 +91,12 @@ def _too_much(value: object, *, seed: bool = False, depth: int = 0) -> str:
     if len(value) > MAX_ITEMS:
         return f"at most {MAX_ITEMS:,} of them"
     items = [*value.items()] if isinstance(value, Mapping) else [("", item) for item in value]
-    found = (_too_much(name) or _too_much(item, seed=name == "seed", depth=depth + 1) for name, item in items)
-    return next(filter(None, found), "")
+    broken = (_too_much(name) or _too_much(item, seed=name == "seed", depth=depth + 1) for name, item in items)
+    return next(filter(None, broken), "")
 
 
 def _fits(value: object, hint: Any) -> bool:
-    """Whether a value as JSON gives it is of a type that is declared."""
+    """Return whether a value from JSON has a declared type."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in (Any, object):
         return True

@@ -1,8 +1,8 @@
 """Who released an edition: an Ed25519 signature over its manifest, which has the SHA-256 of everything else.
 
-``manifest.sig`` stands beside the manifest and is not listed in it, so that an edition can be signed after it is
-approved. Ed25519 is RFC 8032; what is signed is a fixed prefix and the bytes of the manifest, so that no signature
-made for something else is taken for one.
+``manifest.sig`` is next to the manifest and not listed in it, so an edition can be signed after it is approved. Ed25519
+is RFC 8032; what is signed is a fixed prefix and the bytes of the manifest, so a signature made for another purpose is
+not accepted.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _MAKE = (
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of who released an edition.
+    """What is known about who released an edition.
 
     Attributes
     ----------
     text : str
         In one line.
     problem : bool
-        Whether a signature was asked for and there is none that holds.
+        Whether a signature was required and there is no valid one.
     """
 
     text: str
@@ -52,32 +52,32 @@ class Origin:
 
 
 def ask_no_one() -> str:
-    """Return no password: what a script that has none in its environment can give."""
+    """Return no password: a script can only set one in its environment."""
     return ""
 
 
 def read_private_key(path: str | Path, ask: Callable[[], str] = ask_no_one) -> Ed25519PrivateKey:
-    """Read the key that signs.
+    """Read the signing key.
 
     Parameters
     ----------
     path : str or Path
         A PEM (PKCS #8) or OpenSSH file of an Ed25519 private key that only its owner can read.
     ask : callable
-        Asked for the password of an encrypted key where the environment variable ``RETRAIN_EVAL_SIGN_PASSWORD`` has
-        none.
+        Called for the password of an encrypted key if the environment variable ``RETRAIN_EVAL_SIGN_PASSWORD`` is not
+        set.
 
     Raises
     ------
     InputError
-        If there is no such file, others can read it, it is no Ed25519 private key, or the password is wrong.
+        If there is no such file, others can read it, it is not an Ed25519 private key, or the password is wrong.
     """
     path = Path(path)
-    content = _content(path, "the key that signs")
+    content = _content(path, "the signing key")
     mode = path.stat().st_mode
     if os.name == "posix" and mode & 0o077:
         raise InputError(
-            "others can read the key that signs", file=path, value=f"{stat.S_IMODE(mode):04o}",
+            "others can read the signing key", file=path, value=f"{stat.S_IMODE(mode):04o}",
             rule="only its owner can read it", fix=f"chmod 600 {path}; if others may have copied it, make a new pair",
         )  # fmt: skip
     try:
@@ -85,11 +85,11 @@ def read_private_key(path: str | Path, ask: Callable[[], str] = ask_no_one) -> E
     except TypeError:  # encrypted
         password = os.environ.get(PASSWORD) or ask()
         if not password:
-            raise InputError("the key that signs is encrypted", file=path, fix=f"set {PASSWORD}") from None
+            raise InputError("the signing key is encrypted", file=path, fix=f"set {PASSWORD}") from None
         try:
             key = _load_private(content, password.encode())
         except (ValueError, TypeError):
-            raise InputError("the password does not open the key that signs", file=path) from None
+            raise InputError("the password does not decrypt the signing key", file=path) from None
         except UnsupportedAlgorithm as error:
             raise _no_key(path, "private", str(error)) from None
     except (ValueError, UnsupportedAlgorithm):
@@ -100,12 +100,12 @@ def read_private_key(path: str | Path, ask: Callable[[], str] = ask_no_one) -> E
 
 
 def read_public_key(path: str | Path) -> Ed25519PublicKey:
-    """Read the key that a signature is checked with: a PEM or an OpenSSH file (``ssh-ed25519 AAAA…``).
+    """Read the key that checks a signature: a PEM or an OpenSSH file (``ssh-ed25519 AAAA…``).
 
     Raises
     ------
     InputError
-        If there is no such file, or it is no Ed25519 public key.
+        If there is no such file, or it is not an Ed25519 public key.
     """
     path = Path(path)
     content = _content(path, "the public key")
@@ -113,7 +113,7 @@ def read_public_key(path: str | Path) -> Ed25519PublicKey:
         load = serialization.load_ssh_public_key if content.lstrip().startswith(b"ssh-") else None
         key = load(content.strip()) if load else serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm):
-        fix = "this is a private key: keep it, and give its public half" if b"PRIVATE KEY" in content else ""
+        fix = "this is a private key: keep it secret, and give the public key" if b"PRIVATE KEY" in content else ""
         raise _no_key(path, "public", fix) from None
     if not isinstance(key, Ed25519PublicKey):
         raise _no_key(path, "public", f"this is {type(key).__name__.strip('_')}")
@@ -121,14 +121,14 @@ def read_public_key(path: str | Path) -> Ed25519PublicKey:
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """Return what people compare, as ``ssh-keygen -lf`` prints it: ``SHA256:…``."""
+    """Return the fingerprint that people compare, as ``ssh-keygen -lf`` prints it: ``SHA256:…``."""
     text = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     digest = hashlib.sha256(base64.b64decode(text.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def sign(edition: Path, key: Ed25519PrivateKey) -> str:
-    """Write the signature of an edition beside its manifest, in place of any other; return the key's fingerprint."""
+    """Write the signature of an edition next to its manifest, replacing any other; return the key's fingerprint."""
     signature = base64.b64encode(key.sign(_PREFIX + (edition / MANIFEST).read_bytes())).decode()
     name = fingerprint(key.public_key())
     write_text(edition / SIGNATURE, f"{_VERSION}\n{signature}\n{name}\n")
@@ -142,7 +142,7 @@ def check_origin(edition: Path, public_key: str | Path | None = None) -> Origin:
     ----------
     edition : Path
     public_key : str or Path, optional
-        File of the public key. Left out: nothing is checked, and the text says so, to be read after what is proved.
+        File of the public key. If omitted, the signature is not checked, and the text says so.
 
     Raises
     ------
@@ -150,14 +150,14 @@ def check_origin(edition: Path, public_key: str | Path | None = None) -> Origin:
         If the public key cannot be read.
     """
     path = edition / SIGNATURE
-    there = path.exists() or path.is_symlink()
+    is_signed = path.exists() or path.is_symlink()
     if public_key is None:
-        what = "its signature was not checked (--signed-by PUBKEY)" if there else "it has no signature"
+        what = "its signature was not checked (--signed-by PUBKEY)" if is_signed else "it has no signature"
         return Origin(f"{UNPROVED}: {what}")
     key = read_public_key(public_key)
     name = fingerprint(key)
-    if not there:
-        return Origin(f"no signature: {SIGNATURE} is missing, and {name} was to have signed", problem=True)
+    if not is_signed:
+        return Origin(f"no signature: {SIGNATURE} is missing; {name} must have signed", problem=True)
     try:
         signature, signer = _read_signature(edition)
         key.verify(signature, _PREFIX + read_bytes(edition, MANIFEST, limit_of(MANIFEST)))
@@ -166,12 +166,12 @@ def check_origin(edition: Path, public_key: str | Path | None = None) -> Origin:
     except InvalidSignature:
         if signer != name:
             return Origin(f"wrong key: {SIGNATURE} names {signer}, not {name}", problem=True)
-        return Origin(f"wrong signature: {SIGNATURE} is not one of {name} over this {MANIFEST}", problem=True)
+        return Origin(f"wrong signature: {SIGNATURE} is not a signature by {name} of this {MANIFEST}", problem=True)
     return Origin(f"signed by {name}")
 
 
 def _read_signature(edition: Path) -> tuple[bytes, str]:
-    """Return the signature and the fingerprint that a file states; refuse any other file."""
+    """Return the signature and the fingerprint in the signature file; refuse a malformed one."""
     damaged = ReleaseError(f"damaged signature: {SIGNATURE} is not three lines of {_VERSION}")
     try:
         version, text, name = read_bytes(edition, SIGNATURE, limit_of(SIGNATURE)).decode("ascii").splitlines()
@@ -204,5 +204,5 @@ def _load_private(content: bytes, password: bytes | None) -> object:
 
 
 def _no_key(path: Path, half: str, rule: str = "") -> InputError:
-    return InputError(f"this is no Ed25519 {half} key, in PEM or as OpenSSH writes it", file=path, rule=rule or None,
+    return InputError(f"this is not an Ed25519 {half} key in PEM or OpenSSH format", file=path, rule=rule or None,
                       fix=_MAKE)  # fmt: skip

@@ -28,8 +28,8 @@ from retrain_eval.untrusted import in_a_line
 
 STATED = (
     "who approved it, what it corrects, its record files and their numbers of rows, whether a plan was registered "
-    "before they were read, run.py, the packages, notes on protection; in recipes.json, with which options a result "
-    "was made, and of which table where its name does not say so, and the texts of the sample flow"
+    "before they were read, run.py, the packages, notes on protection; in recipes.json, the options with which a "
+    "result was made, its table where its name does not say so, and the texts of the sample flow"
 )
 _SHOWN = 20  # numbers that differ, named one by one
 
@@ -54,9 +54,9 @@ class Verification:
     withheld : dict of str → str
         Results that the bundle lists as withheld, with their reasons.
     untied : dict of str → str
-        Results, among the stated, that a recipe makes of another table than their label names, with the reason.
+        Stated results that a recipe makes from a different table than their label names, with the reason.
     unchecked : tuple of str
-        What was not held against anything, with the reason: an edition of an earlier version has less in it.
+        What was not checked, with the reason: an edition of an earlier version holds less.
     origin : str
         Who signed the edition, or that its origin is not proved.
     """
@@ -95,7 +95,7 @@ class Verification:
                 f"{what.format(n=sum(found.values()))}: {names}" if found else f"{what.partition(':')[0]}: none"
             )
         lines += [f"  stated, though it has a recipe: {name}: {reason}" for name, reason in self.untied.items()]
-        lines.append(f"stated in the manifest, and proved by no number: {STATED}")
+        lines.append(f"stated in the manifest, and not proved by any number: {STATED}")
         lines += [f"not checked: {line}" for line in self.unchecked]
         if self.withheld:
             lines.append(f"{len(self.withheld)} results are withheld:")
@@ -113,8 +113,8 @@ def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verifica
     path : str or Path
         Folder of an edition. Nothing else is read.
     signed_by : str or Path, optional
-        File of the public key that the edition must be signed with. Left out: that the numbers are consistent is
-        proved, and who released them is not.
+        File of the public key that the edition must be signed with. If omitted, only consistency is proved, not who
+        released the edition.
 
     Returns
     -------
@@ -137,10 +137,10 @@ def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verifica
     ...
     retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
-    found, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
-    problems = (origin.text, *found.problems) if origin.problem else found.problems
+    verification, origin = _verify(Path(path)), check_origin(Path(path), signed_by)
+    problems = (origin.text, *verification.problems) if origin.problem else verification.problems
     text = origin.text if problems else origin.text.replace(UNPROVED, "consistency is proved, origin is not")
-    return replace(found, problems=problems, origin=text)
+    return replace(verification, problems=problems, origin=text)
 
 
 def _verify(path: Path) -> Verification:
@@ -151,16 +151,16 @@ def _verify(path: Path) -> Verification:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            found = _verified(bundle, n_files)
-    except Exception as error:  # a file may be hashed and still hold anything
-        found = Verification(bundle.path, n_files, (_not_rederived(error),))
-    return replace(found, problems=(*problems, *found.problems))
+            verification = _verified(bundle, n_files)
+    except Exception as error:  # a file with the right hash may still hold anything
+        verification = Verification(bundle.path, n_files, (_not_rederived(error),))
+    return replace(verification, problems=(*problems, *verification.problems))
 
 
 def _not_rederived(error: Exception) -> str:
-    """Return why a bundle cannot be re-derived; an error that is not ours may be one of the program."""
+    """Return why a bundle cannot be re-derived; an error of another kind may be a bug in the program."""
     if isinstance(error, MemoryError):
-        return "cannot be re-derived: it takes more memory than there is"
+        return "cannot be re-derived: it needs more memory than is available"
     report = "" if isinstance(error, RetrainEvalError) else "; if the bundle is sound, please report this error"
     return f"cannot be re-derived: {in_a_line(error)}{report}"
 
@@ -191,7 +191,7 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
         if part.derivation is not None and again.derivation is None:
             key = str(part.result or part.table)
             reason = why_not.get(key if part.table == "effects" else f"{key}: {part.table}", "")
-            differences.append(f"{name}: its recipe does not give it: {reason or 'the rules withhold it'}")
+            differences.append(f"{name}: its recipe does not reproduce it: {reason or 'the rules withhold it'}")
             continue
         differences += [
             f"{name}, {difference}" for difference in compare(rows, expected, digits, by_row=part.table == "balance")

@@ -1,8 +1,8 @@
-"""Verify an edition in a process of its own, which is given so much memory and time, and no more.
+"""Verify an edition in a separate process with limited memory and time.
 
-Sizes are bounded before anything is read, and options before anything is repeated. What such bounds cannot exclude, a
-file that unpacks to more than it declares or a model that never converges, ends with the process: the caller goes on
-and says so. A process costs about a second and a half, most of it imports.
+Sizes are checked before anything is read, and options before anything is repeated. What such checks cannot exclude,
+such as a file that unpacks to more than it declares or a model that never converges, ends with the process, and the
+caller reports it. A process takes about a second and a half, mostly for imports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from retrain_eval.release.manifest import read_manifest
 from retrain_eval.release.verify import Verification, verify
 from retrain_eval.untrusted import shown
 
-_PROBLEMS = 1_000  # handed back; more are counted
+_PROBLEMS = 1_000  # returned; any more are only counted
 
 
 def verify_within(
@@ -38,14 +38,14 @@ def verify_within(
         Folder of an edition.
     seconds : float
     memory : int
-        In bytes; where the system can limit it (Linux).
+        In bytes, if the system can limit it (Linux).
     **options : str
-        Those of ``verify``.
+        Options of ``verify``.
 
     Raises
     ------
     ReleaseError
-        If there is no manifest, it cannot be read, or the limits are met.
+        If there is no manifest, it cannot be read, or a limit is exceeded.
     """
     command = [sys.executable, "-P", "-m", "retrain_eval.release.within", str(Path(path).absolute())]
     command += [json.dumps([options, seconds, memory])]
@@ -62,17 +62,17 @@ def verify_within(
             with suppress(ProcessLookupError, PermissionError, AttributeError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        found = _answer(out)
-        if found is None:
-            told = _last_line(err)
+        answer = _answer(out)
+        if answer is None:
+            last_line = _last_line(err)
             raise ReleaseError(
-                f"verifying {path} was stopped: it needs more than {memory / 2**30:g} GB, or what it holds ends the "
-                f"program (status {process.returncode}){': ' + told if told else ''}"
+                f"verifying {path} was stopped: it needs more than {memory / 2**30:g} GB, or its contents end the "
+                f"program (status {process.returncode}){': ' + last_line if last_line else ''}"
             )
-    if "error" in found:
-        raise ReleaseError(str(found["error"]))
+    if "error" in answer:
+        raise ReleaseError(str(answer["error"]))
     return Verification(
-        **{**found, "path": Path(path), "problems": tuple(found["problems"]), "unchecked": tuple(found["unchecked"])}
+        **{**answer, "path": Path(path), "problems": tuple(answer["problems"]), "unchecked": tuple(answer["unchecked"])}
     )
 
 
@@ -84,22 +84,22 @@ def check_edition(edition: Path) -> Verification:
     ReleaseError
         If it is not as it was released, or its folder has another name.
     """
-    found = verify_within(edition)
-    if not found.ok:
-        raise ReleaseError(f"no report: {found}")
+    verification = verify_within(edition)
+    if not verification.ok:
+        raise ReleaseError(f"no report: {verification}")
     named = read_manifest(edition)["edition"]
     if named != edition.name:
-        raise ReleaseError(f"no report: the folder {edition} holds an edition that is named {named}")
-    return found
+        raise ReleaseError(f"no report: the folder {edition} holds an edition named {named}")
+    return verification
 
 
 def _answer(out: IO[bytes]) -> dict[str, Any] | None:
     out.seek(0)
     try:
-        found: dict[str, Any] = json.loads(out.read().splitlines()[-1])
+        answer: dict[str, Any] = json.loads(out.read().splitlines()[-1])
     except (ValueError, IndexError):
         return None
-    return found
+    return answer
 
 
 def _last_line(err: IO[bytes]) -> str:
@@ -109,15 +109,15 @@ def _last_line(err: IO[bytes]) -> str:
 
 
 def main(path: str, asked: str) -> None:
-    """Verify in this process and print what was found as JSON."""
+    """Verify in this process and print the result as JSON."""
     options, seconds, memory = json.loads(asked)
     limit_process(seconds, memory)
     try:
-        found = verify(path, **options)
-        problems = list(found.problems)
+        verification = verify(path, **options)
+        problems = list(verification.problems)
         if len(problems) > _PROBLEMS:
             problems = [*problems[:_PROBLEMS], f"and {len(problems) - _PROBLEMS:,} more"]
-        answer = {**dataclasses.asdict(found), "path": "", "problems": problems}
+        answer = {**dataclasses.asdict(verification), "path": "", "problems": problems}
     except RetrainEvalError as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -178,7 +178,7 @@ def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -
 
 
 def _without_standing(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what two drafts have in common that differ in their approval alone."""
+    """Return a manifest without what an approval changes."""
     return {key: value for key, value in manifest.items() if key not in (*DRAFT, SEAL)}
 
 

@@ -49,9 +49,9 @@ from retrain_eval.untrusted import read_bytes
 STAMP = "build.json"
 ENTRY = "index.html"
 ENGINE = ("build", "--html", "--execute", "--strict", "--ci")
-_LEAST = 2**20  # bytes free, below which a build that failed has filled the disk
+_LEAST = 2**20  # free bytes; with fewer, a failed build has filled the disk
 TIMEOUT = 900  # seconds; a book takes about one minute
-# what a page imports is imported before its limits are set, so that they are for the bundle
+# a page's imports come before its limits, so that the limits apply to the bundle
 START_OF_PAGE = """import retrain_eval.report.pages
 from retrain_eval.limits import limit_process
 
@@ -109,7 +109,7 @@ def build(
     force : bool
         Build even where the report was made from the same bundles, pages and program.
     verified : sequence of Verification
-        What was found when the editions were verified, which the report says.
+        Results of verifying the editions, which the report states.
 
     Raises
     ------
@@ -125,12 +125,10 @@ def build(
 
 
 def _check_places(release: Release) -> None:
-    """Refuse two bundles that the report would keep in one place."""
+    """Refuse two bundles that the report would write to the same folder."""
     places = [release_folder(study).casefold() for study in release.studies]
     if twice := [place for place in places if places.count(place) > 1]:
-        raise ReportError(
-            f"two bundles say that they are {twice[0].removeprefix('release/')}; a report shows one of it"
-        )
+        raise ReportError(f"two bundles claim to be {twice[0].removeprefix('release/')}; a report can show only one")
 
 
 def _build(
@@ -150,7 +148,7 @@ def _build(
     if not force and made.exists() and json.loads(made.read_text(encoding="utf-8")) == stamp:
         say("the report is up to date")
         return output / ENTRY
-    with scratch_folder("retrain_eval_book_") as folder, disk_errors(folder, "the last report stands"):
+    with scratch_folder("retrain_eval_book_") as folder, disk_errors(folder, "the last report is kept"):
         work = folder / "book"
         prepare(release, source, work, verified)
         say(f"building {len(list(work.glob('*.md')))} pages")
@@ -164,9 +162,9 @@ def _build(
 
 
 def escaped(value: object) -> object:
-    r"""Return what a template prints of a bundle, so that it ends no text, code or role that it stands in.
+    r"""Escape what a template prints of a bundle, so that it cannot end the string, code or role around it.
 
-    Text stands in Python texts of code cells and of ``{eval}`` roles: there an escape is the sign that it escapes.
+    The text is inside Python strings of code cells and ``{eval}`` roles, where an escape means the character itself.
 
     Examples
     --------
@@ -229,16 +227,18 @@ def prepare(release: Release, source: Path, work: Path, verified: Sequence[Verif
     (work / "edition.json").write_text(json.dumps(edition, ensure_ascii=False), encoding="utf-8")
 
 
-def _what_was(found: Verification, release: Release) -> str:
+def _what_was(verification: Verification, release: Release) -> str:
     """Say what the verification of one edition proved."""
-    of = next((one.bundle for one in (*release.studies, *release.earlier) if one.bundle.path == found.path), None)
+    of = next(
+        (one.bundle for one in (*release.studies, *release.earlier) if one.bundle.path == verification.path), None
+    )
     return _(
         "{edition}: {rederived:,} numbers re-derived, {covariance:,} re-derived on a released covariance, {stated:,} "
         "stated",
-        edition=found.path.name if of is None else f"{of.name} {of.edition}",
-        rederived=found.n_rederived,
-        covariance=sum(found.on_covariance.values()),
-        stated=sum(found.stated.values()),
+        edition=verification.path.name if of is None else f"{of.name} {of.edition}",
+        rederived=verification.n_rederived,
+        covariance=sum(verification.on_covariance.values()),
+        stated=sum(verification.stated.values()),
     )
 
 
@@ -288,14 +288,14 @@ def _run(release: Release, work: Path) -> Path:
         LANGUAGE: language(),
         EARLIER: os.pathsep.join(str(study.bundle.path.resolve()) for study in release.earlier),
     }
-    status, told = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
+    status, output = _run_group([sys.executable, "-m", "jupyter_book", *ENGINE], work, env)
     html = work / "_build" / "html"
     if status != 0 or not (html / ENTRY).exists():
-        if is_full(told) or shutil.disk_usage(work).free < _LEAST:
+        if is_full(output) or shutil.disk_usage(work).free < _LEAST:
             raise store_error(
-                OSError(errno.ENOSPC, "", str(work)), work, "the report was not built, the last one stands"
+                OSError(errno.ENOSPC, "", str(work)), work, "the report was not built; the last one is kept"
             )
-        raise ReportError("the report was not built; the last one stands\n" + _helpful(told))
+        raise ReportError("the report was not built; the last one is kept\n" + _helpful(output))
     return html
 
 
@@ -327,7 +327,7 @@ def _helpful(output: str, lines: int = 12) -> str:
     """Return the first lines of the engine's output that say what went wrong."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", output)
     told = [line.strip() for line in text.splitlines() if line.strip()]
-    if any(line.startswith("Traceback") for line in told):  # of a page's code: what it ends with says it
+    if any(line.startswith("Traceback") for line in told):  # from a page's code: the last line is the message
         raised = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): ")
         told = [line for line in told if raised.match(line) or "⛔" in line] or told
     marks = ("⛔", "refused", "Error", "error:", "not ", "⚠")

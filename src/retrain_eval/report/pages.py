@@ -124,7 +124,7 @@ class Study:
 
     @cached_property
     def plan_standing(self) -> Standing:
-        """Of each registration, whether it binds these results and how many of their record files had been read."""
+        """For each registration, whether it binds these results and how many of their record files had been read."""
         return stated_standing(self.bundle.plan, self.bundle.manifest)
 
     @cached_property

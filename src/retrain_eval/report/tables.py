@@ -20,7 +20,7 @@ from retrain_eval.report.words import Words, code, csv, sentence
 from retrain_eval.shown import summarised
 
 SUPPRESSED = N_("suppressed")
-_MARKS = ("sha256", "fingerprint")  # what identifies the content of a record file; editions of today have no SHA-256
+_MARKS = ("sha256", "fingerprint")  # identify the content of a record file; new editions have no SHA-256
 
 
 @summarised
@@ -318,7 +318,7 @@ def files(study: Study, folder: str) -> Table:
 
 
 def _link(name: str, target: str) -> str:
-    """Return a link of Markdown to a file whose name may be anybody's."""
+    """Return a Markdown link to a file with an untrusted name."""
     shown = re.sub(r"([^\w ./-])", r"\\\1", name)
     return f"[{shown}]({quote(target)})"
 

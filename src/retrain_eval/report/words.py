@@ -323,7 +323,7 @@ def _plural(unit: str) -> str:
 
 
 def code(text: object) -> str:
-    """Return a name of a bundle as Markdown prints code, and nothing else: it ends no code and begins no link.
+    """Return a name from a bundle as Markdown code; it cannot end the code or begin a link.
 
     Examples
     --------

@@ -101,7 +101,7 @@ def _records(before: Study | None, study: Study) -> str:
     now, known = ({tuple(str(one.get(key)) for key in keys) for one in files} for files in (inputs, earlier))
     new, gone = len(now - known), len(known - now)
     if not new and not gone:
-        return _("the same") if exact else _("files of the same names and numbers of rows")
+        return _("the same") if exact else _("files with the same names and numbers of rows")
     return _("{total}; {new} new, {gone} no longer used", total=total, new=new, gone=gone)
 
 

@@ -30,7 +30,7 @@ class TreatmentFormula:
     treat : str
         Column of the treatment.
     right : Formula
-        What is on the right, read.
+        The right-hand side, parsed.
     """
 
     treat: str

@@ -72,7 +72,7 @@ def _check(key: str, seen: npt.NDArray[np.int64], values: Floats, outcomes: Sequ
     missing = {name: ~np.isfinite(values[:, i]) for i, name in enumerate(outcomes)}
     absent = f"FROM sample.weights.df() ANTI JOIN source USING ({sql_name(key)})"
     problems: list[tuple[npt.NDArray[np.bool_], str, str, str, str]] = [
-        (seen == 0, key, "no row", "every unit of the sample is there", absent),
+        (seen == 0, key, "no row", "every unit of the sample has a row", absent),
         (seen > 1, key, "several rows", "one row per unit: choose the period first", units_having(key, "count(*) > 1")),
         *(
             (bad, name, "missing or not finite", "a number for every unit", rows_where(_not_finite(name)))

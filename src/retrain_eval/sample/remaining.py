@@ -159,7 +159,7 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
 
 
 def _check(relation: duckdb.DuckDBPyRelation, weights: str, unit: str, time: str) -> None:
-    """Refuse controls whose periods at risk cannot be those that the sample knows."""
+    """Refuse controls whose periods at risk contradict the sample."""
     rules = (
         ("twice > 0", "a person is at risk once a period", "keep one row per person and period"),
         (

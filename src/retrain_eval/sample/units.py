@@ -273,7 +273,7 @@ def _check_types(types: dict[str, str], unit: str, treat: str, covariates: Seque
 def _broken_rule(
     relation: duckdb.DuckDBPyRelation, rows: str, unit: str, treat: str, names: dict[str, str], numbers: set[str]
 ) -> InputError:
-    """Return the error for units that break a rule: how many, and what lists them."""
+    """Return the error for units that break a rule: how many, and the query that lists them."""
     rules = {
         "the unit id must not be missing": (unit, "id", "id IS NULL"),
         "the treatment must be 0 or 1": (treat, "t", "t IS NULL OR t NOT IN (0, 1)"),
