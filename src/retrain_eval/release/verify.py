@@ -182,10 +182,14 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
     tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "stated")}
     tables, strata, loose = list(published.kept()), list(bundle.study_file.strata), dict[str, str]()
     why_not = derived.withheld()
-    # a row too many or too few is among what is not accounted for, so that no pair is lost unseen
-    for (part, rows), (again, expected) in zip(published.blocks(), derived.blocks(), strict=False):
+    rederived = _by_label(derived)
+    for label, (part, rows) in _by_label(published).items():
         name = part.table if part.result is None else f"{part.table} {part.result}"
-        if (part.table, part.result, len(rows)) != (again.table, again.result, len(expected)):
+        if label not in rederived:
+            differences.append(f"{name}: published but not re-derived")
+            continue
+        again, expected = rederived[label]
+        if len(rows) != len(expected):
             differences.append(f"{name}: {len(rows)} row(s) published, {len(expected)} re-derived")
             continue
         if part.derivation is not None and again.derivation is None:
@@ -217,6 +221,17 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
         loose,
         tuple(unchecked(bundle)),
     )
+
+
+def _by_label(results: Results) -> dict[tuple[str, str | None, int], tuple[Part, pd.DataFrame]]:
+    """Return each part with its rows by table, result, and how many parts of that label come before it."""
+    seen: Counter[tuple[str, str | None]] = Counter()
+    labelled = {}
+    for part, rows in results.blocks():
+        label = (part.table, part.result)
+        labelled[(*label, seen[label])] = (part, rows)
+        seen[label] += 1
+    return labelled
 
 
 def _kinds(part: Part, rows: pd.DataFrame) -> Counter[str]:
