@@ -326,9 +326,8 @@ def _link(name: str, target: str) -> str:
 def archive(study: Study) -> Html:
     """Link to the whole bundle as one archive."""
     name = f"{study.bundle.name}-{study.bundle.edition}.zip"
-    return Html(
-        f'<p><a href="release/{study.bundle.name}/{name}" download>The whole bundle as one archive, {name}</a></p>'
-    )
+    text = _("The whole bundle as one archive, {name}", name=name)
+    return Html(f'<p><a href="release/{study.bundle.name}/{name}" download>{text}</a></p>')
 
 
 def inputs(study: Study) -> Table:
