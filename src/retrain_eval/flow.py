@@ -253,7 +253,7 @@ class Study:
         """Build the book of an edition (default: the latest) with the companions' editions of the same name.
 
         ``language`` is ``"en"`` or ``"zh"``; the study file's, by default. A report in another language than that has
-        a folder of its own. Every edition is verified first; if one is not as it was released, nothing is built.
+        a folder of its own. Every edition is verified first; if one differs from what was released, nothing is built.
 
         Raises
         ------
