@@ -12,9 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from retrain_eval.encoding import use_utf8
+from retrain_eval.encoding import for_terminal, use_utf8
 from retrain_eval.errors import InputError, RetrainEvalError
 from retrain_eval.steps import Steps
 
@@ -305,7 +304,7 @@ def schema(
         for row in block.fillna("").itertuples():
             table.add_row(
                 *(
-                    escape(str(x))
+                    for_terminal(str(x))
                     for x in (row.column, row.type, "yes" if row.required else "", row.constraints, row.description)
                 )
             )
@@ -316,14 +315,14 @@ def _done(as_json: bool, facts: dict[str, object], text: str) -> None:
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
-        out.print(escape(text))
+        out.print(for_terminal(text))
 
 
 def _fail(text: str, *, as_json: bool, facts: dict[str, object] | None = None) -> NoReturn:
     if as_json:
         typer.echo(json.dumps(facts or {"error": text}, ensure_ascii=False))
     else:
-        err.print(f"[bold red]error[/bold red] {escape(text)}")
+        err.print(f"[bold red]error[/bold red] {for_terminal(text)}")
     raise SystemExit(1)
 
 

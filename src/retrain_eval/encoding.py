@@ -1,9 +1,11 @@
-"""UTF-8 for file names, arguments and output, whatever the locale."""
+"""Text for a terminal: UTF-8 whatever the locale, and no control characters."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+from rich.markup import escape
 
 
 def use_utf8() -> None:
@@ -19,3 +21,19 @@ def use_utf8() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None and getattr(stream, "errors", "") == "strict":
             reconfigure(errors="backslashreplace")  # a terminal with another encoding shows \\u2026
+
+
+def for_terminal(text: str) -> str:
+    r"""Escape control characters, which could move the cursor or reverse text, and rich's markup; lines stay lines.
+
+    Arguments, file names and values of records reach a terminal only through this.
+
+    Examples
+    --------
+    >>> print(for_terminal("edition A\x1b[2J"))
+    edition A\x1b[2J
+    """
+    plain = "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode() for sign in text
+    )
+    return escape(plain)

@@ -7,8 +7,9 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from retrain_eval.encoding import for_terminal
 
 _SILENCE = 10.0  # seconds without a line after which one says what is still being done
 
@@ -42,11 +43,11 @@ class Steps:
     def __enter__(self) -> Steps:
         if self.quiet:
             return self
-        self.console.print(f"[bold]{escape(self.title)}[/bold]")
+        self.console.print(f"[bold]{for_terminal(self.title)}[/bold]")
         if self.console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=self.console, transient=True)
-            self._task = self._bar.add_task(escape(self.title), total=None)
+            self._task = self._bar.add_task(for_terminal(self.title), total=None)
             self._bar.start()
         else:
             threading.Thread(target=self._break_silence, daemon=True).start()
@@ -62,7 +63,7 @@ class Steps:
         """Show what is under way, and the share that is done, from 0 to 1."""
         self._doing = text
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=escape(text), total=1.0, completed=share)
+            self._bar.update(self._task, description=for_terminal(text), total=1.0, completed=share)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,7 +74,7 @@ class Steps:
 
     def _print(self, text: str) -> None:
         self._last = time.monotonic()
-        self.console.print(f"  [dim]{self._last - self.start:5.1f}s[/dim]  {escape(text)}")
+        self.console.print(f"  [dim]{self._last - self.start:5.1f}s[/dim]  {for_terminal(text)}")
 
     def _break_silence(self) -> None:
         while not self._over.wait(self.silence / 10):
