@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from retrain_eval.flow import Study
-from retrain_eval.release.verify import verify
-from retrain_eval.template import new_study
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.study.folder import Study
+from retrain_eval.study.template import new_study
 
 AS_SHIPPED = 'rte.simulate(people=20_000, quarters=40, start="2016Q1", seed=20260101)'
 

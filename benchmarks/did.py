@@ -83,7 +83,6 @@ def measure(file: Path, task: str, memory: str) -> None:
     import resource
 
     import retrain_eval as rte
-    from retrain_eval.did import att_gt  # noqa: F401  # imports are not timed, the peers' neither
 
     with duckdb.connect(str(file), config={"memory_limit": memory, "threads": THREADS}) as con:
         table = "paths" if task == "from stored paths" else "panel"

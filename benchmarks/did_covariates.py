@@ -67,7 +67,7 @@ def measure(file: Path, memory: str) -> None:
     import pyarrow  # noqa: F401  # imports are not timed, the peer's neither
 
     import retrain_eval as rte
-    from retrain_eval.did.unit_level import att_gt
+    from retrain_eval.estimators.rows.att_gt import att_gt
 
     start = time.perf_counter()
     with duckdb.connect(str(file), read_only=True, config={"threads": THREADS, "memory_limit": memory}) as con:

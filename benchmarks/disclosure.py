@@ -4,7 +4,7 @@
 
 Of each study the tables are published that studies publish: all people, by age, by school, by both, and sums of
 covariates before and after matching. Before protection only the small counts are blanked; after it the tables are those
-of `retrain_eval.release.protect`.
+of `retrain_eval.release.protection.protect`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from retrain_eval.errors import DesignError
-from retrain_eval.release.covariates import protect_covariates
-from retrain_eval.sample.covariates import APART, ARMS, BEFORE, CovariateMoments
+from retrain_eval.common.errors import DesignError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.sample.match import match
-from retrain_eval.study import Release
+from retrain_eval.tables.covariates.covariates import APART, ARMS, BEFORE, CovariateMoments
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "release"))
 from test_attack import audit

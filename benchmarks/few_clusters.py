@@ -18,12 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 
 import retrain_eval as rte
-import retrain_eval.effects
-from retrain_eval.clusters import Clusters
-from retrain_eval.did.means import mean_difference
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import RetrainEvalError
-from retrain_eval.moments import OutcomeMoments
+import retrain_eval.estimators.effects.effects
+from retrain_eval.common.errors import RetrainEvalError
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.tables.clusters import Clusters
+from retrain_eval.tables.moments.moments import OutcomeMoments
 
 CLUSTERS = (3, 5, 10, 20, 30)
 PEOPLE = 40  # of a cluster
@@ -152,7 +152,7 @@ def main(draws: int, draws_of_survival: int) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     # simultaneous bands take most of the time, and are not looked at
-    retrain_eval.effects.critical_values = lambda vcov, df, **_: np.full(len(vcov), np.nan)
+    retrain_eval.estimators.effects.effects.critical_values = lambda vcov, df, **_: np.full(len(vcov), np.nan)
     start = time.perf_counter()
     given = [int(value) for value in sys.argv[1:]]
     main(*(given if len(given) == 2 else (2000, 2000)))

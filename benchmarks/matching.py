@@ -73,7 +73,6 @@ def generate(file: Path, treated: int, controls: int) -> None:
 
 def measure(file: Path, task: str, exact: list[str]) -> None:
     import retrain_eval as rte
-    from retrain_eval.sample import match  # noqa: F401  # imports are not timed, the peer's neither
 
     start, cpu = time.perf_counter(), time.process_time()
     with duckdb.connect(str(file), config={"threads": THREADS}) as con:

@@ -33,7 +33,7 @@ def generate(folder: Path, rows: int) -> None:
 
 def measure(folder: Path) -> None:
     import retrain_eval as rte
-    from retrain_eval.store import Store
+    from retrain_eval.records.store import Store
 
     stages: dict[str, float] = {}
 

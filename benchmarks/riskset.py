@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 
 import retrain_eval as rte
-from retrain_eval.sample.censoring import follow_spells
+from retrain_eval.sample.followup.censoring import follow_spells
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from waiting_times import HORIZON, kaplan_meier, paired, register, truth

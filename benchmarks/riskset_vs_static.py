@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import retrain_eval as rte
-from retrain_eval.sample.censoring import follow_outcomes
-from retrain_eval.study import read_study
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.sample.followup.censoring import follow_outcomes
 
 AGENCY = Path(__file__).parents[1] / "analyses" / "agency"
 DESIGNS = ("risk sets", "risk sets, uncapped", "risk sets, unweighted", "static")

@@ -58,8 +58,7 @@ def generate(file: Path, spells: int, repeats: int) -> None:
 
 def ours(con: duckdb.DuckDBPyConnection, task: str, by: list[str], cluster: str, person: str) -> dict[str, object]:
     """Return wall and processor seconds, and two numbers to compare."""
-    from retrain_eval.survival import cox, hazard  # noqa: F401
-    from retrain_eval.survival.spells import Spells
+    from retrain_eval.estimators.survival.spells import Spells
 
     start = time.perf_counter(), time.process_time()
     numbers: list[float]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from datasets import ORACLES
-from retrain_eval.cells.counting import life_table
-from retrain_eval.lifetable import LifeTable
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 from survival_cases import NAMES
 
 Array = npt.NDArray[np.float64]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import duckdb
 
-from retrain_eval.panel import build_panel
-from retrain_eval.spells import build_spells
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.panel.spells import build_spells
 
 START = 8076  # 2019Q1
 FIRST_JOB, SECOND_JOB = 1000, 100

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from retrain_eval.template import new_study
+from retrain_eval.study.template import new_study
 
 EFFECT = 2_000.0
 YEARS = range(2017, 2023)

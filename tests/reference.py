@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from retrain_eval.cli import app
-from retrain_eval.study import PROFILES, StudyFile
+from retrain_eval.plan.study_file import PROFILES, StudyFile
 
 
 def fields() -> dict[str, dict[str, str]]:

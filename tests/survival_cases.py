@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from datasets import ORACLES
-from retrain_eval.cells import lifeclusters
-from retrain_eval.cells.counting import life_table
-from retrain_eval.lifetable import LifeTable
+from retrain_eval.tables.life_table import spell_clusters as lifeclusters
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 
 NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "censored": ()}
 PROBABILITY = {"weights": "w", "weight_type": "probability"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from retrain_eval.files import sha256
+from retrain_eval.common.files import sha256
 from retrain_eval.release.manifest import sealed, spelt
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.flow import Study
-from retrain_eval.layout import Additive
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.moments import OutcomeMoments
+from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.verify import rederive, verify
-from retrain_eval.sample.counts import SUMS, SampleCounts
-from retrain_eval.sample.covariates import CovariateMoments
-from retrain_eval.sample.verdict import balance_verdict
-from retrain_eval.statistics.kinds import CrossProducts, SignedRanks, Spread, Ties
-from retrain_eval.survival.spells import Spells
+from retrain_eval.release.layout import Additive
+from retrain_eval.release.verification.verify import rederive, verify
+from retrain_eval.sample.balance.rating import balance_verdict
+from retrain_eval.study.folder import Study
+from retrain_eval.tables.counts import SUMS, SampleCounts
+from retrain_eval.tables.covariates.covariates import CovariateMoments
+from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Ties
 from tampering import alter, rehash, rounds
 
 ANALYSES = Path(__file__).parents[1] / "analyses"

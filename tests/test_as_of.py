@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import own_study
-from retrain_eval.flow import Study
+from retrain_eval.study.folder import Study
 
 
 def hashes(folder: Path) -> dict[str, str]:

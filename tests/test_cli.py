@@ -13,9 +13,9 @@ import pytest
 
 import own_study
 from retrain_eval import cli
-from retrain_eval.flow import Study
-from retrain_eval.resources import resource
-from retrain_eval.study import read_study
+from retrain_eval.common.resources import resource
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.study.folder import Study
 
 SCREEN = 24  # lines of a terminal
 
@@ -362,7 +362,7 @@ def test_bad_input_gets_one_clear_screen_and_changes_nothing(shell: Shell, study
         "misspelt key",
     }:
         return
-    from retrain_eval.store import Store
+    from retrain_eval.records.store import Store
 
     with Store.open(before.store_path, package=before.package) as store:
         held = store.con.sql("SELECT * FROM person JOIN wage_record USING (person_id) ORDER BY ALL").fetchall()

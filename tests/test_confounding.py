@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.confounding import Regressions, e_value, oster_bounds, rosenbaum_bounds
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.hidden_bias import pair_differences
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.inference.hidden_bias_bounds import Regressions, e_value, oster_bounds, rosenbaum_bounds
+from retrain_eval.sample.hidden_bias.hidden_bias import pair_differences
 from retrain_eval.sample.match import match
 
 

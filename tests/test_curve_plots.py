@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrain_eval.curve_plots import is_curve
-from retrain_eval.survival.spells import Spells
+from retrain_eval.estimators.curve_plots import is_curve
+from retrain_eval.estimators.survival.spells import Spells
 from survival_cases import NAMES, spells
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # inside plotnine, with pandas 3

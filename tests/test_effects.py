@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.simultaneous import critical_values
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.numerics.joint import critical_values
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.inference.pretrend import pretrend_test
 
 
 def two_levels(**options: object) -> EffectTable:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError
-from retrain_eval.estimates import check_same_estimates, same_rows
-from retrain_eval.results import Results
+from retrain_eval.common.errors import InputError
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.same_estimates import check_same_estimates, same_rows
+from retrain_eval.release.results import Results
 
 
 def table(

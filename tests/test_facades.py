@@ -14,16 +14,15 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval import heterogeneity
-from retrain_eval.cells.counting import life_table
-from retrain_eval.did import honest
-from retrain_eval.did.att_gt import GroupTimeEffects
-from retrain_eval.effect_plots import plot
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.sample import att
+from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+from retrain_eval.estimators.effects import heterogeneity, honest
+from retrain_eval.estimators.effects.plots import plot
+from retrain_eval.estimators.survival.regression.cox import cox
+from retrain_eval.estimators.survival.regression.proportionality import proportional_hazards
+from retrain_eval.sample.effect import att
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.survival.cox import cox
-from retrain_eval.survival.proportionality import proportional_hazards
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 
 CLASSES = (rte.OutcomeMoments, rte.Spells, rte.EffectTable, GroupTimeEffects, MatchedSample, LifeTable)
 # facades whose docstring does not name the function by its full path

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import own_study
-from retrain_eval.errors import InputError, StoreError
-from retrain_eval.flow import Study
-from retrain_eval.script import SCRIPT
+from retrain_eval.common.errors import InputError, StoreError
+from retrain_eval.study.folder import Study
+from retrain_eval.study.script import SCRIPT
 
 NOTHING = "def analyse(run):\n    pass\n"
 

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.errors import InputError
-from retrain_eval.flow import Study
-from retrain_eval.outcomes.quality import build_quality
-from retrain_eval.panel import build_panel
-from retrain_eval.release.verify import verify
-from retrain_eval.spells import build_spells
-from retrain_eval.store import Store
-from retrain_eval.study import read_study
-from retrain_eval.template import new_study
+from retrain_eval.common.errors import InputError
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.panel.quality import build_quality
+from retrain_eval.panel.spells import build_spells
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.records.store import Store
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.study.folder import Study
+from retrain_eval.study.template import new_study
 
 EFFECT, PERIODS, ENTRY = 300.0, 8, 4
 MARCH = 2019 * 12 + 2

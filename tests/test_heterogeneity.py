@@ -12,10 +12,10 @@ from scipy import stats
 
 import retrain_eval as rte
 from did_cases import MOMENTS, staggered
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.heterogeneity import equal_effects
-from retrain_eval.simultaneous import holm, joint_test, romano_wolf
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.numerics.joint import holm, joint_test, romano_wolf
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.heterogeneity import equal_effects
 
 
 def table(estimate: list[float], vcov: np.ndarray, n: int = 10**9, df: float | None = None) -> EffectTable:

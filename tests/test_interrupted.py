@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.store import Store
+from retrain_eval.records.store import Store
 
 PEOPLE, PERIODS = 20_000, 10
 
 LOAD = """
 import sys
-from retrain_eval.store import Store
+from retrain_eval.records.store import Store
 path, memory, *deliveries = sys.argv[1:]
 with Store.open(path, memory_limit=memory) as store:
     print("open", flush=True)

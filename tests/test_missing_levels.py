@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.cells.counting import life_table
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.means import mean_difference
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.heterogeneity import equal_effects, verdicts
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.estimators.survival.gray import gray
+from retrain_eval.estimators.survival.logrank import logrank, logrank_scores
+from retrain_eval.estimators.survival.regression.cox import cox
 from retrain_eval.sample.composition import matching_table
-from retrain_eval.survival.cox import cox
-from retrain_eval.survival.gray import gray
-from retrain_eval.survival.logrank import logrank, logrank_scores
+from retrain_eval.tables.life_table.counting import life_table
 
 NAMES = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
 
 NAMES = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.names import LONGEST, check_plain_name, is_plain_name
-from retrain_eval.study import read_study
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.names import LONGEST, check_plain_name, is_plain_name
+from retrain_eval.plan.study_file import read_study
 
 
 @pytest.mark.parametrize("name", ["2026", "2026-1", "2026.1", "Q1_2026", "a", "x" * LONGEST, "nullify", "com10"])

@@ -6,11 +6,11 @@ import duckdb
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.outcomes.coverage import uncovered_records
-from retrain_eval.outcomes.history import baseline
-from retrain_eval.panel import build_panel
-from retrain_eval.strata import Stratum
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.panel.baseline import baseline
+from retrain_eval.panel.coverage import uncovered_records
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.plan.strata import Stratum
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_records_that_name_no_employer_leave_jobs_unknown(agency: duckdb.DuckDBP
 
 def test_people_are_numbered_over_chunks(agency: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = build_panel(agency).order("person_id, period").fetchall()
-    monkeypatch.setattr("retrain_eval.panel._CHUNK", 1)
+    monkeypatch.setattr("retrain_eval.panel.panel._CHUNK", 1)
     assert build_panel(agency).order("person_id, period").fetchall() == whole
     agency.execute("DELETE FROM person")
     with pytest.raises(DesignError, match="there are no periods"):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.plan import (
+from retrain_eval.common.errors import InputError, ReleaseError
+from retrain_eval.plan.registered import (
     PLAN,
     Registration,
     deviations,
@@ -24,7 +24,7 @@ from retrain_eval.plan import (
     read_plan,
     register,
 )
-from retrain_eval.study import StudyFile, read_study
+from retrain_eval.plan.study_file import StudyFile, read_study
 
 STUDY = """
 [study]

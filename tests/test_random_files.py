@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
-from retrain_eval.records.table_schema import load_package
-from retrain_eval.sources import as_relation
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.sources import as_relation
+from retrain_eval.records.schema.table_schema import load_package
+from retrain_eval.records.store import Store
 
 MARKERS = {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "."}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")

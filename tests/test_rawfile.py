@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from retrain_eval import csv_lines, rawfile
-from retrain_eval.errors import InputError
-from retrain_eval.files import sha256
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.files import sha256
+from retrain_eval.common.text import csv_lines
+from retrain_eval.common.text import raw_file as rawfile
 
 values = st.text(st.sampled_from("ab1\",;\n 'é漢🙂"), max_size=6)
 records = st.lists(st.tuples(st.text("ab", min_size=1, max_size=2), values, values), min_size=1, max_size=12)

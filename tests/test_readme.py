@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import retrain_eval as rte
 from retrain_eval.cli import app
-from retrain_eval.template import new_study
+from retrain_eval.study.template import new_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

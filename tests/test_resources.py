@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import retrain_eval
-from retrain_eval.errors import InputError
-from retrain_eval.resources import resource
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.resources import resource
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,8 +30,8 @@ def test_installed_package_serves_the_folder_beside_its_modules(tmp_path: Path) 
     shutil.copytree(package, site / "retrain_eval", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data_schemas", site / "retrain_eval" / "data_schemas")
     code = (
-        "from retrain_eval.errors import StoreError; from retrain_eval.resources import resource\n"
-        "from retrain_eval.store import Store\n"
+        "from retrain_eval.common.errors import StoreError; from retrain_eval.common.resources import resource\n"
+        "from retrain_eval.records.store import Store\n"
         "print(resource('data_schemas')); print(Store.open('s.duckdb').package.names)\n"
         "try: resource('book')\nexcept StoreError as error: print(error)"
     )

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError
-from retrain_eval.results import Results
+from retrain_eval.common.errors import InputError
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.release.results import Results
 
 
 def moments() -> rte.OutcomeMoments:

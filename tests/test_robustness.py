@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 
 import own_study
-from retrain_eval.errors import InputError, StoreError
-from retrain_eval.flow import Study
-from retrain_eval.schemas import load_package
-from retrain_eval.store import Store
-from retrain_eval.synthetic import simulate
+from retrain_eval.common.errors import InputError, StoreError
+from retrain_eval.records.schema.dictionary import load_package
+from retrain_eval.records.store import Store
+from retrain_eval.simulate import simulate
+from retrain_eval.study.folder import Study
 
 ROOT_ONLY = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to be another user")
 
@@ -390,7 +390,7 @@ def test_a_read_only_store_says_so_when_it_is_loaded_into(tmp_path: Path) -> Non
 
 LOOK = """
 import sys
-from retrain_eval.store import Store
+from retrain_eval.records.store import Store
 with Store.open(sys.argv[1], read_only=True, as_of=int(sys.argv[2])) as store:
     print(store.con.sql("SELECT count(*) FROM person").fetchall()[0][0], flush=True)
     sys.stdin.read()
@@ -589,9 +589,9 @@ ANOTHER_USER = """
 import os, sys
 from pathlib import Path
 import retrain_eval
-from retrain_eval.errors import RetrainEvalError
-from retrain_eval.flow import Study
-from retrain_eval.store import Store
+from retrain_eval.common.errors import RetrainEvalError
+from retrain_eval.study.folder import Study
+from retrain_eval.records.store import Store
 os.setgid(65534)  # not before: the interpreter itself may lie where others cannot read
 os.setuid(65534)
 folder = Path(sys.argv[1])
@@ -638,8 +638,8 @@ def test_a_folder_that_is_read_only_is_said_to_be_so(tmp_path: Path) -> None:
 
 LOCKED = """
 import os, sys
-from retrain_eval.errors import InputError
-from retrain_eval.rawfile import open_raw
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.text.raw_file import open_raw
 os.setgid(65534)
 os.setuid(65534)
 for path in sys.argv[1:]:
@@ -687,7 +687,7 @@ def test_a_million_rows_in_little_memory(tmp_path: Path, suffix: str) -> None:
 LOAD = """
 import sys
 from pathlib import Path
-from retrain_eval.store import Store
+from retrain_eval.records.store import Store
 folder = Path(sys.argv[2])
 files = {name: folder / f"{name}.parquet" for name in ("employer_link", "person", "programme", "enrolment")}
 wages = sorted(folder.glob("wage_record_*.parquet"))

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
-from retrain_eval.periods import BOUNDS, FREQUENCIES, parse_period
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.periods import BOUNDS, FREQUENCIES, parse_period
+from retrain_eval.common.resources import resource
 from retrain_eval.records.identifiers import use_key
-from retrain_eval.records.table_schema import RESERVED
-from retrain_eval.resources import resource
-from retrain_eval.schemas import Package, Reading, checks, ddl, dictionary, load_package, typed
-from retrain_eval.store import Store
+from retrain_eval.records.schema.dictionary import Package, Reading, checks, ddl, dictionary, load_package, typed
+from retrain_eval.records.schema.table_schema import RESERVED
+from retrain_eval.records.store import Store
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "analyses" / name / "data_schemas" for name in ("training_grants", "joblessness")]

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.errors import InputError
-from retrain_eval.linkage.exact import link_exactly
-from retrain_eval.records.table_schema import load_package
-from retrain_eval.sources import as_relation, query
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.sources import as_relation, query
+from retrain_eval.records.linkage.exact import link_exactly
+from retrain_eval.records.schema.table_schema import load_package
+from retrain_eval.records.store import Store
 
 LATE = 21_000  # beyond the rows from which DuckDB guesses types
 

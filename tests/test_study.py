@@ -9,12 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.outcomes.quality import build_quality
-from retrain_eval.panel import build_panel
-from retrain_eval.strata import Stratum
-from retrain_eval.study import read_study
-from retrain_eval.template import TEMPLATE
+from retrain_eval.common.errors import InputError
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.panel.quality import build_quality
+from retrain_eval.plan.strata import Stratum
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.study.template import TEMPLATE
 
 ROOT = Path(__file__).parents[1]
 GOOD = """

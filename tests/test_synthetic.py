@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.errors import InputError
-from retrain_eval.store import Store
-from retrain_eval.synthetic.agency import RECORDS, Simulation
-from retrain_eval.synthetic.parameters import Parameters
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.store import Store
+from retrain_eval.simulate.agency import RECORDS, Simulation
+from retrain_eval.simulate.parameters import Parameters
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.trajectories import MODELS, wage_trajectory
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.rows.wage_trajectory import MODELS, wage_trajectory
 
 NAMES: dict[str, Any] = {"outcome": "w", "unit": "id", "time": "t", "exit": "out"}
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.errors import InputError
-from retrain_eval.linkage.exact import link_exactly
-from retrain_eval.sources import as_relation, require_columns
-from retrain_eval.survival.first_jobs import first_job_spells
-from retrain_eval.survival.followup import employment_after
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.sources import as_relation, require_columns
+from retrain_eval.estimators.rows.first_jobs import first_job_spells
+from retrain_eval.estimators.rows.follow_up import employment_after
+from retrain_eval.records.linkage.exact import link_exactly
 
 
 def test_a_default_that_no_one_typed_is_named_with_its_parameter() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError, StoreError
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError, StoreError
+from retrain_eval.records.store import Store
 
 KEY = "9b05688c2b3e6c1f1f83d9abfb41bd6b"
 

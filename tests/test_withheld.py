@@ -13,18 +13,18 @@ from typer.testing import CliRunner
 import own_study
 import retrain_eval as rte
 from retrain_eval.cli import app
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, DisclosureError, InputError, ReleaseError
-from retrain_eval.flow import Study
-from retrain_eval.lifetable import ANY
-from retrain_eval.release.protect import protect
-from retrain_eval.release.verify import verify
-from retrain_eval.report.pages import open_release
-from retrain_eval.report.withheld import tabulate
-from retrain_eval.results import Results
-from retrain_eval.run import Run
-from retrain_eval.script import SCRIPT
-from retrain_eval.study import About, Release, StudyFile
+from retrain_eval.common.errors import DesignError, DisclosureError, InputError, ReleaseError
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.plan.study_file import About, Release, StudyFile
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.report.page import open_release
+from retrain_eval.report.pages.withheld import tabulate
+from retrain_eval.study.folder import Study
+from retrain_eval.study.run import Run
+from retrain_eval.study.script import SCRIPT
+from retrain_eval.tables.life_table.life_table import ANY
 
 
 def effects(n: int = 2) -> EffectTable:

@@ -8,19 +8,19 @@ import duckdb
 import pandas as pd
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.means import mean_paths
-from retrain_eval.did.payback import payback
-from retrain_eval.outcomes.coverage import uncovered_records
-from retrain_eval.sample.censoring import ENTRY, follow_outcomes
+from retrain_eval.estimators.did.means import mean_paths
+from retrain_eval.estimators.inference.payback import payback
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.estimators.rows.first_jobs import first_job_spells
+from retrain_eval.estimators.rows.follow_up import employment_after, employment_shares, share_effects
+from retrain_eval.estimators.survival.grouptest import score_test
+from retrain_eval.estimators.survival.logrank import logrank_scores, logrank_test
+from retrain_eval.panel.coverage import uncovered_records
+from retrain_eval.sample.followup.censoring import ENTRY, follow_outcomes
+from retrain_eval.sample.followup.censoring_weights import weigh_remaining
 from retrain_eval.sample.relabelled import relabelled
-from retrain_eval.sample.remaining import weigh_remaining
 from retrain_eval.sample.ties import RELABELLINGS
-from retrain_eval.survival.first_jobs import first_job_spells
-from retrain_eval.survival.followup import employment_after, employment_shares, share_effects
-from retrain_eval.survival.grouptest import score_test
-from retrain_eval.survival.logrank import logrank_scores, logrank_test
-from retrain_eval.synthetic.truth import known_effects
+from retrain_eval.simulate.truth import known_effects
 
 BEFORE, AFTER = 8, 12  # quarters before the first of training, and after it
 WAIT = range(2, 7)  # quarters after displacement in which training may start

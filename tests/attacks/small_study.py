@@ -13,7 +13,7 @@ import pandas as pd
 YEARS, ENTRY = range(2016, 2022), 2019
 RUN = """
 import retrain_eval as rte
-from retrain_eval.did.means import mean_paths
+from retrain_eval.estimators.did.means import mean_paths
 
 
 def analyse(run):

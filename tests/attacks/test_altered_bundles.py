@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cell, written
 
-from retrain_eval.errors import ReleaseError
-from retrain_eval.release.verify import verify
-from retrain_eval.release.within import verify_within
+from retrain_eval.common.errors import ReleaseError
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.release.verification.within import verify_within
 
 REHASHED: dict[str, tuple[list[Change], str]] = {
     "an estimate": ([in_table("effects.csv", set_cell("att_matched", "estimate", "9999.5"))], "estimate: published 9999.5"),
@@ -242,7 +242,7 @@ def test_an_error_of_the_program_is_named_so_that_it_can_be_reported(
     def fails(*_: object) -> None:
         {}["pay"]
 
-    monkeypatch.setattr("retrain_eval.release.verify.publish", fails)
+    monkeypatch.setattr("retrain_eval.release.verification.verify.publish", fails)
     (problem,) = verify(edition).problems
     assert problem.startswith("cannot be re-derived: KeyError: 'pay' (release/verify.py, line ")
     assert problem.endswith("if the bundle is sound, please report this error")

@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 
 import retrain_eval as rte
-from retrain_eval.errors import RetrainEvalError
+from retrain_eval.common.errors import RetrainEvalError
+from retrain_eval.common.resources import resource
+from retrain_eval.estimators.survival.endings import spell_flow
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release import writing
-from retrain_eval.release.verify import verify
-from retrain_eval.resources import resource
-from retrain_eval.results import Results
-from retrain_eval.schemas import dictionary, load_package
-from retrain_eval.study import read_study
-from retrain_eval.survival.endings import spell_flow
+from retrain_eval.release.results import Results
+from retrain_eval.release.verification.verify import verify
 from tampering import rehash
 
 SSN = "219-09-9999"  # never issued: an advertisement of 1940
@@ -390,7 +390,7 @@ def test_a_social_security_number_is_withheld_however_it_is_written(tmp_path: Pa
 
 def ingest(study: Path) -> None:
     """Load the records of a study, as the command does."""
-    from retrain_eval.flow import Study
+    from retrain_eval.study.folder import Study
 
     Study.open(study).ingest(lambda _: None).close()
 

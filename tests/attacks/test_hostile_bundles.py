@@ -19,12 +19,12 @@ from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import ReleaseError, RetrainEvalError
+from retrain_eval.common.errors import ReleaseError, RetrainEvalError
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.manifest import read_manifest
-from retrain_eval.release.verify import Verification, verify
-from retrain_eval.release.within import verify_within
-from retrain_eval.results import read_parts
+from retrain_eval.release.results import read_parts
+from retrain_eval.release.verification.verify import Verification, verify
+from retrain_eval.release.verification.within import verify_within
 
 LIFE = "life_tables/arm.parquet"
 DEEP = "[" * 200_000 + "]" * 200_000

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.errors import InputError
-from retrain_eval.formulas.matrix import model_matrix, model_spec
-from retrain_eval.formulas.parser import FUNCTIONS, read_formula
-from retrain_eval.sample.formula import parse_formula
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.formulas.matrix import model_matrix, model_spec
+from retrain_eval.common.formulas.parser import FUNCTIONS, read_formula
+from retrain_eval.sample.models.formula import parse_formula
 
 PEOPLE = pd.DataFrame({"age": [1.0, 2.0, 3.0], "treat": [0, 1, 0], '":`': [0, 1, 1], "race": ["a", "b", "a"]})
 SPELLS = pd.DataFrame(

@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 from attacked import Change, changed, in_manifest, in_table, set_cell
 
-from retrain_eval.errors import ReleaseError, ReportError
-from retrain_eval.flow import Study
-from retrain_eval.limits import ONE_THREAD
-from retrain_eval.release.verify import verify
+from retrain_eval.common.errors import ReleaseError, ReportError
+from retrain_eval.common.limits import ONE_THREAD
+from retrain_eval.common.resources import resource
+from retrain_eval.release.verification.verify import verify
 from retrain_eval.report import book
-from retrain_eval.report.pages import open_release
-from retrain_eval.resources import resource
+from retrain_eval.report.page import open_release
+from retrain_eval.study.folder import Study
 
 POISON = (
     '<script>alert("x")</script><img src=x onerror=alert(1)> {eval}`open("./pwned","w")` {{7*7}} <<7*8>> <%raise%> '

@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 import small_study
 
-from retrain_eval.csv_cells import guard, guarded, unguarded
-from retrain_eval.disk import is_full
-from retrain_eval.errors import StoreError
-from retrain_eval.files import new_folder, private_folder, scratch_folder, sha256, write_text
-from retrain_eval.flow import Study
-from retrain_eval.layout import read_table, write_table
-from retrain_eval.locks import lock_file, locked
-from retrain_eval.release.verify import verify
-from retrain_eval.template import new_study
+from retrain_eval.common.disk import is_full
+from retrain_eval.common.errors import StoreError
+from retrain_eval.common.files import new_folder, private_folder, scratch_folder, sha256, write_text
+from retrain_eval.common.locks import lock_file, locked
+from retrain_eval.common.text.csv_cells import guard, guarded, unguarded
+from retrain_eval.release.layout import read_table, write_table
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.study.folder import Study
+from retrain_eval.study.template import new_study
 
 KEY = "9b05688c2b3e6c1f1f83d9abfb41bd6b5be0cd19137e2179"
 
@@ -222,7 +222,7 @@ def test_a_lock_is_waited_for_and_its_holder_named(tmp_path: Path) -> None:
     code = f"""
 import sys, time
 from pathlib import Path
-from retrain_eval.locks import locked
+from retrain_eval.common.locks import locked
 with locked(Path({str(target)!r})):
     print("held", flush=True); time.sleep(60)
 """

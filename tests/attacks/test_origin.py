@@ -13,11 +13,11 @@ import small_study
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.flow import Study
+from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.signing import fingerprint, read_private_key, read_public_key
-from retrain_eval.release.verify import verify
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.study.folder import Study
 
 PEM, SSH = serialization.Encoding.PEM, serialization.Encoding.OpenSSH
 NO_PASSWORD = serialization.NoEncryption()

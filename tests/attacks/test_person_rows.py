@@ -27,15 +27,15 @@ from typer.testing import CliRunner
 
 import retrain_eval as rte
 from retrain_eval import cli
-from retrain_eval.csv_lines import Part
-from retrain_eval.errors import InputError, RetrainEvalError
-from retrain_eval.linkage.quality import linkage_rates
-from retrain_eval.recipe import Recipe
-from retrain_eval.results import Results
-from retrain_eval.run import Run
-from retrain_eval.shown import described, summarised, summary
-from retrain_eval.store import Store
-from retrain_eval.template import new_study
+from retrain_eval.common.errors import InputError, RetrainEvalError
+from retrain_eval.common.shown import described, summarised, summary
+from retrain_eval.common.text.csv_lines import Part
+from retrain_eval.records.linkage.quality import linkage_rates
+from retrain_eval.records.store import Store
+from retrain_eval.release.results import Results
+from retrain_eval.study.run import Run
+from retrain_eval.study.template import new_study
+from retrain_eval.tables.recipe import Recipe
 
 N = 60
 IDS = [f"zqid{n:03d}" for n in range(N)]
@@ -148,7 +148,7 @@ def test_every_class_that_could_hold_people_is_summarised() -> None:
         and vars(kind).get("__repr__") is not summary
         and kind.__name__ not in BY_HAND | PUBLIC
     }
-    assert wrong == {}, "decorate them with @summarised (retrain_eval.shown)"
+    assert wrong == {}, "decorate them with @summarised (retrain_eval.common.shown)"
 
 
 def test_tuples_of_the_package_hold_nothing_but_plain_values_or_say_little() -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import small_study
 
-from retrain_eval.errors import InputError, RetrainEvalError
-from retrain_eval.flow import Study
+from retrain_eval.common.errors import InputError, RetrainEvalError
+from retrain_eval.study.folder import Study
 
 STRATUM = """
 [strata.{name}]

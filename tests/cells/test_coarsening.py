@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import DisclosureError, InputError
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.curves import kaplan_meier
+from retrain_eval.common.errors import DisclosureError, InputError
+from retrain_eval.estimators.survival.curves import kaplan_meier
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 
 NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "censored": ()}
 

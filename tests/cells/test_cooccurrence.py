@@ -10,11 +10,11 @@ import pytest
 from scipy import sparse
 
 from cox_cases import people
-from retrain_eval.cells import cluster_sums, cooccurrence
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import InputError
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.spells import Spells
+from retrain_eval.common.errors import InputError
+from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.tables.life_table import cluster_sums, cooccurrence
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 from survival_cases import NAMES, PROBABILITY
 
 

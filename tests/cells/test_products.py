@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.cells import paths, products, summing
-from retrain_eval.errors import DesignError
+from retrain_eval.common.errors import DesignError
+from retrain_eval.estimators import outcome_moments as summing
+from retrain_eval.tables.moments import paths, products
 
 PERIODS = 3
 

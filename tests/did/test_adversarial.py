@@ -22,7 +22,7 @@ import pytest
 
 import retrain_eval as rte
 from did_cases import MOMENTS, staggered
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
 
 SAME, ANSWER, ZERO = "same", "answer", "zero"
 

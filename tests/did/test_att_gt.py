@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import datasets
 import did_panels
 import retrain_eval as rte
-from retrain_eval.did import few_clusters
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did import few_clusters
+from retrain_eval.estimators.effects.effects import EffectTable
 
 KEY = {"simple": None, "dynamic": "event_time", "group": "cohort", "calendar": "time"}
 CONTROL = {"nevertreated": "never_treated", "notyettreated": "not_yet_treated"}

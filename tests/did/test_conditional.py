@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import retrain_eval as rte
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
 
 NAMES: dict[str, Any] = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y", "weights": "w"}
 COVARIATES = ("sex", "educ", "kids")

@@ -11,8 +11,8 @@ import pytest
 
 import retrain_eval as rte
 from did_cases import MOMENTS
-from retrain_eval.clusters import Collector
-from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.tables.clusters import Collector
 
 TIMES = (1, 2, 3, 4)
 CLUSTERS = ("person", "school", "matched set")

@@ -15,10 +15,10 @@ import datasets
 import did_panels
 import retrain_eval as rte
 from did_cases import MOMENTS, staggered
-from retrain_eval.did.honest import breakdown, relative_magnitude, smoothness
-from retrain_eval.did.pretest_power import pretest_power
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.honest import breakdown, relative_magnitude, smoothness
+from retrain_eval.estimators.inference.pretest_power import pretest_power
 
 
 def study(estimate: list[float], vcov: np.ndarray, reference: int) -> EffectTable:

@@ -8,9 +8,9 @@ import pyfixest as pf
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.did.lags import treatment_lags
-from retrain_eval.did.regression import fixed_effects
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did.lags import treatment_lags
+from retrain_eval.estimators.rows.regression import fixed_effects
 
 LAGS, PERIODS = {"now": 0, "before": 1}, {"p2": 2, "p3": 3, "p4": 4}
 

@@ -12,9 +12,9 @@ import pytest
 
 import datasets
 import retrain_eval as rte
-from retrain_eval.did.means import mean_difference, mean_paths
-from retrain_eval.did.regression import event_study_rows, fixed_effects, mean_difference_rows
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.rows.regression import event_study_rows, fixed_effects, mean_difference_rows
 
 NSW = {"unit": "person", "time": "year", "cohort": "cohort", "outcome": "earnings"}
 
@@ -94,8 +94,8 @@ def test_event_study_equals_pyfixest(cluster: str | None) -> None:
 
 SEEDED = """
 import datasets
-from retrain_eval.did.regression import event_study_rows, fixed_effects, mean_difference_rows
-from retrain_eval.trajectories import MODELS, wage_trajectory
+from retrain_eval.estimators.rows.regression import event_study_rows, fixed_effects, mean_difference_rows
+from retrain_eval.estimators.rows.wage_trajectory import MODELS, wage_trajectory
 d = datasets.nsw().assign(w=lambda d: 1 + d["educ"] / 10)
 study = dict(unit="person", time="year", treated="treat", cohort=1976, reference=1975)
 tables = [event_study_rows(d, "earnings", **study, cluster=by, weights=w) for by in (None, "person", "age")

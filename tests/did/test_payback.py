@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.did.payback import BREAK_EVEN, COST, CUMULATIVE, LOCK_IN, PAYBACK, payback
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.inference.payback import BREAK_EVEN, COST, CUMULATIVE, LOCK_IN, PAYBACK, payback
 
 PATH = [-200.0, -50.0, 150.0, 300.0, 400.0, 450.0]
 

@@ -14,7 +14,7 @@ import datasets
 import did_panels
 import retrain_eval as rte
 from did_cases import MOMENTS, sandwich, staggered, true_effect
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
 
 KEY = {"simple": None, "dynamic": "event_time", "group": "cohort", "calendar": "time"}
 

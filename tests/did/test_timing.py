@@ -10,9 +10,9 @@ import pytest
 
 import retrain_eval as rte
 from did_cases import MOMENTS, staggered
-from retrain_eval.did.robustness import robustness
-from retrain_eval.did.timing import base_moved_back, placebo_starts
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did.timing import base_moved_back, placebo_starts
+from retrain_eval.estimators.inference.robustness import robustness
 
 
 def dipped(rng: np.random.Generator, n: int = 400, dip: float = -1.0) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def test_the_checks_condition_on_the_covariates_of_the_study(monkeypatch: pytest
         )
         pd.testing.assert_frame_equal(found.effects[name].frame, call(moments, moves, **options).frame)
     # a covariate that tells people apart has no cells, over which several base periods could be compared
-    monkeypatch.setattr("retrain_eval.cells.summing.MAX_COMBINATIONS", 2)
+    monkeypatch.setattr("retrain_eval.estimators.outcome_moments.MAX_COMBINATIONS", 2)
     people = rte.outcome_moments(data, **MOMENTS, covariates=("score",))
     left = robustness(people, covariates=("score",))
     assert not left.effects

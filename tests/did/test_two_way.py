@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import datasets
 import retrain_eval as rte
 from did_cases import MOMENTS, sandwich, staggered
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
 
 
 def rows_regression(data: pd.DataFrame, names: list[str], cluster: str, weights: str | None) -> tuple[Any, Any]:

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 import did_panels
 import retrain_eval as rte
 from did_panels import NAMES
-from retrain_eval.did import few_clusters, unit_level, unit_rows
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did import few_clusters
+from retrain_eval.estimators.rows import att_gt as unit_level
+from retrain_eval.estimators.rows import units as unit_rows
 
 X = ("x1", "x2", "x3")
 

@@ -9,11 +9,11 @@ from formulaic import Formula as Reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.did.regression import event_study_rows, fixed_effects, mean_difference_rows
-from retrain_eval.errors import InputError
-from retrain_eval.formulas.matrix import MOST_COLUMNS, model_matrix, model_spec
-from retrain_eval.formulas.parser import HIGHEST_POWER, MOST_OPERATORS, read_formula
-from retrain_eval.sample.formula import parse_formula
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.formulas.matrix import MOST_COLUMNS, model_matrix, model_spec
+from retrain_eval.common.formulas.parser import HIGHEST_POWER, MOST_OPERATORS, read_formula
+from retrain_eval.estimators.rows.regression import event_study_rows, fixed_effects, mean_difference_rows
+from retrain_eval.sample.models.formula import parse_formula
 
 PEOPLE = pd.DataFrame(
     {

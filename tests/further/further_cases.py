@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.errors import RetrainEvalError
+from retrain_eval.common.errors import RetrainEvalError
 
 
 def refusal_of(call: Callable[[], object]) -> str | None:

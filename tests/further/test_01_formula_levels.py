@@ -9,7 +9,7 @@ import pytest
 from further_cases import logit
 
 import retrain_eval as rte
-from retrain_eval.sample.remaining import weigh_remaining
+from retrain_eval.sample.followup.censoring_weights import weigh_remaining
 
 BLOCK = 131_072
 N = BLOCK + 400

@@ -11,8 +11,8 @@ from further_cases import long_panel, moments, refusal_of, refused, told
 from scipy import stats
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.means import mean_difference
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.estimators.inference.pretrend import pretrend_test
 
 ESTIMATORS: dict[str, Callable[[rte.OutcomeMoments], rte.EffectTable]] = {
     "att_gt simple": lambda m: m.att_gt().aggregate("simple"),

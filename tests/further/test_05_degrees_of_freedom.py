@@ -9,8 +9,8 @@ from further_cases import long_panel, moments
 from scipy import stats
 
 import retrain_eval as rte
-from retrain_eval.did.means import mean_difference
-from retrain_eval.did.payback import payback
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.estimators.inference.payback import payback
 
 
 def levels_table(estimates: list[float], vcov: np.ndarray, df: float | None, n: int = 60) -> rte.EffectTable:

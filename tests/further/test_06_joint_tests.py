@@ -9,9 +9,9 @@ from further_cases import long_panel, moments
 from scipy import stats
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.errors import RetrainEvalError
-from retrain_eval.heterogeneity import equal_effects
+from retrain_eval.common.errors import RetrainEvalError
+from retrain_eval.estimators.effects.heterogeneity import equal_effects
+from retrain_eval.estimators.inference.pretrend import pretrend_test
 
 
 def p_of(call) -> float | None:

@@ -10,7 +10,7 @@ import pytest
 from further_cases import refusal_of, refused, right_or_refused
 
 import retrain_eval as rte
-from retrain_eval.errors import RetrainEvalError
+from retrain_eval.common.errors import RetrainEvalError
 
 ENDED = [True, False, True, True, False, False, True, False, True, False, True, False]
 TIMES = [1, 2, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9]

@@ -8,8 +8,8 @@ import pytest
 from further_cases import long_panel, moments
 
 import retrain_eval as rte
-from retrain_eval.did.means import mean_difference
-from retrain_eval.heterogeneity import equal_effects
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.estimators.effects.heterogeneity import equal_effects
 
 MISSING = "(missing)"
 

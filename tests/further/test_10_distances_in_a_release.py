@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.report.balance import tabulate_distributions
-from retrain_eval.report.language import speaking
-from retrain_eval.resources import resource
-from retrain_eval.sample.balance import ecdf_distance
-from retrain_eval.sample.covariates import covariate_balance
+from retrain_eval.common.resources import resource
+from retrain_eval.report.language.catalogue import speaking
+from retrain_eval.report.pages.balance import tabulate_distributions
+from retrain_eval.sample.balance.balance import ecdf_distance
+from retrain_eval.tables.covariates.covariates import covariate_balance
 
 WORDS = SimpleNamespace(covariate=lambda name: name, name=lambda name: name)
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 import retrain_eval as rte
 from retrain_eval import cli
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
-from retrain_eval.store import Store
-from retrain_eval.study import Release
+from retrain_eval.plan.study_file import Release
+from retrain_eval.records.store import Store
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
 
 
 @pytest.mark.parametrize("seed", [2781, 13164, 34210])
@@ -116,7 +116,7 @@ def test_what_no_published_duration_supports_is_refused_by_name_or_estimated(ear
 SCRIPT = """
 import pandas as pd
 import retrain_eval as rte
-from retrain_eval.errors import DisclosureError
+from retrain_eval.common.errors import DisclosureError
 def analyse(run):
     rte.build_panel(run.con, no_record=run.study.panel.no_record)
     columns = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": "earnings"}

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 import retrain_eval as rte
-from retrain_eval import heterogeneity as module
-from retrain_eval.report import language
-from retrain_eval.resources import resource
+from retrain_eval.common.resources import resource
+from retrain_eval.estimators.effects import heterogeneity as module
+from retrain_eval.report.language import catalogue as language
 
 
 def told_about_verdicts() -> dict[str, str]:

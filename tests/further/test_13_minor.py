@@ -13,11 +13,11 @@ from further_cases import long_panel, moments
 from scipy import optimize, stats
 
 import retrain_eval as rte
-from retrain_eval.did.means import mean_difference
-from retrain_eval.did.pretest_power import pretest_power
-from retrain_eval.errors import RetrainEvalError
-from retrain_eval.resources import resource
-from retrain_eval.sample.covariates import covariate_balance
+from retrain_eval.common.errors import RetrainEvalError
+from retrain_eval.common.resources import resource
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.estimators.inference.pretest_power import pretest_power
+from retrain_eval.tables.covariates.covariates import covariate_balance
 
 TINY = re.compile(r"\de-1[2-9]|\de-[2-9]\d")
 

@@ -10,9 +10,9 @@ import pytest
 from further_cases import long_panel, moments, refused, right_or_refused
 
 import retrain_eval as rte
-from retrain_eval.resources import resource
-from retrain_eval.schemas import load_package
-from retrain_eval.store import Store
+from retrain_eval.common.resources import resource
+from retrain_eval.records.schema.dictionary import load_package
+from retrain_eval.records.store import Store
 
 MARKERS = ["NA", "NULL", "nan", "."]
 

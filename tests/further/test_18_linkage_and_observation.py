@@ -9,8 +9,8 @@ import pytest
 from further_cases import panel_of, refused, study_folder
 
 import retrain_eval as rte
-from retrain_eval.resources import resource
-from retrain_eval.schemas import load_package
+from retrain_eval.common.resources import resource
+from retrain_eval.records.schema.dictionary import load_package
 
 QUARTERS = [f"{year}Q{q}" for year in (2018, 2019) for q in (1, 2, 3, 4)]
 FIRST = 2018 * 4

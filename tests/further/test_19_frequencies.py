@@ -9,7 +9,7 @@ import pytest
 from further_cases import panel_of, refused, study_folder, wages_of
 
 import retrain_eval as rte
-from retrain_eval.periods import parse_period
+from retrain_eval.common.periods import parse_period
 
 
 def study(

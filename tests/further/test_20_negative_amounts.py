@@ -8,11 +8,11 @@ import pytest
 from further_cases import long_panel, moments
 
 import retrain_eval as rte
-from retrain_eval.errors import DisclosureError
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
-from retrain_eval.sample.spread import spread
-from retrain_eval.study import Release
+from retrain_eval.common.errors import DisclosureError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
+from retrain_eval.sample.hidden_bias.pooled_sd import spread
 
 RULES = Release(min_cell=10, max_leverage=0.5, dominance_n=2, dominance_share=0.85, p_percent=10.0)
 

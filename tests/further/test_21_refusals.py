@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import retrain_eval as rte
 from retrain_eval import cli
-from retrain_eval.resources import resource
-from retrain_eval.schemas import load_package
-from retrain_eval.store import Store
+from retrain_eval.common.resources import resource
+from retrain_eval.records.schema.dictionary import load_package
+from retrain_eval.records.store import Store
 
 BASE = {
     "person.csv": "person_id,age\nA1,30\nA2,40\n",

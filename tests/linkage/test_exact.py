@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
-from retrain_eval.linkage.exact import Linkage, link_exactly
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.linkage.exact import Linkage, link_exactly
 
 PASSES = {
     "identifier": {"tax_id": "identifier"},

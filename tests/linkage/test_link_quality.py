@@ -11,10 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
-from retrain_eval.layout import TABLES
-from retrain_eval.linkage.probabilistic import choose_links
-from retrain_eval.linkage.quality import RATES, clerical_review, linkage_rates, match_quality, weight_distribution
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.linkage.probabilistic import choose_links
+from retrain_eval.records.linkage.quality import (
+    RATES,
+    clerical_review,
+    linkage_rates,
+    match_quality,
+    weight_distribution,
+)
+from retrain_eval.release.layout import TABLES
 
 CON = duckdb.connect()  # opening one takes longer than a test
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.errors import DesignError, InputError, StoreError
-from retrain_eval.linkage.probabilistic import choose_links, score_pairs
-from retrain_eval.linkage.quality import match_quality
+from retrain_eval.common.errors import DesignError, InputError, StoreError
+from retrain_eval.records.linkage.probabilistic import choose_links, score_pairs
+from retrain_eval.records.linkage.quality import match_quality
 
 FORMS = {"given": "name", "surname": "name", "born": "date", "region": "exact"}
 BLOCKS = [["surname", "region"], ["born"], ["given", "region"]]

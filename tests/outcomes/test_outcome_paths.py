@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval import outcome_moments
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.outcomes.outcome_paths import build_outcome_paths, built, path_periods
-from retrain_eval.panel import build_panel
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.panel.outcome_paths import build_outcome_paths, built, path_periods
+from retrain_eval.panel.panel import build_panel
 
 PERIODS = [8076, 8077, 8079]  # a wave is missing
 

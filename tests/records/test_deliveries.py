@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.records.deliveries import Unordered, deliveries
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.loading.deliveries import Unordered, deliveries
+from retrain_eval.records.store import Store
 
 HEADER = "person_id,period,wages"
 

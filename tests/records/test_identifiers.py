@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.withholding import withhold_sql
 from retrain_eval.records.identifiers import (
     ENVIRONMENT,
     hmac_sql,
@@ -22,7 +23,6 @@ from retrain_eval.records.identifiers import (
     read_key,
     use_key,
 )
-from retrain_eval.withholding import withhold_sql
 
 KEY = b"sixteen bytes ok"
 

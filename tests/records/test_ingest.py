@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
-from retrain_eval.schemas import load_package
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.schema.dictionary import load_package
+from retrain_eval.records.store import Store
 
 FIELDS = """
 {"fieldsMatch": "superset", "primaryKey": ["id"], "order": [["first", "last"]], "fields": [
@@ -113,7 +113,7 @@ def test_numbers_that_stand_for_missing_are_missing_in_parquet_too(tmp_path: Pat
 def test_parquet_that_changes_between_check_and_load_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retrain_eval.records import loads
+    from retrain_eval.records.loading import loads
 
     path = tmp_path / "person.parquet"
     pd.DataFrame({"person_id": ["P1"], "age": [30]}).to_parquet(path)

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from retrain_eval.cli import app
-from retrain_eval.errors import InputError
-from retrain_eval.flow import Study
-from retrain_eval.store import Store
-from retrain_eval.template import new_study
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.store import Store
+from retrain_eval.study.folder import Study
+from retrain_eval.study.template import new_study
 
 PERSON = "person_id,age\nP1,31\nP2,27\n"
 TWICE = "person_id,period,wages\nP1,2019-03,100\nP1,201903,150\nP2,2019M04,100\n"
@@ -135,7 +135,7 @@ def test_rows_that_would_lose_what_they_refer_to_are_shown_by_their_whole_key(tm
     key = {"fields": ["site", "period"], "reference": {"resource": "plan", "fields": ["site", "period"]}}
     (schemas / "plan.json").write_text(json.dumps({"fields": columns, "primaryKey": ["site", "period"]}))
     (schemas / "visit.json").write_text(json.dumps({"fields": columns, "foreignKeys": [key]}))
-    from retrain_eval.schemas import load_package
+    from retrain_eval.records.schema.dictionary import load_package
 
     text = "site,period\nA,2019-03\nB,2019-04\n"
     with Store.open(tmp_path / "s.duckdb", package=load_package(schemas), frequency="month") as store:

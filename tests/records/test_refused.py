@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.panel import build_panel
+from retrain_eval.common.errors import InputError
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.records.store import Store
 from retrain_eval.sample.record_flow import people_left_out
-from retrain_eval.store import Store
 
 FILES = {
     "person": ["person_id,age", "A,30", "B,31", "C,32", "D,33"],

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.schemas import Package, load_package
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.schema.dictionary import Package, load_package
+from retrain_eval.records.store import Store
 
 
 def field(name: str, kind: str = "string", **more: Any) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.contributions import dominated
-from retrain_eval.errors import DisclosureError
-from retrain_eval.release.attack import (
+from retrain_eval.common.errors import DisclosureError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.attack import (
     Count,
     complete_path,
     counts,
@@ -26,9 +26,9 @@ from retrain_eval.release.attack import (
     path_interval,
     recoverable,
 )
-from retrain_eval.release.protect import protect, second_moments_need
-from retrain_eval.results import Results
-from retrain_eval.study import Release
+from retrain_eval.release.protection.protect import protect, second_moments_need
+from retrain_eval.release.results import Results
+from retrain_eval.tables.moments.dominance import dominated
 
 AGES = ("under 25", "25 to 39", "40 to 54", "55 and over")
 SCHOOL = ("low", "middle", "high")

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DisclosureError, ReleaseError
-from retrain_eval.files import new_folder, put_back
+from retrain_eval.common.errors import DisclosureError, ReleaseError
+from retrain_eval.common.files import new_folder, put_back
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.plan.study_file import Release, StudyFile, read_study
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.verify import verify
-from retrain_eval.results import Results
-from retrain_eval.study import Release, StudyFile, read_study
+from retrain_eval.release.results import Results
+from retrain_eval.release.verification.verify import verify
 
 INPUTS = [{"name": "person", "file": "p.csv"}]
 

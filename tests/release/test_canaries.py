@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import own_study
-from retrain_eval.errors import DisclosureError
-from retrain_eval.flow import Study
+from retrain_eval.common.errors import DisclosureError
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.verify import verify
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.study.folder import Study
 
 CANARY = "CANARY-4711"
 WAGES = 873_219.37  # nobody else earns so much, or these digits

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 import own_study
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.flow import Study
+from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import corrections, edition_names, origin
 from retrain_eval.release.manifest import sealed
+from retrain_eval.study.folder import Study
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
-from retrain_eval.release.counts import pool_bins, protect_counts
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
-from retrain_eval.sample.counts import KEYS, SampleCounts, counted
-from retrain_eval.study import Release
+from retrain_eval.common.errors import InputError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.counts import pool_bins, protect_counts
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
+from retrain_eval.tables.counts import KEYS, SampleCounts, counted
 
 
 def flow(*n: int, group: str = "treated") -> pd.DataFrame:

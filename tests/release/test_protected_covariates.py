@@ -9,20 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.errors import DisclosureError
-from retrain_eval.recipe import recipe_of
-from retrain_eval.release.covariates import protect_covariates
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
-from retrain_eval.sample.covariate_sums import sum_covariates
-from retrain_eval.sample.covariates import (
+from retrain_eval.common.errors import DisclosureError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.covariates import protect_covariates
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
+from retrain_eval.sample.balance.covariate_sums import sum_covariates
+from retrain_eval.tables.covariates.covariates import (
     APART,
     INSIDE,
     RELEASED,
     CovariateMoments,
     covariate_balance,
 )
-from retrain_eval.study import Release
+from retrain_eval.tables.recipe import recipe_of
 
 N = 40
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.release.covariates import protect_covariates
-from retrain_eval.sample.balance import ecdf_distance
-from retrain_eval.sample.covariate_sums import sum_covariates
-from retrain_eval.sample.covariates import AFTER, APART, BEFORE, CovariateMoments, covariate_balance
-from retrain_eval.study import Release
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.covariates import protect_covariates
+from retrain_eval.sample.balance.balance import ecdf_distance
+from retrain_eval.sample.balance.covariate_sums import sum_covariates
+from retrain_eval.tables.covariates.covariates import AFTER, APART, BEFORE, CovariateMoments, covariate_balance
 
 Floats = npt.NDArray[np.float64]
 ARMS = ("treated", "control")

@@ -13,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.means import mean_difference, mean_paths
-from retrain_eval.effects import COUNTS, KEYS, EffectTable
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.heterogeneity import verdicts
-from retrain_eval.layout import round_significant
-from retrain_eval.recipe import Derivation, trace
+from retrain_eval.common.errors import InputError, ReleaseError
+from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.effects.effects import COUNTS, KEYS, EffectTable
+from retrain_eval.estimators.effects.heterogeneity import verdicts
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.estimators.survival.logrank import logrank_test
+from retrain_eval.plan.study_file import read_study
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.completing import with_inference
 from retrain_eval.release.derive import Deriver
-from retrain_eval.release.verify import rederive, verify
-from retrain_eval.results import Part, Results, standing_effects
-from retrain_eval.study import read_study
-from retrain_eval.survival.logrank import logrank_test
+from retrain_eval.release.layout import round_significant
+from retrain_eval.release.protection.completing import with_inference
+from retrain_eval.release.results import Part, Results, standing_effects
+from retrain_eval.release.verification.verify import rederive, verify
+from retrain_eval.tables.recipe import Derivation, trace
 from tampering import rehash
 
 INPUTS = [{"name": "person", "file": "p.csv"}]

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.effects import COUNTS, NUMBERS, EffectTable
-from retrain_eval.errors import DisclosureError
-from retrain_eval.layout import TABLES
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
-from retrain_eval.study import Release
+from retrain_eval.common.errors import DisclosureError
+from retrain_eval.estimators.effects.effects import COUNTS, NUMBERS, EffectTable
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.layout import TABLES
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
 
 
 def panel(sizes: dict[tuple[int, str], int]) -> pd.DataFrame:

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.did.diagnostics import pretrend_test
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.plan.study_file import read_study
 from retrain_eval.release import writing
-from retrain_eval.release.verify import verify
-from retrain_eval.results import Results
-from retrain_eval.study import read_study
+from retrain_eval.release.results import Results
+from retrain_eval.release.verification.verify import verify
 
 INPUTS = [{"name": "person", "file": "p.csv"}]
 

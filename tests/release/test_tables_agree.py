@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.release.agreement import contradictions
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.agreement import contradictions
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
 from retrain_eval.sample.composition import count_matched
-from retrain_eval.sample.covariates import covariate_balance
 from retrain_eval.sample.match import match
-from retrain_eval.study import Release
+from retrain_eval.tables.covariates.covariates import covariate_balance
 
 Change = Callable[[Results], None]
 

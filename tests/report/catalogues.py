@@ -9,9 +9,9 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import retrain_eval
-from retrain_eval.report.language import LOCALE
-from retrain_eval.report.messages import book_messages
-from retrain_eval.resources import resource
+from retrain_eval.common.resources import resource
+from retrain_eval.report.language.catalogue import LOCALE
+from retrain_eval.report.language.messages import book_messages
 
 REPORT = Path(retrain_eval.__file__).parent / "report"
 

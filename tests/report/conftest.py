@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bundles
 
-from retrain_eval.locks import locked
+from retrain_eval.common.locks import locked
 from retrain_eval.report import book
-from retrain_eval.report.pages import Release, Study, open_release
+from retrain_eval.report.page import Release, Study, open_release
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.report import balance, sample_figures
 from retrain_eval.report.findings import headline_findings
-from retrain_eval.report.pages import Study, open_release
+from retrain_eval.report.page import Study, open_release
+from retrain_eval.report.pages import balance, sample_figures
 
 FACTS: dict[str, Any] = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person",
                          "frequency": "year", "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip

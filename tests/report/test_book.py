@@ -16,10 +16,10 @@ from pathlib import Path
 import bundles
 import pytest
 
-from retrain_eval.errors import ReleaseError, ReportError
+from retrain_eval.common.errors import ReleaseError, ReportError
+from retrain_eval.common.resources import resource
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report import book
-from retrain_eval.resources import resource
 
 PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "sensitivity", "stability", "replication",
          "plan", "years", "methods", "limitations", "dictionary", "downloads", "print"}  # fmt: skip

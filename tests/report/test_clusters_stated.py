@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrain_eval.effects import EffectTable
-from retrain_eval.layout import effects_frame
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.release.layout import effects_frame
+from retrain_eval.release.results import is_withheld
 from retrain_eval.report.tables import few_clusters
-from retrain_eval.results import is_withheld
 
 
 def test_the_number_of_clusters_is_stated_below_thirty() -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.report import durations, figures, sample_figures, views
+from retrain_eval.report import figures, views
 from retrain_eval.report.drawing import Figure
-from retrain_eval.report.pages import Release, Study
+from retrain_eval.report.page import Release, Study
+from retrain_eval.report.pages import durations, sample_figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 

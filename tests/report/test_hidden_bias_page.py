@@ -10,8 +10,8 @@ import bundles
 import pandas as pd
 import pytest
 
-from retrain_eval.report import hidden_bias
-from retrain_eval.report.pages import Study, open_release
+from retrain_eval.report.page import Study, open_release
+from retrain_eval.report.pages import hidden_bias
 
 FACTS: dict[str, Any] = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person",
                          "frequency": "year", "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip

@@ -11,14 +11,14 @@ from pathlib import Path
 import catalogues
 import pytest
 
-from retrain_eval.errors import InputError
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.resources import resource
 from retrain_eval.report import book, prose
 from retrain_eval.report.findings import headline_findings
-from retrain_eval.report.language import LANGUAGES, _, speaking
-from retrain_eval.report.messages import ROLES, messages_of_page, translated
-from retrain_eval.report.pages import Release
+from retrain_eval.report.language.catalogue import LANGUAGES, _, speaking
+from retrain_eval.report.language.messages import ROLES, messages_of_page, translated
+from retrain_eval.report.page import Release
 from retrain_eval.report.words import Words, listed
-from retrain_eval.resources import resource
 
 OTHERS = [name for name in LANGUAGES if name != "en"]
 # texts of two words that no reader meets: keys of results, columns, settings of a figure

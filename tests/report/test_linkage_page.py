@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from retrain_eval.report import linkage
-from retrain_eval.report.pages import Study, open_release
+from retrain_eval.report.page import Study, open_release
+from retrain_eval.report.pages import linkage
 
 FACTS: dict[str, Any] = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person",
                          "frequency": "year", "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip

@@ -6,10 +6,11 @@ import bundles
 import pandas as pd
 import pytest
 
-from retrain_eval.errors import ReportError
-from retrain_eval.report import balance, book, prose, tables
-from retrain_eval.report.pages import Release, open_release
-from retrain_eval.resources import resource
+from retrain_eval.common.errors import ReportError
+from retrain_eval.common.resources import resource
+from retrain_eval.report import book, prose, tables
+from retrain_eval.report.page import Release, open_release
+from retrain_eval.report.pages import balance
 
 
 def test_a_release_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:

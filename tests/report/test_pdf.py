@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import own_study
-from retrain_eval.errors import ReportError
-from retrain_eval.flow import Study
+from retrain_eval.common.errors import ReportError
 from retrain_eval.report import pdf
+from retrain_eval.study.folder import Study
 
 
 def test_every_link_of_the_one_page_leads_to_one_place(report: Path) -> None:

@@ -9,12 +9,13 @@ import bundles
 import pandas as pd
 import pytest
 
-from retrain_eval.plan import plan_standing, read_plan, register
+from retrain_eval.plan.registered import plan_standing, read_plan, register
+from retrain_eval.plan.study_file import read_study
 from retrain_eval.release.manifest import sealed, spelt
-from retrain_eval.report import registered, views
+from retrain_eval.report import views
 from retrain_eval.report.findings import headline_findings
-from retrain_eval.report.pages import Release, Study, open_release
-from retrain_eval.study import read_study
+from retrain_eval.report.page import Release, Study, open_release
+from retrain_eval.report.pages import plan as registered
 
 STUDY = """
 [study]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import bundles
 
-from retrain_eval.report import repaid
-from retrain_eval.report.pages import Study, open_release
+from retrain_eval.report.page import Study, open_release
+from retrain_eval.report.pages import payback as repaid
 
 FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
          "frequency": "quarter", "limitations": []}  # fmt: skip

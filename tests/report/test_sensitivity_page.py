@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.report import prose, robustness, tables, views
-from retrain_eval.report.pages import Release, Study
+from retrain_eval.report import prose, tables, views
+from retrain_eval.report.page import Release, Study
+from retrain_eval.report.pages import robustness
 
 
 @pytest.fixture

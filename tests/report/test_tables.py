@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrain_eval.report import balance, tables, views
-from retrain_eval.report.pages import Release, Study
+from retrain_eval.report import tables, views
+from retrain_eval.report.page import Release, Study
+from retrain_eval.report.pages import balance
 
 
 def test_tables_carry_no_style_of_their_own(study: Study) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from retrain_eval.resources import resource
+from retrain_eval.common.resources import resource
 
 
 def load(name: str) -> ModuleType:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from retrain_eval.report.pages import Study
+from retrain_eval.report.page import Study
 from retrain_eval.report.words import Words
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import bundles
 import pytest
 
-from retrain_eval.report import book, years
-from retrain_eval.report.pages import Release, open_release
-from retrain_eval.resources import resource
+from retrain_eval.common.resources import resource
+from retrain_eval.report import book
+from retrain_eval.report.page import Release, open_release
+from retrain_eval.report.pages import editions as years
 
 FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
          "frequency": "year", "limitations": [], "citation": ""}  # fmt: skip

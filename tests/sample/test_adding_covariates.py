@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
-from retrain_eval.errors import InputError
-from retrain_eval.release.protect import protect
-from retrain_eval.results import Results
-from retrain_eval.sample.counts import SampleCounts
-from retrain_eval.sample.covariate_sums import sum_covariates
-from retrain_eval.sample.covariates import AFTER, APART, ARMS, BEFORE, CovariateMoments, covariate_balance
-from retrain_eval.statistics.kinds import Shares, SignedRanks
-from retrain_eval.study import Release
+from retrain_eval.common.errors import InputError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
+from retrain_eval.sample.balance.covariate_sums import sum_covariates
+from retrain_eval.tables.counts import SampleCounts
+from retrain_eval.tables.covariates.covariates import AFTER, APART, ARMS, BEFORE, CovariateMoments, covariate_balance
+from retrain_eval.tables.statistics import Shares, SignedRanks
 
 
 def moments(cells: pd.DataFrame, who: np.ndarray, treated: np.ndarray, weight: np.ndarray) -> CovariateMoments:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
-from retrain_eval.did.means import mean_difference
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.abadie_imbens import matching_variance, nearest_controls
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.did.means import mean_difference
+from retrain_eval.sample.effect.abadie_imbens import matching_variance, nearest_controls
 
 FORMULA = "t ~ x + z"
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import InputError
-from retrain_eval.sample.balance import COLUMNS, Arm, Summary, ecdf_distance, effect_size, overlap_table
+from retrain_eval.common.errors import InputError
+from retrain_eval.sample.balance.balance import COLUMNS, Arm, Summary, ecdf_distance, effect_size, overlap_table
 from retrain_eval.sample.match import match
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.cem import stratum_weights
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample.methods.cem import stratum_weights
 
 
 @given(

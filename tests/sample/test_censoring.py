@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import InputError
-from retrain_eval.sample.censoring import follow_outcomes, follow_spells
+from retrain_eval.common.errors import InputError
+from retrain_eval.sample.followup.censoring import follow_outcomes, follow_spells
 from retrain_eval.sample.matched import MatchedSample
 from waiting_times import HORIZON, register
 

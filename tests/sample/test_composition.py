@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import InputError
+from retrain_eval.common.errors import InputError
 from retrain_eval.sample.composition import BASELINE_PATHS, baseline_paths, matching_table
-from retrain_eval.sample.counts import MATCHING
 from retrain_eval.sample.match import match
+from retrain_eval.tables.counts import MATCHING
 
 OPTIONS: list[dict[str, Any]] = [
     {},

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample.balance.covariate_sums import sum_covariates
 from retrain_eval.sample.composition import baseline_paths
-from retrain_eval.sample.covariate_sums import sum_covariates
-from retrain_eval.sample.covariates import (
+from retrain_eval.sample.match import match
+from retrain_eval.tables.covariates.covariates import (
     APART,
     BEFORE,
     CovariateMoments,
     covariate_balance,
     covariate_paths,
 )
-from retrain_eval.sample.match import match
 
 METHODS: list[dict[str, Any]] = [
     {"method": "nearest"},

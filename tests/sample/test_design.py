@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 import retrain_eval as rte
-from retrain_eval.sample import design, units
-from retrain_eval.sample.design import READ, Design
-from retrain_eval.sample.formula import parse_formula
+from retrain_eval.common.sources import as_relation, query
+from retrain_eval.sample import units
+from retrain_eval.sample.followup.censoring_weights import weigh_remaining
 from retrain_eval.sample.match import match
-from retrain_eval.sample.remaining import weigh_remaining
-from retrain_eval.sample.scores import rows_of
-from retrain_eval.sources import as_relation, query
+from retrain_eval.sample.models import design
+from retrain_eval.sample.models.design import READ, Design
+from retrain_eval.sample.models.formula import parse_formula
+from retrain_eval.sample.support import rows_of
 
 
 def people(n: int, seed: int = 1) -> pd.DataFrame:

@@ -9,10 +9,10 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import DesignError
-from retrain_eval.sample import design, entry_hazard
-from retrain_eval.sample.entry_hazard import AtRisk, EntryHazard, fit_entry_hazard
-from retrain_eval.sample.formula import parse_formula
+from retrain_eval.common.errors import DesignError
+from retrain_eval.sample.models import design, entry_hazard
+from retrain_eval.sample.models.entry_hazard import AtRisk, EntryHazard, fit_entry_hazard
+from retrain_eval.sample.models.formula import parse_formula
 
 
 def people(n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

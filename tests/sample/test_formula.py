@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.sample.formula import parse_formula
+from retrain_eval.common.errors import InputError
+from retrain_eval.sample.models.formula import parse_formula
 
 
 def test_covariates_in_order_of_appearance() -> None:

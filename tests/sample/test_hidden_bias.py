@@ -9,11 +9,11 @@ import pytest
 import statsmodels.formula.api as smf
 
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.cross_products import regressions
-from retrain_eval.sample.hidden_bias import hidden_bias, pair_differences
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample.hidden_bias.cross_products import regressions
+from retrain_eval.sample.hidden_bias.hidden_bias import hidden_bias, pair_differences
+from retrain_eval.sample.hidden_bias.pooled_sd import deviation, spread
 from retrain_eval.sample.match import match
-from retrain_eval.sample.spread import deviation, spread
 
 
 def test_regressions_equal_those_on_rows() -> None:

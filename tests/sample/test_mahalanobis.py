@@ -11,10 +11,10 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample import mahalanobis
-from retrain_eval.sample.mahalanobis import match_metric, metric
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample.match import match
+from retrain_eval.sample.methods import mahalanobis
+from retrain_eval.sample.methods.mahalanobis import match_metric, metric
 
 OPTIONS = {"ratio": 1, "replace": False, "ties": "first", "m_order": "data", "seed": 1}
 

@@ -18,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample import design, propensity, units
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample import units
 from retrain_eval.sample.match import MatchedSample, match
-from retrain_eval.sample.nearest import M_ORDERS
+from retrain_eval.sample.methods.nearest_search import M_ORDERS
+from retrain_eval.sample.models import design, propensity
 
 SMALL = "treat ~ x + g"
 

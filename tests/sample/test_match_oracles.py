@@ -13,7 +13,7 @@ from scipy.special import expit
 from did_cases import sandwich
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
 from retrain_eval import outcome_moments
-from retrain_eval.did.means import mean_difference
+from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.sample.match import MatchedSample, match
 
 ORACLES = Path(__file__).parents[1] / "oracles" / "matching"

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
 from own_study import make
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.flow import Study
-from retrain_eval.sample import design, propensity, units
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.sample import units
+from retrain_eval.sample.models import design, propensity
 from retrain_eval.sample.options import METHODS
-from retrain_eval.study import read_study
+from retrain_eval.study.folder import Study
 
 SMALL = "treat ~ x + g"
 WEIGHTING: list[dict[str, Any]] = [

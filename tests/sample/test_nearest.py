@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import DesignError
-from retrain_eval.sample import nearest
-from retrain_eval.sample.line import Line, tie_width
-from retrain_eval.sample.nearest import M_ORDERS, Pairs, match_with_replacement, match_without_replacement
+from retrain_eval.common.errors import DesignError
+from retrain_eval.sample.methods import nearest_search as nearest
+from retrain_eval.sample.methods.line import Line, tie_width
+from retrain_eval.sample.methods.nearest_search import (
+    M_ORDERS,
+    Pairs,
+    match_with_replacement,
+    match_without_replacement,
+)
 
 
 @st.composite

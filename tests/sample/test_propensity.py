@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.formula import parse_formula
-from retrain_eval.sample.propensity import Propensity, fit_propensity
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample.models.formula import parse_formula
+from retrain_eval.sample.models.propensity import Propensity, fit_propensity
 
 
 def fit_rows(formula: str, data: pd.DataFrame) -> Propensity:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 import own_study
-from retrain_eval.flow import Study
+from retrain_eval.study.folder import Study
 
 
 def test_whoever_is_lost_to_refused_rows_linkage_or_observation_is_counted(tmp_path: Path) -> None:

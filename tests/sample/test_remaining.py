@@ -15,11 +15,11 @@ from statsmodels.genmod.families import Binomial
 
 import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.sample.censoring import by_role, follow_outcomes
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample.followup.censoring import by_role, follow_outcomes
+from retrain_eval.sample.followup.censoring_weights import weigh_remaining
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.remaining import weigh_remaining
-from retrain_eval.sample.tables import weights_hash
+from retrain_eval.sample.scratch import weights_hash
 from waiting_times import ENTRIES, HORIZON, register, truth
 
 SPELL = {"start": "start", "entry": "entry", "end": "until"}

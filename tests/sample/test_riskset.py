@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample import units
 from retrain_eval.sample.match import match
 from retrain_eval.sample.matched import MatchedSample
@@ -305,7 +305,7 @@ def test_repeated_person_and_nobody_entering() -> None:
 
 
 def test_too_many_durations(monkeypatch: pytest.MonkeyPatch) -> None:
-    from retrain_eval.sample import waiting
+    from retrain_eval.sample.methods import risk_sets as waiting
 
     monkeypatch.setattr(waiting, "MAX_DURATIONS", 2)
     with pytest.raises(InputError, match=r"different durations"):
@@ -328,7 +328,7 @@ def test_static_matching_is_biased_where_risk_sets_are_not() -> None:
 @pytest.mark.slow
 def test_coverage_is_nominal() -> None:
     """150 registers: 95% intervals cover the truth 90 to 99.5% of the time, and the mean is within 4 of its errors."""
-    from retrain_eval.sample.censoring import follow_spells
+    from retrain_eval.sample.followup.censoring import follow_spells
     from waiting_times import HORIZON
 
     true = truth(2_000_000, 0)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.study import read_study
-from retrain_eval.synthetic import Parameters
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.simulate import Parameters
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "riskset_vs_static.py"
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.errors import DesignError, DisclosureError, InputError
-from retrain_eval.release.statistics import protect_statistic
+from retrain_eval.common.errors import DesignError, DisclosureError, InputError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.statistics import protect_statistic
 from retrain_eval.sample.match import match
 from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.ties import count_ties, effects_relabelled, moved, ties_table
-from retrain_eval.statistics.kinds import Ties
-from retrain_eval.study import Release
+from retrain_eval.tables.statistics import Ties
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain_eval.errors import InputError
+from retrain_eval.common.errors import InputError
 from retrain_eval.sample import units as module
 from retrain_eval.sample.units import ascending, load_units, share_cells
 

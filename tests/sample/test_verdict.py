@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
+from retrain_eval.sample.balance.rating import LIGHTS, balance_verdict
 from retrain_eval.sample.composition import matching_table
 from retrain_eval.sample.match import match
-from retrain_eval.sample.verdict import LIGHTS, balance_verdict
 
 
 def balance(sizes: list[float], ratios: list[float] | None = None) -> pd.DataFrame:

@@ -13,8 +13,8 @@ from scipy.optimize import minimize
 
 import retrain_eval as rte
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
-from retrain_eval.errors import DesignError
-from retrain_eval.sample import ebal
+from retrain_eval.common.errors import DesignError
+from retrain_eval.sample.methods import ebal
 
 # ---- entropy balancing ----------------------------------------------------------------------------------------------
 

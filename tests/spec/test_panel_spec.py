@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from histories import START, Link, load
-from retrain_eval.panel import build_panel
+from retrain_eval.panel.panel import build_panel
 
 PAGE = Path(__file__).with_name("panel.md")
 SECTIONS = [section.split("\n", 1) for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.errors import InputError
-from retrain_eval.store import Store
+from retrain_eval.common.errors import InputError
+from retrain_eval.records.store import Store
 
 SSN = re.compile(r"\b\d{3}\W?\d{2}\W?\d{4}\b")
 COLUMNS = ["file", "line", "column", "value", "rule"]

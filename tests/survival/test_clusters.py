@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 import retrain_eval as rte
-from retrain_eval.errors import DesignError
-from retrain_eval.lifetable import LifeTable
+from retrain_eval.common.errors import DesignError
+from retrain_eval.tables.life_table.life_table import LifeTable
 
 NAMES = {"id": "id", "duration": "quarters", "cause": "cause", "by": "arm", "cluster": "region"}
 

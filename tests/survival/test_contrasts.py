@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.contrasts import incidence_difference, rmst_difference, survival_difference
-from retrain_eval.survival.curves import kaplan_meier
-from retrain_eval.survival.summaries import rmst
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.survival.contrasts import incidence_difference, rmst_difference, survival_difference
+from retrain_eval.estimators.survival.curves import kaplan_meier
+from retrain_eval.estimators.survival.summaries import rmst
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 from survival_cases import NAMES, PROBABILITY, one, spells
 
 TAU = 6

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table, rows_cox
-from retrain_eval.cells.counting import life_table
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.cox import cox
-from retrain_eval.survival.logrank import logrank
-from retrain_eval.survival.proportionality import proportional_hazards
-from retrain_eval.survival.spells import Spells
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.survival.logrank import logrank
+from retrain_eval.estimators.survival.regression.cox import cox
+from retrain_eval.estimators.survival.regression.proportionality import proportional_hazards
+from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 from survival_cases import NAMES, PROBABILITY, lung, mgus2, one, sandwich
 
 FORMULA = " + ".join(ROSSI)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.cells.counting import life_table
-from retrain_eval.effects import COLUMNS
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.survival.curves import kaplan_meier, nelson_aalen
-from retrain_eval.survival.spells import Spells
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.effects.effects import COLUMNS
+from retrain_eval.estimators.survival.curves import kaplan_meier, nelson_aalen
+from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.tables.life_table.counting import life_table
+from retrain_eval.tables.life_table.life_table import LifeTable
 from survival_cases import NAMES, PROBABILITY, one, sandwich, spells
 
 # ---- rows ----------------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import InputError
-from retrain_eval.survival.logrank import logrank
+from retrain_eval.common.errors import InputError
+from retrain_eval.estimators.survival.logrank import logrank
+from retrain_eval.tables.life_table.counting import life_table
 from survival_cases import lung
 
 ENDED = [1, 1, 0, 1, 0, 1, 0, 0, 1, 1]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.survival.gray import gray
-from retrain_eval.survival.logrank import logrank
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.survival.gray import gray
+from retrain_eval.estimators.survival.logrank import logrank
+from retrain_eval.tables.life_table.counting import life_table
 from survival_cases import NAMES, PROBABILITY, one, spells
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.survival.curves import kaplan_meier
-from retrain_eval.survival.incidence import cumulative_incidence
-from retrain_eval.survival.spells import Spells
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.estimators.survival.curves import kaplan_meier
+from retrain_eval.estimators.survival.incidence import cumulative_incidence
+from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.tables.life_table.counting import life_table
 from survival_cases import NAMES, PROBABILITY, one, sandwich, spells
 
 CAUSES = ("job", "recall")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrain_eval.cells.counting import life_table
-from retrain_eval.errors import InputError
-from retrain_eval.survival.curves import kaplan_meier
-from retrain_eval.survival.spells import Spells
-from retrain_eval.survival.summaries import quantile, rmst
+from retrain_eval.common.errors import InputError
+from retrain_eval.estimators.survival.curves import kaplan_meier
+from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.estimators.survival.summaries import quantile, rmst
+from retrain_eval.tables.life_table.counting import life_table
 from survival_cases import LUNG, NAMES, lung, one, spells
 
 

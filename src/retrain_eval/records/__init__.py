@@ -1,1 +1,1 @@
-"""From raw files to validated, vintaged records: what `retrain_eval.store` is made of."""
+"""From raw files to validated, vintaged records: what `retrain_eval.records.store` is made of."""

@@ -13,10 +13,10 @@ import os
 
 import duckdb
 
-from retrain_eval.errors import InputError
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.sql import sql_text
+from retrain_eval.common.withholding import SSN
 from retrain_eval.records.key_strength import BITS, weakness
-from retrain_eval.sql import sql_text
-from retrain_eval.withholding import SSN
 
 ENVIRONMENT = "RETRAIN_EVAL_KEY"
 _WHOLE = rf"\s*{SSN}\s*"

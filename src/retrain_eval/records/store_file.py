@@ -10,10 +10,11 @@ from typing import Any
 
 import duckdb
 
-from retrain_eval.disk import is_full, reason
-from retrain_eval.errors import StoreError
-from retrain_eval.files import PRIVATE, private_file
-from retrain_eval.records import identifiers, loads
+from retrain_eval.common.disk import is_full, reason
+from retrain_eval.common.errors import StoreError
+from retrain_eval.common.files import PRIVATE, private_file
+from retrain_eval.records import identifiers
+from retrain_eval.records.loading import loads
 
 
 def connect(path: Path, config: Mapping[str, Any], *, read_only: bool) -> duckdb.DuckDBPyConnection:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import duckdb
 
-from retrain_eval.sources import sql_name
+from retrain_eval.common.sources import sql_name
 
 _OWN = "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal AND NOT temporary AND schema_name = 'main'"
 

@@ -17,21 +17,21 @@ from typing import Any, cast
 import msgspec
 import pandas as pd
 
-from retrain_eval.errors import ReleaseError
-from retrain_eval.files import sha256
-from retrain_eval.layout import ADDITIVE, Additive, read_table
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.moments import OutcomeMoments
-from retrain_eval.plan import Registration, read_plan
+from retrain_eval.common.errors import ReleaseError
+from retrain_eval.common.files import sha256
+from retrain_eval.common.untrusted import read_bytes, read_toml, shown
+from retrain_eval.plan.keys import check_keys
+from retrain_eval.plan.registered import Registration, read_plan
+from retrain_eval.plan.study_file import FILE, Release, StudyFile, shipped_profiles
+from retrain_eval.release.layout import ADDITIVE, Additive, read_table
 from retrain_eval.release.manifest import manifest_problems, read_manifest
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, check_files, inventory, limit_of
-from retrain_eval.results import Results
-from retrain_eval.sample.counts import SampleCounts
-from retrain_eval.sample.covariates import CovariateMoments
-from retrain_eval.statistics.kinds import Statistic
-from retrain_eval.study import FILE, Release, StudyFile, shipped_profiles
-from retrain_eval.study_keys import check_keys
-from retrain_eval.untrusted import read_bytes, read_toml, shown
+from retrain_eval.release.results import Results
+from retrain_eval.tables.counts import SampleCounts
+from retrain_eval.tables.covariates.covariates import CovariateMoments
+from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.statistics import Statistic
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Bundle:
     >>> Bundle.open("no/such/edition")
     Traceback (most recent call last):
     ...
-    retrain_eval.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
+    retrain_eval.common.errors.ReleaseError: no release bundle at no/such/edition: it has no manifest.json
     """
 
     path: Path

@@ -16,36 +16,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retrain_eval.did.att_gt import GroupTimeEffects
-from retrain_eval.did.diagnostics import pretrend_test
-from retrain_eval.did.lags import treatment_lags
-from retrain_eval.did.means import mean_difference, mean_paths
-from retrain_eval.did.payback import payback
-from retrain_eval.did.pretest_power import pretest_power
-from retrain_eval.did.robustness import bounds
-from retrain_eval.did.timing import base_moved_back, placebo_starts
-from retrain_eval.effects import EffectTable
-from retrain_eval.errors import InputError, RetrainEvalError, unknown
-from retrain_eval.heterogeneity import equal_effects, verdicts
-from retrain_eval.layout import TABLES, Additive, effects_frame
-from retrain_eval.lifetable import LifeTable
-from retrain_eval.moments import OutcomeMoments
-from retrain_eval.recipe import Derivation, is_recorded, repeat
+from retrain_eval.common.errors import InputError, RetrainEvalError, unknown
+from retrain_eval.common.untrusted import shown
+from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+from retrain_eval.estimators.did.lags import treatment_lags
+from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.did.timing import base_moved_back, placebo_starts
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
+from retrain_eval.estimators.inference.payback import payback
+from retrain_eval.estimators.inference.pretest_power import pretest_power
+from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.estimators.inference.robustness import bounds
+from retrain_eval.estimators.rows.follow_up import share_effects
+from retrain_eval.estimators.survival.endings import spell_flow
+from retrain_eval.estimators.survival.gray import gray_test
+from retrain_eval.estimators.survival.grouptest import score_test
+from retrain_eval.estimators.survival.logrank import logrank_test
+from retrain_eval.estimators.survival.regression.proportionality import trend_test
+from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.release.layout import TABLES, Additive, effects_frame
 from retrain_eval.release.options import asked_of, check_options
-from retrain_eval.results import Part
-from retrain_eval.sample.counts import counted
-from retrain_eval.sample.covariates import covariate_balance, covariate_paths
-from retrain_eval.sample.hidden_bias import e_value_table, oster_table, rosenbaum_table
+from retrain_eval.release.results import Part
+from retrain_eval.sample.hidden_bias.hidden_bias import e_value_table, oster_table, rosenbaum_table
 from retrain_eval.sample.ties import ties_table
-from retrain_eval.survival.endings import spell_flow
-from retrain_eval.survival.followup import share_effects
-from retrain_eval.survival.gray import gray_test
-from retrain_eval.survival.grouptest import score_test
-from retrain_eval.survival.logrank import logrank_test
-from retrain_eval.survival.proportionality import trend_test
-from retrain_eval.survival.spells import Spells
-from retrain_eval.synthetic.truth import known_effects
-from retrain_eval.untrusted import shown
+from retrain_eval.simulate.truth import known_effects
+from retrain_eval.tables.counts import counted
+from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
+from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.recipe import Derivation, is_recorded, repeat
 
 Table = Additive | EffectTable
 Tables = Mapping[str, Table]
@@ -100,7 +100,7 @@ class Deriver:
 
     Examples
     --------
-    >>> from retrain_eval.cells.summing import outcome_moments
+    >>> from retrain_eval.estimators.outcome_moments import outcome_moments
     >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
     >>> deriver = Deriver({"moments/all": outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")})
     >>> deriver.make(Derivation("moments/all", (("mean_paths", {}),)))["mean"].tolist()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.files import put_back, sha256
+from retrain_eval.common.errors import InputError, ReleaseError
+from retrain_eval.common.files import put_back, sha256
 from retrain_eval.release.manifest import read_manifest
 from retrain_eval.release.opening import MANIFEST
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from retrain_eval.errors import ReleaseError
-from retrain_eval.names import RULE, is_plain_name
+from retrain_eval.common.errors import ReleaseError
+from retrain_eval.common.names import RULE, is_plain_name
+from retrain_eval.common.untrusted import read_json, read_text, shown
 from retrain_eval.release.opening import MANIFEST, is_bundle_file, limit_of
-from retrain_eval.untrusted import read_json, read_text, shown
 
 BUNDLE_VERSION = 2  # version 1 has no seal, does not say what results are made of, and lists SHA-256 of record files
 READABLE = (1, 2)
@@ -26,7 +26,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """The types of what the manifest says about the study; `retrain_eval.study.About` has the rules."""
+    """The types of what the manifest says about the study; `retrain_eval.plan.study_file.About` has the rules."""
 
     name: str
     title: Line = ""

@@ -15,12 +15,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.layout import ADDITIVE, TABLES, check_name
-from retrain_eval.plan import PLAN
-from retrain_eval.recipe_file import RECIPES
-from retrain_eval.study import FILE
-from retrain_eval.untrusted import MIB, in_a_line, read_bytes, refuse, shown
+from retrain_eval.common.errors import InputError, ReleaseError
+from retrain_eval.common.untrusted import MIB, in_a_line, read_bytes, refuse, shown
+from retrain_eval.plan.registered import PLAN
+from retrain_eval.plan.study_file import FILE
+from retrain_eval.release.layout import ADDITIVE, TABLES, check_name
+from retrain_eval.release.recipe_file import RECIPES
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # over the manifest, which therefore does not list it

@@ -9,8 +9,8 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from retrain_eval.errors import InputError
-from retrain_eval.untrusted import shown
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.untrusted import shown
 
 MAX_ITEMS = 1_000  # of a list: times, quantiles, names
 MAX_TEXT = 5_000  # characters
@@ -31,7 +31,7 @@ def asked_of(function: Callable[..., Any]) -> type:
 
     Examples
     --------
-    >>> from retrain_eval.did.means import mean_paths
+    >>> from retrain_eval.estimators.did.means import mean_paths
     >>> asked_of(mean_paths).__name__
     'OutcomeMoments'
     """
@@ -50,11 +50,11 @@ def check_options(verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
 
     Examples
     --------
-    >>> from retrain_eval.did.pretest_power import pretest_power
+    >>> from retrain_eval.estimators.inference.pretest_power import pretest_power
     >>> check_options(pretest_power, {"draws": 10**9})
     Traceback (most recent call last):
     ...
-    retrain_eval.errors.InputError: pretest_power is not repeated with draws=1000000000: at most 1,000,000
+    retrain_eval.common.errors.InputError: pretest_power is not repeated with draws=1000000000: at most 1,000,000
     """
     signature, hints = _signature(verb)
     name = getattr(verb, "__name__", str(verb))

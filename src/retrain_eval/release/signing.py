@@ -19,10 +19,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from retrain_eval.errors import InputError, ReleaseError
-from retrain_eval.files import write_text
+from retrain_eval.common.errors import InputError, ReleaseError
+from retrain_eval.common.files import write_text
+from retrain_eval.common.untrusted import read_bytes
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, limit_of
-from retrain_eval.untrusted import read_bytes
 
 PASSWORD = "RETRAIN_EVAL_SIGN_PASSWORD"
 UNPROVED = "origin is not proved"

@@ -13,23 +13,23 @@ from typing import Any
 
 import msgspec
 
-from retrain_eval.errors import DisclosureError, ReleaseError
-from retrain_eval.estimates import check_same_estimates
-from retrain_eval.files import new_folder, sha256, write_text
-from retrain_eval.plan import PLAN, plan_standing, public_plan, read_plan
-from retrain_eval.release.agreement import contradictions
-from retrain_eval.release.attack import differences
+from retrain_eval.common.errors import DisclosureError, ReleaseError
+from retrain_eval.common.files import new_folder, sha256, write_text
+from retrain_eval.estimators.effects.same_estimates import check_same_estimates
+from retrain_eval.plan.registered import PLAN, plan_standing, public_plan, read_plan
+from retrain_eval.plan.study_file import FILE, Release, StudyFile
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.comparison import compare
-from retrain_eval.release.completing import FOLLOWING
-from retrain_eval.release.consistency import own_schemas
 from retrain_eval.release.derive import Deriver
-from retrain_eval.release.labels import made_of
 from retrain_eval.release.manifest import BUNDLE_VERSION, SEAL, read_manifest, sealed, spelt
 from retrain_eval.release.opening import MANIFEST
-from retrain_eval.release.protect import artefacts, protect
-from retrain_eval.results import Results, standing_effects
-from retrain_eval.study import FILE, Release, StudyFile
+from retrain_eval.release.protection.agreement import contradictions
+from retrain_eval.release.protection.attack import differences
+from retrain_eval.release.protection.completing import FOLLOWING
+from retrain_eval.release.protection.protect import artefacts, protect
+from retrain_eval.release.results import Results, standing_effects
+from retrain_eval.release.verification.comparison import compare
+from retrain_eval.release.verification.consistency import own_schemas
+from retrain_eval.release.verification.labels import made_of
 
 _DIGITS_OF_RECIPES = 6
 DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # the standing of an edition nobody approved

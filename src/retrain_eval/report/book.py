@@ -24,16 +24,18 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from retrain_eval.disk import disk_errors, is_full, store_error
-from retrain_eval.errors import ReportError
-from retrain_eval.files import new_folder, scratch_folder, sha256
-from retrain_eval.limits import MEMORY, ONE_THREAD
-from retrain_eval.periods import a_year
+from retrain_eval.common.disk import disk_errors, is_full, store_error
+from retrain_eval.common.errors import ReportError
+from retrain_eval.common.files import new_folder, scratch_folder, sha256
+from retrain_eval.common.limits import MEMORY, ONE_THREAD
+from retrain_eval.common.periods import a_year
+from retrain_eval.common.resources import resource
+from retrain_eval.common.untrusted import read_bytes
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, inventory, limit_of
-from retrain_eval.release.verify import Verification
-from retrain_eval.report.language import ENGLISH, N_, TAGS, _, language, speaking
-from retrain_eval.report.messages import messages_of_template, translated
-from retrain_eval.report.pages import (
+from retrain_eval.release.verification.verify import Verification
+from retrain_eval.report.language.catalogue import ENGLISH, N_, TAGS, _, language, speaking
+from retrain_eval.report.language.messages import messages_of_template, translated
+from retrain_eval.report.page import (
     COMPANIONS,
     EARLIER,
     LANGUAGE,
@@ -43,8 +45,6 @@ from retrain_eval.report.pages import (
     Study,
     open_release,
 )
-from retrain_eval.resources import resource
-from retrain_eval.untrusted import read_bytes
 
 STAMP = "build.json"
 ENTRY = "index.html"
@@ -52,8 +52,8 @@ ENGINE = ("build", "--html", "--execute", "--strict", "--ci")
 _LEAST = 2**20  # free bytes; with fewer, a failed build has filled the disk
 TIMEOUT = 900  # seconds; a book takes about one minute
 # a page's imports come before its limits, so that the limits apply to the bundle
-START_OF_PAGE = """import retrain_eval.report.pages
-from retrain_eval.limits import limit_process
+START_OF_PAGE = """import retrain_eval.report.page
+from retrain_eval.common.limits import limit_process
 
 limit_process()
 del retrain_eval, limit_process
@@ -305,7 +305,7 @@ def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[i
     The engine leaves its Jupyter server running; nothing may outlive a build, not even one whose parent was killed.
     """
     log = folder.parent / "build.log"
-    command = [sys.executable, "-m", "retrain_eval.report.warden", *command]
+    command = [sys.executable, "-m", "retrain_eval.report.process_group", *command]
     with log.open("wb") as out:
         try:
             process = subprocess.Popen(

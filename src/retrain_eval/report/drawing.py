@@ -17,10 +17,10 @@ import matplotlib.ticker
 import pandas as pd
 import plotnine
 
-from retrain_eval.report.language import _
+from retrain_eval.common.shown import summarised
+from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import Words, csv
-from retrain_eval.shown import summarised
 
 p9: Any = plotnine  # its annotations cover only some of its functions
 Plot: TypeAlias = Any

@@ -24,7 +24,7 @@ from retrain_eval.report.drawing import (
     p9,
     ticks_of_periods,
 )
-from retrain_eval.report.language import _
+from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import signed
 from retrain_eval.report.tables import few_clusters
 from retrain_eval.report.words import Words, listed

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from retrain_eval.levels import is_missing, missing
+from retrain_eval.common.levels import is_missing, missing
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.report.language import _
+from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value
-from retrain_eval.report.pages import Study
+from retrain_eval.report.page import Study
 from retrain_eval.report.words import listed, sentence
-from retrain_eval.sample.balance import WWC_ADJUST
-from retrain_eval.sample.verdict import RED
+from retrain_eval.sample.balance.balance import WWC_ADJUST
+from retrain_eval.sample.balance.rating import RED
 
 
 @dataclass(frozen=True)

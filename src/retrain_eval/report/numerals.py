@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.language import _
+from retrain_eval.report.language.catalogue import _
 
 MINUS = "\N{MINUS SIGN}"
 NBSP = "\N{NO-BREAK SPACE}"

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from retrain_eval.errors import ReportError
-from retrain_eval.files import PUBLIC, scratch_folder
+from retrain_eval.common.errors import ReportError
+from retrain_eval.common.files import PUBLIC, scratch_folder
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "msedge")
 SOURCE, TARGET = "print.html", "report.pdf"

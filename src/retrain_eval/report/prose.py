@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.levels import missing
-from retrain_eval.lifetable import LifeTable
+from retrain_eval.common.levels import missing
+from retrain_eval.estimators.survival.risk import is_event
 from retrain_eval.report import views
 from retrain_eval.report.findings import excludes_zero, main_effect, median_time
-from retrain_eval.report.flow_diagram import WITHHELD
-from retrain_eval.report.language import _
+from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value, percent, plain
-from retrain_eval.report.pages import Release, Study
+from retrain_eval.report.page import Release, Study
+from retrain_eval.report.pages.flow_diagram import WITHHELD
 from retrain_eval.report.words import listed, sentence
-from retrain_eval.survival.risk import is_event
+from retrain_eval.tables.life_table.life_table import LifeTable
 
 
 def analysed(study: Study) -> list[tuple[str, str]]:

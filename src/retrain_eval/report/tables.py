@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pandas as pd
 from great_tables import GT
 
-from retrain_eval.report.cards import Html
-from retrain_eval.report.flow_diagram import WITHHELD
-from retrain_eval.report.language import N_, _
+from retrain_eval.common.shown import summarised
+from retrain_eval.report.html import Html
+from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import plain, short_p, signed
-from retrain_eval.report.pages import Study
+from retrain_eval.report.page import Study
+from retrain_eval.report.pages.flow_diagram import WITHHELD
 from retrain_eval.report.words import Words, code, csv, sentence
-from retrain_eval.shown import summarised
 
 SUPPRESSED = N_("suppressed")
 _MARKS = ("sha256", "fingerprint")  # identify the content of a record file; new editions have no SHA-256

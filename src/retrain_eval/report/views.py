@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.levels import missing
-from retrain_eval.report.language import _
+from retrain_eval.common.levels import missing
+from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import signed
-from retrain_eval.report.pages import PEERS, Study
+from retrain_eval.report.page import PEERS, Study
 from retrain_eval.report.words import sentence
 
 

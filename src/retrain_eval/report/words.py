@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from retrain_eval.csv_cells import csv_text
-from retrain_eval.levels import MISSING_LEVEL
-from retrain_eval.periods import BOUNDS
-from retrain_eval.report.language import N_, _
+from retrain_eval.common.levels import MISSING_LEVEL
+from retrain_eval.common.periods import BOUNDS
+from retrain_eval.common.text.csv_cells import csv_text
+from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, NBSP, signed
 
 _CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import duckdb
 import pandas as pd
 
-from retrain_eval.errors import InputError, unknown_columns
-from retrain_eval.levels import MISSING_LEVEL
-from retrain_eval.sample.counts import SampleCounts, counted
-from retrain_eval.sample.formula import parse_formula
+from retrain_eval.common.errors import InputError, unknown_columns
+from retrain_eval.common.levels import MISSING_LEVEL
+from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name, sql_text
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.tables import store_table
-from retrain_eval.sources import Source, as_relation, query, require_columns, sql_name, sql_text
+from retrain_eval.sample.models.formula import parse_formula
+from retrain_eval.sample.scratch import store_table
+from retrain_eval.tables.counts import SampleCounts, counted
 
 BASELINE_PATHS = ("outcome", "group", "time", "mean", "n")
 # as in `MatchedSample.overlap`; each with the weight a person has in it

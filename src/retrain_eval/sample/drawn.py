@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from retrain_eval.sample.formula import TreatmentFormula
-from retrain_eval.sample.nearest import Pairs
+from retrain_eval.common.shown import summarised
+from retrain_eval.sample.methods.nearest_search import Pairs
+from retrain_eval.sample.models.formula import TreatmentFormula
 from retrain_eval.sample.units import Units
-from retrain_eval.shown import summarised
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

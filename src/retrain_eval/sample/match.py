@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 
 import duckdb
 
-from retrain_eval.errors import InputError, unknown
-from retrain_eval.sample.cem import match_cem
-from retrain_eval.sample.ebal import match_ebal
-from retrain_eval.sample.formula import TreatmentFormula, parse_formula
-from retrain_eval.sample.ipw import match_ipw
-from retrain_eval.sample.mahalanobis import DISTANCES
+from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.neighbours import match_nearest
+from retrain_eval.sample.methods.cem import match_cem
+from retrain_eval.sample.methods.ebal import match_ebal
+from retrain_eval.sample.methods.ipw import match_ipw
+from retrain_eval.sample.methods.mahalanobis import DISTANCES
+from retrain_eval.sample.methods.nearest import match_nearest
+from retrain_eval.sample.methods.riskset import match_riskset
+from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
 from retrain_eval.sample.options import Cutpoints, Grouping, Options
-from retrain_eval.sample.riskset import match_riskset
-from retrain_eval.sources import Source, as_relation
 
 _RESERVED = ("treat", "weight", "subclass", "match_id", "elapsed", "period", "censored_at", "_row")
 _Method = Callable[[duckdb.DuckDBPyRelation, TreatmentFormula, str, Options], MatchedSample]
@@ -63,14 +63,15 @@ def match(
         Column of the unit's id, integer or text. Ids take part in settling ties: integers by value, text by code point.
     method : {"nearest", "riskset", "cem", "ebal", "ipw"}
         ``nearest``: greedy nearest-neighbour matching. ``riskset``: the same among those who are still unemployed and
-        untreated after as long a time; see `retrain_eval.sample.riskset.match_riskset` for what differs. ``cem``:
-        everybody in the same cell of coarsened covariates (`retrain_eval.sample.cem.match_cem`). ``ebal``: controls
-        weighted until their means equal those of the treated (`retrain_eval.sample.ebal.match_ebal`). ``ipw``:
-        controls weighted by the odds of treatment (`retrain_eval.sample.ipw.match_ipw`).
+        untreated after as long a time; see `retrain_eval.sample.methods.riskset.match_riskset` for what differs.
+        ``cem``: everybody in the same cell of coarsened covariates (`retrain_eval.sample.methods.cem.match_cem`).
+        ``ebal``: controls weighted until their means equal those of the treated
+        (`retrain_eval.sample.methods.ebal.match_ebal`). ``ipw``: controls weighted by the odds of treatment
+        (`retrain_eval.sample.methods.ipw.match_ipw`).
     distance : str
         ``"glm"`` estimates a logit propensity score; ``"mahalanobis"`` and ``"robust_mahalanobis"`` compare the
-        covariates themselves (`retrain_eval.sample.mahalanobis.metric`); anything else names a numeric column that
-        holds a score.
+        covariates themselves (`retrain_eval.sample.methods.mahalanobis.metric`); anything else names a numeric column
+        that holds a score.
     exact : sequence of str
         Columns on which partners must be equal. ``ebal`` and ``ipw`` weight within each combination of them.
     caliper : float, optional
@@ -130,9 +131,9 @@ def match(
     Ties: all units, of both arms and every stratum, are sorted by (score, id). Of two free controls at equal distance
     the one fewer steps away in this sequence is taken, where every unit passed is a step; at equal steps the left one.
     With ``ratio`` above 1 the search for a further control goes on from the earlier ones
-    (`retrain_eval.sample.nearest`). On the Mahalanobis distance, which has no sequence, the lowest id is taken.
-    ``audit["ties_broken"]`` counts the choices in which another free control was as near, of ``audit["n_choices"]``;
-    `retrain_eval.sample.ties.effects_relabelled` shows what they matter.
+    (`retrain_eval.sample.methods.nearest_search`). On the Mahalanobis distance, which has no sequence, the lowest id is
+    taken. ``audit["ties_broken"]`` counts the choices in which another free control was as near, of
+    ``audit["n_choices"]``; `retrain_eval.sample.ties.effects_relabelled` shows what they matter.
 
     References
     ----------

@@ -14,20 +14,20 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from retrain_eval.errors import DesignError
-from retrain_eval.sample.balance import effective_size, overlap_table
+from retrain_eval.common.errors import DesignError
+from retrain_eval.common.shown import summarised
+from retrain_eval.common.sources import Source
+from retrain_eval.sample.balance.balance import effective_size, overlap_table
 from retrain_eval.sample.compared import Compared
-from retrain_eval.sample.covariates import CovariateMoments
 from retrain_eval.sample.drawn import Drawn
-from retrain_eval.sample.formula import TreatmentFormula
-from retrain_eval.sample.nearest import Pairs
-from retrain_eval.sample.tables import keep_table, pairs_hash, weights_hash
+from retrain_eval.sample.methods.nearest_search import Pairs
+from retrain_eval.sample.models.formula import TreatmentFormula
+from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import Units
-from retrain_eval.shown import summarised
-from retrain_eval.sources import Source
+from retrain_eval.tables.covariates.covariates import CovariateMoments
 
 if TYPE_CHECKING:
-    from retrain_eval.effects import EffectTable
+    from retrain_eval.estimators.effects.effects import EffectTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ class MatchedSample:
         ``subclass``. A treated unit weighs 1 (except for the estimands ATE and ATO). A control of pairs weighs the sum
         of their weights, times matched controls / matched treated. Whatever the method, the weights of controls add up
         to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
-        Samples from risk sets have more columns in both; see `retrain_eval.sample.riskset.match_riskset`.
+        Samples from risk sets have more columns in both; see `retrain_eval.sample.methods.riskset.match_riskset`.
     audit : mapping
         Options, counts, propensity coefficients and the SHA-256 of pairs and weights; plain numbers and text, ready
         for JSON.
@@ -98,7 +98,7 @@ class MatchedSample:
         level: float = 0.95,
     ) -> EffectTable:
         """Return the effect on an outcome, with the standard error the design asks for; see `att`."""
-        from retrain_eval.sample.att import att
+        from retrain_eval.sample.effect.att import att
 
         return att(self, outcome, source, vce=vce, bias_adjust=bias_adjust, level=level)
 

@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from retrain_eval.errors import InputError, unknown
-from retrain_eval.sample.mahalanobis import DISTANCES
-from retrain_eval.sample.nearest import M_ORDERS
-from retrain_eval.sample.propensity import LINKS
-from retrain_eval.sample.scores import CALIPER_SDS, DISCARDS
+from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.sample.methods.mahalanobis import DISTANCES
+from retrain_eval.sample.methods.nearest_search import M_ORDERS
+from retrain_eval.sample.models.propensity import LINKS
+from retrain_eval.sample.support import CALIPER_SDS, DISCARDS
 
 Cutpoints: TypeAlias = "str | Mapping[str, int | str | Sequence[float]]"
 Grouping: TypeAlias = Mapping[str, Sequence[Sequence[str]]]

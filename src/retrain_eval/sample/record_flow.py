@@ -5,9 +5,9 @@ from __future__ import annotations
 import duckdb
 import pandas as pd
 
-from retrain_eval.outcomes.coverage import loaded
+from retrain_eval.common.sources import Source, as_relation, query, require_columns
+from retrain_eval.panel.coverage import loaded
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sources import Source, as_relation, query, require_columns
 
 _GROUPS = {True: "treated", False: "control"}
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from retrain_eval.errors import DesignError
+from retrain_eval.common.errors import DesignError
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.nearest import Pairs
+from retrain_eval.sample.methods.nearest_search import Pairs
 from retrain_eval.sample.units import Units
 
 Ints = npt.NDArray[np.int64]

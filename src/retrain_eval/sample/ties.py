@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from retrain_eval.errors import DesignError
+from retrain_eval.common.errors import DesignError
+from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.sample.drawn import Drawn
+from retrain_eval.sample.effect.read_outcomes import read_outcomes
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.outcomes import read_outcomes
 from retrain_eval.sample.relabelled import relabelled
-from retrain_eval.sources import Source, as_relation
-from retrain_eval.statistics.kinds import Ties
+from retrain_eval.tables.statistics import Ties
 
 Floats = npt.NDArray[np.float64]
 

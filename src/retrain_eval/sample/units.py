@@ -23,10 +23,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retrain_eval.errors import DesignError, InputError
-from retrain_eval.shown import summarised
-from retrain_eval.sources import query, require_columns, sql_name
-from retrain_eval.withholding import rows_where, units_having
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.shown import summarised
+from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.withholding import rows_where, units_having
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

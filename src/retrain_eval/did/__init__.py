@@ -1,1 +1,0 @@
-"""Difference-in-differences, read from outcome moments."""

@@ -1,0 +1,249 @@
+"""Averages of group-time effects: simple, dynamic, group, calendar (Callaway and Sant'Anna 2021, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.shown import summarised
+from retrain_eval.estimators.did.few_clusters import infer
+from retrain_eval.estimators.effects.effects import EffectTable
+
+if TYPE_CHECKING:
+    from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+
+Array = npt.NDArray[np.float64]
+
+KINDS = ("simple", "dynamic", "group", "calendar")
+# kind: the column that its rows are told apart by, and what the overall row averages
+_KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
+
+
+@summarised
+@dataclass(frozen=True)
+class _Average:
+    """A linear combination of group-time effects whose weights may themselves be estimated.
+
+    ``effects`` and ``shares`` are its coefficients on the rows' effects and on their Σw, over all K rows; ``value`` is
+    the average itself, of effects and Σw of shape (G, K).
+    """
+
+    keys: dict[str, object]
+    estimate: float
+    effects: Array
+    shares: Array
+    members: npt.NDArray[np.intp]
+    value: Callable[[Array, Array], Array]
+
+
+def aggregate(
+    effects: GroupTimeEffects, kind: str = "dynamic", min_event: int | None = None, max_event: int | None = None
+) -> EffectTable:
+    """Average group-time effects, carrying the sampling error of the cohort shares.
+
+    Parameters
+    ----------
+    effects : GroupTimeEffects
+        From `att_gt`, or from its ``by``: then each level is averaged, and the covariance is joint.
+    kind : {"simple", "dynamic", "group", "calendar"}
+        One overall average; by event time; by cohort; by calendar period. The last three end with their
+        own overall row, whose key is NA: over event times ≥ 0, over cohorts by size, over periods.
+    min_event, max_event : int, optional
+        Event times kept.
+
+    Returns
+    -------
+    EffectTable
+        Simultaneous bands cover all rows but the overall ones; over all levels at once after ``by``.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind.
+    DesignError
+        If no period after treatment is left to average.
+
+    Notes
+    -----
+    With P_g the share of cohort g, θ = Σ P_g ATT(g, t) / Σ P_g over the cells averaged. The influence
+    function has one term for the effects and one for the shares (their Corollary 2); both are constant
+    or linear in the path within a cell, so the moments still suffice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval import outcome_moments
+    >>> long = pd.DataFrame({"id": [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "t": [1, 2, 3] * 4,
+    ...                      "g": [2] * 6 + [0] * 6, "y": [1.0, 4.0, 5.0] * 2 + [1.0, 2.0, 2.0] * 2})
+    >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+    >>> m.att_gt().aggregate("dynamic").to_frame()["estimate"].tolist()
+    [0.0, 2.0, 3.0, 2.5]
+    """
+    return tabulate(effects, kind, *averages(effects, kind, min_event=min_event, max_event=max_event))
+
+
+def averages(
+    effects: GroupTimeEffects, kind: str, *, min_event: int | None = None, max_event: int | None = None
+) -> tuple[pd.DataFrame, sparse.csr_array, Callable[[], Array]]:
+    """Return the rows of `aggregate` without inference, their influence, and what gives them without each cluster."""
+    if kind not in KINDS:
+        raise InputError(f"unknown kind={kind!r}", fix=f"use one of {', '.join(KINDS)}")
+    rows = effects.rows
+    event = rows["event_time"].to_numpy(dtype=float)
+    keep = np.ones(len(rows), dtype=bool)
+    if min_event is not None:
+        keep &= event >= min_event
+    if max_event is not None:
+        keep &= event <= max_event
+
+    found: list[_Average] = []
+    for _, block in rows[keep].groupby(["subgroup", "level"], dropna=False, sort=False):
+        found += _level(effects, block, kind)
+    if not found:
+        raise DesignError("no period after treatment is left to average")
+
+    estimand = {"simple": "ATT", "dynamic": "ATT(e)", "group": "ATT(g)", "calendar": "ATT(t)"}[kind]
+    counts = rows[["cohort", "n_treated", "n_control"]].to_numpy(dtype=float)
+    frame = pd.DataFrame(
+        [
+            {
+                "outcome": effects.moments.outcome,
+                "estimator": effects.estimator,
+                "estimand": estimand,
+                **average.keys,
+                "estimate": average.estimate,
+                **_counts(counts, average.members),
+            }
+            for average in found
+        ]
+    )
+    on_effects = sparse.csr_array(np.vstack([average.effects for average in found]))
+    on_shares = sparse.csr_array(np.vstack([average.shares for average in found]))
+
+    def without() -> Array:
+        return np.column_stack([average.value(*effects.without) for average in found])
+
+    return frame, effects.combine(on_effects, on_shares), without
+
+
+def tabulate(
+    effects: GroupTimeEffects,
+    kind: str,
+    frame: pd.DataFrame,
+    influence: sparse.csr_array,
+    without: Callable[[], Array],
+) -> EffectTable:
+    """Add inference to rows of averages; one band over all but the overall ones."""
+    found = infer(effects.moments, influence, frame, without)
+    band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
+    meta = found.meta({**effects.options, "aggregation": kind, "notes": effects.notes})
+    seed = int(str(effects.options["seed"]))
+    df = effects.df if found.df is None else found.df
+    return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+
+
+def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
+    """Averages within one level of a subgroup, the overall one last."""
+    index = block.index.to_numpy()
+    event = block["event_time"].to_numpy(dtype=float)
+    post = index[event >= 0]
+    level = {"subgroup": block["subgroup"].iloc[0], "level": block["level"].iloc[0]}
+    if kind == "simple":
+        return [_by_share(effects, post, level)] if len(post) else []
+
+    key = _KEY[kind]
+    used = index if kind == "dynamic" else post
+    values = effects.rows[key].to_numpy(dtype=float)[used]
+    parts = []
+    for value in np.unique(values):
+        members = used[values == value]
+        average = _evenly if kind == "group" else _by_share
+        parts.append(average(effects, members, {**level, key: value}))
+    post_parts = [part for part in parts if kind != "dynamic" or float(str(part.keys[key])) >= 0]
+    if not post_parts:
+        return parts
+    if kind == "group":
+        overall = _overall_by_share(effects, post_parts, level)
+    else:
+        overall = _combine(post_parts, np.full(len(post_parts), 1 / len(post_parts)), level)
+    return [*parts, overall]
+
+
+def _evenly(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
+    on_effects = _place(effects, members, np.full(len(members), 1 / len(members)))
+    estimate = float(on_effects @ effects.rows["estimate"].to_numpy())
+    return _Average(
+        keys, estimate, on_effects, np.zeros(len(on_effects)), members, lambda att, _: att[:, members].mean(axis=1)
+    )
+
+
+def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
+    weight = effects.rows["weight"].to_numpy()[members]
+    att = effects.rows["estimate"].to_numpy()[members]
+    total = weight.sum()
+    estimate = float(weight @ att / total)
+    # the derivative of a ratio Σ W ATT / Σ W with respect to W
+    shares = _place(effects, members, (att - estimate) / total)
+    return _Average(
+        keys,
+        estimate,
+        _place(effects, members, weight / total),
+        shares,
+        members,
+        lambda att, weight: mean_by_share(att[:, members], weight[:, members]),
+    )
+
+
+def mean_by_share(att: Array, weight: Array) -> Array:
+    """Return the weighted mean over columns; what has no weight may have no effect either."""
+    total = weight.sum(axis=1)
+    summed = np.where(weight == 0, 0.0, att * weight).sum(axis=1)
+    mean: Array = np.divide(summed, total, out=np.full(len(total), np.nan), where=total != 0)
+    return mean
+
+
+def _overall_by_share(effects: GroupTimeEffects, parts: list[_Average], keys: dict[str, object]) -> _Average:
+    """Average of cohort effects by cohort size, the weights' own error carried."""
+    first = np.array([part.members[0] for part in parts])
+    weight = effects.rows["weight"].to_numpy()[first]
+    total = weight.sum()
+    overall = _combine(parts, weight / total, keys)
+    att = np.array([part.estimate for part in parts])
+    return replace(
+        overall,
+        shares=overall.shares + _place(effects, first, (att - overall.estimate) / total),
+        value=lambda att, weight: mean_by_share(
+            np.column_stack([part.value(att, weight) for part in parts]), weight[:, first]
+        ),
+    )
+
+
+def _combine(parts: list[_Average], share: Array, keys: dict[str, object]) -> _Average:
+    return _Average(
+        keys,
+        float(share @ [part.estimate for part in parts]),
+        share @ np.vstack([part.effects for part in parts]),
+        share @ np.vstack([part.shares for part in parts]),
+        np.concatenate([part.members for part in parts]),
+        lambda att, weight: np.column_stack([part.value(att, weight) for part in parts]) @ share,
+    )
+
+
+def _place(effects: GroupTimeEffects, members: npt.NDArray[np.intp], values: Array) -> Array:
+    out = np.zeros(len(effects.rows))
+    out[members] = values
+    return out
+
+
+def _counts(counts: Array, members: npt.NDArray[np.intp]) -> dict[str, int]:
+    """People behind an average: its distinct cohorts added up; its smallest control group."""
+    cohort, treated, control = counts[members].T
+    _, once = np.unique(cohort, return_index=True)
+    return {"n_treated": int(treated[once].sum()), "n_control": int(control.min())}

@@ -1,0 +1,273 @@
+"""The design of a regression on a life table: a formula over its columns of levels, evaluated once per group.
+
+A column all of whose levels are numbers enters linearly, unless the formula wraps it in ``C(...)``; any other column
+is a factor, coded against a reference level. Everything is a function of the group, so a design has as many rows as
+there are groups, however many spells they hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.common.errors import DesignError, InputError, unknown
+from retrain_eval.common.formulas.matrix import model_matrix, model_spec
+from retrain_eval.common.formulas.parser import read_formula
+from retrain_eval.common.formulas.tree import Formula, category, columns_of
+from retrain_eval.common.levels import MISSING_LEVEL
+from retrain_eval.common.shown import summarised
+from retrain_eval.estimators.survival.risk import is_event
+from retrain_eval.tables.life_table.event_codes import CENSORED
+from retrain_eval.tables.life_table.life_table import LifeTable
+
+Array = npt.NDArray[np.float64]
+
+_SHAPE = 'write it as "arm + age_band", over the columns of levels'
+
+
+@summarised
+@dataclass(frozen=True)
+class Model:
+    """A formula read against the columns of a life table.
+
+    Attributes
+    ----------
+    formula : Formula
+        The right-hand side, with its intercept.
+    frame : DataFrame, one row per group of the table
+        Those columns: numbers where they enter linearly, ordered categories where they are factors, the
+        reference level first.
+    reference : dict
+        Factor → reference level.
+    """
+
+    formula: Formula
+    frame: pd.DataFrame
+    reference: dict[str, str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns read."""
+        return self.formula.columns
+
+    @property
+    def linear(self) -> tuple[str, ...]:
+        """Columns that enter as numbers."""
+        return tuple(name for name in self.columns if name not in self.reference)
+
+    def matrix(self, frame: pd.DataFrame) -> tuple[list[str], Array]:
+        """Return the names and values of the design's columns, intercept left out, one row per row of ``frame``.
+
+        Raises
+        ------
+        InputError
+            If a term cannot be computed, or is not finite somewhere.
+        """
+        names, values = model_matrix(self.formula, frame, model_spec(self.formula, frame))
+        kept = [place for place, name in enumerate(names) if name != "Intercept"]
+        values = values[:, kept]
+        for name, column in zip(named := [names[place] for place in kept], values.T, strict=True):
+            if not np.isfinite(column).all():
+                raise InputError(
+                    f"term {name!r} is not a finite number in some groups",
+                    column=name,
+                    rule="every term is finite in every group",
+                    fix="change the term, such as log1p(x) for log(x), or leave these spells out",
+                )
+        return named, values
+
+
+def read_model(
+    table: LifeTable,
+    formula: str,
+    reference: Mapping[str, str] | None = None,
+    extra: Mapping[str, Sequence[str]] | None = None,
+) -> Model:
+    """Read ``"arm + C(region) + arm:age_band"`` against the columns of levels of a life table.
+
+    Parameters
+    ----------
+    table : LifeTable
+    formula : str
+        The right-hand side. ``a*b`` stands for ``a + b + a:b``.
+    reference : mapping, optional
+        Factor → reference level. Otherwise the first level in the table's order, which is the column's own.
+    extra : mapping, optional
+        Further factors, name → levels, that the caller brings.
+
+    Raises
+    ------
+    InputError
+        For what is no formula, an unknown column or level, or an intercept left out.
+    """
+    further = dict(extra or {})
+    read = read_formula(formula.strip().removeprefix("~"))
+    if read.left is not None:
+        raise InputError("the formula has a left-hand side: the spells are the outcome", value=formula, fix=_SHAPE)
+    if not read.intercept:
+        raise InputError("the baseline hazard takes the place of the intercept", value=formula, fix="do not remove it")
+    columns = read.columns
+    for name in columns:
+        if name not in table.by and name not in further:
+            raise unknown("column of levels", name, [*table.by, *further])
+    if not columns:
+        raise InputError("the formula names no column", value=formula, fix=_SHAPE)
+    wrapped = {category(factor) for factor in read.factors}
+    # a column is a factor if it is nowhere used bare: C(age) + age needs the numbers, and is collinear anyway
+    bare = {name for factor in read.factors if category(factor) is None for name in columns_of(factor)}
+    groups = pd.DataFrame(table.groups(), columns=list(table.by), dtype="str")
+    frame, first = pd.DataFrame(index=groups.index), {}
+    for name in columns:
+        if name in further:
+            order = list(further[name])
+        else:
+            order = levels_in_order(table, name)
+            if (name in bare or name not in wrapped) and _numeric(name, order):
+                frame[name] = [_number(level) for level in groups[name]]
+                continue
+        first[name] = _reference(name, order, dict(reference or {}))
+        order = [first[name], *(other for other in order if other != first[name])]
+        if name not in further:
+            frame[name] = pd.Categorical(groups[name], order)
+    for name in reference or {}:
+        if name not in first:
+            raise unknown("factor in the formula", name, first)
+    return Model(read, frame, first)
+
+
+def levels_in_order(table: LifeTable, name: str) -> list[str]:
+    """Return the levels of a column in the column's own order: numbers ascending, else as the table lists them.
+
+    Groups are sorted by all columns, so a level that the first block of groups lacks comes too late there; the order
+    is put together from all blocks.
+    """
+    found = [str(level) for level in table.cells[name].unique()]
+    if all(_number(level) is not None for level in found):
+        return sorted(found, key=lambda level: (_number(level), level))
+    place = table.by.index(name)
+    # dictionaries, not sets: their order does not depend on how text is hashed
+    after: dict[str, dict[str, None]] = {level: {} for level in found}
+    blocks: dict[tuple[str, ...], list[str]] = {}
+    for group in table.groups():
+        block = blocks.setdefault(group[:place], [])
+        if group[place] not in block:
+            block.append(group[place])
+    for block in blocks.values():
+        for before, later in pairwise(block):
+            after[later][before] = None
+    try:
+        order = list(TopologicalSorter(after).static_order())
+        return sorted(order, key=lambda level: level == MISSING_LEVEL)
+    except CycleError:  # added tables may list their groups in different orders
+        return sorted(found, key=lambda level: (level == MISSING_LEVEL, level))
+
+
+def event_of(table: LifeTable, cause: object) -> npt.NDArray[np.bool_]:
+    """Return whether each cell's spells end by ``cause``, or by any where it is None.
+
+    Raises
+    ------
+    InputError
+        If nothing in the table has this cause.
+    DesignError
+        If every spell is censored.
+    """
+    event = is_event(table)
+    if not event.any():
+        raise DesignError("every spell is censored: there is no event to model")
+    if cause is None:
+        return event
+    known = sorted(set(table.cells["cause"].unique()) - {CENSORED})
+    if str(cause) not in known:
+        raise unknown("cause", cause, known)
+    return event & (table.cells["cause"] == str(cause)).to_numpy(dtype=bool)
+
+
+def require_events_by_level(table: LifeTable, model: Model, event: npt.NDArray[np.bool_]) -> None:
+    """Refuse a factor with a level in which nothing happens.
+
+    Raises
+    ------
+    DesignError
+        Naming the level.
+    """
+    for name in model.reference:
+        if name not in table.by:
+            continue
+        happened = set(table.cells.loc[event, name].unique())
+        for value in table.cells[name].unique():
+            if value not in happened:
+                raise DesignError(
+                    f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "
+                    "Leave these spells out, merge the level with another, or stratify by it"
+                )
+
+
+def dependent_columns(gram: Array, names: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return each column that is a linear combination of those before it, with the columns it is made of.
+
+    Parameters
+    ----------
+    gram : ndarray, shape (p, p)
+        Cross products of the columns, or their information.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 0, 1], [0, 1, 1], [1, 1, 2], [0, 0, 0]])
+    >>> dependent_columns(x.T @ x, ["a", "b", "c"])
+    [('c', ['a', 'b'])]
+    """
+    scale = np.sqrt(np.clip(np.diag(gram), 0, None))
+    kept: list[int] = []
+    found: list[tuple[str, list[str]]] = []
+    for column in range(len(gram)):
+        if not scale[column] > 0:
+            found.append((names[column], []))
+            continue
+        inner = gram[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
+        along = gram[kept, column] / (scale[kept] * scale[column])
+        weight = np.linalg.solve(inner, along) if kept else np.zeros(0)
+        if 1 - along @ weight < _DEPENDENT:
+            found.append((names[column], [names[kept[i]] for i in np.flatnonzero(np.abs(weight) > _DEPENDENT**0.5)]))
+        else:
+            kept.append(column)
+    return found
+
+
+_DEPENDENT = 1e-10
+
+
+def _number(level: str) -> float | None:
+    try:
+        value = float(level)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numeric(name: str, levels: Sequence[str]) -> bool:
+    """Return whether a column is of numbers; refuse one that is but for missing values."""
+    known = [level for level in levels if level != MISSING_LEVEL]
+    numbers = bool(known) and all(_number(level) is not None for level in known)
+    if numbers and len(known) < len(levels):
+        raise InputError(
+            f"column {name!r} is of numbers, some of which are missing",
+            column=name,
+            fix=f"leave these spells out, or use C({name}) to give the missing a level of their own",
+        )
+    return numbers
+
+
+def _reference(name: str, levels: Sequence[str], asked: Mapping[str, str]) -> str:
+    if name not in asked:
+        return levels[0]
+    if str(asked[name]) not in levels:
+        raise unknown(f"level of {name}", asked[name], levels)
+    return str(asked[name])

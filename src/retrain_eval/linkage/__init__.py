@@ -1,1 +1,0 @@
-"""Finding people in another register: exactly by identifiers, or by probability, with the quality of what was found."""

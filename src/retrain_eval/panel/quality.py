@@ -1,0 +1,277 @@
+"""Employment quality by the counting method of Alkire and Foster, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import pandas as pd
+
+from retrain_eval.common.errors import DesignError, InputError, unknown
+from retrain_eval.common.periods import a_year
+from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.panel.calendar import frequency_of
+from retrain_eval.panel.coverage import loaded
+from retrain_eval.panel.outcome_paths import mark_built
+
+DIMENSIONS = ("earnings", "tenure", "stability", "occupation")
+NON_EMPLOYED = ("deprived", "excluded")
+
+
+def build_quality(
+    con: duckdb.DuckDBPyConnection,
+    *,
+    dimensions: Sequence[str] = DIMENSIONS,
+    min_tenure: int | None = None,
+    max_cv: float = 0.5,
+    cutoff_k: float = 0.5,
+    non_employed: str = "deprived",
+) -> duckdb.DuckDBPyRelation:
+    """Create the table ``quality``: deprivations of each person and covered period.
+
+    Parameters
+    ----------
+    con : DuckDBPyConnection
+        Connection on which `retrain_eval.build_panel` has run.
+    dimensions : sequence of str
+        Which to count, with equal weights. *earnings*: below the living wage of ``price``. *tenure*: fewer than
+        ``min_tenure`` periods with one employer or its successors. *stability*: the coefficient of variation of the
+        earnings of the last year is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays
+        less than the one held before displacement (before entry, for whoever was not displaced).
+    min_tenure : int, optional
+        Periods with one employer from which on a job is not deprived; by default those of a year: 4 quarters, 12
+        months, 52 weeks, 26 two-week intervals. In an annual study a year says nothing, and both defaults are 4 years.
+    max_cv : float
+        Largest coefficient of variation (population standard deviation over mean) that is not deprived.
+    cutoff_k : float
+        Share of the dimensions from which on a person counts as deprived (the poverty cut-off k/d).
+    non_employed : {"deprived", "excluded"}
+        Somebody without a job is deprived in every dimension, so that trained and controls are compared over the same
+        people; or has no score, as where only the employed are studied (Sehnbruch et al. 2020).
+
+    Returns
+    -------
+    DuckDBPyRelation
+        ``person_id, period, d_<dimension>`` (1.0, 0.0 or NULL), ``deprivations`` (their number), ``deprived`` (1.0 if
+        their share reaches the cut-off), ``m0`` (that share if deprived, else 0.0). With any dimension unknown, all
+        three are NULL: nothing is counted over fewer dimensions. Whether there is a score does not depend on whether
+        somebody is employed: see Notes.
+
+    Raises
+    ------
+    InputError
+        For an unknown dimension or keyword.
+    DesignError
+        If the records that a dimension needs are not loaded.
+
+    Notes
+    -----
+    Without a job every dimension is deprived, so a dimension that is unknown only in employment would leave a person's
+    worst quarters as the only ones with a score. Therefore a person has scores in all quarters in which there can be
+    any, or in none. There can be none, with or without a job, in the first ``min_tenure`` − 1 quarters of coverage
+    (tenure) and in the first three (stability), and where there is no living wage for region and period. In the other
+    quarters a dimension that is unknown in one, or for want of an occupation before displacement or entry in all,
+    is NULL in all of them.
+
+    Occupations are ranked by their mean log real earnings over the person-periods with one employer, at the first two
+    digits of ISCO. Alkire and Foster (2011), *Journal of Public Economics* 95(7–8), section 3; applied to employment by
+    Sehnbruch, González, Apablaza, Méndez and Arriagada (2020), *World Development* 127.
+
+    Examples
+    --------
+    >>> con = duckdb.connect()
+    >>> _ = con.execute("CREATE TABLE panel AS SELECT 'a' AS person_id, 8076 + i AS period, e AS earnings, "
+    ...     "CAST(e > 0 AS DOUBLE) AS employed, i AS tenure, false AS tenure_censored "
+    ...     "FROM (VALUES (1, 100.0), (2, 100.0), (3, 100.0), (4, 110.0), (5, 110.0)) AS t(i, e)")
+    >>> quality = build_quality(con, dimensions=("tenure", "stability"))
+    >>> quality.project("period, d_tenure, d_stability, deprivations, deprived, m0").order("period").fetchall()[2:]
+    [(8079, None, None, None, None, None), (8080, 0.0, 0.0, 0, 0.0, 0.0), (8081, 0.0, 0.0, 0, 0.0, 0.0)]
+    """
+    names = tuple(dimensions)
+    for name in names:
+        if name not in DIMENSIONS:
+            raise unknown("dimension of employment quality", name, DIMENSIONS)
+    if not names or len(set(names)) < len(names):
+        raise InputError("dimensions are named once, and there is at least one", value=", ".join(names))
+    if non_employed not in NON_EMPLOYED:
+        raise unknown("non_employed", non_employed, NON_EMPLOYED)
+    if not 0 < cutoff_k <= 1:
+        raise InputError("cutoff_k is a share of the dimensions", column="cutoff_k", value=cutoff_k, rule="0 < k <= 1")
+    if not loaded(con, "panel"):
+        raise InputError("there is no panel", fix="build_panel comes first")
+    _check_sources(con, names)
+    nothing = "SELECT NULL AS person_id, NULL AS period, {} WHERE false"
+    wage = _living_wage(con) if "earnings" in names else nothing.format("NULL AS nominal_gap, NULL AS living_wage")
+    ranks, former = nothing.format("NULL AS pay"), "SELECT NULL AS person_id, NULL AS former_pay WHERE false"
+    if "occupation" in names:
+        ranks, former = _occupations(con)
+    year = a_year(frequency_of(con, "panel"))
+    before, least = year - 1, year if min_tenure is None else int(min_tenure)
+    count = len(names)
+    jobless = "1.0" if non_employed == "deprived" else "NULL"
+    # of each dimension: whether it can be known here at all, whatever somebody does; and whether a job is deprived
+    rules = {
+        "earnings": ("w.living_wage IS NOT NULL", "CAST(w.nominal_gap < 0 AS DOUBLE)"),
+        "tenure": (
+            "coalesce(settled, false)",
+            f"CASE WHEN tenure >= {least} THEN 0.0 WHEN NOT tenure_censored THEN 1.0 END",
+        ),
+        "stability": (
+            "coalesce(whole, false)",
+            f"CASE WHEN lowest = 0 THEN 1.0 ELSE CAST(round(swing, 9) > {float(max_cv)!r} AS DOUBLE) END",
+        ),
+        "occupation": ("true", "CAST(now.pay < f.former_pay AS DOUBLE)"),
+    }
+    facts, judged, flags = [], [], []
+    for name in names:
+        possible, job = rules[name]
+        # without an occupation before, no occupation can be judged, and nor can being without one
+        known = "former_pay IS NOT NULL" if name == "occupation" else "true"
+        facts += [f"{possible} AS possible_{name}", f"{job} AS job_{name}"]
+        known = f"{known} AND (employed = 0 OR job_{name} IS NOT NULL)"
+        judged.append(f"bool_and(NOT possible OR ({known})) OVER (PARTITION BY person_id) AS known_{name}")
+        value = f"CASE WHEN employed = 0 THEN {jobless} ELSE job_{name} END"
+        flags.append(f"CAST(CASE WHEN possible_{name} AND known_{name} THEN {value} END AS DOUBLE) AS d_{name}")
+    total = " + ".join(f"d_{name}" for name in names)
+    reached = f"deprivations >= {float(cutoff_k)!r} * {count} - 1e-9"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TABLE quality AS
+        WITH wage AS ({wage}), ranks AS ({ranks}), former AS ({former}),
+        recent AS (
+          SELECT *, lag(period, {before}) OVER w = period - {before} AS whole,
+            lag(period, {least - 1}) OVER w = period - {least - 1} AS settled,
+            CASE WHEN whole THEN min(earnings) OVER last END AS lowest,
+            CASE WHEN whole THEN stddev_pop(earnings) OVER last / nullif(avg(earnings) OVER last, 0) END AS swing
+          FROM panel WHERE earnings IS NOT NULL
+          WINDOW w AS (PARTITION BY person_id ORDER BY period),
+            last AS (PARTITION BY person_id ORDER BY period ROWS {before} PRECEDING)
+        ),
+        facts AS (
+          SELECT r.person_id, r.period, employed, f.former_pay, {", ".join(facts)},
+            {" AND ".join(f"possible_{name}" for name in names)} AS possible
+          FROM recent r
+          LEFT JOIN wage w ON w.person_id = r.person_id AND w.period = r.period
+          LEFT JOIN ranks now ON now.person_id = r.person_id AND now.period = r.period
+          LEFT JOIN former f ON f.person_id = r.person_id
+        ),
+        judged AS (SELECT *, {", ".join(judged)} FROM facts),
+        flagged AS (SELECT person_id, period, {", ".join(flags)} FROM judged),
+        counted AS (SELECT *, CAST({total} AS INTEGER) AS deprivations FROM flagged)
+        SELECT *, CAST({reached} AS DOUBLE) AS deprived,
+          CASE WHEN {reached} THEN deprivations / {count}.0::DOUBLE WHEN deprivations IS NOT NULL THEN 0.0 END AS m0
+        FROM counted ORDER BY person_id, period
+        """
+    )
+    con.execute("DROP TABLE IF EXISTS temp.occupation_pay")
+    mark_built(con, "quality")
+    return con.table("quality")
+
+
+def alkire_foster(source: Source, by: str | Sequence[str] = ()) -> pd.DataFrame:
+    """Return the headcount ratio H, the intensity A, M0 = H·A and what each dimension contributes to it.
+
+    Parameters
+    ----------
+    source : DuckDB relation, DataFrame, Arrow table or path
+        Rows of ``quality``, with further columns where ``by`` names them. Rows without a score are left out.
+    by : str or sequence of str
+        Columns to group by.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``by``, ``n`` (person-periods with a score), ``H, A, M0``, ``share_<dimension>`` (of M0; they sum
+        to 1; NaN where nobody is deprived, as is A).
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or the rows are none of ``quality``.
+
+    Notes
+    -----
+    Alkire and Foster (2011), section 3: with c the deprivations of the deprived and d dimensions, H = q/n,
+    A = Σc/(qd), M0 = Σc/(nd); a dimension's share is its censored headcount over Σc.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"d_tenure": [1.0, 0.0, 1.0], "d_earnings": [1.0, 0.0, 0.0], "deprivations": [2, 0, 1],
+    ...                      "deprived": [1.0, 0.0, 1.0], "m0": [1.0, 0.0, 0.5]})
+    >>> alkire_foster(rows).round(3).to_dict("records")
+    [{'n': 3, 'H': 0.667, 'A': 0.75, 'M0': 0.5, 'share_tenure': 0.667, 'share_earnings': 0.333}]
+    """
+    relation = as_relation(source, numbers=("deprived", "m0"))
+    names = (by,) if isinstance(by, str) else tuple(by)
+    require_columns(relation, [*names, "deprived", "m0"])
+    dimensions = [column.removeprefix("d_") for column in relation.columns if column.startswith("d_")]
+    if not dimensions:
+        raise InputError("the source has no dimension d_...", fix="give the table that build_quality makes")
+    keys = "".join(f"{sql_name(name)}, " for name in names)
+    counts = " + ".join(f"sum(d_{name}) FILTER (deprived = 1)" for name in dimensions)
+    shares = ", ".join(
+        f"sum(d_{name}) FILTER (deprived = 1) / nullif({counts}, 0) AS share_{name}" for name in dimensions
+    )
+    ratios = "avg(deprived) AS H, sum(m0) / nullif(sum(deprived), 0) AS A, avg(m0) AS M0"
+    rows = f"SELECT {keys} count(*) AS n, {ratios}, {shares} FROM source WHERE m0 IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    found: pd.DataFrame = query(relation, rows).df()
+    return found
+
+
+def _check_sources(con: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> None:
+    """Refuse a dimension that the records cannot show."""
+    columns = con.table("panel").columns
+
+    def some(column: str) -> bool:
+        return column in columns and con.execute(f"SELECT count({column}) > 0 FROM panel").fetchall()[0][0]
+
+    wages = loaded(con, "price") and "living_wage" in con.table("price").columns
+    if "earnings" in names and not wages:
+        raise DesignError("employment quality counts earnings below the living wage, and no price records are loaded; "
+                          "load them, or leave earnings out of [quality] dimensions")  # fmt: skip
+    if "tenure" in names and not some("tenure"):
+        raise DesignError("employment quality counts tenure, and the wage records name no employer; "
+                          "leave tenure out of [quality] dimensions")  # fmt: skip
+    if "occupation" in names and not some("isco"):
+        raise DesignError("employment quality counts occupations, and the wage records have none; "
+                          "leave occupation out of [quality] dimensions")  # fmt: skip
+
+
+def _living_wage(con: duckdb.DuckDBPyConnection) -> str:
+    """Return SQL for the living wage of a person's region and period, and what nominal earnings lie above it."""
+    region = "region" if "region" in con.table("person").columns else "NULL::VARCHAR AS region"
+    return f"""
+        SELECT person_id, period, coalesce(local.living_wage, everywhere.living_wage) AS living_wage,
+          nominal - coalesce(local.living_wage, everywhere.living_wage) AS nominal_gap
+        FROM (SELECT person_id, period FROM panel WHERE earnings IS NOT NULL)
+        LEFT JOIN (
+          SELECT person_id, period, sum(wages) AS nominal FROM wage_record GROUP BY person_id, period
+        ) paid USING (person_id, period)
+        LEFT JOIN (SELECT person_id, {region} FROM person) home USING (person_id)
+        LEFT JOIN (SELECT region, period, living_wage FROM price WHERE region IS NOT NULL) local USING (region, period)
+        LEFT JOIN (SELECT period, living_wage FROM price WHERE region IS NULL) everywhere USING (period)"""
+
+
+def _occupations(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    """Return SQL for what a person's occupation of a period pays, and the one before displacement, or before entry."""
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE occupation_pay AS
+        SELECT substr(isco, 1, 2) AS isco, round(avg(ln(earnings)), 6) AS pay
+        FROM panel WHERE employed = 1 AND n_employers = 1 AND isco IS NOT NULL GROUP BY 1
+        """
+    )
+    lost = "SELECT NULL AS person_id, NULL AS isco WHERE false"
+    if loaded(con, "displacement") and "isco" in con.table("displacement").columns:
+        lost = "SELECT person_id, first(isco ORDER BY displaced_on) AS isco FROM displacement GROUP BY person_id"
+    now = """
+        SELECT person_id, period, pay
+        FROM panel JOIN temp.occupation_pay ON occupation_pay.isco = substr(panel.isco, 1, 2)"""
+    former = f"""
+        SELECT person_id, pay AS former_pay
+        FROM (
+          SELECT panel.person_id, substr(coalesce(any_value(lost.isco), max_by(panel.isco, period)
+            FILTER (coalesce(to_displacement, to_entry) < 0 AND panel.isco IS NOT NULL)), 1, 2) AS isco
+          FROM panel LEFT JOIN ({lost}) lost USING (person_id) GROUP BY panel.person_id
+        ) JOIN temp.occupation_pay USING (isco)"""
+    return now, former

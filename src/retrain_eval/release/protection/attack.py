@@ -1,0 +1,265 @@
+"""What could be worked out from what is published: small counts from sums, a path from products, people from editions.
+
+The attacker knows the rules, the names of all levels, and that counts are whole and not negative. `protect` runs the
+attack on counts before anything is written, and a release runs the comparison with earlier editions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import linprog
+
+from retrain_eval.release.protection.merging import JOIN
+from retrain_eval.tables.counts import SampleCounts
+from retrain_eval.tables.covariates.covariates import CovariateMoments
+from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.statistics import Statistic
+
+Array = npt.NDArray[np.float64]
+Levels = Mapping[str, frozenset[str]]
+Table = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
+
+COHORT = "cohort"
+ARMS = ("treated", "control")
+_WHOLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Count:
+    """One published count: of people of an arm with the levels given; any level of what is not given.
+
+    Attributes
+    ----------
+    arm : {"treated", "control"}
+    total : int
+        Of the table that it is in: tables of one total are taken to be of the same people.
+    levels : mapping of str → frozenset of str
+    n : int
+    """
+
+    arm: str
+    total: int
+    levels: Levels
+    n: int
+
+
+def counts(tables: Iterable[OutcomeMoments]) -> list[Count]:
+    """Return the counts of cells; a merged level stands for the levels it was merged from."""
+    found = []
+    for table in tables:
+        treated = table.cells["cohort"].notna().to_numpy()
+        n = table.cells["n"].to_numpy()
+        for row, is_treated in enumerate(treated):
+            levels = {name: frozenset(str(table.cells[name].iloc[row]).split(JOIN)) for name in table.strata}
+            if is_treated:
+                levels[COHORT] = frozenset([str(table.cells["cohort"].iloc[row])])
+            arm = ARMS[0] if is_treated else ARMS[1]
+            found.append(Count(arm, int(n[treated == is_treated].sum()), levels, int(n[row])))
+    return found
+
+
+def counts_of_matching(frame: pd.DataFrame) -> list[Count]:
+    """Return the counts of a table of who was matched, by stratum."""
+    found = []
+    everybody = frame[frame["subgroup"].isna()]
+    for arm in ARMS:
+        for column in (f"n_{arm}", f"n_{arm}_matched"):
+            if len(everybody) != 1 or pd.isna(everybody[column].iloc[0]):
+                continue
+            for row in frame[frame["subgroup"].notna() & frame[column].notna()].to_dict("records"):
+                levels = {str(row["subgroup"]): frozenset([str(row["level"])])}
+                found.append(Count(arm, int(everybody[column].iloc[0]), levels, int(row[column])))
+    return found
+
+
+def every_level(found: Iterable[Count]) -> dict[str, frozenset[str]]:
+    """Return the levels that occur in counts, by stratum."""
+    every: dict[str, frozenset[str]] = {}
+    for count in found:
+        for name, levels in count.levels.items():
+            every[name] = every.get(name, frozenset()) | levels
+    return every
+
+
+def recoverable(published: Sequence[Count], small: Sequence[Count], every: Levels, base: int = 1) -> pd.DataFrame:
+    """Bound small counts by linear programmes over everything that is published of the same people.
+
+    Parameters
+    ----------
+    published : sequence of Count
+    small : sequence of Count
+        Counts that are not published, and not to be found out.
+    every : mapping of str → frozenset of str
+        All levels that there are: the attacker reads them in the study file.
+    base : int
+        Multiple that published counts are rounded to.
+
+    Returns
+    -------
+    DataFrame
+        One row per small count: ``arm, levels, n, low, high, exact``; ``exact`` where one whole number is left. A
+        count that the published ones contradict (its table is of other people) is bounded by nothing.
+
+    Notes
+    -----
+    Unknown is the number of people in each combination of levels; each published count is a sum of them, known to
+    within its rounding. The least and the largest value of a small count are two linear programmes (Fischetti and
+    Salazar 2001 call the pair the attacker's subproblems).
+
+    Examples
+    --------
+    >>> def of(n, *ages):
+    ...     return Count("treated", 20, {"age": frozenset(ages)}, n)
+    >>> every = {"age": frozenset(["old", "young"])}
+    >>> recoverable([of(16, "old"), of(20, "old", "young")], [of(4, "young")], every)[["low", "high"]].iloc[0].tolist()
+    [4, 4]
+    >>> recoverable([of(20, "old", "young")], [of(4, "young")], every)[["low", "high"]].iloc[0].tolist()
+    [0, 20]
+    """
+    rows = []
+    for target in small:
+        same = [count for count in published if (count.arm, count.total) == (target.arm, target.total)]
+        names = sorted({name for count in (*same, target) for name in count.levels})
+        universe = list(product(*(sorted(every[name]) for name in names)))
+        matrix = np.array([_members(count.levels, names, universe) for count in same]).reshape(len(same), len(universe))
+        slack = (base - 1) / 2
+        sizes = np.array([count.n for count in same], dtype=float)
+        # everybody of the table is known to be somewhere
+        matrix = np.vstack([matrix, np.ones(len(universe))])
+        sizes = np.append(sizes, target.total)
+        goal = _members(target.levels, names, universe)
+        bounds = [_extreme(sign * goal, matrix, sizes, slack) for sign in (1.0, -1.0)]
+        low, high = 0.0, float(target.total)
+        if bounds[0] is not None and bounds[1] is not None:
+            low, high = bounds[0], -bounds[1]
+        least, most = int(np.ceil(low - _WHOLE)), int(np.floor(high + _WHOLE))
+        described = ", ".join(f"{name} {' or '.join(sorted(values))}" for name, values in target.levels.items())
+        rows.append((target.arm, described, target.n, least, most, least == most))
+    return pd.DataFrame(rows, columns=["arm", "levels", "n", "low", "high", "exact"])
+
+
+def _members(levels: Levels, names: Sequence[str], universe: Sequence[tuple[str, ...]]) -> Array:
+    return np.array(
+        [
+            float(all(level in levels.get(name, (level,)) for name, level in zip(names, cell, strict=True)))
+            for cell in universe
+        ]
+    )
+
+
+def _extreme(goal: Array, matrix: Array, value: Array, slack: float) -> float | None:
+    """Return the least value of ``goal``; None where nothing satisfies what is published."""
+    limits = np.concatenate([value + slack, -(value - slack)])
+    found = linprog(goal, A_ub=np.vstack([matrix, -matrix]), b_ub=limits, bounds=(0, None), method="highs")
+    return None if found.fun is None else float(found.fun)
+
+
+def complete_path(products: Array, known: Mapping[int, float]) -> Array:
+    """Complete a path of which a part is known, from the products of the paths of its cell.
+
+    Parameters
+    ----------
+    products : ndarray, shape (1 + T, 1 + T)
+        Σ z zᵀ with z = (1, Y − reference), of unit weights.
+    known : mapping of int → float
+        Coordinates of z that the attacker knows; 0 is the one that is 1.
+
+    Returns
+    -------
+    ndarray, shape (1 + T,)
+        The only z in the span of the cell's paths that agrees, if there is but one; else the one nearest to zero.
+
+    Notes
+    -----
+    The column space of ``Σ z zᵀ`` is the span of the paths. With no more people than coordinates it is a part of the
+    whole space, and as many known coordinates as people fix the others.
+    """
+    values, vectors = np.linalg.eigh(products)
+    span = vectors[:, values > values.max() * 1e-10]
+    index = list(known)
+    weight = np.linalg.lstsq(span[index], np.array([known[i] for i in index]), rcond=None)[0]
+    path: Array = span @ weight
+    return path
+
+
+def path_interval(products: Array, path: Array, unknown: int) -> float:
+    """Return half the width of the interval that the products leave for one unknown coordinate of a path.
+
+    No person's leverage ``zᵀ (Σ z zᵀ)⁻¹ z`` exceeds one, which bounds the coordinate given all others.
+    """
+    inverse = np.linalg.pinv(products, rcond=1e-12, hermitian=True)
+    others = np.arange(len(path)) != unknown
+    z = path[others]
+    # the least leverage over the unknown coordinate is that of the others alone
+    block = np.linalg.pinv(products[np.ix_(others, others)], rcond=1e-12, hermitian=True)
+    slack = max(1.0 - float(z @ block @ z), 0.0)
+    return float(np.sqrt(slack / inverse[unknown, unknown]))
+
+
+def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: int, base: int = 1) -> list[str]:
+    """Name the cells whose few newcomers, or leavers, follow from two editions.
+
+    Parameters
+    ----------
+    new, old : mapping of str → OutcomeMoments, LifeTable, CovariateMoments, SampleCounts or Statistic
+        The tables of two editions, by name.
+    min_cell : int
+    base : int
+        Multiple that counts are rounded to: a difference below it says nothing exactly.
+
+    Returns
+    -------
+    list of str
+        One line for each cell that has from 1 to ``min_cell`` − 1 more or fewer people than before.
+
+    Examples
+    --------
+    >>> from retrain_eval.estimators.outcome_moments import outcome_moments
+    >>> import pandas as pd
+    >>> def cell(n):
+    ...     return outcome_moments(pd.DataFrame({"id": range(n), "t": 1, "g": 1, "y": 0.5}), unit="id", time="t",
+    ...                            cohort="g", outcome="y")
+    >>> differences({"m": cell(23)}, {"m": cell(20)}, 10)
+    ['m: cohort 1.0 has 3 more people than before, whose mean follows from the two']
+    """
+    found = []
+    for name, table in new.items():
+        before = old.get(name)
+        if isinstance(table, SampleCounts) or isinstance(before, SampleCounts):
+            continue  # a count has no mean
+        keys, what_of = _keys_of(table)
+        if before is None or base > 1 or _keys_of(before) != (keys, what_of):
+            continue
+        was = {_key(row, keys): int(row["n"]) for row in before.cells.to_dict("records")}
+        for row in table.cells.to_dict("records"):
+            change = int(row["n"]) - was.get(_key(row, keys), int(row["n"]))
+            if 0 < abs(change) < min_cell:
+                what = ", ".join(f"{key} {value}" for key, value in zip(keys, _key(row, keys), strict=True))
+                found.append(
+                    f"{name}: {what} has {abs(change)} {'more' if change > 0 else 'fewer'} people than before, "
+                    "whose mean follows from the two"
+                )
+    return list(dict.fromkeys(found))  # all covariates of an arm are of the same people
+
+
+def _keys_of(table: OutcomeMoments | LifeTable | CovariateMoments | Statistic) -> tuple[list[str], str]:
+    """Return the columns that tell cells apart, and what the table is of."""
+    if isinstance(table, LifeTable):
+        return [*table.by, "duration", "cause"], table.duration
+    if isinstance(table, CovariateMoments):
+        return ["arm", "stage"], "covariates"
+    if isinstance(table, Statistic):
+        return ["part"], table.kind
+    return [COHORT, *table.strata], table.outcome
+
+
+def _key(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple("never treated" if pd.isna(row[key]) else str(row[key]) for key in keys)

@@ -1,0 +1,203 @@
+"""Counts of people made safe: no count of few, and none that follows from two that are told.
+
+Where few people lie between two counts, the later one is told, because estimates say how many people they are of, and
+the earlier one is withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.merging import round_counts
+from retrain_eval.tables.counts import SUMS, SampleCounts
+
+Ints = npt.NDArray[np.int64]
+Protected = tuple[pd.DataFrame, list[str]]
+
+# of whom the second are a part
+PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "matching": (("n_treated", "n_treated_matched"), ("n_control", "n_control_matched")),
+    "linkage": (("n", "n_linked"),),
+}
+
+
+def protect_counts(counts: SampleCounts, rules: Release) -> tuple[SampleCounts, list[str]]:
+    """Withhold or pool counts of fewer people than the minimum, and round the others.
+
+    Parameters
+    ----------
+    counts : SampleCounts
+        As they are inside the agency.
+    rules : Release
+
+    Returns
+    -------
+    SampleCounts, list of str
+        And a record of what was done. A step of a flow is withheld where few stop between it and the next that is
+        told. Of a stratum no level is told if one has few people, since it would follow from the others; where few of
+        a level, or of all, are left out, it is not told how many there were before. Neighbouring bins are pooled until
+        each holds enough people or none; those of controls also enough, or none, who were not matched.
+    """
+    cells, record = _PROTECT[counts.kind](counts.cells.copy(), rules.min_cell)
+    return SampleCounts.of(counts.kind, _rounded(counts.kind, cells, rules.round_counts)), record
+
+
+def _flow(cells: pd.DataFrame, minimum: int) -> Protected:
+    stopped = cells["stopped"].to_numpy(dtype=float, na_value=np.nan)
+    hidden = np.isnan(stopped)
+    known = int(hidden.sum())
+    for _, rows in cells.groupby("group", sort=False):
+        pending = 0.0  # people between here and the next step that is told
+        for at in rows.index[::-1]:
+            pending += 0.0 if np.isnan(stopped[at]) else stopped[at]
+            hidden[at] |= 0 < pending < minimum
+            if not hidden[at]:
+                stopped[at], pending = pending, 0.0
+    cells["stopped"] = pd.array(np.where(hidden, np.nan, stopped), dtype="Float64").astype("Int64")
+    n = int(hidden.sum()) - known
+    return cells, [f"Sample flow: {n} count(s) are withheld, of or next to fewer than {minimum}."] if n else []
+
+
+def _matching(cells: pd.DataFrame, minimum: int) -> Protected:
+    cells, record = _strata("matching", cells, minimum)
+    of_few = cells["n_control_matched"].isna()
+    for name in ("comparisons", "sum_w", "sum_w2"):
+        cells[name] = cells[name].mask(of_few)
+    return cells, record
+
+
+def _linkage(cells: pd.DataFrame, minimum: int) -> Protected:
+    cells, record = _strata("linkage", cells, minimum)
+    told = cells["subgroup"].isna() | cells["n"].notna()  # else there is no rate
+    return cells[told].reset_index(drop=True), record
+
+
+def _strata(kind: str, cells: pd.DataFrame, minimum: int) -> Protected:
+    everybody, record = cells["subgroup"].isna(), list[str]()
+    for whole, part in PAIRS[kind]:
+        few = _few(cells[whole] - cells[part], minimum)
+        of = cells["subgroup"].isin(cells.loc[few & ~everybody, "subgroup"])
+        if (few & everybody).any():
+            of[:] = True  # levels add up
+        if of.any():
+            cells[whole] = cells[whole].mask(of)
+            names = "over all" if of.all() else "by " + ", ".join(dict.fromkeys(cells.loc[of, "subgroup"]))
+            record.append(f"Table {kind}: {whole} {names} is withheld: fewer than {minimum} are left out of a group.")
+    small = pd.DataFrame({name: _few(cells[name], minimum) for pair in PAIRS[kind] for name in pair})
+    for name in small:
+        cells[name] = cells[name].mask(everybody & small[name])
+    if (small.any(axis=1) & everybody).any():
+        record.append(f"Table {kind}: a count below {minimum} over all people is withheld.")
+    # one level alone would follow from the others
+    gone = ~everybody & cells["subgroup"].isin(cells.loc[small.any(axis=1), "subgroup"])
+    if gone.any():
+        names = ", ".join(dict.fromkeys(cells.loc[gone, "subgroup"]))
+        record.append(f"Table {kind}: {names} is withheld, because a level has a count below {minimum}.")
+    return cells[~gone].reset_index(drop=True), record
+
+
+def _overlap(cells: pd.DataFrame, minimum: int) -> Protected:
+    record = list[str]()
+    wide = cells.pivot_table(index=["bin_low", "bin_high"], columns="group", values="n", sort=True)
+    of = {str(group): wide[group].to_numpy(dtype=np.int64) for group in cells["group"].unique()}
+    for before, after in (("treated", "treated matched"), ("control before", "control matched")):
+        if after in of and 0 < of[before].sum() - of[after].sum() < minimum:
+            of[before] = of[after]
+            record.append(f"Common support: {before} are those matched; fewer than {minimum} were not.")
+    of.pop("treated matched", None)
+    parts, pooled = list[pd.DataFrame](), 0
+    low, high = (wide.index.get_level_values(name) for name in ("bin_low", "bin_high"))
+    for group, n in of.items():
+        rows = [n]
+        if group in ("control before", "control matched") and {"control before", "control matched"} <= set(of):
+            # whoever subtracts the matched controls from all of them is left with the others
+            before, after = of["control before"], of["control matched"]
+            rows = [before, after, np.maximum(before - after, 0)]
+        ends = pool_bins(np.array(rows), minimum)
+        starts = [0, *(ends[:-1] + 1)]
+        pooled += len(wide) - len(ends)
+        sums = np.add.reduceat(n, starts)
+        parts.append(pd.DataFrame({"bin_low": low[starts], "bin_high": high[ends], "group": group, "n": sums}))
+    if pooled:
+        record.append(f"Common support: {pooled} bin(s) of fewer than {minimum} are pooled with a neighbour.")
+    found = pd.concat(parts, ignore_index=True)
+    return found[(found["n"] == 0) | (found["n"] >= minimum)].reset_index(drop=True), record
+
+
+def pool_bins(n: Ints, minimum: int) -> Ints:
+    """Return the last bin of each pool of neighbouring bins that holds enough people, or none, of every row.
+
+    Parameters
+    ----------
+    n : int ndarray, shape (K, B)
+        People of K groups by bin.
+    minimum : int
+
+    Returns
+    -------
+    int ndarray
+        Ascending; what is left over at the end joins the pool before. Bins beyond the last person are left apart.
+
+    Examples
+    --------
+    >>> pool_bins(np.array([[12, 4, 7, 0, 3], [0, 0, 30, 0, 0]]), 10).tolist()
+    [0, 4]
+    """
+    ends: list[int] = []
+    held = np.zeros(len(n), dtype=np.int64)
+    sums: list[Ints] = []
+    last = int(np.flatnonzero(n.any(axis=0)).max(initial=-1))
+    for at in range(last + 1):
+        held = held + n[:, at]
+        if ((held == 0) | (held >= minimum)).all():
+            ends.append(at)
+            sums.append(held)
+            held = np.zeros(len(n), dtype=np.int64)
+    while sums and not ((held == 0) | (held >= minimum)).all():
+        held = held + sums.pop()
+        ends.pop()
+    if last >= 0 and (not ends or ends[-1] != last):
+        ends.append(last)
+    return np.array([*ends, *range(last + 1, n.shape[1])], dtype=np.int64)
+
+
+def _few(count: pd.Series[int], minimum: int) -> pd.Series[bool]:
+    few: pd.Series[bool] = ((count > 0) & (count < minimum)).fillna(value=False).astype(bool)
+    return few
+
+
+def _rounded(kind: str, cells: pd.DataFrame, base: int) -> pd.DataFrame:
+    """Round the counts; sums of weights fit the rounded number of people, so that what they yield stays."""
+    if base == 1 or cells.empty:
+        return cells
+    if kind == "flow":
+        for _, rows in cells.groupby("group", sort=False):
+            # the people at each step are rounded, and those who stop are what lies between
+            told = rows.index[rows["stopped"].notna()][::-1]
+            came = np.cumsum(rows.loc[told, "stopped"].to_numpy(dtype=np.int64))
+            stopped = np.diff(round_counts(came, base), prepend=np.int64(0))
+            cells["stopped"] = cells["stopped"].mask(cells.index.isin(told), pd.Series(stopped, told, dtype="Int64"))
+        return cells
+    for name in [name for name in SUMS[kind] if name.startswith("n")]:
+        exact = cells[name]
+        known = exact.notna()
+        rounded = round_counts(exact[known].to_numpy(dtype=np.int64), base)
+        cells[name] = pd.Series(rounded, exact.index[known], dtype="Int64").reindex(exact.index)
+        if name == "n_control_matched":
+            factor = (cells[name] / exact.mask(exact == 0)).astype("Float64").fillna(1.0)
+            for amount in ("comparisons", "sum_w", "sum_w2"):
+                cells[amount] = cells[amount] * factor
+    return cells
+
+
+_PROTECT: Mapping[str, Callable[[pd.DataFrame, int], Protected]] = {
+    "flow": _flow,
+    "matching": _matching,
+    "overlap": _overlap,
+    "linkage": _linkage,
+}

@@ -1,0 +1,196 @@
+"""Rows as they are published: made again from protected tables where they follow from them, and under the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from retrain_eval.common.errors import DesignError, DisclosureError, InputError
+from retrain_eval.estimators.effects.effects import COUNTS, NUMBERS
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.derive import Deriver, Tables
+from retrain_eval.release.layout import round_significant
+from retrain_eval.release.protection.completing import complete, with_estimates, with_inference
+from retrain_eval.release.protection.rules import PART, SAID_OF_RESULTS, apply, of_published, round_table
+from retrain_eval.release.results import FROM_SUMS, Part, Results, is_withheld, standing_effects
+from retrain_eval.tables.counts import KEYS as COUNTED
+from retrain_eval.tables.moments.moments import OutcomeMoments
+
+MERGED = "withheld: needs cells that are merged"
+
+
+def publish(
+    results: Results, kept: Tables, rules: Release, gone: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Results, list[str]]:
+    """Make every row again that follows from a protected table, and apply the rules to all rows.
+
+    Doing it twice changes nothing, so that `verify` does the same to a bundle and compares.
+
+    Parameters
+    ----------
+    results : Results
+        Rows, and what they were made by.
+    kept : mapping of str → OutcomeMoments or LifeTable
+        The protected tables, by the names that derivations give.
+    rules : Release
+    gone : mapping of str → str
+        Tables that cannot be protected, by the same names, with the reason: what follows from them is withheld.
+
+    Returns
+    -------
+    Results, list of str
+        Tables and parts only, and a record of what was withheld. The table ``withheld`` lists the results of which
+        nothing is left, those that the run withheld among them.
+
+    Raises
+    ------
+    DisclosureError
+        If a table of counts, or of covariates, was put there by hand.
+    """
+    deriver, record = Deriver(kept), list[str]()
+    parts: list[Part] = []
+    blocks: dict[str, list[pd.DataFrame]] = {name: [] for name in results.tables}
+    not_made: set[str] = set()
+    withheld: list[tuple[str, str, str]] = []
+    for part, standing in results.blocks():
+        part = _from_sums(part, kept)
+        if part.derivation is not None:
+            part, rows, reason = _made_again(part, standing, deriver, gone)
+            notes = [f"{_name(part)}: withheld, because {reason}"] if reason else []
+            if reason:
+                not_made.add(part.table)
+                withheld.append((_name(part), part.table, reason))
+        elif part.covariance is not None:
+            reason = "" if part.estimates is None else gone.get(part.estimates.of, "")
+            if reason:
+                notes = [f"{_name(part)}: withheld, because {reason}"]
+                part, rows = replace(part, estimates=None), _without_numbers(part, standing)
+                withheld.append((_name(part), part.table, reason))
+            else:
+                part, rows, notes = _with_covariance(part, standing, deriver, rules)
+        elif part.table in (*COUNTED, "balance"):
+            raise DisclosureError(
+                f"the table {part.table!r} follows from no sums over people, so that nothing says whether they are "
+                "enough; use run.publish_sample and run.results.add_table"
+            )
+        else:
+            rows, notes = standing, []
+        record += notes
+        blocks[part.table].append(rows.assign(**{PART: len(parts)}))
+        parts.append(part)
+    tables = {name: pd.concat(found, ignore_index=True) for name, found in blocks.items()}
+    for name in not_made:  # of which nothing is left
+        if name in tables and tables[name].empty:
+            del tables[name]
+    for name in tables:
+        tables[name], notes = apply(name, tables[name], rules.min_cell)
+        tables[name] = round_table(tables[name], rules.round_counts)
+        record += notes
+    for name in SAID_OF_RESULTS:
+        if name in tables:
+            tables[name], notes = of_published(name, tables[name], tables.get("effects"), rules.min_cell)
+            record += notes
+    tables = complete(tables, rules.significant_figures)
+    left = pd.concat([frame[PART] for frame in tables.values()]).value_counts() if tables else {}
+    if "effects" in tables:  # a variance of what is withheld would give it away
+        effects = tables["effects"]
+        parts = [
+            part if part.covariance is None else _without_withheld(part, is_withheld(effects[effects[PART] == number]))
+            for number, part in enumerate(parts)
+        ]
+    published = Results(
+        tables={name: frame.drop(columns=PART) for name, frame in tables.items()},
+        parts=[replace(part, rows=int(left[number])) for number, part in enumerate(parts) if number in left],
+    )
+    for result, table, reason in [*withheld, *_wholly_withheld(published)]:
+        published.withhold(result, reason, table)
+    return published, record
+
+
+def _from_sums(part: Part, kept: Tables) -> Part:
+    """Return a part whose errors follow from sums by cluster as one that is made again, where its table holds them."""
+    if part.estimates is None or not (part.meta or {}).get(FROM_SUMS):
+        return part
+    table = kept.get(part.estimates.of)
+    if not (isinstance(table, OutcomeMoments) and table.leaves_out):
+        return part
+    return replace(part, derivation=part.estimates, covariance=None, estimates=None, meta=None)
+
+
+def _made_again(
+    part: Part, standing: pd.DataFrame, deriver: Deriver, gone: Mapping[str, str]
+) -> tuple[Part, pd.DataFrame, str]:
+    """Make the rows of a part from the protected tables; where those do not give them, say why they are withheld."""
+    assert part.derivation is not None
+    try:
+        rows = deriver.rows(part)
+        if part.table == "effects":
+            deriver.tables.setdefault(f"effects/{part.result}", deriver.make(part.derivation))
+        return part, rows, ""
+    except (InputError, DesignError) as error:
+        reason = gone.get(part.derivation.of, f"the protected tables do not give it: {_first_line(error)}")
+        return replace(part, derivation=None), _without_numbers(part, standing), reason
+
+
+def _wholly_withheld(published: Results) -> list[tuple[str, str, str]]:
+    """Return the results none of whose estimates is left, with their notes."""
+    effects = published.tables.get("effects")
+    if effects is None:
+        return []
+    hidden = is_withheld(effects)
+    names = [str(name) for name in dict.fromkeys(effects["result"]) if hidden[effects["result"] == name].all()]
+    notes = {name: str(effects.loc[effects["result"] == name, "note"].iloc[0]) for name in names}
+    return [(name, "effects", note.removeprefix("withheld: ")) for name, note in notes.items()]
+
+
+def _with_covariance(
+    part: Part, standing: pd.DataFrame, deriver: Deriver, rules: Release
+) -> tuple[Part, pd.DataFrame, list[str]]:
+    """Make errors from the released covariance and, where it can be, estimates from the protected tables.
+
+    What is made of these effects is made of what is printed, and so is their inference.
+    """
+    record: list[str] = []
+    if part.estimates is not None:
+        try:
+            standing = with_estimates(standing, deriver.rows(replace(part, derivation=part.estimates)))
+        except (InputError, DesignError) as error:
+            why = f"the protected tables do not give them: {_first_line(error)}"
+            record.append(f"{_name(part)}: estimates stand as they are: {why}")
+            part = replace(part, estimates=None)
+    printed, notes = apply("effects", standing, rules.min_cell)
+    printed = round_table(printed, rules.round_counts)
+    printed = round_significant(printed, rules.significant_figures)
+    rows = with_inference(part, printed)
+    printed = round_significant(rows, rules.significant_figures)
+    if not is_withheld(printed).any():
+        deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, printed))
+    return part, rows, [*record, *notes]
+
+
+def _name(part: Part) -> str:
+    return part.result or part.table
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _without_withheld(part: Part, withheld: pd.Series[bool]) -> Part:
+    covariance = np.array(part.covariance, dtype=float).reshape(len(withheld), len(withheld))
+    covariance[withheld.to_numpy()] = covariance[:, withheld.to_numpy()] = np.nan
+    return replace(part, covariance=covariance.tolist())
+
+
+def _without_numbers(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what is left of rows that cannot be made again: of effects the keys, to show that they are withheld."""
+    if part.table != "effects":
+        return rows.iloc[:0]
+    rows = rows.assign(**dict.fromkeys(NUMBERS, float("nan")), note=MERGED)
+    for name in COUNTS:
+        rows[name] = pd.array([pd.NA] * len(rows), dtype="Int64")
+    return rows

@@ -1,0 +1,123 @@
+"""The page that sets editions side by side: the main effect of each, and what changed between them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from retrain_eval.plan.registered import differences
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.report.findings import main_effect
+from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.page import Release, Study
+from retrain_eval.report.tables import Table, table
+from retrain_eval.report.words import listed
+
+
+def label(release: Release, study: Study) -> str:
+    """Return the name of an edition; said to be corrected where a later one corrects it."""
+    corrected = {one.bundle.corrects.get("edition") for one in release.editions}
+    name = _("Edition {edition}", edition=study.bundle.edition)
+    return _("{name}, corrected", name=name) if study.bundle.edition in corrected else name
+
+
+def effects(release: Release) -> pd.DataFrame:
+    """Return the main effect of each edition that publishes one."""
+    rows = []
+    for study in release.editions:
+        row = main_effect(study)
+        if row is not None:
+            rows.append({**row.to_dict(), "label": label(release, study)})
+    return pd.DataFrame(rows)
+
+
+def say(release: Release) -> str:
+    """Say how the main effect moved since the edition before."""
+    rows, words = effects(release), release.main.words
+    if len(rows) < 2 or rows["label"].iloc[-1] != label(release, release.main):
+        return _(
+            "The main effect of this edition or of all before it is not published, so there is nothing to compare."
+        )
+    before, now = rows.iloc[-2], rows.iloc[-1]
+    if before["outcome"] != now["outcome"]:
+        return _(
+            "The main outcome is another than before: {name} in this edition, {name_2} in the one "
+            "before. The effects are not to be compared.",
+            name=words.name(now["outcome"]),
+            name_2=words.name(before["outcome"]),
+        )
+    inside = before["ci_low"] <= now["estimate"] <= before["ci_high"]
+    return _(
+        "The average effect on {name} was {amount} ({interval}) in the edition before and is "
+        "{amount_2} ({interval_2}) in this one. The new estimate lies {word} the earlier interval.",
+        name=words.name(now["outcome"]),
+        amount=words.amount(before["estimate"]),
+        interval=words.interval(before["ci_low"], before["ci_high"]),
+        amount_2=words.amount(now["estimate"]),
+        interval_2=words.interval(now["ci_low"], now["ci_high"]),
+        word=_("inside") if inside else _("outside"),
+    )
+
+
+def changes(release: Release) -> Table:
+    """Tabulate, for each edition, what differs from the one before: records, study file, software."""
+    rows = []
+    before: Study | None = None
+    for study in release.editions:
+        rows.append(
+            {
+                "label": label(release, study),
+                "records": _records(before, study),
+                "study": _study_file(before, study),
+                "software": _software(before, study),
+                "sha256": study.bundle.sha256,
+            }
+        )
+        before = study
+    data = pd.DataFrame(rows)
+    shown = data.assign(sha256=[f"`{digest[:16]}…`" for digest in data["sha256"]])
+    labels = {"label": _("Edition"), "records": _("Records"), "study": _("Study file"), "software": _("Software"),
+              "sha256": "SHA-256"}  # fmt: skip
+    made = table(shown, data, labels=labels, left=["records", "study", "software", "sha256"])
+    return Table(made.gt.fmt_markdown(["sha256"]), data)
+
+
+def correction(release: Release, edition: str) -> str:
+    """Say which edition another corrects, and why."""
+    study = next(study for study in release.editions if study.bundle.edition == edition)
+    named = study.bundle.corrects
+    told = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
+    return f"{told} {named['reason']}" if named.get("reason") else told
+
+
+def _records(before: Study | None, study: Study) -> str:
+    inputs: list[dict[str, object]] = study.bundle.manifest["inputs"]
+    rows = sum(int(str(item.get("rows_in", 0))) for item in inputs)
+    total = _("{sum:,} rows in {files} files", sum=rows, files=len(inputs))
+    if before is None:
+        return total
+    earlier: list[dict[str, object]] = before.bundle.manifest["inputs"]
+    exact = next((key for key in ("fingerprint", "sha256") if all(key in one for one in (*inputs, *earlier))), None)
+    keys = (exact,) if exact else ("name", "file", "rows_in")
+    now, known = ({tuple(str(one.get(key)) for key in keys) for one in files} for files in (inputs, earlier))
+    new, gone = len(now - known), len(known - now)
+    if not new and not gone:
+        return _("the same") if exact else _("files with the same names and numbers of rows")
+    return _("{total}; {new} new, {gone} no longer used", total=total, new=new, gone=gone)
+
+
+def _study_file(before: Study | None, study: Study) -> str:
+    if before is None:
+        return "—"
+    if before.bundle.manifest.get("study_sha256") == study.bundle.manifest.get("study_sha256"):
+        return _("the same")
+    fields = differences(read_study(before.bundle.path), read_study(study.bundle.path))["field"].tolist()
+    return listed(fields) if fields else _("the same but for its presentation")
+
+
+def _software(before: Study | None, study: Study) -> str:
+    now = {"Python": study.bundle.manifest["python"], **study.bundle.manifest["packages"]}
+    if before is None:
+        return f"retrain-eval {now.get('retrain-eval', '')}".strip()
+    was = {"Python": before.bundle.manifest["python"], **before.bundle.manifest["packages"]}
+    moved = [f"{name} {was[name]} → {now[name]}" for name in now if name in was and was[name] != now[name]]
+    return "; ".join(moved) or _("the same")

@@ -1,0 +1,109 @@
+"""The part of the page on the sample that says who could be found in the wage records."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from retrain_eval.common.levels import missing
+from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.numerals import percent
+from retrain_eval.report.page import Study
+from retrain_eval.report.tables import SUPPRESSED, Table, table
+from retrain_eval.report.words import sentence
+
+Z = float(stats.norm.ppf(0.975))
+APART = 0.05  # difference in rates that a reader should know of
+
+
+def wilson(found: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95% interval of a share.
+
+    Examples
+    --------
+    >>> [round(limit, 4) for limit in wilson(9, 10)]
+    [0.5958, 0.9821]
+    """
+    middle = (found + Z**2 / 2) / (n + Z**2)
+    half = Z * np.sqrt(found * (n - found) / n + Z**2 / 4) / (n + Z**2)
+    return float(middle - half), float(middle + half)
+
+
+def rows(study: Study) -> pd.DataFrame:
+    """Return the rates, over all first, levels in the order of the study file."""
+    frame = study.bundle.linkage
+    assert frame is not None
+    blocks = [frame[frame["subgroup"].isna()]]
+    for subgroup, block in frame[frame["subgroup"].notna()].groupby("subgroup", sort=False):
+        blocks.append(block.set_index("level").loc[study.in_order(block["level"], str(subgroup))].reset_index())
+    return pd.concat(blocks, ignore_index=True)[list(frame.columns)]
+
+
+def say_rates(study: Study) -> str:
+    """Say how many were found, and where the share differs."""
+    found, words = rows(study), study.words
+    whole = found.iloc[0]
+    if pd.isna(whole["rate"]):
+        told = _("How many could be found is withheld.")
+    else:
+        told = _(
+            "Of {count} looked for, {percent} were found. Who was not is left out of every outcome.",
+            count=words.count(whole["n"]),
+            percent=percent(whole["rate"], 1),
+        )
+    widest, where = 0.0, None
+    named = found[found["subgroup"].notna() & ~missing(found["level"])]
+    for subgroup, block in named.groupby("subgroup", sort=False):
+        spread = float(block["rate"].max() - block["rate"].min())
+        if spread > widest:
+            widest, where = spread, (str(subgroup), block)
+    if where is None:
+        return told
+    name, block = where
+    block = block[block["rate"].notna()].sort_values("rate", kind="stable")
+    ends = [f"{percent(row['rate'], 1)} ({words.name(row['level'])})" for _i, row in block.iloc[[0, -1]].iterrows()]
+    span = _("from {ends} to {ends_2}", ends=ends[0], ends_2=ends[1])
+    if widest < APART:
+        return _(
+            "{told} The share differs little between groups: most by {name}, {span}.",
+            told=told,
+            name=words.name(name),
+            span=span,
+        )
+    return _(
+        "{told} The share differs by {name}, {span}: those missing are not like those found, and "
+        "an effect over all is one on the people found.",
+        told=told,
+        name=words.name(name),
+        span=span,
+    )
+
+
+def tabulate_rates(study: Study) -> Table:
+    """Tabulate who was looked for and found, over all and by group; a group that is withheld is not there."""
+    found, words = rows(study), study.words
+    hidden = found["rate"].isna()
+    shown = pd.DataFrame(
+        {
+            "level": [_("All") if pd.isna(level) else words.name(level) for level in found["level"]],
+            "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in found["subgroup"]],
+            "n": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n"]],
+            "n_linked": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n_linked"]],
+            "rate": [
+                _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, found["rate"], strict=True)
+            ],
+            "interval": [
+                "—" if gone else _(" to ").join(percent(limit, 1) for limit in wilson(k, n))
+                for gone, k, n in zip(hidden, found["n_linked"], found["n"], strict=True)
+            ],
+        }
+    )
+    labels = {
+        "level": _("Group"),
+        "n": _("Looked for"),
+        "n_linked": _("Found"),
+        "rate": _("Share"),
+        "interval": _("95% interval"),
+    }
+    return table(shown, found, stub="level", labels=labels, groups="group")

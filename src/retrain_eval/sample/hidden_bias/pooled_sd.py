@@ -1,0 +1,100 @@
+"""How an outcome spreads within the matched arms, as sums by arm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from retrain_eval.common.errors import DesignError
+from retrain_eval.common.sources import Source, as_relation, query, sql_name
+from retrain_eval.sample.composition import people_sql
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.tables.moments.dominance import N_LARGEST, limits_sql
+from retrain_eval.tables.statistics import Spread
+
+
+def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: float = 1.0) -> Spread:
+    """Sum an outcome within the matched arms, by their weights.
+
+    Parameters
+    ----------
+    people : DuckDB relation, DataFrame, Arrow table or path
+        The people the sample was drawn from, with the outcome as a column.
+    sample : MatchedSample
+    outcome : str
+    winsorise : float
+        Amounts beyond this quantile of either tail, or beyond the third largest, are set to it, as in outcome moments;
+        1 for none.
+
+    Raises
+    ------
+    DesignError
+        If nobody matched has an outcome.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0] * 2, "age": [20, 21, 40, 42], "pay": [9.0, 7, 8, 5]})
+    >>> found = spread(people, match(people, "treat ~ age", "id"), "pay")
+    >>> found.arms, found.n.tolist(), round(deviation(found), 4)
+    (('control', 'treated'), [2, 2], 1.118)
+    """
+    relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
+    y = f"CAST({sql_name(outcome)} AS DOUBLE)"
+    low, high = limits_sql("y", winsorise)
+    cap = "y"
+    if winsorise < 1:
+        cap = f"least(greatest(y, (SELECT {low} FROM rows)), (SELECT {high} FROM rows))"
+    with people_sql(relation, sample, [outcome]) as everyone:
+        found = query(
+            relation,
+            f"""
+            WITH rows AS (
+              SELECT * FROM (
+                SELECT true AS treated, _weight_treated AS w, {y} AS y FROM ({everyone})
+                UNION ALL SELECT false, _weight_control, {y} FROM ({everyone})
+              ) WHERE w > 0 AND y IS NOT NULL
+            ),
+            capped AS (SELECT treated, w, {cap} AS y FROM rows),
+            centre AS (SELECT avg(y) AS middle FROM capped),
+            fixed AS (
+              SELECT CASE WHEN middle = 0 THEN 0.0
+                ELSE round(middle, CAST(2 - floor(log10(abs(middle))) AS INTEGER)) END AS reference FROM centre
+            )
+            SELECT treated, count(*), fsum(w), fsum(w ** 2), fsum(w * (y - reference)), fsum(w * (y - reference) ** 2),
+              any_value(reference), max(w * abs(y), {N_LARGEST}), fsum(w * abs(y))
+            FROM capped, fixed GROUP BY treated ORDER BY treated ASC
+            """,
+        ).fetchall()
+    if not found:
+        raise DesignError(f"nobody matched has a value of {outcome!r}")
+    treated, n, *sums, reference, top, absolute = zip(*found, strict=True)
+    sum_w, sum_w2, sum_wy, sum_wy2 = (np.array(column, dtype=float) for column in sums)
+    arms = tuple("treated" if arm else "control" for arm in treated)
+    largest = np.array([[[*values, *[0.0] * (N_LARGEST - len(values))]] for values in top])
+    return Spread(
+        outcome,
+        arms,
+        np.array(n, dtype=np.int64),
+        sum_w,
+        sum_w2,
+        sum_wy,
+        sum_wy2,
+        float(reference[0]),
+        largest,
+        np.array(absolute, dtype=float)[:, None],
+    )
+
+
+def deviation(found: Spread) -> float:
+    r"""Return the pooled standard deviation within the arms; NaN where each has one person.
+
+    Notes
+    -----
+    Within an arm, :math:`\sum w (y - \bar y)^2 / (\sum w - \sum w^2 / \sum w)`, pooled by n − 1.
+    """
+    squares = found.sum_wy2 - found.sum_wy**2 / found.sum_w
+    several = found.n > 1
+    freedom = float((found.n - 1)[several].sum())
+    variance = squares[several] / (found.sum_w - found.sum_w2 / found.sum_w)[several]
+    return float(np.sqrt(((found.n - 1)[several] * variance).sum() / freedom)) if freedom else float("nan")

@@ -1,0 +1,55 @@
+"""Tables of a sample beside its source, and the hashes that tell two samples apart."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retrain_eval.common.sources import query, sql_name
+from retrain_eval.sample.units import BATCH
+
+Floats = npt.NDArray[np.float64]
+
+
+def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
+    """Return the SHA-256 of the pairs, one line each."""
+    return _lines_hash(treated, control)
+
+
+def weights_hash(ids: pa.ChunkedArray, weight: Floats) -> str:
+    """Return the SHA-256 of the lines ``id <TAB> weight``, weights to 12 significant digits."""
+    digits = 10.0 ** (11 - np.floor(np.log10(np.where(weight > 0, weight, 1.0))))
+    return _lines_hash(ids, pa.chunked_array([np.rint(weight * digits) / digits]))
+
+
+def _lines_hash(left: pa.ChunkedArray, right: pa.ChunkedArray) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(left), BATCH):
+        first, second = (column.slice(start, BATCH).cast(pa.string()) for column in (left, right))
+        lines = pc.binary_join_element_wise(first, second, "\t").to_pylist()
+        digest.update("".join([f"{line}\n" for line in lines]).encode())
+    return digest.hexdigest()
+
+
+def store_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> str:
+    """Store a small table beside the source, its rows numbered in ``_row``, and return its name."""
+    name = f"retrain_match_{what}_{uuid.uuid4().hex}"
+    retrain_eval_rows = pa.table(dict(columns))
+    numbered = pa.array(np.arange(retrain_eval_rows.num_rows))
+    retrain_eval_rows = retrain_eval_rows.append_column("_row", numbered)  # DuckDB reads this variable by its name
+    relation.query("source", f"CREATE TEMP TABLE {name} AS SELECT * FROM retrain_eval_rows")
+    return name
+
+
+def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
+    """Store a small table beside the source, in row order."""
+    name = store_table(relation, columns, what)
+    listed = ", ".join(sql_name(column) for column in columns)
+    return query(relation, f"SELECT {listed} FROM {name} ORDER BY _row ASC")

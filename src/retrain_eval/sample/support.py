@@ -1,0 +1,88 @@
+"""What matching asks of scores and strata: their numbers, their support, the width of a caliper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.sample.units import Units, strata
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+CALIPER_SDS = ("full", "pooled")
+DISCARDS = ("none", "treated", "control", "both")
+
+
+def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]:
+    """Give the cells of each combination of the exact columns in which both arms are there, and its name.
+
+    Raises
+    ------
+    DesignError
+        If there is none.
+    """
+    if not exact:
+        yield "", np.arange(len(units.cells))
+        return
+    of_cell = strata(units.cells, exact)
+    of_unit = units.of_units(of_cell)
+    n_strata = int(of_cell.max()) + 1
+    both = np.bincount(of_unit[units.treated], minlength=n_strata) > 0
+    both &= np.bincount(of_unit[~units.treated], minlength=n_strata) > 0
+    if not both.any():
+        raise DesignError(f"no treated unit has a control with equal {', '.join(exact)}. Coarsen the columns.")
+    order = np.argsort(of_cell, kind="stable")
+    ends = np.cumsum(np.bincount(of_cell, minlength=n_strata))
+    for stratum in np.flatnonzero(both):
+        cells = order[ends[stratum - 1] if stratum else 0 : ends[stratum]]
+        yield ", ".join(f"{name} = {units.cells[name].iloc[cells[0]]}" for name in exact), cells
+
+
+def rows_of(cells: pd.DataFrame, rows: Ints) -> pd.DataFrame:
+    """Return some rows, numbered anew, with the levels that they have; no copy where they are all."""
+    if len(rows) == len(cells):
+        return cells
+    some = cells.iloc[rows].reset_index(drop=True)
+    texts = [name for name in some if isinstance(some[name].dtype, pd.CategoricalDtype)]
+    return some.assign(**{str(name): some[name].cat.remove_unused_categories() for name in texts})
+
+
+def given_score(units: Units, distance: str) -> Floats:
+    """Return a numeric column of the cells."""
+    column = units.cells[distance]
+    if not pd.api.types.is_numeric_dtype(column):
+        raise InputError("the distance must be a numeric column", column=distance)
+    return column.to_numpy(dtype=float)
+
+
+def common_support(score: Floats, treated: Bools, discard: str) -> Bools:
+    """Return who stays: those of the arms named whose score lies between the extremes of the other arm."""
+    kept = np.ones(len(score), dtype=bool)
+    for arm, name in ((treated, "treated"), (~treated, "control")):
+        if discard in (name, "both"):
+            other = score[~arm]
+            kept &= ~arm | ((score >= other.min()) & (score <= other.max()))
+    for arm, who in ((treated, "treated units"), (~treated, "controls")):
+        if not (kept & arm).any():
+            raise DesignError(f"the scores of the arms do not overlap: discard={discard!r} leaves no {who}")
+    return kept
+
+
+def caliper_width(score: Floats, treated: Bools, caliper: float | None, sd: str) -> float:
+    """Return the largest distance allowed: so many standard deviations of all units, or of the two arms."""
+    if caliper is None:
+        return float("inf")
+    if sd == "full":
+        deviation = float(np.std(score, ddof=1))
+    else:
+        arms = (score[treated], score[~treated])
+        if min(len(arm) for arm in arms) < 2:
+            raise DesignError('caliper_sd="pooled" needs two units in each arm; use "full"')
+        deviation = float(np.sqrt(sum(np.var(arm, ddof=1) for arm in arms) / 2))
+    return caliper * deviation

@@ -1,0 +1,345 @@
+"""What a study's script is given, and where it puts what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError
+from retrain_eval.common.levels import missing
+from retrain_eval.common.shown import summarised
+from retrain_eval.common.sources import Source
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
+from retrain_eval.estimators.inference.pretest_power import pretest_power
+from retrain_eval.estimators.inference.robustness import bounds, robustness
+from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.records.store import Store
+from retrain_eval.release.results import Results
+from retrain_eval.sample.composition import baseline_paths, count_matched
+from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
+from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.ties import MANY, count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
+from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.recipe import recipe_of
+from retrain_eval.tables.statistics import Ties
+
+Say = Callable[[str], None]
+Floats = npt.NDArray[np.float64]
+
+
+@summarised
+@dataclass
+class Run:
+    """What a study's ``analyse(run)`` is given: the plan, the store, and where results go.
+
+    Attributes
+    ----------
+    study : StudyFile
+        The typed ``study.toml``.
+    store : Store
+        The open store; ``run.con`` is its DuckDB connection.
+    results : Results
+        Filled by `publish` and by ``results.add_table``.
+    say : callable
+        Prints one line of progress.
+    """
+
+    study: StudyFile
+    store: Store
+    say: Say
+    results: Results = field(default_factory=Results)
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The store's DuckDB connection, records loaded."""
+        return self.store.con
+
+    @property
+    def _seed(self) -> int:
+        return self.study.study.seed
+
+    @contextmanager
+    def attempt(self, *names: str) -> Iterator[None]:
+        """Try to publish results; those that the records cannot give are listed as withheld, and the run goes on.
+
+        Parameters
+        ----------
+        *names : str
+            The results that the block publishes. Where it ends in a `DesignError` or `DisclosureError`, those not yet
+            published are withheld with its reason. Any other error, such as a misspelt column, stops the run.
+
+        Examples
+        --------
+        In a study's ``run.py``::
+
+            with run.attempt("att_by_age_band", "difference_by_age_band"):
+                within = rte.match(people, unit="person_id", **options)
+                run.publish_levels("age_band", levels(within))
+        """
+        if not names:
+            raise InputError(
+                "attempt() needs the names of the results that a block publishes", fix='run.attempt("did")'
+            )
+        try:
+            yield
+        except (DesignError, DisclosureError) as error:
+            missing = [name for name in names if not self._published(name)]
+            for name in missing:
+                self._withhold(name, error)
+            if not missing:  # something else that the block was to do
+                self._withhold(names[-1], error, "what follows it")
+
+    def stop(self, error: DesignError | DisclosureError) -> None:
+        """End a script that could not go on: what it has published is kept, and the rest is listed as withheld.
+
+        Raises
+        ------
+        DesignError, DisclosureError
+            The same, if it has published nothing.
+        """
+        if not self.results.tables:
+            raise error
+        self.say(f"run.py stopped, what it had published is kept: {str(error).splitlines()[0]}")
+        self.results.withhold("the rest of run.py", error.public, "all")
+
+    def _published(self, name: str) -> bool:
+        effects = self.results.tables.get("effects")
+        return effects is not None and bool((effects["result"] == name).any())
+
+    def _withhold(self, name: str, error: DesignError | DisclosureError, table: str = "effects") -> None:
+        what = name if table == "effects" else f"{table} of {name}"
+        self.say(f"{what} is withheld: {str(error).splitlines()[0]}")
+        self.results.withhold(name, error.public, table)
+
+    def publish(
+        self, name: str, effects: EffectTable | Callable[[], EffectTable], *, estimates: EffectTable | None = None
+    ) -> None:
+        """Keep an EffectTable under the name that the report finds it by.
+
+        It knows how it was made; so that a release can make it again, keep the table that it was made from in
+        ``results.moments`` or ``results.life_tables``, before or after.
+
+        Parameters
+        ----------
+        name : str
+        effects : EffectTable, or a function of nothing that returns one
+            A function is called here, as in ``run.publish("mean", lambda: spells.rmst(tau=8))``: if the records cannot
+            give the result, it is listed as withheld with the reason, and the run goes on; see `attempt`.
+        estimates : EffectTable, optional
+            The same estimates made from such a table, where ``effects`` come from single records, as those of another
+            program: a release then makes the estimates again, and refuses the two if they differ.
+
+        Raises
+        ------
+        InputError
+            If the two differ by more than 1e-7 of an estimate or of its standard error, or in their counts.
+        """
+        if isinstance(effects, EffectTable):
+            self.results.add_effects(name, effects, estimates)
+            return
+        with self.attempt(name):
+            self.results.add_effects(name, effects(), estimates)
+
+    def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
+        """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.
+
+        Parameters
+        ----------
+        candidates : DuckDB relation, DataFrame, Arrow table or path
+            The people given to ``match``, with the plan's strata as columns.
+        sample : MatchedSample
+            What it returned.
+        before : mapping of int to str
+            Period, or distance from the start of training → column of the main outcome; empty if there is none.
+        """
+        cuts: dict[str, tuple[float, ...]] = {}
+        for stratum in self.study.strata.values():
+            cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
+        moments = sample.covariate_moments(winsorise=self.study.release.winsorise, cuts=cuts)
+        self.results.covariates["matched"] = moments
+        self.publish_table("balance", covariate_balance, moments)
+        try:
+            self.results.add_table("overlap", sample.overlap(treated_matched=True))
+        except DesignError as error:
+            self.say(f"no common support to show: {error}")
+        self.results.add_counts(count_matched(candidates, sample, by=list(self.study.strata)))
+        if (ties := count_ties(sample)) is not None:
+            self._publish_ties("matched", ties, None)
+        if before and self.study.did:
+            columns = {column: time for time, column in before.items()}
+            if set(columns) <= set(moments.cells["covariate"]):
+                self.publish_table(
+                    "baseline_paths", covariate_paths, moments, outcome=self.study.did.outcome, columns=columns
+                )
+            else:
+                self.results.add_table(
+                    "baseline_paths", baseline_paths(candidates, sample, self.study.did.outcome, before)
+                )
+
+    def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
+        """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
+
+        If more than a tenth of the choices of a control were ties, which the order of identifiers settles, also how far
+        the effect moves over other orders.
+
+        Parameters
+        ----------
+        name : str
+            The result that the effect was published under; its first row is meant.
+        people : DuckDB relation, DataFrame, Arrow table or path
+            The people given to ``match``, with the outcome as a column.
+        sample : MatchedSample
+            What it returned.
+        outcome : str
+            Column whose difference in means the effect is.
+        """
+        if not self._published(name):
+            if name in (withheld := self.results.withheld()):
+                for table in MAKE:
+                    self.results.withhold(name, withheld[name], table)
+                return
+            raise InputError(f"no result {name!r} is published", fix="publish it before asking for its hidden bias")
+        effects = self.results.tables["effects"]
+        row = effects[effects["result"] == name].iloc[0]
+        effect = {"estimate": row["estimate"], "std_error": row["std_error"]}
+        try:
+            found = hidden_bias(people, sample, outcome, **effect, winsorise=self.study.release.winsorise)
+        except (DesignError, DisclosureError) as error:
+            for table in MAKE:
+                self._withhold(name, error, table)
+            return
+        tables = found.tables()
+        for table, statistic, options in found.statistics():
+            self.results.statistics[f"{name}_{table}"] = statistic
+            self.results.add_table(table, tables[table], name, recipe_of(MAKE[table], statistic, **options))
+        for note in found.notes:
+            self.say(note)
+        if sample.audit["method"] != "riskset":
+            self.publish_ties(name, sample, lambda: effects_relabelled(people, sample, outcome, seed=self._seed))
+
+    def publish_ties(self, name: str, sample: MatchedSample, effects: Callable[[], Sequence[float] | Floats]) -> None:
+        """Keep how far an effect moves with the order of identifiers, if more than a tenth of choices were ties.
+
+        `publish_hidden_bias` does so for a difference in means; with risk sets the script says how the effect follows
+        from a sample.
+
+        Parameters
+        ----------
+        name : str
+            The result that the effect was published under.
+        sample : MatchedSample
+            What it was estimated from, as `match` returned it.
+        effects : callable
+            Returns the effect under each of `RELABELLINGS` other orders, such as those that
+            `retrain_eval.sample.relabelled.relabelled` yields. Called only if there are so many ties.
+        """
+        ties = count_ties(sample)
+        if ties is None or ties.share <= MANY:
+            return
+        try:
+            others = np.array(effects())
+        except RetrainEvalError as error:
+            self.say(f"how far {name} moves with the order of identifiers is not known: {error}")
+            return
+        self._publish_ties(name, moved(ties, others), name)
+
+    def _publish_ties(self, of: str, ties: Ties, result: str | None) -> None:
+        self.results.statistics[f"{of}_ties"] = ties
+        self.results.derive_table("ties", ties_table, ties, result)
+
+    def publish_table(
+        self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
+    ) -> None:
+        """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`.
+
+        Where the records cannot give it, it is listed as withheld with the reason.
+        """
+        try:
+            self.results.derive_table(name, make, of, result, **options)
+        except (DesignError, DisclosureError) as error:
+            self._withhold(result or name, error, name)
+
+    def publish_levels(
+        self,
+        name: str,
+        levels: EffectTable | Callable[[], EffectTable],
+        *,
+        of: str | None = None,
+        smallest_worthwhile: float | None = None,
+    ) -> None:
+        """Keep the effects by a stratum, differences between levels and, if it is known what matters, verdicts.
+
+        Parameters
+        ----------
+        name : str
+            The stratum.
+        levels : EffectTable, or a function of nothing that returns one
+            One effect per level. With fewer than two of them, there is nothing to compare, and both results are
+            withheld.
+        of : str, optional
+            The result that these are levels of: they are named ``{of}_by_{name}`` and ``{of}_by_{name}_difference``.
+            Left out: ``att_by_{name}`` and ``difference_by_{name}``.
+        smallest_worthwhile : float, optional
+            The least effect that would matter; left out: the plan's, in ``[did]``, for its own outcome.
+        """
+        result = f"{of or 'att'}_by_{name}"
+        difference = f"{result}_difference" if of else f"difference_by_{name}"
+        with self.attempt(result, difference):
+            found = levels if isinstance(levels, EffectTable) else levels()
+            apart = missing(found.frame["level"])
+            few = found.frame.loc[~apart, "level"].nunique() < 2
+            if apart.any() or not few:
+                self.publish(result, found)
+            if few:
+                raise DesignError(f"fewer than two levels of {name} are left to compare")
+            self.publish(difference, found.difference())
+            self._judge(name, found, result, smallest_worthwhile, of=of)
+
+    def _judge(self, name: str, levels: EffectTable, result: str, worth: float | None, *, of: str | None) -> None:
+        """Keep verdicts on the levels, and the test that they are equal, if it is known what matters."""
+        if worth is None and of is None and self.study.did:
+            worth = self.study.did.smallest_worthwhile
+        if worth is None:
+            return
+        try:
+            self.results.derive_table("verdicts", verdicts, levels, result, smallest_worthwhile=worth, seed=self._seed)
+            self.results.derive_table("tests", equal_effects, levels, result)
+        except DesignError as error:
+            self.say(f"no verdicts by {name}: {error}")
+
+    def publish_robustness(self, name: str, moments: OutcomeMoments) -> None:
+        """Keep bounds, power of the pre-test, other base periods and placebo starts of an event study.
+
+        Parameters
+        ----------
+        name : str
+            The result that the event study was published under.
+        moments : OutcomeMoments
+            What it was estimated from.
+        """
+        options = self.study.did_options()
+        del options["base_period"]
+        try:
+            found = robustness(moments, **options)
+        except (DesignError, DisclosureError) as error:
+            for table in ("bounds", "pretest_power"):
+                self._withhold(name, error, table)
+            return
+        if len(found.bounds):
+            made = recipe_of(bounds, found.event_study)
+            self.results.add_table("bounds", found.bounds, name, made)
+            made = recipe_of(pretest_power, found.event_study, seed=self._seed)
+            self.results.add_table("pretest_power", found.power, name, made)
+        for part, effects in found.effects.items():
+            self.publish(part, effects)
+        for note in found.notes:
+            self.say(note)

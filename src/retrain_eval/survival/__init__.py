@@ -1,1 +1,0 @@
-"""Job stability, read from life tables."""

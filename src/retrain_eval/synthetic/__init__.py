@@ -1,6 +1,0 @@
-"""A synthetic agency: displaced workers, their employers, their training, and the truth about it."""
-
-from retrain_eval.synthetic.agency import Simulation, simulate
-from retrain_eval.synthetic.parameters import Parameters
-
-__all__ = ["Parameters", "Simulation", "simulate"]

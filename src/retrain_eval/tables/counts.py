@@ -1,0 +1,208 @@
+"""Counts of people that add up: how far they came, who was matched or linked, and where their scores lie.
+
+They are the additive tables behind the sample flow, the table of who was matched, common support and linkage rates.
+What is kept are sums over people, so that the counts of two agencies add; what is printed follows from them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+import pandas as pd
+import pyarrow as pa
+
+from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.shown import summarised
+from retrain_eval.tables.file import read_table, write_table
+from retrain_eval.tables.recipe import Recipe
+
+# of each kind: what tells its rows apart, and what is counted
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "flow": ("step", "group", "reason"),
+    "matching": ("subgroup", "level"),
+    "overlap": ("bin_low", "bin_high", "group"),
+    "linkage": ("subgroup", "level"),
+}
+SUMS: Mapping[str, tuple[str, ...]] = {
+    "flow": ("stopped",),
+    "matching": (
+        "n_treated", "n_treated_matched", "n_control", "n_control_matched", "comparisons", "sum_w", "sum_w2",
+    ),
+    "overlap": ("n",),
+    "linkage": ("n", "n_linked"),
+}  # fmt: skip
+MATCHING = (
+    "subgroup",
+    "level",
+    "n_treated",
+    "n_treated_matched",
+    "n_control",
+    "n_control_matched",
+    "ess_control",
+    "reuse_mean",
+)
+_NO_COUNTS = ("comparisons", "sum_w", "sum_w2")  # sums that need not be whole
+_KIND = "sample_counts"
+
+
+@summarised
+@dataclass(frozen=True)
+class SampleCounts:
+    """People counted.
+
+    Attributes
+    ----------
+    kind : {"flow", "matching", "overlap", "linkage"}
+    cells : DataFrame
+        ``flow``: ``step, group, reason, stopped``, where ``stopped`` are the people whose last step it was; ``reason``
+        says why those who stopped at the step before are not here. ``matching``: ``subgroup, level, n_treated,
+        n_treated_matched, n_control, n_control_matched``, and of the matched controls ``comparisons`` they stand in
+        and ``sum_w, sum_w2`` of their weights. ``overlap``: ``bin_low, bin_high, group, n``. ``linkage``: ``subgroup,
+        level, n, n_linked``. A count that is missing is withheld.
+
+    Examples
+    --------
+    >>> flow = pd.DataFrame({"step": ["On the register", "Matched"], "group": "treated", "n": [185, 150], "reason": ""})
+    >>> counts = SampleCounts.of("flow", flow)
+    >>> counts.cells["stopped"].tolist(), counted(counts)["n"].tolist()
+    ([35, 150], [185, 150])
+    >>> counted(counts + counts)["n"].tolist()
+    [370, 300]
+    """
+
+    kind: str
+    cells: pd.DataFrame
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, kind: str, frame: pd.DataFrame) -> SampleCounts:
+        """Keep what adds up of a table as it is printed; what is counted of a flow are those who stop.
+
+        Raises
+        ------
+        InputError
+            If a column is missing, or a step of a flow has more people than the one before.
+        """
+        if kind not in KEYS:
+            raise unknown("kind of counts", kind, KEYS)
+        if kind == "flow" and "stopped" not in frame.columns:
+            frame = frame.assign(stopped=_stopped(frame))
+        missing = [name for name in (*KEYS[kind], *SUMS[kind]) if name not in frame.columns]
+        if missing:
+            raise InputError(f"counts of the kind {kind} lack a column", column=missing[0])
+        cells = frame[[*KEYS[kind], *SUMS[kind]]].reset_index(drop=True)
+        for name in SUMS[kind]:
+            cells[name] = cells[name].astype("Float64" if name in _NO_COUNTS else "Int64")
+        if kind != "overlap":
+            cells = cells.astype(dict.fromkeys(KEYS[kind], "str"))
+        return cls(kind, cells)
+
+    def __add__(self, other: SampleCounts) -> SampleCounts:
+        """Add the counts of other people; a count that one of the two withholds is withheld."""
+        if self.kind != other.kind:
+            raise InputError(f"counts of {self.kind} and of {other.kind} do not add up")
+        if self.kind in ("flow", "overlap"):  # a step, or a bin, is what it is next to the others
+            for group in dict.fromkeys([*self.cells["group"], *other.cells["group"]]):
+                mine, theirs = (_steps(cells, str(group), self.kind) for cells in (self.cells, other.cells))
+                if mine != theirs:
+                    differ = next((a, b) for a, b in zip_longest(mine, theirs) if a != b)
+                    raise InputError(
+                        f"cannot add counts of {self.kind} whose {'steps' if self.kind == 'flow' else 'bins'} differ",
+                        column=str(group),
+                        value=f"{differ[0]} and {differ[1]}",
+                        fix="count both alike, before anything is merged",
+                    )
+        keys, sums = list(KEYS[self.kind]), list(SUMS[self.kind])
+        both = pd.concat([self.cells, other.cells], ignore_index=True)
+        grouped = both.groupby(keys, sort=False, dropna=False)[sums]
+        hidden = both[sums].isna().groupby([both[key] for key in keys], sort=False, dropna=False).any()
+        return SampleCounts.of(self.kind, grouped.sum().mask(hidden).reset_index())
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the cells."""
+        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), {"kind": self.kind})
+
+    @classmethod
+    def read_parquet(cls, path: str | os.PathLike[str]) -> SampleCounts:
+        """Read what `to_parquet` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file holds something else.
+        """
+        table, facts = read_table(path, _KIND)
+        return cls.of(str(facts["kind"]), pd.DataFrame({name: table[name].to_pylist() for name in table.column_names}))
+
+
+def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:
+    keys = [name for name in KEYS[kind] if name != "group"]
+    return list(cells.loc[cells["group"] == group, keys].fillna("").itertuples(index=False, name=None))
+
+
+def counted(counts: SampleCounts) -> pd.DataFrame:
+    """Return the table that is printed of counts.
+
+    Parameters
+    ----------
+    counts : SampleCounts
+
+    Returns
+    -------
+    DataFrame
+        ``flow``: ``step, group, n, reason``, with the people who came so far. ``matching``: ``subgroup, level,
+        n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean``: Kish's effective number
+        of controls, (Σw)²/Σw², and the comparisons that a matched control stands in on average. ``overlap``:
+        ``bin_low, bin_high, group, n``. ``linkage``: ``subgroup, level, n, n_linked, rate``.
+    """
+    return _PRINTED[counts.kind](counts.cells)
+
+
+def _stopped(flow: pd.DataFrame) -> pd.Series[int]:
+    """Return how many people of each step come to no later one."""
+    after = flow.groupby("group", sort=False)["n"].shift(-1).fillna(0)
+    stopped: pd.Series[int] = (flow["n"] - after).astype("int64")
+    if (stopped < 0).any():
+        at = int(stopped.to_numpy().argmin())
+        raise InputError(
+            f"the flow of group {flow['group'].iloc[at]!r} grows after step {flow['step'].iloc[at]!r}",
+            column="n",
+            value=int(flow["n"].iloc[at]),
+            rule="a step counts people of the step before",
+            fix="begin the group with all who could come to any step",
+        )
+    return stopped
+
+
+def _flow(cells: pd.DataFrame) -> pd.DataFrame:
+    backwards = cells["stopped"].fillna(0).iloc[::-1].groupby(cells["group"].iloc[::-1], sort=False).cumsum()
+    n = backwards.iloc[::-1].astype("Int64").mask(cells["stopped"].isna())
+    return cells.assign(n=n)[["step", "group", "n", "reason"]]
+
+
+def _matching(cells: pd.DataFrame) -> pd.DataFrame:
+    matched = cells["n_control_matched"].astype("Float64")
+    return cells.assign(
+        ess_control=(cells["sum_w"] ** 2 / cells["sum_w2"].mask(cells["sum_w2"] == 0)).astype("float64"),
+        # weighting makes no comparisons of one with another
+        reuse_mean=(cells["comparisons"].mask(cells["comparisons"] == 0) / matched).astype("float64"),
+    )[list(MATCHING)]
+
+
+def _overlap(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.copy()
+
+
+def _linkage(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.assign(rate=(cells["n_linked"] / cells["n"]).astype("Float64"))
+
+
+_PRINTED: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "flow": _flow,
+    "matching": _matching,
+    "overlap": _overlap,
+    "linkage": _linkage,
+}

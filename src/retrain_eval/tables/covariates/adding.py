@@ -1,0 +1,99 @@
+"""Add covariate moments of two disjoint samples: sums add, and a bound of a count is the smaller of the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retrain_eval.common.errors import InputError
+from retrain_eval.tables.moments.dominance import N_LARGEST
+
+AFTER, BEFORE = "after", "before"
+_SAME = ("column", "binary")  # facts on a covariate, the same in both
+_ADD = ("n", "people", "sum_w", "sum_w2", "ones", "absolute")
+_LEAST = ("smallest", "rarest")  # a value of the union is of no fewer people than in the part that has it
+
+Row = Mapping[str, Any]
+
+
+def add_cells(one: pd.DataFrame, other: pd.DataFrame, withheld: Sequence[str]) -> pd.DataFrame:
+    """Return the cells of the union of two disjoint samples.
+
+    Parameters
+    ----------
+    one, other : DataFrame
+        Cells of `retrain_eval.tables.covariates.covariates.CovariateMoments`.
+    withheld : sequence of str
+        Covariates that either withholds, which the sum cannot have.
+
+    Raises
+    ------
+    InputError
+        If the two do not describe the same covariates and arms.
+    """
+    one, other = (cells[~cells["covariate"].isin(withheld)] for cells in (one, other))
+    for names in (["covariate"], ["covariate", *_SAME], ["covariate", "arm"]):
+        _refuse_others(one, other, names)
+    columns = [name for name in one.columns if name in other.columns]
+    theirs = {key: row for key, row in _by_key(other)}
+    mine = {key: row for key, row in _by_key(one)}
+    keys = list(dict.fromkeys([*mine, *theirs]))
+    rows = []
+    for covariate, arm, stage in keys:
+        # of an arm that few left, those after matching stand for those before it
+        instead = (covariate, arm, AFTER if stage == BEFORE else stage)
+        a, b = (found.get((covariate, arm, stage), found.get(instead)) for found in (mine, theirs))
+        if a is not None and b is not None:
+            rows.append({**_sum(a, b), "stage": stage})
+    return pd.DataFrame(rows, columns=columns).astype({"covariate": "str", "column": "str"})
+
+
+def _refuse_others(one: pd.DataFrame, other: pd.DataFrame, names: list[str]) -> None:
+    mine, theirs = ({tuple(map(str, row)) for row in cells[names].itertuples(index=False)} for cells in (one, other))
+    if differ := sorted(mine ^ theirs):
+        raise InputError(
+            f"cannot add covariate moments whose {' and '.join(names)} differ",
+            value="; ".join(", ".join(row) for row in differ[:5]),
+            fix="build both from the same formula, with the same levels",
+        )
+
+
+def _by_key(cells: pd.DataFrame) -> list[tuple[tuple[str, str, str], Row]]:
+    rows: list[Row] = [{str(name): value for name, value in row.items()} for row in cells.to_dict("records")]
+    return [((str(row["covariate"]), str(row["arm"]), str(row["stage"])), row) for row in rows]
+
+
+def _sum(a: Row, b: Row) -> dict[str, Any]:
+    """Return the sums of a covariate over the people of both, measured from the reference of the first."""
+    shift = float(b["reference"]) - float(a["reference"])
+    edges = [float(edge) for edge in a["edges"] if edge in set(map(float, b["edges"]))]
+    at = [[list(map(float, row["edges"])).index(edge) for edge in edges] for row in (a, b)]
+    found: dict[str, Any] = dict(a)
+    found |= {name: a[name] + b[name] for name in _ADD if name in a and name in b}
+    found |= {name: min(a[name], b[name]) for name in _LEAST if name in a and name in b}
+    found["sum_wx"] = a["sum_wx"] + b["sum_wx"] + shift * b["sum_w"]
+    found["sum_wx2"] = a["sum_wx2"] + b["sum_wx2"] + 2 * shift * b["sum_wx"] + shift**2 * b["sum_w"]
+    found["edges"] = edges
+    found["sum_below"] = _at(a, b, "sum_below", at, np.add)
+    if "people_below" not in a or "people_below" not in b:
+        return found
+    found["people_below"] = _at(a, b, "people_below", at, np.add)
+    found["forced"] = _at(a, b, "forced", at, np.logical_or)
+    # as many distinct values as the part that has more of them, at least
+    below = _at(a, b, "values_below", at, np.maximum)
+    found["values_below"] = [*below, max(a["values_below"][-1], b["values_below"][-1])]
+    found["largest"] = sorted([*a["largest"], *b["largest"]], reverse=True)[:N_LARGEST]
+    # a combination that no one has in the union no one has in either
+    fewest = [dict(zip(row["beside"], row["fewest_beside"], strict=True)) for row in (a, b)]
+    found["beside"] = [name for name in fewest[0] if name in fewest[1]]
+    found["fewest_beside"] = [min(fewest[0][name], fewest[1][name]) for name in found["beside"]]
+    return found
+
+
+def _at(a: Row, b: Row, name: str, at: Sequence[Sequence[int]], join: Callable[..., Any]) -> list[Any]:
+    """Join two lists at the edges that both have."""
+    values = [np.asarray(row[name])[places] for row, places in zip((a, b), at, strict=True)] if at[0] else []
+    return list(join(*values).tolist()) if values else []

@@ -1,0 +1,231 @@
+"""Covariate moments: what balance is computed from, one row per covariate, arm and stage of matching.
+
+Like outcome moments they are sums over people that add up and are small enough to protect, so that every mean and
+standardised difference of a balance table follows from them without the people.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.shown import summarised
+from retrain_eval.sample.balance.balance import COLUMNS, Summary, balance_row
+from retrain_eval.tables.covariates.adding import add_cells
+from retrain_eval.tables.covariates.distributions import ecdf_distances
+from retrain_eval.tables.file import read_table, write_table
+from retrain_eval.tables.recipe import Recipe
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+ARMS = ("treated", "control")
+BEFORE, AFTER, APART = "before", "after", "apart"
+SUMS = ("sum_w", "sum_w2", "sum_wx", "sum_wx2")
+RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS, "edges", "sum_below")
+# never leave the agency
+INSIDE = (
+    "ones",
+    "smallest",
+    "largest",
+    "absolute",
+    "forced",
+    "people_below",
+    "values_below",
+    "rarest",
+    "beside",
+    "fewest_beside",
+)
+BASELINE_GROUPS = {
+    "treated": ("treated", BEFORE),
+    "treated matched": ("treated", AFTER),
+    "control before": ("control", BEFORE),
+    "control matched": ("control", AFTER),
+}
+_ROUNDING = 1e-12
+_KIND = "covariate_moments"
+
+
+@summarised
+@dataclass(frozen=True)
+class CovariateMoments:
+    """Sums of covariates by arm, before and after matching: make them with `MatchedSample.covariate_moments`.
+
+    Attributes
+    ----------
+    cells : DataFrame
+        One row per covariate, arm and stage. ``covariate`` is the row of the balance table and ``column`` where it
+        comes from, the same for all levels of a text; ``binary`` whether it is 0 or 1. ``n`` counts rows of the
+        sample, ``people`` those in them, ``sum_w, sum_w2, sum_wx, sum_wx2`` are Σw, Σw², Σwd and Σwd² of
+        d = x − ``reference``. Of numbers, ``sum_below`` is the Σw of those below each of ``edges``, which lie about
+        the deciles of the treated. Inside the agency there is a third stage, ``apart``: those by whom the two others
+        differ, who follow from them by subtraction; and columns that say whose number is too small.
+    withheld : tuple of str
+        Covariates that cannot be published.
+    """
+
+    cells: pd.DataFrame
+    withheld: tuple[str, ...] = ()
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
+
+    def __add__(self, other: CovariateMoments) -> CovariateMoments:
+        """Return the moments of the union of two disjoint samples (no person in both).
+
+        Distribution functions are known at the edges that both have. What only the agency knows stays known where both
+        know it, as a bound on the safe side: a sum can be protected like any other. A covariate that one withholds
+        is withheld.
+
+        Raises
+        ------
+        InputError
+            If the two do not describe the same covariates, levels and arms.
+
+        Examples
+        --------
+        >>> from retrain_eval.sample.match import match
+        >>> people = pd.DataFrame({"id": range(4), "treat": [1, 0] * 2, "age": [20, 21, 30, 31]})
+        >>> one = match(people, "treat ~ age", "id").covariate_moments()
+        >>> (one + one).summary("age", "treated", "after").n
+        4
+        """
+        withheld = tuple(dict.fromkeys([*self.withheld, *other.withheld]))
+        return CovariateMoments(add_cells(self.cells, other.cells, withheld), withheld)
+
+    def summary(self, covariate: str, arm: str, stage: str) -> Summary | None:
+        """Return what balance reads of a covariate in an arm; None where there is no such row."""
+        rows = self.cells
+        found = rows[(rows["covariate"] == covariate) & (rows["arm"] == arm) & (rows["stage"] == stage)]
+        if found.empty:
+            return None
+        row = found.iloc[0]
+        weight, squares, total, total_squares = (float(row[name]) for name in SUMS)
+        deviations, freedom = total_squares - total**2 / weight, weight - squares / weight
+        if deviations <= _ROUNDING * total_squares:
+            deviations = 0.0  # a constant
+        variance = deviations / freedom if freedom > 0 else float("nan")
+        return Summary(int(row["n"]), float(row["reference"]) + total / weight, variance)
+
+    def distribution(self, covariate: str, arm: str, stage: str) -> dict[float, float]:
+        """Return a distribution function: edge → share below it; empty where none is told."""
+        rows = self.cells
+        found = rows[(rows["covariate"] == covariate) & (rows["arm"] == arm) & (rows["stage"] == stage)]
+        if found.empty:
+            return {}
+        row = found.iloc[0]
+        return dict(zip(row["edges"], np.asarray(row["sum_below"], dtype=float) / float(row["sum_w"]), strict=True))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the cells."""
+        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), {"withheld": self.withheld})
+
+    @classmethod
+    def read_parquet(cls, path: str | os.PathLike[str]) -> CovariateMoments:
+        """Read what `to_parquet` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file holds something else.
+        """
+        table, facts = read_table(path, _KIND)
+        if missing := [name for name in RELEASED if name not in table.column_names]:
+            raise InputError("the file lacks a column", file=path, column=missing[0])
+        cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+        return cls(cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]))
+
+
+def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
+    """Return the balance table that follows from covariate moments.
+
+    Parameters
+    ----------
+    moments : CovariateMoments
+        Where an arm has no sums before matching, because they differ from those after it by too few people, those
+        after it stand for them.
+
+    Returns
+    -------
+    DataFrame
+        As `retrain_eval.sample.balance.balance.balance_table`, but for the distances of distribution functions of
+        numbers: they are those at the edges that are told, and NaN where none is. The largest of these is a lower bound
+        of the largest distance at any value, and is printed as "at least".
+
+    Raises
+    ------
+    DesignError
+        If no covariate can be compared.
+
+    Examples
+    --------
+    >>> from retrain_eval.sample.match import match
+    >>> people = pd.DataFrame({"person": [1, 2, 3, 4, 5], "trained": [1, 1, 0, 0, 0], "age": [25, 41, 24, 33, 40]})
+    >>> sample = match(people, "trained ~ age", unit="person", distance="age")
+    >>> table = covariate_balance(sample.covariate_moments())
+    >>> table.loc[table["covariate"] == "age", ["mean_treated", "mean_control_after"]].values.tolist()
+    [[33.0, 32.0]]
+    """
+    rows = []
+    for name, binary in moments.cells[["covariate", "binary"]].drop_duplicates().itertuples(index=False):
+        treated, control = (moments.summary(name, arm, AFTER) for arm in ARMS)
+        if treated is not None and control is not None:
+            before = (moments.summary(name, "treated", BEFORE), moments.summary(name, "control", BEFORE))
+            stages = {BEFORE: (before[0] or treated, before[1] or control), AFTER: (treated, control)}
+            row = balance_row(name, stages, binary=bool(binary))
+            if not binary:
+                for stage in (BEFORE, AFTER):
+                    row[f"ecdf_mean_{stage}"], row[f"ecdf_max_{stage}"] = _apart(moments, name, stage)
+            rows.append(row)
+    if not rows:
+        raise DesignError("the moments hold no covariate of both arms")
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _apart(moments: CovariateMoments, covariate: str, stage: str) -> tuple[float, float]:
+    """Return the mean and the largest distance of two distribution functions; those after matching may stand in."""
+    treated, control = (
+        moments.distribution(covariate, arm, stage) or moments.distribution(covariate, arm, AFTER) for arm in ARMS
+    )
+    both = sorted(set(treated) & set(control))
+    return ecdf_distances(np.array([treated[edge] for edge in both]), np.array([control[edge] for edge in both]))
+
+
+def covariate_paths(moments: CovariateMoments, outcome: str, columns: Mapping[str, int]) -> pd.DataFrame:
+    """Return the mean outcome before the programme where its periods are covariates.
+
+    Parameters
+    ----------
+    moments : CovariateMoments
+    outcome : str
+        What the columns hold.
+    columns : mapping of str to int
+        Covariate → period, or distance from the start of training.
+
+    Returns
+    -------
+    DataFrame
+        As `retrain_eval.sample.composition.baseline_paths`; periods that are withheld are not there.
+
+    Raises
+    ------
+    DesignError
+        If no period is left.
+    """
+    rows = []
+    for group, (arm, stage) in BASELINE_GROUPS.items():
+        for name, time in sorted(columns.items(), key=lambda item: item[1]):
+            of = moments.cells[(moments.cells["covariate"] == name) & (moments.cells["arm"] == arm)]
+            used = stage if stage in set(of["stage"]) else AFTER
+            found = moments.summary(name, arm, used)
+            if found is not None:
+                people = int(of.loc[of["stage"] == used, "people"].iloc[0])
+                rows.append((outcome, group, int(time), found.mean, people))
+    if not rows:
+        raise DesignError("no period before the programme is among the covariates")
+    return pd.DataFrame(rows, columns=["outcome", "group", "time", "mean", "n"])

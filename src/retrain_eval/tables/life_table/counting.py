@@ -1,0 +1,124 @@
+"""Spells to a life table: count them by cell, inside DuckDB.
+
+What is counted, and what is read from it, stands in `retrain_eval.tables.life_table.life_table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.sources import Source, as_relation
+from retrain_eval.tables.life_table.cluster_sums import count_clusters, count_products
+from retrain_eval.tables.life_table.event_codes import Codes
+from retrain_eval.tables.life_table.life_table import ENDING, PRODUCTS, LifeTable
+from retrain_eval.tables.life_table.spell_cells import COUNTS, SpellColumns, count_cells, count_people
+
+
+def life_table(
+    source: Source,
+    id: str,
+    duration: str,
+    cause: str,
+    entry: str | None = None,
+    by: str | Sequence[str] = (),
+    weights: str | None = None,
+    weight_type: str | None = None,
+    cluster: str | None = None,
+    *,
+    event: Codes | None = None,
+    censored: Codes | None = None,
+    memory_limit: str | None = None,
+) -> LifeTable:
+    """Count spells by cell, inside DuckDB.
+
+    Parameters
+    ----------
+    source : DuckDB relation, DataFrame, Arrow table or path
+        One row per spell.
+    id : str
+        Column of the person. A person may have several spells.
+    duration, cause : str
+        Columns of the spell's length (any unit, above zero) and of the code of its ending. Codes 0/1 and true/false are
+        read as they are, and NULL means censored; any other codes need ``event`` or ``censored``.
+    entry : str, optional
+        Column of the duration at which the spell comes under observation (left truncation); the risk set is
+        ``(entry, duration]``.
+    by : str or sequence of str
+        Columns of levels. A missing level is the level ``"(missing)"``.
+    weights, weight_type : str, optional
+        Column of weights, and ``"probability"`` (from sampling or matching) or ``"frequency"`` (how many alike spells
+        the row stands for). One needs the other. A spell of weight zero is left out.
+    cluster : str, optional
+        Column to cluster standard errors by: the person, the provider, the matched set.
+    event : code or sequence of codes, optional
+        The codes that are events, each a cause of its own; as ``failure(status == 2)`` in Stata. Codes 0, false and
+        NULL are then censored, and so is the only other code there is, as 1 of R's 1/2; further codes must be named in
+        ``censored``, because a competing cause is not the same as censoring.
+    censored : code or sequence of codes, optional
+        The codes that mean censored; as ``status(0)`` in SAS. All other codes are events, each a cause of its own.
+        ``()``: only 0, false and NULL mean censored. A code such as "NA" or "no" is not taken for a cause; name it here
+        or in ``event``. With both keywords, every code is named.
+    memory_limit : str, optional
+        DuckDB's limit where the source is not a relation with its own connection.
+
+    Returns
+    -------
+    LifeTable
+
+    Raises
+    ------
+    InputError
+        See `retrain_eval.tables.life_table.spell_cells.count_cells`; or for weights without their type. If the codes
+        are ambiguous, or one that is named does not occur: the message lists those that do.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> spells = pd.DataFrame({"id": [1, 2, 3, 4], "quarters": [1, 2, 2, 3], "cause": ["job", "job", "job", None]})
+    >>> table = life_table(spells, id="id", duration="quarters", cause="cause", event="job")
+    >>> table.cells[["duration", "cause", "n"]].to_dict("list")
+    {'duration': [1.0, 2.0, 3.0], 'cause': ['job', 'job', '0'], 'n': [1, 2, 1]}
+    """
+    levels = (by,) if isinstance(by, str) else tuple(by)
+    columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster, event, censored)
+    _check_choices(columns)
+    relation = as_relation(source, memory_limit, numbers=(duration, entry, weights), keys=(id, cluster), codes=cause)
+    cells, n_rows, ascending, causes = count_cells(relation, columns)
+    n_ids = n_rows if ascending else count_people(relation, columns)
+    products, totals, clusters = None, None, None
+    if cluster is not None:
+        alone = n_ids == n_rows
+        products, totals = count_products(relation, columns, cluster, cells, causes, one_each=alone)
+        clusters = count_clusters(relation, columns, cells, causes, one_each=alone)
+    n_spells = int(cells["n"].sum())
+    return LifeTable(
+        duration=duration,
+        by=levels,
+        cells=cells,
+        weighted=weight_type == "probability",
+        cluster=cluster,
+        products=products,
+        totals=totals,
+        clusters=clusters,
+        n_people=n_spells if n_ids == n_rows else n_ids,
+    )
+
+
+def _check_choices(columns: SpellColumns) -> None:
+    """Refuse keywords that do not go together, before any row is read."""
+    if columns.weight_type not in {None, "probability", "frequency"}:
+        raise unknown("weight_type", columns.weight_type, ("probability", "frequency"))
+    if (columns.weights is None) != (columns.weight_type is None):
+        raise InputError(
+            "weights and weight_type go together",
+            rule="a standard error depends on what the weights mean",
+            fix='give weights=... and weight_type="probability" or "frequency"',
+        )
+    if columns.weight_type == "frequency" and columns.cluster is not None:
+        raise InputError("frequency weights do not say which cluster each repeated spell is in", fix="repeat the rows")
+    for name in columns.by:
+        if name in {*ENDING, *COUNTS, *PRODUCTS} or columns.by.count(name) > 1:
+            raise InputError(
+                f"{name!r} cannot be a column of levels here", column="by", fix="name it once, under another name"
+            )

@@ -1,0 +1,95 @@
+"""Causes and levels of a life table that few spells have: merged before durations are, so that the curve is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain_eval.tables.life_table.event_codes import CENSORED
+from retrain_eval.tables.life_table.life_table import ANY, LifeTable, merge_cells
+
+JOIN = " + "  # between the names of what is merged
+
+
+def without_rare(table: LifeTable, min_cell: int) -> LifeTable:
+    """Return the table with causes, and levels of the last column, merged that too few spells have; or itself."""
+    causes = merged_causes(table.cells, table.group_numbers(), min_cell)
+    if any(old != new for old, new in causes.items()):
+        one = len(causes) > 1 and len(set(causes.values())) == 1
+        names = dict.fromkeys(causes, ANY) if one else causes
+        said = ("causes",) if one else tuple(dict.fromkeys(new for old, new in causes.items() if old != new))
+        cells = table.cells.assign(cause=table.cells["cause"].replace(names))
+        return merge_cells(replace(table, merged=(*table.merged, *said)), cells, table.by)
+    if not table.by:
+        return table
+    groups = table.cells["n"].groupby([table.cells[name] for name in table.by], sort=False).sum()
+    levels = merged_levels(groups.groupby(level=-1, sort=False).min(), min_cell)
+    said = tuple(dict.fromkeys(new for old, new in levels.items() if old != new))
+    if not said or len(set(levels.values())) == 1:
+        return table
+    clusters = table.clusters and table.clusters.regrouped(lambda group: (*group[:-1], levels[group[-1]]))
+    cells = table.cells.assign(**{table.by[-1]: table.cells[table.by[-1]].replace(levels)})
+    return merge_cells(replace(table, merged=(*table.merged, *said), clusters=clusters), cells, table.by)
+
+
+def less_detailed(table: LifeTable) -> LifeTable | None:
+    """Return the table with its causes as one, or else without its last column of levels; None if neither."""
+    ended = table.cells["cause"] != CENSORED
+    if len(table.cells["cause"][ended].unique()) > 1:
+        cells = table.cells.assign(cause=table.cells["cause"].mask(ended, ANY))
+        return merge_cells(replace(table, merged=(*table.merged, "causes")), cells, table.by)
+    if not table.by:
+        return None
+    return replace(table.collapse(table.by[-1]), merged=(*table.merged, table.by[-1]))
+
+
+def merged_causes(cells: pd.DataFrame, group: npt.NDArray[np.int64], min_cell: int) -> dict[str, str]:
+    """Return a name for each cause of ending, one for several where some group has only few spells that end by one.
+
+    The rarest cause joins the next until, in each group, no cause or at least ``min_cell`` spells have it.
+
+    Examples
+    --------
+    >>> cells = pd.DataFrame({"cause": ["0", "job", "recall", "death"], "n": [50, 40, 4, 8]})
+    >>> merged_causes(cells, np.zeros(4, dtype=int), 10)
+    {'job': 'job', 'recall': 'recall + death', 'death': 'recall + death'}
+    """
+    ended = cells[cells["cause"] != CENSORED]
+    of = group[ended.index.to_numpy()]
+    counts = pd.crosstab(of, ended["cause"].to_numpy(), values=ended["n"].to_numpy(), aggfunc="sum").fillna(0)
+    parts = {name: [name] for name in ended["cause"].unique()}
+    while len(parts) > 1:
+        totals = {name: counts[members].sum(axis=1) for name, members in parts.items()}
+        if all(((n == 0) | (n >= min_cell)).all() for n in totals.values()):
+            break
+        least, next_least = sorted(parts, key=lambda name: int(totals[name].sum()))[:2]
+        members = [name for name in ended["cause"].unique() if name in parts[least] + parts[next_least]]
+        del parts[least], parts[next_least]
+        parts[JOIN.join(members)] = members
+    names = {old: new for new, members in parts.items() for old in members}
+    return {name: names[name] for name in ended["cause"].unique()}
+
+
+def merged_levels(totals: pd.Series[int], min_cell: int) -> dict[str, str]:
+    """Return a name for each level, in their order: one with too few spells joins the smaller of its neighbours.
+
+    Parameters
+    ----------
+    totals : Series
+        The fewest spells that any group of the level has, by level, from low to high.
+
+    Examples
+    --------
+    >>> merged_levels(pd.Series({"<25": 40, "25+": 4, "55+": 30}), 10)
+    {'<25': '<25', '25+': '25+ + 55+', '55+': '25+ + 55+'}
+    """
+    parts = [([str(name)], int(n)) for name, n in totals.items()]
+    while len(parts) > 1 and min(n for _, n in parts) < min_cell:
+        at = min(range(len(parts)), key=lambda i: parts[i][1])
+        near = min((i for i in (at - 1, at + 1) if 0 <= i < len(parts)), key=lambda i: parts[i][1])
+        first, second = sorted((at, near))
+        parts[first : second + 1] = [(parts[first][0] + parts[second][0], parts[first][1] + parts[second][1])]
+    return {name: JOIN.join(members) for members, _ in parts for name in members}

@@ -1,0 +1,292 @@
+"""The SQL under life tables: spells checked, then counted by cell where the data lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.levels import MISSING_LEVEL
+from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.withholding import rows_where
+from retrain_eval.tables.life_table.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
+
+COUNTS = ("n", "sum_w", "sum_w2")
+_UNSEEN = "left_truncated"
+# columns of a table of cells after those of levels
+_TYPES: dict[str, Any] = {
+    "entry": "float64", "duration": "float64", "cause": "str", "n": "int64", "sum_w": "float64", "sum_w2": "float64",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SpellColumns:
+    """Which column plays which part in a table of spells."""
+
+    id: str
+    duration: str
+    cause: str
+    entry: str | None = None
+    by: tuple[str, ...] = ()
+    weights: str | None = None
+    weight_type: str | None = None
+    cluster: str | None = None
+    event: Codes | None = None
+    censored: Codes | None = None
+
+    def names(self) -> list[str]:
+        """Return every column used, each once."""
+        optional = [name for name in (self.entry, self.weights, self.cluster) if name is not None]
+        return list(dict.fromkeys([self.id, self.duration, self.cause, *self.by, *optional]))
+
+
+def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
+    """Refuse what cannot be right, naming the first offending spell.
+
+    Raises
+    ------
+    InputError
+        For a missing id, a duration or entry that is not a finite number, a duration that is not after its entry, a
+        blank cause, a weight that is not finite or is negative, a frequency weight that is not whole.
+    """
+    rules = _rules(relation, columns)
+    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
+    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
+    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
+        if n_bad:
+            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {sql_name(columns.id)} LIMIT 1"
+            raise InputError(
+                f"{n_bad} row(s) break a rule",
+                row=rows_where(condition),
+                column=column,
+                value=query(relation, first).fetchall()[0][0],
+                rule=rule,
+                fix="correct or remove these rows",
+            )
+
+
+def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> int:
+    """Return the number of distinct ids that have weight, all of which are held in memory."""
+    kept = "" if columns.weights is None else f" WHERE {_number(columns.weights)} > 0"
+    sql = f"SELECT count(DISTINCT {sql_name(columns.id)}) FROM source{kept}"
+    return int(query(relation, sql).fetchall()[0][0])
+
+
+def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str, tuple[str, str]]:
+    """Return rule → (column, the condition under which a row breaks it)."""
+    duration, cause = _number(columns.duration), sql_name(columns.cause)
+    rules = {
+        "the id must not be missing": (columns.id, f"{sql_name(columns.id)} IS NULL"),
+        "the duration must be a finite number": (columns.duration, _not_finite(duration)),
+        "the duration must be above zero": (columns.duration, f"{duration} <= 0"),
+        "the code of the ending must not be blank; NULL means censored": (
+            columns.cause,
+            f"{cause} IS NOT NULL AND trim(CAST({cause} AS VARCHAR)) = ''",
+        ),
+    }
+    if columns.entry is not None:
+        entry = _number(columns.entry)
+        rules |= {
+            "the entry must be a finite number, zero or more": (columns.entry, f"{_not_finite(entry)} OR {entry} < 0"),
+            "the duration must be above the entry": (columns.duration, f"{duration} <= {entry}"),
+        }
+    if columns.weights is not None:
+        weight = _number(columns.weights)
+        bad = f"{_not_finite(weight)} OR {weight} < 0"
+        rules["the weight must be a finite number, zero or more"] = (columns.weights, bad)
+        if columns.weight_type == "frequency":
+            rules["a frequency weight must be whole"] = (columns.weights, f"{weight} <> round({weight})")
+    if columns.cluster is not None:
+        rules["the cluster must not be missing"] = (columns.cluster, f"{sql_name(columns.cluster)} IS NULL")
+    return rules
+
+
+def refuse_unseen_beginnings(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
+    """Refuse spells that `build_spells` marks as begun before they were observed: their durations are too short.
+
+    Raises
+    ------
+    InputError
+        If there are any and no ``entry`` says from which duration on they are observed.
+    """
+    if columns.entry is not None or _UNSEEN not in relation.columns:
+        return
+    if str(relation.types[relation.columns.index(_UNSEEN)]) != "BOOLEAN":
+        return
+    n = query(relation, f"SELECT count(*) FILTER (WHERE {_UNSEEN}) FROM source").fetchall()[0][0]
+    if n:
+        raise InputError(
+            f"{n:,} spell(s) began before they were observed",
+            column=_UNSEEN,
+            rule="a duration runs from the beginning of its spell",
+            fix=f"leave them out with .filter('NOT {_UNSEEN}'), or give entry= where their true durations are known",
+        )
+
+
+def _number(column: str) -> str:
+    return f"TRY_CAST({sql_name(column)} AS DOUBLE)"
+
+
+def _not_finite(number: str) -> str:
+    return f"({number} IS NULL OR NOT isfinite({number}))"
+
+
+def count_cells(
+    relation: duckdb.DuckDBPyRelation, columns: SpellColumns
+) -> tuple[pd.DataFrame, int, bool, dict[str, str]]:
+    """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
+
+    Rows are summed by the values as they stand, and only the few sums are put into words and order: by level (the
+    column's own order, so that an ordered category keeps its order), entry, duration and cause. The rules for keys are
+    checked on the sums too.
+
+    Returns
+    -------
+    cells : DataFrame
+    n_rows : int
+        Rows that have weight.
+    ascending : bool
+        Whether each id is larger than the one before it, so that all differ. Records are mostly kept in the order of
+        their ids, and this is seen beside the counting, in one pass that holds nothing.
+    causes : dict of str → str
+        The cause that each code stands for; see `read_codes`.
+
+    Raises
+    ------
+    InputError
+        For a column that does not exist, no rows, no weight, a spell that breaks a rule (`refuse_bad_spells`), or codes
+        that do not say what is an event (`read_codes`).
+    """
+    require_columns(relation, columns.names())
+    refuse_unseen_beginnings(relation, columns)
+    names = [*columns.by, *([] if columns.entry is None else [columns.entry]), columns.duration, columns.cause]
+    raw = ", ".join(f"{sql_name(name)} AS key_{i}" for i, name in enumerate(names))
+    weight = "1.0" if columns.weights is None else _number(columns.weights)
+    sums = "count(*) AS n, n AS sum_w, n AS sum_w2"
+    rows_kept = "n"
+    if columns.weight_type is not None:
+        # a frequency weight says how many alike spells a row stands for, each of weight one
+        repeated = columns.weight_type == "frequency"
+        w2 = weight if repeated else f"{weight} * {weight}"
+        n = f"sum({weight})" if repeated else "count(*)"
+        sums = ", ".join(
+            f"coalesce({value} FILTER (WHERE {weight} > 0), 0) AS {name}"
+            for name, value in {
+                "n": n,
+                "sum_w": f"sum({weight})",
+                "sum_w2": f"sum({w2})",
+                "rows_kept": "count(*)",
+            }.items()
+        )
+        rows_kept = "rows_kept"
+    # what no key shows: ids, clusters and weights
+    whole = f" OR {weight} <> round({weight})" if columns.weight_type == "frequency" else ""
+    hidden = [f"count({sql_name(name)}) < count(*)" for name in (columns.id, columns.cluster) if name is not None]
+    if columns.weights is not None:
+        hidden.append(f"bool_or({_not_finite(weight)} OR {weight} < 0{whole})")
+    place = len(columns.by)
+    entry = "0.0" if columns.entry is None else f"TRY_CAST(key_{place} AS DOUBLE)"
+    wrong_entry = "false" if columns.entry is None else f"{_not_finite('entry')} OR entry < 0 OR duration <= entry"
+    levels = "".join(
+        f"coalesce(CAST(key_{i} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, key_{i} AS sort_{i}, " for i in range(place)
+    )
+    cause = f"key_{len(names) - 1}"
+    keys = keys_of(columns)
+    sorts = [f"sort_{i}" for i in range(place)]
+    id = sql_name(columns.id)
+    found = query(
+        relation,
+        f"""
+        WITH sums AS (SELECT {raw}, {sums}, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
+        named AS (
+          SELECT {levels}{entry} AS entry, TRY_CAST(key_{len(names) - 2} AS DOUBLE) AS duration,
+            {code_sql(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, {rows_kept} AS row_count,
+            bad OR {_not_finite("duration")} OR duration <= 0 OR {wrong_entry}
+              OR coalesce(trim(CAST({cause} AS VARCHAR)) = '', false) AS bad
+          FROM sums
+        ),
+        cells AS (
+          SELECT {", ".join([*keys, *(f"min({name}) AS {name}" for name in sorts)])}, sum(n) AS n, sum(sum_w) AS sum_w,
+            sum(sum_w2) AS sum_w2, sum(row_count) AS row_count, bool_or(bad) AS bad, NULL AS ascending
+          FROM named GROUP BY {", ".join(keys)}
+          UNION ALL
+          SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + 5))}, coalesce(bool_and(up), true)
+          FROM (SELECT {id} > lag({id}) OVER () AS up FROM source)
+        )
+        SELECT {", ".join(keys)}, n, sum_w, sum_w2, row_count, bad, ascending
+        FROM cells ORDER BY ascending NULLS FIRST, {order_of(columns, sorts)}
+        """,
+    ).fetchnumpy()
+    codes_read = found["cause"]
+    *values, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
+    if len(rows) == 1:  # the last one, which is no cell
+        raise InputError("the source has no rows", fix="a life table needs at least one spell")
+    if bad[:-1].any():
+        refuse_bad_spells(relation, columns)
+    codes = pd.Series(codes_read[:-1], dtype="object").where(~np.ma.getmaskarray(codes_read)[:-1])
+    spells = values[-3][:-1].astype(np.int64)
+    counts = pd.Series(spells).groupby(codes, sort=True).sum()
+    n_null = int(spells[codes.isna().to_numpy()].sum())
+    causes = read_codes(
+        columns.cause, {str(code): int(n) for code, n in counts.items()}, n_null, columns.event, columns.censored
+    )
+    kept = values[-3][:-1] > 0
+    if not kept.any():
+        raise InputError("every spell has weight zero", column=columns.weights)
+    types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
+    values[-4] = codes.map(causes).fillna(CENSORED).to_numpy()
+    cells = pd.DataFrame(
+        {name: pd.array(value[: len(kept)][kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
+    )
+    return _by_cause(cells, columns.by), int(rows[:-1].sum()), bool(ascending[-1]), causes
+
+
+def _by_cause(cells: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
+    """Return cells in the order of groups, entry, duration and cause, those summed whose codes mean the same."""
+    group = np.zeros(len(cells), dtype=np.int64)
+    if by:
+        group[1:] = (cells[list(by)].to_numpy()[1:] != cells[list(by)].to_numpy()[:-1]).any(axis=1).cumsum()
+    keys = ["entry", "duration", "cause"]
+    place = cells.assign(_group=group).groupby(["_group", *keys], sort=True).ngroup().to_numpy()
+    if (np.diff(place) > 0).all():
+        return cells
+    summed = cells.groupby(place, sort=True)
+    return pd.concat([summed[[*by, *keys]].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
+
+
+def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns, causes: Mapping[str, str]) -> str:
+    """One clean row per spell; a spell of weight zero counts for nothing and is left out."""
+    levels = [
+        f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, {sql_name(name)} AS sort_{i}"
+        for i, name in enumerate(columns.by)
+    ]
+    entry = "0.0" if columns.entry is None else f"CAST({sql_name(columns.entry)} AS DOUBLE)"
+    weight = "1.0" if columns.weights is None else f"CAST({sql_name(columns.weights)} AS DOUBLE)"
+    parts = [
+        *levels,
+        f"{entry} AS entry",
+        f"CAST({sql_name(columns.duration)} AS DOUBLE) AS duration",
+        f"{cause_sql(code_sql(relation, columns.cause), causes)} AS cause",
+        f"{weight} AS w",
+    ]
+    if columns.cluster is not None:
+        parts.append(f"{sql_name(columns.cluster)} AS cluster")
+    kept = "" if columns.weights is None else f" WHERE {weight} > 0"
+    return f"SELECT {', '.join(parts)} FROM source{kept}"
+
+
+def keys_of(columns: SpellColumns) -> list[str]:
+    """Return the keys of a cell."""
+    return [*(f"by_{i}" for i in range(len(columns.by))), "entry", "duration", "cause"]
+
+
+def order_of(columns: SpellColumns, sorts: Sequence[str] | None = None) -> str:
+    """Return the order of cells, where ``sorts`` gives the values that levels are sorted by."""
+    sorts = sorts or [f"min(sort_{i})" for i in range(len(columns.by))]
+    levels = [f"{sort} NULLS LAST, by_{i}" for i, sort in enumerate(sorts)]
+    return ", ".join([*levels, "entry", "duration", "cause"])

@@ -1,0 +1,111 @@
+"""What sums for a test or a bound have in common: a kind, a file of one row, and counts of people."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.tables.file import read_table, write_table
+from retrain_eval.tables.recipe import Recipe
+
+Ints = npt.NDArray[np.int64]
+
+_FILE = "statistic"
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic(ABC):
+    """What all of them share: a kind, a file of one row, and counts of people."""
+
+    kind: ClassVar[str] = ""
+    inside: ClassVar[tuple[str, ...]] = ()  # what a release leaves out
+    recipe: Recipe | None = field(default=None, init=False, repr=False)
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """Names of the groups that are counted, and how many people, or pairs, each has."""
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """Columns ``part`` and ``n``, as other additive tables count their people."""
+        names, n = self.parts
+        return pd.DataFrame({"part": list(names), "n": n})
+
+    def released(self) -> Self:
+        """Return it without what stays inside."""
+        return replace(self, **dict.fromkeys(self.inside))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write one row, a column per field."""
+        values = {name: getattr(self, name) for name in _fields(type(self))}
+        row = {
+            name: [value.tolist() if isinstance(value, np.ndarray) else value]
+            for name, value in values.items()
+            if value is not None
+        }
+        write_table(path, _FILE, pa.table(row), {"kind": self.kind})
+
+    @classmethod
+    def read_parquet(cls, path: str | os.PathLike[str]) -> Statistic:
+        """Read what `to_parquet` wrote, of whatever kind.
+
+        Raises
+        ------
+        InputError
+            If the file holds something else.
+        """
+        table, facts = read_table(path, _FILE)
+        kinds = {made.kind: made for made in Statistic.__subclasses__()}
+        made = kinds.get(str(facts.get("kind")))
+        if made is None:
+            raise unknown("kind of statistic", str(facts.get("kind")), kinds)
+        if table.num_rows != 1:
+            raise InputError(f"the file holds {table.num_rows} rows", file=path, rule="one row")
+        row = {name: value for name, value in table.to_pylist()[0].items() if name in _fields(made)}
+        needed = [item.name for item in fields(made) if item.init and item.default is MISSING]
+        if missing := [name for name in needed if name not in row and name not in made.inside]:
+            raise InputError("the file lacks a column", file=path, column=missing[0])
+        try:
+            found = made(**{name: _array(value) for name, value in row.items()})
+            sound = found.sound()
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError("the file holds something else", file=path, rule=str(error).splitlines()[0]) from None
+        if not sound:
+            raise InputError(f"the numbers in the file are no {made.kind.replace('_', ' ')}", file=path)
+        return found
+
+    def sound(self) -> bool:
+        """Whether shapes and numbers are possible ones."""
+        n = self.parts[1]
+        return bool(np.issubdtype(n.dtype, np.integer) and (n >= 0).all() and len(n) == len(self.parts[0]))
+
+    def _refuse_others(self, other: Statistic, *names: str) -> None:
+        """Refuse to add what is not alike."""
+        if type(self) is not type(other):
+            kinds = " and ".join(getattr(item, "kind", type(item).__name__).replace("_", " ") for item in (self, other))
+            raise InputError("cannot add statistics of two kinds", value=kinds)
+        for name in names:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise InputError(f"cannot add statistics whose {name} differ", value=f"{mine} and {theirs}")
+
+
+def _fields(made: type[Statistic]) -> list[str]:
+    return [item.name for item in fields(made) if item.init]
+
+
+def _array(value: Any) -> Any:
+    """Return a list as it was: of texts a tuple, of numbers an array."""
+    if not isinstance(value, list):
+        return value
+    return tuple(value) if all(isinstance(item, str | None) for item in value) else np.array(value)

@@ -1,0 +1,356 @@
+"""The kinds of statistic. Each says in its docstring what adding two of them means.
+
+Fields that are None once released never leave the agency.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.shown import summarised
+from retrain_eval.tables.statistic import Ints
+
+# given on from here, because whoever reads one needs all kinds to be known
+from retrain_eval.tables.statistic import Statistic as Statistic
+
+Floats = npt.NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class SignedRanks(Statistic):
+    """Sums of Wilcoxon's signed ranks of matched pairs, as the Rosenbaum bounds read them.
+
+    Two agencies' sums add up to those of the signed-rank test stratified by agency, in which pairs are ranked within.
+
+    Attributes
+    ----------
+    n : int
+        Pairs whose outcomes differ.
+    positive, total, squares : float
+        Sum of the ranks of pairs in which the treated has more, of all ranks, and of their squares.
+    """
+
+    kind: ClassVar[str] = "signed_ranks"
+    n: int
+    positive: float
+    total: float
+    squares: float
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """All pairs."""
+        return ("pairs",), np.array([self.n])
+
+    def sound(self) -> bool:
+        """Whether the sums can be those of ranks."""
+        return super().sound() and 0 <= self.positive <= self.total and 0 <= self.total <= self.squares < np.inf
+
+    def __add__(self, other: SignedRanks) -> SignedRanks:
+        """Return the sums over the pairs of both, ranked within each."""
+        self._refuse_others(other)
+        return SignedRanks(
+            self.n + other.n, self.positive + other.positive, self.total + other.total, self.squares + other.squares
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Ties(Statistic):
+    """Choices of a control in which another one was as near: `retrain_eval.sample.ties`.
+
+    Counts of two agencies add up. How far an effect over both would move does not follow from the parts.
+
+    Attributes
+    ----------
+    choices, tied : int
+    relabellings : int
+        How often the effect was computed with identifiers in another order; 0 for not at all.
+    sd, spread : float
+        Standard deviation of these effects, and the largest less the smallest.
+    """
+
+    kind: ClassVar[str] = "ties"
+    choices: int
+    tied: int
+    relabellings: int
+    sd: float
+    spread: float
+
+    @property
+    def share(self) -> float:
+        """Tied choices as a share of all."""
+        return self.tied / self.choices if self.choices else 0.0
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """All choices."""
+        return ("choices",), np.array([self.choices])
+
+    def sound(self) -> bool:
+        """Whether some of the choices are tied, and effects that were computed differ by finite amounts."""
+        moves = np.array([self.sd, self.spread])
+        known = ((moves >= 0) & (moves < np.inf)) if self.relabellings > 0 else np.isnan(moves)
+        return super().sound() and 0 <= self.tied <= self.choices and bool(known.all())
+
+    def __add__(self, other: Ties) -> Ties:
+        """Return the counts of both."""
+        return Ties(self.choices + other.choices, self.tied + other.tied, 0, np.nan, np.nan)
+
+
+@summarised
+@dataclass(frozen=True, eq=False)
+class Spread(Statistic):
+    """Weighted sums of an outcome within arms, for its pooled standard deviation. They add as they stand.
+
+    Attributes
+    ----------
+    outcome : str
+    arms : tuple of str
+    n : int ndarray
+        People of each arm.
+    sum_w, sum_w2, sum_wy, sum_wy2 : ndarray
+        Σw, Σw², Σwd and Σwd² of d = y − ``reference``, by arm.
+    reference : float
+    largest : ndarray, shape (arms, 1, 5), optional
+        The largest contributions w·|y| to each arm.
+    absolute : ndarray, shape (arms, 1), optional
+        Σ w·|y| of each arm.
+    """
+
+    kind: ClassVar[str] = "spread"
+    inside: ClassVar[tuple[str, ...]] = ("largest", "absolute")
+    outcome: str
+    arms: tuple[str, ...]
+    n: Ints
+    sum_w: Floats
+    sum_w2: Floats
+    sum_wy: Floats
+    sum_wy2: Floats
+    reference: float
+    largest: Floats | None = None
+    absolute: Floats | None = None
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """The arms."""
+        return self.arms, self.n
+
+    def sound(self) -> bool:
+        """Whether there is a finite sum for each arm."""
+        sums = (self.sum_w, self.sum_w2, self.sum_wy, self.sum_wy2)
+        alike = all(len(item) == len(self.n) and np.isfinite(item).all() for item in sums)
+        return super().sound() and alike and bool(np.isfinite(self.reference))
+
+    def __add__(self, other: Spread) -> Spread:
+        """Return the sums over the people of both."""
+        self._refuse_others(other, "outcome", "arms")
+        shift = other.reference - self.reference
+        return replace(
+            self,
+            n=self.n + other.n,
+            sum_w=self.sum_w + other.sum_w,
+            sum_w2=self.sum_w2 + other.sum_w2,
+            sum_wy=self.sum_wy + other.sum_wy + shift * other.sum_w,
+            sum_wy2=self.sum_wy2 + other.sum_wy2 + 2 * shift * other.sum_wy + shift**2 * other.sum_w,
+            largest=_both(_largest_of, self.largest, other.largest),
+            absolute=_both(operator.add, self.absolute, other.absolute),
+        )
+
+
+def _both(join: Callable[[T, T], T], one: T | None, other: T | None) -> T | None:
+    """Join what two statistics know, where both do."""
+    return None if one is None or other is None else join(one, other)
+
+
+def _largest_of(one: Floats, other: Floats) -> Floats:
+    """Return the largest of two lists of contributions."""
+    both: Floats = -np.sort(-np.concatenate([one, other], axis=-1), axis=-1)[..., : one.shape[-1]]
+    return both
+
+
+@summarised
+@dataclass(frozen=True, eq=False)
+class Scores(Statistic):
+    """Observed less expected ends by group, and their covariance, as the log-rank tests read them.
+
+    Two agencies' scores add up to those of the test stratified by agency, in which risk sets are compared within.
+
+    Attributes
+    ----------
+    test : str
+        Its name.
+    levels : tuple of str
+        Groups at risk when something happens; deviations add up to zero over them.
+    n : int ndarray
+        Spells of each group.
+    deviation : ndarray, shape (G,)
+    covariance : ndarray, shape (G, G)
+    clusters : int
+        Clusters behind the covariance, where they are few; 0: spells are independent, or clusters many.
+    """
+
+    kind: ClassVar[str] = "scores"
+    test: str
+    levels: tuple[str, ...]
+    n: Ints
+    deviation: Floats
+    covariance: Floats
+    clusters: int = 0
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """The groups."""
+        return self.levels, self.n
+
+    def sound(self) -> bool:
+        """Whether there is a finite deviation for each group, and a covariance of each two."""
+        shape = self.deviation.shape == self.n.shape and self.covariance.shape == (len(self.n), len(self.n))
+        return super().sound() and shape and bool(np.isfinite([*self.deviation, *self.covariance.ravel()]).all())
+
+    def __add__(self, other: Scores) -> Scores:
+        """Return the scores stratified by the two."""
+        self._refuse_others(other, "test", "levels")
+        return replace(
+            self,
+            n=self.n + other.n,
+            deviation=self.deviation + other.deviation,
+            covariance=self.covariance + other.covariance,
+            clusters=self.clusters + other.clusters if self.clusters and other.clusters else 0,
+        )
+
+
+@summarised
+@dataclass(frozen=True, eq=False)
+class Shares(Statistic):
+    """Weights of those counted and of those with a property, such as being employed.
+
+    They add as they stand.
+
+    Attributes
+    ----------
+    outcome, subgroup : str
+        ``subgroup`` is empty where there are no groups.
+    level, estimand : tuple of str
+        Of each row: the group, and what is counted.
+    time : int ndarray
+        Quarters after the event.
+    n : int ndarray
+        People counted.
+    sum_w, sum_wx : ndarray
+        Their weights, and those of the people with the property.
+    hits : int ndarray, optional
+        People with the property.
+    """
+
+    kind: ClassVar[str] = "shares"
+    inside: ClassVar[tuple[str, ...]] = ("hits",)
+    outcome: str
+    subgroup: str
+    level: tuple[str, ...]
+    estimand: tuple[str, ...]
+    time: Ints
+    n: Ints
+    sum_w: Floats
+    sum_wx: Floats
+    hits: Ints | None = None
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """The rows."""
+        keys = zip(self.level, self.estimand, self.time, strict=True)
+        return [f"{level}, {estimand}, {time}".lstrip(", ") for level, estimand, time in keys], self.n
+
+    def sound(self) -> bool:
+        """Whether each row has a part of a weight."""
+        sums = len(self.sum_w) == len(self.n) == len(self.sum_wx)
+        return super().sound() and sums and bool(((self.sum_wx >= 0) & (self.sum_wx <= self.sum_w)).all())
+
+    def __add__(self, other: Shares) -> Shares:
+        """Return the sums over the people of both."""
+        self._refuse_others(other, "outcome", "subgroup", "level", "estimand")
+        if self.time.tolist() != other.time.tolist():
+            raise InputError("cannot add statistics whose time differ", value=f"{self.time} and {other.time}")
+        return replace(
+            self,
+            n=self.n + other.n,
+            sum_w=self.sum_w + other.sum_w,
+            sum_wx=self.sum_wx + other.sum_wx,
+            hits=_both(operator.add, self.hits, other.hits),
+        )
+
+
+@summarised
+@dataclass(frozen=True, eq=False)
+class CrossProducts(Statistic):
+    """Sums of products of what a regression is of: `retrain_eval.sample.hidden_bias.cross_products.cross_products`.
+
+    They add as they stand, to the regression over the people of both.
+
+    Attributes
+    ----------
+    outcome, treatment : str
+    columns : tuple of str
+        Covariates of the design.
+    n : int
+        People.
+    reference, scale : ndarray, shape (2 + k,)
+        Of the treatment, the covariates and the outcome: z = (x − reference) / scale.
+    products : ndarray, shape (3 + k, 3 + k)
+        Σ v vᵀ of v = (1, z).
+    smallest : int, optional
+        The fewest people in a cell of two columns of few values.
+    missing : int, optional
+        People left out, because they have no outcome.
+    largest, amounts : ndarray, optional
+        The largest |x| of amounts in each group of a column of few values, and the sums of |x|.
+    """
+
+    kind: ClassVar[str] = "cross_products"
+    inside: ClassVar[tuple[str, ...]] = ("smallest", "missing", "largest", "amounts")
+    outcome: str
+    treatment: str
+    columns: tuple[str, ...]
+    n: int
+    reference: Floats
+    scale: Floats
+    products: Floats
+    smallest: int | None = None
+    missing: int | None = None
+    largest: Floats | None = None
+    amounts: Floats | None = None
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """Everybody."""
+        return ("all",), np.array([self.n])
+
+    def sound(self) -> bool:
+        """Whether there is a finite product of each two columns."""
+        size = 2 + len(self.columns)
+        shapes = self.reference.shape == self.scale.shape == (size,) and self.products.shape == (size + 1, size + 1)
+        return super().sound() and shapes and bool(np.isfinite(self.products).all() and (self.scale > 0).all())
+
+    def __add__(self, other: CrossProducts) -> CrossProducts:
+        """Return the sums over the people of both; what only the agency knows is known of neither."""
+        self._refuse_others(other, "outcome", "treatment", "columns")
+        shift = np.diag([1.0, *(other.scale / self.scale)])
+        shift[1:, 0] = (other.reference - self.reference) / self.scale
+        mine, theirs = (None if item.amounts is None else item.amounts.shape for item in (self, other))
+        alike = mine == theirs
+        return replace(
+            self,
+            n=self.n + other.n,
+            products=self.products + shift @ other.products @ shift.T,
+            # a cell of both is of no fewer people than that of either
+            smallest=_both(min, self.smallest, other.smallest),
+            missing=_both(operator.add, self.missing, other.missing),
+            largest=_both(_largest_of, self.largest, other.largest) if alike else None,
+            amounts=_both(operator.add, self.amounts, other.amounts) if alike else None,
+        )
