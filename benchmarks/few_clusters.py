@@ -22,8 +22,8 @@ import retrain_eval.estimators.effects.effects
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.clusters import Clusters
-from retrain_eval.tables.moments.moments import OutcomeMoments
 
 CLUSTERS = (3, 5, 10, 20, 30)
 PEOPLE = 40  # of a cluster

@@ -13,7 +13,7 @@ from scipy import sparse
 
 import datasets
 import retrain_eval as rte
-from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+from retrain_eval.estimators.did.group_time import GroupTimeEffects
 
 FIGURES = datasets.ORACLES / "did" / "moderndid_grid.parquet"
 NAMES: dict[str, Any] = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}

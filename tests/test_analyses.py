@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.layout import Additive
@@ -19,7 +20,6 @@ from retrain_eval.study.folder import Study
 from retrain_eval.tables.counts import SUMS, SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Ties
 from tampering import alter, rehash, rounds
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.effects import heterogeneity, honest
 from retrain_eval.estimators.effects.plots import plot
 from retrain_eval.estimators.survival.regression.cox import cox

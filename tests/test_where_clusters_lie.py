@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import retrain_eval as rte
 from retrain_eval.tables.clusters import Clusters, Collector
-from retrain_eval.tables.moments.cell_sums import without_cluster
+from retrain_eval.tables.moments.leave_out import without_cluster
 
 NAMES = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y", "cluster": "region"}
 

@@ -24,7 +24,7 @@ from retrain_eval.report.pages.withheld import tabulate
 from retrain_eval.study.folder import Study
 from retrain_eval.study.run import Run
 from retrain_eval.study.script import SCRIPT
-from retrain_eval.tables.life_table.life_table import ANY
+from retrain_eval.tables.life_table.spell_table import ANY
 
 
 def effects(n: int = 2) -> EffectTable:

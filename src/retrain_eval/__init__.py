@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from retrain_eval.estimators.effects.effects import EffectTable
     from retrain_eval.estimators.inference.hidden_bias_bounds import e_value, oster_bounds, rosenbaum_bounds
+    from retrain_eval.estimators.moments import OutcomeMoments
     from retrain_eval.estimators.outcome_moments import outcome_moments
     from retrain_eval.estimators.rows.att_gt import att_gt
     from retrain_eval.estimators.rows.wage_trajectory import wage_trajectory
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from retrain_eval.study.folder import Study
     from retrain_eval.study.run import Run
     from retrain_eval.tables.life_table.life_table import LifeTable
-    from retrain_eval.tables.moments.moments import OutcomeMoments
 
 
 __all__ = [
@@ -83,7 +83,7 @@ _HOME = {
     "LifeTable": "tables.life_table.life_table",
     "Linkage": "records.linkage.exact",
     "MatchedSample": "sample.matched",
-    "OutcomeMoments": "tables.moments.moments",
+    "OutcomeMoments": "estimators.moments",
     "Run": "study.run",
     "Simulation": "simulate.agency",
     "Spells": "estimators.survival.spells",

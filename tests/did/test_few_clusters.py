@@ -14,8 +14,8 @@ from retrain_eval.common.errors import DesignError
 from retrain_eval.common.numerics.joint import joint_test
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference
-from retrain_eval.estimators.did.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.rows.regression import event_study_rows, mean_difference_rows
 from retrain_eval.estimators.rows.wage_trajectory import wage_trajectory
 

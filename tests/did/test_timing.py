@@ -11,8 +11,8 @@ import pytest
 import retrain_eval as rte
 from did_cases import MOMENTS, staggered
 from retrain_eval.common.errors import DesignError, InputError
-from retrain_eval.estimators.did.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.inference.robustness import robustness
+from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
 
 
 def dipped(rng: np.random.Generator, n: int = 400, dip: float = -1.0) -> pd.DataFrame:

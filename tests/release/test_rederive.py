@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import retrain_eval as rte
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
-from retrain_eval.estimators.effects.effects import COUNTS, KEYS, EffectTable
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
 from retrain_eval.estimators.effects.heterogeneity import verdicts
 from retrain_eval.estimators.inference.pretrend import pretrend_test
 from retrain_eval.estimators.survival.logrank import logrank_test

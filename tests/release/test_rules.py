@@ -8,7 +8,8 @@ import pytest
 
 import retrain_eval as rte
 from retrain_eval.common.errors import DisclosureError
-from retrain_eval.estimators.effects.effects import COUNTS, NUMBERS, EffectTable
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.layout import TABLES
 from retrain_eval.release.protection.protect import protect

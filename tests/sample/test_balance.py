@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from matching_samples import LALONDE, lalonde
 from retrain_eval.common.errors import InputError
-from retrain_eval.sample.balance.balance import COLUMNS, Arm, Summary, ecdf_distance, effect_size, overlap_table
+from retrain_eval.sample.balance.balance import Arm, ecdf_distance, overlap_table
 from retrain_eval.sample.match import match
+from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, effect_size
 
 
 def weighted_variance(x: pd.Series, w: pd.Series) -> float:

@@ -21,8 +21,8 @@ from matching_samples import LALONDE, lalonde
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample import units
 from retrain_eval.sample.match import MatchedSample, match
-from retrain_eval.sample.methods.nearest_search import M_ORDERS
 from retrain_eval.sample.models import design, propensity
+from retrain_eval.sample.options import M_ORDERS
 
 SMALL = "treat ~ x + g"
 

@@ -12,12 +12,9 @@ from hypothesis import strategies as st
 from retrain_eval.common.errors import DesignError
 from retrain_eval.sample.methods import nearest_search as nearest
 from retrain_eval.sample.methods.line import Line, tie_width
-from retrain_eval.sample.methods.nearest_search import (
-    M_ORDERS,
-    Pairs,
-    match_with_replacement,
-    match_without_replacement,
-)
+from retrain_eval.sample.methods.nearest_search import match_with_replacement, match_without_replacement
+from retrain_eval.sample.options import M_ORDERS
+from retrain_eval.sample.pairs import Pairs
 
 
 @st.composite

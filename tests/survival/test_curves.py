@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.common.errors import DesignError, InputError
-from retrain_eval.estimators.effects.effects import COLUMNS
+from retrain_eval.estimators.effects.estimates import COLUMNS
 from retrain_eval.estimators.survival.curves import kaplan_meier, nelson_aalen
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.tables.life_table.counting import life_table

@@ -22,15 +22,16 @@ import pandas as pd
 from retrain_eval.common.errors import DesignError, InputError, RetrainEvalError
 from retrain_eval.common.shown import bound
 from retrain_eval.common.sources import Source, as_relation, numbers_among, query, require_columns, sql_name
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.dominance import absolute_totals, cap, largest
-from retrain_eval.tables.moments.moments import INCOMPLETE, OutcomeMoments
+from retrain_eval.tables.moments.moments import INCOMPLETE
 from retrain_eval.tables.moments.numbering import cells_in_order, number_cells
 from retrain_eval.tables.moments.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
 from retrain_eval.tables.moments.products import cluster_moments, unit_moments
 from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
 
 if TYPE_CHECKING:
-    from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+    from retrain_eval.estimators.did.group_time import GroupTimeEffects
 
 Array = npt.NDArray[np.float64]
 

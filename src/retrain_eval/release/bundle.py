@@ -20,6 +20,7 @@ import pandas as pd
 from retrain_eval.common.errors import ReleaseError
 from retrain_eval.common.files import sha256
 from retrain_eval.common.untrusted import read_bytes, read_toml, shown
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.registered import Registration, read_plan
 from retrain_eval.plan.study_file import FILE, Release, StudyFile, shipped_profiles
@@ -30,7 +31,6 @@ from retrain_eval.release.results import Results
 from retrain_eval.tables.counts import SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.statistics import Statistic
 
 

@@ -18,16 +18,17 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError, RetrainEvalError, unknown
 from retrain_eval.common.untrusted import shown
-from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
-from retrain_eval.estimators.did.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.payback import payback
 from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.pretrend import pretrend_test
 from retrain_eval.estimators.inference.robustness import bounds
+from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.rows.follow_up import share_effects
 from retrain_eval.estimators.survival.endings import spell_flow
 from retrain_eval.estimators.survival.gray import gray_test
@@ -44,7 +45,6 @@ from retrain_eval.simulate.truth import known_effects
 from retrain_eval.tables.counts import counted
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.recipe import Derivation, is_recorded, repeat
 
 Table = Additive | EffectTable

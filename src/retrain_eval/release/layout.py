@@ -17,15 +17,16 @@ from retrain_eval.common.numerics.jackknife import REPORTED
 from retrain_eval.common.numerics.joint import TEST_COLUMNS
 from retrain_eval.common.text.csv_cells import csv_text, unguard
 from retrain_eval.common.untrusted import in_a_line
-from retrain_eval.estimators.effects.effects import COLUMNS, EffectTable
-from retrain_eval.sample.balance.balance import COLUMNS as BALANCE
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import COLUMNS
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.sample.composition import BASELINE_PATHS
 from retrain_eval.sample.hidden_bias.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 from retrain_eval.sample.ties import TIES
 from retrain_eval.tables.counts import MATCHING, SampleCounts
+from retrain_eval.tables.covariates.balance_rows import COLUMNS as BALANCE
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.statistics import Statistic
 
 EFFECTS = ("result", *COLUMNS, "note")

@@ -14,8 +14,10 @@ import pandas as pd
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.files import write_text
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.effects.effects import COLUMNS, DTYPES, EffectTable
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import COLUMNS, DTYPES
 from retrain_eval.estimators.effects.same_estimates import check_same_estimates
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.release.layout import (
     ADDITIVE,
     SIGNIFICANT_DIGITS,
@@ -33,7 +35,6 @@ from retrain_eval.tables.counts import KEYS as COUNTED
 from retrain_eval.tables.counts import SampleCounts, counted
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.recipe import Derivation, Recipe, recipe_of, trace
 from retrain_eval.tables.statistics import Statistic
 

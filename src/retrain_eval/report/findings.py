@@ -17,8 +17,8 @@ from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value
 from retrain_eval.report.page import Study
 from retrain_eval.report.words import listed, sentence
-from retrain_eval.sample.balance.balance import WWC_ADJUST
 from retrain_eval.sample.balance.rating import RED
+from retrain_eval.tables.covariates.balance_rows import WWC_ADJUST
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from retrain_eval.report.findings import excludes_zero, main_effect, median_time
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value, percent, plain
 from retrain_eval.report.page import Release, Study
-from retrain_eval.report.pages.flow_diagram import WITHHELD
-from retrain_eval.report.words import listed, sentence
+from retrain_eval.report.words import WITHHELD, listed, sentence
 from retrain_eval.tables.life_table.life_table import LifeTable
 
 

@@ -16,8 +16,7 @@ from retrain_eval.report.html import Html
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import plain, short_p, signed
 from retrain_eval.report.page import Study
-from retrain_eval.report.pages.flow_diagram import WITHHELD
-from retrain_eval.report.words import Words, code, csv, sentence
+from retrain_eval.report.words import WITHHELD, Words, code, csv, sentence
 
 SUPPRESSED = N_("suppressed")
 _MARKS = ("sha256", "fingerprint")  # identify the content of a record file; new editions have no SHA-256

@@ -15,6 +15,7 @@ from retrain_eval.common.text.csv_cells import csv_text
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, NBSP, signed
 
+WITHHELD = N_("withheld")  # in place of a count
 _CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain_eval.common.shown import summarised
-from retrain_eval.sample.methods.nearest_search import Pairs
 from retrain_eval.sample.models.formula import TreatmentFormula
+from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.units import Units
 
 Ints = npt.NDArray[np.int64]

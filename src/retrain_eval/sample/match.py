@@ -12,11 +12,10 @@ from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.methods.cem import match_cem
 from retrain_eval.sample.methods.ebal import match_ebal
 from retrain_eval.sample.methods.ipw import match_ipw
-from retrain_eval.sample.methods.mahalanobis import DISTANCES
 from retrain_eval.sample.methods.nearest import match_nearest
 from retrain_eval.sample.methods.riskset import match_riskset
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
-from retrain_eval.sample.options import Cutpoints, Grouping, Options
+from retrain_eval.sample.options import DISTANCES, Cutpoints, Grouping, Options
 
 _RESERVED = ("treat", "weight", "subclass", "match_id", "elapsed", "period", "censored_at", "_row")
 _Method = Callable[[duckdb.DuckDBPyRelation, TreatmentFormula, str, Options], MatchedSample]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -17,17 +16,16 @@ import pyarrow as pa
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source
+from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.sample.balance.balance import effective_size, overlap_table
 from retrain_eval.sample.compared import Compared
 from retrain_eval.sample.drawn import Drawn
-from retrain_eval.sample.methods.nearest_search import Pairs
+from retrain_eval.sample.effect.att import att
 from retrain_eval.sample.models.formula import TreatmentFormula
+from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import Units
 from retrain_eval.tables.covariates.covariates import CovariateMoments
-
-if TYPE_CHECKING:
-    from retrain_eval.estimators.effects.effects import EffectTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -98,8 +96,6 @@ class MatchedSample:
         level: float = 0.95,
     ) -> EffectTable:
         """Return the effect on an outcome, with the standard error the design asks for; see `att`."""
-        from retrain_eval.sample.effect.att import att
-
         return att(self, outcome, source, vce=vce, bias_adjust=bias_adjust, level=level)
 
     def balance(self) -> pd.DataFrame:

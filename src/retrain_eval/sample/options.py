@@ -9,8 +9,6 @@ from typing import TypeAlias
 import numpy as np
 
 from retrain_eval.common.errors import InputError, unknown
-from retrain_eval.sample.methods.mahalanobis import DISTANCES
-from retrain_eval.sample.methods.nearest_search import M_ORDERS
 from retrain_eval.sample.models.propensity import LINKS
 from retrain_eval.sample.support import CALIPER_SDS, DISCARDS
 
@@ -19,6 +17,8 @@ Grouping: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
 
 METHODS = ("nearest", "riskset", "cem", "ebal", "ipw")
 TIES = ("all", "first")
+DISTANCES = ("mahalanobis", "robust_mahalanobis")
+M_ORDERS = ("largest", "smallest", "data", "closest", "farthest", "random")
 ESTIMANDS = ("ATT", "ATE", "ATO")
 MAX_MOMENTS = 3
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.methods.nearest_search import Pairs
+from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.units import Units
 
 Ints = npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ import numpy as np
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.recipe import recorded
 
 

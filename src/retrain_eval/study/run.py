@@ -20,6 +20,7 @@ from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.robustness import bounds, robustness
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.records.store import Store
 from retrain_eval.release.results import Results
@@ -28,7 +29,6 @@ from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.ties import MANY, count_ties, effects_relabelled, moved, ties_table
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.recipe import recipe_of
 from retrain_eval.tables.statistics import Ties
 

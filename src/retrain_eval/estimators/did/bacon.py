@@ -7,19 +7,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.estimators.did.twfe import least_squares, panel
-from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.moments.moments import MomentTable
 
 Array = npt.NDArray[np.float64]
 
 KINDS = ("treated vs untreated", "earlier vs later treated", "later vs earlier treated")
 
 
-def bacon(moments: OutcomeMoments) -> pd.DataFrame:
+def bacon(moments: MomentTable) -> pd.DataFrame:
     """Decompose the static TWFE estimate into its two-by-two comparisons.
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         Strata are pooled.
 
     Returns
@@ -90,12 +90,12 @@ def bacon(moments: OutcomeMoments) -> pd.DataFrame:
     )
 
 
-def twfe_weights(moments: OutcomeMoments) -> pd.DataFrame:
+def twfe_weights(moments: MomentTable) -> pd.DataFrame:
     """Return the weights with which static TWFE averages group-time effects.
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         Strata are pooled.
 
     Returns

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,52 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.numerics.joint import arms_df
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.effects.effects import FEWEST_CLUSTERS, KEYS
-from retrain_eval.tables.moments.cell_sums import without_cluster
-from retrain_eval.tables.moments.moments import Mask, OutcomeMoments
-
-if TYPE_CHECKING:
-    from retrain_eval.estimators.rows.att_gt import UnitInfluence
+from retrain_eval.estimators.effects.estimates import FEWEST_CLUSTERS, KEYS
+from retrain_eval.tables.clusters import Clusters
+from retrain_eval.tables.moments.leave_out import without_cluster
+from retrain_eval.tables.moments.moments import Mask, MomentTable
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
 CV3 = "CV3"
+
+
+class CellInfluence(Protocol):
+    """What inference reads of outcome moments, and of people where cells are not sufficient."""
+
+    @property
+    def outcome(self) -> str:
+        """Name of the outcome."""
+        ...
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """Cohort, strata and ``n`` of each cell."""
+        ...
+
+    @property
+    def cluster(self) -> str | None:
+        """Column of the cluster; None means the unit."""
+        ...
+
+    @property
+    def clusters(self) -> Clusters | None:
+        """Which cells each cluster lies in."""
+        ...
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether each cluster can be left out."""
+        ...
+
+    def cells_used(self, influence: sparse.csr_array) -> Mask:
+        """Return which cells have a part in each row of influence coefficients."""
+        ...
+
+    def covariance(self, influence: sparse.csr_array) -> Array:
+        """Return the covariance of estimates from their influence coefficients."""
+        ...
 
 
 @summarised
@@ -57,7 +92,7 @@ class Inference:
 
 
 def infer(
-    moments: OutcomeMoments | UnitInfluence,
+    moments: CellInfluence,
     influence: sparse.csr_array,
     rows: pd.DataFrame,
     without: Callable[[], Array],
@@ -68,7 +103,7 @@ def infer(
 
     Parameters
     ----------
-    moments : OutcomeMoments or UnitInfluence
+    moments : MomentTable, or what stands for it where people were read
     influence : sparse array, shape (K, C · (1 + T))
     rows : DataFrame
         Keys and ``estimate`` of the K estimates.
@@ -143,7 +178,7 @@ def infer(
     return Inference(vcov, n, df, {**facts, "notes": notes})
 
 
-def _by_arm(moments: OutcomeMoments | UnitInfluence, uses: Mask, n: Index) -> tuple[Index, Index]:
+def _by_arm(moments: CellInfluence, uses: Mask, n: Index) -> tuple[Index, Index]:
     """Return the clusters in the treated and in the never treated cells of each estimate, ``n`` where it uses none."""
     assert moments.clusters is not None
     treated = moments.cells["cohort"].notna().to_numpy(dtype=bool)
@@ -175,7 +210,7 @@ def _name(rows: pd.DataFrame, k: int) -> str:
     return ", ".join(keys)
 
 
-def sums_without(moments: OutcomeMoments) -> tuple[Array, Index]:
+def sums_without(moments: MomentTable) -> tuple[Array, Index]:
     """Return ``first`` and ``n`` of the cells without each cluster, shape (G, C, 1 + T) and (G, C)."""
     clusters = moments.clusters
     assert clusters is not None
@@ -189,7 +224,7 @@ def sums_without(moments: OutcomeMoments) -> tuple[Array, Index]:
     return first, n
 
 
-def touched(moments: OutcomeMoments, names: Sequence[str], number: int) -> Mask:
+def touched(moments: MomentTable, names: Sequence[str], number: int) -> Mask:
     """Return the cells of all levels of some strata that a cluster lies in."""
     assert moments.clusters is not None
     inside = np.zeros(len(moments.cells), dtype=bool)
@@ -202,16 +237,16 @@ def touched(moments: OutcomeMoments, names: Sequence[str], number: int) -> Mask:
 
 
 def leave_each_out(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     rows: pd.DataFrame,
-    estimate: Callable[[OutcomeMoments], pd.DataFrame],
+    estimate: Callable[[MomentTable], pd.DataFrame],
     names: Sequence[str] = (),
 ) -> Callable[[], Array]:
     """Return a function that gives the estimates without each cluster, shape (G, K).
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
     rows : DataFrame
         Keys of the estimates.
     estimate : callable

@@ -1,10 +1,10 @@
-"""Averages of group-time effects: simple, dynamic, group, calendar (Callaway and Sant'Anna 2021, section 3)."""
+"""Group-time effects and their averages: simple, dynamic, group, calendar (Callaway and Sant'Anna 2021, section 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +13,156 @@ from scipy import sparse
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.did.few_clusters import infer
+from retrain_eval.estimators.did.few_clusters import CellInfluence, infer
 from retrain_eval.estimators.effects.effects import EffectTable
-
-if TYPE_CHECKING:
-    from retrain_eval.estimators.did.att_gt import GroupTimeEffects
+from retrain_eval.tables.moments.moments import MomentTable
+from retrain_eval.tables.recipe import Recipe, recorded
 
 Array = npt.NDArray[np.float64]
 
 KINDS = ("simple", "dynamic", "group", "calendar")
 # kind: the column that its rows are told apart by, and what the overall row averages
 _KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
+
+
+@summarised
+@dataclass(frozen=True)
+class GroupTimeEffects:
+    """ATT(g, t) with influence coefficients; made by `att_gt`.
+
+    Attributes
+    ----------
+    moments : MomentTable, or what stands for it where people were read
+        The table that everything is read from; products of influence functions where people were read.
+    options : dict
+        Keywords of `att_gt`, so that `by` can repeat it for subgroups.
+    rows : DataFrame, K rows
+        ``subgroup, level, cohort, time, event_time, estimate, n_treated, n_control, weight``; ``weight`` is
+        the Σw of the cohort, which aggregations use as its share.
+    influence : sparse array, shape (K, C · (1 + T))
+        φ of each row; see `OutcomeMoments.covariance`.
+    cohort_influence : sparse array, shape (K, C · (1 + T))
+        φ of each row's ``weight``: aggregations carry the sampling error of the shares too.
+    notes : tuple of str
+        What could not be estimated, and why.
+    estimator : str
+        Name that results carry.
+    df : float, optional
+        Degrees of freedom of Student's t; None uses the normal distribution.
+    common : (sparse array (K, R), ndarray (R, C · (1 + T))), optional
+        A part of ``influence`` that many rows share, as a product that is never multiplied out.
+    names : tuple of str
+        Strata within whose levels effects are estimated.
+    within : callable, optional
+        What estimates again within the levels of named strata.
+    redo, at_once : callable, optional
+        What estimates again without a cluster, by its number; and without each at once, where sums of cells do.
+    leads : (DataFrame, sparse array), optional
+        Rows of leads of treatment and their influence, where a regression of their own was asked for.
+    """
+
+    moments: CellInfluence
+    options: dict[str, object]
+    rows: pd.DataFrame
+    influence: sparse.csr_array
+    cohort_influence: sparse.csr_array
+    notes: tuple[str, ...]
+    estimator: str = "att_gt"
+    df: float | None = None
+    common: tuple[sparse.csr_array, Array] | None = None
+    names: tuple[str, ...] = ()
+    within: Callable[[tuple[str, ...]], GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
+    redo: Callable[[int], GroupTimeEffects | None] | None = field(default=None, compare=False, repr=False)
+    at_once: Callable[[], tuple[Array, Array]] | None = field(default=None, compare=False, repr=False)
+    leads: tuple[pd.DataFrame, sparse.csr_array] | None = None
+    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
+
+    def reads_people(self, _: Mapping[str, object]) -> bool:
+        """Whether people were read, because cells did not do."""
+        return not isinstance(self.moments, MomentTable)
+
+    def combine(self, effects: sparse.csr_array, shares: sparse.csr_array | None = None) -> sparse.csr_array:
+        """Return the influence coefficients of linear combinations of effects and of cohort weights, (J, K) each."""
+        out = effects @ self.influence
+        if shares is not None:
+            out = out + shares @ self.cohort_influence
+        if self.common is not None:
+            out = out + sparse.csr_array((effects @ self.common[0]) @ self.common[1])
+        return sparse.csr_array(out)
+
+    @recorded
+    def to_effects(self) -> EffectTable:
+        """Return the group-time effects as an EffectTable, with a simultaneous band over all rows."""
+        frame = self.rows.drop(columns="weight").assign(
+            outcome=self.moments.outcome, estimator=self.estimator, estimand="ATT(g,t)"
+        )
+        influence = self.combine(sparse.csr_array(sparse.eye_array(len(frame))))
+        found = infer(self.moments, influence, frame, lambda: self.without[0])
+        meta = found.meta({**self.options, "notes": self.notes})
+        seed = int(str(self.options["seed"]))
+        band = np.ones(len(frame), dtype=bool)
+        df = self.df if found.df is None else found.df
+        return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+
+    @cached_property
+    def without(self) -> tuple[Array, Array]:
+        """Effects and Σw of the rows without each cluster, shape (G, K) both; NaN where there is no effect."""
+        if self.at_once is not None:
+            return self.at_once()
+        pairs = [aligned(self, effects) for effects in self.redone]
+        return np.array([att for att, _ in pairs]), np.array([weight for _, weight in pairs])
+
+    @cached_property
+    def redone(self) -> list[GroupTimeEffects | None]:
+        """What is estimated without each cluster."""
+        clusters = self.moments.clusters
+        return [self.redo(number) for number in range(len(clusters.count))] if clusters and self.redo else []
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the tidy frame of `to_effects`."""
+        return self.to_effects().to_frame()
+
+    @recorded
+    def by(self, *names: str) -> GroupTimeEffects:
+        """Estimate within each level of the named strata; several names give their combinations.
+
+        The levels keep their joint covariance, so differences between them are exact.
+        """
+        if self.within is None:
+            raise InputError("these effects cannot be estimated by subgroup", value=self.estimator, fix="use att_gt")
+        return self.within(names)
+
+    @recorded
+    def aggregate(
+        self, kind: str = "dynamic", min_event: int | None = None, max_event: int | None = None
+    ) -> EffectTable:
+        """Average the group-time effects; see `aggregate`."""
+        return aggregate(self, kind, min_event=min_event, max_event=max_event)
+
+
+def aligned(whole: GroupTimeEffects, part: GroupTimeEffects | None) -> tuple[Array, Array]:
+    """Return effects and Σw of the rows of ``whole`` as they are in ``part``, without some cluster.
+
+    A cohort that lies in that cluster alone has a Σw of zero. If it still has people and an effect cannot be estimated,
+    both are NaN, because an average of the effects that are left would be one of something else. The rows of a level
+    that the cluster does not lie in are as they were.
+    """
+    if part is None:
+        return np.full(len(whole.rows), np.nan), np.full(len(whole.rows), np.nan)
+    rows = zip(*(part.rows[name] for name in ("level", "cohort", "time", "estimate", "weight")), strict=True)
+    found = {(str(level), cohort, time): (estimate, weight) for level, cohort, time, estimate, weight in rows}
+    cells = part.moments.cells
+    level = [" × ".join(map(str, of)) if of else str(pd.NA) for of in cells[list(whole.names)].to_numpy().tolist()]
+    present = set(zip(level, cells["cohort"].to_numpy(dtype=float, na_value=np.inf).tolist(), strict=True))
+    att, weight = (whole.rows[name].to_numpy(dtype=float).copy() for name in ("estimate", "weight"))
+    keys = zip(*(whole.rows[name] for name in ("level", "cohort", "time")), strict=True)
+    inside = set(level)
+    for k, (of, cohort, time) in enumerate(keys):
+        if str(of) not in inside and whole.names:
+            continue
+        missing = (np.nan, np.nan if (str(of), cohort) in present else 0.0)
+        att[k], weight[k] = found.get((str(of), cohort, time), missing)
+    return att, weight
 
 
 @summarised

@@ -11,10 +11,11 @@ from scipy import sparse
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.did.att_gt import Coefficients, GroupTimeEffects
+from retrain_eval.estimators.did.comparisons import Coefficients
 from retrain_eval.estimators.did.conditional import design
+from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.twfe import Fit, Panel, least_squares, panel, small_sample_factor
-from retrain_eval.tables.moments.moments import Mask, OutcomeMoments
+from retrain_eval.tables.moments.moments import Mask, MomentTable
 
 Array = npt.NDArray[np.float64]
 Leads = list[tuple[pd.DataFrame, sparse.csr_array]]
@@ -38,7 +39,7 @@ class Plan:
 
 
 def group_time(
-    moments: OutcomeMoments, mask: Mask | None, plan: Plan, keys: dict[str, object]
+    moments: MomentTable, mask: Mask | None, plan: Plan, keys: dict[str, object]
 ) -> tuple[GroupTimeEffects, float, float, Leads]:
     """Fit one level; return its group-time effects, small-sample factor, degrees of freedom and leads."""
     data = panel(moments, mask, pooled=not plan.covariates)

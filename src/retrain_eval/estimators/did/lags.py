@@ -13,17 +13,17 @@ from retrain_eval.common.periods import stored_period
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
 from retrain_eval.estimators.did.twfe import least_squares, panel
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
 
 
 @recorded
-def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Mapping[str, int | str]) -> EffectTable:
+def treatment_lags(moments: MomentTable, lags: Mapping[str, int], periods: Mapping[str, int | str]) -> EffectTable:
     """Regress the outcome on unit effects, period effects, and dummies of the first treated period and later ones.
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
     lags : mapping of str → int
         Name of a dummy → distance from the first treated period at which it is one: ``{"grant": 0, "grant_1": 1}``.
     periods : mapping of str → int or str
@@ -71,7 +71,7 @@ def treatment_lags(moments: OutcomeMoments, lags: Mapping[str, int], periods: Ma
 
 
 def _regress(
-    moments: OutcomeMoments, lags: Mapping[str, int], periods: Mapping[str, int]
+    moments: MomentTable, lags: Mapping[str, int], periods: Mapping[str, int]
 ) -> tuple[pd.DataFrame, sparse.csr_array]:
     """Return the rows of `treatment_lags` without inference, and their influence."""
     times = list(moments.times)

@@ -14,7 +14,7 @@ from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import stored_period
 from retrain_eval.estimators.did.few_clusters import infer, sums_without
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import Mask, OutcomeMoments
+from retrain_eval.tables.moments.moments import Mask, MomentTable
 from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]
@@ -24,13 +24,13 @@ VCES = ("iid", "HC1", "CR1")
 
 @recorded
 def mean_difference(
-    moments: OutcomeMoments, time: int | str, *, vce: str | None = None, by: str | Sequence[str] = ()
+    moments: MomentTable, time: int | str, *, vce: str | None = None, by: str | Sequence[str] = ()
 ) -> EffectTable:
     """Compare treated with never-treated units in one period: the coefficient of ``outcome ~ treated``.
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         Any number of cohorts and strata: all cohorts are pooled as treated.
     time : int or str
         Period compared, as stored or written ``2019Q1``.
@@ -104,7 +104,7 @@ def mean_difference(
     return EffectTable.build(rows, vcov, df=n - 2.0, meta={"vce": vce})
 
 
-def _levels(moments: OutcomeMoments, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], Mask]]:
+def _levels(moments: MomentTable, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], Mask]]:
     """Return the levels to compare in: too few of unknown level do not stand in the way of the others."""
     treated, n = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
     return [
@@ -114,7 +114,7 @@ def _levels(moments: OutcomeMoments, names: tuple[str, ...]) -> list[tuple[tuple
     ]
 
 
-def _differences(moments: OutcomeMoments, time: int, names: tuple[str, ...]) -> tuple[pd.DataFrame, sparse.csr_array]:
+def _differences(moments: MomentTable, time: int, names: tuple[str, ...]) -> tuple[pd.DataFrame, sparse.csr_array]:
     """Return the rows of `mean_difference` without inference, and their influence."""
     treated, n = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
     rows, influence = [], []
@@ -142,7 +142,7 @@ def _differences(moments: OutcomeMoments, time: int, names: tuple[str, ...]) -> 
     return pd.DataFrame(rows), sparse.csr_array(sparse.vstack(influence))
 
 
-def _without(moments: OutcomeMoments, coordinate: int, names: tuple[str, ...]) -> Array:
+def _without(moments: MomentTable, coordinate: int, names: tuple[str, ...]) -> Array:
     """Return the differences without each cluster, shape (G, levels)."""
     first, n = sums_without(moments)
     treated = moments.cells["cohort"].notna().to_numpy()
@@ -155,12 +155,12 @@ def _without(moments: OutcomeMoments, coordinate: int, names: tuple[str, ...]) -
     return np.column_stack(out)
 
 
-def mean_paths(moments: OutcomeMoments, shift: int = 0) -> pd.DataFrame:
+def mean_paths(moments: MomentTable, shift: int = 0) -> pd.DataFrame:
     """Return the weighted mean outcome of treated and control units by period.
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
     shift : int
         Added to the periods: where they count from an event, what is to be zero.
 
@@ -180,9 +180,7 @@ def mean_paths(moments: OutcomeMoments, shift: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _difference(
-    moments: OutcomeMoments, treated: Mask, control: Mask, coordinate: int
-) -> tuple[sparse.csr_array, float]:
+def _difference(moments: MomentTable, treated: Mask, control: Mask, coordinate: int) -> tuple[sparse.csr_array, float]:
     phi = np.zeros(moments.first.shape)
     estimate = 0.0
     for sign, members, arm in ((1.0, treated, "treated"), (-1.0, control, "control")):
@@ -195,7 +193,7 @@ def _difference(
     return sparse.csr_array(phi.reshape(1, -1)), float(estimate)
 
 
-def _homoskedastic(moments: OutcomeMoments, treated: Mask, control: Mask, coordinate: int) -> float:
+def _homoskedastic(moments: MomentTable, treated: Mask, control: Mask, coordinate: int) -> float:
     """Variance σ²(1/n₁ + 1/n₀) with the pooled residual variance; unit weights."""
     residual, counts = 0.0, []
     for arm in (treated, control):

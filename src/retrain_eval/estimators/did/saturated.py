@@ -16,20 +16,20 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.errors import DesignError, InputError, unknown
-from retrain_eval.estimators.did.att_gt import CONTROLS, GroupTimeEffects
+from retrain_eval.estimators.did.comparisons import CONTROLS
 from retrain_eval.estimators.did.few_clusters import Array, keys_of, touched
-from retrain_eval.estimators.did.group_time import averages, tabulate
+from retrain_eval.estimators.did.group_time import GroupTimeEffects, averages, tabulate
 from retrain_eval.estimators.did.imputation import Plan, group_time
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.cell_sums import without_cluster
-from retrain_eval.tables.moments.moments import Mask, OutcomeMoments
+from retrain_eval.tables.moments.leave_out import without_cluster
+from retrain_eval.tables.moments.moments import Mask, MomentTable
 
 SHARES = ("fixed", "estimated")
 GROUP_TIME = "group_time"
 
 
 def sun_abraham(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     aggregation: str = "dynamic",
     by: str | Sequence[str] = (),
     *,
@@ -42,7 +42,7 @@ def sun_abraham(
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
     aggregation : {"dynamic", "simple", "group", "calendar", "group_time"}
         Average returned, as in `GroupTimeEffects.aggregate`; "group_time" keeps each cohort and period.
     by : str or sequence of str
@@ -89,7 +89,7 @@ def sun_abraham(
 
 
 def imputation(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     aggregation: str = "dynamic",
     by: str | Sequence[str] = (),
     *,
@@ -101,7 +101,7 @@ def imputation(
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
     aggregation, by, anticipation, seed
         See `sun_abraham`.
     pretrends : int
@@ -143,7 +143,7 @@ def imputation(
 
 
 def etwfe(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     aggregation: str = "dynamic",
     by: str | Sequence[str] = (),
     *,
@@ -157,7 +157,7 @@ def etwfe(
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
     control : {"not_yet_treated", "never_treated"}
         Dummies for treated periods only, so that cohorts serve as controls until treated; or for all periods but each
         cohort's last before treatment.
@@ -202,7 +202,7 @@ def etwfe(
     return _estimate(moments, plan)
 
 
-def _estimate(moments: OutcomeMoments, plan: Plan) -> EffectTable:
+def _estimate(moments: MomentTable, plan: Plan) -> EffectTable:
     if plan.shares not in SHARES:
         raise InputError(f"unknown shares={plan.shares!r}", fix=f"use one of {', '.join(SHARES)}")
     if plan.anticipation < 0:
@@ -224,7 +224,7 @@ def _estimate(moments: OutcomeMoments, plan: Plan) -> EffectTable:
     )
 
 
-def _group_time(moments: OutcomeMoments, plan: Plan) -> GroupTimeEffects:
+def _group_time(moments: MomentTable, plan: Plan) -> GroupTimeEffects:
     """Fit each level and put them together."""
     groups: list[tuple[object, object, Mask | None]] = [(pd.NA, pd.NA, None)]
     if plan.by:
@@ -286,7 +286,7 @@ def _group_time(moments: OutcomeMoments, plan: Plan) -> GroupTimeEffects:
     )
 
 
-def _controls(moments: OutcomeMoments, names: Sequence[str]) -> dict[tuple[str, ...], float]:
+def _controls(moments: MomentTable, names: Sequence[str]) -> dict[tuple[str, ...], float]:
     """Return the cohort that is the control in each level: infinity for the never treated, else the last one."""
     cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
     cohort = np.where(cohort > moments.times[-1], np.inf, cohort)

@@ -19,7 +19,7 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import INCOMPLETE, Mask, OutcomeMoments
+from retrain_eval.tables.moments.moments import INCOMPLETE, Mask, MomentTable
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Panel:
         What was left out, and why.
     """
 
-    moments: OutcomeMoments
+    moments: MomentTable
     member: npt.NDArray[np.intp]
     cohort: Array
     weight: Array
@@ -108,7 +108,7 @@ class Fit:
     n_observations: int
 
 
-def panel(moments: OutcomeMoments, mask: Mask | None = None, *, pooled: bool = True) -> Panel:
+def panel(moments: MomentTable, mask: Mask | None = None, *, pooled: bool = True) -> Panel:
     """Return the paths to regress on, cohorts already treated in the first period left out.
 
     Parameters
@@ -209,7 +209,7 @@ def least_squares(data: Panel, regressors: Array, names: Sequence[str], observed
     )
 
 
-def small_sample_factor(moments: OutcomeMoments, fit: Fit, data: Panel) -> tuple[float, float]:
+def small_sample_factor(moments: MomentTable, fit: Fit, data: Panel) -> tuple[float, float]:
     """Return G/(G−1) · (N−1)/(N−K) and the degrees of freedom G − 1 (Cameron and Miller 2015, eq. 12)."""
     clusters = int(data.n.sum())
     if moments.clusters is not None:
@@ -224,7 +224,7 @@ def small_sample_factor(moments: OutcomeMoments, fit: Fit, data: Panel) -> tuple
 
 
 def twfe(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     event_window: tuple[int, int] | None = None,
     *,
     anticipation: int = 0,
@@ -235,7 +235,7 @@ def twfe(
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         Strata are pooled: unit effects absorb them. Take `OutcomeMoments.subset` for a group.
     event_window : (int, int), optional
         First and last event time with a dummy of their own; earlier and later ones are put into these two. None: the
@@ -282,7 +282,7 @@ def twfe(
     factor, df = small_sample_factor(moments, fit, data) if small_sample else (1.0, None)
     influence = data.spread(np.einsum("jk,kcs->jcs", select, fit.influence))
 
-    def again(part: OutcomeMoments) -> pd.DataFrame:
+    def again(part: MomentTable) -> pd.DataFrame:
         rows_again = _regress(part, event_window, anticipation)[2]
         # a mean over other event times is one of something else
         return rows_again if len(rows_again) == len(rows) else rows_again.iloc[:-1]
@@ -300,7 +300,7 @@ def twfe(
 
 
 def _regress(
-    moments: OutcomeMoments, event_window: tuple[int, int] | None, anticipation: int
+    moments: MomentTable, event_window: tuple[int, int] | None, anticipation: int
 ) -> tuple[Panel, Fit, pd.DataFrame, Array, dict[str, Any]]:
     """Return the panel, the fit, rows without inference, which combinations of coefficients these are, and facts."""
     data = panel(moments)

@@ -6,275 +6,41 @@ disclosure rule is written once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.common.errors import DesignError, InputError
-from retrain_eval.common.levels import missing
-from retrain_eval.common.numerics.jackknife import REPORTED
-from retrain_eval.common.numerics.joint import critical_values, t_quantile, t_upper
-from retrain_eval.tables.recipe import Recipe, recorded
-
-if TYPE_CHECKING:
-    from retrain_eval.estimators.effects.heterogeneity import Heterogeneity
-
-Array = npt.NDArray[np.float64]
-
-KEYS = ("outcome", "estimator", "estimand", "cohort", "time", "event_time", "subgroup", "level")
-NUMBERS = ("estimate", "std_error", "ci_low", "ci_high", "band_low", "band_high", "p_value")
-COUNTS = ("n_treated", "n_control")
-COLUMNS = KEYS + NUMBERS + COUNTS
-
-DTYPES: dict[str, Any] = {
-    **dict.fromkeys(("outcome", "estimator", "estimand", "subgroup", "level"), "str"),
-    **dict.fromkeys(("cohort", "time", "event_time"), "Float64"),
-    **dict.fromkeys(NUMBERS, "float64"),
-    **dict.fromkeys(COUNTS, "Int64"),
-}
-FEWEST_CLUSTERS = 3  # of fewer, the spread between clusters says nothing
-_SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
+from retrain_eval.estimators.effects.estimates import EstimateTable
+from retrain_eval.estimators.effects.heterogeneity import Heterogeneity, heterogeneity
+from retrain_eval.estimators.effects.honest import relative_magnitude, smoothness
+from retrain_eval.estimators.effects.plots import plot
 
 
-@dataclass(frozen=True)
-class EffectTable:
-    """Estimates with intervals, simultaneous bands and their full covariance.
+@dataclass(frozen=True, repr=False)
+class EffectTable(EstimateTable):
+    """Estimates with intervals, simultaneous bands and their full covariance, and what reads them further.
 
-    Attributes
-    ----------
-    frame : DataFrame
-        One row per estimate, columns ``COLUMNS``; absent keys are NA. Estimates and standard errors are in
-        the outcome's unit.
-    vcov : ndarray, shape (k, k)
-        Covariance of ``frame.estimate``, in row order.
-    meta : mapping
-        How the numbers were made: confidence level, critical value of the band, seed, conventions.
+    The fields are those of `EstimateTable`: ``frame`` (one row per estimate), ``vcov`` and ``meta``.
     """
-
-    frame: pd.DataFrame
-    vcov: Array
-    meta: Mapping[str, object] = field(default_factory=dict)
-    recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
-
-    @classmethod
-    def build(
-        cls,
-        rows: pd.DataFrame | Sequence[Mapping[str, object]],
-        vcov: Array,
-        *,
-        band: npt.NDArray[np.bool_] | None = None,
-        level: float = 0.95,
-        df: float | npt.ArrayLike | None = None,
-        n_clusters: npt.ArrayLike | None = None,
-        seed: int = 20260101,
-        meta: Mapping[str, object] | None = None,
-    ) -> EffectTable:
-        """Complete rows that carry keys and ``estimate`` with standard errors, intervals and bands.
-
-        Parameters
-        ----------
-        rows : DataFrame or sequence of mappings
-            Keys, ``estimate``, ``n_treated`` and ``n_control``; any other column is an error.
-        vcov : ndarray, shape (k, k)
-            Covariance of the estimates.
-        band : bool ndarray, shape (k,), optional
-            Rows that share one simultaneous band; the others, and levels that are missing, get NaN. None: no band.
-        level : float
-            Confidence level of intervals and bands.
-        df : float or array of shape (k,), optional
-            Degrees of freedom of Student's t, of all rows or of each. None: one less than the clusters, or the normal
-            distribution where there are none.
-        n_clusters : int or array of shape (k,), optional
-            Clusters in the rows of data that each estimate uses. None: standard errors are not clustered.
-        seed : int
-            Seed of the draws behind the critical value of the band.
-
-        Raises
-        ------
-        InputError
-            For a column that does not exist, or a confidence level outside 0 to 1.
-        DesignError
-            If no estimate rests on three clusters. Where some do, the others get no standard error, and a note.
-
-        Notes
-        -----
-        An estimate that is constant by construction (the reference period) has standard error NaN.
-        The band's critical value is the ``level`` quantile of max|t| under N(0, corr), as in Callaway and
-        Sant'Anna (2021, Algorithm 1), drawn from the covariance itself rather than by a bootstrap of people.
-        """
-        if not 0 < level < 1:
-            raise InputError(f"level must lie between 0 and 1, not {level}", column="level", value=level)
-        given = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-        extra = [column for column in given.columns if column not in COLUMNS]
-        if extra:
-            raise InputError(f"an EffectTable has no column {extra[0]!r}", fix=f"columns are {', '.join(COLUMNS)}")
-        # column by column: changing types in a frame takes longer than all the rest
-        columns: dict[str, Any] = {name: _typed(given, name) for name in COLUMNS}
-        vcov = np.array(vcov, dtype=float).reshape(len(given), len(given))
-        facts: dict[str, object] = {"level": level, **(meta or {})}
-        clusters = None if n_clusters is None else np.broadcast_to(np.asarray(n_clusters, dtype=int), len(given))
-        if clusters is not None:
-            few = (*_without_few_clusters(vcov, clusters, columns), *_number_of_clusters(vcov, clusters, columns))
-            facts["notes"] = tuple(dict.fromkeys([*_notes(facts), *few]))
-            df = np.maximum(clusters - 1.0, 1.0) if df is None else df
-        of_t = np.broadcast_to(np.asarray(np.inf if df is None else df, dtype=float), len(given))
-        facts |= {"df": plain_or_list(of_t), "n_clusters": None if clusters is None else plain_or_list(clusters)}
-
-        variance = np.clip(np.diag(vcov), 0, None)
-        std_error = np.sqrt(variance)
-        std_error = np.where(std_error <= _SINGULAR * np.nanmax(std_error, initial=0.0), np.nan, std_error)
-        quantile = t_quantile(of_t, 0.5 + level / 2)
-        estimate = np.asarray(columns["estimate"])
-        # what is zero by construction may have been rounded away from it
-        largest = np.fmax.reduce(np.abs([*estimate, *std_error]), initial=0.0)
-        size = np.where(np.isnan(std_error), largest, std_error)
-        estimate = columns["estimate"] = np.where(np.abs(estimate) <= _SINGULAR * size, 0.0, estimate)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            t = np.abs(estimate) / std_error
-        columns["std_error"] = std_error
-        columns["ci_low"], columns["ci_high"] = estimate - quantile * std_error, estimate + quantile * std_error
-        columns["p_value"] = 2 * t_upper(of_t, t)
-
-        if band is not None:
-            band = band & ~missing(columns["level"])
-            critical = critical_values(
-                vcov[np.ix_(band, band)], of_t[band], together=clusters is None, level=level, seed=seed
-            )
-            half = np.full(len(given), np.nan)
-            half[band] = critical * std_error[band]
-            columns["band_low"], columns["band_high"] = estimate - half, estimate + half
-            facts |= {"band_critical_value": plain_or_list(critical), "seed": seed}
-        return cls(pd.DataFrame(columns), vcov, facts)
-
-    @property
-    def df(self) -> Array:
-        """Degrees of freedom of each estimate's Student's t, shape (k,); infinite: the normal distribution."""
-        df = np.asarray(self.meta.get("df"), dtype=float)
-        return np.broadcast_to(np.where(np.isnan(df), np.inf, df), len(self.frame))
-
-    @property
-    def n_clusters(self) -> npt.NDArray[np.int64] | None:
-        """Clusters in the rows of data that each estimate uses, shape (k,); None where errors are not clustered."""
-        n: Any = self.meta.get("n_clusters")
-        return None if n is None else np.broadcast_to(np.asarray(n, dtype=np.int64), len(self.frame))
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a copy of the tidy frame, columns ``COLUMNS``."""
-        return self.frame.copy()
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def __repr__(self) -> str:
-        """Return the rows as a console shows them, without the columns that hold nothing."""
-        wide = ("display.max_columns", None, "display.width", 160, "display.precision", 4, "display.max_rows", 40)
-        with pd.option_context(*wide):
-            rows = f"EffectTable, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
-        return "\n".join([rows, *map(str, _notes(self.meta))])
-
-    def _repr_html_(self) -> str:
-        """Return the rows as a notebook shows them."""
-        rows = str(self.frame.dropna(axis="columns", how="all").to_html(index=False, na_rep=""))
-        return rows + "".join(f"<p>{escape(str(note))}</p>" for note in _notes(self.meta))
-
-    @recorded
-    def difference(self) -> EffectTable:
-        """Contrast the levels of a subgroup with the first one, using the joint covariance.
-
-        Returns
-        -------
-        EffectTable
-            One row per later level and per combination of the other keys; ``level`` reads
-            ``"later minus first"``; the level of those whose value is missing has no part. Wald inference with the
-            full covariance, so levels that share controls are handled, and with the confidence level and degrees of
-            freedom of this table.
-
-        Raises
-        ------
-        InputError
-            If the table has fewer than two levels of exactly one subgroup.
-        """
-        grouped = self.frame[self.frame["level"].notna() & ~missing(self.frame["level"])]
-        if len(set(grouped["subgroup"])) != 1 or len(set(grouped["level"])) < 2:
-            raise InputError(
-                "difference() needs one subgroup with at least two levels",
-                fix='make the table with .by("age_band") first',
-            )
-        others = [key for key in KEYS if key != "level"]
-        records = self.frame.to_dict("records")
-        rows: list[dict[str, object]] = []
-        contrasts: list[Array] = []
-        for _, block in grouped.groupby(others, dropna=False, sort=False):
-            first, *later = (int(index) for index in block.index)
-            for index in later:
-                contrast = np.zeros(len(self.frame))
-                contrast[index], contrast[first] = 1.0, -1.0
-                one, base = records[index], records[first]
-                smaller = self.frame.loc[[first, index], list(COUNTS)].min(skipna=False)
-                rows.append(
-                    {
-                        **{key: one[key] for key in others},
-                        "level": f"{one['level']} minus {base['level']}",
-                        "estimate": one["estimate"] - base["estimate"],
-                        **{count: smaller[count] for count in COUNTS},
-                    }
-                )
-                contrasts.append(contrast)
-        matrix = np.vstack(contrasts)
-        return EffectTable.build(
-            rows,
-            self.vcov_of(matrix),
-            level=float(str(self.meta.get("level", 0.95))),
-            **self.inference_of(matrix),
-            meta={**self.meta, "contrast": "level minus first"},
-        )
-
-    def vcov_of(self, contrast: Array) -> Array:
-        """Return the covariance of contrasts, shape (J, k); NaN where one uses an estimate that has none."""
-        unknown_spread = np.isnan(np.diag(self.vcov))
-        vcov = np.where(unknown_spread | unknown_spread[:, None], 0.0, self.vcov)
-        out: Array = contrast @ vcov @ contrast.T
-        uses = (contrast[:, unknown_spread] != 0).any(axis=1)
-        out[uses] = out[:, uses] = np.nan
-        return out
-
-    def inference_of(self, contrast: Array) -> dict[str, Any]:
-        """Return ``df`` and ``n_clusters`` of contrasts, shape (J, k): the fewest of the estimates that each uses."""
-        uses, n = contrast != 0, self.n_clusters
-        df = np.where(uses, self.df, np.inf).min(axis=1, initial=np.inf)
-        if n is None:
-            return {"df": df, "n_clusters": None}
-        return {"df": df, "n_clusters": np.where(uses, n, np.iinfo(np.int64).max).min(axis=1)}
-
-    # ---- reading further: the modules sit above this one, the methods only give them a familiar place --------------
 
     def heterogeneity(
         self, smallest_worthwhile: float, *, level: float = 0.95, power: float = 0.8, seed: int = 20260101
     ) -> Heterogeneity:
         """Judge effects by subgroup together; see `retrain_eval.estimators.effects.heterogeneity.heterogeneity`."""
-        from retrain_eval.estimators.effects.heterogeneity import heterogeneity
-
         return heterogeneity(self, smallest_worthwhile, level=level, power=power, seed=seed)
 
     def relative_magnitude(
         self, m: Sequence[float] = (0.5, 1.0, 1.5, 2.0), *, event_time: int | None = None, level: float = 0.95
     ) -> pd.DataFrame:
         """Bound an effect when trends diverge; see `retrain_eval.estimators.effects.honest.relative_magnitude`."""
-        from retrain_eval.estimators.effects.honest import relative_magnitude
-
         return relative_magnitude(self, m, event_time=event_time, level=level)
 
     def smoothness(
         self, m: Sequence[float] = (0.0,), *, event_time: int | None = None, level: float = 0.95
     ) -> pd.DataFrame:
         """Bound an effect when trends diverge smoothly; see `retrain_eval.estimators.effects.honest.smoothness`."""
-        from retrain_eval.estimators.effects.honest import smoothness
-
         return smoothness(self, m, event_time=event_time, level=level)
 
     def plot(self, title: str = "") -> Any:
@@ -300,46 +66,4 @@ class EffectTable:
         >>> type(table.plot()).__name__
         'ggplot'
         """
-        from retrain_eval.estimators.effects.plots import plot
-
         return plot(self, title)
-
-
-def _notes(facts: Mapping[str, object]) -> tuple[str, ...]:
-    notes: Any = facts.get("notes", ())
-    return tuple(notes)
-
-
-def plain_or_list(values: npt.NDArray[Any]) -> object:
-    """Return one number where all are the same, else a list; infinite degrees of freedom are None."""
-    plain = [None if np.isinf(value) else value.item() for value in values]
-    return (plain[0] if plain else None) if len(set(plain)) < 2 else plain
-
-
-def _without_few_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:
-    """Blank the covariances of estimates that rest on too few clusters; return a note for each level concerned."""
-    varies = np.diag(vcov) > 0
-    few = varies & (clusters < FEWEST_CLUSTERS)
-    why = f"at least {FEWEST_CLUSTERS} are needed for a standard error"
-    if few.any() and not (varies & ~few).any():
-        raise DesignError(f"the standard errors rest on {clusters[few].min()} cluster(s); {why}")
-    vcov[few] = vcov[:, few] = np.nan
-    named = [str(columns["level"][row]) for row in np.flatnonzero(few)]
-    counts = [int(n) for n in clusters[few]]
-    notes = [f"{name}: {n} cluster(s); {why}" for name, n in zip(named, counts, strict=True)]
-    return list(dict.fromkeys(notes))
-
-
-def _number_of_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:
-    """Return notes of how many clusters standard errors rest on, by level, where they are few."""
-    few = np.flatnonzero((np.diag(vcov) > 0) & (clusters < REPORTED))
-    named = {(columns["level"][row] if pd.notna(columns["level"][row]) else "", int(clusters[row])) for row in few}
-    return [f"{level}{': ' if level else ''}standard errors rest on {n} clusters" for level, n in sorted(named)]
-
-
-def _typed(rows: pd.DataFrame, name: str) -> Any:
-    """Return a column as an array of its type; one that is absent holds nothing."""
-    kind = DTYPES[name]
-    if name in rows:
-        return rows[name].astype(kind).array
-    return np.full(len(rows), np.nan) if kind == "float64" else pd.array([None] * len(rows), dtype=kind)

@@ -25,7 +25,7 @@ from retrain_eval.common.numerics.joint import (
     t_upper,
 )
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import EstimateTable
 
 Array = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class Heterogeneity:
     """
 
     levels: pd.DataFrame
-    differences: EffectTable
+    differences: EstimateTable
     equality: pd.DataFrame
     smallest_worthwhile: float
     level: float
@@ -66,7 +66,7 @@ class Heterogeneity:
 
 
 def heterogeneity(
-    effects: EffectTable,
+    effects: EstimateTable,
     smallest_worthwhile: float,
     *,
     level: float = 0.95,
@@ -175,7 +175,7 @@ def heterogeneity(
     return Heterogeneity(levels, differences, test, float(smallest_worthwhile), level, power, tuple(notes))
 
 
-def _one_per_level(effects: EffectTable) -> tuple[npt.NDArray[np.intp], list[str]]:
+def _one_per_level(effects: EstimateTable) -> tuple[npt.NDArray[np.intp], list[str]]:
     """Return the rows to judge, one per level, and what is left out."""
     frame = effects.frame
     grouped = frame["level"].notna()
@@ -205,7 +205,7 @@ def _one_per_level(effects: EffectTable) -> tuple[npt.NDArray[np.intp], list[str
 
 
 def verdicts(
-    effects: EffectTable,
+    effects: EstimateTable,
     smallest_worthwhile: float,
     *,
     level: float = 0.95,
@@ -217,7 +217,7 @@ def verdicts(
     return judged.levels.assign(smallest_worthwhile=judged.smallest_worthwhile)
 
 
-def equal_effects(effects: EffectTable) -> pd.DataFrame:
+def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     """Return the Wald test that all levels have one effect, as `heterogeneity` does.
 
     Examples
@@ -240,7 +240,7 @@ def equality(estimate: Array, vcov: Array, df: Array, *, together: bool = True) 
     return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast, together=together))
 
 
-def _together(effects: EffectTable) -> bool:
+def _together(effects: EstimateTable) -> bool:
     """Whether degrees of freedom were given for the whole table, not counted in each level's clusters or people."""
     return effects.n_clusters is None and bool(np.isfinite(effects.df).any())
 
@@ -250,13 +250,13 @@ def _arms(frame: pd.DataFrame) -> tuple[Array, Array]:
     return n_treated, n_control
 
 
-def _degrees(effects: EffectTable, place: npt.NDArray[np.intp]) -> Array:
+def _degrees(effects: EstimateTable, place: npt.NDArray[np.intp]) -> Array:
     """Return the degrees of freedom of each level: the table's, else those of its people."""
     given = effects.df[place]
     return np.where(np.isfinite(given), given, arms_df(*_arms(effects.frame.loc[place])))
 
 
-def _small(frame: pd.DataFrame, effects: EffectTable, place: npt.NDArray[np.intp]) -> Array:
+def _small(frame: pd.DataFrame, effects: EstimateTable, place: npt.NDArray[np.intp]) -> Array:
     """Return what errors are multiplied by where variances were divided by n, and not by n − 1, in each arm."""
     n_treated, n_control = _arms(frame)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -265,7 +265,7 @@ def _small(frame: pd.DataFrame, effects: EffectTable, place: npt.NDArray[np.intp
     return np.sqrt(np.where(counted, factor, 1.0))
 
 
-def _differences(effects: EffectTable, place: npt.NDArray[np.intp], level: float) -> EffectTable:
+def _differences(effects: EstimateTable, place: npt.NDArray[np.intp], level: float) -> EstimateTable:
     frame = effects.frame
     pairs = list(itertools.combinations(place, 2))
     matrix = np.zeros((len(pairs), len(frame)))
@@ -287,4 +287,4 @@ def _differences(effects: EffectTable, place: npt.NDArray[np.intp], level: float
     used = np.ix_(place, place)
     vcov = matrix[:, place] @ effects.vcov[used] @ matrix[:, place].T
     meta = {**effects.meta, "contrast": "all pairs of levels"}
-    return EffectTable.build(rows, vcov, level=level, **effects.inference_of(matrix), meta=meta)
+    return effects.build(rows, vcov, level=level, **effects.inference_of(matrix), meta=meta)

@@ -18,7 +18,7 @@ from scipy import optimize, stats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.joint import t_quantile
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import EstimateTable
 
 Array = npt.NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class EventStudy:
     ahead: Array
 
     @classmethod
-    def read(cls, effects: EffectTable) -> EventStudy:
+    def read(cls, effects: EstimateTable) -> EventStudy:
         """Take the coefficients from a table.
 
         Raises
@@ -84,7 +84,7 @@ class EventStudy:
 
 
 def relative_magnitude(
-    effects: EffectTable,
+    effects: EstimateTable,
     m: Sequence[float] = (0.5, 1.0, 1.5, 2.0),
     *,
     event_time: int | None = None,
@@ -154,7 +154,7 @@ def relative_magnitude(
 
 
 def smoothness(
-    effects: EffectTable, m: Sequence[float] = (0.0,), *, event_time: int | None = None, level: float = 0.95
+    effects: EstimateTable, m: Sequence[float] = (0.0,), *, event_time: int | None = None, level: float = 0.95
 ) -> pd.DataFrame:
     """Bound an effect if the slope of diverging trends changes by at most ``m`` from one period to the next.
 
@@ -226,7 +226,7 @@ def smoothness(
 
 
 def breakdown(
-    effects: EffectTable, *, event_time: int | None = None, level: float = 0.95, largest: float = 100.0
+    effects: EstimateTable, *, event_time: int | None = None, level: float = 0.95, largest: float = 100.0
 ) -> float:
     """Return the largest relative magnitude at which the interval still excludes zero; NaN if it never does.
 
@@ -273,7 +273,7 @@ def _check(m: Sequence[float], level: float) -> None:
         raise InputError("level must lie between 0 and 1", column="level", value=level)
 
 
-def _target(effects: EffectTable, study: EventStudy, event_time: int | None) -> Array:
+def _target(effects: EstimateTable, study: EventStudy, event_time: int | None) -> Array:
     """Coefficients of the effect wanted, over the rows of the table."""
     event = effects.frame["event_time"].to_numpy(dtype=float, na_value=np.nan)
     chosen = study.after if event_time is None else study.after[event[study.after] == event_time]

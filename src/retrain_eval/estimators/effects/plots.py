@@ -8,10 +8,10 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.curve_plots import BLUE, GREY, THEME, VERMILION, curves, is_curve, p9
-from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import EstimateTable
 
 
-def plot(effects: EffectTable, title: str = "") -> Any:
+def plot(effects: EstimateTable, title: str = "") -> Any:
     """Draw a table of effects; see `EffectTable.plot`."""
     frame = effects.frame
     if is_curve(frame):
@@ -25,7 +25,7 @@ def plot(effects: EffectTable, title: str = "") -> Any:
     return _forest(frame, title, share_of(effects))
 
 
-def share_of(effects: EffectTable) -> str:
+def share_of(effects: EstimateTable) -> str:
     """Return the confidence level in words."""
     return f"{100 * float(str(effects.meta.get('level', 0.95))):g}%"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.estimators.effects.effects import COUNTS, KEYS
+from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
 
 _CLOSE = 1e-7  # of an estimate, or of its standard error, within which two programs agree
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.common.errors import DesignError, InputError
-from retrain_eval.estimators.effects.effects import COLUMNS, COUNTS, EffectTable, plain_or_list
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import COLUMNS, COUNTS, plain_or_list
 from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]

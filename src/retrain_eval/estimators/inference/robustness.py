@@ -11,11 +11,11 @@ import pandas as pd
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.did.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.honest import EventStudy, relative_magnitude, smoothness
 from retrain_eval.estimators.inference.pretest_power import pretest_power
-from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
+from retrain_eval.estimators.moments import OutcomeMoments
 
 MAGNITUDES = (0.0, 0.5, 1.0, 2.0)
 PERIODS = (1, 2, 4)

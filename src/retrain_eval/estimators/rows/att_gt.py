@@ -22,15 +22,15 @@ from threadpoolctl import threadpool_limits
 from retrain_eval.common.errors import DesignError, InputError, unknown_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, numbers_among, query, require_columns, sql_name, sql_text
-from retrain_eval.estimators.did.att_gt import (
+from retrain_eval.estimators.did.comparisons import (
     BASE_PERIODS,
     CONTROLS,
     METHODS,
     Comparison,
-    GroupTimeEffects,
     comparisons,
 )
 from retrain_eval.estimators.did.conditional import TRIM
+from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.rows.blocks import Block, Sums, make_blocks, sum_units
 from retrain_eval.estimators.rows.fit import Fit, fit_blocks
 from retrain_eval.estimators.rows.influence import influence_products
@@ -317,6 +317,7 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
         sparse.csr_array(np.hstack([np.zeros((len(used), len(wanted))), treated])),
         tuple(dict.fromkeys(notes)),
         names=names,
+        within=lambda names: _estimate(request, names),
         redo=redo,
     )
 

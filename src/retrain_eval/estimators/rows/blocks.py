@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.did.att_gt import Comparison
+from retrain_eval.estimators.did.comparisons import Comparison
 from retrain_eval.estimators.rows.units import UnitTable
 
 Array = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ import pandas as pd
 from retrain_eval.common.errors import DesignError, InputError, unknown, unknown_columns
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.periods import stored_period
-from retrain_eval.estimators.effects.effects import FEWEST_CLUSTERS, EffectTable
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import FEWEST_CLUSTERS
 
 ENGINES = ("pyfixest", "linearmodels")
 

@@ -13,7 +13,7 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.numerics.joint import arms_df
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.effects.effects import FEWEST_CLUSTERS
+from retrain_eval.estimators.effects.estimates import FEWEST_CLUSTERS
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_clusters import Group
 

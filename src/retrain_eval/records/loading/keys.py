@@ -17,7 +17,8 @@ from retrain_eval.common.text.csv_cells import guarded_sql
 from retrain_eval.common.withholding import WITHHELD, withhold_sql
 from retrain_eval.records.loading.staging import REFUSED, REPEATED, SCRATCH, Staged
 from retrain_eval.records.schema.dictionary import Reading, withheld_fields
-from retrain_eval.records.schema.table_schema import ForeignKey, Resource
+from retrain_eval.records.schema.resource import Resource
+from retrain_eval.records.schema.table_schema import ForeignKey
 
 _SHOWN = 5
 _NOT_RAGGED = "NOT s._ragged"

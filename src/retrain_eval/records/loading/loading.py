@@ -27,7 +27,8 @@ from retrain_eval.records.loading.progress import CHECKING, READING, REFERRING, 
 from retrain_eval.records.loading.report import IngestReport as IngestReport
 from retrain_eval.records.loading.staging import Staged
 from retrain_eval.records.schema.dictionary import Reading
-from retrain_eval.records.schema.table_schema import Package, Resource
+from retrain_eval.records.schema.resource import Resource
+from retrain_eval.records.schema.table_schema import Package
 
 _FAULTS = "{n} faults in files and their headers; nothing was loaded"
 Files = Mapping[str, "str | Path | Sequence[str | Path]"]

@@ -19,7 +19,7 @@ from retrain_eval.common.sources import sql_name, sql_text
 from retrain_eval.records.loading.keys import same_key
 from retrain_eval.records.loading.staging import REFUSED, REPEATED, Staged
 from retrain_eval.records.schema.dictionary import ddl
-from retrain_eval.records.schema.table_schema import Resource
+from retrain_eval.records.schema.resource import Resource
 from retrain_eval.records.schema.versions import definition, difference
 
 TABLES = """

@@ -23,7 +23,8 @@ from retrain_eval.common.text.missing_values import is_missing_sql
 from retrain_eval.common.text.raw_file import RawFile
 from retrain_eval.common.withholding import WITHHELD, withhold_header, withhold_sql
 from retrain_eval.records.schema.dictionary import Check, Reading, checks, typed
-from retrain_eval.records.schema.table_schema import Field, Resource
+from retrain_eval.records.schema.resource import Resource
+from retrain_eval.records.schema.table_schema import Field
 
 SCRATCH = "ingest_"  # how the names of the temporary tables begin
 REFUSED = f"temp.{SCRATCH}refused"

@@ -19,7 +19,13 @@ from retrain_eval.common.sources import sql_name, sql_text
 from retrain_eval.common.sql import oddly_written_sql
 from retrain_eval.common.withholding import WITHHELD, withhold_sql
 from retrain_eval.records.identifiers import ENVIRONMENT, looks_like_ssn_sql, pseudonym_sql
-from retrain_eval.records.schema.table_schema import Constraints, Field, Package, Resource, load_package
+from retrain_eval.records.schema.resource import Resource
+from retrain_eval.records.schema.table_schema import (
+    Constraints,
+    Field,
+    Package,
+    load_package,
+)
 
 __all__ = ["Check", "Package", "Reading", "Resource", "checks", "ddl", "dictionary", "load_package", "typed"]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.sql import connect
 from retrain_eval.records.schema.descriptors import Field, ForeignKey
-
-if TYPE_CHECKING:
-    from retrain_eval.records.schema.table_schema import Resource
+from retrain_eval.records.schema.resource import Resource
 
 
 def check_field(field: Field, file: Path) -> None:

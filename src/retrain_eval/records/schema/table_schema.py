@@ -22,6 +22,7 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.text.missing_values import texts_of
 from retrain_eval.common.untrusted import MAX_BYTES, own_bytes
 from retrain_eval.records.schema.descriptors import Constraints, DataPackage, Field, ForeignKey, TableSchema, listed
+from retrain_eval.records.schema.resource import Resource
 from retrain_eval.records.schema.rules import check_field, check_pair, check_reference
 
 __all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resource", "load_package"]
@@ -35,48 +36,6 @@ RESERVED = (
     "settings", "source", "spells", "state_run", "successor_run", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A record type: its columns and keys.
-
-    A file may leave out columns that are not required; it may not have columns that are not declared
-    (``fieldsMatch: superset``, and where a schema has no ``fieldsMatch``). With ``equal`` it has every column, with
-    ``exact`` in the order of the schema as well. In ``unique_keys`` two missing values are the same value
-    (``NULLS NOT DISTINCT``); the columns of ``primary_key`` are required.
-    """
-
-    name: str
-    title: str
-    description: str
-    fields: tuple[Field, ...]
-    primary_key: tuple[str, ...]
-    unique_keys: tuple[tuple[str, ...], ...]
-    foreign_keys: tuple[ForeignKey, ...]
-    order: tuple[tuple[str, str], ...]
-    distinct: tuple[tuple[str, str], ...]
-    missing_values: tuple[str, ...]
-    sha256: str
-    fields_match: str = "superset"
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns, in order."""
-        return [field.name for field in self.fields]
-
-    def field(self, column: str) -> Field:
-        """Return a column by name."""
-        return next(field for field in self.fields if field.name == column)
-
-    def missing(self, column: str) -> tuple[str, ...]:
-        """Return the texts that stand for a missing value of a column."""
-        own = self.field(column).missing_values
-        return self.missing_values if own is None else texts_of(own)
-
-    def required(self, column: str) -> bool:
-        """Whether a value must stand in every row."""
-        return self.field(column).constraints.required or column in self.primary_key
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from retrain_eval.records.schema.table_schema import Resource
+from retrain_eval.records.schema.resource import Resource
 
 _TEXTS = ("title", "description", "unit", "example", "rdfType")  # what changes no row
 

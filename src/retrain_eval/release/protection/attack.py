@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.release.protection.merging import JOIN
 from retrain_eval.tables.counts import SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
 from retrain_eval.tables.statistics import Statistic
 
 Array = npt.NDArray[np.float64]

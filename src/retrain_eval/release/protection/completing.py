@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.estimators.effects.effects import COUNTS, KEYS, EffectTable
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
 from retrain_eval.estimators.effects.same_estimates import same_rows
 from retrain_eval.estimators.inference.hidden_bias_bounds import e_value
 from retrain_eval.estimators.rows.follow_up import with_logit_interval

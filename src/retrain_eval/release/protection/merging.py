@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
-from retrain_eval.tables.moments.moments import OutcomeMoments
 
 Array = npt.NDArray[np.float64]
 Sizes = list[tuple[float, tuple[int, ...]]]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.errors import DisclosureError
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.attack import Count, Levels, counts, counts_of_matching, every_level, recoverable
 from retrain_eval.release.protection.counts import protect_counts
@@ -30,7 +31,6 @@ from retrain_eval.release.results import Results
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN
 from retrain_eval.tables.moments.dominance import dominated
-from retrain_eval.tables.moments.moments import OutcomeMoments
 
 Orders = Mapping[str, Sequence[str]]
 Kept = dict[str, OutcomeMoments]

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError
-from retrain_eval.estimators.effects.effects import COUNTS, NUMBERS
+from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.derive import Deriver, Tables
 from retrain_eval.release.layout import round_significant
@@ -18,7 +19,6 @@ from retrain_eval.release.protection.completing import complete, with_estimates,
 from retrain_eval.release.protection.rules import PART, SAID_OF_RESULTS, apply, of_published, round_table
 from retrain_eval.release.results import FROM_SUMS, Part, Results, is_withheld, standing_effects
 from retrain_eval.tables.counts import KEYS as COUNTED
-from retrain_eval.tables.moments.moments import OutcomeMoments
 
 MERGED = "withheld: needs cells that are merged"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.estimators.effects.effects import COUNTS, NUMBERS
+from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.release.results import is_withheld
 
 PART = "_part"  # column that says which part of the results a row belongs to

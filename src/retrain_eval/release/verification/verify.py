@@ -12,7 +12,7 @@ import pandas as pd
 
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.common.untrusted import in_a_line
-from retrain_eval.estimators.effects.effects import COUNTS, KEYS
+from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.layout import OPTIONS
 from retrain_eval.release.manifest import read_manifest

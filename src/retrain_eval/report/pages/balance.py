@@ -16,8 +16,8 @@ from retrain_eval.report.numerals import percent, plain
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import SUPPRESSED, Table, table
 from retrain_eval.report.words import Words, listed, sentence
-from retrain_eval.sample.balance.balance import WWC_ADJUST, WWC_SATISFIED
 from retrain_eval.sample.balance.rating import AMBER, EFFECTIVE, FOUND, GREEN, RED, SPREAD
+from retrain_eval.tables.covariates.balance_rows import WWC_ADJUST, WWC_SATISFIED
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 
 CLOSE = 0.1  # standardised mean difference of good balance (Stuart 2010)

@@ -17,9 +17,8 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.report.drawing import BLUE, FONTS, GREY, INK, NARROW, RULE, VERMILION
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS
-from retrain_eval.report.words import csv
+from retrain_eval.report.words import WITHHELD, csv
 
-WITHHELD = N_("withheld")
 LANE, GAP = 356, 36  # width of a lane and the space between two
 BOX, LINE, PAD = 40, 18, 9  # height of a box, of a line of text, and the space around losses
 SIZE, CHARACTER = 14, 6.9  # of text, and about how wide a character is

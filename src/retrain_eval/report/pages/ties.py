@@ -11,8 +11,7 @@ from dataclasses import fields
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import percent
 from retrain_eval.report.page import Study
-from retrain_eval.sample.methods.mahalanobis import DISTANCES
-from retrain_eval.sample.options import Options
+from retrain_eval.sample.options import DISTANCES, Options
 from retrain_eval.sample.ties import MANY
 
 _ORDERS: Mapping[str, str] = {

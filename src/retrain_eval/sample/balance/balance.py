@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,51 +11,12 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
+from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, balance_row
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-COLUMNS = (
-    "covariate",
-    "mean_treated",
-    "mean_treated_after",
-    "mean_control_before",
-    "mean_control_after",
-    "smd_before",
-    "smd_after",
-    "variance_ratio_before",
-    "variance_ratio_after",
-    "ecdf_mean_before",
-    "ecdf_mean_after",
-    "ecdf_max_before",
-    "ecdf_max_after",
-    "effect_size_before",
-    "effect_size_after",
-    "wwc",
-)
-SATISFIED, ADJUST, FAILED = "satisfied", "needs adjustment", "not satisfied"
-WWC_SATISFIED, WWC_ADJUST = 0.05, 0.25  # What Works Clearinghouse (2022), table 7: absolute effect sizes
-_LOGITS_PER_SD = 1.65  # of the Cox index
 _ROUNDING = 1e-12
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What balance reads of a covariate in one arm.
-
-    Attributes
-    ----------
-    n : int
-        Rows with a weight.
-    mean : float
-        Σwx / Σw.
-    variance : float
-        Σw(x − x̄)² / (Σw − Σw²/Σw), which is the sample variance when all weights are 1; NaN of a single row.
-    """
-
-    n: int
-    mean: float
-    variance: float
 
 
 @summarised
@@ -172,49 +133,6 @@ def ecdf_distance(x: Floats, treated: Floats, control: Floats) -> tuple[float, f
     return float(gap[last].mean()), float(gap[last].max())
 
 
-def effect_size(treated: Summary, control: Summary, *, binary: bool) -> float:
-    """Return the standardised difference as the What Works Clearinghouse computes it.
-
-    Parameters
-    ----------
-    treated, control : Summary
-        The covariate in the two arms of the sample that is analysed.
-    binary : bool
-        Whether its values are 0 and 1.
-
-    Returns
-    -------
-    float
-        Hedges' g: the difference in means over the pooled standard deviation of the two arms; for shares p and q
-        the Cox index, (logit p − logit q) / 1.65. Both times 1 − 3/(4N − 9). Where one share, but not the other, is
-        0 or 1, the Cox index does not exist, and g of the 0/1 variable stands in. NaN where neither arm varies
-        and their means differ, or an arm is a single unit.
-    """
-    n = treated.n + control.n
-    small = 1 - 3 / (4 * n - 9)
-    p, q = treated.mean, control.mean
-    if _difference(p, q) == 0:
-        return 0.0
-    if binary and min(p, q) > 0 and max(p, q) < 1:
-        return float(small * (np.log(p / (1 - p)) - np.log(q / (1 - q))) / _LOGITS_PER_SD)
-    if n <= 2:
-        return float("nan")
-    pooled = sum((arm.n - 1) * arm.variance for arm in (treated, control) if arm.n > 1) / (n - 2)
-    return float(small * (p - q) / np.sqrt(pooled)) if pooled > 0 else float("nan")
-
-
-def equivalence(size: float) -> str:
-    """Return what the What Works Clearinghouse concludes from an effect size at baseline.
-
-    Examples
-    --------
-    >>> equivalence(-0.05), equivalence(0.2), equivalence(0.3), equivalence(float("nan"))
-    ('satisfied', 'needs adjustment', 'not satisfied', 'not satisfied')
-    """
-    size = abs(size)
-    return SATISFIED if size <= WWC_SATISFIED else ADJUST if size <= WWC_ADJUST else FAILED
-
-
 def numeric(cells: pd.DataFrame, covariates: Sequence[str]) -> Iterator[tuple[str, str, Floats, bool]]:
     """Yield the rows of a balance table: the column, the name of the row, its value in each cell, whether it is 0/1."""
     for name in covariates:
@@ -238,49 +156,6 @@ def _compare(name: str, x: Floats, binary: bool, arms: Arms) -> dict[str, object
             apart = ecdf_distance(x, treated.weight, control.weight)
             row[f"ecdf_mean_{stage}"], row[f"ecdf_max_{stage}"] = apart
     return row
-
-
-def balance_row(name: str, stages: Mapping[str, tuple[Summary, Summary]], *, binary: bool) -> dict[str, object]:
-    """Return a row of the balance table; of numbers, without the distances of distribution functions.
-
-    Parameters
-    ----------
-    name : str
-    stages : mapping
-        ``before`` and ``after`` → the covariate among treated units and among controls.
-    binary : bool
-        Whether its values are 0 and 1.
-    """
-    before, after = stages["before"], stages["after"]
-    mean = before[0].mean
-    variance = mean * (1 - mean) if binary else before[0].variance
-    row: dict[str, object] = {
-        "covariate": name,
-        "mean_treated": mean,
-        "mean_treated_after": after[0].mean,
-        "mean_control_before": before[1].mean,
-        "mean_control_after": after[1].mean,
-    }
-    for stage, (treated, control) in stages.items():
-        difference = _difference(treated.mean, control.mean)
-        row[f"smd_{stage}"] = _ratio(difference, float(np.sqrt(max(variance, 0.0))))
-        row[f"variance_ratio_{stage}"] = float("nan") if binary else _ratio(treated.variance, control.variance)
-        row[f"ecdf_mean_{stage}"] = row[f"ecdf_max_{stage}"] = abs(difference) if binary else float("nan")
-        row[f"effect_size_{stage}"] = effect_size(treated, control, binary=binary)
-    row["wwc"] = equivalence(float(str(row["effect_size_after"])))
-    return row
-
-
-def _difference(a: float, b: float) -> float:
-    """Return a − b, or nothing where rounding alone keeps two weighted means of one value apart."""
-    return 0.0 if abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) else a - b
-
-
-def _ratio(value: float, unit: float) -> float:
-    """Divide, where a difference of nothing is nothing whatever its unit."""
-    if unit > 0:
-        return value / unit
-    return 0.0 if value == 0 else float("nan")
 
 
 def overlap_table(score: Floats, groups: dict[str, Ints], bins: int) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.shown import summarised
-from retrain_eval.sample.balance.balance import WWC_ADJUST, WWC_SATISFIED
+from retrain_eval.tables.covariates.balance_rows import WWC_ADJUST, WWC_SATISFIED
 
 GREEN, AMBER, RED = LIGHTS = ("green", "amber", "red")
 SPREAD = 2.0  # a variance ratio outside 1/2 to 2 is too far from one (Rubin 2001)

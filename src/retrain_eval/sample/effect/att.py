@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,14 @@ import pyarrow as pa
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.sources import Source, as_relation
-from retrain_eval.estimators.effects.effects import FEWEST_CLUSTERS, EffectTable
+from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.estimates import FEWEST_CLUSTERS
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.effect.abadie_imbens import NEIGHBOURS, local_residuals, matching_variance, nearest_controls
 from retrain_eval.sample.effect.influence import Standardised, by_cell, known_weights_influence
 from retrain_eval.sample.effect.read_outcomes import read_outcomes
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.support import rows_of
-
-if TYPE_CHECKING:
-    from retrain_eval.sample.matched import MatchedSample
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -35,8 +33,25 @@ VCES = {
 }
 
 
+class Weighted(Protocol):
+    """What an effect needs to know of a matched or weighted sample."""
+
+    @property
+    def audit(self) -> Mapping[str, object]:
+        """How it was made."""
+        ...
+
+    @property
+    def cluster(self) -> str | None:
+        """What tells independent observations apart."""
+        ...
+
+    @property
+    def _drawn(self) -> Drawn: ...
+
+
 def att(
-    sample: MatchedSample,
+    sample: Weighted,
     outcome: str | Sequence[str],
     source: Source | None = None,
     *,
@@ -207,7 +222,7 @@ def _vce(vce: str | None, drawn: Drawn, method: str, cluster: str | None) -> str
     return vce
 
 
-def _outcomes(sample: MatchedSample, names: Sequence[str], source: Source | None, numbers: Ints) -> Floats:
+def _outcomes(sample: Weighted, names: Sequence[str], source: Source | None, numbers: Ints) -> Floats:
     drawn = sample._drawn
     if sample.audit["method"] != "riskset":
         relation = drawn.relation if source is None else as_relation(source, numbers=names, keys=drawn.unit)

@@ -10,13 +10,13 @@ from scipy.stats import rankdata
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
-from retrain_eval.sample.methods.nearest_search import MAX_PAIRS, Pairs, greedy, visits
+from retrain_eval.sample.methods.nearest_search import MAX_PAIRS, greedy, visits
+from retrain_eval.sample.pairs import Pairs
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-DISTANCES = ("mahalanobis", "robust_mahalanobis")
 MAX_DISTANCES = 5_000_000_000
 _TIE = 1e-9  # squared distances that differ by less are equal: rotating covariates rounds their last bits
 _SINGULAR = 1e-9  # share of the largest eigenvalue below which a direction carries no information

@@ -12,11 +12,12 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import bound
 from retrain_eval.sample.matched import MatchedSample, assemble
 from retrain_eval.sample.methods.line import Line, tie_width
-from retrain_eval.sample.methods.mahalanobis import DISTANCES, check_size, match_metric, metric
-from retrain_eval.sample.methods.nearest_search import Pairs, match_with_replacement, match_without_replacement
+from retrain_eval.sample.methods.mahalanobis import check_size, match_metric, metric
+from retrain_eval.sample.methods.nearest_search import match_with_replacement, match_without_replacement
 from retrain_eval.sample.models.formula import TreatmentFormula
 from retrain_eval.sample.models.propensity import cell_counts, fit_propensity
-from retrain_eval.sample.options import Options
+from retrain_eval.sample.options import DISTANCES, Options
+from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.support import caliper_width, common_support, given_score
 from retrain_eval.sample.units import Units, load_units, strata

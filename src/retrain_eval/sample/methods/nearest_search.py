@@ -23,38 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain_eval.common.errors import DesignError
-from retrain_eval.common.shown import summarised
 from retrain_eval.sample.methods.line import Line
+from retrain_eval.sample.pairs import Pairs
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-M_ORDERS = ("largest", "smallest", "data", "closest", "farthest", "random")
 MAX_PAIRS = 20_000_000
-
-
-@summarised
-@dataclass(frozen=True)
-class Pairs:
-    """Who is matched to whom, by treated unit in id order and then in the order matched.
-
-    Attributes
-    ----------
-    treated, control : int ndarray, shape (P,)
-        Numbers of the units.
-    distance : ndarray, shape (P,)
-        Absolute difference of the scores.
-    choices : int
-        How often a control was chosen: once for each pair or, with replacement, once for each treated unit.
-    ties_broken : int
-        Choices in which another control, free as well, was exactly as near. None where all of them are kept.
-    """
-
-    treated: Ints
-    control: Ints
-    distance: Floats
-    choices: int
-    ties_broken: int
 
 
 def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:

@@ -25,11 +25,11 @@ from retrain_eval.sample.compared import Compared
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.methods.line import tie_width
-from retrain_eval.sample.methods.mahalanobis import DISTANCES
-from retrain_eval.sample.methods.nearest_search import Pairs
 from retrain_eval.sample.methods.risk_sets import NEVER, WaitingTimes, match_waiting
 from retrain_eval.sample.models.entry_hazard import AtRisk, fit_entry_hazard
 from retrain_eval.sample.models.formula import TreatmentFormula
+from retrain_eval.sample.options import DISTANCES
+from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.support import caliper_width, given_score

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
-from retrain_eval.sample.balance.balance import COLUMNS, Summary, balance_row
 from retrain_eval.tables.covariates.adding import add_cells
+from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, balance_row
 from retrain_eval.tables.covariates.distributions import ecdf_distances
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe

@@ -11,8 +11,9 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.tables.life_table.cluster_sums import count_clusters, count_products
 from retrain_eval.tables.life_table.event_codes import Codes
-from retrain_eval.tables.life_table.life_table import ENDING, PRODUCTS, LifeTable
+from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_cells import COUNTS, SpellColumns, count_cells, count_people
+from retrain_eval.tables.life_table.spell_table import ENDING, PRODUCTS
 
 
 def life_table(

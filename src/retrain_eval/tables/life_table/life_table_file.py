@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,14 +11,14 @@ from scipy import sparse
 
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.life_table.cooccurrence import products_of
-from retrain_eval.tables.life_table.life_table import ENDING, PRODUCTS, LifeTable
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
+from retrain_eval.tables.life_table.spell_table import ENDING, PRODUCTS, SpellTable
 
 _FACTS = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped", "merged")
 
 
-def write(life: LifeTable, path: str | os.PathLike[str]) -> None:
+def write(life: SpellTable, path: str | os.PathLike[str]) -> None:
     """Write one row per cell: ``cells`` and, with a cluster, the row of products."""
     columns = {name: pa.array(life.cells[name].tolist()) for name in life.cells.columns}
     products = products_of(life.products, life.totals)
@@ -30,8 +31,8 @@ def write(life: LifeTable, path: str | os.PathLike[str]) -> None:
     write_table(path, "life_table", pa.table(columns), facts)
 
 
-def read(path: str | os.PathLike[str]) -> LifeTable:
-    """Read what `write` wrote.
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the fields of what `write` wrote.
 
     Raises
     ------
@@ -49,12 +50,12 @@ def read(path: str | os.PathLike[str]) -> LifeTable:
         products = sparse.csr_array(
             (np.concatenate(values), (index, np.concatenate(found).astype(int))), shape=(len(cells), len(cells))
         )
-    return LifeTable(
-        by=by,
-        cells=cells,
-        products=products,
-        merged=merged,
-        grid=None if grid is None else tuple(grid),
-        clusters=None if clusters is None else SpellClusters.of_facts(clusters),
+    return {
+        "by": by,
+        "cells": cells,
+        "products": products,
+        "merged": merged,
+        "grid": None if grid is None else tuple(grid),
+        "clusters": None if clusters is None else SpellClusters.of_facts(clusters),
         **facts,
-    )
+    }

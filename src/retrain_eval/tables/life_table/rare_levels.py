@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.tables.life_table.event_codes import CENSORED
-from retrain_eval.tables.life_table.life_table import ANY, LifeTable, merge_cells
+from retrain_eval.tables.life_table.spell_table import ANY, Table, merge_cells
 
 JOIN = " + "  # between the names of what is merged
 
 
-def without_rare(table: LifeTable, min_cell: int) -> LifeTable:
+def without_rare(table: Table, min_cell: int) -> Table:
     """Return the table with causes, and levels of the last column, merged that too few spells have; or itself."""
     causes = merged_causes(table.cells, table.group_numbers(), min_cell)
     if any(old != new for old, new in causes.items()):
@@ -35,7 +35,7 @@ def without_rare(table: LifeTable, min_cell: int) -> LifeTable:
     return merge_cells(replace(table, merged=(*table.merged, *said), clusters=clusters), cells, table.by)
 
 
-def less_detailed(table: LifeTable) -> LifeTable | None:
+def less_detailed(table: Table) -> Table | None:
     """Return the table with its causes as one, or else without its last column of levels; None if neither."""
     ended = table.cells["cause"] != CENSORED
     if len(table.cells["cause"][ended].unique()) > 1:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from scipy import sparse
 
 from retrain_eval.common.errors import InputError, unknown
@@ -28,13 +29,10 @@ from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import parse_period
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.clusters import Clusters
+from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.moments.cell_sums import merge_cells
 from retrain_eval.tables.moments.dominance import merge, merge_totals
 from retrain_eval.tables.recipe import Recipe, recorded
-
-if TYPE_CHECKING:
-    from retrain_eval.estimators.did.att_gt import GroupTimeEffects
-    from retrain_eval.estimators.effects.effects import EffectTable
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -46,8 +44,8 @@ _ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is 
 
 @summarised
 @dataclass(frozen=True)
-class OutcomeMoments:
-    """First and second moments of outcome paths by cell: make them with `outcome_moments`, add them with ``+``.
+class MomentTable:
+    """First and second moments of outcome paths by cell; `retrain_eval.OutcomeMoments` adds the estimators.
 
     Attributes
     ----------
@@ -97,7 +95,7 @@ class OutcomeMoments:
     weighted: bool = False
     numbers: tuple[str, ...] = ()
     by_person: tuple[str, ...] = ()
-    source: Callable[..., GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
+    source: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     clusters: Clusters | None = field(default=None, compare=False, repr=False)
     largest: Array | None = field(default=None, compare=False, repr=False)
     absolute: Array | None = field(default=None, compare=False, repr=False)
@@ -161,7 +159,7 @@ class OutcomeMoments:
 
     # ---- combining -------------------------------------------------------------------------------------------
 
-    def __add__(self, other: OutcomeMoments) -> OutcomeMoments:
+    def __add__(self, other: MomentTable) -> Self:
         """Return the moments of the union of two disjoint samples (no unit and no cluster in both).
 
         Raises
@@ -201,7 +199,7 @@ class OutcomeMoments:
         )
 
     @recorded
-    def subset(self, /, **levels: object) -> OutcomeMoments:
+    def subset(self, /, **levels: object) -> Self:
         """Return the moments of the cells whose strata (or ``cohort``) have the given level, or one of a list.
 
         Examples
@@ -238,7 +236,7 @@ class OutcomeMoments:
         return replace(part, clusters=clusters, largest=largest, absolute=absolute)
 
     @recorded
-    def collapse(self, over: str | Iterable[str]) -> OutcomeMoments:
+    def collapse(self, over: str | Iterable[str]) -> Self:
         """Return the moments with the strata ``over`` summed out."""
         gone = (over,) if isinstance(over, str) else tuple(over)
         for name in gone:
@@ -258,12 +256,41 @@ class OutcomeMoments:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write one row per cell: keys, ``n``, ``first``, and the ``second`` moments with each later cell."""
-        from retrain_eval.tables.moments.moments_file import write
-
-        write(self, path)
+        order = sorted(self.second)
+        with_cells = [[b for a, b in order if a == c] for c in range(len(self.cells))]
+        blocks = [[self.second[c, b].ravel().tolist() for b in found] for c, found in enumerate(with_cells)]
+        table = pa.table(
+            {
+                "cell": pa.array(range(len(self.cells)), pa.int32()),
+                "cohort": pa.array([None if pd.isna(g) else float(g) for g in self.cells["cohort"]], pa.float64()),
+                **{name: pa.array(self.cells[name].astype(str).tolist(), pa.string()) for name in self.strata},
+                "n": pa.array(self.cells["n"].tolist(), pa.int64()),
+                "first": pa.array(self.first.tolist(), pa.list_(pa.float64())),
+                "second_with": pa.array(with_cells, pa.list_(pa.int32())),
+                "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
+                **_clusters_of_cells(self),
+                **({} if self.largest is None else {"largest": pa.array(self.largest.tolist())}),
+                **({} if self.absolute is None else {"absolute": pa.array(self.absolute.tolist())}),
+            }
+        )
+        facts = {
+            "outcome": self.outcome,
+            "times": list(self.times),
+            "strata": list(self.strata),
+            "reference": self.reference.tolist(),
+            "cluster": self.cluster,
+            "n_clusters": self.n_clusters,
+            "n_dropped": self.n_dropped,
+            "weighted": self.weighted,
+            "numbers": list(self.numbers),
+            "by_person": list(self.by_person),
+            **({} if self.clusters is None else {"clusters": self.clusters.count.tolist()}),
+            **({} if self.clusters is None else {"sums_withheld": self.clusters.withheld}),
+        }
+        write_table(path, "outcome_moments", table, facts)
 
     @classmethod
-    def read_parquet(cls, path: str | os.PathLike[str]) -> OutcomeMoments:
+    def read_parquet(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `to_parquet` wrote.
 
         Raises
@@ -271,129 +298,64 @@ class OutcomeMoments:
         InputError
             If the file holds something else.
         """
-        from retrain_eval.tables.moments.moments_file import read
-
-        return read(path)
-
-    # ---- estimating ------------------------------------------------------------------------------------------
-
-    @recorded
-    def att_gt(
-        self,
-        control: str = "never_treated",
-        method: str = "dr",
-        covariates: Sequence[str] = (),
-        anticipation: int = 0,
-        base_period: str = "universal",
-        seed: int = 20260101,
-    ) -> GroupTimeEffects:
-        """Return group-time average treatment effects; see `retrain_eval.estimators.did.att_gt.att_gt`.
-
-        Covariates and paths that cells cannot hold are read from the source: `retrain_eval.att_gt`.
-        """
-        # the estimator sits above this module; the method only gives it a familiar place to be found
-        from retrain_eval.estimators.did.att_gt import att_gt
-
-        beyond = [name for name in self.by_person if name in covariates or name == INCOMPLETE]
-        if beyond and self.source is None:
-            raise InputError(
-                "needs the people, and these moments were read, added or cut, so they have no source",
-                column=beyond[0],
-                fix="estimate from the moments as they were made, or call retrain_eval.att_gt on the people",
+        table, facts = read_table(path, "outcome_moments")
+        strata, size = tuple(facts["strata"]), 1 + len(facts["times"])
+        cells = pd.DataFrame({"cohort": pd.array(table["cohort"].to_pylist(), dtype="Float64")})
+        for name in strata:
+            cells[name] = pd.Series(table[name].to_pylist(), dtype="str")
+        cells["n"] = table["n"].to_pylist()
+        second = {
+            (c, d): np.array(block).reshape(size, size)
+            for c, (found, blocks) in enumerate(
+                zip(table["second_with"].to_pylist(), table["second"].to_pylist(), strict=True)
             )
-        options: dict[str, Any] = {"control": control, "method": method, "covariates": covariates, "seed": seed}
-        options |= {"anticipation": anticipation, "base_period": base_period}
-        return self.source(**options) if beyond and self.source is not None else att_gt(self, **options)
-
-    @recorded
-    def twfe(
-        self,
-        event_window: tuple[int, int] | None = None,
-        *,
-        anticipation: int = 0,
-        small_sample: bool = True,
-        seed: int = 20260101,
-    ) -> EffectTable:
-        """Return the two-way fixed-effects regression; see `retrain_eval.estimators.did.twfe.twfe`."""
-        from retrain_eval.estimators.did.twfe import twfe
-
-        return twfe(self, event_window, anticipation=anticipation, small_sample=small_sample, seed=seed)
-
-    @recorded
-    def sun_abraham(
-        self,
-        aggregation: str = "dynamic",
-        by: str | Sequence[str] = (),
-        *,
-        anticipation: int = 0,
-        shares: str = "fixed",
-        small_sample: bool = True,
-        seed: int = 20260101,
-    ) -> EffectTable:
-        """Return the interaction-weighted event study; see `retrain_eval.estimators.did.saturated.sun_abraham`."""
-        from retrain_eval.estimators.did.saturated import sun_abraham
-
-        return sun_abraham(
-            self,
-            aggregation=aggregation,
-            by=by,
-            anticipation=anticipation,
-            shares=shares,
-            small_sample=small_sample,
-            seed=seed,
+            for d, block in zip(found, blocks, strict=True)
+        }
+        return cls(
+            outcome=facts["outcome"],
+            times=tuple(facts["times"]),
+            strata=strata,
+            cells=cells,
+            first=np.array(table["first"].to_pylist()).reshape(len(cells), size),
+            second=second,
+            reference=np.array(facts["reference"]),
+            cluster=facts["cluster"],
+            n_clusters=facts["n_clusters"],
+            n_dropped=facts["n_dropped"],
+            weighted=facts["weighted"],
+            numbers=tuple(facts["numbers"]),
+            by_person=tuple(facts["by_person"]),
+            clusters=_read_clusters(table, facts, size),
+            largest=np.array(table["largest"].to_pylist()) if "largest" in table.column_names else None,
+            absolute=np.array(table["absolute"].to_pylist()) if "absolute" in table.column_names else None,
         )
 
-    @recorded
-    def imputation(
-        self,
-        aggregation: str = "dynamic",
-        by: str | Sequence[str] = (),
-        *,
-        anticipation: int = 0,
-        pretrends: int = 0,
-        seed: int = 20260101,
-    ) -> EffectTable:
-        """Return the imputation estimator; see `retrain_eval.estimators.did.saturated.imputation`."""
-        from retrain_eval.estimators.did.saturated import imputation
 
-        return imputation(
-            self, aggregation=aggregation, by=by, anticipation=anticipation, pretrends=pretrends, seed=seed
-        )
+def _clusters_of_cells(moments: MomentTable) -> dict[str, pa.Array]:
+    """Return, for each cell, the clusters that lie in it, and their people and sums where these are kept."""
+    clusters = moments.clusters
+    if clusters is None:
+        return {}
+    inside = [np.flatnonzero(clusters.cell == c) for c in range(len(moments.cells))]
+    found = {"clusters": pa.array([clusters.row[i].tolist() for i in inside], pa.list_(pa.int32()))}
+    if clusters.n is not None and clusters.first is not None:
+        n, first = clusters.n, clusters.first
+        found["clusters_n"] = pa.array([n[i].tolist() for i in inside], pa.list_(pa.int64()))
+        found["clusters_first"] = pa.array([first[i].tolist() for i in inside], pa.list_(pa.list_(pa.float64())))
+    return found
 
-    @recorded
-    def etwfe(
-        self,
-        aggregation: str = "dynamic",
-        by: str | Sequence[str] = (),
-        *,
-        control: str = "not_yet_treated",
-        covariates: Sequence[str] = (),
-        anticipation: int = 0,
-        small_sample: bool = True,
-        seed: int = 20260101,
-    ) -> EffectTable:
-        """Return extended two-way fixed effects; see `retrain_eval.estimators.did.saturated.etwfe`."""
-        from retrain_eval.estimators.did.saturated import etwfe
 
-        return etwfe(
-            self,
-            aggregation=aggregation,
-            by=by,
-            control=control,
-            covariates=covariates,
-            anticipation=anticipation,
-            small_sample=small_sample,
-            seed=seed,
-        )
-
-    def bacon(self) -> pd.DataFrame:
-        """Return the decomposition of static TWFE; see `retrain_eval.estimators.did.bacon.bacon`."""
-        from retrain_eval.estimators.did.bacon import bacon
-
-        return bacon(self)
-
-    def twfe_weights(self) -> pd.DataFrame:
-        """Return the weights of static TWFE on ATT(g, t); see `retrain_eval.estimators.did.bacon.twfe_weights`."""
-        from retrain_eval.estimators.did.bacon import twfe_weights
-
-        return twfe_weights(self)
+def _read_clusters(table: pa.Table, facts: dict[str, Any], size: int) -> Clusters | None:
+    if "clusters" not in facts:
+        return None
+    rows = table["clusters"].to_pylist()
+    row = np.array([j for found in rows for j in found], dtype=np.int64)
+    cell = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
+    order = np.lexsort((cell, row))
+    n = first = None
+    if "clusters_n" in table.column_names:
+        n = np.array([j for found in table["clusters_n"].to_pylist() for j in found], dtype=np.int64)[order]
+        sums = [values for found in table["clusters_first"].to_pylist() for values in found]
+        first = np.array(sums).reshape(len(row), size)[order]
+    count = np.array(facts["clusters"], dtype=np.int64)
+    return Clusters(row[order], cell[order], count, n, first, bool(facts["sums_withheld"]))

@@ -11,11 +11,10 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.errors import DesignError, InputError
-from retrain_eval.estimators.did.att_gt import GroupTimeEffects
 from retrain_eval.estimators.did.few_clusters import infer
-from retrain_eval.estimators.did.group_time import mean_by_share
+from retrain_eval.estimators.did.group_time import GroupTimeEffects, mean_by_share
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import OutcomeMoments
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]
