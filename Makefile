@@ -42,10 +42,11 @@ test: $(VENV)/.installed ## lint, types and the default tests
 test-slow: $(VENV)/.installed ## simulations and repeated builds
 	@$(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
-lint: $(VENV)/.installed ## ruff and mypy --strict
+lint: $(VENV)/.installed ## ruff, mypy --strict and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 # extras stay in the lock: pip refuses an unpinned `coverage[toml]` as soon as a newer coverage than the locked one exists
 lock: ## refresh requirements.lock (needs uv)

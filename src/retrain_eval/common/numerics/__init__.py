@@ -1,1 +1,1 @@
-"""."""
+"""Numerical routines that several estimators share: joint inference and the cluster jackknife."""

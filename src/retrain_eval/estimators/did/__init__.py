@@ -1,1 +1,1 @@
-"""."""
+"""Difference-in-differences from outcome moments. Reads no people."""

@@ -1,1 +1,1 @@
-"""."""
+"""The result type of every estimator, and what reads it: subgroups, bounds, figures."""

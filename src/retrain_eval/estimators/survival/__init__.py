@@ -1,1 +1,1 @@
-"""."""
+"""Job stability from life tables: curves, tests and contrasts; ``regression/`` has hazards models."""

@@ -1,1 +1,1 @@
-"""."""
+"""Disclosure control: protects every table, and makes all rows again from the protected tables."""

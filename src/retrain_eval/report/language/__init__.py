@@ -1,1 +1,1 @@
-"""."""
+"""Messages and their translations, through gettext catalogues."""

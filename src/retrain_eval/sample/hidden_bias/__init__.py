@@ -1,1 +1,1 @@
-"""."""
+"""Sums of a matched sample from which bounds for hidden bias follow."""
