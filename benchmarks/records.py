@@ -2,7 +2,7 @@
 
     python benchmarks/records.py --rows 2000000 20000000
 
-Records come from `retrain_eval.simulate` (Parquet). Each size runs in a process of its own, so that its peak memory
+Records come from `retrain_eval.simulation` (Parquet). Each size runs in a process of its own, so that its peak memory
 is its own.
 """
 

@@ -21,7 +21,7 @@ import own_study
 from retrain_eval.common.errors import InputError, StoreError
 from retrain_eval.records.schema.dictionary import load_package
 from retrain_eval.records.store import Store
-from retrain_eval.simulate import simulate
+from retrain_eval.simulation import simulate
 from retrain_eval.study.folder import Study
 
 ROOT_ONLY = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to be another user")

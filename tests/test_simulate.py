@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import retrain_eval as rte
 from retrain_eval.common.errors import InputError
 from retrain_eval.panel.panel import build_panel
-from retrain_eval.simulate import Parameters, Simulation
-from retrain_eval.simulate.agency import RECORDS
+from retrain_eval.simulation import Parameters, Simulation
+from retrain_eval.simulation.agency import RECORDS
 
 # training that changes nothing: no lock-in, and no gain in any group
 NO_EFFECT = {"lock_in": 1.0, "age_gain": (0.0, 0.0, 0.0, 0.0), "ai_gain": 0.0}
@@ -47,7 +47,7 @@ def with_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     def connected(database: str = ":memory:", *, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
         return connect(database, config={**config, "threads": str(threads)})
 
-    monkeypatch.setattr("retrain_eval.simulate.agency.duckdb.connect", connected)
+    monkeypatch.setattr("retrain_eval.simulation.agency.duckdb.connect", connected)
 
 
 def test_the_same_seed_gives_the_same_bits_for_any_number_of_threads(agency, tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ import pytest
 import retrain_eval as rte
 from retrain_eval.common.errors import InputError
 from retrain_eval.records.store import Store
-from retrain_eval.simulate.agency import RECORDS, Simulation
-from retrain_eval.simulate.parameters import Parameters
+from retrain_eval.simulation.agency import RECORDS, Simulation
+from retrain_eval.simulation.parameters import Parameters
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def test_one_question_that_fails_leaves_the_others(run: Run) -> None:
         run.publish("fourth", effects())
         cannot(DisclosureError("a cohort of 4, fewer than 10"))
     run.publish_levels("band", effects(1))
-    run.publish_table("tests", lambda of: cannot(DesignError("nothing to test")), effects(), "first")
+    run.publish("tests", lambda: cannot(DesignError("nothing to test")), of="first")
     assert published(run) == ["first", "third", "fourth"]
     assert run.results.withheld() == {
         "second": "no controls are left",

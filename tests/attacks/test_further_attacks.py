@@ -52,7 +52,7 @@ def spells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found.life_tables["endings"] = rte.Spells(rows, id="id", duration="step", cause="job", by=()).table
     censored = ("Censored", "still jobless, or (102 spells) the source does not say")
     ended = ("Ended in a job", "any job")
-    found.derive_table("flow", spell_flow, found.life_tables["endings"], ended=ended, censored=censored)
+    found.add_table("flow", spell_flow(found.life_tables["endings"], ended=ended, censored=censored))
     shared = dictionary(load_package(resource("data_schemas")))
     found.add_table("dictionary", shared[shared["resource"] == "person"].reset_index(drop=True))
     (folder / "study.toml").write_text(STUDY.replace('required = ["did"]', "required = []"), encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 from further_cases import logit
 
 import retrain_eval as rte
-from retrain_eval.sample.followup.censoring_weights import weigh_remaining
+from retrain_eval.sample.followup.censoring_weights import weight_for_censoring
 
 BLOCK = 131_072
 N = BLOCK + 400
@@ -139,7 +139,7 @@ def test_weights_for_those_who_remain_do_not_depend_on_how_a_level_is_written():
     assert len(at_risk) > BLOCK
 
     def weights(formula: str) -> np.ndarray:
-        weighed = weigh_remaining(sample, at_risk, formula, time="now", follow=3)
+        weighed = weight_for_censoring(sample, at_risk, formula, time="now", follow=3)
         return weighed.weights.order("match_id").df()["weight"].to_numpy()
 
     assert weights("enters ~ C(now) + g + x") == pytest.approx(weights("enters ~ late + is_b + x"), rel=1e-4)

@@ -166,7 +166,7 @@ def test_who_leaves_is_counted_with_the_reason(tmp_path):
         "    rte.build_panel(run.con, no_record=run.study.panel.no_record)\n"
         "    people = rte.baseline(run.con, {})\n"
         "    sample = rte.match(people, unit='person_id', **run.study.match_options())\n"
-        "    run.results.add_table('flow', sample.flow())\n"
+        "    run.publish('flow', sample.flow())\n"
     )
     files = {
         **BASE,

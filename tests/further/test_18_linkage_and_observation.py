@@ -62,7 +62,7 @@ def test_people_without_a_row_of_linkage_are_counted(tmp_path):
         "    rte.build_panel(run.con, no_record='coverage')\n"
         "    people = rte.baseline(run.con, {})\n"
         "    sample = rte.match(people, unit='person_id', **run.study.match_options())\n"
-        "    run.results.add_table('flow', sample.flow())\n"
+        "    run.publish('flow', sample.flow())\n"
     )
     files = {
         **BASE,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.panel.panel import build_panel
 from retrain_eval.panel.quality import DIMENSIONS, alkire_foster, build_quality
-from retrain_eval.simulate.agency import simulate
+from retrain_eval.simulation.agency import simulate
 
 START = 8076
 

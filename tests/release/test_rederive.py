@@ -75,10 +75,10 @@ def results() -> Results:
     people = EffectTable.build(rows, np.array([[0.02, 0.004], [0.004, 0.03]]))
     found.add_effects("people", people)
     found.add_effects("people_difference", people.difference())
-    found.derive_table("verdicts", verdicts, people, "people", smallest_worthwhile=0.5)
-    found.derive_table("means", mean_paths, m)
-    found.derive_table("tests", pretrend_test, effects.aggregate("dynamic"), "event_study")
-    found.derive_table("tests", logrank_test, s.table, "km")
+    found.add_table("verdicts", verdicts(people, smallest_worthwhile=0.5), "people")
+    found.add_table("means", mean_paths(m))
+    found.add_table("tests", pretrend_test(effects.aggregate("dynamic")), "event_study")
+    found.add_table("tests", logrank_test(s.table), "km")
     found.add_table("flow", pd.DataFrame({"step": ["all"], "group": "treated", "n": 240, "reason": ""}))
     return found
 

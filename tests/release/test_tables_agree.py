@@ -28,7 +28,7 @@ def run() -> Results:
     sample = match(people, LALONDE, "id", caliper=0.2)
     found = Results()
     found.covariates["matched"] = moments = sample.covariate_moments()
-    found.derive_table("balance", covariate_balance, moments)
+    found.add_table("balance", covariate_balance(moments))
     found.add_table("overlap", sample.overlap())
     found.add_table("flow", sample.flow())
     found.add_counts(count_matched(people, sample, by=["young"]))

@@ -15,7 +15,7 @@ from scipy.special import expit
 import retrain_eval as rte
 from retrain_eval.common.sources import as_relation, query
 from retrain_eval.sample import units
-from retrain_eval.sample.followup.censoring_weights import weigh_remaining
+from retrain_eval.sample.followup.censoring_weights import weight_for_censoring
 from retrain_eval.sample.match import match
 from retrain_eval.sample.models import design
 from retrain_eval.sample.models.design import READ, Design
@@ -80,7 +80,7 @@ def remaining(data: pd.DataFrame, formula: str) -> Any:
             for period in range(11, 16)
         ]
     )
-    return weigh_remaining(waiting(data, formula), risk, f"enters ~ {formula}", time="period", follow=3)
+    return weight_for_censoring(waiting(data, formula), risk, f"enters ~ {formula}", time="period", follow=3)
 
 
 CALLERS: dict[str, Callable[[pd.DataFrame, str], Any]] = {
@@ -91,7 +91,7 @@ CALLERS: dict[str, Callable[[pd.DataFrame, str], Any]] = {
     "ipw in strata": lambda data, formula: match(data, f"treat ~ {formula}", "id", method="ipw", exact="half"),
     "ebal": lambda data, formula: match(data, f"treat ~ {formula}", "id", method="ebal", moments=2),
     "riskset": waiting,
-    "weigh_remaining": remaining,
+    "weight_for_censoring": remaining,
 }
 
 

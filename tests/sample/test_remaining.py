@@ -17,7 +17,7 @@ import retrain_eval as rte
 from matching_samples import LALONDE, lalonde
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample.followup.censoring import by_role, follow_outcomes
-from retrain_eval.sample.followup.censoring_weights import weigh_remaining
+from retrain_eval.sample.followup.censoring_weights import weight_for_censoring
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.scratch import weights_hash
 from waiting_times import ENTRIES, HORIZON, register, truth
@@ -44,7 +44,7 @@ def test_weights_are_one_over_the_chance_to_remain(seed: int, replace: bool, fol
     """Against a logit of statsmodels on the same rows, multiplied up person by person."""
     people = register(500, seed)
     matched, at_risk = sample(people, replace=replace), waiting(people)
-    weighted = weigh_remaining(matched, at_risk, "enters ~ x + C(t)", time="t", follow=follow)
+    weighted = weight_for_censoring(matched, at_risk, "enters ~ x + C(t)", time="t", follow=follow)
     fit = smf.glm("enters ~ x + C(t)", at_risk.assign(enters=at_risk["enters"].astype(int)), family=Binomial()).fit(
         tol=1e-12
     )
@@ -74,7 +74,7 @@ def test_order_of_rows_threads_and_connection_change_nothing() -> None:
     for threads in (1, 2):
         with duckdb.connect(config={"threads": threads}) as con:
             con.from_df(at_risk.sample(frac=1, random_state=threads)).create("rows")
-            weighted = weigh_remaining(matched, con.table("rows"), "enters ~ x + C(t)", time="t", follow=6)
+            weighted = weight_for_censoring(matched, con.table("rows"), "enters ~ x + C(t)", time="t", follow=6)
             found.append((weighted.weights.fetchall(), weighted.audit))
     assert found[0] == found[1]
 
@@ -83,7 +83,7 @@ def test_what_those_lost_would_have_done_is_recovered() -> None:
     """The share of controls in work at the horizon, had nobody been trained: without weights it is far too high."""
     people, true = register(60_000, 2), truth(400_000, 0)
     matched = sample(people)
-    weighted = weigh_remaining(matched, waiting(people), "enters ~ C(x)", time="t", follow=HORIZON)
+    weighted = weight_for_censoring(matched, waiting(people), "enters ~ C(x)", time="t", follow=HORIZON)
     worked = people.assign(work=people["until"].notna().astype(float)).set_index("id")["work"]
 
     def effect(weights: pd.DataFrame) -> tuple[float, float]:
@@ -106,7 +106,7 @@ def test_what_those_lost_would_have_done_is_recovered() -> None:
 def test_moments_leave_out_who_is_lost_and_weigh_who_stays() -> None:
     people = register(4_000, 3)
     at_risk, matched = waiting(people), sample(people)
-    weighted = weigh_remaining(matched, at_risk, "enters ~ C(x)", time="t", follow=4)
+    weighted = weight_for_censoring(matched, at_risk, "enters ~ C(x)", time="t", follow=4)
     months = duckdb.sql(
         f"SELECT id, t, coalesce(t >= until, false)::INT AS work FROM people, range(-1, {HORIZON + 1}) r(t)"
     )
@@ -142,7 +142,7 @@ def test_periods_at_risk_that_cannot_be_are_refused() -> None:
     matched, at_risk = sample(people), waiting(people)
 
     def weigh(rows: pd.DataFrame, formula: str = "enters ~ x", who: MatchedSample = matched) -> object:
-        return weigh_remaining(who, rows, formula, time="t", follow=HORIZON)
+        return weight_for_censoring(who, rows, formula, time="t", follow=HORIZON)
 
     lost = matched.weights.df().query("treat == 0 and censored_at.notna()").iloc[0]
     missing = at_risk[~((at_risk["id"] == lost["id"]) & at_risk["enters"])]
@@ -167,4 +167,4 @@ def test_every_control_trained_leaves_nobody_to_compare_with() -> None:
         [rows, pd.DataFrame({"id": [9, 9, 9, 9], "t": [1, 2, 3, 4], "enters": False, "z": [1.0, 2, 3, 4]})]
     )
     with pytest.raises(DesignError, match="every control enters training within 9 periods"):
-        weigh_remaining(sample(data), rows, "enters ~ z", time="t", follow=9)
+        weight_for_censoring(sample(data), rows, "enters ~ z", time="t", follow=9)

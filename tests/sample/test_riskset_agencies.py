@@ -12,7 +12,7 @@ import pytest
 
 import retrain_eval as rte
 from retrain_eval.plan.study_file import read_study
-from retrain_eval.simulate import Parameters
+from retrain_eval.simulation import Parameters
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "riskset_vs_static.py"
 

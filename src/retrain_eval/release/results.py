@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from retrain_eval.tables.counts import KEYS as COUNTED
 from retrain_eval.tables.counts import SampleCounts, counted
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.recipe import Derivation, Recipe, recipe_of, trace
+from retrain_eval.tables.recipe import Derivation, Recipe, trace
 from retrain_eval.tables.statistics import Statistic
 
 FROM_SUMS = "from_sums_by_cluster"  # fact about effects: a table with sums by cluster gives them, errors included
@@ -148,24 +148,6 @@ class Results:
         part = Part("effects", len(effects), name, recipe=effects.recipe, same_as=same_as, effects=effects)
         self._append(part, effects_frame(name, effects))
 
-    def derive_table(
-        self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
-    ) -> None:
-        """Keep what ``make(of, **options)`` returns, and how it was made; ``result`` says what the rows are of.
-
-        Examples
-        --------
-        >>> from retrain_eval.estimators.did.means import mean_paths
-        >>> from retrain_eval.estimators.outcome_moments import outcome_moments
-        >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
-        >>> results = Results()
-        >>> results.moments["all"] = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
-        >>> results.derive_table("means", mean_paths, results.moments["all"])
-        >>> results.resolved()[0].derivation
-        Derivation(of='moments/all', steps=(('mean_paths', {'shift': 0}),))
-        """
-        self.add_table(name, make(of, **options), result, recipe_of(make, of, **options))
-
     def withhold(self, result: str, reason: str, table: str = "effects") -> None:
         """List a result that cannot be published, with its reason; once for each result and table.
 
@@ -215,7 +197,7 @@ class Results:
     def add_counts(self, counts: SampleCounts) -> None:
         """Keep counts of people, and the table that is printed of them, under the name of their kind."""
         self.counts[counts.kind] = counts
-        self.derive_table(counts.kind, counted, counts)
+        self.add_table(counts.kind, counted(counts))
 
     def add_table(
         self, name: str, frame: pd.DataFrame, result: str | None = None, recipe: Recipe | None = None
@@ -229,17 +211,31 @@ class Results:
         ----------
         name : str
         frame : DataFrame
+            What a `recorded` function returned knows how it was made, and a release makes it again; any other frame is
+            kept as it stands.
         result : str, optional
-            Goes into the column of that name.
+            The result that the rows are about; goes into the column of that name.
         recipe : Recipe, optional
-            How the frame was made; see `derive_table`. None: it is kept as it stands.
+            How the frame was made, where it does not know itself.
 
         Raises
         ------
         InputError
             If the name is not one of ``TABLES``, or the columns are not its columns; or if a step of a flow has more
             people than the one before.
+
+        Examples
+        --------
+        >>> from retrain_eval.estimators.did.means import mean_paths
+        >>> from retrain_eval.estimators.outcome_moments import outcome_moments
+        >>> long = pd.DataFrame({"id": [1, 1, 2, 2], "t": [1, 2] * 2, "g": [2, 2, 0, 0], "y": [1.0, 3.0, 1.0, 1.5]})
+        >>> results = Results()
+        >>> results.moments["all"] = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y")
+        >>> results.add_table("means", mean_paths(results.moments["all"]))
+        >>> results.resolved()[0].derivation
+        Derivation(of='moments/all', steps=(('mean_paths', {'shift': 0}),))
         """
+        recipe = recipe or getattr(frame, "recipe", None)
         if name in COUNTED and recipe is None:
             return self.add_counts(SampleCounts.of(name, frame))
         frame = frame if result is None else frame.assign(result=result)
@@ -271,7 +267,7 @@ class Results:
                 if part.same_as is not None and estimates is None:
                     raise InputError(
                         f"the estimates of {part.result!r} are said to follow from a table, which is not kept",
-                        fix="keep it in run.results, such as run.results.moments",
+                        fix="publish that table too: run.publish(name, moments)",
                     )
                 part = replace(part, covariance=standing.vcov.tolist(), meta=facts, estimates=estimates)
                 if (name := f"effects/{part.result}") not in known.values():

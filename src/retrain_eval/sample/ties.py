@@ -15,6 +15,7 @@ from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.effect.read_outcomes import read_outcomes
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
+from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Ties
 
 Floats = npt.NDArray[np.float64]
@@ -106,6 +107,7 @@ def moved(ties: Ties, effects: Floats) -> Ties:
     return Ties(ties.choices, ties.tied, len(effects), sd, spread)
 
 
+@recorded
 def ties_table(ties: Ties) -> pd.DataFrame:
     """Return what is published: counts, their share, and the deviation and the range of effects over relabellings.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
 import duckdb
 import numpy as np
@@ -18,21 +18,26 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
-from retrain_eval.estimators.inference.pretest_power import pretest_power
-from retrain_eval.estimators.inference.robustness import bounds, robustness
+from retrain_eval.estimators.inference.robustness import robustness
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.records.store import Store
+from retrain_eval.release.layout import TABLES
 from retrain_eval.release.results import Results
 from retrain_eval.sample.composition import baseline_paths, count_matched
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.sample.ties import MANY, count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.sample.relabelled import relabelled
+from retrain_eval.sample.ties import MANY, RELABELLINGS, count_ties, effects_relabelled, moved, ties_table
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
+from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recipe_of
+from retrain_eval.tables.statistic import Statistic
 from retrain_eval.tables.statistics import Ties
 
 Say = Callable[[str], None]
+Result = EffectTable | OutcomeMoments | LifeTable | Spells | Statistic | pd.DataFrame
 Floats = npt.NDArray[np.float64]
 
 
@@ -48,7 +53,7 @@ class Run:
     store : Store
         The open store; ``run.con`` is its DuckDB connection.
     results : Results
-        Filled by `publish` and by ``results.add_table``.
+        Filled by `publish`.
     say : callable
         Prints one line of progress.
     """
@@ -121,33 +126,72 @@ class Run:
         self.results.withhold(name, error.public, table)
 
     def publish(
-        self, name: str, effects: EffectTable | Callable[[], EffectTable], *, estimates: EffectTable | None = None
+        self,
+        name: str,
+        result: Result | Callable[[], Result],
+        *,
+        of: str | None = None,
+        estimates: EffectTable | None = None,
     ) -> None:
-        """Keep an EffectTable under the name that the report finds it by.
+        """Keep a result under a name: effects, an additive table, or a table that the report prints.
 
-        It knows how it was made; so that a release can make it again, keep the table that it was made from in
-        ``results.moments`` or ``results.life_tables``, before or after.
+        Effects and printed tables know how they were made. A release makes them again from the additive tables, once
+        these are protected: publish the moments or the life table too, before or after.
 
         Parameters
         ----------
         name : str
-        effects : EffectTable, or a function of nothing that returns one
-            A function is called here, as in ``run.publish("mean", lambda: spells.rmst(tau=8))``: if the records cannot
-            give the result, it is listed as withheld with the reason, and the run goes on; see `attempt`.
+            Of effects, the name that the report finds them by; of outcome moments, life tables and statistics, the name
+            of their file; of a table that the report prints, the name of that table, such as ``"means"``.
+        result : EffectTable, OutcomeMoments, LifeTable, Spells, Statistic or DataFrame; or a function
+            A function of nothing that returns one is called here, as in
+            ``run.publish("mean", lambda: spells.rmst(tau=8))``: if the records cannot give the result, it is listed as
+            withheld with the reason, and the run goes on; see `attempt`.
+        of : str, optional
+            The result that the rows of a printed table are about: ``run.publish("tests", rte.pretrend_test(effects),
+            of="event_study")``.
         estimates : EffectTable, optional
-            The same estimates made from such a table, where ``effects`` come from single records, as those of another
+            The same estimates made from an additive table, where effects come from single records, as those of another
             program: a release then makes the estimates again, and refuses the two if they differ.
 
         Raises
         ------
         InputError
-            If the two differ by more than 1e-7 of an estimate or of its standard error, or in their counts.
+            If ``result`` is something else; if a printed table has another name or other columns than the report's; if
+            effects and ``estimates`` differ by more than 1e-7 of an estimate or of its standard error, or in counts.
         """
-        if isinstance(effects, EffectTable):
-            self.results.add_effects(name, effects, estimates)
-            return
-        with self.attempt(name):
-            self.results.add_effects(name, effects(), estimates)
+        if not callable(result):
+            self._keep(name, result, of, estimates)
+        elif name in TABLES:
+            try:
+                self._keep(name, result(), of, None)
+            except (DesignError, DisclosureError) as error:
+                self._withhold(of or name, error, name)
+        else:
+            with self.attempt(name):
+                self._keep(name, result(), of, estimates)
+
+    def _keep(self, name: str, result: Result, of: str | None, estimates: EffectTable | None) -> None:
+        if isinstance(result, pd.DataFrame):
+            self.results.add_table(name, result, of)
+        elif of is not None:
+            raise InputError("only a printed table is about a result", column="of", value=of, fix="leave out of=")
+        elif isinstance(result, EffectTable):
+            self.results.add_effects(name, result, estimates)
+        elif isinstance(result, OutcomeMoments):
+            self.results.moments[name] = result
+        elif isinstance(result, Spells):
+            self.results.life_tables[name] = result.table
+        elif isinstance(result, LifeTable):
+            self.results.life_tables[name] = result
+        elif isinstance(result, Statistic):
+            self.results.statistics[name] = result
+        else:
+            raise InputError(
+                f"a {type(result).__name__} cannot be published",
+                value=name,
+                fix="give effects, outcome moments, a life table, a statistic or a table that the report prints",
+            )
 
     def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
         """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.
@@ -166,9 +210,9 @@ class Run:
             cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
         moments = sample.covariate_moments(winsorise=self.study.release.winsorise, cuts=cuts)
         self.results.covariates["matched"] = moments
-        self.publish_table("balance", covariate_balance, moments)
+        self.publish("balance", covariate_balance(moments))
         try:
-            self.results.add_table("overlap", sample.overlap(treated_matched=True))
+            self.publish("overlap", sample.overlap(treated_matched=True))
         except DesignError as error:
             self.say(f"no common support to show: {error}")
         self.results.add_counts(count_matched(candidates, sample, by=list(self.study.strata)))
@@ -177,13 +221,10 @@ class Run:
         if before and self.study.did:
             columns = {column: time for time, column in before.items()}
             if set(columns) <= set(moments.cells["covariate"]):
-                self.publish_table(
-                    "baseline_paths", covariate_paths, moments, outcome=self.study.did.outcome, columns=columns
-                )
+                paths = covariate_paths(moments, outcome=self.study.did.outcome, columns=columns)
             else:
-                self.results.add_table(
-                    "baseline_paths", baseline_paths(candidates, sample, self.study.did.outcome, before)
-                )
+                paths = baseline_paths(candidates, sample, self.study.did.outcome, before)
+            self.publish("baseline_paths", paths)
 
     def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
         """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
@@ -219,14 +260,14 @@ class Run:
             return
         tables = found.tables()
         for table, statistic, options in found.statistics():
-            self.results.statistics[f"{name}_{table}"] = statistic
+            self.publish(f"{name}_{table}", statistic)
             self.results.add_table(table, tables[table], name, recipe_of(MAKE[table], statistic, **options))
         for note in found.notes:
             self.say(note)
         if sample.audit["method"] != "riskset":
-            self.publish_ties(name, sample, lambda: effects_relabelled(people, sample, outcome, seed=self._seed))
+            self._publish_moves(name, sample, lambda: effects_relabelled(people, sample, outcome, seed=self._seed))
 
-    def publish_ties(self, name: str, sample: MatchedSample, effects: Callable[[], Sequence[float] | Floats]) -> None:
+    def publish_ties(self, name: str, sample: MatchedSample, effect: Callable[[MatchedSample], float]) -> None:
         """Keep how far an effect moves with the order of identifiers, if more than a tenth of choices were ties.
 
         `publish_hidden_bias` does so for a difference in means; with risk sets the script says how the effect follows
@@ -238,10 +279,14 @@ class Run:
             The result that the effect was published under.
         sample : MatchedSample
             What it was estimated from, as `match` returned it.
-        effects : callable
-            Returns the effect under each of `RELABELLINGS` other orders, such as those that
-            `retrain_eval.sample.relabelled.relabelled` yields. Called only if there are so many ties.
+        effect : callable
+            Returns the effect in a sample. It is called only if there are so many ties, once for each of
+            `RELABELLINGS` samples that were matched with units in another order.
         """
+        samples = islice(relabelled(sample, self._seed), RELABELLINGS)
+        self._publish_moves(name, sample, lambda: [effect(other) for other in samples])
+
+    def _publish_moves(self, name: str, sample: MatchedSample, effects: Callable[[], Sequence[float] | Floats]) -> None:
         ties = count_ties(sample)
         if ties is None or ties.share <= MANY:
             return
@@ -253,20 +298,8 @@ class Run:
         self._publish_ties(name, moved(ties, others), name)
 
     def _publish_ties(self, of: str, ties: Ties, result: str | None) -> None:
-        self.results.statistics[f"{of}_ties"] = ties
-        self.results.derive_table("ties", ties_table, ties, result)
-
-    def publish_table(
-        self, name: str, make: Callable[..., pd.DataFrame], of: object, result: str | None = None, **options: Any
-    ) -> None:
-        """Keep the table ``make(of, **options)``, to be made again by a release; see `Results.derive_table`.
-
-        Where the records cannot give it, it is listed as withheld with the reason.
-        """
-        try:
-            self.results.derive_table(name, make, of, result, **options)
-        except (DesignError, DisclosureError) as error:
-            self._withhold(result or name, error, name)
+        self.publish(f"{of}_ties", ties)
+        self.publish("ties", ties_table(ties), of=result)
 
     def publish_levels(
         self,
@@ -311,8 +344,8 @@ class Run:
         if worth is None:
             return
         try:
-            self.results.derive_table("verdicts", verdicts, levels, result, smallest_worthwhile=worth, seed=self._seed)
-            self.results.derive_table("tests", equal_effects, levels, result)
+            self.publish("verdicts", verdicts(levels, smallest_worthwhile=worth, seed=self._seed), of=result)
+            self.publish("tests", equal_effects(levels), of=result)
         except DesignError as error:
             self.say(f"no verdicts by {name}: {error}")
 
@@ -335,10 +368,8 @@ class Run:
                 self._withhold(name, error, table)
             return
         if len(found.bounds):
-            made = recipe_of(bounds, found.event_study)
-            self.results.add_table("bounds", found.bounds, name, made)
-            made = recipe_of(pretest_power, found.event_study, seed=self._seed)
-            self.results.add_table("pretest_power", found.power, name, made)
+            self.publish("bounds", found.bounds, of=name)
+            self.publish("pretest_power", found.power, of=name)
         for part, effects in found.effects.items():
             self.publish(part, effects)
         for note in found.notes:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.file import read_table, write_table
-from retrain_eval.tables.recipe import Recipe
+from retrain_eval.tables.recipe import Recipe, recorded
 
 # of each kind: what tells its rows apart, and what is counted
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -143,6 +143,7 @@ def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...
     return list(cells.loc[cells["group"] == group, keys].fillna("").itertuples(index=False, name=None))
 
 
+@recorded
 def counted(counts: SampleCounts) -> pd.DataFrame:
     """Return the table that is printed of counts.
 

@@ -136,7 +136,7 @@ class GroupTimeEffects:
     def aggregate(
         self, kind: str = "dynamic", min_event: int | None = None, max_event: int | None = None
     ) -> EffectTable:
-        """Average the group-time effects; see `aggregate`."""
+        """Average the group-time effects; see `retrain_eval.estimators.did.group_time.aggregate`."""
         return aggregate(self, kind, min_event=min_event, max_event=max_event)
 
 

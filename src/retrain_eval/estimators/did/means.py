@@ -155,6 +155,7 @@ def _without(moments: MomentTable, coordinate: int, names: tuple[str, ...]) -> A
     return np.column_stack(out)
 
 
+@recorded
 def mean_paths(moments: MomentTable, shift: int = 0) -> pd.DataFrame:
     """Return the weighted mean outcome of treated and control units by period.
 

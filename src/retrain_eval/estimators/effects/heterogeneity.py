@@ -26,6 +26,7 @@ from retrain_eval.common.numerics.joint import (
 )
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import EstimateTable
+from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]
 
@@ -204,6 +205,7 @@ def _one_per_level(effects: EstimateTable) -> tuple[npt.NDArray[np.intp], list[s
     return np.flatnonzero(usable.to_numpy()), notes
 
 
+@recorded
 def verdicts(
     effects: EstimateTable,
     smallest_worthwhile: float,
@@ -217,6 +219,7 @@ def verdicts(
     return judged.levels.assign(smallest_worthwhile=judged.smallest_worthwhile)
 
 
+@recorded
 def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     """Return the Wald test that all levels have one effect, as `heterogeneity` does.
 

@@ -13,10 +13,12 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.joint import symmetric_root, t_quantile
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.honest import EventStudy
+from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]
 
 
+@recorded
 def pretest_power(
     effects: EffectTable,
     power: Sequence[float] = (0.5, 0.8),

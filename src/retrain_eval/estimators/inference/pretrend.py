@@ -8,8 +8,10 @@ import pandas as pd
 from retrain_eval.common.levels import missing
 from retrain_eval.common.numerics.joint import joint_test, row_of_test
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.tables.recipe import recorded
 
 
+@recorded
 def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     """Test jointly that effects before treatment are zero.
 

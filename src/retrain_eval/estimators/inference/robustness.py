@@ -16,11 +16,13 @@ from retrain_eval.estimators.effects.honest import EventStudy, relative_magnitud
 from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.tables.recipe import recorded
 
 MAGNITUDES = (0.0, 0.5, 1.0, 2.0)
 PERIODS = (1, 2, 4)
 
 
+@recorded
 def bounds(effects: EffectTable) -> pd.DataFrame:
     """Bound the mean effect of an event study when trends are not parallel.
 

@@ -8,8 +8,10 @@ import pandas as pd
 
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.recipe import recorded
 
 
+@recorded
 def spell_flow(
     table: LifeTable,
     spells: Sequence[str] = ("Spells", ""),

@@ -24,6 +24,7 @@ from retrain_eval.estimators.survival.grouptest import GroupTest, group_frame
 from retrain_eval.estimators.survival.incidence import causes_of
 from retrain_eval.estimators.survival.risk import RiskSet, known_levels, require_independent_spells, risk_sets
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]
 
@@ -93,6 +94,7 @@ def gray(table: LifeTable, cause: str) -> GroupTest:
     return GroupTest.build(f"Gray, CIF({cause})", frame, kept, spread, "without replacement, by cause")
 
 
+@recorded
 def gray_test(table: LifeTable, cause: str) -> pd.DataFrame:
     """Return `gray` as one row, columns as `GroupTest.to_frame`."""
     return gray(table, cause).to_frame()

@@ -15,6 +15,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.survival.clustering import robust_test
 from retrain_eval.estimators.survival.risk import group_name
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Scores
 
 Array = npt.NDArray[np.float64]
@@ -92,6 +93,7 @@ class GroupTest:
         return row_of_test(self.test, self.chi2, self.df, self.df_denominator, self.p_value)
 
 
+@recorded
 def score_test(scores: Scores) -> pd.DataFrame:
     """Return the test that scores give, as one row, columns as `GroupTest.to_frame`.
 

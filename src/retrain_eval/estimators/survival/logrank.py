@@ -30,6 +30,7 @@ from retrain_eval.estimators.survival.curves import variance_name
 from retrain_eval.estimators.survival.grouptest import GroupTest, group_frame
 from retrain_eval.estimators.survival.risk import RiskSet, is_event, known_levels, require_independent_spells, risk_sets
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Scores
 
 Array = npt.NDArray[np.float64]
@@ -182,6 +183,7 @@ def _deviations(
     )
 
 
+@recorded
 def logrank_test(
     table: LifeTable,
     rho: float = 0.0,

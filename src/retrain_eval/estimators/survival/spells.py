@@ -157,7 +157,10 @@ class Spells:
     def quantile(
         self, p: float = 0.5, conf_type: str = "log-log", cluster: str | None = None, level: float = 0.95
     ) -> EffectTable:
-        """Return the duration by which a share ``p`` has ended; see `survival.summaries.quantile`."""
+        """Return the duration by which a share ``p`` has ended.
+
+        See `retrain_eval.estimators.survival.summaries.quantile`.
+        """
         return summaries.quantile(self._with(cluster), p, conf_type, level)
 
     @recorded
@@ -189,7 +192,10 @@ class Spells:
         reference: str | None = None,
         level: float = 0.95,
     ) -> EffectTable:
-        """Return differences between arms in survival; see `survival.contrasts.survival_difference`."""
+        """Return differences between arms in survival.
+
+        See `retrain_eval.estimators.survival.contrasts.survival_difference`.
+        """
         return contrasts.survival_difference(self._with(cluster), times, between, reference, level)
 
     @recorded
@@ -219,7 +225,10 @@ class Spells:
         return logrank(self._with(cluster), rho, gamma, strata, robust)
 
     def gray(self, cause: str) -> GroupTest:
-        """Test equal cumulative incidence of a cause between groups; see `survival.gray.gray`."""
+        """Test equal cumulative incidence of a cause between groups.
+
+        See `retrain_eval.estimators.survival.gray.gray`.
+        """
         return gray(self.table, cause)
 
     @recorded
@@ -268,7 +277,10 @@ class Spells:
         reference: Mapping[str, str] | None = None,
         level: float = 0.95,
     ) -> EffectTable:
-        """Return log hazard ratios of a proportional hazards model; see `survival.regression.cox.cox`."""
+        """Return log hazard ratios of a proportional hazards model.
+
+        See `retrain_eval.estimators.survival.regression.cox.cox`.
+        """
         return cox.cox(self._with(cluster), formula, ties, strata, cause, robust, reference, level)
 
     def proportional_hazards(
@@ -282,7 +294,10 @@ class Spells:
         robust: bool | None = None,
         reference: Mapping[str, str] | None = None,
     ) -> pd.DataFrame:
-        """Test whether hazard ratios change with duration; see `survival.regression.proportionality`."""
+        """Test whether hazard ratios change with duration.
+
+        See `retrain_eval.estimators.survival.regression.proportionality`.
+        """
         return proportionality.proportional_hazards(
             self._with(cluster), formula, transform, ties, strata, cause, robust, reference
         )
@@ -298,7 +313,10 @@ class Spells:
         reference: Mapping[str, str] | None = None,
         level: float = 0.95,
     ) -> EffectTable:
-        """Return a discrete-time hazard model; see `survival.regression.hazard.discrete_hazard`."""
+        """Return a discrete-time hazard model.
+
+        See `retrain_eval.estimators.survival.regression.hazard.discrete_hazard`.
+        """
         return hazard.discrete_hazard(self._with(cluster), formula, link, bins, cause, reference, level)
 
     def __repr__(self) -> str:

@@ -62,8 +62,8 @@ def follow_outcomes(
     -----
     Controls who are censored at k were unemployed until then. Those not censored are in work more often, so a plain
     mean of uncensored outcomes is not a mean of what all controls would have earned: weigh them first with
-    `retrain_eval.sample.followup.censoring_weights.weigh_remaining`, use survival methods on `follow_spells` for the
-    effect on leaving unemployment, or ``censor=False`` for the effect against waiting.
+    `retrain_eval.sample.followup.censoring_weights.weight_for_censoring`, use survival methods on `follow_spells` for
+    the effect on leaving unemployment, or ``censor=False`` for the effect against waiting.
 
     Examples
     --------

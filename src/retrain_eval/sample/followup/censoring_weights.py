@@ -21,7 +21,9 @@ from retrain_eval.sample.units import load_units
 DIGITS = 6  # of a factor: sums of logarithms differ in the last bits between processors
 
 
-def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, time: str, follow: int) -> MatchedSample:
+def weight_for_censoring(
+    sample: MatchedSample, at_risk: Source, formula: str, *, time: str, follow: int
+) -> MatchedSample:
     r"""Weigh each control by one over the chance to have remained untrained for as long as outcomes are followed.
 
     A control who enters training later is lost from then on. He was out of work, so those who are left are the luckier
@@ -82,7 +84,7 @@ def weigh_remaining(sample: MatchedSample, at_risk: Source, formula: str, *, tim
     >>> sample = rte.match(people, "trained ~ x", unit="id", method="riskset", distance="x",
     ...                    start="began", entry="entry", end="ended", ratio=4, caliper=None)
     >>> waiting = pd.DataFrame({"id": [2, 3, 4, 5], "quarter": 10, "enters": [1, 0, 0, 0], "x": 0.0})
-    >>> weighted = weigh_remaining(sample, waiting, "enters ~ x", time="quarter", follow=4)
+    >>> weighted = weight_for_censoring(sample, waiting, "enters ~ x", time="quarter", follow=4)
     >>> weighted.weights.filter("treat = 0").project("id, round(weight, 4) AS weight").fetchall()
     [(2, 0.0), (3, 1.3333), (4, 1.3333), (5, 1.3333)]
     """

@@ -29,6 +29,7 @@ from retrain_eval.sample.followup.censoring import by_role
 from retrain_eval.sample.hidden_bias.cross_products import cross_products, regressions_of
 from retrain_eval.sample.hidden_bias.pooled_sd import deviation, spread
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Statistic
 
 Floats = npt.NDArray[np.float64]
@@ -121,6 +122,7 @@ class HiddenBias:
         return found | {"e_values": found["e_values"].assign(**effect)}
 
 
+@recorded
 def rosenbaum_table(ranks: SignedRanks, alternative: str = "greater", gammas: Sequence[float] = GAMMAS) -> pd.DataFrame:
     """Return ``gamma, p_value, n_pairs``, with a row more for the Γ at which the conclusion falls.
 
@@ -138,11 +140,13 @@ def rosenbaum_table(ranks: SignedRanks, alternative: str = "greater", gammas: Se
     return rows.drop_duplicates("gamma").sort_values("gamma", ignore_index=True)
 
 
+@recorded
 def e_value_table(spread: Spread) -> pd.DataFrame:
     """Return one row with ``sd``; what is made of it and of the effect is left for whoever knows the effect."""
     return pd.DataFrame([{name: np.nan for name in E_VALUES[1:]} | {"sd": deviation(spread)}])
 
 
+@recorded
 def oster_table(products: CrossProducts) -> pd.DataFrame:
     """Return the regressions, and Oster's bounds at the usual R² max and at the most sceptical one, 1.
 

@@ -21,7 +21,7 @@ from retrain_eval.tables.covariates.adding import add_cells
 from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, balance_row
 from retrain_eval.tables.covariates.distributions import ecdf_distances
 from retrain_eval.tables.file import read_table, write_table
-from retrain_eval.tables.recipe import Recipe
+from retrain_eval.tables.recipe import Recipe, recorded
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -141,6 +141,7 @@ class CovariateMoments:
         return cls(cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]))
 
 
+@recorded
 def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
     """Return the balance table that follows from covariate moments.
 
@@ -196,6 +197,7 @@ def _apart(moments: CovariateMoments, covariate: str, stage: str) -> tuple[float
     return ecdf_distances(np.array([treated[edge] for edge in both]), np.array([control[edge] for edge in both]))
 
 
+@recorded
 def covariate_paths(moments: CovariateMoments, outcome: str, columns: Mapping[str, int]) -> pd.DataFrame:
     """Return the mean outcome before the programme where its periods are covariates.
 

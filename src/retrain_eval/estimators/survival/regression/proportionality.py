@@ -23,6 +23,7 @@ from retrain_eval.common.numerics.joint import TEST_COLUMNS
 from retrain_eval.estimators.survival.clustering import robust_test
 from retrain_eval.estimators.survival.regression.cox import CoxFit, fit_cox
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.recipe import recorded
 
 Array = npt.NDArray[np.float64]
 
@@ -93,6 +94,7 @@ def _test(term: str, chi2: float, df: int, clusters: int | None) -> dict[str, ob
     return {"term": term, "chi2": chi2, "df": df, "p_value": p_value}
 
 
+@recorded
 def trend_test(table: LifeTable, formula: str, reference: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Return `proportional_hazards` as rows ``test, statistic, df, p_value``; a test is called "trend of" its term."""
     found = proportional_hazards(table, formula, reference=reference)

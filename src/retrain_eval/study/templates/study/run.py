@@ -1,8 +1,6 @@
 """Trainees against matched controls: read it, then change what your study needs."""
 
 import retrain_eval as rte
-from retrain_eval.estimators.did.means import mean_paths
-from retrain_eval.estimators.inference.pretrend import pretrend_test
 
 
 def analyse(run: rte.Run) -> None:
@@ -18,7 +16,7 @@ def analyse(run: rte.Run) -> None:
     sample = rte.match(people, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
     run.publish_sample(people, sample, before={period: f"{outcome}_{period}" for period in study.match_periods()})
-    run.results.add_table("flow", rte.sample_flow(con, people, sample))
+    run.publish("flow", rte.sample_flow(con, people, sample))
 
     # what the records cannot give is listed as withheld, with the reason, and the other results are kept
     run.say("effects")
@@ -26,11 +24,11 @@ def analyse(run: rte.Run) -> None:
         moments = outcome_moments(run, "weights", sample.cluster, by=())
         effects = moments.att_gt(**study.did_options())
         event_study = effects.aggregate("dynamic")
-        run.results.moments["matched"] = moments
-        run.publish_table("means", mean_paths, moments)
+        run.publish("matched", moments)
+        run.publish("means", rte.mean_paths(moments))
         run.publish("did", effects.aggregate("simple"))
         run.publish("event_study", event_study)
-        run.publish_table("tests", pretrend_test, event_study, "event_study")
+        run.publish("tests", rte.pretrend_test(event_study), of="event_study")
 
     for name in study.strata:
         run.say(f"effects by {name}, trainees and controls matched within each group")
@@ -39,7 +37,7 @@ def analyse(run: rte.Run) -> None:
             within = rte.match(people, unit="person_id", **options)
             within.weights.create_view("weights_within")
             moments = outcome_moments(run, "weights_within", within.cluster, by=(name,))
-            run.results.moments[f"matched_by_{name}"] = moments
+            run.publish(f"matched_by_{name}", moments)
             run.publish_levels(name, moments.att_gt(**study.did_options()).by(name).aggregate("simple"))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import duckdb
 
-from retrain_eval.simulate.parameters import Parameters
+from retrain_eval.simulation.parameters import Parameters
 
 FIRST_DISPLACED, DISPLACED_SPAN = 9, 12  # quarters of the window in which people are displaced
 WAIT = 6  # training starts within so many quarters of displacement

@@ -13,8 +13,8 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.periods import BOUNDS, parse_period
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import sql_name, sql_text
-from retrain_eval.simulate.calibration import MOMENTS, Moment, measure
-from retrain_eval.simulate.careers import (
+from retrain_eval.simulation.calibration import MOMENTS, Moment, measure
+from retrain_eval.simulation.careers import (
     DISPLACED_SPAN,
     FIRST_DISPLACED,
     OLDEST,
@@ -23,8 +23,8 @@ from retrain_eval.simulate.careers import (
     build_people,
     define_draws,
 )
-from retrain_eval.simulate.parameters import AGE_BANDS, DELIVERIES, EDUCATION, TIERS, Parameters
-from retrain_eval.simulate.records import build_records
+from retrain_eval.simulation.parameters import AGE_BANDS, DELIVERIES, EDUCATION, TIERS, Parameters
+from retrain_eval.simulation.records import build_records
 
 RECORDS = ("person", "displacement", "programme", "enrolment", "wage_record", "employer_link", "coverage", "linkage",
            "credential", "cost", "price")  # fmt: skip

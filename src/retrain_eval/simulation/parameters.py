@@ -14,7 +14,7 @@ DELIVERIES = ("public", "employer", "mixed")
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """Parameters of `retrain_eval.simulate`; probabilities are per quarter, wages in logs of real quarterly earnings.
+    """Parameters of `retrain_eval.simulation`; probabilities are per quarter, wages in logs of real quarterly earnings.
 
     Attributes
     ----------

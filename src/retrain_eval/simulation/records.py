@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from retrain_eval.simulate.parameters import DELIVERIES, TIERS, Parameters
+from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 
 RENAMED, SOLD = 0.004, 0.002  # share of firms per quarter that go on under another key, or sell a part
 INFLATION = 0.006
