@@ -75,3 +75,10 @@ def test_the_security_page_is_linked_and_says_what_each_command_promises() -> No
     names = {str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands}
     assert {"ingest", "release", "verify"} <= names
     assert [name for name in sorted(names) if f"`{name}`" not in told] == []
+
+
+def test_every_file_that_the_developers_guide_names_is_there() -> None:
+    text = (ROOT / "DEVELOPERS.md").read_text()
+    files = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py") if ".venv" not in path.parts}
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert [name for name in sorted(named) if not any(f"/{file}".endswith(f"/{name}") for file in files)] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -43,3 +45,38 @@ def test_no_public_name_is_that_of_a_module():
     """A submodule that is imported somewhere would take the place of the name."""
     modules = {path.stem for path in (ROOT / "src" / "retrain_eval").iterdir()}
     assert not modules & set(rte.__all__)
+
+
+STUDIES = [
+    *sorted(ROOT.glob("analyses/*/run.py")),
+    ROOT / "src" / "retrain_eval" / "study" / "templates" / "study" / "run.py",
+]
+GUIDES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_a_study_imports_the_package_and_nothing_below_it(path: Path) -> None:
+    imported = {
+        name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+        if name and name.startswith("retrain_eval")
+    }
+    assert imported == {"retrain_eval"}
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
+def test_a_guide_uses_public_names_only(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"(?:from|import) retrain_eval\.\S+", text) == []
+    assert [
+        name for name in re.findall(r"\b(?:rte|retrain_eval)\.([A-Za-z_]\w*)", text) if name not in rte.__all__
+    ] == []
+
+
+def test_the_public_names_are_grouped_and_each_is_listed_once() -> None:
+    lines = (ROOT / "src" / "retrain_eval" / "__init__.pyi").read_text().splitlines()
+    names = [line.split(" as ")[1] for line in lines if line.startswith("from ")]
+    assert sorted(names) == sorted(set(names)) == sorted(rte.__all__)
+    assert 50 <= len(names) <= 75

@@ -141,7 +141,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Release(msgspec.Struct, frozen=True, kw_only=True):
     """``[release]``: the disclosure rules, those of a profile unless the study file says otherwise.
 
-    Profiles are files in ``release/profiles``, which say where each figure comes from, or a file beside the study.
+    Profiles are files in ``plan/profiles``, which say where each figure comes from, or a file beside the study.
     """
 
     profile: str = "default"

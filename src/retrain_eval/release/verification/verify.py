@@ -262,12 +262,12 @@ def _not_accounted_for(published: Results) -> list[str]:
     ]
 
 
-def rederive(bundle: Bundle, published: Results | None = None) -> Results:
+def rederive(bundle: Bundle | str | Path, published: Results | None = None) -> Results:
     """Return the results of a bundle, made again from its tables and not rounded.
 
     Parameters
     ----------
-    bundle : Bundle
+    bundle : Bundle or path
     published : Results, optional
         What the bundle holds, where it has been read already.
 
@@ -275,7 +275,14 @@ def rederive(bundle: Bundle, published: Results | None = None) -> Results:
     -------
     Results
         Tables and parts; rows that follow from no table stand as they were published.
+
+    Raises
+    ------
+    ReleaseError
+        If the folder is not a bundle, or is not as it was released.
     """
+    if not isinstance(bundle, Bundle):
+        bundle = Bundle.open(bundle)
     published = Results.read(bundle.path) if published is None else published
     again, _ = publish(published, published.kept(), bundle.rules)
     return again
