@@ -13,10 +13,10 @@ import pytest
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.layout import Additive
 from retrain_eval.release.verification.verify import rederive, verify
 from retrain_eval.sample.balance.rating import balance_verdict
 from retrain_eval.study.folder import Study
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import SUMS, SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable

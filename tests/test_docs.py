@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 import reference
 from retrain_eval.cli import app
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def page(name: str) -> str:

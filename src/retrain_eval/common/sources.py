@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import duckdb
 import pandas as pd
@@ -201,3 +201,19 @@ def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tu
     """Return those of the columns ``names`` whose type is a number."""
     kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
     return tuple(name for name in names if kinds[name].startswith(_NUMBER_TYPES))
+
+
+def stated_levels(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> dict[str, list[str]]:
+    """Return the levels, in their order, of the columns whose type states them: an ENUM, or a pandas Categorical.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> ages = pd.Categorical(["40 and over"], ["under 40", "40 and over"], ordered=True)
+    >>> stated_levels(as_relation(pd.DataFrame({"age": ages, "sex": "f"})), ["age", "sex"])
+    {'age': ['under 40', '40 and over']}
+    """
+    types = dict(zip(relation.columns, relation.types, strict=True))
+    enums = {name: types[name] for name in columns if name in types and types[name].id == "enum"}
+    values = {name: cast(list[str], dict(kind.children)["values"]) for name, kind in enums.items()}
+    return {name: [str(level) for level in levels] for name, levels in values.items()}

@@ -21,8 +21,17 @@ import pandas as pd
 
 from retrain_eval.common.errors import DesignError, InputError, RetrainEvalError
 from retrain_eval.common.shown import bound
-from retrain_eval.common.sources import Source, as_relation, numbers_among, query, require_columns, sql_name
+from retrain_eval.common.sources import (
+    Source,
+    as_relation,
+    numbers_among,
+    query,
+    require_columns,
+    sql_name,
+    stated_levels,
+)
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.tables.additive import levels_stamp
 from retrain_eval.tables.moments.dominance import absolute_totals, cap, largest
 from retrain_eval.tables.moments.moments import INCOMPLETE
 from retrain_eval.tables.moments.numbering import cells_in_order, number_cells
@@ -150,6 +159,7 @@ def outcome_moments(
         numbers=tuple(name for name in numbers if name in strata),
         by_person=by_person,
         source=people if by_person else None,
+        stamp=levels_stamp(stated_levels(relation, strata)),
     )
 
 

@@ -24,10 +24,11 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.registered import Registration, read_plan
 from retrain_eval.plan.study_file import FILE, Release, StudyFile, shipped_profiles
-from retrain_eval.release.layout import ADDITIVE, Additive, read_table
+from retrain_eval.release.layout import ADDITIVE, read_table
 from retrain_eval.release.manifest import manifest_problems, read_manifest
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, check_files, inventory, limit_of
 from retrain_eval.release.results import Results
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable

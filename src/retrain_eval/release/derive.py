@@ -36,12 +36,13 @@ from retrain_eval.estimators.survival.grouptest import score_test
 from retrain_eval.estimators.survival.logrank import logrank_test
 from retrain_eval.estimators.survival.regression.proportionality import trend_test
 from retrain_eval.estimators.survival.spells import Spells
-from retrain_eval.release.layout import TABLES, Additive, effects_frame
+from retrain_eval.release.layout import TABLES, effects_frame
 from retrain_eval.release.options import asked_of, check_options
 from retrain_eval.release.results import Part
 from retrain_eval.sample.hidden_bias.hidden_bias import e_value_table, oster_table, rosenbaum_table
 from retrain_eval.sample.ties import ties_table
 from retrain_eval.simulation.truth import known_effects
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import counted
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
 from retrain_eval.tables.life_table.life_table import LifeTable

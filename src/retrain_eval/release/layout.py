@@ -23,6 +23,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.sample.composition import BASELINE_PATHS
 from retrain_eval.sample.hidden_bias.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 from retrain_eval.sample.ties import TIES
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import MATCHING, SampleCounts
 from retrain_eval.tables.covariates.balance_rows import COLUMNS as BALANCE
 from retrain_eval.tables.covariates.covariates import CovariateMoments
@@ -63,7 +64,6 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "withheld": ("result", "table", "reason"),
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
-Additive = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
 
 
 def _reading(read: Callable[[Path], Additive]) -> Callable[[Path], Additive]:

@@ -22,7 +22,6 @@ from retrain_eval.release.layout import (
     ADDITIVE,
     SIGNIFICANT_DIGITS,
     TABLES,
-    Additive,
     check_name,
     check_table,
     effects_frame,
@@ -31,6 +30,7 @@ from retrain_eval.release.layout import (
     write_table,
 )
 from retrain_eval.release.recipe_file import RECIPES, read_recipes
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import KEYS as COUNTED
 from retrain_eval.tables.counts import SampleCounts, counted
 from retrain_eval.tables.covariates.covariates import CovariateMoments

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from typing import Self
 
 import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
+from retrain_eval.tables.additive import Additive, in_order
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe, recorded
 
@@ -50,7 +52,7 @@ _KIND = "sample_counts"
 
 @summarised
 @dataclass(frozen=True)
-class SampleCounts:
+class SampleCounts(Additive):
     """People counted.
 
     Attributes
@@ -73,12 +75,14 @@ class SampleCounts:
     [370, 300]
     """
 
+    noun = "counts"
     kind: str
     cells: pd.DataFrame
+    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
-    def of(cls, kind: str, frame: pd.DataFrame) -> SampleCounts:
+    def of(cls, kind: str, frame: pd.DataFrame, stamp: Mapping[str, str] | None = None) -> Self:
         """Keep what adds up of a table as it is printed; what is counted of a flow are those who stop.
 
         Raises
@@ -98,12 +102,21 @@ class SampleCounts:
             cells[name] = cells[name].astype("Float64" if name in _NO_COUNTS else "Int64")
         if kind != "overlap":
             cells = cells.astype(dict.fromkeys(KEYS[kind], "str"))
-        return cls(kind, cells)
+        return cls(kind, cells, dict(stamp or {}))
 
-    def __add__(self, other: SampleCounts) -> SampleCounts:
+    @property
+    def alike(self) -> Mapping[str, object]:
+        """What is counted, which two tables must share to be added."""
+        return {"kind": self.kind}
+
+    def empty(self) -> Self:
+        """Return the counts of nobody."""
+        return replace(self, cells=self.cells.iloc[:0])
+
+    def _plus(self, other: Self) -> Self:
         """Add the counts of other people; a count that one of the two withholds is withheld."""
-        if self.kind != other.kind:
-            raise InputError(f"counts of {self.kind} and of {other.kind} do not add up")
+        if not len(self.cells) or not len(other.cells):
+            return self if len(self.cells) else other
         if self.kind in ("flow", "overlap"):  # a step, or a bin, is what it is next to the others
             for group in dict.fromkeys([*self.cells["group"], *other.cells["group"]]):
                 mine, theirs = (_steps(cells, str(group), self.kind) for cells in (self.cells, other.cells))
@@ -119,11 +132,19 @@ class SampleCounts:
         both = pd.concat([self.cells, other.cells], ignore_index=True)
         grouped = both.groupby(keys, sort=False, dropna=False)[sums]
         hidden = both[sums].isna().groupby([both[key] for key in keys], sort=False, dropna=False).any()
-        return SampleCounts.of(self.kind, grouped.sum().mask(hidden).reset_index())
+        rows = grouped.sum().mask(hidden).reset_index()
+        if self.kind not in ("flow", "overlap"):
+            subgroup, level = keys
+            rows = pd.concat(
+                block.set_index(level).loc[in_order(block[level], str(name), self.stamp)].reset_index()
+                for name, block in rows.groupby(subgroup, sort=True)
+            )
+        return self.of(self.kind, rows, self.stamp)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
-        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), {"kind": self.kind})
+        facts = {"kind": self.kind, **({"stamp": self.stamp} if self.stamp else {})}
+        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), facts)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> SampleCounts:
@@ -135,7 +156,8 @@ class SampleCounts:
             If the file holds something else.
         """
         table, facts = read_table(path, _KIND)
-        return cls.of(str(facts["kind"]), pd.DataFrame({name: table[name].to_pylist() for name in table.column_names}))
+        cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
+        return cls.of(str(facts["kind"]), cells, facts.get("stamp"))
 
 
 def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.tables.additive import Additive, check_addable
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe
 
@@ -23,11 +24,15 @@ _FILE = "statistic"
 
 
 @dataclass(frozen=True, eq=False)
-class Statistic(ABC):
+class Statistic(Additive):
     """What all of them share: a kind, a file of one row, and counts of people."""
 
+    noun = "statistics"
     kind: ClassVar[str] = ""
+    same: ClassVar[tuple[str, ...]] = ()  # fields that two must share to be added
+    scales: ClassVar[tuple[str, ...]] = ()  # what sums are measured from, and in
     inside: ClassVar[tuple[str, ...]] = ()  # what a release leaves out
+    stamp: dict[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     recipe: Recipe | None = field(default=None, init=False, repr=False)
 
     @property
@@ -41,9 +46,37 @@ class Statistic(ABC):
         names, n = self.parts
         return pd.DataFrame({"part": list(names), "n": n})
 
+    @property
+    def alike(self) -> Mapping[str, object]:
+        """Fields of its own, which two statistics must share to be added."""
+        values = {name: getattr(self, name) for name in self.same}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+
+    def empty(self) -> Self:
+        """Return the statistic of nobody: every sum is zero."""
+        kept = (*self.same, *self.inside, *self.scales)
+        zero: dict[str, Any] = {
+            name: np.zeros_like(value) if isinstance(value, np.ndarray) else type(value)(0)
+            for name in _fields(type(self))
+            if name not in kept and (value := getattr(self, name)) is not None
+        }
+        return replace(self, **zero)
+
+    def __add__(self, other: Self) -> Self:
+        """Return the statistic of the people of both; see the kind for what that means."""
+        if type(self) is not type(other):
+            kinds = " and ".join(getattr(item, "kind", type(item).__name__).replace("_", " ") for item in (self, other))
+            raise InputError("cannot add statistics of two kinds", value=kinds)
+        check_addable(self, other)
+        for empty, whole in ((other, self), (self, other)):
+            if not empty.parts[1].any():
+                return whole
+        return self._plus(other)
+
     def released(self) -> Self:
         """Return it without what stays inside."""
-        return replace(self, **dict.fromkeys(self.inside))
+        nothing: dict[str, Any] = dict.fromkeys(self.inside)
+        return replace(self, **nothing)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write one row, a column per field."""
@@ -53,7 +86,8 @@ class Statistic(ABC):
             for name, value in values.items()
             if value is not None
         }
-        write_table(path, _FILE, pa.table(row), {"kind": self.kind})
+        facts = {"kind": self.kind, **({"stamp": self.stamp} if self.stamp else {})}
+        write_table(path, _FILE, pa.table(row), facts)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Statistic:
@@ -72,11 +106,11 @@ class Statistic(ABC):
         if table.num_rows != 1:
             raise InputError(f"the file holds {table.num_rows} rows", file=path, rule="one row")
         row = {name: value for name, value in table.to_pylist()[0].items() if name in _fields(made)}
-        needed = [item.name for item in fields(made) if item.init and item.default is MISSING]
+        needed = [item.name for item in fields(made) if item.name in _fields(made) and item.default is MISSING]
         if missing := [name for name in needed if name not in row and name not in made.inside]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         try:
-            found = made(**{name: _array(value) for name, value in row.items()})
+            found = made(**{name: _array(value) for name, value in row.items()}, stamp=dict(facts.get("stamp", {})))
             sound = found.sound()
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             raise InputError("the file holds something else", file=path, rule=str(error).splitlines()[0]) from None
@@ -89,19 +123,9 @@ class Statistic(ABC):
         n = self.parts[1]
         return bool(np.issubdtype(n.dtype, np.integer) and (n >= 0).all() and len(n) == len(self.parts[0]))
 
-    def _refuse_others(self, other: Statistic, *names: str) -> None:
-        """Refuse to add what is not alike."""
-        if type(self) is not type(other):
-            kinds = " and ".join(getattr(item, "kind", type(item).__name__).replace("_", " ") for item in (self, other))
-            raise InputError("cannot add statistics of two kinds", value=kinds)
-        for name in names:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise InputError(f"cannot add statistics whose {name} differ", value=f"{mine} and {theirs}")
-
 
 def _fields(made: type[Statistic]) -> list[str]:
-    return [item.name for item in fields(made) if item.init]
+    return [item.name for item in fields(made) if item.init and not item.kw_only]
 
 
 def _array(value: Any) -> Any:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.statistic import Ints
 
@@ -53,11 +52,14 @@ class SignedRanks(Statistic):
         """Whether the sums can be those of ranks."""
         return super().sound() and 0 <= self.positive <= self.total and 0 <= self.total <= self.squares < np.inf
 
-    def __add__(self, other: SignedRanks) -> SignedRanks:
+    def _plus(self, other: Self) -> Self:
         """Return the sums over the pairs of both, ranked within each."""
-        self._refuse_others(other)
-        return SignedRanks(
-            self.n + other.n, self.positive + other.positive, self.total + other.total, self.squares + other.squares
+        return replace(
+            self,
+            n=self.n + other.n,
+            positive=self.positive + other.positive,
+            total=self.total + other.total,
+            squares=self.squares + other.squares,
         )
 
 
@@ -99,9 +101,16 @@ class Ties(Statistic):
         known = ((moves >= 0) & (moves < np.inf)) if self.relabellings > 0 else np.isnan(moves)
         return super().sound() and 0 <= self.tied <= self.choices and bool(known.all())
 
-    def __add__(self, other: Ties) -> Ties:
+    def _plus(self, other: Self) -> Self:
         """Return the counts of both."""
-        return Ties(self.choices + other.choices, self.tied + other.tied, 0, np.nan, np.nan)
+        return replace(
+            self,
+            choices=self.choices + other.choices,
+            tied=self.tied + other.tied,
+            relabellings=0,
+            sd=np.nan,
+            spread=np.nan,
+        )
 
 
 @summarised
@@ -125,6 +134,8 @@ class Spread(Statistic):
     """
 
     kind: ClassVar[str] = "spread"
+    same: ClassVar[tuple[str, ...]] = ("outcome", "arms")
+    scales: ClassVar[tuple[str, ...]] = ("reference",)
     inside: ClassVar[tuple[str, ...]] = ("largest", "absolute")
     outcome: str
     arms: tuple[str, ...]
@@ -148,9 +159,8 @@ class Spread(Statistic):
         alike = all(len(item) == len(self.n) and np.isfinite(item).all() for item in sums)
         return super().sound() and alike and bool(np.isfinite(self.reference))
 
-    def __add__(self, other: Spread) -> Spread:
+    def _plus(self, other: Self) -> Self:
         """Return the sums over the people of both."""
-        self._refuse_others(other, "outcome", "arms")
         shift = other.reference - self.reference
         return replace(
             self,
@@ -197,6 +207,7 @@ class Scores(Statistic):
     """
 
     kind: ClassVar[str] = "scores"
+    same: ClassVar[tuple[str, ...]] = ("test", "levels")
     test: str
     levels: tuple[str, ...]
     n: Ints
@@ -214,9 +225,8 @@ class Scores(Statistic):
         shape = self.deviation.shape == self.n.shape and self.covariance.shape == (len(self.n), len(self.n))
         return super().sound() and shape and bool(np.isfinite([*self.deviation, *self.covariance.ravel()]).all())
 
-    def __add__(self, other: Scores) -> Scores:
+    def _plus(self, other: Self) -> Self:
         """Return the scores stratified by the two."""
-        self._refuse_others(other, "test", "levels")
         return replace(
             self,
             n=self.n + other.n,
@@ -250,6 +260,7 @@ class Shares(Statistic):
     """
 
     kind: ClassVar[str] = "shares"
+    same: ClassVar[tuple[str, ...]] = ("outcome", "subgroup", "level", "estimand", "time")
     inside: ClassVar[tuple[str, ...]] = ("hits",)
     outcome: str
     subgroup: str
@@ -272,11 +283,8 @@ class Shares(Statistic):
         sums = len(self.sum_w) == len(self.n) == len(self.sum_wx)
         return super().sound() and sums and bool(((self.sum_wx >= 0) & (self.sum_wx <= self.sum_w)).all())
 
-    def __add__(self, other: Shares) -> Shares:
+    def _plus(self, other: Self) -> Self:
         """Return the sums over the people of both."""
-        self._refuse_others(other, "outcome", "subgroup", "level", "estimand")
-        if self.time.tolist() != other.time.tolist():
-            raise InputError("cannot add statistics whose time differ", value=f"{self.time} and {other.time}")
         return replace(
             self,
             n=self.n + other.n,
@@ -313,6 +321,8 @@ class CrossProducts(Statistic):
     """
 
     kind: ClassVar[str] = "cross_products"
+    same: ClassVar[tuple[str, ...]] = ("outcome", "treatment", "columns")
+    scales: ClassVar[tuple[str, ...]] = ("reference", "scale")
     inside: ClassVar[tuple[str, ...]] = ("smallest", "missing", "largest", "amounts")
     outcome: str
     treatment: str
@@ -337,9 +347,8 @@ class CrossProducts(Statistic):
         shapes = self.reference.shape == self.scale.shape == (size,) and self.products.shape == (size + 1, size + 1)
         return super().sound() and shapes and bool(np.isfinite(self.products).all() and (self.scale > 0).all())
 
-    def __add__(self, other: CrossProducts) -> CrossProducts:
+    def _plus(self, other: Self) -> Self:
         """Return the sums over the people of both; what only the agency knows is known of neither."""
-        self._refuse_others(other, "outcome", "treatment", "columns")
         shift = np.diag([1.0, *(other.scale / self.scale)])
         shift[1:, 0] = (other.reference - self.reference) / self.scale
         mine, theirs = (None if item.amounts is None else item.amounts.shape for item in (self, other))

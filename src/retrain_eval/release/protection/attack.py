@@ -18,6 +18,7 @@ from scipy.optimize import linprog
 
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.release.protection.merging import JOIN
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
@@ -25,7 +26,6 @@ from retrain_eval.tables.statistics import Statistic
 
 Array = npt.NDArray[np.float64]
 Levels = Mapping[str, frozenset[str]]
-Table = OutcomeMoments | LifeTable | CovariateMoments | SampleCounts | Statistic
 
 COHORT = "cohort"
 ARMS = ("treated", "control")
@@ -204,12 +204,12 @@ def path_interval(products: Array, path: Array, unknown: int) -> float:
     return float(np.sqrt(slack / inverse[unknown, unknown]))
 
 
-def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: int, base: int = 1) -> list[str]:
+def differences(new: Mapping[str, Additive], old: Mapping[str, Additive], min_cell: int, base: int = 1) -> list[str]:
     """Name the cells whose few newcomers, or leavers, follow from two editions.
 
     Parameters
     ----------
-    new, old : mapping of str → OutcomeMoments, LifeTable, CovariateMoments, SampleCounts or Statistic
+    new, old : mapping of str → additive table
         The tables of two editions, by name.
     min_cell : int
     base : int
@@ -250,7 +250,7 @@ def differences(new: Mapping[str, Table], old: Mapping[str, Table], min_cell: in
     return list(dict.fromkeys(found))  # all covariates of an arm are of the same people
 
 
-def _keys_of(table: OutcomeMoments | LifeTable | CovariateMoments | Statistic) -> tuple[list[str], str]:
+def _keys_of(table: Additive) -> tuple[list[str], str]:
     """Return the columns that tell cells apart, and what the table is of."""
     if isinstance(table, LifeTable):
         return [*table.by, "duration", "cause"], table.duration
@@ -258,7 +258,9 @@ def _keys_of(table: OutcomeMoments | LifeTable | CovariateMoments | Statistic) -
         return ["arm", "stage"], "covariates"
     if isinstance(table, Statistic):
         return ["part"], table.kind
-    return [COHORT, *table.strata], table.outcome
+    if isinstance(table, OutcomeMoments):
+        return [COHORT, *table.strata], table.outcome
+    raise TypeError(f"{type(table).__name__} has no cells to compare")
 
 
 def _key(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def protect_counts(counts: SampleCounts, rules: Release) -> tuple[SampleCounts, 
         each holds enough people or none; those of controls also enough, or none, who were not matched.
     """
     cells, record = _PROTECT[counts.kind](counts.cells.copy(), rules.min_cell)
-    return SampleCounts.of(counts.kind, _rounded(counts.kind, cells, rules.round_counts)), record
+    return SampleCounts.of(counts.kind, _rounded(counts.kind, cells, rules.round_counts), counts.stamp), record
 
 
 def _flow(cells: pd.DataFrame, minimum: int) -> Protected:

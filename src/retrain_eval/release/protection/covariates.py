@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -93,7 +94,7 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     in_those = pd.MultiIndex.from_frame(few[["covariate", "arm"]])
     hidden = (safe["stage"] == BEFORE) & pd.MultiIndex.from_frame(safe[["covariate", "arm"]]).isin(in_those)
     safe = safe[(safe["stage"] != APART) & ~hidden].drop(columns=list(INSIDE)).reset_index(drop=True)
-    return CovariateMoments(_rounded(safe[list(RELEASED)], rules.round_counts), tuple(withheld)), record
+    return replace(moments, cells=_rounded(safe[list(RELEASED)], rules.round_counts), withheld=tuple(withheld)), record
 
 
 def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
 
@@ -76,7 +77,12 @@ def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> 
     cells = moments.cells.assign(**{stratum: renamed})
     helper = "_merged"
     # one stratum more than there is, summed out again: the sums of `collapse` are those wanted
-    wide = replace(moments, strata=(*moments.strata, helper), cells=cells.assign(**{helper: moments.cells[stratum]}))
+    wide = replace(
+        moments,
+        strata=(*moments.strata, helper),
+        cells=cells.assign(**{helper: moments.cells[stratum]}),
+        stamp=relabelled_stamp(moments.stamp, stratum, names),
+    )
     return wide.collapse(over=helper)
 
 

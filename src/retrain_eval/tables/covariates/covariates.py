@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.adding import add_cells
 from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, balance_row
 from retrain_eval.tables.covariates.distributions import ecdf_distances
@@ -55,7 +57,7 @@ _KIND = "covariate_moments"
 
 @summarised
 @dataclass(frozen=True)
-class CovariateMoments:
+class CovariateMoments(Additive):
     """Sums of covariates by arm, before and after matching: make them with `MatchedSample.covariate_moments`.
 
     Attributes
@@ -69,13 +71,27 @@ class CovariateMoments:
         differ, who follow from them by subtraction; and columns that say whose number is too small.
     withheld : tuple of str
         Covariates that cannot be published.
+    stamp : dict of str
+        What the numbers mean beyond these fields; see `Additive`.
     """
+
+    noun = "covariate moments"
 
     cells: pd.DataFrame
     withheld: tuple[str, ...] = ()
+    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
-    def __add__(self, other: CovariateMoments) -> CovariateMoments:
+    @property
+    def alike(self) -> Mapping[str, object]:
+        """Nothing beyond the covariates, levels and arms of the rows, which `add_cells` compares."""
+        return {}
+
+    def empty(self) -> Self:
+        """Return the moments of nobody."""
+        return replace(self, cells=self.cells.iloc[:0])
+
+    def __add__(self, other: Self) -> Self:
         """Return the moments of the union of two disjoint samples (no person in both).
 
         Distribution functions are known at the edges that both have. What only the agency knows stays known where both
@@ -95,8 +111,14 @@ class CovariateMoments:
         >>> (one + one).summary("age", "treated", "after").n
         4
         """
+        return super().__add__(other)
+
+    def _plus(self, other: Self) -> Self:
         withheld = tuple(dict.fromkeys([*self.withheld, *other.withheld]))
-        return CovariateMoments(add_cells(self.cells, other.cells, withheld), withheld)
+        if not len(self.cells) or not len(other.cells):
+            cells = self.cells if len(self.cells) else other.cells
+            return replace(self, cells=cells[~cells["covariate"].isin(withheld)], withheld=withheld)
+        return replace(self, cells=add_cells(self.cells, other.cells, withheld), withheld=withheld)
 
     def summary(self, covariate: str, arm: str, stage: str) -> Summary | None:
         """Return what balance reads of a covariate in an arm; None where there is no such row."""
@@ -123,7 +145,8 @@ class CovariateMoments:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
-        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), {"withheld": self.withheld})
+        facts = {"withheld": self.withheld, **({"stamp": self.stamp} if self.stamp else {})}
+        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), facts)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> CovariateMoments:
@@ -138,7 +161,9 @@ class CovariateMoments:
         if missing := [name for name in RELEASED if name not in table.column_names]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
-        return cls(cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]))
+        return cls(
+            cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]), dict(facts.get("stamp", {}))
+        )
 
 
 @recorded

@@ -28,6 +28,8 @@ def write(life: SpellTable, path: str | os.PathLike[str]) -> None:
         columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
     facts = {name: getattr(life, name) for name in _FACTS}
     facts["clusters"] = life.clusters and life.clusters.facts()
+    if life.stamp:
+        facts["stamp"] = life.stamp
     write_table(path, "life_table", pa.table(columns), facts)
 
 

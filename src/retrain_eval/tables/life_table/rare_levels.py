@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_table import ANY, Table, merge_cells
 
@@ -32,7 +33,8 @@ def without_rare(table: Table, min_cell: int) -> Table:
         return table
     clusters = table.clusters and table.clusters.regrouped(lambda group: (*group[:-1], levels[group[-1]]))
     cells = table.cells.assign(**{table.by[-1]: table.cells[table.by[-1]].replace(levels)})
-    return merge_cells(replace(table, merged=(*table.merged, *said), clusters=clusters), cells, table.by)
+    stamp = relabelled_stamp(table.stamp, table.by[-1], levels)
+    return merge_cells(replace(table, merged=(*table.merged, *said), clusters=clusters, stamp=stamp), cells, table.by)
 
 
 def less_detailed(table: Table) -> Table | None:

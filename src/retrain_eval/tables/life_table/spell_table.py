@@ -13,7 +13,7 @@ test and whatever else depends on risk sets. All spells of a cell have the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self, TypeVar
@@ -25,6 +25,7 @@ from scipy import sparse
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
+from retrain_eval.tables.additive import Additive, in_order, without_levels
 from retrain_eval.tables.life_table.cooccurrence import quadratic_form, side_by_side
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
@@ -41,7 +42,7 @@ ANY = "any"  # the cause of a table whose causes are merged
 
 @summarised
 @dataclass(frozen=True)
-class SpellTable:
+class SpellTable(Additive):
     """Spells counted by cell; `LifeTable` adds coarsening and files.
 
     Attributes
@@ -75,7 +76,11 @@ class SpellTable:
     merged : tuple of str
         What `coarsen` merged before it merged durations: ``"causes"``, causes or levels such as ``"recall + death"``,
         or columns of levels that it summed over.
+    stamp : dict of str
+        What the numbers mean beyond these fields; see `Additive`.
     """
+
+    noun = "life tables"
 
     duration: str
     by: tuple[str, ...]
@@ -89,6 +94,7 @@ class SpellTable:
     totals: sparse.csr_array | None = None
     clusters: SpellClusters | None = field(default=None, compare=False)
     merged: tuple[str, ...] = ()
+    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
@@ -160,20 +166,16 @@ class SpellTable:
 
     # ---- combining -------------------------------------------------------------------------------------------
 
-    def __add__(self, other: SpellTable) -> Self:
-        """Return the life table of the union of two disjoint samples (no person and no cluster in both).
+    @property
+    def alike(self) -> Mapping[str, object]:
+        """Duration, levels, weights, cluster and grid, which two tables must share to be added."""
+        return {name: getattr(self, name) for name in ("duration", "by", "weighted", "cluster", "grid", "merged")}
 
-        Raises
-        ------
-        InputError
-            If the two do not describe the same spells: duration, levels, weights, cluster, grid.
-        """
-        for name in ("duration", "by", "weighted", "cluster", "grid", "merged"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise InputError(
-                    f"cannot add life tables whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
-                )
+    def empty(self) -> Self:
+        """Return the table of no spells, with the same columns."""
+        return replace(self.of_cells(np.zeros(len(self.cells), dtype=bool)), n_people=0, stopped=False)
+
+    def _plus(self, other: Self) -> Self:
         sizes = (len(self.cells), len(other.cells))
         products = side_by_side(self.products, other.products, sizes, sizes)
         totals = side_by_side(self.totals, other.totals, sizes)
@@ -186,7 +188,19 @@ class SpellTable:
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
-        return merge_cells(both, pd.concat([self.cells, other.cells], ignore_index=True), self.by)
+        cells = pd.concat([table.cells for table in (self, other) if len(table.cells)] or [self.cells])
+        return merge_cells(both, cells.reset_index(drop=True), self.by, self._order(other))
+
+    def _order(self, other: Self) -> list[tuple[str, ...]]:
+        """Return the groups of both in canonical order: that of a table which has them all, if one does."""
+        mine, theirs = (table.groups() if len(table.cells) else [] for table in (self, other))
+        groups = list(dict.fromkeys([*mine, *theirs]))
+        whole = [order for order in (mine, theirs) if len(order) == len(groups)]
+        if whole and all(order == whole[0] for order in whole):
+            return whole[0]
+        columns = zip(self.by, zip(*groups, strict=True), strict=True)
+        levels = [in_order(set(present), name, self.stamp) for name, present in columns]
+        return sorted(groups, key=lambda group: [order.index(of) for order, of in zip(levels, group, strict=True)])
 
     @recorded
     def subset(self, /, **levels: object) -> Self:
@@ -240,7 +254,10 @@ class SpellTable:
         by = tuple(name for name in self.by if name not in gone)
         stay = [self.by.index(name) for name in by]
         clusters = self.clusters and self.clusters.regrouped(lambda group: tuple(group[i] for i in stay))
-        return merge_cells(replace(self, by=by, clusters=clusters), self.cells.drop(columns=list(gone)), by)
+        stamp = without_levels(self.stamp, gone)
+        return merge_cells(
+            replace(self, by=by, clusters=clusters, stamp=stamp), self.cells.drop(columns=list(gone)), by
+        )
 
     @recorded
     def without_clusters(self) -> Self:
@@ -277,14 +294,20 @@ def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
     return number
 
 
-def merge_cells(table: Table, cells: pd.DataFrame, by: tuple[str, ...]) -> Table:
-    """Return ``table`` with rows of ``cells`` that have the same keys summed, in the order of a fresh table."""
+def merge_cells(
+    table: Table, cells: pd.DataFrame, by: tuple[str, ...], groups: Sequence[tuple[str, ...]] | None = None
+) -> Table:
+    """Return ``table`` with rows of ``cells`` that have the same keys summed, groups as they are met or as given."""
     keys = [*by, *ENDING]
     group = _numbers(cells, list(by))
+    if groups is not None and by:
+        number = {of: place for place, of in enumerate(groups)}
+        group = np.array([number[of] for of in cells[list(by)].itertuples(index=False, name=None)], dtype=np.int64)
     place = cells.assign(_group=group).groupby(["_group", *ENDING], sort=True).ngroup().to_numpy()
     summed = cells.groupby(place, sort=True)
     merged = pd.concat([summed[keys].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
-    sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
+    shape = (len(merged), len(place))
+    sums = sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))), shape=shape)
     return replace(
         table,
         cells=merged,

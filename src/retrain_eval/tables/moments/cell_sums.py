@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,24 @@ Pairs = Mapping[tuple[int, int], Array]
 
 
 def merge_cells(
-    cells: pd.DataFrame, keys: list[str], first: Array, second: Pairs
+    cells: pd.DataFrame,
+    keys: list[str],
+    first: Array,
+    second: Pairs,
+    order: Callable[[pd.DataFrame], npt.NDArray[np.intp]] | None = None,
 ) -> tuple[pd.DataFrame, Array, dict[tuple[int, int], Array], npt.NDArray[np.integer]]:
-    """Sum rows of ``cells`` that have the same keys; return cells, both moments, and the new cell of each row."""
+    """Sum rows of ``cells`` that have the same keys; return cells, both moments, and the new cell of each row.
+
+    Cells come in the order in which they are met, or in the order that ``order`` gives for the keys: their positions.
+    """
     group = cells.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
-    n_groups = int(group.max()) + 1
+    n_groups = int(group.max(initial=-1)) + 1
     merged = cells[keys].drop_duplicates().reset_index(drop=True)
+    if order is not None:
+        sequence = order(merged)
+        place = np.empty(n_groups, dtype=np.intp)
+        place[sequence] = np.arange(n_groups)
+        group, merged = place[group], merged.iloc[sequence].reset_index(drop=True)
     merged["n"] = np.bincount(group, weights=cells["n"].to_numpy(), minlength=n_groups).astype(int)
     total = np.zeros((n_groups, first.shape[1]))
     np.add.at(total, group, first)

@@ -28,6 +28,7 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import parse_period
 from retrain_eval.common.shown import summarised
+from retrain_eval.tables.additive import Additive, in_order, without_levels
 from retrain_eval.tables.clusters import Clusters
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.moments.cell_sums import merge_cells
@@ -44,7 +45,7 @@ _ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is 
 
 @summarised
 @dataclass(frozen=True)
-class MomentTable:
+class MomentTable(Additive):
     """First and second moments of outcome paths by cell; `retrain_eval.OutcomeMoments` adds the estimators.
 
     Attributes
@@ -80,7 +81,11 @@ class MomentTable:
         The largest contributions w·|Y| to each cell and period, and Σ w·|Y|; they never leave the agency.
     source : callable, optional
         `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or cut have none.
+    stamp : dict of str
+        What the numbers mean beyond these fields; see `Additive`.
     """
+
+    noun = "moments"
 
     outcome: str
     times: tuple[int, ...]
@@ -99,6 +104,7 @@ class MomentTable:
     clusters: Clusters | None = field(default=None, compare=False, repr=False)
     largest: Array | None = field(default=None, compare=False, repr=False)
     absolute: Array | None = field(default=None, compare=False, repr=False)
+    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     def means(self) -> Array:
@@ -159,30 +165,40 @@ class MomentTable:
 
     # ---- combining -------------------------------------------------------------------------------------------
 
-    def __add__(self, other: MomentTable) -> Self:
-        """Return the moments of the union of two disjoint samples (no unit and no cluster in both).
+    @property
+    def alike(self) -> Mapping[str, object]:
+        """Paths, strata and clusters, which two tables must share to be added."""
+        names = ("outcome", "times", "strata", "cluster", "weighted", "numbers", "by_person")
+        return {name: getattr(self, name) for name in names}
 
-        Raises
-        ------
-        InputError
-            If the two do not describe the same paths: outcome, periods, strata, cluster.
-        """
-        for name in ("outcome", "times", "strata", "cluster", "weighted", "numbers", "by_person"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                raise InputError(
-                    f"cannot add moments whose {name} differ", value=f"{mine} and {theirs}", fix="build both alike"
-                )
+    def empty(self) -> Self:
+        """Return the moments of nobody, for the same paths and strata."""
+        return replace(
+            self,
+            cells=self.cells.iloc[:0],
+            first=self.first[:0],
+            second={},
+            n_clusters=0,
+            n_dropped=0,
+            source=None,
+            clusters=None if self.clusters is None else self.clusters.subset(np.full(len(self.cells), -1)),
+            largest=None if self.largest is None else self.largest[:0],
+            absolute=None if self.absolute is None else self.absolute[:0],
+        )
+
+    def _plus(self, other: Self) -> Self:
         shift = np.eye(1 + len(self.times))
         shift[1:, 0] = other.reference - self.reference
         keys = ["cohort", *self.strata]
-        stacked = pd.concat([self.cells, other.cells], ignore_index=True)
+        stacked = pd.concat([cells for cells in (self.cells, other.cells) if len(cells)] or [self.cells])
         first = np.vstack([self.first, other.first @ shift.T])
         offset = len(self.cells)
         second = dict(self.second) | {
             (a + offset, b + offset): shift @ block @ shift.T for (a, b), block in other.second.items()
         }
-        cells, first, second, group = merge_cells(stacked, keys, first, second)
+        cells, first, second, group = merge_cells(
+            stacked.reset_index(drop=True), keys, first, second, lambda merged: self._order(other, merged)
+        )
         mine, theirs = self.clusters, other.clusters
         clusters = mine.plus(theirs, offset, shift).merge(group) if mine and theirs else None
         return replace(
@@ -197,6 +213,26 @@ class MomentTable:
             largest=merge([self.largest, other.largest], group, len(cells)),
             absolute=merge_totals([self.absolute, other.absolute], group, len(cells)),
         )
+
+    def _order(self, other: Self, merged: pd.DataFrame) -> npt.NDArray[np.intp]:
+        """Return the positions of the union's keys in canonical order: that of a table which has them all, if one does.
+
+        Else by strata, each `in_order`, then cohorts, never treated last.
+        """
+        keys = ["cohort", *self.strata]
+        mine, theirs = (table.cells[keys].astype(object).fillna("") for table in (self, other))
+        rows = [[tuple(row) for row in cells.to_numpy().tolist()] for cells in (mine, theirs)]
+        whole = [row for row in rows if len(row) == len(merged)]
+        if whole and all(row == whole[0] for row in whole):
+            place = {key: number for number, key in enumerate(whole[0])}
+            met = merged.astype(object).fillna("").to_numpy().tolist()
+            return np.argsort([place[tuple(row)] for row in met])
+        ranks = []
+        for name in self.strata:
+            levels = in_order(set(merged[name].astype(str)), name, self.stamp)
+            ranks.append(merged[name].astype(str).map(levels.index).to_numpy(dtype=int))
+        cohort = merged["cohort"].to_numpy(dtype=float, na_value=np.inf)
+        return np.lexsort([cohort, *reversed(ranks)])
 
     @recorded
     def subset(self, /, **levels: object) -> Self:
@@ -250,7 +286,8 @@ class MomentTable:
         numbers = tuple(name for name in self.numbers if name in strata)
         whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, source=None)
         clusters = None if self.clusters is None else self.clusters.merge(group)
-        return replace(whole, clusters=clusters, largest=largest, absolute=absolute)
+        stamp = without_levels(self.stamp, gone)
+        return replace(whole, clusters=clusters, largest=largest, absolute=absolute, stamp=stamp)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
@@ -286,6 +323,7 @@ class MomentTable:
             "by_person": list(self.by_person),
             **({} if self.clusters is None else {"clusters": self.clusters.count.tolist()}),
             **({} if self.clusters is None else {"sums_withheld": self.clusters.withheld}),
+            **({"stamp": self.stamp} if self.stamp else {}),
         }
         write_table(path, "outcome_moments", table, facts)
 
@@ -328,6 +366,7 @@ class MomentTable:
             clusters=_read_clusters(table, facts, size),
             largest=np.array(table["largest"].to_pylist()) if "largest" in table.column_names else None,
             absolute=np.array(table["absolute"].to_pylist()) if "absolute" in table.column_names else None,
+            stamp=dict(facts.get("stamp", {})),
         )
 
 
