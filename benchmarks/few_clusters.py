@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 import retrain_eval as rte
-import retrain_eval.estimators.effects.effects
+import retrain_eval.estimators.effects.estimates
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -152,7 +152,7 @@ def main(draws: int, draws_of_survival: int) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     # simultaneous bands take most of the time, and are not looked at
-    retrain_eval.estimators.effects.effects.critical_values = lambda vcov, df, **_: np.full(len(vcov), np.nan)
+    retrain_eval.estimators.effects.estimates.critical_values = lambda vcov, df, **_: np.full(len(vcov), np.nan)
     start = time.perf_counter()
     given = [int(value) for value in sys.argv[1:]]
     main(*(given if len(given) == 2 else (2000, 2000)))

@@ -22,6 +22,7 @@ from retrain_eval.common.locks import locked
 from retrain_eval.common.names import check_plain_name
 from retrain_eval.common.resources import resource
 from retrain_eval.plan.registered import PLAN, Registration, register
+from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import FILE, StudyFile, read_study
 from retrain_eval.records.files import record_files, write_missing
 from retrain_eval.records.loading.progress import Watch, unwatched
@@ -159,6 +160,8 @@ class Study:
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
+        for table in run.results.kept().values():
+            table.stamp.update(stamp_of(self.file))
         provenance.write_run(self._results, run.results, key, inputs)
         self._require(run.results)
         return run.results

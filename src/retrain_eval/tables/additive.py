@@ -38,7 +38,7 @@ class Additive(ABC):
         One row per cell, among its columns how many people are in it.
     stamp : dict of str
         What the numbers mean beyond the table's own fields: currency, base period, frequency, caps, registered levels,
-        matching options. `retrain_eval.Run.publish` fills it from the study file; elsewhere it is empty.
+        matching options. A run fills it from the study file; elsewhere it has the levels that columns state.
     """
 
     noun: ClassVar[str] = "table"
