@@ -45,16 +45,16 @@ def test_who_never_finds_a_job_nor_trains_may_be_a_control(benchmark: ModuleType
 
 @pytest.mark.slow
 def test_risk_sets_find_the_truth_and_static_matching_does_not(benchmark: ModuleType) -> None:
-    """With 40 agencies, 95% coverage lies between 82.5% and 100% in all but one run of 500.
+    """With 14 agencies, at least 11 of the 95% intervals cover in all but three of 1,000 runs; the benchmark has 40.
 
-    Controls who must have found a job some day would earn some 80 dollars more, five standard errors.
+    Controls who must have found a job some day would earn some 80 dollars more.
     """
-    runs = [benchmark.estimates(20_000, seed) for seed in range(1001, 1041)]
+    runs = [benchmark.estimates(20_000, seed) for seed in range(1001, 1015)]
     off = {name: np.array([run[name].estimate - run[name].truth for run in runs]) for name in benchmark.DESIGNS}
     errors = {name: np.array([run[name].error for run in runs]) for name in benchmark.DESIGNS}
     spread = off["risk sets"].std(ddof=1) / np.sqrt(len(runs))
     assert abs(off["risk sets"].mean()) < 3 * spread
-    assert (np.abs(off["risk sets"]) <= 1.96 * errors["risk sets"]).mean() >= 0.825
-    assert off["risk sets, unweighted"].mean() < -5 * spread
-    assert off["static"].mean() < -10 * spread
+    assert (np.abs(off["risk sets"]) <= 1.96 * errors["risk sets"]).mean() >= 11 / 14
+    assert off["risk sets, unweighted"].mean() < -2.5 * spread
+    assert off["static"].mean() < -5 * spread
     assert (np.abs(off["static"]) <= 1.96 * errors["static"]).mean() < 0.3
