@@ -45,7 +45,7 @@ def test_who_never_finds_a_job_nor_trains_may_be_a_control(benchmark: ModuleType
 
 @pytest.mark.slow
 def test_risk_sets_find_the_truth_and_static_matching_does_not(benchmark: ModuleType) -> None:
-    """With 14 agencies, at least 11 of the 95% intervals cover in all but three of 1,000 runs; the benchmark has 40.
+    """With 14 agencies, at least 11 of the 95% intervals cover in all but four of 1,000 runs; the benchmark has 40.
 
     Controls who must have found a job some day would earn some 80 dollars more.
     """
