@@ -6,7 +6,7 @@ import duckdb
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import date_sql, infer_frequency
-from retrain_eval.panel.coverage import loaded
+from retrain_eval.common.sql import loaded
 
 
 def frequency_of(con: duckdb.DuckDBPyConnection, periods: str = "wage_record") -> str | None:
