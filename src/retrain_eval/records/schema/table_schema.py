@@ -30,8 +30,8 @@ from retrain_eval.records.schema.rules import check_field, check_pair, check_ref
 __all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resource", "load_package"]
 
 T = TypeVar("T")
-# names of the store's own tables, and of those that are made from records. Temporary tables of later steps need no entry:
-# their names begin with an underscore, and the name of a record type with a letter
+# names of the store's own tables, and of those that are made from records and last. Temporary tables of
+# `retrain_eval.common.sql_steps` need no entry: their names begin with an underscore, that of a record type with a letter
 RESERVED = (
     "archive", "baseline", "derived", "described", "job", "left_out", "loads", "panel", "paths", "places", "quality",
     "refused", "refused_row", "rejects", "schemas", "settings", "source", "spells", "superseded", "vintages",
@@ -191,11 +191,15 @@ def _load_order(resources: dict[str, Resource]) -> list[str]:
         name: [key.reference.resource for key in resource.foreign_keys if key.reference.resource != name]
         for name, resource in resources.items()
     }
+    needed: dict[str, list[str]] = {}  # by record type: those that it needs and itself, in load order
     try:
-        sorted_names = list(TopologicalSorter(refers).static_order())
+        for name in TopologicalSorter(refers).static_order():
+            needed[name] = _distinct(*(needed[other] for other in refers[name]), [name])
     except CycleError as error:
-        raise InputError("foreign keys run in a circle", value=" -> ".join(reversed(error.args[1]))) from None
-    needed: dict[str, list[str]] = {}  # the record types that one needs, and itself, in load order
-    for name in sorted_names:
-        needed[name] = [*chain.from_iterable(needed[other] for other in refers[name]), name]
-    return list(dict.fromkeys(chain.from_iterable(needed[name] for name in resources)))
+        circle = " -> ".join(reversed(error.args[1]))
+        raise InputError("foreign keys refer to each other in a circle", value=circle) from None
+    return _distinct(*(needed[name] for name in resources))
+
+
+def _distinct(*lists: list[str]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(lists)))
