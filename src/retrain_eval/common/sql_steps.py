@@ -41,7 +41,7 @@ class Step:
 
     def rule(self) -> str:
         """Return the docstring as comments of SQL: what a row is, and the rule that it follows."""
-        return indent(cleandoc(self.write.__doc__ or ""), "-- ", lambda line: True)
+        return "\n".join(f"-- {line}".rstrip() for line in cleandoc(self.write.__doc__ or "").splitlines())
 
     def select(self, pipeline: Pipeline) -> str:
         """Return the SELECT alone, in which the steps before it are tables."""

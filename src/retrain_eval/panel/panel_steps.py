@@ -110,26 +110,6 @@ class PanelSteps(Pipeline):
             FROM employer_pay GROUP BY n, period"""
 
     @step
-    def zero_or_unknown(self) -> str:
-        """A person and a period: `known` decides between zero and unknown; `before` and `after`, of its neighbours.
-
-        Known is a period in which no record would mean zero (`covered`), and which lies in no gap (`unknown`). There
-        earnings are the sum of what was paid, zero without a record; elsewhere they are unknown, whatever was recorded.
-        With no_record = "zero" every period outside a gap is known, with "missing" each that has a wage record.
-        """
-        here = {"coverage": "coalesce(c.here, false)", "missing": "pay.wages IS NOT NULL", "zero": "true"}
-        return f"""
-            SELECT people.*, g.period, {here[self.no_record]} AND u.n IS NULL AS known,
-              coalesce(c.before, false) AND earlier.n IS NULL AS before,
-              coalesce(c.after, false) AND later.n IS NULL AS after, pay.* EXCLUDE (n, period)
-            FROM people CROSS JOIN periods g
-            LEFT JOIN covered c ON c.class = people.class AND c.period = g.period
-            LEFT JOIN pay ON pay.n = people.n AND pay.period = g.period
-            LEFT JOIN unknown u ON u.n = people.n AND u.period = g.period
-            LEFT JOIN unknown earlier ON earlier.n = people.n AND earlier.period = g.period - 1
-            LEFT JOIN unknown later ON later.n = people.n AND later.period = g.period + 1"""
-
-    @step
     def job_periods(self) -> str:
         """A person, one of their jobs, and a period that it lasts."""
         if not self.employers:
@@ -148,21 +128,41 @@ class PanelSteps(Pipeline):
             FROM job_periods GROUP BY n, period"""
 
     @step
-    def with_jobs(self) -> str:
-        """A person and a period, with their jobs and the price factor."""
+    def recorded(self) -> str:
+        """A person and a period, with what the records hold of it."""
         return """
-            SELECT z.*, t.* EXCLUDE (n, period), r.factor
-            FROM zero_or_unknown z
-            LEFT JOIN tenure t ON t.n = z.n AND t.period = z.period
-            LEFT JOIN prices r ON r.region IS NOT DISTINCT FROM z.region AND r.period = z.period"""
+            SELECT people.*, g.period, pay.* EXCLUDE (n, period), t.* EXCLUDE (n, period), r.factor
+            FROM people CROSS JOIN periods g
+            LEFT JOIN pay ON pay.n = people.n AND pay.period = g.period
+            LEFT JOIN tenure t ON t.n = people.n AND t.period = g.period
+            LEFT JOIN prices r ON r.region IS NOT DISTINCT FROM people.region AND r.period = g.period"""
+
+    @step
+    def zero_or_unknown(self) -> str:
+        """A person and a period: `known` decides between zero and unknown; `before` and `after`, of its neighbours.
+
+        Known is a period in which no record would mean zero (`covered`), and which lies in no gap (`unknown`). There
+        earnings are the sum of what was paid, zero without a record; elsewhere they are unknown, whatever was recorded.
+        With no_record = "zero" every period outside a gap is known, with "missing" each that has a wage record.
+        """
+        here = {"coverage": "coalesce(c.here, false)", "missing": "wages IS NOT NULL", "zero": "true"}
+        return f"""
+            SELECT r.*, {here[self.no_record]} AND u.n IS NULL AS known,
+              coalesce(c.before, false) AND earlier.n IS NULL AS before,
+              coalesce(c.after, false) AND later.n IS NULL AS after
+            FROM recorded r
+            LEFT JOIN covered c ON c.class = r.class AND c.period = r.period
+            LEFT JOIN unknown u ON u.n = r.n AND u.period = r.period
+            LEFT JOIN unknown earlier ON earlier.n = r.n AND earlier.period = r.period - 1
+            LEFT JOIN unknown later ON later.n = r.n AND later.period = r.period + 1"""
 
     @step
     def censored(self) -> str:
         """A person and a period: tenure is censored if nothing is known of the period before the job began."""
         return """
-            SELECT j.*, tenure > 0 AND NOT (coalesce(c.before, false) AND u.n IS NULL) AS tenure_censored
-            FROM with_jobs j LEFT JOIN covered c ON c.class = j.class AND c.period = j.since
-            LEFT JOIN unknown u ON u.n = j.n AND u.period = j.since - 1"""
+            SELECT z.*, tenure > 0 AND NOT (coalesce(c.before, false) AND u.n IS NULL) AS tenure_censored
+            FROM zero_or_unknown z LEFT JOIN covered c ON c.class = z.class AND c.period = z.since
+            LEFT JOIN unknown u ON u.n = z.n AND u.period = z.since - 1"""
 
     @table
     def panel(self) -> str:

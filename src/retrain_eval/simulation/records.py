@@ -13,7 +13,7 @@ from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 
 RENAMED, SOLD = 0.004, 0.002  # share of firms per quarter that go on under another key, or sell a part
 INFLATION = 0.006
-_AI_TUTOR = r"E',\n            with AI tutor'"  # ends the name of a programme; the line break is part of the simulated data
+_AI_TUTOR = r"E',\n            with AI tutor'"  # as the simulated data have it, with a line break
 
 
 def build_records(con: duckdb.DuckDBPyConnection, people: int, quarters: int, start: int, p: Parameters) -> None:

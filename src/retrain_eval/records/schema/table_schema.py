@@ -31,7 +31,7 @@ __all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resourc
 
 T = TypeVar("T")
 # names of the store's own tables, and of those that are made from records and last. Temporary tables of
-# `retrain_eval.common.sql_steps` need no entry: their names begin with an underscore, that of a record type with a letter
+# `retrain_eval.common.sql_steps` need no entry: their names begin with an underscore, as no record type's can
 RESERVED = (
     "archive", "baseline", "derived", "described", "job", "left_out", "loads", "panel", "paths", "places", "quality",
     "refused", "refused_row", "rejects", "schemas", "settings", "source", "spells", "superseded", "vintages",
