@@ -9,6 +9,7 @@ import duckdb
 
 from retrain_eval.common.sources import sql_text
 from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
+from retrain_eval.simulation.careers import number_of_firms
 from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 
 RENAMED, SOLD = 0.004, 0.002  # share of firms per quarter that go on under another key, or sell a part
@@ -18,7 +19,7 @@ _AI_TUTOR = r"E',\n            with AI tutor'"  # as the simulated data have it,
 
 def build_records(con: duckdb.DuckDBPyConnection, people: int, quarters: int, start: int, p: Parameters) -> None:
     """Create the eleven record tables from ``sim_person, sim_career, sim_trained``."""
-    RecordSteps(max(people // 25, 20), quarters, start, p.unlinked).build(con)
+    RecordSteps(number_of_firms(people), quarters, start, p.unlinked).build(con)
 
 
 @dataclass(frozen=True)
