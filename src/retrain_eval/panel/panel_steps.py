@@ -88,17 +88,20 @@ class PanelSteps(Pipeline):
             FROM {GAPS} JOIN people USING (person_id)"""
 
     @step
+    def wage_records(self) -> str:
+        """A wage record of one of these people."""
+        return f"""
+            SELECT n, period, wages, employer_id, hours, naics, isco
+            FROM ({self.records}) JOIN people USING (person_id)"""
+
+    @step
     def employer_pay(self) -> str:
         """A person, a period and an employer: the sum of its wage records; occupation and industry of the highest."""
-        return f"""
+        return """
             SELECT n, period, employer_id, sum(wages) AS wages, sum(hours) AS hours,
               count(*) - count(hours) AS hours_missing,
-              min_by({{'naics': naics, 'isco': isco}}, (-wages, naics, isco)) AS kind
-            FROM (
-              SELECT n, period, wages, employer_id, hours, naics, isco
-              FROM ({self.records}) JOIN people USING (person_id)
-            )
-            GROUP BY n, period, employer_id"""
+              min_by({'naics': naics, 'isco': isco}, (-wages, naics, isco)) AS kind
+            FROM wage_records GROUP BY n, period, employer_id"""
 
     @step
     def pay(self) -> str:
@@ -139,11 +142,11 @@ class PanelSteps(Pipeline):
 
     @step
     def zero_or_unknown(self) -> str:
-        """A person and a period: `known` decides between zero and unknown; `before` and `after`, of its neighbours.
+        """A person and a period, `known` or not; `before` and `after`: no record would mean zero in its neighbours.
 
-        Known is a period in which no record would mean zero (`covered`), and which lies in no gap (`unknown`). There
-        earnings are the sum of what was paid, zero without a record; elsewhere they are unknown, whatever was recorded.
-        With no_record = "zero" every period outside a gap is known, with "missing" each that has a wage record.
+        Known is a period in which no record means zero (`covered`) and which lies in no gap (`unknown`). Its earnings
+        are the sum of what was paid: zero without a record. Those of any other period are unknown, whatever was
+        recorded. With no_record = "zero" every period outside a gap is known, with "missing" each that has a record.
         """
         here = {"coverage": "coalesce(c.here, false)", "missing": "wages IS NOT NULL", "zero": "true"}
         return f"""
