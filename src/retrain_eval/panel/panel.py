@@ -158,12 +158,12 @@ def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | Non
             " UNION SELECT period FROM refused_row SEMI JOIN person USING (person_id) "
             "WHERE resource = 'wage_record' AND period IS NOT NULL"
         )
-    kept = "" if window is None else f"WHERE period BETWEEN {window[0]} AND {window[1]}"
-    con.execute(f"CREATE OR REPLACE TEMP TABLE _panel_period AS SELECT period FROM ({source}) {kept} ORDER BY period")
+    inside = "" if window is None else f"WHERE period BETWEEN {window[0]} AND {window[1]}"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE _panel_period AS SELECT period FROM ({source}) {inside} ORDER BY period")
     unseen = "SELECT NOT EXISTS (FROM {}) AND EXISTS (FROM person)"
     if loaded(con, "coverage") and con.execute(unseen.format(PERIODS)).fetchall() == [(True,)]:
         raise DesignError(
-            "no person is linked to a source that coverage says was available for them: nothing is known of anybody"
+            "no person is linked to a source that coverage says was available for them, so nothing is known of anyone"
         )
     if con.execute("SELECT count(*) FROM temp._panel_period").fetchall() == [(0,)]:
         raise DesignError(f"no period of the records lies in the window {window}" if window else "there are no periods")

@@ -38,7 +38,7 @@ def build_quality(
         Which to count, with equal weights. *earnings*: below the living wage of ``price``. *tenure*: fewer than
         ``min_tenure`` periods with one employer or its successors. *stability*: the coefficient of variation of the
         earnings of the last year is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays
-        less than the one held before displacement (before entry, for whoever was not displaced).
+        less than the one held before displacement (before entry, for a person who was not displaced).
     min_tenure : int, optional
         Periods with one employer from which on a job is not deprived; by default those of a year: 4 quarters, 12
         months, 52 weeks, 26 two-week intervals. In an annual study a year says nothing, and both defaults are 4 years.
@@ -56,7 +56,7 @@ def build_quality(
         ``person_id, period, d_<dimension>`` (1.0, 0.0 or NULL), ``deprivations`` (their number), ``deprived`` (1.0 if
         their share reaches the cut-off), ``m0`` (that share if deprived, else 0.0). With any dimension unknown, all
         three are NULL: nothing is counted over fewer dimensions. Whether there is a score does not depend on whether
-        somebody is employed: see Notes.
+        a person is employed: see Notes.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def alkire_foster(source: Source, by: str | Sequence[str] = ()) -> pd.DataFrame:
     -------
     DataFrame
         The columns of ``by``, ``n`` (person-periods with a score), ``H, A, M0``, ``share_<dimension>`` (of M0; they sum
-        to 1; NaN where nobody is deprived, as is A).
+        to 1; NaN where no one is deprived, as is A).
 
     Raises
     ------
@@ -162,8 +162,8 @@ def alkire_foster(source: Source, by: str | Sequence[str] = ()) -> pd.DataFrame:
     )
     ratios = "avg(deprived) AS H, sum(m0) / nullif(sum(deprived), 0) AS A, avg(m0) AS M0"
     rows = f"SELECT {keys} count(*) AS n, {ratios}, {shares} FROM source WHERE m0 IS NOT NULL GROUP BY ALL ORDER BY ALL"
-    found: pd.DataFrame = query(relation, rows).df()
-    return found
+    ratios_by_group: pd.DataFrame = query(relation, rows).df()
+    return ratios_by_group
 
 
 def _check_sources(con: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> None:

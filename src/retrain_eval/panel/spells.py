@@ -146,7 +146,7 @@ class SpellSteps(Pipeline):
 
     @step
     def neighbours(self) -> str:
-        """A spell, whether another one touches it on either side, and the employers and periods of those."""
+        """A spell, whether another one adjoins it on either side, and the employers and periods of those."""
         return """
             SELECT *, row_number() OVER w AS spell,
               coalesce(lag(exit) OVER w = entry - 1, false) AS has_last,
@@ -183,7 +183,7 @@ class SpellSteps(Pipeline):
     def cause(self) -> str:
         """A spell and the cause of its end: the first of these rules that applies.
 
-        What nothing touches is censored. Non-employment ends by recall or in a new job. A job ends in another one,
+        A spell that no other follows at once is censored. Non-employment ends by recall or in a new job. A job ends in another one,
         in non-employment after which the employer takes the person back (recall), or in other non-employment.
         """
         return """

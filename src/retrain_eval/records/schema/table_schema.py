@@ -30,7 +30,7 @@ from retrain_eval.records.schema.rules import check_field, check_pair, check_ref
 __all__ = ["RESERVED", "Constraints", "Field", "ForeignKey", "Package", "Resource", "load_package"]
 
 T = TypeVar("T")
-# names of the store's own tables, and of those that are made from records and last. Temporary tables of
+# names of the store's own tables, and of the lasting ones that are made from records. Temporary tables of
 # `retrain_eval.common.sql_steps` need no entry: their names begin with an underscore, as no record type's can
 RESERVED = (
     "archive", "baseline", "derived", "described", "job", "left_out", "loads", "panel", "paths", "places", "quality",
