@@ -47,7 +47,7 @@ def build_quality(
     cutoff_k : float
         Share of the dimensions from which on a person counts as deprived (the poverty cut-off k/d).
     non_employed : {"deprived", "excluded"}
-        Somebody without a job is deprived in every dimension, so that trained and controls are compared over the same
+        Without a job a person is deprived in every dimension, so that trained and controls are compared over the same
         people; or has no score, as where only the employed are studied (Sehnbruch et al. 2020).
 
     Returns

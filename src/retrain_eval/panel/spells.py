@@ -183,8 +183,9 @@ class SpellSteps(Pipeline):
     def cause(self) -> str:
         """A spell and the cause of its end: the first of these rules that applies.
 
-        A spell that no other follows at once is censored. Non-employment ends by recall or in a new job. A job ends in another one,
-        in non-employment after which the employer takes the person back (recall), or in other non-employment.
+        A spell that no other follows at once is censored. Non-employment ends by recall or in a new job. A job ends in
+        another one, in non-employment after which the employer takes the person back (recall), or in other
+        non-employment.
         """
         return """
             SELECT *, CASE WHEN NOT has_next THEN 'censored'
