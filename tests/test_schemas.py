@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
+import pkgutil
 import re
 import tempfile
 from decimal import Decimal
@@ -15,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import retrain_eval.panel
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import BOUNDS, FREQUENCIES, parse_period
 from retrain_eval.common.resources import resource
+from retrain_eval.common.sql_steps import Pipeline, Step
 from retrain_eval.records.identifiers import use_key
 from retrain_eval.records.schema.dictionary import Package, Reading, checks, ddl, dictionary, load_package, typed
 from retrain_eval.records.schema.table_schema import RESERVED
@@ -148,12 +152,30 @@ def test_names_of_the_store_s_own_tables_are_reserved() -> None:
     made = re.compile(
         r"CREATE (?:OR REPLACE )?(?:TEMP )?(?:TABLE|VIEW)(?: IF NOT EXISTS)? (?:temp\.|archive\.)?([a-z]\w*)"
     )
-    # the simulator, in a folder of its own, does not work in a store
-    files = [file for part in ("", "records/", "outcomes/") for file in ROOT.glob(f"src/retrain_eval/{part}*.py")]
+    # the rooms whose tables have fixed names in a store
+    rooms = [ROOT / "src/retrain_eval" / room for room in ("records", "records/loading", "records/schema", "panel")]
+    files = [file for room in rooms for file in room.glob("*.py")]
     names = {name for file in files for name in made.findall(file.read_text(encoding="utf-8"))}
+    names |= {one.name for one in made_by_steps() if one.makes == "TABLE"}
     records = {*load_package(resource("data_schemas")).names}  # in examples
     assert names > {"loads", "rejects", "panel", "job", "spells"}
     assert names - records <= {*RESERVED}
+
+
+def test_a_temporary_table_of_a_step_has_a_name_that_no_record_type_can_have(tmp_path: Path) -> None:
+    temporary = {one.name for one in made_by_steps() if one.makes == "TEMP TABLE"}
+    assert temporary > {"_panel_person", "_coverage_gaps", "_employer_run"}
+    assert all(name.startswith("_") for name in temporary)
+    with pytest.raises(InputError, match="cannot be called '_panel_person'"):
+        load_package(write(tmp_path / "schemas", _panel_person=SCHEMA))
+
+
+def made_by_steps() -> list[Step]:
+    """Return the steps of the room `panel` that make a table."""
+    for module in pkgutil.iter_modules(retrain_eval.panel.__path__, "retrain_eval.panel."):
+        importlib.import_module(module.name)
+    pipelines = [one for one in Pipeline.__subclasses__() if one.__module__.startswith("retrain_eval.panel.")]
+    return [one for pipeline in pipelines for one in pipeline.steps if one.makes]
 
 
 def accepted(field_type: str, text: str, reading: Reading = READINGS[0], **more: Any) -> tuple[bool, object]:

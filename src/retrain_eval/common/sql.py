@@ -1,4 +1,4 @@
-"""Quoting for SQL, and how a connection is opened."""
+"""Quoting for SQL, how a connection is opened, and tables that may be absent."""
 
 from __future__ import annotations
 
@@ -23,6 +23,51 @@ def sql_name(name: str) -> str:
 def sql_text(value: str) -> str:
     """Quote a string literal for SQL."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def loaded(con: duckdb.DuckDBPyConnection, *names: str) -> bool:
+    """Return whether all of these tables or views exist."""
+    have = {row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
+    return have.issuperset(names)
+
+
+def no_rows(*columns: str) -> str:
+    """Return a SELECT of these columns and no rows; a type may follow the name of a column.
+
+    Examples
+    --------
+    >>> no_rows("person_id", "region VARCHAR")
+    'SELECT NULL AS "person_id", NULL::VARCHAR AS "region" WHERE false'
+    """
+    return f"SELECT {', '.join(map(_null, columns))} WHERE false"
+
+
+def select(con: duckdb.DuckDBPyConnection, table: str, *columns: str) -> str:
+    """Return a SELECT of columns of a table; those that it lacks are NULL, of the type that may follow their name."""
+    have = con.table(table).columns
+    names = {column: column.partition(" ")[0] for column in columns}
+    selected = [sql_name(name) if name in have else _null(column) for column, name in names.items()]
+    return f"SELECT {', '.join(selected)} FROM {sql_name(table)}"
+
+
+def optional(con: duckdb.DuckDBPyConnection, table: str, *columns: str) -> str:
+    """Return a SELECT of columns of a table that may be absent, then without rows; see `select`.
+
+    Examples
+    --------
+    >>> con = duckdb.connect()
+    >>> _ = con.execute("CREATE TABLE person AS SELECT 'a' AS person_id")
+    >>> optional(con, "person", "person_id", "region VARCHAR")
+    'SELECT "person_id", NULL::VARCHAR AS "region" FROM "person"'
+    >>> optional(con, "displacement", "person_id")
+    'SELECT NULL AS "person_id" WHERE false'
+    """
+    return select(con, table, *columns) if loaded(con, table) else no_rows(*columns)
+
+
+def _null(column: str) -> str:
+    name, _, kind = column.partition(" ")
+    return f"NULL{kind and '::'}{kind} AS {sql_name(name)}"
 
 
 def oddly_written_sql(text: str) -> str:

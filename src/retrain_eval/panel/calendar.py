@@ -6,7 +6,7 @@ import duckdb
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import date_sql, infer_frequency
-from retrain_eval.panel.coverage import loaded
+from retrain_eval.common.sql import loaded
 
 
 def frequency_of(con: duckdb.DuckDBPyConnection, periods: str = "wage_record") -> str | None:
@@ -27,9 +27,9 @@ def frequency_of(con: duckdb.DuckDBPyConnection, periods: str = "wage_record") -
     'month'
     """
     if loaded(con, "settings"):
-        found = con.execute("SELECT value FROM settings WHERE name = 'frequency'").fetchall()
-        if found:
-            return str(found[0][0])
+        stored = con.execute("SELECT value FROM settings WHERE name = 'frequency'").fetchall()
+        if stored:
+            return str(stored[0][0])
     if not (periods.startswith("temp.") or loaded(con, periods)):
         return None
     low, high = con.execute(f"SELECT min(period), max(period) FROM {periods}").fetchall()[0]

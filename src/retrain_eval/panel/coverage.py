@@ -2,19 +2,163 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import duckdb
 
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.sql import loaded, no_rows, optional, select
+from retrain_eval.common.sql_steps import Pipeline, scratch, step, temporary
 
-PEOPLE, PERIODS, GAPS = "temp.coverage_people", "temp.coverage_periods", "temp.coverage_gaps"
+PEOPLE, PERIODS, GAPS = "temp._coverage_people", "temp._coverage_periods", "temp._coverage_gaps"
 GONE = ("deceased", "moved", "institutionalised")  # reasons of exit after which a person is no longer observed
 _FIRST, _LAST = 0, 2_000_000_000  # before and after every period
 
 
-def loaded(con: duckdb.DuckDBPyConnection, *names: str) -> bool:
-    """Return whether all of these tables or views exist."""
-    have = {row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()}
-    return have.issuperset(names)
+@dataclass(frozen=True)
+class CoverageSteps(Pipeline):
+    """The class of each person, and the periods in which the absence of a record means zero for a class.
+
+    Attributes
+    ----------
+    persons, refused : str
+        SELECTs of ``person_id, region``, and of ``resource, period, key`` of refused rows.
+    links : bool
+        Whether records of linkage are loaded.
+    """
+
+    persons: str
+    links: bool
+    refused: str
+
+    @step
+    def linked(self) -> str:
+        """A person with a record of linkage: the sources that they are linked to."""
+        if not self.links:
+            return no_rows("person_id", "sources")
+        return """
+            SELECT person_id, list_sort(coalesce(list(source) FILTER (status = 'linked'), [])) AS sources
+            FROM linkage GROUP BY person_id"""
+
+    @step
+    def placed(self) -> str:
+        """A person: their region, and the sources that can hold them (NULL: all of them)."""
+        sources = "coalesce(sources, [])" if self.links else "sources"
+        return (
+            f"SELECT person_id, region, {sources} AS sources FROM ({self.persons}) LEFT JOIN linked USING (person_id)"
+        )
+
+    @scratch
+    def _coverage_class(self) -> str:
+        """A person: their class, which has one region and one list of sources."""
+        return "SELECT person_id, region, sources, dense_rank() OVER (ORDER BY region, sources) AS class FROM placed"
+
+    @temporary
+    def _coverage_people(self) -> str:
+        """A person: their class."""
+        return "SELECT person_id, class FROM _coverage_class"
+
+    @step
+    def classes(self) -> str:
+        """A class: its region and its sources."""
+        return "SELECT DISTINCT class, region, sources FROM _coverage_class"
+
+    @step
+    def reported(self) -> str:
+        """A record of coverage, or a refused one: what could not be read of its key may be anything."""
+        return f"""
+            SELECT source, region, period, available, false AS refused FROM coverage
+            UNION ALL BY NAME SELECT c.source, r.key['region'] AS region, c.period, false AS available, true AS refused
+            FROM ({self.refused}) r JOIN (SELECT DISTINCT source, period FROM coverage) c
+              ON coalesce(r.key['source'], c.source) = c.source AND coalesce(r.period, c.period) = c.period
+            WHERE r.resource = 'coverage'"""
+
+    @step
+    def source_periods(self) -> str:
+        """A class, one of its sources and a period: available, by the row of the region, else by that of all regions.
+
+        A source of which a row was refused is not available.
+        """
+        here = "bool_or(available) FILTER ({0}) AND NOT bool_or(refused) FILTER ({0})"
+        return f"""
+            SELECT class, source, period, coalesce({here.format("r.region IS NOT NULL")},
+              {here.format("r.region IS NULL")}) AS available
+            FROM classes JOIN reported r ON r.region IS NULL OR r.region = classes.region
+            WHERE sources IS NULL OR list_contains(sources, source)
+            GROUP BY class, source, period"""
+
+    @temporary
+    def _coverage_periods(self) -> str:
+        """A class and a period in which one of its sources was available."""
+        return "SELECT DISTINCT class, period FROM source_periods WHERE available"
+
+
+@dataclass(frozen=True)
+class GapSteps(Pipeline):
+    """The periods in which a person is unknown, whatever the source holds: one step per reason.
+
+    Attributes
+    ----------
+    refused, observations, enrolments : str
+        SELECTs of the columns that the steps read.
+    links : bool
+        Whether records of linkage say whose records can be seen; with records of coverage, coverage does.
+    """
+
+    refused: str
+    observations: str
+    enrolments: str
+    links: bool
+
+    @step
+    def refused_records(self) -> str:
+        """A refused wage record: its period is unknown, or every period where that could not be read."""
+        return f"""
+            SELECT person_id, coalesce(period, {_FIRST}) AS since, coalesce(period, {_LAST}) AS until
+            FROM ({self.refused}) WHERE resource = 'wage_record' AND person_id IS NOT NULL"""
+
+    @step
+    def windows(self) -> str:
+        """A window of observation, open ends filled."""
+        return f"""
+            SELECT person_id, coalesce("from", {_FIRST}) AS a, coalesce("to", {_LAST}) AS b
+            FROM ({self.observations})"""
+
+    @step
+    def unobserved(self) -> str:
+        """A person with windows of observation, and the periods before, between and after them."""
+        return f"""
+            SELECT person_id, 1 + coalesce(max(b) OVER (PARTITION BY person_id ORDER BY a, b
+              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), {_FIRST - 1}) AS since, a - 1 AS until FROM windows
+            UNION ALL SELECT person_id, max(b) + 1, {_LAST} FROM windows GROUP BY person_id"""
+
+    @step
+    def left_for_good(self) -> str:
+        """A person without a window who left a programme by death, a move or an institution: the periods after."""
+        reasons = ", ".join(f"'{reason}'" for reason in GONE)
+        return f"""
+            SELECT person_id, max(coalesce(exit, entry)) FILTER (exit_reason IN ({reasons})) + 1 AS since,
+              {_LAST} AS until
+            FROM ({self.enrolments}) WHERE person_id NOT IN (SELECT person_id FROM windows)
+            GROUP BY person_id HAVING since > max(entry)"""
+
+    @step
+    def unlinked(self) -> str:
+        """A person who is linked to no source: every period."""
+        if not self.links:
+            return no_rows("person_id", "since", "until")
+        return f"""
+            SELECT person_id, {_FIRST} AS since, {_LAST} AS until FROM person
+            WHERE person_id NOT IN (SELECT person_id FROM linkage WHERE status = 'linked')"""
+
+    @temporary
+    def _coverage_gaps(self) -> str:
+        """A person and a span of periods in which nothing is known of them, for any of the reasons."""
+        reasons = ("refused_records", "unobserved", "left_for_good", "unlinked")
+        rows = " UNION ALL ".join(f"FROM {reason}" for reason in reasons)
+        return f"""
+            SELECT DISTINCT person_id, CAST(since AS INTEGER) AS since, CAST(until AS INTEGER) AS until
+            FROM ({rows}) WHERE since <= until"""
 
 
 def build_coverage(con: duckdb.DuckDBPyConnection) -> None:
@@ -30,46 +174,11 @@ def build_coverage(con: duckdb.DuckDBPyConnection) -> None:
     DesignError
         If no record of coverage says that a source was available.
     """
-    linked, sources = "SELECT NULL AS person_id, NULL AS sources WHERE false", "sources"
-    if loaded(con, "linkage"):
-        linked = (
-            "SELECT person_id, list_sort(coalesce(list(source) FILTER (status = 'linked'), [])) AS sources "
-            "FROM linkage GROUP BY person_id"
-        )
-        sources = "coalesce(sources, [])"
-    region = "region" if "region" in con.table("person").columns else "NULL::VARCHAR AS region"
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE coverage_classes AS
-        WITH people AS (SELECT person_id, {region} FROM person), linked AS ({linked}),
-        whole AS (SELECT person_id, region, {sources} AS sources FROM people LEFT JOIN linked USING (person_id))
-        SELECT person_id, region, sources, dense_rank() OVER (ORDER BY region, sources) AS class FROM whole
-        """
-    )
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {PEOPLE} AS SELECT person_id, class FROM temp.coverage_classes")
-    rows = "SELECT source, region, period, available, false AS refused FROM coverage"
-    if loaded(con, "refused_row"):  # what could not be read of a key may be anything
-        rows += """
-          UNION ALL BY NAME SELECT c.source, r.key['region'] AS region, c.period, false AS available, true AS refused
-          FROM refused_row r JOIN (SELECT DISTINCT source, period FROM coverage) c
-            ON coalesce(r.key['source'], c.source) = c.source AND coalesce(r.period, c.period) = c.period
-          WHERE r.resource = 'coverage'"""
-    here = "bool_or(available) FILTER ({0}) AND NOT bool_or(refused) FILTER ({0})"
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE {PERIODS} AS
-        WITH classes AS (SELECT DISTINCT class, region, sources FROM temp.coverage_classes), told AS ({rows}),
-        sources AS (
-          SELECT class, source, period, coalesce({here.format("told.region IS NOT NULL")},
-            {here.format("told.region IS NULL")}) AS available
-          FROM classes JOIN told ON told.region IS NULL OR told.region = classes.region
-          WHERE sources IS NULL OR list_contains(sources, source)
-          GROUP BY class, source, period
-        )
-        SELECT DISTINCT class, period FROM sources WHERE available
-        """
-    )
-    con.execute("DROP TABLE temp.coverage_classes")
+    CoverageSteps(
+        persons=select(con, "person", "person_id", "region VARCHAR"),
+        links=loaded(con, "linkage"),
+        refused=optional(con, "refused_row", "resource", "period INTEGER", "key MAP(VARCHAR, VARCHAR)"),
+    ).build(con)
     if con.execute("SELECT count(*) FROM coverage WHERE available").fetchall() == [(0,)]:
         raise DesignError("no record of coverage says that a source of wage records was available")
 
@@ -97,44 +206,15 @@ def build_gaps(con: duckdb.DuckDBPyConnection) -> bool:
     ...                 'AS t(person_id, "from", "to")')
     >>> build_gaps(con)
     True
-    >>> con.sql("FROM temp.coverage_gaps ORDER BY ALL").fetchall()
+    >>> con.sql("FROM temp._coverage_gaps ORDER BY ALL").fetchall()
     [('a', 0, 8075), ('a', 8080, 8081)]
     """
-    parts = []
-    if loaded(con, "refused_row"):
-        parts.append(
-            f"SELECT person_id, coalesce(period, {_FIRST}) AS since, coalesce(period, {_LAST}) AS until "
-            "FROM refused_row WHERE resource = 'wage_record' AND person_id IS NOT NULL"
-        )
-    seen = "SELECT NULL AS person_id WHERE false"
-    if loaded(con, "observation"):
-        seen = "SELECT person_id FROM observation"
-        ends = f'SELECT person_id, coalesce("from", {_FIRST}) AS a, coalesce("to", {_LAST}) AS b FROM observation'
-        parts.append(
-            f"""
-            SELECT person_id, 1 + coalesce(max(b) OVER (PARTITION BY person_id ORDER BY a, b
-              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), {_FIRST - 1}) AS since, a - 1 AS until FROM ({ends})
-            UNION ALL SELECT person_id, max(b) + 1, {_LAST} FROM ({ends}) GROUP BY person_id"""
-        )
-    if loaded(con, "enrolment") and "exit_reason" in (columns := con.table("enrolment").columns):
-        left = "coalesce(exit, entry)" if "exit" in columns else "entry"
-        reasons = ", ".join(f"'{reason}'" for reason in GONE)
-        parts.append(
-            f"""
-            SELECT person_id, max({left}) FILTER (exit_reason IN ({reasons})) + 1 AS since, {_LAST} AS until
-            FROM enrolment WHERE person_id NOT IN ({seen}) GROUP BY person_id HAVING since > max(entry)"""
-        )
-    if loaded(con, "linkage") and not loaded(con, "coverage"):  # coverage knows of links itself
-        linked = "SELECT person_id FROM linkage WHERE status = 'linked'"
-        parts.append(
-            f"SELECT person_id, {_FIRST} AS since, {_LAST} AS until FROM person WHERE person_id NOT IN ({linked})"
-        )
-    nothing = "SELECT NULL::VARCHAR AS person_id, NULL::INTEGER AS since, NULL::INTEGER AS until WHERE false"
-    rows = " UNION ALL ".join(parts or [nothing])
-    con.execute(
-        f"CREATE OR REPLACE TEMP TABLE {GAPS} AS SELECT DISTINCT person_id, CAST(since AS INTEGER) AS since, "
-        f"CAST(until AS INTEGER) AS until FROM ({rows}) WHERE since <= until"
-    )
+    GapSteps(
+        refused=optional(con, "refused_row", "resource", "person_id", "period INTEGER"),
+        observations=optional(con, "observation", "person_id", "from INTEGER", "to INTEGER"),
+        enrolments=optional(con, "enrolment", "person_id", "entry INTEGER", "exit INTEGER", "exit_reason VARCHAR"),
+        links=loaded(con, "linkage") and not loaded(con, "coverage"),
+    ).build(con)
     return bool(con.execute(f"SELECT count(*) FROM {GAPS}").fetchall() != [(0,)])
 
 

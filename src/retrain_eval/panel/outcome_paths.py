@@ -12,8 +12,8 @@ import duckdb
 
 from retrain_eval.common.errors import InputError, StoreError, unknown
 from retrain_eval.common.sources import sql_name, sql_text
+from retrain_eval.common.sql import loaded
 from retrain_eval.common.withholding import units_having
-from retrain_eval.panel.coverage import loaded
 
 SOURCES = ("panel", "quality")
 _KEYS = ("person_id", "period", "cohort")

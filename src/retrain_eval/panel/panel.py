@@ -1,20 +1,32 @@
-"""Person × period panel from wage records, in SQL.
+"""Person × period panel from wage records.
 
-No record is not zero: it is zero where coverage says that the source was there, or where the study says that its
-source covers everybody in every period; and only while the person could be seen in it: linked, observed, and without a
-refused wage record in the period.
+No record is not zero: it is zero where coverage says that the source was available, or where the study says that its
+source covers all people in every period; and only while the person could be seen in it: linked, observed, and without a
+refused wage record in the period. The step ``zero_or_unknown`` of `retrain_eval.panel.panel_steps` decides this.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import duckdb
 
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.periods import period_label, stored_period
+from retrain_eval.common.sql import loaded, optional, select
 from retrain_eval.panel.calendar import displacement_sql, frequency_of
-from retrain_eval.panel.coverage import GAPS, PEOPLE, PERIODS, build_coverage, build_gaps, loaded
+from retrain_eval.panel.coverage import PERIODS, build_coverage, build_gaps
 from retrain_eval.panel.jobs import build_jobs
 from retrain_eval.panel.outcome_paths import mark_built
+from retrain_eval.panel.panel_steps import (
+    DISPLACEMENT,
+    ENROLMENT,
+    PERSON,
+    RECORD,
+    PanelSteps,
+    PersonSteps,
+    PriceSteps,
+)
 
 NO_RECORD = ("coverage", "missing", "zero")
 _CHUNK = 250_000  # people whose records are in memory at once
@@ -108,18 +120,24 @@ def build_panel(
     _build_periods(con, window)
     _build_people(con)
     _build_prices(con, base_period)
-    last = con.execute("SELECT max(n) FROM temp.panel_person").fetchall()[0][0] or 0
+    steps = PanelSteps(
+        no_record=no_record or ("coverage" if known else "missing"),
+        records=select(con, "wage_record", *RECORD),
+        employers=employers,
+        gaps=_span(con) if gaps else None,
+    )
+    [(people,)] = con.execute("SELECT max(n) FROM temp._panel_person").fetchall()
     con.execute("BEGIN")  # a panel is whole or not there
     try:
-        for first in range(1, max(last, 1) + 1, _CHUNK):
-            sql = _panel_sql(con, no_record or ("coverage" if known else "missing"), employers, gaps, first)
+        for first in range(1, max(people or 0, 1) + 1, _CHUNK):
+            sql = replace(steps, first=first, last=first + _CHUNK - 1).sql()
             con.execute(("CREATE OR REPLACE TABLE panel AS " if first == 1 else "INSERT INTO panel ") + sql)
         con.execute("COMMIT")
     except BaseException:
         con.execute("ROLLBACK")
         raise
     mark_built(con, "panel")
-    con.execute("DROP TABLE temp.panel_person; DROP TABLE temp.panel_period; DROP TABLE temp.panel_price")
+    con.execute("DROP TABLE temp._panel_person; DROP TABLE temp._panel_period; DROP TABLE temp._panel_price")
     return con.table("panel")
 
 
@@ -140,177 +158,54 @@ def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | Non
             " UNION SELECT period FROM refused_row SEMI JOIN person USING (person_id) "
             "WHERE resource = 'wage_record' AND period IS NOT NULL"
         )
-    kept = "" if window is None else f"WHERE period BETWEEN {window[0]} AND {window[1]}"
-    con.execute(f"CREATE OR REPLACE TEMP TABLE panel_period AS SELECT period FROM ({source}) {kept} ORDER BY period")
+    inside = "" if window is None else f"WHERE period BETWEEN {window[0]} AND {window[1]}"
+    con.execute(f"CREATE OR REPLACE TEMP TABLE _panel_period AS SELECT period FROM ({source}) {inside} ORDER BY period")
     unseen = "SELECT NOT EXISTS (FROM {}) AND EXISTS (FROM person)"
     if loaded(con, "coverage") and con.execute(unseen.format(PERIODS)).fetchall() == [(True,)]:
         raise DesignError(
-            "no person is linked to a source that coverage says was available for them: nothing is known of anybody"
+            "no person is linked to a source that coverage says was available for them, so nothing is known of anyone"
         )
-    if con.execute("SELECT count(*) FROM temp.panel_period").fetchall() == [(0,)]:
+    if con.execute("SELECT count(*) FROM temp._panel_period").fetchall() == [(0,)]:
         raise DesignError(f"no period of the records lies in the window {window}" if window else "there are no periods")
 
 
 def _build_people(con: duckdb.DuckDBPyConnection) -> None:
-    """Make a table of people, numbered by their ids, with the periods of displacement, entry and exit."""
-    have = con.table("person").columns
-    displaced = "SELECT NULL AS person_id, NULL AS displaced WHERE false"
-    if loaded(con, "displacement"):
-        period = displacement_sql(frequency_of(con, "temp.panel_period"), "min(displaced_on)")
-        displaced = f"SELECT person_id, CAST({period} AS INTEGER) AS displaced FROM displacement GROUP BY person_id"
-    left_in = (
-        "first(exit ORDER BY entry, programme_id)" if "exit" in con.table("enrolment").columns else "NULL::INTEGER"
-    )
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE panel_person AS
-        WITH displaced AS ({displaced}),
-        entered AS (SELECT person_id, min(entry) AS cohort, {left_in} AS left_in FROM enrolment GROUP BY person_id)
-        SELECT CAST(row_number() OVER (ORDER BY person_id) AS INTEGER) AS n, person_id,
-          {"region" if "region" in have else "NULL::VARCHAR AS region"},
-          {"class" if loaded(con, "coverage") else "0 AS class"}, displaced, cohort, left_in
-        FROM person LEFT JOIN displaced USING (person_id) LEFT JOIN entered USING (person_id)
-        {f"LEFT JOIN {PEOPLE} USING (person_id)" if loaded(con, "coverage") else ""}
-        """
-    )
+    day = "min(displaced_on)"
+    PersonSteps(
+        persons=select(con, "person", *PERSON),
+        enrolments=select(con, "enrolment", *ENROLMENT),
+        displacements=optional(con, "displacement", *DISPLACEMENT),
+        displaced_in=displacement_sql(frequency_of(con, "temp._panel_period"), day)
+        if loaded(con, "displacement")
+        else "0",
+        coverage=loaded(con, "coverage"),
+    ).build(con)
 
 
 def _build_prices(con: duckdb.DuckDBPyConnection, base_period: int | None) -> None:
-    """Make the factor that turns nominal into real wages, by region and period; one where there are no prices."""
-    regions = "SELECT DISTINCT region FROM temp.panel_person"
     if not loaded(con, "price"):
         if base_period is not None:
             fix = "name their file under [records]: price = ..., or drop base_period"
             raise InputError("there are no records of price for base_period to refer to", value=base_period, fix=fix)
-        con.execute(
-            "CREATE OR REPLACE TEMP TABLE panel_price AS "
-            f"SELECT region, period, 1.0::DOUBLE AS factor FROM ({regions}) CROSS JOIN panel_period"
-        )
+        PriceSteps("").build(con)
         return
-    base = "(SELECT max(period) FROM price)" if base_period is None else str(base_period)
-    con.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE panel_price AS
-        WITH wanted AS (SELECT period FROM temp.panel_period UNION SELECT {base}),
-        local AS (
-          SELECT r.region, w.period, coalesce(max(cpi) FILTER (p.region IS NOT NULL), max(cpi) FILTER (p.region IS
-            NULL)) AS cpi
-          FROM ({regions}) r CROSS JOIN wanted w
-          LEFT JOIN price p ON p.period = w.period AND (p.region IS NULL OR p.region = r.region)
-          GROUP BY ALL
-        )
-        SELECT region, period, CAST(max(cpi) FILTER (period = {base}) OVER (PARTITION BY region) AS DOUBLE) / cpi AS
-          factor
-        FROM local
-        """
-    )
+    PriceSteps("(SELECT max(period) FROM price)" if base_period is None else str(base_period)).build(con)
     covered = f"SEMI JOIN {PERIODS} c ON c.period = f.period" if loaded(con, "coverage") else ""
     missing = con.execute(
-        f"SELECT f.region, f.period FROM temp.panel_price f {covered} WHERE factor IS NULL ORDER BY ALL LIMIT 1"
+        f"SELECT f.region, f.period FROM temp._panel_price f {covered} WHERE factor IS NULL ORDER BY ALL LIMIT 1"
     ).fetchall()
     if missing:
         raise InputError(
             f"there is no price for region {missing[0][0]!r} in period "
-            f"{period_label(missing[0][1], frequency_of(con, 'temp.panel_period'))} or in the base period",
+            f"{period_label(missing[0][1], frequency_of(con, 'temp._panel_period'))} or in the base period",
             column="cpi",
             rule="a consumer price index for every covered region and period, and for the base period",
             fix="complete the records of price; a row without a region is for every region",
         )
 
 
-def _panel_sql(con: duckdb.DuckDBPyConnection, no_record: str, employers: bool, gaps: bool, first: int) -> str:
-    """Return the SQL for the panel of one chunk of people; only their records and jobs are in memory."""
-    have = con.table("wage_record").columns
-    column = {name: name if name in have else f"NULL AS {name}" for name in ("employer_id", "hours", "naics", "isco")}
-    if no_record == "coverage":
-        flags = f"""
-          SELECT class, period, true AS here,
-            EXISTS (FROM {PERIODS} b WHERE b.class = c.class AND b.period = c.period - 1) AS before,
-            EXISTS (FROM {PERIODS} a WHERE a.class = c.class AND a.period = c.period + 1) AS after
-          FROM {PERIODS} c"""
-        here = "coalesce(f.here, false)"
-    else:
-        zero = "true" if no_record == "zero" else "false"
-        flags = f"""
-          SELECT 0 AS class, period, {zero} AS here, {zero} AND period - 1 IN (FROM temp.panel_period) AS before,
-            {zero} AND period + 1 IN (FROM temp.panel_period) AS after
-          FROM temp.panel_period"""
-        here = "true" if no_record == "zero" else "pay.wages IS NOT NULL"
-    tenure = (
-        "SELECT 0 AS n, 0 AS period, 0 AS tenure, false AS censored, false AS full_job, false AS back, false AS onward"
-    )
-    if employers:
-        tenure = """
-          SELECT n, unnest(range(first_period, last_period + 1)) AS period, first_period, last_period
-          FROM job JOIN people USING (person_id)"""
-        tenure = f"""
-          SELECT n, period, max(period - first_period + 1) AS tenure, min(first_period) AS since,
-            bool_or(first_period < period AND last_period > period) AS full_job,
-            bool_or(first_period < period) AS back, bool_or(last_period > period) AS onward
-          FROM ({tenure}) GROUP BY n, period"""
-    else:
-        tenure = f"SELECT t.*, 0 AS since FROM ({tenure}) t WHERE false"
-    jobs = "true" if employers else "false"
-    unknown_in = "SELECT 0 AS n, 0 AS period WHERE false"
-    if gaps:
-        spans = "SELECT period FROM wage_record UNION ALL FROM temp.panel_period"
-        low, high = con.execute(f"SELECT min(period) - 1, max(period) + 1 FROM ({spans})").fetchall()[0]
-        unknown_in = (
-            f"SELECT DISTINCT n, unnest(range(greatest(since, {low}), least(until, {high}) + 1)) AS period "
-            f"FROM {GAPS} JOIN people USING (person_id)"
-        )
-    return f"""
-        WITH people AS (FROM temp.panel_person WHERE n BETWEEN {first} AND {first + _CHUNK - 1}),
-        flags AS ({flags}),
-        employer AS (
-          SELECT n, period, employer_id, sum(wages) AS wages, sum(hours) AS hours, count(*) - count(hours) AS
-            hours_missing,
-            min_by({{'naics': naics, 'isco': isco}}, (-wages, naics, isco)) AS kind
-          FROM (
-            SELECT n, period, wages, {", ".join(column.values())} FROM wage_record JOIN people USING (person_id)
-          )
-          GROUP BY n, period, employer_id
-        ),
-        pay AS (
-          SELECT n, period, sum(wages) AS wages, count(*) FILTER (wages > 0) AS n_employers,
-            CASE WHEN sum(hours_missing) = 0 THEN sum(hours) END AS hours,
-            min_by({{'id': employer_id, 'kind': kind}}, (-wages, employer_id)) AS main
-          FROM employer GROUP BY n, period
-        ),
-        tenure AS ({tenure}),
-        unknown_in AS ({unknown_in}),
-        joined AS (
-          SELECT people.*, g.period, {here} AND u.n IS NULL AS covered,
-            coalesce(f.before, false) AND earlier.n IS NULL AS before,
-            coalesce(f.after, false) AND later.n IS NULL AS after,
-            pay.* EXCLUDE (n, period), t.* EXCLUDE (n, period), r.factor
-          FROM people CROSS JOIN temp.panel_period g
-          LEFT JOIN flags f ON f.class = people.class AND f.period = g.period
-          LEFT JOIN pay ON pay.n = people.n AND pay.period = g.period
-          LEFT JOIN tenure t ON t.n = people.n AND t.period = g.period
-          LEFT JOIN unknown_in u ON u.n = people.n AND u.period = g.period
-          LEFT JOIN unknown_in earlier ON earlier.n = people.n AND earlier.period = g.period - 1
-          LEFT JOIN unknown_in later ON later.n = people.n AND later.period = g.period + 1
-          LEFT JOIN temp.panel_price r ON r.region IS NOT DISTINCT FROM people.region AND r.period = g.period
-        )
-        SELECT person_id, CAST(period AS INTEGER) AS period,
-          CASE WHEN covered THEN CAST(coalesce(wages, 0) AS DOUBLE) * factor END AS earnings,
-          CASE WHEN covered THEN CAST(coalesce(wages, 0) > 0 AS DOUBLE) END AS employed,
-          CASE WHEN covered AND {jobs} THEN CAST(coalesce(n_employers, 0) AS INTEGER) END AS n_employers,
-          CASE WHEN covered AND {jobs} AND wages > 0 THEN main.id END AS main_employer,
-          CASE WHEN NOT {jobs} OR NOT covered THEN NULL WHEN full_job THEN 1.0::DOUBLE
-            WHEN tenure IS NULL OR (before AND after) OR (before AND NOT back) OR (after AND NOT onward) THEN 0.0
-            END AS full_quarter,
-          CASE WHEN covered AND {jobs} THEN CAST(coalesce(tenure, 0) AS INTEGER) END AS tenure,
-          CASE WHEN covered AND {jobs} THEN coalesce(tenure_censored, false) END AS tenure_censored,
-          CASE WHEN covered AND wages > 0 THEN CAST(hours AS DOUBLE) END AS hours,
-          CASE WHEN covered AND wages > 0 THEN CAST(main.kind.naics AS VARCHAR) END AS naics,
-          CASE WHEN covered AND wages > 0 THEN CAST(main.kind.isco AS VARCHAR) END AS isco,
-          period - displaced AS to_displacement, period - cohort AS to_entry, period - left_in AS to_exit, cohort
-        FROM (
-          SELECT j.*, tenure > 0 AND NOT (coalesce(s.before, false) AND u.n IS NULL) AS tenure_censored
-          FROM joined j LEFT JOIN flags s ON s.class = j.class AND s.period = j.since
-          LEFT JOIN unknown_in u ON u.n = j.n AND u.period = j.since - 1
-        )
-        ORDER BY n, period
-        """
+def _span(con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Return the first and the last period that a gap can bear on: those of records and panel, and their neighbours."""
+    periods = "SELECT period FROM wage_record UNION ALL FROM temp._panel_period"
+    [(low, high)] = con.execute(f"SELECT min(period) - 1, max(period) + 1 FROM ({periods})").fetchall()
+    return low, high

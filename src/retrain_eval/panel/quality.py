@@ -1,4 +1,4 @@
-"""Employment quality by the counting method of Alkire and Foster, in SQL."""
+"""Employment quality by the counting method of Alkire and Foster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pandas as pd
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.periods import a_year
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.common.sql import loaded, optional, select
 from retrain_eval.panel.calendar import frequency_of
-from retrain_eval.panel.coverage import loaded
 from retrain_eval.panel.outcome_paths import mark_built
+from retrain_eval.panel.quality_steps import QualitySteps
 
 DIMENSIONS = ("earnings", "tenure", "stability", "occupation")
 NON_EMPLOYED = ("deprived", "excluded")
@@ -37,7 +38,7 @@ def build_quality(
         Which to count, with equal weights. *earnings*: below the living wage of ``price``. *tenure*: fewer than
         ``min_tenure`` periods with one employer or its successors. *stability*: the coefficient of variation of the
         earnings of the last year is above ``max_cv``, or one of them is zero. *occupation*: the occupation pays
-        less than the one held before displacement (before entry, for whoever was not displaced).
+        less than the one held before displacement (before entry, for a person who was not displaced).
     min_tenure : int, optional
         Periods with one employer from which on a job is not deprived; by default those of a year: 4 quarters, 12
         months, 52 weeks, 26 two-week intervals. In an annual study a year says nothing, and both defaults are 4 years.
@@ -46,7 +47,7 @@ def build_quality(
     cutoff_k : float
         Share of the dimensions from which on a person counts as deprived (the poverty cut-off k/d).
     non_employed : {"deprived", "excluded"}
-        Somebody without a job is deprived in every dimension, so that trained and controls are compared over the same
+        Without a job a person is deprived in every dimension, so that trained and controls are compared over the same
         people; or has no score, as where only the employed are studied (Sehnbruch et al. 2020).
 
     Returns
@@ -55,7 +56,7 @@ def build_quality(
         ``person_id, period, d_<dimension>`` (1.0, 0.0 or NULL), ``deprivations`` (their number), ``deprived`` (1.0 if
         their share reaches the cut-off), ``m0`` (that share if deprived, else 0.0). With any dimension unknown, all
         three are NULL: nothing is counted over fewer dimensions. Whether there is a score does not depend on whether
-        somebody is employed: see Notes.
+        a person is employed: see Notes.
 
     Raises
     ------
@@ -100,70 +101,17 @@ def build_quality(
     if not loaded(con, "panel"):
         raise InputError("there is no panel", fix="build_panel comes first")
     _check_sources(con, names)
-    nothing = "SELECT NULL AS person_id, NULL AS period, {} WHERE false"
-    wage = _living_wage(con) if "earnings" in names else nothing.format("NULL AS nominal_gap, NULL AS living_wage")
-    ranks, former = nothing.format("NULL AS pay"), "SELECT NULL AS person_id, NULL AS former_pay WHERE false"
-    if "occupation" in names:
-        ranks, former = _occupations(con)
     year = a_year(frequency_of(con, "panel"))
-    before, least = year - 1, year if min_tenure is None else int(min_tenure)
-    count = len(names)
-    jobless = "1.0" if non_employed == "deprived" else "NULL"
-    # of each dimension: whether it can be known here at all, whatever somebody does; and whether a job is deprived
-    rules = {
-        "earnings": ("w.living_wage IS NOT NULL", "CAST(w.nominal_gap < 0 AS DOUBLE)"),
-        "tenure": (
-            "coalesce(settled, false)",
-            f"CASE WHEN tenure >= {least} THEN 0.0 WHEN NOT tenure_censored THEN 1.0 END",
-        ),
-        "stability": (
-            "coalesce(whole, false)",
-            f"CASE WHEN lowest = 0 THEN 1.0 ELSE CAST(round(swing, 9) > {float(max_cv)!r} AS DOUBLE) END",
-        ),
-        "occupation": ("true", "CAST(now.pay < f.former_pay AS DOUBLE)"),
-    }
-    facts, judged, flags = [], [], []
-    for name in names:
-        possible, job = rules[name]
-        # without an occupation before, no occupation can be judged, and nor can being without one
-        known = "former_pay IS NOT NULL" if name == "occupation" else "true"
-        facts += [f"{possible} AS possible_{name}", f"{job} AS job_{name}"]
-        known = f"{known} AND (employed = 0 OR job_{name} IS NOT NULL)"
-        judged.append(f"bool_and(NOT possible OR ({known})) OVER (PARTITION BY person_id) AS known_{name}")
-        value = f"CASE WHEN employed = 0 THEN {jobless} ELSE job_{name} END"
-        flags.append(f"CAST(CASE WHEN possible_{name} AND known_{name} THEN {value} END AS DOUBLE) AS d_{name}")
-    total = " + ".join(f"d_{name}" for name in names)
-    reached = f"deprivations >= {float(cutoff_k)!r} * {count} - 1e-9"
-    con.execute(
-        f"""
-        CREATE OR REPLACE TABLE quality AS
-        WITH wage AS ({wage}), ranks AS ({ranks}), former AS ({former}),
-        recent AS (
-          SELECT *, lag(period, {before}) OVER w = period - {before} AS whole,
-            lag(period, {least - 1}) OVER w = period - {least - 1} AS settled,
-            CASE WHEN whole THEN min(earnings) OVER last END AS lowest,
-            CASE WHEN whole THEN stddev_pop(earnings) OVER last / nullif(avg(earnings) OVER last, 0) END AS swing
-          FROM panel WHERE earnings IS NOT NULL
-          WINDOW w AS (PARTITION BY person_id ORDER BY period),
-            last AS (PARTITION BY person_id ORDER BY period ROWS {before} PRECEDING)
-        ),
-        facts AS (
-          SELECT r.person_id, r.period, employed, f.former_pay, {", ".join(facts)},
-            {" AND ".join(f"possible_{name}" for name in names)} AS possible
-          FROM recent r
-          LEFT JOIN wage w ON w.person_id = r.person_id AND w.period = r.period
-          LEFT JOIN ranks now ON now.person_id = r.person_id AND now.period = r.period
-          LEFT JOIN former f ON f.person_id = r.person_id
-        ),
-        judged AS (SELECT *, {", ".join(judged)} FROM facts),
-        flagged AS (SELECT person_id, period, {", ".join(flags)} FROM judged),
-        counted AS (SELECT *, CAST({total} AS INTEGER) AS deprivations FROM flagged)
-        SELECT *, CAST({reached} AS DOUBLE) AS deprived,
-          CASE WHEN {reached} THEN deprivations / {count}.0::DOUBLE WHEN deprivations IS NOT NULL THEN 0.0 END AS m0
-        FROM counted ORDER BY person_id, period
-        """
-    )
-    con.execute("DROP TABLE IF EXISTS temp.occupation_pay")
+    QualitySteps(
+        dimensions=names,
+        persons=select(con, "person", "person_id", "region VARCHAR") if "earnings" in names else "",
+        displacements=optional(con, "displacement", "person_id", "displaced_on", "isco VARCHAR"),
+        year=year,
+        min_tenure=year if min_tenure is None else int(min_tenure),
+        max_cv=float(max_cv),
+        cutoff_k=float(cutoff_k),
+        jobless="1.0" if non_employed == "deprived" else "NULL",
+    ).build(con)
     mark_built(con, "quality")
     return con.table("quality")
 
@@ -182,7 +130,7 @@ def alkire_foster(source: Source, by: str | Sequence[str] = ()) -> pd.DataFrame:
     -------
     DataFrame
         The columns of ``by``, ``n`` (person-periods with a score), ``H, A, M0``, ``share_<dimension>`` (of M0; they sum
-        to 1; NaN where nobody is deprived, as is A).
+        to 1; NaN where no one is deprived, as is A).
 
     Raises
     ------
@@ -214,8 +162,8 @@ def alkire_foster(source: Source, by: str | Sequence[str] = ()) -> pd.DataFrame:
     )
     ratios = "avg(deprived) AS H, sum(m0) / nullif(sum(deprived), 0) AS A, avg(m0) AS M0"
     rows = f"SELECT {keys} count(*) AS n, {ratios}, {shares} FROM source WHERE m0 IS NOT NULL GROUP BY ALL ORDER BY ALL"
-    found: pd.DataFrame = query(relation, rows).df()
-    return found
+    ratios_by_group: pd.DataFrame = query(relation, rows).df()
+    return ratios_by_group
 
 
 def _check_sources(con: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> None:
@@ -235,43 +183,3 @@ def _check_sources(con: duckdb.DuckDBPyConnection, names: tuple[str, ...]) -> No
     if "occupation" in names and not some("isco"):
         raise DesignError("employment quality counts occupations, and the wage records have none; "
                           "leave occupation out of [quality] dimensions")  # fmt: skip
-
-
-def _living_wage(con: duckdb.DuckDBPyConnection) -> str:
-    """Return SQL for the living wage of a person's region and period, and what nominal earnings lie above it."""
-    region = "region" if "region" in con.table("person").columns else "NULL::VARCHAR AS region"
-    return f"""
-        SELECT person_id, period, coalesce(local.living_wage, everywhere.living_wage) AS living_wage,
-          nominal - coalesce(local.living_wage, everywhere.living_wage) AS nominal_gap
-        FROM (SELECT person_id, period FROM panel WHERE earnings IS NOT NULL)
-        LEFT JOIN (
-          SELECT person_id, period, sum(wages) AS nominal FROM wage_record GROUP BY person_id, period
-        ) paid USING (person_id, period)
-        LEFT JOIN (SELECT person_id, {region} FROM person) home USING (person_id)
-        LEFT JOIN (SELECT region, period, living_wage FROM price WHERE region IS NOT NULL) local USING (region, period)
-        LEFT JOIN (SELECT period, living_wage FROM price WHERE region IS NULL) everywhere USING (period)"""
-
-
-def _occupations(con: duckdb.DuckDBPyConnection) -> tuple[str, str]:
-    """Return SQL for what a person's occupation of a period pays, and the one before displacement, or before entry."""
-    con.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE occupation_pay AS
-        SELECT substr(isco, 1, 2) AS isco, round(avg(ln(earnings)), 6) AS pay
-        FROM panel WHERE employed = 1 AND n_employers = 1 AND isco IS NOT NULL GROUP BY 1
-        """
-    )
-    lost = "SELECT NULL AS person_id, NULL AS isco WHERE false"
-    if loaded(con, "displacement") and "isco" in con.table("displacement").columns:
-        lost = "SELECT person_id, first(isco ORDER BY displaced_on) AS isco FROM displacement GROUP BY person_id"
-    now = """
-        SELECT person_id, period, pay
-        FROM panel JOIN temp.occupation_pay ON occupation_pay.isco = substr(panel.isco, 1, 2)"""
-    former = f"""
-        SELECT person_id, pay AS former_pay
-        FROM (
-          SELECT panel.person_id, substr(coalesce(any_value(lost.isco), max_by(panel.isco, period)
-            FILTER (coalesce(to_displacement, to_entry) < 0 AND panel.isco IS NOT NULL)), 1, 2) AS isco
-          FROM panel LEFT JOIN ({lost}) lost USING (person_id) GROUP BY panel.person_id
-        ) JOIN temp.occupation_pay USING (isco)"""
-    return now, former

@@ -6,7 +6,7 @@ import duckdb
 import pandas as pd
 
 from retrain_eval.common.sources import Source, as_relation, query, require_columns
-from retrain_eval.panel.coverage import loaded
+from retrain_eval.common.sql import loaded
 from retrain_eval.sample.matched import MatchedSample
 
 _GROUPS = {True: "treated", False: "control"}
