@@ -1,50 +1,95 @@
-"""The tables of the report: great-tables, styled by the book's own style sheet, with the data for download."""
+"""The tables of the report: HTML that the book's style sheet dresses, with the data for download."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from great_tables import GT
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from retrain_eval.common.shown import summarised
 from retrain_eval.report.html import Html
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import plain, short_p, signed
 from retrain_eval.report.page import Study
-from retrain_eval.report.words import WITHHELD, Words, code, csv, sentence
+from retrain_eval.report.words import WITHHELD, Words, csv, sentence
 
 SUPPRESSED = N_("suppressed")
 _MARKS = ("sha256", "fingerprint")  # identify the content of a record file; new editions have no SHA-256
 
 
+_TEMPLATE = Environment(
+    loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True,
+).get_template("table.html.j2")  # fmt: skip
+
+
 @summarised
 @dataclass(frozen=True)
 class Table:
-    """A table a page displays by ending a cell with it.
+    """A table that a page displays by ending a cell with it.
 
     Attributes
     ----------
-    gt : GT
-        The table.
+    cells : DataFrame
+        The cells as they are printed.
     data : DataFrame
-        What it shows, unrounded; offered for download.
+        The same, unrounded; offered for download.
+    stub : str, optional
+        The column of row headings; by default the first.
+    labels : mapping, optional
+        Column headings, where they are not the columns' own names.
+    left : collection of str
+        Columns of words; the others are numbers and are aligned right.
+    spanners : mapping, optional
+        Headings over several adjacent columns.
+    groups : str, optional
+        The column whose values head groups of rows.
+    code : collection of str
+        Columns of file names, hashes and other names that are set as code.
+    links : mapping, optional
+        For a column, the address that each of its cells links to.
+    note : str
+        A sentence below the table.
     """
 
-    gt: GT
+    cells: pd.DataFrame
     data: pd.DataFrame
+    stub: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    left: Collection[str] = ()
+    spanners: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    groups: str | None = None
+    code: Collection[str] = ()
+    links: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    note: str = ""
 
     def html(self) -> str:
-        """Return the table without great-tables' own style block: the book's style sheet dresses it."""
-        html = re.sub(r"<style>.*?</style>", "", self.gt.as_raw_html(), flags=re.DOTALL)
-        table = html[html.index("<table") : html.index("</table>") + len("</table>")]
-        return re.sub(r'\sstyle="[^"]*"', "", table)
+        """Return the table; text in it is escaped."""
+        stub = self.stub or str(self.cells.columns[0])
+        columns = [stub, *(name for name in self.cells.columns if name not in (stub, self.groups))]
+        row_numbers = pd.Series(range(len(self.cells)))
+        blocks = [(None, row_numbers)]
+        if self.groups:
+            blocks = list(row_numbers.groupby(self.cells[self.groups].to_numpy(), sort=False))
+        return _TEMPLATE.render(
+            columns=columns,
+            numbers={column: number for number, column in enumerate(columns)},
+            sides={column: "gt_left" if column in (stub, *self.left) else "gt_right" for column in columns},
+            headings={column: self.labels.get(column) or _heading(column) for column in columns},
+            spanners=self.spanners,
+            above={column: heading for heading, covered in self.spanners.items() for column in covered},
+            blocks=blocks,
+            cells={column: self.cells[column].tolist() for column in columns},
+            code=self.code,
+            links=self.links,
+            note=self.note,
+        )
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         return {"text/html": self.html(), "text/csv": csv(self.data)}
 
 
@@ -74,47 +119,6 @@ VERDICTS = (N_("effect"), N_("equivalent to none"), N_("inconclusive"))
 def _heading(column: str) -> str:
     """Return a column's name as a heading."""
     return _(sentence(column.replace("_", " ")))
-
-
-def table(
-    frame: pd.DataFrame,
-    data: pd.DataFrame | None = None,
-    *,
-    stub: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    left: Sequence[str] = (),
-    spanners: Mapping[str, Sequence[str]] | None = None,
-    groups: str | None = None,
-) -> Table:
-    """Dress a frame of finished text as a table.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Cells as they are to be printed.
-    data : DataFrame, optional
-        What the download holds; the frame itself by default.
-    stub : str, optional
-        The column of row headings; the first by default.
-    labels : mapping, optional
-        Column headings.
-    left : sequence of str
-        Columns of words; the others are numbers and stand to the right.
-    spanners : mapping, optional
-        Headings over several columns.
-    groups : str, optional
-        The column whose values head groups of rows.
-    """
-    stub = stub or str(frame.columns[0])
-    gt = GT(frame, id="table", rowname_col=stub, groupname_col=groups)
-    gt = gt.tab_stubhead((labels or {}).get(stub) or _heading(stub))
-    gt = gt.cols_label({c: (labels or {}).get(c) or _heading(c) for c in frame.columns if c != groups})
-    body = [column for column in frame.columns if column not in (stub, groups)]
-    gt = gt.cols_align("right", [column for column in body if column not in left])
-    gt = gt.cols_align("left", [column for column in body if column in left])
-    for heading, columns in (spanners or {}).items():
-        gt = gt.tab_spanner(heading, list(columns))
-    return Table(gt, frame if data is None else data)
 
 
 def estimates(
@@ -156,8 +160,8 @@ def estimates(
         "n_treated": _("Trained"),
         "n_control": _("Controls"),
     }
-    shown_table = table(shown, rows.dropna(axis=1, how="all"), stub=key, labels=labels, groups=groups)
-    return _with_note(shown_table, few_clusters(rows, key))
+    data, note = rows.dropna(axis=1, how="all"), few_clusters(rows, key)
+    return Table(shown, data, stub=key, labels=labels, groups=groups, note=note)
 
 
 def event_study(rows: pd.DataFrame, words: Words) -> Table:
@@ -183,7 +187,7 @@ def event_study(rows: pd.DataFrame, words: Words) -> Table:
         "interval": _("95% interval"),
         "band": _("95% simultaneous band"),
     }
-    return _with_note(table(shown, rows.dropna(axis=1, how="all"), labels=labels), few_clusters(rows))
+    return Table(shown, rows.dropna(axis=1, how="all"), labels=labels, note=few_clusters(rows))
 
 
 def few_clusters(rows: pd.DataFrame, key: str = "level") -> str:
@@ -201,10 +205,6 @@ def few_clusters(rows: pd.DataFrame, key: str = "level") -> str:
         "Clusters that standard errors rest on, where fewer than 30: {by_level}.",
         by_level=by_level,
     )
-
-
-def _with_note(shown: Table, note: str) -> Table:
-    return Table(shown.gt.tab_source_note(note), shown.data) if note else shown
 
 
 def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:
@@ -229,7 +229,7 @@ def flow(frame: pd.DataFrame) -> Table:
         shown[group] = [str(counts.get(step, "—")) for step in order]
     reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
     shown["reason"] = shown["step"].map(reasons).astype("string").fillna("")
-    return table(
+    return Table(
         shown,
         frame,
         labels={"step": _("Step"), "reason": _("Note") if alone else _("Why others left")},
@@ -250,7 +250,7 @@ def tests(frame: pd.DataFrame, labels: Mapping[str, str]) -> Table:
         }
     )
     labels = {"groups": _("Groups compared"), "df": "df", "p_value": _("p‑value")}
-    return table(shown, frame, labels=labels, left=["test"])
+    return Table(shown, frame, labels=labels, left=["test"])
 
 
 def _degrees(df: float, denominator: float) -> str:
@@ -283,7 +283,7 @@ def verdicts(rows: pd.DataFrame, words: Words) -> Table:
         "n_needed": _("Needed"),
     }
     data = rows.drop(columns=["label", "panel"])
-    return table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
+    return Table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
 
 
 def dictionary(frame: pd.DataFrame) -> Table:
@@ -292,7 +292,7 @@ def dictionary(frame: pd.DataFrame) -> Table:
     rows["type"] = [kind + (f", {unit}" if unit else "") for kind, unit in zip(rows["type"], rows["unit"], strict=True)]
     rows["required"] = rows["required"].str.lower().map({"true": "yes", "1": "yes"}).fillna("no")
     shown = rows[["column", "type", "required", "constraints", "description"]]
-    return table(
+    return Table(
         shown, frame, labels={"type": _("Type and unit")}, left=["type", "required", "constraints", "description"]
     )
 
@@ -308,18 +308,12 @@ def files(study: Study, folder: str) -> Table:
         }
     )
     shown = rows.assign(
-        file=[_link(name, f"{folder}/{name}") for name in rows["file"]],
         bytes=[f"{size:,}" for size in rows["bytes"]],
-        sha256=[f"`{digest}`" for digest in rows["sha256"]],
     )
-    made = table(shown, rows, stub="file", labels={"sha256": "SHA-256"}, left=["sha256"])
-    return Table(made.gt.fmt_markdown(["file", "sha256"]), rows)
-
-
-def _link(name: str, target: str) -> str:
-    """Return a Markdown link to a file with an untrusted name."""
-    shown = re.sub(r"([^\w ./-])", r"\\\1", name)
-    return f"[{shown}]({quote(target)})"
+    addresses = [quote(f"{folder}/{name}") for name in rows["file"]]
+    return Table(
+        shown, rows, labels={"sha256": "SHA-256"}, left=["sha256"], code=["sha256"], links={"file": addresses}
+    )
 
 
 def archive(study: Study) -> Html:
@@ -334,18 +328,17 @@ def inputs(study: Study) -> Table:
     rows = pd.DataFrame(study.bundle.manifest["inputs"])
     shown = rows.assign(**{c: [f"{n:,}" for n in rows[c]] for c in ("rows_in", "rows_rejected")})
     columns, marked = ["name", "file", "rows_in", "rows_rejected"], [name for name in _MARKS if name in rows]
-    for name in marked:
-        shown[name] = [f"`{digest}`" for digest in rows[name].fillna("")]
+    shown[marked] = rows[marked].fillna("")
     labels = {"name": _("Records"), "rows_in": _("Rows read"), "rows_rejected": _("Rows refused"),
               "sha256": "SHA-256", "fingerprint": _("Keyed fingerprint")}  # fmt: skip
-    made = table(shown[[*columns, *marked]], rows, labels=labels, left=["file", *marked])
-    return Table(made.gt.fmt_markdown(marked) if marked else made.gt, rows)
+    return Table(shown[[*columns, *marked]], rows, labels=labels, left=["file", *marked], code=marked)
 
 
 def packages(study: Study) -> Table:
     """Tabulate the versions a study ran with."""
     made = {"Python": study.bundle.manifest["python"], **study.bundle.manifest["packages"]}
-    return table(pd.DataFrame({"package": list(made), "version": list(made.values())}), left=["version"])
+    versions = pd.DataFrame({"package": list(made), "version": list(made.values())})
+    return Table(versions, versions, left=["version"])
 
 
 def replication(frame: pd.DataFrame) -> Table:
@@ -356,6 +349,4 @@ def replication(frame: pd.DataFrame) -> Table:
     spanners: dict[str, list[str]] = {}
     for column in numbers:
         spanners.setdefault(column.removesuffix(" estimate").removesuffix(" std. error"), []).append(column)
-    shown["coefficient"] = [code(name) for name in frame["coefficient"]]
-    made = table(shown, frame, labels=kinds, spanners=spanners)
-    return Table(made.gt.fmt_markdown(["coefficient"]), frame)
+    return Table(shown, frame, labels=kinds, spanners=spanners, code=["coefficient"])

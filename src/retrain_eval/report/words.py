@@ -323,17 +323,6 @@ def _plural(unit: str) -> str:
     return _(_PLURALS.get(unit, unit + "s"))
 
 
-def code(text: object) -> str:
-    """Return a name from a bundle as Markdown code; it cannot end the code or begin a link.
-
-    Examples
-    --------
-    >>> code("did"), code("a`[c](javascript:alert(1))")
-    ('`did`', '`aˋ[c](javascript:alert(1))`')
-    """
-    return "`" + (" ".join(str(text).replace("`", "ˋ").split()) or " ") + "`"
-
-
 def in_sentence(title: str) -> str:
     """Return a title as it reads inside a sentence; acronyms keep their capitals.
 

@@ -14,7 +14,7 @@ from retrain_eval.report.html import Html
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import percent, plain
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import SUPPRESSED, Table, table
+from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import Words, listed, sentence
 from retrain_eval.sample.balance.rating import AMBER, EFFECTIVE, FOUND, GREEN, RED, SPREAD
 from retrain_eval.tables.covariates.balance_rows import WWC_ADJUST, WWC_SATISFIED
@@ -178,7 +178,7 @@ def tabulate_checks(study: Study) -> Table:
             "light": [f"{LIGHTS[colour][0]} {_(COLOURS[colour])}" for colour in rows["light"]],
         }
     )
-    return table(shown, rows, labels={"value": _("Found"), "limit": _("Green if")})
+    return Table(shown, rows, labels={"value": _("Found"), "limit": _("Green if")})
 
 
 def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
@@ -212,7 +212,7 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     spanners = {**split, _("Std. mean difference"): ["smd_before", "smd_after"]}
     if "wwc" in frame:
         spanners["What Works Clearinghouse"] = ["effect_size_after", "wwc"]
-    return table(shown, frame, labels=labels, spanners=spanners, left=("wwc",))
+    return Table(shown, frame, labels=labels, spanners=spanners, left=("wwc",))
 
 
 def shares_of(study: Study) -> set[str]:
@@ -246,7 +246,7 @@ def tabulate_distributions(frame: pd.DataFrame, words: Words, shares: Collection
             ]
     labels = {column: sentence(column.rsplit("_", 1)[1]) for column in columns}
     spanners = {title: [f"{kind}_before", f"{kind}_after"] for kind, title in kinds.items()}
-    return table(shown, frame[["covariate", *columns]], labels=labels, spanners=spanners)
+    return Table(shown, frame[["covariate", *columns]], labels=labels, spanners=spanners)
 
 
 def _number(value: float, digits: int) -> str:
@@ -288,7 +288,7 @@ def tabulate_matching(study: Study) -> Table:
         labels["reuse"] = _("Uses of each")
         controls.append("reuse")
     spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
-    return table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")
+    return Table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")
 
 
 def _count(n: float) -> str:

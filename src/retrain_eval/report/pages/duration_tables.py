@@ -13,7 +13,7 @@ from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, percent, plain, short_p
 from retrain_eval.report.page import Study
 from retrain_eval.report.pages.durations import CAUSES
-from retrain_eval.report.tables import SUPPRESSED, Table, table
+from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import Words, in_sentence, listed, sentence
 
 
@@ -32,7 +32,7 @@ def contrasts(
     one, other = str(rows["estimand"].iloc[0]).rpartition(": ")[2].split(" minus ")
     heads = {"label": heading, "estimate": _("Difference"), "interval": _("95% interval"), "p": _("p‑value"),
              "n_treated": words.name(one).capitalize(), "n_control": words.name(other).capitalize()}  # fmt: skip
-    return table(shown, rows.dropna(axis=1, how="all"), labels=heads, groups=groups)
+    return Table(shown, rows.dropna(axis=1, how="all"), labels=heads, groups=groups)
 
 
 def _texts(row: pd.Series, words: Words) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
         }
     )
     heads = {"label": _("Compared"), "ratio": _("Hazard ratio"), "interval": _("95% interval"), "p": _("p‑value")}
-    return table(shown, rows.dropna(axis=1, how="all"), labels=heads)
+    return Table(shown, rows.dropna(axis=1, how="all"), labels=heads)
 
 
 def indicators(study: Study) -> Table:
@@ -88,7 +88,7 @@ def indicators(study: Study) -> Table:
                 blocks.append(line)
     shown = pd.DataFrame(blocks)
     heads = {"indicator": _("Indicator"), "trained": _("Trained"), "matched controls": _("Matched controls")}
-    return table(shown, pd.concat(sources).dropna(axis=1, how="all"), labels=heads, groups="group")
+    return Table(shown, pd.concat(sources).dropna(axis=1, how="all"), labels=heads, groups="group")
 
 
 def _value(row: pd.Series, words: Words) -> str:

@@ -9,7 +9,7 @@ from retrain_eval.plan.study_file import read_study
 from retrain_eval.report.findings import main_effect
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Release, Study
-from retrain_eval.report.tables import Table, table
+from retrain_eval.report.tables import Table
 from retrain_eval.report.words import listed
 
 
@@ -74,11 +74,10 @@ def changes(release: Release) -> Table:
         )
         before = study
     data = pd.DataFrame(rows)
-    shown = data.assign(sha256=[f"`{digest[:16]}…`" for digest in data["sha256"]])
+    shown = data.assign(sha256=data["sha256"].str[:16] + "…")
     labels = {"label": _("Edition"), "records": _("Records"), "study": _("Study file"), "software": _("Software"),
               "sha256": "SHA-256"}  # fmt: skip
-    made = table(shown, data, labels=labels, left=["records", "study", "software", "sha256"])
-    return Table(made.gt.fmt_markdown(["sha256"]), data)
+    return Table(shown, data, labels=labels, left=["records", "study", "software", "sha256"], code=["sha256"])
 
 
 def correction(release: Release, edition: str) -> str:

@@ -12,7 +12,7 @@ from retrain_eval.estimators.inference.hidden_bias_bounds import ALPHA
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import NBSP, p_value, percent, plain
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import Table, table
+from retrain_eval.report.tables import Table
 
 SETTLED = 0.5  # a p-value beyond which more hidden bias says nothing new
 
@@ -126,7 +126,7 @@ def tabulate_rosenbaum(study: Study) -> Table:
             "p_value": [p_value(p).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}") for p in rows["p_value"]],
         }
     )
-    return table(shown, rows, labels={"gamma": _("Odds of training, ratio Γ"), "p_value": _("p‑value, at most")})
+    return Table(shown, rows, labels={"gamma": _("Odds of training, ratio Γ"), "p_value": _("p‑value, at most")})
 
 
 def tabulate_oster(study: Study) -> Table:
@@ -140,4 +140,4 @@ def tabulate_oster(study: Study) -> Table:
         }
     )
     labels = {"r2_max": _("R² at most"), "delta": _("δ for no effect"), "beta_star": _("Effect at δ = 1")}
-    return table(shown, rows, labels=labels)
+    return Table(shown, rows, labels=labels)

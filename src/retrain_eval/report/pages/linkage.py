@@ -10,7 +10,7 @@ from retrain_eval.common.levels import missing
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import percent
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import SUPPRESSED, Table, table
+from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import sentence
 
 Z = float(stats.norm.ppf(0.975))
@@ -106,4 +106,4 @@ def tabulate_rates(study: Study) -> Table:
         "rate": _("Share"),
         "interval": _("95% interval"),
     }
-    return table(shown, found, stub="level", labels=labels, groups="group")
+    return Table(shown, found, stub="level", labels=labels, groups="group")

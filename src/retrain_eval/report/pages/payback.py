@@ -9,7 +9,7 @@ from retrain_eval.report.drawing import BLUE, GREY, ZERO, Figure, Plot, amounts,
 from retrain_eval.report.figures import START
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import Table, table
+from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words
 
 
@@ -159,7 +159,7 @@ def tabulate(study: Study) -> Table:
     keep = ["estimand", "event_time", "estimate", "ci_low", "ci_high"]
     data = study.result("payback").query("estimand != @CUMULATIVE")[keep]
     labels = {"what": _("Milestone"), "estimate": _("Estimate"), "interval": _("95% interval")}
-    return table(shown, data, labels=labels)
+    return Table(shown, data, labels=labels)
 
 
 def _time(value: float, words: Words) -> str:

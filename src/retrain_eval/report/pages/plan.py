@@ -6,8 +6,7 @@ import pandas as pd
 
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import Table, table
-from retrain_eval.report.words import code
+from retrain_eval.report.tables import Table
 
 
 def standing(study: Study) -> str:
@@ -63,7 +62,6 @@ def registrations(study: Study) -> Table:
             "sha256": [one.sha256 for one in made],
         }
     )
-    shown = rows.assign(sha256=[f"`{digest}`" for digest in rows["sha256"]])
     labels = {
         "time": _("Registered"),
         "sha256": _("SHA-256 of the plan"),
@@ -71,20 +69,18 @@ def registrations(study: Study) -> Table:
         "outcomes": _("Outcomes then"),
         "reason": _("Reason"),
     }
-    made_table = table(shown, rows, labels=labels, left=["outcomes", "reason", "version", "sha256"])
-    return Table(made_table.gt.fmt_markdown(["sha256"]), rows)
+    return Table(rows, rows, labels=labels, left=["outcomes", "reason", "version", "sha256"], code=["sha256"])
 
 
 def deviations(study: Study) -> Table:
     """Tabulate each field of the study file that differs from the plan."""
     rows = study.deviations
     shown = rows.assign(
-        field=[code(name) for name in rows["field"]],
         planned=rows["planned"].replace("", "—"),
         used=rows["used"].replace("", "—"),
     )
     labels = {"field": _("Field"), "planned": _("Planned"), "used": _("Used")}
-    return Table(table(shown, rows, labels=labels, left=["planned", "used"]).gt.fmt_markdown(["field"]), rows)
+    return Table(shown, rows, labels=labels, left=["planned", "used"], code=["field"])
 
 
 def exploratory(study: Study) -> Table:
@@ -93,9 +89,8 @@ def exploratory(study: Study) -> Table:
     rows = effects[effects["result"].isin(study.exploratory)].drop_duplicates(["result", "outcome", "subgroup"])
     rows = rows[["result", "outcome", "subgroup"]].reset_index(drop=True)
     shown = rows.assign(
-        result=[code(name) for name in rows["result"]],
         outcome=rows["outcome"].map(words.name),
         subgroup=[words.name(name) if name else "—" for name in rows["subgroup"]],
     )
     labels = {"result": _("Result"), "outcome": _("Outcome"), "subgroup": _("Groups")}
-    return Table(table(shown, rows, labels=labels, left=["outcome", "subgroup"]).gt.fmt_markdown(["result"]), rows)
+    return Table(shown, rows, labels=labels, left=["outcome", "subgroup"], code=["result"])

@@ -11,7 +11,7 @@ from retrain_eval.report.findings import excludes_zero
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import percent
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import Table, table
+from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words, in_sentence, listed
 
 
@@ -144,7 +144,7 @@ def tabulate_bounds(rows: pd.DataFrame, words: Words) -> Table:
         }
     )
     labels = {"label": _("Assumption"), "range": _("Range at the estimates"), "interval": _("95% interval")}
-    return table(shown, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
+    return Table(shown, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
 
 
 def tabulate_pretest_power(rows: pd.DataFrame, words: Words) -> Table:
@@ -163,4 +163,4 @@ def tabulate_pretest_power(rows: pd.DataFrame, words: Words) -> Table:
         "bias": _("Adds to the effect"),
         "bias_if_passed": _("Adds where unnoticed"),
     }
-    return table(shown, rows, labels=labels)
+    return Table(shown, rows, labels=labels)

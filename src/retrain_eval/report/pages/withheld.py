@@ -6,8 +6,7 @@ import pandas as pd
 
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Release
-from retrain_eval.report.tables import Table, table
-from retrain_eval.report.words import code
+from retrain_eval.report.tables import Table
 
 
 def tabulate(release: Release) -> Table:
@@ -20,7 +19,5 @@ def tabulate(release: Release) -> Table:
         ],
         columns=["study", "result", "reason"],
     )
-    shown = rows.assign(result=[code(name) for name in rows["result"]])[["result", "study", "reason"]]
     labels = {"result": _("Result"), "study": _("Study"), "reason": _("Reason")}
-    made = table(shown, rows, labels=labels, left=["study", "reason"])
-    return Table(made.gt.fmt_markdown(["result"]), rows)
+    return Table(rows[["result", "study", "reason"]], rows, labels=labels, left=["study", "reason"], code=["result"])
