@@ -56,6 +56,11 @@ class Study:
 
     bundle: Bundle
 
+    @property
+    def folder(self) -> str:
+        """Where the report has its copy of the bundle, relative to its first page."""
+        return f"release/{self.bundle.name}/{self.bundle.edition}"
+
     @cached_property
     def words(self) -> Words:
         """The vocabulary of the study."""
@@ -151,6 +156,18 @@ class Study:
             rows = rows[rows[column] == value]
         return rows.reset_index(drop=True)
 
+    @cached_property
+    def main_effect(self) -> pd.Series | None:
+        """The row that the study stands on: the matched effect, else the overall one of a DiD or event study."""
+        for name in ("att_matched", "did", "group", "event_study"):
+            rows = self.own(name)
+            if name in ("group", "event_study") and len(rows):
+                rows = rows[rows["cohort" if name == "group" else "event_time"].isna()]
+            rows = rows[rows["estimate"].notna()]
+            if len(rows):
+                return rows.iloc[0]
+        return None
+
     def own(self, name: str) -> pd.DataFrame:
         """Return the rows of one result as this package estimates it, without those of a second engine."""
         rows = self.result(name)
@@ -199,6 +216,16 @@ class Release:
     def study_with(self, prefix: str) -> Study | None:
         """Return the first study that has a result whose id starts with ``prefix``."""
         return next((study for study in self.studies if study.results(prefix)), None)
+
+    def say_other_people(self, study: Study) -> str:
+        """Say that a companion study is about other people than the main one; nothing of the main study."""
+        if study is self.main:
+            return ""
+        return _(
+            "The {units} on this page are not those of the main study. {data}",
+            units=study.words.units,
+            data=study.facts["data"],
+        )
 
     def parts(self) -> set[str]:
         """Return what the release holds: names of tables and results, on which pages and sections depend."""

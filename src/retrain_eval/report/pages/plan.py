@@ -9,7 +9,7 @@ from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
 
 
-def standing(study: Study) -> str:
+def say_standing(study: Study) -> str:
     """Say whether a plan binds these results, and what that means for reading them."""
     made, plan = study.bundle.plan, study.registration
     if not made:
@@ -36,7 +36,7 @@ def standing(study: Study) -> str:
     return told
 
 
-def opened_before(study: Study) -> str:
+def say_opened_before(study: Study) -> str:
     """Say that earlier outcomes were known when the plan was made; nothing where they were not."""
     plan = study.registration
     number = 0 if plan is None else study.plan_standing[plan.sha256][1]
@@ -50,7 +50,7 @@ def opened_before(study: Study) -> str:
     )
 
 
-def registrations(study: Study) -> Table:
+def tabulate_registrations(study: Study) -> Table:
     """Tabulate the registrations with what each amends."""
     made = study.bundle.plan
     rows = pd.DataFrame(
@@ -72,7 +72,7 @@ def registrations(study: Study) -> Table:
     return Table(rows, rows, labels=labels, left=["outcomes", "reason", "version", "sha256"], code=["sha256"])
 
 
-def deviations(study: Study) -> Table:
+def tabulate_deviations(study: Study) -> Table:
     """Tabulate each field of the study file that differs from the plan."""
     rows = study.deviations
     shown = rows.assign(
@@ -83,7 +83,7 @@ def deviations(study: Study) -> Table:
     return Table(shown, rows, labels=labels, left=["planned", "used"], code=["field"])
 
 
-def exploratory(study: Study) -> Table:
+def tabulate_exploratory(study: Study) -> Table:
     """Tabulate the results that the plan does not name."""
     effects, words = study.effects, study.words
     rows = effects[effects["result"].isin(study.exploratory)].drop_duplicates(["result", "outcome", "subgroup"])

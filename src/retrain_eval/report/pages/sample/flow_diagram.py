@@ -20,9 +20,17 @@ from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import WITHHELD, csv
 
 LANE, GAP = 356, 36  # width of a lane and the space between two
+
+
 BOX, LINE, PAD = 40, 18, 9  # height of a box, of a line of text, and the space around losses
+
+
 SIZE, CHARACTER = 14, 6.9  # of text, and about how wide a character is
+
+
 _NAMES = {"treated": N_("Trained"), "control": N_("Possible controls")}
+
+
 _COLOURS = {"treated": BLUE, "control": VERMILION}
 
 

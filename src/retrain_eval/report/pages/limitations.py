@@ -9,7 +9,7 @@ from retrain_eval.report.page import Release
 from retrain_eval.report.tables import Table
 
 
-def tabulate(release: Release) -> Table:
+def tabulate_withheld(release: Release) -> Table:
     """Tabulate the withheld results of the study and of those printed next to it, with their reasons."""
     rows = pd.DataFrame(
         [

@@ -6,7 +6,8 @@ import pandas as pd
 
 from retrain_eval.plan.registered import differences
 from retrain_eval.plan.study_file import read_study
-from retrain_eval.report.findings import main_effect
+from retrain_eval.report.drawing import Figure
+from retrain_eval.report.estimates import draw_estimates, tabulate_estimates
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Release, Study
 from retrain_eval.report.tables import Table
@@ -20,19 +21,29 @@ def label(release: Release, study: Study) -> str:
     return _("{name}, corrected", name=name) if study.bundle.edition in corrected else name
 
 
-def effects(release: Release) -> pd.DataFrame:
+def edition_effects(release: Release) -> pd.DataFrame:
     """Return the main effect of each edition that publishes one."""
     rows = []
     for study in release.editions:
-        row = main_effect(study)
+        row = study.main_effect
         if row is not None:
             rows.append({**row.to_dict(), "label": label(release, study)})
     return pd.DataFrame(rows)
 
 
-def say(release: Release) -> str:
+def draw_editions(release: Release) -> Figure:
+    """Draw the main effect of each edition."""
+    return draw_estimates(edition_effects(release), release.main.words)
+
+
+def tabulate_editions(release: Release) -> Table:
+    """Tabulate the main effect of each edition."""
+    return tabulate_estimates(edition_effects(release), release.main.words, heading=_("Edition"))
+
+
+def say_change(release: Release) -> str:
     """Say how the main effect moved since the edition before."""
-    rows, words = effects(release), release.main.words
+    rows, words = edition_effects(release), release.main.words
     if len(rows) < 2 or rows["label"].iloc[-1] != label(release, release.main):
         return _(
             "The main effect of this edition or of all before it is not published, so there is nothing to compare."
@@ -58,7 +69,15 @@ def say(release: Release) -> str:
     )
 
 
-def changes(release: Release) -> Table:
+def say_correction(release: Release, edition: str) -> str:
+    """Say which edition another corrects, and why."""
+    study = next(study for study in release.editions if study.bundle.edition == edition)
+    named = study.bundle.corrects
+    told = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
+    return f"{told} {named['reason']}" if named.get("reason") else told
+
+
+def tabulate_changes(release: Release) -> Table:
     """Tabulate, for each edition, what differs from the one before: records, study file, software."""
     rows = []
     before: Study | None = None
@@ -78,14 +97,6 @@ def changes(release: Release) -> Table:
     labels = {"label": _("Edition"), "records": _("Records"), "study": _("Study file"), "software": _("Software"),
               "sha256": "SHA-256"}  # fmt: skip
     return Table(shown, data, labels=labels, left=["records", "study", "software", "sha256"], code=["sha256"])
-
-
-def correction(release: Release, edition: str) -> str:
-    """Say which edition another corrects, and why."""
-    study = next(study for study in release.editions if study.bundle.edition == edition)
-    named = study.bundle.corrects
-    told = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
-    return f"{told} {named['reason']}" if named.get("reason") else told
 
 
 def _records(before: Study | None, study: Study) -> str:

@@ -6,14 +6,14 @@ import pandas as pd
 
 from retrain_eval.estimators.inference.payback import BREAK_EVEN, COST, CUMULATIVE, LOCK_IN, PAYBACK
 from retrain_eval.report.drawing import BLUE, GREY, ZERO, Figure, Plot, amounts, chart, p9
-from retrain_eval.report.figures import START
+from retrain_eval.report.event_study import START
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words
 
 
-def cumulative(study: Study) -> pd.DataFrame:
+def cumulative_effects(study: Study) -> pd.DataFrame:
     """Return the cumulative effects by time from the start of training."""
     rows = study.result("payback")
     return rows[rows["estimand"] == CUMULATIVE].sort_values("event_time").reset_index(drop=True)
@@ -31,7 +31,7 @@ def _marks(study: Study) -> dict[str, Mark]:
     return {name: dict(zip(columns, row, strict=True)) for name, row in named}
 
 
-def say(study: Study) -> str:
+def say_payback(study: Study) -> str:
     """Say how deep the lock-in is, and when the effect has made up for it and for the cost."""
     rows, words = _marks(study), study.words
     if pd.isna(rows[COST]["estimate"]):
@@ -82,9 +82,9 @@ def _when(row: Mark, words: Words) -> str:
     return _("{found} (95% interval {low:g} to {periods})", found=found, low=low, periods=words.periods(high))
 
 
-def draw(study: Study) -> Figure:
+def draw_payback(study: Study) -> Figure:
     """Draw the cumulative effect with its band, beside the cost."""
-    data, words = cumulative(study), study.words
+    data, words = cumulative_effects(study), study.words
     cost = _marks(study)[COST]["estimate"]
 
     def plot(narrow: bool) -> Plot:
@@ -130,7 +130,7 @@ def draw(study: Study) -> Figure:
     return Figure(plot, alt, data[keep], height=3.8)
 
 
-def tabulate(study: Study) -> Table:
+def tabulate_payback(study: Study) -> Table:
     """Tabulate lock-in depth, break-even and payback with their intervals."""
     rows, words = _marks(study), study.words
     depth = rows[LOCK_IN]

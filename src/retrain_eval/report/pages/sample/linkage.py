@@ -14,6 +14,8 @@ from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import sentence
 
 Z = float(stats.norm.ppf(0.975))
+
+
 APART = 0.05  # difference in rates that a reader should know of
 
 
@@ -30,7 +32,7 @@ def wilson(found: float, n: float) -> tuple[float, float]:
     return float(middle - half), float(middle + half)
 
 
-def rows(study: Study) -> pd.DataFrame:
+def linkage_rows(study: Study) -> pd.DataFrame:
     """Return the rates, over all first, levels in the order of the study file."""
     frame = study.bundle.linkage
     assert frame is not None
@@ -40,9 +42,9 @@ def rows(study: Study) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)[list(frame.columns)]
 
 
-def say_rates(study: Study) -> str:
+def say_linkage(study: Study) -> str:
     """Say how many were found, and where the share differs."""
-    found, words = rows(study), study.words
+    found, words = linkage_rows(study), study.words
     whole = found.iloc[0]
     if pd.isna(whole["rate"]):
         told = _("How many could be found is withheld.")
@@ -80,9 +82,9 @@ def say_rates(study: Study) -> str:
     )
 
 
-def tabulate_rates(study: Study) -> Table:
+def tabulate_linkage(study: Study) -> Table:
     """Tabulate who was looked for and found, over all and by group; a group that is withheld is not there."""
-    found, words = rows(study), study.words
+    found, words = linkage_rows(study), study.words
     hidden = found["rate"].isna()
     shown = pd.DataFrame(
         {

@@ -6,13 +6,16 @@ written once. A finding says what was estimated, how sure that is, and what it d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import pandas as pd
 
 from retrain_eval.common.levels import is_missing, missing
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.report.estimates import excludes_zero, median_time
+from retrain_eval.report.html import Html
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value
 from retrain_eval.report.page import Study
@@ -62,18 +65,6 @@ def headline_findings(bundle: Bundle, limit: int = 3) -> list[Finding]:
     return found[:limit]
 
 
-def main_effect(study: Study) -> pd.Series | None:
-    """Return the row the study stands on: the matched effect, else the overall of a DiD or event study."""
-    for name in ("att_matched", "did", "group", "event_study"):
-        rows = study.own(name)
-        if name in ("group", "event_study") and len(rows):
-            rows = rows[rows["cohort" if name == "group" else "event_time"].isna()]
-        rows = rows[rows["estimate"].notna()]
-        if len(rows):
-            return rows.iloc[0]
-    return None
-
-
 def imbalance(study: Study) -> str:
     """Return how a headline begins where matching has not made the groups alike; nothing otherwise."""
     verdict = study.balance_verdict
@@ -87,11 +78,6 @@ def imbalance(study: Study) -> str:
         wwc_adjust=WWC_ADJUST,
         names=names,
     )
-
-
-def excludes_zero(row: pd.Series) -> bool:
-    """Whether the 95% interval lies wholly on one side of zero."""
-    return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
 
 
 def verdict(row: pd.Series) -> str:
@@ -108,7 +94,7 @@ def unplanned(study: Study, result: str) -> str:
 
 def effect(study: Study) -> Finding | None:
     """Say whether it works: the average effect on those trained."""
-    row = main_effect(study)
+    row = study.main_effect
     if row is None:
         return None
     words = study.words
@@ -228,7 +214,7 @@ def credibility(study: Study) -> Finding | None:
 
 
 def _truth(study: Study) -> Finding | None:
-    row, own = study.result("truth").iloc[0], main_effect(study)
+    row, own = study.result("truth").iloc[0], study.main_effect
     if own is None or pd.isna(row["estimate"]):
         return None
     words = study.words
@@ -251,7 +237,7 @@ def _truth(study: Study) -> Finding | None:
 
 
 def _benchmark(study: Study) -> Finding | None:
-    row, own = study.result("benchmark").iloc[0], main_effect(study)
+    row, own = study.result("benchmark").iloc[0], study.main_effect
     if own is None or pd.isna(row["estimate"]):
         return None
     words, gap = study.words, own["estimate"] - row["estimate"]
@@ -344,7 +330,20 @@ def survival(study: Study, result: str) -> Finding | None:
     )
 
 
-def median_time(curve: pd.DataFrame) -> float | None:
-    """Return the first duration at which the survival estimate is one half or less; None if it never is."""
-    reached = curve[curve["estimate"] <= 0.5 + 1e-12]
-    return None if reached.empty else float(reached["time"].min())
+def finding_cards(findings: Sequence[Finding]) -> Html:
+    """Return each finding with its number, its interval, and what it does not show."""
+    cards = []
+    ninety_five, caveat = escape(_("95% interval")), escape(_("What this does not show."))
+    for finding in findings:
+        interval = f"{ninety_five}<br>{escape(finding.interval)}" if finding.interval else ""
+        interval = f'<span class="interval">{interval}</span>' if interval else ""
+        cards.append(
+            '<section class="finding">'
+            f"<h2>{escape(finding.question)}</h2>"
+            f'<p class="figure"><span class="number">{escape(finding.number)}</span>'
+            f'<span class="measure">{escape(finding.measure)}</span>{interval}</p>'
+            f'<div><p class="statement">{escape(finding.statement)}</p>'
+            f'<p class="caveat"><strong>{caveat}</strong> {escape(finding.caveat)}</p></div>'
+            "</section>"
+        )
+    return Html(f'<div class="findings">{"".join(cards)}</div>')

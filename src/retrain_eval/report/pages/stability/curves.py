@@ -1,4 +1,4 @@
-"""Figures of how long spells last: curves with numbers at risk, causes of ending, hazard ratios."""
+"""How long spells last: survival curves with numbers at risk, and their medians and tests."""
 
 from __future__ import annotations
 
@@ -7,46 +7,34 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from retrain_eval.report.drawing import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    PINK,
-    RULE,
-    VERMILION,
-    ZERO,
-    Figure,
-    Plot,
-    chart,
-    nudge,
-    p9,
-)
-from retrain_eval.report.language.catalogue import N_, _
-from retrain_eval.report.numerals import percent, plain
+from retrain_eval.estimators.survival.risk import is_event
+from retrain_eval.report.drawing import BLUE, GREEN, GREY, INK, PINK, RULE, VERMILION, Figure, Plot, chart, nudge, p9
+from retrain_eval.report.estimates import median_time
+from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.numerals import p_value, percent, plain, short_p
+from retrain_eval.report.page import Study
+from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words, listed
+from retrain_eval.tables.life_table.life_table import LifeTable
 
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, PINK, GREY), ("o", "s", "^", "D", "v")
-CAUSES = {
-    "job_to_job": N_("moved to another employer"),
-    "nonemployment": N_("left without a job"),
-    "recall": N_("laid off and recalled"),
-    "job of unknown hours": N_("job, hours unknown"),
-}
+
+
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
+
+
 _ROW = 0.11  # height of a row of numbers at risk, in shares
 
 
-def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[str]) -> Figure:
+def draw_survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[str]) -> Figure:
     """Draw Kaplan-Meier curves with pointwise 95% intervals, one per level, labelled at their ends.
 
     A release merges durations until each holds enough people, so the curve is known at the points released
     and is drawn straight between them. Below stand the numbers at risk just before some of these durations.
     """
-    data = pd.concat([_from_one(curve[curve["level"] == level], 1.0) for level in levels], ignore_index=True)
+    data = pd.concat([with_start(curve[curve["level"] == level], 1.0) for level in levels], ignore_index=True)
     data["level"] = pd.Categorical(data["level"], levels)
-    ends = _ends(data, words, apart=0.06)
+    ends = curve_ends(data, words, apart=0.06)
     longest = max(len(label) for label in ends["label"])
     rows = {level: -_ROW * (place + 1.3) for place, level in enumerate(levels)}
 
@@ -57,7 +45,7 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
         room = max(0.45, 0.034 * longest) if narrow else max(0.2, 0.0145 * longest)
         return (
             # half of a number stands left of the first duration
-            _lines(data, ends, levels, narrow, room, before=0.12 if narrow else 0.05)
+            draw_lines(data, ends, levels, narrow, room, before=0.12 if narrow else 0.05)
             + p9.geom_hline(yintercept=list(_SHARES), color=RULE, size=0.5)
             + p9.geom_text(p9.aes("time", "y", label="label"), data=at_risk, size=8, color=INK, inherit_aes=False)
             + p9.scale_y_continuous(
@@ -84,88 +72,14 @@ def survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[
     return Figure(draw, alt, frame, height=4.1 + 0.25 * len(levels), narrow_height=4.3 + 0.3 * len(levels))
 
 
-def incidence_curves(curve: pd.DataFrame, words: Words, levels: list[str]) -> Figure:
-    """Draw the share that has ended by each cause, one panel per cause, with pointwise 95% intervals."""
-    curve = curve.assign(cause=curve["estimand"].str.extract(r"CIF\((.*)\)")[0])
-    last = curve["time"].max()
-    order = curve[curve["time"] == last].groupby("cause")["estimate"].max().sort_values(ascending=False)
-    panels = {cause: _(CAUSES.get(str(cause), words.name(cause))) for cause in order.index}
-    blocks = []
-    for cause in panels:
-        own = curve[curve["cause"] == cause]
-        for level in levels:
-            block = _from_one(own[own["level"] == level], 0.0)
-            blocks.append(block.assign(panel=panels[cause]))
-    data = pd.concat(blocks, ignore_index=True)
-    data["level"] = pd.Categorical(data["level"], levels)
-    data["panel"] = pd.Categorical(data["panel"], list(panels.values()))
-    top = float(data["ci_high"].max())
-    ends = pd.concat([_ends(block, words, 0.07 * top) for _i, block in data.groupby("panel", observed=True)])
-
-    def draw(narrow: bool) -> Plot:
-        return (
-            _lines(data, ends, levels, narrow, 0.5 if narrow else 0.95, panels=1 if narrow else 2)
-            + p9.facet_wrap("panel", ncol=1 if narrow else len(panels))
-            + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.05 * top))
-            + p9.labs(x=words.durations, y="", subtitle=_("share that has ended this way"))
-        )
-
-    says = []
-    for cause, panel in panels.items():
-        rows = curve[(curve["cause"] == cause) & (curve["time"] == last)].set_index("level")["estimate"]
-        says.append(f"{panel} {listed([f'{percent(rows[level])} ({words.name(level)})' for level in levels])}")
-    alt = _(
-        "Cumulative incidence by {last:g} {durations}: {join}.",
-        last=last,
-        durations=words.durations,
-        join="; ".join(says),
-    )
-    keep = ["level", "cause", "time", "estimate", "ci_low", "ci_high", "n_treated"]
-    frame = curve[keep].rename(columns={"n_treated": "n_at_risk"})
-    return Figure(draw, alt, frame, height=3.5, narrow_height=1.1 + 2.2 * len(panels))
+def draw_curves_by_group(study: Study, result: str) -> Figure:
+    """Draw the share whose spell is still open, by the levels of a stratum."""
+    rows = study.result(result)
+    levels = study.in_order(rows["level"], str(rows["subgroup"].iloc[0]))
+    return draw_survival_curves(rows, study.words, _("whose spell is still open"), levels)
 
 
-def hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Figure:
-    """Draw hazard ratios with 95% intervals on a logarithmic axis, one to a line, in the order given."""
-    data = rows.assign(
-        label=pd.Categorical(labels, labels[::-1]),
-        **{name: np.exp(rows[name].astype(float)) for name in ("estimate", "ci_low", "ci_high")},
-    )
-    data["text"] = [plain(value, 2) for value in data["estimate"]]
-    ends = min(1.0, data["ci_low"].min()), max(1.0, data["ci_high"].max())
-    ticks = [tick for tick in _RATIOS if ends[0] / 1.1 <= tick <= ends[1] * 1.1]
-
-    def draw(narrow: bool) -> Plot:
-        return (
-            chart(data, x="estimate", y="label")
-            + p9.geom_vline(xintercept=1, **ZERO)
-            + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high", yend="label"), color=BLUE, size=1.5)
-            + p9.geom_point(color=BLUE, size=3, fill="white", stroke=0.9)
-            + p9.geom_label(
-                p9.aes(label="text"), nudge_y=0.33, size=8.5, color=BLUE, fill="white", label_size=0, label_padding=0.05
-            )
-            + p9.scale_x_log10(breaks=ticks, labels=lambda xs: [f"{x:g}" for x in xs])
-            + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6))
-            + p9.labs(x=title, y="")
-            + p9.theme(panel_grid_major_y=p9.element_blank())
-        )
-
-    says = [
-        _(
-            "{label} {plain} ({plain_2} to {plain_3})",
-            label=label,
-            plain=plain(row["estimate"], 2),
-            plain_2=plain(row["ci_low"], 2),
-            plain_3=plain(row["ci_high"], 2),
-        )
-        for label, row in zip(labels, data.to_dict("records"), strict=True)
-    ]
-    keep = data[["label", "estimate", "ci_low", "ci_high"]]
-    size = 0.9 + 0.5 * len(data)
-    return Figure(draw, _("Hazard ratios with 95% intervals: {join}.", join="; ".join(says)), keep, size, size + 0.2)
-
-
-def _lines(
+def draw_lines(
     data: pd.DataFrame,
     ends: pd.DataFrame,
     levels: list[str],
@@ -201,7 +115,7 @@ def _whole_ticks(last: float, count: int) -> list[int]:
     return list(range(0, int(last) + 1, step))
 
 
-def _from_one(curve: pd.DataFrame, start: float) -> pd.DataFrame:
+def with_start(curve: pd.DataFrame, start: float) -> pd.DataFrame:
     """Put the start, where the share is known, before the points of a curve."""
     columns = ["estimate", "ci_low", "ci_high"]
     first = pd.DataFrame(
@@ -212,7 +126,7 @@ def _from_one(curve: pd.DataFrame, start: float) -> pd.DataFrame:
     return pd.concat([first, points], ignore_index=True)
 
 
-def _ends(data: pd.DataFrame, words: Words, apart: float) -> pd.DataFrame:
+def curve_ends(data: pd.DataFrame, words: Words, apart: float) -> pd.DataFrame:
     """Return the last point of each level with its label; labels of curves that end close together are pushed apart."""
     ends = data.groupby("level", sort=False, observed=True).tail(1)
     ends = ends.assign(label=ends["level"].astype(str).map(words.name)).sort_values("estimate").reset_index(drop=True)
@@ -236,3 +150,64 @@ def _at_risk(curve: pd.DataFrame, levels: list[str], count: int) -> pd.DataFrame
 
 def _last_before(curve: pd.DataFrame, at: float) -> float:
     return float(curve.loc[curve["time"] <= at, "estimate"].iloc[-1])
+
+
+def say_curves(study: Study, result: str) -> str:
+    """Say the median durations and the log-rank test of one set of curves."""
+    words, rows, says = study.words, study.result(result), []
+    for level in study.in_order(rows["level"], str(rows["subgroup"].iloc[0])):
+        median = median_time(rows[rows["level"] == level])
+        says.append(f"{f'{median:g}' if median is not None else _('not reached')} ({words.name(level)})")
+    told = _(
+        "Half of the spells had ended by this number of {durations}: {listed}.",
+        durations=words.durations,
+        listed=listed(says),
+    )
+    for _i, row in study.test(result, "log-rank").iterrows():
+        degrees = _("1 degree") if row["df"] == 1 else _("{df:g} degrees", df=row["df"])
+        told += _(
+            " The log-rank test gives χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{plain} on {degrees} of freedom",
+            plain=plain(row["statistic"], 1),
+            degrees=degrees,
+        )
+        told += f", {p_value(row['p_value'])}."
+    if _none_censored(study, result):
+        told += _(" No spell is censored: every one was followed until it ended.")
+    return told
+
+
+def _none_censored(study: Study, result: str) -> bool:
+    """Whether the life table behind curves was released, and holds no censored spell."""
+    name = f"life_tables/{result.removeprefix('km_')}"
+    table = study.bundle.tables().get(name)
+    return isinstance(table, LifeTable) and bool(is_event(table).all())
+
+
+def tabulate_tests(study: Study) -> Table:
+    """Tabulate the tests of equal curves; earlier editions have no test with a denominator."""
+    tests = study.bundle.tests
+    assert tests is not None
+    frame = tests.query(
+        "(test == 'log-rank' and result.str.startswith('km_')) or test.str.startswith('Gray')"
+    ).reset_index(drop=True)
+    groups = {
+        name: _("By {name}", name=study.words.name(study.result(name)["subgroup"].iloc[0]))
+        for name in [*study.results("km_"), *study.results("kinds")]
+    }
+    denominators = frame["df_denominator"] if "df_denominator" in frame else [float("nan")] * len(frame)
+    shown = pd.DataFrame(
+        {
+            "groups": [groups.get(name, name) for name in frame["result"]],
+            "test": frame["test"].astype(str),
+            "statistic": [plain(value, 2) for value in frame["statistic"]],
+            "df": [_degrees(*both) for both in zip(frame["df"], denominators, strict=True)],
+            "p_value": [short_p(value) for value in frame["p_value"]],
+        }
+    )
+    labels = {"groups": _("Groups compared"), "df": "df", "p_value": _("p‑value")}
+    return Table(shown, frame, labels=labels, left=["test"])
+
+
+def _degrees(df: float, denominator: float) -> str:
+    """Write the degrees of freedom of χ², or both of F."""
+    return f"{df:g}" if pd.isna(denominator) else f"{df:g}, {denominator:.3g}"

@@ -24,6 +24,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+import retrain_eval
 from retrain_eval.common.disk import disk_errors, is_full, store_error
 from retrain_eval.common.errors import ReportError
 from retrain_eval.common.files import new_folder, scratch_folder, sha256
@@ -126,7 +127,7 @@ def build(
 
 def _check_places(release: Release) -> None:
     """Refuse two bundles that the report would write to the same folder."""
-    places = [release_folder(study).casefold() for study in release.studies]
+    places = [study.folder.casefold() for study in release.studies]
     if twice := [place for place in places if places.count(place) > 1]:
         raise ReportError(f"two bundles claim to be {twice[0].removeprefix('release/')}; a report can show only one")
 
@@ -257,11 +258,6 @@ def theme_messages(source: Path) -> list[str]:
     return list(dict.fromkeys(m for file in files for m in messages_of_template(file.read_text(encoding="utf-8"))))
 
 
-def release_folder(study: Study) -> str:
-    """Return where the report keeps a copy of a bundle, relative to its first page."""
-    return f"release/{study.bundle.name}/{study.bundle.edition}"
-
-
 def _run(release: Release, work: Path) -> Path:
     """Run Jupyter Book in the private folder and return the site it made."""
     main, *others = release.studies
@@ -305,7 +301,7 @@ def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[i
     The engine leaves its Jupyter server running; nothing may outlive a build, not even one whose parent was killed.
     """
     log = folder.parent / "build.log"
-    command = [sys.executable, "-m", "retrain_eval.report.process_group", *command]
+    command = [sys.executable, "-m", "retrain_eval.report.building.process_group", *command]
     with log.open("wb") as out:
         try:
             process = subprocess.Popen(
@@ -338,7 +334,7 @@ def _helpful(output: str, lines: int = 12) -> str:
 def _add_bundles(release: Release, html: Path) -> None:
     """Put each bundle beside the pages, as files and as one archive with fixed dates."""
     for study in release.studies:
-        source, folder = study.bundle.path, html / release_folder(study)
+        source, folder = study.bundle.path, html / study.folder
         listed = set(study.bundle.manifest["files"])
         names = [name for name in sorted(inventory(source)) if name in listed or name in (MANIFEST, SIGNATURE)]
         archive = folder.parent / f"{study.bundle.name}-{study.bundle.edition}.zip"
@@ -357,9 +353,9 @@ def _add_bundles(release: Release, html: Path) -> None:
 
 
 def _fingerprint(source: Path) -> str:
-    """Return one hash of the book's source, this package's report code and the engine's version."""
+    """Return one hash of the book's source, the package's code and the engine's version."""
     digest = hashlib.sha256(version("jupyter-book").encode())
-    for root in (source, Path(__file__).parent):
+    for root in (source, Path(retrain_eval.__file__).parent):
         for file in sorted(root.rglob("*")):
             if file.is_file() and not {"_build", "__pycache__"} & set(file.parts):
                 digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())

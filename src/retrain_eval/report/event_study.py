@@ -1,0 +1,121 @@
+"""The event study of one outcome, as the pages on the main and on other outcomes show it: its figure and its table."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from retrain_eval.report.drawing import BLUE, VERMILION, ZERO, Figure, Plot, amounts, chart, every, nudge, p9
+from retrain_eval.report.estimates import say_few_clusters
+from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.numerals import signed
+from retrain_eval.report.tables import SUPPRESSED, Table
+from retrain_eval.report.words import Words, sentence
+
+START = -0.5  # training begins between event times -1 and 0
+
+
+def draw_event_study(
+    rows: pd.DataFrame, words: Words, benchmark: pd.DataFrame | None = None, name: str = "experiment"
+) -> Figure:
+    """Draw effects by time from training: pointwise interval as a bar, simultaneous band as a thin line.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Event-study rows of ``effects.csv``.
+    words : Words
+        The study's vocabulary.
+    benchmark : DataFrame, optional
+        Another event study, drawn beside: of the experiment, or the truth of synthetic data.
+    name : str
+        What the other is called.
+    """
+    sets = {words.controls: rows} | ({name: benchmark} if benchmark is not None and len(benchmark) else {})
+    data = pd.concat([frame.assign(source=name) for name, frame in sets.items()])
+    data = data[data["event_time"].notna() & data["estimate"].notna()].reset_index(drop=True)
+    times = sorted(data["event_time"].unique())
+    shift = 0.0 if len(sets) == 1 else 0.012 * (times[-1] - times[0] or 1)
+    data["x"] = data["event_time"] + data["source"].map({words.controls: -shift, name: shift})
+    last, outcome = data[data["event_time"] == times[-1]], words.name(data["outcome"].iloc[0])
+
+    subtitle = _("effect on {outcome}", outcome=outcome)
+
+    def draw(narrow: bool) -> Plot:
+        shown = every(times, (8 if narrow else 24) // len(sets))
+        plot = (
+            chart(data, x="x", y="estimate", color="source", shape="source")
+            + p9.geom_hline(yintercept=0, **ZERO)
+            + p9.geom_vline(xintercept=START, linetype="dashed", **ZERO)
+            + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
+            + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
+            + p9.geom_point(size=2 if narrow and len(times) > 12 else 3, fill="white", stroke=0.9)
+            + p9.scale_color_manual({words.controls: BLUE, name: VERMILION})
+            + p9.scale_shape_manual({words.controls: "o", name: "s"})
+            + p9.scale_x_continuous(
+                breaks=shown,
+                labels=[signed(time) for time in shown],
+                expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
+            )
+            + p9.scale_y_continuous(labels=amounts(words))
+            + p9.labs(x=_("{periods} from the start of training", periods=words.several), y="", subtitle=subtitle)
+            + p9.theme(panel_grid_major_x=p9.element_blank())
+        )
+        if len(sets) > 1:
+            apart = 0.06 * (data["ci_high"].max() - data["ci_low"].min())
+            ends = last.sort_values("estimate").assign(y=lambda f: f["estimate"] + [-apart, apart])
+            ends["x"] = times[-1] + 2 * shift + nudge(data["event_time"], narrow)
+            plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", size=8.5)
+        return plot
+
+    own = data[(data["source"] == words.controls) & data["std_error"].notna()]
+    before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
+    says = [_("Event study.")]
+    if len(before):
+        span = words.interval(before["estimate"].min(), before["estimate"].max())
+        says.append(_("Before training, estimates lie between {span}.", span=span))
+    for _i, row in (after if len(after) <= 3 else after.iloc[[0, -1]]).iterrows():
+        interval = words.interval(row["ci_low"], row["ci_high"])
+        says.append(
+            _(
+                "At {period} {event_time:g}: {amount} (95% interval {interval}).",
+                period=_(words.period),
+                event_time=row["event_time"],
+                amount=words.amount(row["estimate"]),
+                interval=interval,
+            )
+        )
+    says += [note] if (note := say_few_clusters(rows)) else []
+    keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
+    return Figure(draw, " ".join(says), data[keep])
+
+
+def tabulate_event_study(rows: pd.DataFrame, words: Words) -> Table:
+    """Tabulate an event study with pointwise intervals and simultaneous bands."""
+    rows = rows[rows["event_time"].notna()].sort_values("event_time").reset_index(drop=True)
+    fixed = rows["std_error"].isna()
+    base = rows.loc[fixed & (rows["event_time"] < 0), "event_time"].max()
+    shown = pd.DataFrame(
+        {
+            "time": [signed(time) for time in rows["event_time"]],
+            "estimate": [_(SUPPRESSED) if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
+            "std_error": [
+                (_("reference") if time == base else "—") if gone else words.amount(error)
+                for gone, error, time in zip(fixed, rows["std_error"], rows["event_time"], strict=True)
+            ],
+            "interval": _intervals(rows, words, "ci"),
+            "band": _intervals(rows, words, "band"),
+        }
+    )
+    labels = {
+        "time": _("{periods} from start", periods=sentence(words.several)),
+        "std_error": _("Std. error"),
+        "interval": _("95% interval"),
+        "band": _("95% simultaneous band"),
+    }
+    return Table(shown, rows.dropna(axis=1, how="all"), labels=labels, note=say_few_clusters(rows))
+
+
+def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:
+    lows, highs = rows[f"{kind}_low"], rows[f"{kind}_high"]
+    known = lows.notna() & rows["std_error"].notna()
+    return [words.interval(a, b) if k else "—" for a, b, k in zip(lows, highs, known, strict=True)]

@@ -1,0 +1,217 @@
+"""Who was matched: paths of the outcome before the programme, common support, and counts by group."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from retrain_eval.report.drawing import (
+    BLUE,
+    GREY,
+    VERMILION,
+    Figure,
+    Plot,
+    amounts,
+    axis_of_periods,
+    chart,
+    nudge,
+    p9,
+    ticks_of_periods,
+)
+from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.numerals import plain
+from retrain_eval.report.page import Study
+from retrain_eval.report.tables import SUPPRESSED, Table
+from retrain_eval.report.words import Words, sentence
+
+
+def say_baseline_paths(study: Study) -> str:
+    """Say how the groups' outcome ran before the programme."""
+    paths, words = study.bundle.baseline_paths, study.words_before
+    assert paths is not None
+    groups = {str(group): rows.set_index("time")["mean"] for group, rows in paths.groupby("group")}
+    told = []
+    for treated, control in (("treated", "control before"), ("treated matched", "control matched")):
+        gap = (groups[treated] - groups[control]).abs().dropna()
+        if len(gap):
+            widest = int(gap.to_numpy().argmax())
+            times = gap.index.to_numpy()
+            when = words.at(float(times[widest]), words.calendar(list(times)))
+            told.append(f"{words.amount(gap.iloc[widest])}{',' * when[0].isdigit()} {when}")
+        else:
+            told.append(_("withheld"))
+    says = _(
+        "At its widest, the gap between the trained and all possible controls was {told}; between "
+        "the matched trained and their controls it was {told_2}.",
+        told=told[0],
+        told_2=told[1],
+    )
+    if study.matched_periods:
+        says += _(" The controls were chosen to be alike in these periods: agreement there is by construction.")
+    return says
+
+
+def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
+    """Draw the mean outcome before the programme: of the trained, of all possible controls and of the matched ones."""
+    names = {
+        "treated": _("trained"),
+        "control before": _("all possible controls"),
+        "control matched": _("matched controls"),
+    }
+    if not _same(paths, "treated", "treated matched"):
+        names |= {"treated": _("all trained"), "treated matched": _("trained, matched")}
+    colours = {"treated": BLUE, "treated matched": BLUE, "control before": GREY, "control matched": VERMILION}
+    lines = {"treated": "solid", "treated matched": "dotted", "control before": "dashdot", "control matched": "dashed"}
+    shapes = {"treated": "o", "treated matched": "D", "control before": "^", "control matched": "s"}
+    data = paths[paths["group"].isin(list(names)) & paths["mean"].notna()].reset_index(drop=True)
+    outcome = words.name(data["outcome"].iloc[0])
+    first, last = data["time"].min(), data["time"].max()
+    ends = data[data["time"] == last].assign(label=lambda d: d["group"].map(names)).sort_values("mean")
+    apart = 0.07 * float(data["mean"].max() - min(0, data["mean"].min()))
+    ends["at"] = spread(ends["mean"].tolist(), apart)
+
+    def draw(narrow: bool) -> Plot:
+        return (
+            chart(data, x="time", y="mean", color="group")
+            + p9.geom_line(p9.aes(linetype="group"), size=1)
+            + p9.geom_point(p9.aes(shape="group"), size=2.4)
+            + p9.geom_text(
+                p9.aes(y="at", label="label"), data=ends, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5
+            )
+            + p9.scale_color_manual(colours)
+            + p9.scale_linetype_manual(lines)
+            + p9.scale_shape_manual(shapes)
+            + p9.scale_x_continuous(
+                **ticks_of_periods(data["time"], words), expand=(0.04, 0, 0.75 if narrow else 0.32, 0)
+            )
+            + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
+            + p9.labs(x=axis_of_periods(data["time"], words), y="", subtitle=_("mean {outcome}", outcome=outcome))
+            + p9.theme(panel_grid_major_x=p9.element_blank())
+        )
+
+    says = []
+    for group, name in names.items():
+        means = data[data["group"] == group].set_index("time")["mean"]
+        span = [words.amount(means[time]) for time in dict.fromkeys((first, last)) if time in means.index]
+        says.append(f"{name} {' to '.join(span)}")
+    dated = words.calendar(list(data["time"]))
+    when = (
+        words.at(first, dated)
+        if first == last
+        else _("from {time} to {time_2}", time=words.time(first, dated), time_2=words.time(last, dated))
+    )
+    return Figure(
+        draw,
+        _("Mean {outcome} before the programme, {when}: {join}.", outcome=outcome, when=when, join="; ".join(says)),
+        paths,
+        height=3.8,
+    )
+
+
+def _same(paths: pd.DataFrame, one: str, other: str) -> bool:
+    a, b = (paths[paths["group"] == group].set_index("time")["mean"] for group in (one, other))
+    return bool(a.equals(b))
+
+
+def draw_overlap(bins: pd.DataFrame, words: Words) -> Figure:
+    """Draw the distribution of each group over the score: common support.
+
+    Bins may be of unequal width, because small ones are pooled: heights are densities.
+    """
+    filled = bins[bins["n"] > 0]
+    share = filled["n"] / filled.groupby("group")["n"].transform("sum")
+    data = filled.assign(density=share / (filled["bin_high"] - filled["bin_low"]))
+    known = {
+        "treated": _("trained"),
+        "control before": _("all possible controls"),
+        "control matched": _("matched controls"),
+    }
+    names = {group: known.get(group, group) for group in dict.fromkeys(data["group"])}
+    data["panel"] = pd.Categorical(data["group"].map(names), list(names.values()))
+    colours = dict(zip(names.values(), (BLUE, GREY, VERMILION), strict=False))
+
+    probability = data["bin_low"].min() >= 0 and data["bin_high"].max() <= 1
+    label = _("estimated probability of training (propensity score)") if probability else _("matching score")
+
+    def draw(narrow: bool) -> Plot:
+        return (
+            chart(data, xmin="bin_low", xmax="bin_high", ymax="density", fill="panel")
+            + p9.geom_rect(ymin=0, color="white", size=0.3)
+            + p9.facet_wrap("panel", ncol=1, scales="free_y")
+            + p9.scale_fill_manual(colours)
+            + p9.labs(
+                x=label,
+                y="",
+                subtitle=_("density of {units}", units=words.units),
+            )
+            + p9.theme(axis_text_y=p9.element_blank(), panel_grid_major_y=p9.element_blank())
+        )
+
+    middle = {names[str(group)]: _median_bin(rows) for group, rows in data.groupby("group", sort=False)}
+    alt = (
+        _("Distribution of the {score}. Median: ", score=label)
+        + _("; ").join(f"{name} {value:.2f}" for name, value in middle.items())
+        + _(".")
+    )
+    return Figure(draw, alt, bins, height=4.6, narrow_height=4.8)
+
+
+def _median_bin(rows: pd.DataFrame) -> float:
+    rows = rows.sort_values("bin_low")
+    row = rows[rows["n"].cumsum() >= rows["n"].sum() / 2].iloc[0]
+    return float((row["bin_low"] + row["bin_high"]) / 2)
+
+
+def spread(values: list[float], apart: float) -> list[float]:
+    """Return ascending values moved up just so far that neighbours keep their distance: labels must not overlap.
+
+    Examples
+    --------
+    >>> spread([1.0, 1.1, 4.0], 0.5)
+    [1.0, 1.5, 4.0]
+    """
+    placed: list[float] = []
+    for value in values:
+        placed.append(max(value, placed[-1] + apart) if placed else value)
+    return placed
+
+
+def tabulate_matching(study: Study) -> Table:
+    """Tabulate who was matched, over all and by stratum; a stratum that is withheld is not there."""
+    frame, words = study.bundle.matching, study.words
+    assert frame is not None
+    blocks = [frame[frame["subgroup"].isna()]]
+    for subgroup, rows in frame[frame["subgroup"].notna()].groupby("subgroup", sort=False):
+        order = study.in_order(rows["level"], str(subgroup))
+        blocks.append(rows.set_index("level").loc[order].reset_index())
+    rows = pd.concat(blocks, ignore_index=True)
+    reused = bool((rows["reuse_mean"] > 1).any())
+    # with risk sets, who could be a control depends on the moment
+    nobody = "—" if study.bundle.study.get("match", {}).get("method") == "riskset" else _(SUPPRESSED)
+    shown = pd.DataFrame({
+        "level": [_("All") if pd.isna(level) else words.name(level) for level in rows["level"]],
+        "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in rows["subgroup"]],
+        "n_treated": [_count(n) for n in rows["n_treated"]],
+        "without": [_count(n) for n in rows["n_treated"] - rows["n_treated_matched"]],
+        "n_control": [nobody if pd.isna(n) else _count(n) for n in rows["n_control"]],
+        "n_control_matched": [_count(n) for n in rows["n_control_matched"]],
+        "ess_control": [_(SUPPRESSED) if pd.isna(n) else f"{n:,.0f}" for n in rows["ess_control"]],
+    })  # fmt: skip
+    labels = {
+        "level": _("Group"),
+        "n_treated": _("All"),
+        "without": _("Without a control"),
+        "n_control": _("Possible"),
+        "n_control_matched": _("Matched"),
+        "ess_control": _("Effective"),
+    }
+    controls = ["n_control", "n_control_matched", "ess_control"]
+    if reused:
+        shown["reuse"] = [_(SUPPRESSED) if pd.isna(mean) else plain(mean, 1) for mean in rows["reuse_mean"]]
+        labels["reuse"] = _("Uses of each")
+        controls.append("reuse")
+    spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
+    return Table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")
+
+
+def _count(n: float) -> str:
+    return _(SUPPRESSED) if pd.isna(n) else f"{int(n):,}"

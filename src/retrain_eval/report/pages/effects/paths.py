@@ -1,0 +1,148 @@
+"""The average effect, the two mean paths and the time before training."""
+
+from __future__ import annotations
+
+from retrain_eval.report.drawing import (
+    GROUPS,
+    Figure,
+    Plot,
+    amounts,
+    axis_of_periods,
+    chart,
+    nudge,
+    p9,
+    ticks_of_periods,
+)
+from retrain_eval.report.event_study import draw_event_study, tabulate_event_study
+from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.numerals import p_value
+from retrain_eval.report.page import Study
+from retrain_eval.report.tables import Table
+from retrain_eval.report.words import listed, sentence
+
+
+def say_average_effect(study: Study) -> str:
+    """Say the average effect with its interval."""
+    row = study.main_effect
+    if row is None:
+        return _("The average effect is suppressed, because too few people stand behind it.")
+    words = study.words
+    return _(
+        "The average effect on the trained is {amount}{per_period} (standard error {amount_2}, 95% "
+        "interval {interval}).",
+        amount=words.amount(row["estimate"]),
+        per_period=words.per_period(),
+        amount_2=words.amount(row["std_error"]),
+        interval=words.interval(row["ci_low"], row["ci_high"]),
+    )
+
+
+def say_paths(study: Study) -> str:
+    """Say how the mean paths run."""
+    means, words = study.means(), study.words
+    wide = means.pivot_table(index="time", columns="group", values="mean")
+    gap = wide["treated"] - wide["control"]
+    first, last = gap.index.min(), gap.index.max()
+    dated = words.calendar(list(gap.index))
+    return _(
+        "{sentence}, the mean of the trained was {amount} {side} that of their {controls}; {at}, {amount_2} {side_2}.",
+        sentence=sentence(words.at(first, dated)),
+        amount=words.amount(abs(gap[first])),
+        side=say_side(gap[first]),
+        controls=words.controls,
+        at=words.at(last, dated),
+        amount_2=words.amount(abs(gap[last])),
+        side_2=say_side(gap[last]),
+    )
+
+
+def say_side(gap: float) -> str:
+    """Say on which side of the other an amount lies."""
+    return _("above") if gap >= 0 else _("below")
+
+
+def draw_mean_paths(study: Study) -> Figure:
+    """Draw the mean outcome of the trained and of their controls, period by period."""
+    means, words = study.means(), study.words
+    data = means.assign(label=means["group"].map({"treated": _("trained"), "control": words.controls}))
+    last = data[data["time"] == data["time"].max()]
+    first = data[data["time"] == data["time"].min()]
+
+    def draw(narrow: bool) -> Plot:
+        room = 0.62 if narrow else 0.26
+        return (
+            chart(data, x="time", y="mean", color="group")
+            + p9.geom_line(p9.aes(linetype="group"), size=1)
+            + p9.geom_point(p9.aes(shape="group"), size=2.8)
+            + p9.geom_text(p9.aes(label="label"), data=last, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5)
+            + p9.scale_color_manual(GROUPS)
+            + p9.scale_shape_manual({"treated": "o", "control": "s"})
+            + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
+            + p9.scale_x_continuous(**ticks_of_periods(data["time"], words), expand=(0.04, 0, room, 0))
+            + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
+            + p9.labs(
+                x=axis_of_periods(data["time"], words),
+                y="",
+                subtitle=_("mean {name}", name=words.name(data["outcome"].iloc[0])),
+            )
+            + p9.theme(panel_grid_major_x=p9.element_blank())
+        )
+
+    dated = words.calendar(list(data["time"]))
+    says = [
+        _(
+            "{label} from {amount} {at} to {amount_2} {at_2}",
+            label=row.label,
+            amount=words.amount(row.mean),
+            at=words.at(row.time, dated),
+            amount_2=words.amount(last.set_index("group")["mean"][row.group]),
+            at_2=words.at(last["time"].iloc[0], dated),
+        )
+        for row in first.itertuples()
+    ]
+    return Figure(
+        draw,
+        _("Mean {name}: {listed}.", name=words.name(data["outcome"].iloc[0]), listed=listed(says)),
+        means,
+        height=3.8,
+    )
+
+
+def say_before_training(study: Study) -> str:
+    """Say whether the groups were drifting apart before training."""
+    rows = study.own("event_study")
+    before = rows[(rows["event_time"] < 0) & rows["std_error"].notna()]
+    if before.empty:
+        return _("There is only one period before training, so earlier drift cannot be checked.")
+    low, high = before["band_low"].fillna(before["ci_low"]), before["band_high"].fillna(before["ci_high"])
+    outside = int(((low > 0) | (high < 0)).sum())
+    if outside:
+        return _(
+            "In {outside} of {before} periods before training the band excludes zero: the groups were "
+            "not on the same path, and the effects are to be read with caution.",
+            outside=outside,
+            before=len(before),
+        )
+    told = _("Before training, every band includes zero")
+    # where matching made the groups alike, likeness is no sign of anything
+    told += _(".") if study.matched_periods else _(": no sign that the groups were on different paths.")
+    for _i, row in study.test("event_study").iterrows():
+        told += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))
+    if study.matched_periods:
+        periods = study.words_before.times(study.matched_periods)
+        told += _(
+            " The controls were chosen to be alike in {periods}, so agreement there is by "
+            "construction, and no evidence that the paths would have stayed together.",
+            periods=periods,
+        )
+    return told
+
+
+def draw_effects(study: Study) -> Figure:
+    """Draw the effect by time from the start of training, next to that of the experiment where there is one."""
+    return draw_event_study(study.own("event_study"), study.words, study.own("benchmark_event_study"))
+
+
+def tabulate_effects(study: Study) -> Table:
+    """Tabulate the effect by time from the start of training."""
+    return tabulate_event_study(study.own("event_study"), study.words)

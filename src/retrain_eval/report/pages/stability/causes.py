@@ -1,0 +1,87 @@
+"""Why spells end: the causes that compete to end them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from retrain_eval.report.drawing import Figure, Plot, p9
+from retrain_eval.report.language.catalogue import N_, _
+from retrain_eval.report.numerals import percent
+from retrain_eval.report.page import Study
+from retrain_eval.report.pages.stability.curves import curve_ends, draw_lines, with_start
+from retrain_eval.report.pages.stability.differences import arms, say_points
+from retrain_eval.report.words import Words, listed
+
+CAUSES = {
+    "job_to_job": N_("moved to another employer"),
+    "nonemployment": N_("left without a job"),
+    "recall": N_("laid off and recalled"),
+    "job of unknown hours": N_("job, hours unknown"),
+}
+
+
+def draw_incidence_curves(curve: pd.DataFrame, words: Words, levels: list[str]) -> Figure:
+    """Draw the share that has ended by each cause, one panel per cause, with pointwise 95% intervals."""
+    curve = curve.assign(cause=curve["estimand"].str.extract(r"CIF\((.*)\)")[0])
+    last = curve["time"].max()
+    order = curve[curve["time"] == last].groupby("cause")["estimate"].max().sort_values(ascending=False)
+    panels = {cause: _(CAUSES.get(str(cause), words.name(cause))) for cause in order.index}
+    blocks = []
+    for cause in panels:
+        own = curve[curve["cause"] == cause]
+        for level in levels:
+            block = with_start(own[own["level"] == level], 0.0)
+            blocks.append(block.assign(panel=panels[cause]))
+    data = pd.concat(blocks, ignore_index=True)
+    data["level"] = pd.Categorical(data["level"], levels)
+    data["panel"] = pd.Categorical(data["panel"], list(panels.values()))
+    top = float(data["ci_high"].max())
+    ends = pd.concat([curve_ends(block, words, 0.07 * top) for _i, block in data.groupby("panel", observed=True)])
+
+    def draw(narrow: bool) -> Plot:
+        return (
+            draw_lines(data, ends, levels, narrow, 0.5 if narrow else 0.95, panels=1 if narrow else 2)
+            + p9.facet_wrap("panel", ncol=1 if narrow else len(panels))
+            + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.05 * top))
+            + p9.labs(x=words.durations, y="", subtitle=_("share that has ended this way"))
+        )
+
+    says = []
+    for cause, panel in panels.items():
+        rows = curve[(curve["cause"] == cause) & (curve["time"] == last)].set_index("level")["estimate"]
+        says.append(f"{panel} {listed([f'{percent(rows[level])} ({words.name(level)})' for level in levels])}")
+    alt = _(
+        "Cumulative incidence by {last:g} {durations}: {join}.",
+        last=last,
+        durations=words.durations,
+        join="; ".join(says),
+    )
+    keep = ["level", "cause", "time", "estimate", "ci_low", "ci_high", "n_treated"]
+    frame = curve[keep].rename(columns={"n_treated": "n_at_risk"})
+    return Figure(draw, alt, frame, height=3.5, narrow_height=1.1 + 2.2 * len(panels))
+
+
+def cause_labels(rows: pd.DataFrame, words: Words) -> list[str]:
+    """Return the causes of ending in words, of rows whose estimand names them."""
+    causes = rows["estimand"].str.extract(r"CIF\((.*?)\)")[0]
+    return [_(CAUSES.get(str(cause), words.name(cause))) for cause in causes]
+
+
+def say_causes(study: Study, result: str) -> str:
+    """Say which causes of ending differ between the arms."""
+    rows, words = study.result(f"{result}_difference"), study.words
+    one, other = arms(study, f"{result}_difference")
+    last = rows[rows["time"] == rows["time"].max()]
+    said = [
+        f"{label} {say_points(row)}"
+        for label, (_i, row) in zip(cause_labels(last, words), last.iterrows(), strict=True)
+    ]
+    return _(
+        "By {value:g} {durations}, the difference between {name} and {name_2} in the share that "
+        "has ended in each way is: {join}.",
+        value=last["time"].iloc[0],
+        durations=words.durations,
+        name=words.name(one),
+        name_2=words.name(other),
+        join="; ".join(said),
+    )
