@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retrain_eval.estimators.figures.curves import with_start
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import draw_estimates
 from retrain_eval.report.event_study import draw_event_study
@@ -16,7 +17,7 @@ from retrain_eval.report.pages.balance.matched import draw_baseline_paths, draw_
 from retrain_eval.report.pages.effects.checks import comparison_rows
 from retrain_eval.report.pages.effects.paths import draw_mean_paths
 from retrain_eval.report.pages.replication import group_time_rows
-from retrain_eval.report.pages.stability.curves import draw_survival_curves, with_start
+from retrain_eval.report.pages.stability.curves import draw_survival_curves, released_points
 from retrain_eval.report.pages.subgroups import group_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -99,7 +100,7 @@ def test_suppressed_estimates_are_left_out_of_the_drawing(study: Study) -> None:
 def test_a_curve_starts_at_one_and_keeps_the_released_points(release: Release) -> None:
     curve = release.companions[0].result("km_ui")
     curve = curve[(curve["level"] == "filed a claim") & (curve["time"] > 3)]  # a grid that begins late
-    points = with_start(curve, 1.0)
+    points = with_start(released_points(curve, release.companions[0].words, ["filed a claim"]), 1.0)
     assert points["time"].tolist()[:2] == [0.0, 4.0]
     assert points["estimate"].tolist()[0] == 1.0
     assert points["estimate"].iloc[1:].tolist() == curve["estimate"].tolist()

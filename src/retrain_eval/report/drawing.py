@@ -9,26 +9,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import matplotlib.ticker
 import pandas as pd
-import plotnine
 
 from retrain_eval.common.shown import summarised
+from retrain_eval.estimators.figures.pieces import BLUE, VERMILION, Plot, p9
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import Words, csv
 
-p9: Any = plotnine  # its annotations cover only some of its functions
-Plot: TypeAlias = Any
-
-BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-INK, GREY, RULE = "#1d2a35", "#5b6873", "#dde3e8"
 GROUPS = {"treated": BLUE, "control": VERMILION}
-SHAPES = ("o", "s", "^", "D")
 FONTS = "'Segoe UI','Helvetica Neue','Noto Sans','Liberation Sans',Arial,sans-serif"
 NARROW = "application/vnd.retrain-eval.narrow+json"
 WIDE_INCHES, NARROW_INCHES = 7.3, 3.75
@@ -73,21 +66,6 @@ class Figure:
         return data, {"image/svg+xml": {"alt": self.alt}}
 
 
-THEME = p9.theme_minimal(base_size=9, base_family="DejaVu Sans") + p9.theme(
-    svg_usefonts=True,
-    text=p9.element_text(color=INK),
-    axis_text=p9.element_text(color=GREY, size=8.5),
-    axis_title=p9.element_text(size=8.5, color=GREY),
-    plot_subtitle=p9.element_text(size=8.5, color=GREY, ha="left"),  # names the vertical axis, unrotated
-    panel_grid_minor=p9.element_blank(),
-    panel_grid_major=p9.element_line(color=RULE, size=0.5),
-    strip_text=p9.element_text(size=9, weight="bold", ha="left", color=INK),
-    legend_position="none",
-    plot_margin=0.01,
-)
-ZERO = {"color": GREY, "size": 0.6}
-
-
 def _anchor(figure: Any) -> None:
     """Hold the labels of the vertical axis by their right end.
 
@@ -102,27 +80,11 @@ def _anchor(figure: Any) -> None:
             label.set_horizontalalignment("right")
 
 
-def chart(data: pd.DataFrame, **aesthetics: str) -> Plot:
-    """Start a plot in the report's own theme."""
-    return p9.ggplot(data, p9.aes(**aesthetics)) + THEME
-
-
 def amounts(words: Words) -> Callable[[list[float]], list[str]]:
     """Return the axis labeller of the outcome's unit."""
     return lambda breaks: [
         words.amount(value) if words.currency else f"{value:g}".replace("-", MINUS) for value in breaks
     ]
-
-
-def few(limits: tuple[float, float], n: int) -> list[float]:
-    """Return about ``n`` round tick positions inside the limits."""
-    ticks = mpl.ticker.MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
-    return [float(tick) for tick in ticks if limits[0] <= tick <= limits[1]]
-
-
-def nudge(values: pd.Series, narrow: bool) -> float:
-    """Return a small step to the right of a point, for its label."""
-    return (0.05 if narrow else 0.03) * float(values.max() - values.min() or 1)
 
 
 _OF_MONTHS = (1, 3, 6, 12, 24)  # months between ticks, then twice as many

@@ -8,11 +8,15 @@ from functools import partial
 
 import pandas as pd
 
-from retrain_eval.report.drawing import BLUE, GREY, VERMILION, ZERO, Figure, Plot, amounts, chart, few, p9
+from retrain_eval.estimators.figures.effects import forest_plot
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, VERMILION, Plot, p9, round_ticks
+from retrain_eval.report.drawing import Figure, amounts
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import short_p
 from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import Words
+
+_SHAPES = {"own": "o", "experiment": "s", "other": "^"}
 
 
 def draw_estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None, title: str = "") -> Figure:
@@ -35,34 +39,20 @@ def draw_estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None
         data[panel] = pd.Categorical(data[panel], list(dict.fromkeys(data[panel])))
     title = title or _("effect on {name}", name=words.name(data["outcome"].iloc[0]))
     data["text"] = [words.amount(value, signed=True) for value in data["estimate"]]
-    shape = "shape" if "shape" in data else None
-    data["shape"] = data[shape] if shape else "own"
+    data["group"] = data.get("shape", "own")
+    colours = {"own": BLUE, "experiment": VERMILION, "other": GREY}
 
     def draw(narrow: bool) -> Plot:
         wrap = partial(textwrap.fill, width=18 if narrow else 40)
         plot = (
-            chart(data, x="estimate", y="label")
-            + p9.geom_vline(xintercept=0, **ZERO)
-            + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high", yend="label", color="shape"), size=1.5)
-            + p9.geom_point(p9.aes(color="shape", shape="shape"), size=3, fill="white", stroke=0.9)
-            + p9.geom_label(
-                p9.aes(label="text", color="shape"),
-                nudge_y=0.33,
-                size=8.5,
-                fill="white",
-                label_size=0,
-                label_padding=0.05,
-            )
-            + p9.scale_color_manual({"own": BLUE, "experiment": VERMILION, "other": GREY})
-            + p9.scale_shape_manual({"own": "o", "experiment": "s", "other": "^"})
+            forest_plot(data.drop(columns=["band_low", "band_high"], errors="ignore"), colours, _SHAPES)
             + p9.scale_x_continuous(
                 labels=amounts(words),
-                breaks=lambda limits: few(limits, 4 if narrow else 6),
+                breaks=lambda limits: round_ticks(limits, 4 if narrow else 6),
                 expand=(0.05, 0, 0.12 if narrow else 0.05, 0),
             )
             + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6), labels=lambda labels: [wrap(label) for label in labels])
             + p9.labs(x=title, y="")
-            + p9.theme(panel_grid_major_y=p9.element_blank())
         )
         return plot if panel is None else plot + p9.facet_wrap(panel, ncol=1, scales="free_y")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.drawing import BLUE, VERMILION, ZERO, Figure, Plot, amounts, chart, every, nudge, p9
+from retrain_eval.estimators.figures.effects import BEFORE_START, event_study_plot
+from retrain_eval.estimators.figures.pieces import BLUE, VERMILION, ZERO, Plot, label_gap, p9, push_apart
+from retrain_eval.report.drawing import Figure, amounts, every
 from retrain_eval.report.estimates import say_few_clusters
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import signed
 from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import Words, sentence
-
-START = -0.5  # training begins between event times -1 and 0
 
 
 def draw_event_study(
@@ -30,44 +30,41 @@ def draw_event_study(
     name : str
         What the other is called.
     """
-    sets = {words.controls: rows} | ({name: benchmark} if benchmark is not None and len(benchmark) else {})
-    data = pd.concat([frame.assign(source=name) for name, frame in sets.items()])
+    studies = {words.controls: rows} | ({name: benchmark} if benchmark is not None and len(benchmark) else {})
+    data = pd.concat([frame.assign(group=name) for name, frame in studies.items()])
     data = data[data["event_time"].notna() & data["estimate"].notna()].reset_index(drop=True)
     times = sorted(data["event_time"].unique())
-    shift = 0.0 if len(sets) == 1 else 0.012 * (times[-1] - times[0] or 1)
-    data["x"] = data["event_time"] + data["source"].map({words.controls: -shift, name: shift})
-    last, outcome = data[data["event_time"] == times[-1]], words.name(data["outcome"].iloc[0])
-
-    subtitle = _("effect on {outcome}", outcome=outcome)
+    shift = 0.0 if len(studies) == 1 else 0.012 * (times[-1] - times[0] or 1)
+    # side by side, so that neither hides the other
+    points = data.assign(event_time=data["event_time"] + data["group"].map({words.controls: -shift, name: shift}))
+    subtitle = _("effect on {outcome}", outcome=words.name(data["outcome"].iloc[0]))
 
     def draw(narrow: bool) -> Plot:
-        shown = every(times, (8 if narrow else 24) // len(sets))
+        ticks = every(times, (8 if narrow else 24) // len(studies))
+        colours, shapes = {words.controls: BLUE, name: VERMILION}, {words.controls: "o", name: "s"}
         plot = (
-            chart(data, x="x", y="estimate", color="source", shape="source")
-            + p9.geom_hline(yintercept=0, **ZERO)
-            + p9.geom_vline(xintercept=START, linetype="dashed", **ZERO)
-            + p9.geom_linerange(p9.aes(ymin="band_low", ymax="band_high"), size=0.6, na_rm=True)
-            + p9.geom_linerange(p9.aes(ymin="ci_low", ymax="ci_high"), size=1.8, na_rm=True)
-            + p9.geom_point(size=2 if narrow and len(times) > 12 else 3, fill="white", stroke=0.9)
-            + p9.scale_color_manual({words.controls: BLUE, name: VERMILION})
-            + p9.scale_shape_manual({words.controls: "o", name: "s"})
+            event_study_plot(points, colours, shapes, point=2 if narrow and len(times) > 12 else 3)
+            + p9.geom_vline(xintercept=BEFORE_START, linetype="dashed", **ZERO)
             + p9.scale_x_continuous(
-                breaks=shown,
-                labels=[signed(time) for time in shown],
-                expand=(0.06, 0, (0.5 if narrow else 0.25) if len(sets) > 1 else 0.06, 0),
+                breaks=ticks,
+                labels=[signed(time) for time in ticks],
+                expand=(0.06, 0, (0.5 if narrow else 0.25) if len(studies) > 1 else 0.06, 0),
             )
             + p9.scale_y_continuous(labels=amounts(words))
             + p9.labs(x=_("{periods} from the start of training", periods=words.several), y="", subtitle=subtitle)
             + p9.theme(panel_grid_major_x=p9.element_blank())
         )
-        if len(sets) > 1:
-            apart = 0.06 * (data["ci_high"].max() - data["ci_low"].min())
-            ends = last.sort_values("estimate").assign(y=lambda f: f["estimate"] + [-apart, apart])
-            ends["x"] = times[-1] + 2 * shift + nudge(data["event_time"], narrow)
-            plot += p9.geom_text(p9.aes("x", "y", label="source"), data=ends, ha="left", size=8.5)
+        if len(studies) > 1:
+            gap = 0.12 * (data["ci_high"].max() - data["ci_low"].min())
+            ends = data[data["event_time"] == times[-1]].sort_values("estimate")
+            ends = ends.assign(
+                estimate=[height - gap / 2 for height in push_apart(ends["estimate"], gap)],
+                event_time=times[-1] + 2 * shift + label_gap(data["event_time"], narrow),
+            )
+            plot += p9.geom_text(p9.aes(label="group"), data=ends, ha="left", size=8.5)
         return plot
 
-    own = data[(data["source"] == words.controls) & data["std_error"].notna()]
+    own = data[(data["group"] == words.controls) & data["std_error"].notna()]
     before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
     says = [_("Event study.")]
     if len(before):
@@ -85,8 +82,8 @@ def draw_event_study(
             )
         )
     says += [note] if (note := say_few_clusters(rows)) else []
-    keep = ["source", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
-    return Figure(draw, " ".join(says), data[keep])
+    keep = ["group", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
+    return Figure(draw, " ".join(says), data[keep].rename(columns={"group": "source"}))
 
 
 def tabulate_event_study(rows: pd.DataFrame, words: Words) -> Table:

@@ -8,7 +8,8 @@ from functools import partial
 
 import pandas as pd
 
-from retrain_eval.report.drawing import BLUE, VERMILION, ZERO, Figure, Plot, chart, p9
+from retrain_eval.estimators.figures.pieces import BLUE, VERMILION, ZERO, Plot, chart, p9
+from retrain_eval.report.drawing import Figure
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import plain
 from retrain_eval.report.page import Study

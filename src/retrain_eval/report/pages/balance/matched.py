@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.drawing import (
-    BLUE,
-    GREY,
-    VERMILION,
-    Figure,
-    Plot,
-    amounts,
-    axis_of_periods,
-    chart,
-    nudge,
-    p9,
-    ticks_of_periods,
-)
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, VERMILION, Plot, chart, label_gap, p9, push_apart
+from retrain_eval.report.drawing import Figure, amounts, axis_of_periods, ticks_of_periods
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import plain
 from retrain_eval.report.page import Study
@@ -67,7 +56,7 @@ def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
     first, last = data["time"].min(), data["time"].max()
     ends = data[data["time"] == last].assign(label=lambda d: d["group"].map(names)).sort_values("mean")
     apart = 0.07 * float(data["mean"].max() - min(0, data["mean"].min()))
-    ends["at"] = spread(ends["mean"].tolist(), apart)
+    ends["at"] = push_apart(ends["mean"].tolist(), apart)
 
     def draw(narrow: bool) -> Plot:
         return (
@@ -75,7 +64,7 @@ def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
             + p9.geom_line(p9.aes(linetype="group"), size=1)
             + p9.geom_point(p9.aes(shape="group"), size=2.4)
             + p9.geom_text(
-                p9.aes(y="at", label="label"), data=ends, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5
+                p9.aes(y="at", label="label"), data=ends, ha="left", nudge_x=label_gap(data["time"], narrow), size=8.5
             )
             + p9.scale_color_manual(colours)
             + p9.scale_linetype_manual(lines)
@@ -159,20 +148,6 @@ def _median_bin(rows: pd.DataFrame) -> float:
     rows = rows.sort_values("bin_low")
     row = rows[rows["n"].cumsum() >= rows["n"].sum() / 2].iloc[0]
     return float((row["bin_low"] + row["bin_high"]) / 2)
-
-
-def spread(values: list[float], apart: float) -> list[float]:
-    """Return ascending values moved up just so far that neighbours keep their distance: labels must not overlap.
-
-    Examples
-    --------
-    >>> spread([1.0, 1.1, 4.0], 0.5)
-    [1.0, 1.5, 4.0]
-    """
-    placed: list[float] = []
-    for value in values:
-        placed.append(max(value, placed[-1] + apart) if placed else value)
-    return placed
 
 
 def tabulate_matching(study: Study) -> Table:

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from retrain_eval.report.drawing import (
-    GROUPS,
-    Figure,
-    Plot,
-    amounts,
-    axis_of_periods,
-    chart,
-    nudge,
-    p9,
-    ticks_of_periods,
-)
+from retrain_eval.estimators.figures.pieces import Plot, chart, label_gap, p9
+from retrain_eval.report.drawing import GROUPS, Figure, amounts, axis_of_periods, ticks_of_periods
 from retrain_eval.report.event_study import draw_event_study, tabulate_event_study
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value
@@ -74,7 +65,9 @@ def draw_mean_paths(study: Study) -> Figure:
             chart(data, x="time", y="mean", color="group")
             + p9.geom_line(p9.aes(linetype="group"), size=1)
             + p9.geom_point(p9.aes(shape="group"), size=2.8)
-            + p9.geom_text(p9.aes(label="label"), data=last, ha="left", nudge_x=nudge(data["time"], narrow), size=8.5)
+            + p9.geom_text(
+                p9.aes(label="label"), data=last, ha="left", nudge_x=label_gap(data["time"], narrow), size=8.5
+            )
             + p9.scale_color_manual(GROUPS)
             + p9.scale_shape_manual({"treated": "o", "control": "s"})
             + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})

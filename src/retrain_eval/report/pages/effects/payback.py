@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from retrain_eval.estimators.figures.effects import BEFORE_START
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, ZERO, Plot, chart, p9
 from retrain_eval.estimators.inference.payback import BREAK_EVEN, COST, CUMULATIVE, LOCK_IN, PAYBACK
-from retrain_eval.report.drawing import BLUE, GREY, ZERO, Figure, Plot, amounts, chart, p9
-from retrain_eval.report.event_study import START
+from retrain_eval.report.drawing import Figure, amounts
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
@@ -91,7 +92,7 @@ def draw_payback(study: Study) -> Figure:
         return (
             chart(data, x="event_time", y="estimate")
             + p9.geom_hline(yintercept=0, **ZERO)
-            + p9.geom_vline(xintercept=START, linetype="dashed", **ZERO)
+            + p9.geom_vline(xintercept=BEFORE_START, linetype="dashed", **ZERO)
             + p9.geom_hline(yintercept=cost, linetype="dotted", color=GREY, size=0.9)
             + p9.annotate(
                 "text",

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from retrain_eval.common.shown import summarised
-from retrain_eval.report.drawing import BLUE, FONTS, GREY, INK, NARROW, RULE, VERMILION
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, INK, RULE, VERMILION
+from retrain_eval.report.drawing import FONTS, NARROW
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import WITHHELD, csv

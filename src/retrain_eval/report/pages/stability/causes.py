@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.drawing import Figure, Plot, p9
+from retrain_eval.estimators.figures.curves import curve_ends, curve_plot, with_start
+from retrain_eval.estimators.figures.pieces import Plot, label_gap, p9
+from retrain_eval.report.drawing import Figure
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import percent
 from retrain_eval.report.page import Study
-from retrain_eval.report.pages.stability.curves import curve_ends, draw_lines, with_start
+from retrain_eval.report.pages.stability.curves import released_points, whole_ticks
 from retrain_eval.report.pages.stability.differences import arms, say_points
 from retrain_eval.report.words import Words, listed
 
@@ -20,36 +22,36 @@ CAUSES = {
 }
 
 
-def draw_incidence_curves(curve: pd.DataFrame, words: Words, levels: list[str]) -> Figure:
+def draw_incidence_curves(rows: pd.DataFrame, words: Words, levels: list[str]) -> Figure:
     """Draw the share that has ended by each cause, one panel per cause, with pointwise 95% intervals."""
-    curve = curve.assign(cause=curve["estimand"].str.extract(r"CIF\((.*)\)")[0])
+    curve = rows.assign(cause=rows["estimand"].str.extract(r"CIF\((.*)\)")[0])
     last = curve["time"].max()
     order = curve[curve["time"] == last].groupby("cause")["estimate"].max().sort_values(ascending=False)
     panels = {cause: _(CAUSES.get(str(cause), words.name(cause))) for cause in order.index}
-    blocks = []
-    for cause in panels:
-        own = curve[curve["cause"] == cause]
-        for level in levels:
-            block = with_start(own[own["level"] == level], 0.0)
-            blocks.append(block.assign(panel=panels[cause]))
-    data = pd.concat(blocks, ignore_index=True)
-    data["level"] = pd.Categorical(data["level"], levels)
-    data["panel"] = pd.Categorical(data["panel"], list(panels.values()))
+    points = released_points(curve, words, levels)
+    points["panel"] = pd.Categorical(points["cause"].map(panels), list(panels.values()))
+    blocks = points.groupby(["panel", "group"], observed=True)
+    data = pd.concat([with_start(block, 0.0) for _i, block in blocks], ignore_index=True)
     top = float(data["ci_high"].max())
-    ends = pd.concat([curve_ends(block, words, 0.07 * top) for _i, block in data.groupby("panel", observed=True)])
+    ends = curve_ends(data, ["panel"], 0.07 * top)
 
     def draw(narrow: bool) -> Plot:
+        columns = 1 if narrow else len(panels)
+        gap = (1 if narrow else 2) * label_gap(data["time"], narrow)
         return (
-            draw_lines(data, ends, levels, narrow, 0.5 if narrow else 0.95, panels=1 if narrow else 2)
-            + p9.facet_wrap("panel", ncol=1 if narrow else len(panels))
+            curve_plot(data, ends, levels, gap=gap, points=points)
+            + p9.facet_wrap("panel", ncol=columns)
+            + p9.scale_x_continuous(
+                breaks=whole_ticks(last, 7 if narrow else 4), expand=(0.03, 0, 0.5 if narrow else 0.95, 0)
+            )
             + p9.scale_y_continuous(labels=lambda ys: [f"{y:.0%}" for y in ys], limits=(0, 1.05 * top))
             + p9.labs(x=words.durations, y="", subtitle=_("share that has ended this way"))
         )
 
     says = []
     for cause, panel in panels.items():
-        rows = curve[(curve["cause"] == cause) & (curve["time"] == last)].set_index("level")["estimate"]
-        says.append(f"{panel} {listed([f'{percent(rows[level])} ({words.name(level)})' for level in levels])}")
+        shares = curve[(curve["cause"] == cause) & (curve["time"] == last)].set_index("level")["estimate"]
+        says.append(f"{panel} {listed([f'{percent(shares[level])} ({words.name(level)})' for level in levels])}")
     alt = _(
         "Cumulative incidence by {last:g} {durations}: {join}.",
         last=last,

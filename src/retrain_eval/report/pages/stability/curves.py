@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 
-import numpy as np
 import pandas as pd
 
+from retrain_eval.estimators.figures.curves import curve_ends, curve_plot, numbers_at_risk, with_start
+from retrain_eval.estimators.figures.pieces import RULE, Plot, label_gap, p9
 from retrain_eval.estimators.survival.risk import is_event
-from retrain_eval.report.drawing import BLUE, GREEN, GREY, INK, PINK, RULE, VERMILION, Figure, Plot, chart, nudge, p9
+from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import median_time
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value, percent, plain, short_p
@@ -17,41 +18,39 @@ from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words, listed
 from retrain_eval.tables.life_table.life_table import LifeTable
 
-COLOURS, SHAPES = (BLUE, VERMILION, GREEN, PINK, GREY), ("o", "s", "^", "D", "v")
-
-
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 _ROW = 0.11  # height of a row of numbers at risk, in shares
 
 
-def draw_survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: list[str]) -> Figure:
+def draw_survival_curves(rows: pd.DataFrame, words: Words, event: str, levels: list[str]) -> Figure:
     """Draw Kaplan-Meier curves with pointwise 95% intervals, one per level, labelled at their ends.
 
     A release merges durations until each holds enough people, so the curve is known at the points released
     and is drawn straight between them. Below stand the numbers at risk just before some of these durations.
     """
-    data = pd.concat([with_start(curve[curve["level"] == level], 1.0) for level in levels], ignore_index=True)
-    data["level"] = pd.Categorical(data["level"], levels)
-    ends = curve_ends(data, words, apart=0.06)
+    curve = released_points(rows, words, levels)
+    data = pd.concat([with_start(block, 1.0) for _, block in curve.groupby("group", observed=True)])
+    ends = curve_ends(data, [], 0.06)
     longest = max(len(label) for label in ends["label"])
-    rows = {level: -_ROW * (place + 1.3) for place, level in enumerate(levels)}
+    heights = {level: -_ROW * (place + 1.3) for place, level in enumerate(levels)}
 
     def draw(narrow: bool) -> Plot:
-        at_risk = _at_risk(curve, levels, 4 if narrow else 8)
-        at_risk["y"] = at_risk["level"].map(rows).astype(float)
         names = [textwrap.fill(words.name(level), 13 if narrow else 24) for level in levels]
         room = max(0.45, 0.034 * longest) if narrow else max(0.2, 0.0145 * longest)
         return (
-            # half of a number stands left of the first duration
-            draw_lines(data, ends, levels, narrow, room, before=0.12 if narrow else 0.05)
+            curve_plot(data, ends, levels, gap=label_gap(data["time"], narrow), points=curve)
             + p9.geom_hline(yintercept=list(_SHARES), color=RULE, size=0.5)
-            + p9.geom_text(p9.aes("time", "y", label="label"), data=at_risk, size=8, color=INK, inherit_aes=False)
+            + numbers_at_risk(curve, heights, 4 if narrow else 8)
+            # half of a number stands left of the first duration
+            + p9.scale_x_continuous(
+                breaks=whole_ticks(data["time"].max(), 7), expand=(0.12 if narrow else 0.05, 0, room, 0)
+            )
             + p9.scale_y_continuous(
-                breaks=[*_SHARES, *rows.values()],
+                breaks=[*_SHARES, *heights.values()],
                 labels=[*(f"{share:.0%}" for share in _SHARES), *names],
-                limits=(min(rows.values()) - 0.05, 1.02),
+                limits=(min(heights.values()) - 0.05, 1.02),
                 expand=(0.01, 0),
             )
             + p9.labs(x=words.durations, y="", subtitle=_("share {event}; below, numbers at risk", event=event))
@@ -67,9 +66,9 @@ def draw_survival_curves(curve: pd.DataFrame, words: Words, event: str, levels: 
         durations=words.durations,
         listed=listed(says),
     )
-    keep = ["level", "time", "estimate", "ci_low", "ci_high", "n_treated"]
-    frame = curve[keep].rename(columns={"n_treated": "n_at_risk"})
-    return Figure(draw, alt, frame, height=4.1 + 0.25 * len(levels), narrow_height=4.3 + 0.3 * len(levels))
+    columns = ["level", "time", "estimate", "ci_low", "ci_high", "n_treated"]
+    table = rows[columns].rename(columns={"n_treated": "n_at_risk"})
+    return Figure(draw, alt, table, height=4.1 + 0.25 * len(levels), narrow_height=4.3 + 0.3 * len(levels))
 
 
 def draw_curves_by_group(study: Study, result: str) -> Figure:
@@ -79,73 +78,17 @@ def draw_curves_by_group(study: Study, result: str) -> Figure:
     return draw_survival_curves(rows, study.words, _("whose spell is still open"), levels)
 
 
-def draw_lines(
-    data: pd.DataFrame,
-    ends: pd.DataFrame,
-    levels: list[str],
-    narrow: bool,
-    room: float,
-    panels: int = 1,
-    before: float = 0.03,
-) -> Plot:
-    """Draw one line per level with its interval, points where the release has them, and a label at the end.
-
-    ``before`` and ``room`` are the space left of the lines and right of them, in widths of the panel.
-    """
-    colours = dict(zip(levels, COLOURS, strict=False))
-    aside = panels * nudge(data["time"], narrow)
-    return (
-        chart(data, x="time", y="estimate", color="level")
-        + p9.geom_ribbon(p9.aes(ymin="ci_low", ymax="ci_high", fill="level"), alpha=0.14, color="none", na_rm=True)
-        + p9.geom_line(size=0.8)
-        + p9.geom_point(p9.aes(shape="level"), data=data[data["time"] > 0], size=1.8)
-        + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=aside, size=8.5)
-        + p9.scale_color_manual(colours)
-        + p9.scale_fill_manual(colours)
-        + p9.scale_shape_manual(dict(zip(levels, SHAPES, strict=False)))
-        + p9.scale_x_continuous(
-            breaks=_whole_ticks(float(data["time"].max()), 4 if panels > 1 else 7), expand=(before, 0, room, 0)
-        )
-    )
+def released_points(rows: pd.DataFrame, words: Words, levels: list[str]) -> pd.DataFrame:
+    """Return the points of the curves of these levels, with their labels; shares lie between zero and one."""
+    points = rows[rows["level"].isin(levels)]
+    shares = points[["estimate", "ci_low", "ci_high"]].clip(0, 1)
+    return points.assign(**shares, group=pd.Categorical(points["level"], levels), label=points["level"].map(words.name))
 
 
-def _whole_ticks(last: float, count: int) -> list[int]:
+def whole_ticks(last: float, count: int) -> list[int]:
     """Return about ``count`` whole durations up to the last."""
     step = next(step for step in (1, 2, 4, 5, 8, 10, 20, 50, 100, 1_000, 10_000) if last / step <= count)
     return list(range(0, int(last) + 1, step))
-
-
-def with_start(curve: pd.DataFrame, start: float) -> pd.DataFrame:
-    """Put the start, where the share is known, before the points of a curve."""
-    columns = ["estimate", "ci_low", "ci_high"]
-    first = pd.DataFrame(
-        {"time": [0.0], "level": curve["level"].iloc[:1].to_numpy(), **{name: [start] for name in columns}}
-    )
-    points = curve.sort_values("time")[["time", "level", *columns]]
-    points[columns] = points[columns].clip(0, 1)
-    return pd.concat([first, points], ignore_index=True)
-
-
-def curve_ends(data: pd.DataFrame, words: Words, apart: float) -> pd.DataFrame:
-    """Return the last point of each level with its label; labels of curves that end close together are pushed apart."""
-    ends = data.groupby("level", sort=False, observed=True).tail(1)
-    ends = ends.assign(label=ends["level"].astype(str).map(words.name)).sort_values("estimate").reset_index(drop=True)
-    heights = ends["estimate"].to_numpy(dtype=float, copy=True)
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + apart)
-    return ends.assign(estimate=heights)
-
-
-def _at_risk(curve: pd.DataFrame, levels: list[str], count: int) -> pd.DataFrame:
-    """Return the numbers at risk at up to ``count`` of the durations released, so far apart that they do not touch."""
-    times = np.unique(curve["time"].to_numpy(dtype=float))
-    shown: list[float] = []
-    for time in times:
-        if not shown or time - shown[-1] >= times[-1] / count:
-            shown.append(time)
-    rows = curve[curve["time"].isin(shown) & curve["level"].isin(levels) & curve["n_treated"].notna()]
-    rows = rows.assign(label=[f"{int(n):,}" for n in rows["n_treated"]])
-    return rows[["level", "time", "label"]].reset_index(drop=True)
 
 
 def _last_before(curve: pd.DataFrame, at: float) -> float:

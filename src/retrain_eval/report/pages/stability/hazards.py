@@ -9,7 +9,9 @@ from math import exp
 import numpy as np
 import pandas as pd
 
-from retrain_eval.report.drawing import BLUE, ZERO, Figure, Plot, chart, p9
+from retrain_eval.estimators.figures.effects import forest_plot
+from retrain_eval.estimators.figures.pieces import BLUE, Plot, p9
+from retrain_eval.report.drawing import Figure
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value, plain, short_p
 from retrain_eval.report.page import Study
@@ -57,6 +59,7 @@ def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Fig
     """Draw hazard ratios with 95% intervals on a logarithmic axis, one to a line, in the order given."""
     data = rows.assign(
         label=pd.Categorical(labels, labels[::-1]),
+        group="own",
         **{name: np.exp(rows[name].astype(float)) for name in ("estimate", "ci_low", "ci_high")},
     )
     data["text"] = [plain(value, 2) for value in data["estimate"]]
@@ -65,17 +68,10 @@ def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Fig
 
     def draw(narrow: bool) -> Plot:
         return (
-            chart(data, x="estimate", y="label")
-            + p9.geom_vline(xintercept=1, **ZERO)
-            + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high", yend="label"), color=BLUE, size=1.5)
-            + p9.geom_point(color=BLUE, size=3, fill="white", stroke=0.9)
-            + p9.geom_label(
-                p9.aes(label="text"), nudge_y=0.33, size=8.5, color=BLUE, fill="white", label_size=0, label_padding=0.05
-            )
+            forest_plot(data.drop(columns=["band_low", "band_high"]), {"own": BLUE}, {"own": "o"}, reference=1)
             + p9.scale_x_log10(breaks=ticks, labels=lambda xs: [f"{x:g}" for x in xs])
             + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6))
             + p9.labs(x=title, y="")
-            + p9.theme(panel_grid_major_y=p9.element_blank())
         )
 
     says = [
