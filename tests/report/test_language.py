@@ -76,7 +76,7 @@ def unmarked(tree: ast.Module) -> Iterator[ast.expr]:
         name = ""
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in {"_", "N_"} or name in {
+        if name in {"_", "N_", "ngettext"} or name in {
             "query",
             "replace",
             "partition",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.language.catalogue import _, ngettext
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
 
@@ -23,17 +23,20 @@ def say_standing(study: Study) -> str:
             "and every result is exploratory: it may have been looked for until it was found.",
             time=made[0].time,
         )
-    told = _("The plan was registered on {time}, before the outcomes were opened.", time=plan.time)
+    text = _("The plan was registered on {time}, before the outcomes were opened.", time=plan.time)
     number = len(study.deviations)
     if number == 0:
-        told += _(" The study was carried out as planned.")
-    elif number == 1:
-        told += _(" The study departs from it in one place.")
+        text += _(" The study was carried out as planned.")
     else:
-        told += _(" The study departs from it in {number} places.", number=number)
+        text += ngettext(
+            " The study departs from it in one place.",
+            " The study departs from it in {number} places.",
+            number,
+            number=number,
+        )
     if study.exploratory:
-        told += _(" Results on outcomes or groups that it does not name are marked as exploratory.")
-    return told
+        text += _(" Results on outcomes or groups that it does not name are marked as exploratory.")
+    return text
 
 
 def say_opened_before(study: Study) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from retrain_eval.estimators.inference.hidden_bias_bounds import ALPHA
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import draw_estimates, excludes_zero, tabulate_estimates
-from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.language.catalogue import _, ngettext
 from retrain_eval.report.numerals import NBSP, p_value, percent, plain
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
@@ -157,8 +157,9 @@ def say_base_moved_back(study: Study) -> str:
     shown = rows[rows["estimate"].notna()]
     low, high = shown["estimate"].min(), shown["estimate"].max()
     return _(
-        "From the bases below, the mean effect lies between {replace}.",
-        replace=words.interval(low, high).replace(" to ", " and "),
+        "From the bases below, the mean effect lies between {low} and {high}.",
+        low=words.amount(low),
+        high=words.amount(high),
     )
 
 
@@ -167,17 +168,18 @@ def say_placebo_starts(study: Study) -> str:
     rows = timing_rows(study, "placebo_starts")
     rows = rows[rows["std_error"].notna()]
     clear = [row for _i, row in rows.iterrows() if excludes_zero(row)]
-    told = _("A start at which nothing started should have no effect. ")
+    text = _("A start at which nothing started should have no effect. ")
     if study.matched_periods:
-        told += _("The controls were chosen to be alike before training, which makes this easier to pass. ")
+        text += _("The controls were chosen to be alike before training, which makes this easier to pass. ")
     if not clear:
-        return told + (_("None of these has one.") if len(rows) > 1 else _("This one has none."))
+        return text + ngettext("This one has none.", "None of these has one.", len(rows))
     names = listed([f"{in_sentence(row['label'])} ({study.words.amount(row['estimate'])})" for row in clear])
-    return told + _(
-        "{clear} of {rows} {word} one all the same: {names}.",
+    return text + ngettext(
+        "{clear} of {rows} has one all the same: {names}.",
+        "{clear} of {rows} have one all the same: {names}.",
+        len(clear),
         clear=len(clear),
         rows=len(rows),
-        word=_("has") if len(clear) == 1 else _("have"),
         names=names,
     )
 

@@ -8,7 +8,7 @@ from retrain_eval.common.levels import missing
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import draw_estimates, excludes_zero, tabulate_estimates
 from retrain_eval.report.group_verdicts import group_headings, verdict_rows
-from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.language.catalogue import _, ngettext
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
 from retrain_eval.report.words import listed
@@ -68,22 +68,26 @@ def say_group_differences(study: Study) -> str:
         return _("Every difference rests on a group that is too small to publish.")
     clear = [row for _i, row in rows.iterrows() if excludes_zero(row)]
     if not clear:
-        which = (
-            _("None of the {rows} differences excludes", rows=len(rows))
-            if len(rows) > 1
-            else _("The difference does not exclude")
+        return ngettext(
+            "The difference does not exclude zero: these data cannot tell the groups' effects apart.",
+            "None of the {rows} differences excludes zero: these data cannot tell the groups' effects apart.",
+            len(rows),
+            rows=len(rows),
         )
-        return _("{which} zero: these data cannot tell the groups' effects apart.", which=which)
     apart: dict[str, list[str]] = {}
     for row in clear:
-        group, told = study.words.name(row["subgroup"]), study.words.name(row["level"])
-        apart.setdefault(group, []).append(f"{told} ({study.words.amount(row['estimate'])})")
+        group, level = study.words.name(row["subgroup"]), study.words.name(row["level"])
+        apart.setdefault(group, []).append(f"{level} ({study.words.amount(row['estimate'])})")
     names = _("; ").join(
-        _("by {group}, {differences}", group=group, differences=listed(told)) for group, told in apart.items()
+        _("by {group}, {differences}", group=group, differences=listed(levels)) for group, levels in apart.items()
     )
-    verb = _("excludes") if len(clear) == 1 else _("exclude")
-    return _(
-        "{clear} of {rows} differences {verb} zero: {names}.", clear=len(clear), rows=len(rows), verb=verb, names=names
+    return ngettext(
+        "{clear} of {rows} differences excludes zero: {names}.",
+        "{clear} of {rows} differences exclude zero: {names}.",
+        len(clear),
+        clear=len(clear),
+        rows=len(rows),
+        names=names,
     )
 
 

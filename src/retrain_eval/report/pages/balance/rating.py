@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 
 from retrain_eval.report.html import Html
-from retrain_eval.report.language.catalogue import N_, _
+from retrain_eval.report.language.catalogue import N_, _, ngettext
 from retrain_eval.report.numerals import percent, plain
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
@@ -63,11 +63,13 @@ def _reason(row: pd.Series, study: Study) -> str:
         adjust = balance[(balance["wwc"] == "needs adjustment") & (balance["covariate"] != "distance")]
         adjust = adjust.sort_values("effect_size_after", key=abs, ascending=False)
         names = [words.covariate(covariate) for covariate in adjust["covariate"]]
-        return _(
-            "{listed} still differ{word} by {wwc_satisfied:g} to {wwc_adjust:g} standard deviations, "
+        return ngettext(
+            "{listed} still differs by {wwc_satisfied:g} to {wwc_adjust:g} standard deviations, "
             "for which the What Works Clearinghouse asks that the estimate be adjusted",
+            "{listed} still differ by {wwc_satisfied:g} to {wwc_adjust:g} standard deviations, "
+            "for which the What Works Clearinghouse asks that the estimate be adjusted",
+            len(names),
             listed=listed(names),
-            word="s" if len(names) == 1 else "",
             wwc_satisfied=WWC_SATISFIED,
             wwc_adjust=WWC_ADJUST,
         )

@@ -11,7 +11,7 @@ from retrain_eval.estimators.figures.pieces import RULE, Plot, label_gap, p9
 from retrain_eval.estimators.survival.risk import is_event
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import median_time
-from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.language.catalogue import _, ngettext
 from retrain_eval.report.numerals import p_value, percent, plain, short_p
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
@@ -101,22 +101,25 @@ def say_curves(study: Study, result: str) -> str:
     for level in study.in_order(rows["level"], str(rows["subgroup"].iloc[0])):
         median = median_time(rows[rows["level"] == level])
         says.append(f"{f'{median:g}' if median is not None else _('not reached')} ({words.name(level)})")
-    told = _(
+    text = _(
         "Half of the spells had ended by this number of {durations}: {listed}.",
         durations=words.durations,
         listed=listed(says),
     )
     for _i, row in study.test(result, "log-rank").iterrows():
-        degrees = _("1 degree") if row["df"] == 1 else _("{df:g} degrees", df=row["df"])
-        told += _(
-            " The log-rank test gives χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{plain} on {degrees} of freedom",
-            plain=plain(row["statistic"], 1),
-            degrees=degrees,
+        text += ngettext(
+            " The log-rank test gives χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{statistic} on 1 degree of freedom, "
+            "{p_value}.",
+            " The log-rank test gives χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{statistic} on {df:g} degrees of freedom, "
+            "{p_value}.",
+            int(row["df"]),
+            statistic=plain(row["statistic"], 1),
+            df=row["df"],
+            p_value=p_value(row["p_value"]),
         )
-        told += f", {p_value(row['p_value'])}."
     if _none_censored(study, result):
-        told += _(" No spell is censored: every one was followed until it ended.")
-    return told
+        text += _(" No spell is censored: every one was followed until it ended.")
+    return text
 
 
 def _none_censored(study: Study, result: str) -> bool:
