@@ -56,14 +56,16 @@ def draw_estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None
         )
         return plot if panel is None else plot + p9.facet_wrap(panel, ncol=1, scales="free_y")
 
-    says = [
+    parts = [
         f"{row['label']} {words.amount(row['estimate'])} ({words.interval(row['ci_low'], row['ci_high'])})"
         for _i, row in data.iterrows()
     ]
     panels = data[panel].nunique() if panel else 0
     size = 0.9 + 0.52 * len(data) + 0.4 * panels
-    keep = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]
-    return Figure(draw, _("Estimates with 95% intervals: {join}.", join="; ".join(says)), data[keep], size, size + 0.2)
+    columns = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]
+    return Figure(
+        draw, _("Estimates with 95% intervals: {join}.", join="; ".join(parts)), data[columns], size, size + 0.2
+    )
 
 
 def tabulate_estimates(
@@ -80,22 +82,22 @@ def tabulate_estimates(
     A suppressed row keeps its place and says why it is empty.
     """
     amount: Callable[[float], str] = words.amount
-    shown = pd.DataFrame({key: rows[key]})
+    cells = pd.DataFrame({key: rows[key]})
     if groups:
-        shown[groups] = rows[groups]
+        cells[groups] = rows[groups]
     hidden = rows["estimate"].isna()
-    shown["estimate"] = ["" if gone else amount(value) for gone, value in zip(hidden, rows["estimate"], strict=True)]
-    shown.loc[hidden, "estimate"] = _(SUPPRESSED)
+    cells["estimate"] = ["" if gone else amount(value) for gone, value in zip(hidden, rows["estimate"], strict=True)]
+    cells.loc[hidden, "estimate"] = _(SUPPRESSED)
     error = rows["std_error"]
-    shown["std_error"] = ["—" if pd.isna(value) else amount(value) for value in error]
-    shown["interval"] = [
+    cells["std_error"] = ["—" if pd.isna(value) else amount(value) for value in error]
+    cells["interval"] = [
         "—" if pd.isna(e) else words.interval(low, high)
         for low, high, e in zip(rows["ci_low"], rows["ci_high"], error, strict=True)
     ]
-    shown["p"] = [short_p(value) for value in rows["p_value"]]
+    cells["p"] = [short_p(value) for value in rows["p_value"]]
     for column in ("n_treated", "n_control"):
         if counts and rows[column].notna().any():
-            shown[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
+            cells[column] = ["—" if pd.isna(value) else f"{int(value):,}" for value in rows[column]]
     labels = {
         key: heading or _("Estimate of"),
         "estimate": _("Estimate"),
@@ -106,7 +108,7 @@ def tabulate_estimates(
         "n_control": _("Controls"),
     }
     data, note = rows.dropna(axis=1, how="all"), say_few_clusters(rows, key)
-    return Table(shown, data, stub=key, labels=labels, groups=groups, note=note)
+    return Table(cells, data, stub=key, labels=labels, groups=groups, note=note)
 
 
 def say_few_clusters(rows: pd.DataFrame, key: str = "level") -> str:

@@ -66,13 +66,13 @@ def draw_event_study(
 
     own = data[(data["group"] == words.controls) & data["std_error"].notna()]
     before, after = own[own["event_time"] < 0], own[own["event_time"] >= 0]
-    says = [_("Event study.")]
+    parts = [_("Event study.")]
     if len(before):
         span = words.interval(before["estimate"].min(), before["estimate"].max())
-        says.append(_("Before training, estimates lie between {span}.", span=span))
+        parts.append(_("Before training, estimates lie between {span}.", span=span))
     for _i, row in (after if len(after) <= 3 else after.iloc[[0, -1]]).iterrows():
         interval = words.interval(row["ci_low"], row["ci_high"])
-        says.append(
+        parts.append(
             _(
                 "At {period} {event_time:g}: {amount} (95% interval {interval}).",
                 period=_(words.period),
@@ -81,9 +81,9 @@ def draw_event_study(
                 interval=interval,
             )
         )
-    says += [note] if (note := say_few_clusters(rows)) else []
-    keep = ["group", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
-    return Figure(draw, " ".join(says), data[keep].rename(columns={"group": "source"}))
+    parts += [note] if (note := say_few_clusters(rows)) else []
+    columns = ["group", "event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
+    return Figure(draw, " ".join(parts), data[columns].rename(columns={"group": "source"}))
 
 
 def tabulate_event_study(rows: pd.DataFrame, words: Words) -> Table:
@@ -91,7 +91,7 @@ def tabulate_event_study(rows: pd.DataFrame, words: Words) -> Table:
     rows = rows[rows["event_time"].notna()].sort_values("event_time").reset_index(drop=True)
     fixed = rows["std_error"].isna()
     base = rows.loc[fixed & (rows["event_time"] < 0), "event_time"].max()
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "time": [signed(time) for time in rows["event_time"]],
             "estimate": [_(SUPPRESSED) if pd.isna(value) else words.amount(value) for value in rows["estimate"]],
@@ -109,7 +109,7 @@ def tabulate_event_study(rows: pd.DataFrame, words: Words) -> Table:
         "interval": _("95% interval"),
         "band": _("95% simultaneous band"),
     }
-    return Table(shown, rows.dropna(axis=1, how="all"), labels=labels, note=say_few_clusters(rows))
+    return Table(cells, rows.dropna(axis=1, how="all"), labels=labels, note=say_few_clusters(rows))
 
 
 def _intervals(rows: pd.DataFrame, words: Words, kind: str) -> list[str]:

@@ -36,7 +36,7 @@ def group_headings(study: Study, rows: pd.DataFrame) -> pd.Series:
 def tabulate_verdicts(rows: pd.DataFrame, words: Words) -> Table:
     """Tabulate what can be said of each level."""
     needed = [int(n) if pd.notna(n) else 0 for n in rows["n_needed"]]
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "label": rows["label"],
             "panel": rows["panel"],
@@ -58,4 +58,4 @@ def tabulate_verdicts(rows: pd.DataFrame, words: Words) -> Table:
         "n_needed": _("Needed"),
     }
     data = rows.drop(columns=["label", "panel"])
-    return Table(shown, data, stub="label", labels=labels, groups="panel", left=("verdict",))
+    return Table(cells, data, stub="label", labels=labels, groups="panel", left=("verdict",))

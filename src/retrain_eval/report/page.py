@@ -90,8 +90,8 @@ class Study:
         """
         outcome = re.escape(str(self.bundle.study.get("did", {}).get("outcome", "")))
         formula = str(self.bundle.study.get("match", {}).get("formula", ""))
-        found = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
-        return sorted({-int(number) if before else int(number) for before, number in found})
+        periods = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
+        return sorted({-int(number) if before else int(number) for before, number in periods})
 
     @property
     def words_before(self) -> Words:

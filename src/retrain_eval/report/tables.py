@@ -14,8 +14,6 @@ from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.words import csv, sentence
 
 SUPPRESSED = N_("suppressed")
-
-
 _TEMPLATE = Environment(
     loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
     trim_blocks=True, lstrip_blocks=True,

@@ -13,7 +13,7 @@ def tabulate_dictionary(frame: pd.DataFrame) -> Table:
     rows = frame.astype("string").fillna("")
     rows["type"] = [kind + (f", {unit}" if unit else "") for kind, unit in zip(rows["type"], rows["unit"], strict=True)]
     rows["required"] = rows["required"].str.lower().map({"true": "yes", "1": "yes"}).fillna("no")
-    shown = rows[["column", "type", "required", "constraints", "description"]]
+    cells = rows[["column", "type", "required", "constraints", "description"]]
     return Table(
-        shown, frame, labels={"type": _("Type and unit")}, left=["type", "required", "constraints", "description"]
+        cells, frame, labels={"type": _("Type and unit")}, left=["type", "required", "constraints", "description"]
     )

@@ -24,11 +24,11 @@ def tabulate_files(study: Study) -> Table:
             "sha256": list(listed.values()),
         }
     )
-    shown = rows.assign(
+    cells = rows.assign(
         bytes=[f"{size:,}" for size in rows["bytes"]],
     )
     addresses = [quote(f"{study.folder}/{name}") for name in rows["file"]]
-    return Table(shown, rows, labels={"sha256": "SHA-256"}, left=["sha256"], code=["sha256"], links={"file": addresses})
+    return Table(cells, rows, labels={"sha256": "SHA-256"}, left=["sha256"], code=["sha256"], links={"file": addresses})
 
 
 def link_archive(study: Study) -> Html:
@@ -41,16 +41,16 @@ def link_archive(study: Study) -> Html:
 def tabulate_inputs(study: Study) -> Table:
     """Tabulate the raw files a study read, with a keyed fingerprint where identifiers are hashed."""
     rows = pd.DataFrame(study.bundle.manifest["inputs"])
-    shown = rows.assign(**{c: [f"{n:,}" for n in rows[c]] for c in ("rows_in", "rows_rejected")})
+    cells = rows.assign(**{c: [f"{n:,}" for n in rows[c]] for c in ("rows_in", "rows_rejected")})
     columns, marked = ["name", "file", "rows_in", "rows_rejected"], [name for name in _MARKS if name in rows]
-    shown[marked] = rows[marked].fillna("")
+    cells[marked] = rows[marked].fillna("")
     labels = {"name": _("Records"), "rows_in": _("Rows read"), "rows_rejected": _("Rows refused"),
               "sha256": "SHA-256", "fingerprint": _("Keyed fingerprint")}  # fmt: skip
-    return Table(shown[[*columns, *marked]], rows, labels=labels, left=["file", *marked], code=marked)
+    return Table(cells[[*columns, *marked]], rows, labels=labels, left=["file", *marked], code=marked)
 
 
 def tabulate_packages(study: Study) -> Table:
     """Tabulate the versions a study ran with."""
-    made = {"Python": study.bundle.manifest["python"], **study.bundle.manifest["packages"]}
-    versions = pd.DataFrame({"package": list(made), "version": list(made.values())})
-    return Table(versions, versions, left=["version"])
+    versions = {"Python": study.bundle.manifest["python"], **study.bundle.manifest["packages"]}
+    table = pd.DataFrame({"package": list(versions), "version": list(versions.values())})
+    return Table(table, table, left=["version"])

@@ -60,9 +60,9 @@ def headline_findings(bundle: Bundle, limit: int = 3) -> list[Finding]:
     """
     study = Study(bundle)
     answers: tuple[Callable[[Study], Finding | None], ...] = (effect, duration, for_whom, credibility)
-    found = [finding for answer in answers if (finding := answer(study)) is not None]
-    found += [finding for name in study.results("km_") if (finding := survival(study, name)) is not None]
-    return found[:limit]
+    findings = [finding for answer in answers if (finding := answer(study)) is not None]
+    findings += [finding for name in study.results("km_") if (finding := survival(study, name)) is not None]
+    return findings[:limit]
 
 
 def imbalance(study: Study) -> str:

@@ -24,7 +24,7 @@ def say_outcome(study: Study, name: str) -> str:
     words, last = study.words.about(name), after.iloc[-1]
     by_size = after.sort_values("estimate")
     low, high = by_size.iloc[0], by_size.iloc[-1]
-    told = [
+    sentences = [
         _(
             "{amount} ({at})",
             amount=words.amount(row["estimate"], signed=True),
@@ -36,8 +36,8 @@ def say_outcome(study: Study, name: str) -> str:
         "The effect on the {name} is lowest at {told} and highest at {told_2}. At the end of "
         "follow-up, {at}, it is {amount} ({interval}).",
         name=words.name(name),
-        told=told[0],
-        told_2=told[1],
+        told=sentences[0],
+        told_2=sentences[1],
         at=words.at(last["event_time"], calendar=False),
         amount=words.amount(last["estimate"], signed=True),
         interval=words.interval(last["ci_low"], last["ci_high"]),

@@ -11,8 +11,8 @@ from retrain_eval.report.tables import Table
 
 def say_standing(study: Study) -> str:
     """Say whether a plan binds these results, and what that means for reading them."""
-    made, plan = study.bundle.plan, study.registration
-    if not made:
+    registrations, plan = study.bundle.plan, study.registration
+    if not registrations:
         return _(
             "No plan was registered for this study before its outcomes were opened. Every result is "
             "exploratory: it may have been looked for until it was found."
@@ -21,7 +21,7 @@ def say_standing(study: Study) -> str:
         return _(
             "A plan was registered on {time}, after the outcomes had been opened. It binds nothing, "
             "and every result is exploratory: it may have been looked for until it was found.",
-            time=made[0].time,
+            time=registrations[0].time,
         )
     text = _("The plan was registered on {time}, before the outcomes were opened.", time=plan.time)
     number = len(study.deviations)
@@ -55,14 +55,14 @@ def say_opened_before(study: Study) -> str:
 
 def tabulate_registrations(study: Study) -> Table:
     """Tabulate the registrations with what each amends."""
-    made = study.bundle.plan
+    registrations = study.bundle.plan
     rows = pd.DataFrame(
         {
-            "time": [one.time for one in made],
-            "outcomes": ["closed" if study.plan_standing[one.sha256][0] else "opened" for one in made],
-            "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in made],
-            "version": [one.version for one in made],
-            "sha256": [one.sha256 for one in made],
+            "time": [one.time for one in registrations],
+            "outcomes": ["closed" if study.plan_standing[one.sha256][0] else "opened" for one in registrations],
+            "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in registrations],
+            "version": [one.version for one in registrations],
+            "sha256": [one.sha256 for one in registrations],
         }
     )
     labels = {
@@ -78,12 +78,12 @@ def tabulate_registrations(study: Study) -> Table:
 def tabulate_deviations(study: Study) -> Table:
     """Tabulate each field of the study file that differs from the plan."""
     rows = study.deviations
-    shown = rows.assign(
+    cells = rows.assign(
         planned=rows["planned"].replace("", "—"),
         used=rows["used"].replace("", "—"),
     )
     labels = {"field": _("Field"), "planned": _("Planned"), "used": _("Used")}
-    return Table(shown, rows, labels=labels, left=["planned", "used"], code=["field"])
+    return Table(cells, rows, labels=labels, left=["planned", "used"], code=["field"])
 
 
 def tabulate_exploratory(study: Study) -> Table:
@@ -91,9 +91,9 @@ def tabulate_exploratory(study: Study) -> Table:
     effects, words = study.effects, study.words
     rows = effects[effects["result"].isin(study.exploratory)].drop_duplicates(["result", "outcome", "subgroup"])
     rows = rows[["result", "outcome", "subgroup"]].reset_index(drop=True)
-    shown = rows.assign(
+    cells = rows.assign(
         outcome=rows["outcome"].map(words.name),
         subgroup=[words.name(name) if name else "—" for name in rows["subgroup"]],
     )
     labels = {"result": _("Result"), "outcome": _("Outcome"), "subgroup": _("Groups")}
-    return Table(shown, rows, labels=labels, left=["outcome", "subgroup"], code=["result"])
+    return Table(cells, rows, labels=labels, left=["outcome", "subgroup"], code=["result"])

@@ -38,12 +38,12 @@ def say_replication(study: Study) -> str:
 def tabulate_replication(frame: pd.DataFrame) -> Table:
     """Tabulate one row per coefficient, estimate and standard error of each package."""
     numbers = [column for column in frame.columns if column != "coefficient"]
-    shown = frame.assign(**{column: [plain(value) for value in frame[column]] for column in numbers})
+    cells = frame.assign(**{column: [plain(value) for value in frame[column]] for column in numbers})
     kinds = {column: _("Estimate") if column.endswith("estimate") else _("Std. error") for column in numbers}
     spanners: dict[str, list[str]] = {}
     for column in numbers:
         spanners.setdefault(column.removesuffix(" estimate").removesuffix(" std. error"), []).append(column)
-    return Table(shown, frame, labels=kinds, spanners=spanners, code=["coefficient"])
+    return Table(cells, frame, labels=kinds, spanners=spanners, code=["coefficient"])
 
 
 def group_time_rows(study: Study) -> pd.DataFrame:

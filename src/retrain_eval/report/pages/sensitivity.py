@@ -14,6 +14,8 @@ from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words, in_sentence, listed
 
+SETTLED = 0.5  # a p-value beyond which more hidden bias says nothing new
+
 
 def bound_rows(study: Study) -> pd.DataFrame:
     """Return the bounds of the mean effect, each assumption in words, the strongest first."""
@@ -70,7 +72,7 @@ def draw_bounds(study: Study) -> Figure:
 
 def tabulate_bounds(rows: pd.DataFrame, words: Words) -> Table:
     """Tabulate the range of the mean effect under each assumption."""
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "label": rows["label"],
             "range": [
@@ -81,7 +83,7 @@ def tabulate_bounds(rows: pd.DataFrame, words: Words) -> Table:
         }
     )
     labels = {"label": _("Assumption"), "range": _("Range at the estimates"), "interval": _("95% interval")}
-    return Table(shown, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
+    return Table(cells, rows.drop(columns=["label", "outcome", "estimate"]), labels=labels)
 
 
 def say_pretest_power(study: Study) -> str:
@@ -89,7 +91,7 @@ def say_pretest_power(study: Study) -> str:
     rows, words = study.bundle.pretest_power, study.words
     assert rows is not None
     row = rows.iloc[0]
-    told = _(
+    text = _(
         "A steady drift of {amount} per {period} would have been noticed before training only "
         "{percent} of the time. It would add {amount_2} to the mean effect",
         amount=words.amount(row["slope"]),
@@ -99,17 +101,17 @@ def say_pretest_power(study: Study) -> str:
     )
     overall = study.result("event_study").query("event_time.isna() and cohort.isna()")
     if overall.empty or overall["estimate"].isna().any():
-        return told + _(".")
+        return text + _(".")
     return _(
         "{told}, against the {amount} that the event study estimates.",
-        told=told,
+        told=text,
         amount=words.amount(abs(overall["estimate"].iloc[0])),
     )
 
 
 def tabulate_pretest_power(rows: pd.DataFrame, words: Words) -> Table:
     """Tabulate the drifts that a look at the periods before would have noticed."""
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "power": [percent(value) for value in rows["power"]],
             "slope": [words.amount(value) for value in rows["slope"]],
@@ -123,7 +125,7 @@ def tabulate_pretest_power(rows: pd.DataFrame, words: Words) -> Table:
         "bias": _("Adds to the effect"),
         "bias_if_passed": _("Adds where unnoticed"),
     }
-    return Table(shown, rows, labels=labels)
+    return Table(cells, rows, labels=labels)
 
 
 def timing_rows(study: Study, result: str) -> pd.DataFrame:
@@ -154,8 +156,8 @@ def tabulate_timing(study: Study, result: str) -> Table:
 def say_base_moved_back(study: Study) -> str:
     """Say whether the base period carries the effect."""
     rows, words = timing_rows(study, "base_moved_back"), study.words
-    shown = rows[rows["estimate"].notna()]
-    low, high = shown["estimate"].min(), shown["estimate"].max()
+    cells = rows[rows["estimate"].notna()]
+    low, high = cells["estimate"].min(), cells["estimate"].max()
     return _(
         "From the bases below, the mean effect lies between {low} and {high}.",
         low=words.amount(low),
@@ -184,9 +186,6 @@ def say_placebo_starts(study: Study) -> str:
     )
 
 
-SETTLED = 0.5  # a p-value beyond which more hidden bias says nothing new
-
-
 def first_result(study: Study, name: str) -> pd.DataFrame:
     """Return the rows of the first result that a table of the bundle speaks of."""
     rows: pd.DataFrame = getattr(study.bundle, name)
@@ -197,14 +196,14 @@ def first_result(study: Study, name: str) -> pd.DataFrame:
 def say_e_value(study: Study) -> str:
     """Say how strong a confounder would have to be."""
     row = first_result(study, "e_values").iloc[0]
-    told = _(
+    text = _(
         "Something unseen would have to go with training and with the outcome by a risk ratio of "
         "{plain} each, beyond what is matched on, to explain the estimate away",
         plain=plain(row["e_value"], 2),
     )
     if row["e_value_limit"] <= 1:
-        return told + _("; the interval holds no effect as it is.")
-    return told + _(", and of {plain} each to move its interval to no effect.", plain=plain(row["e_value_limit"], 2))
+        return text + _("; the interval holds no effect as it is.")
+    return text + _(", and of {plain} each to move its interval to no effect.", plain=plain(row["e_value_limit"], 2))
 
 
 def say_rosenbaum(study: Study) -> str:
@@ -219,13 +218,13 @@ def say_rosenbaum(study: Study) -> str:
             p_value=p_value(rows["p_value"].iloc[0]),
         )
     held, lost = rows[rows["p_value"] <= ALPHA * (1 + 1e-6)], rows[rows["p_value"] > ALPHA * (1 + 1e-6)]
-    told = _(
+    text = _(
         "Over {pairs}, without hidden bias the test gives {p_value}. ",
         pairs=pairs,
         p_value=p_value(rows["p_value"].iloc[0]),
     )
     if lost.empty:
-        return told + (
+        return text + (
             _(
                 "It stays below {alpha:g} even if, of two matched {units}, one had {max:g} times the odds "
                 "of training for reasons unseen.",
@@ -240,7 +239,7 @@ def say_rosenbaum(study: Study) -> str:
         if gamma < 2
         else _("{plain} times the odds", plain=plain(gamma, 1))
     )
-    return told + (
+    return text + (
         _(
             "If, of two matched {units}, one had more than {odds} of training for reasons unseen that "
             "also decide the outcome, the p‑value could be above {alpha:g}.",
@@ -255,13 +254,13 @@ def tabulate_rosenbaum(study: Study) -> Table:
     """Tabulate the bound of the p-value by strength of hidden bias, until there is nothing left to lose."""
     rows = first_result(study, "rosenbaum")
     rows = rows[(rows["p_value"] <= SETTLED).cumprod().astype(bool) | (rows["gamma"] == 1)]
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "gamma": [f"{gamma:.3g}" for gamma in rows["gamma"]],
             "p_value": [p_value(p).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}") for p in rows["p_value"]],
         }
     )
-    return Table(shown, rows, labels={"gamma": _("Odds of training, ratio Γ"), "p_value": _("p‑value, at most")})
+    return Table(cells, rows, labels={"gamma": _("Odds of training, ratio Γ"), "p_value": _("p‑value, at most")})
 
 
 def say_oster(study: Study) -> str:
@@ -302,7 +301,7 @@ def say_oster(study: Study) -> str:
 def tabulate_oster(study: Study) -> Table:
     """Tabulate Oster's δ and β* by what a full set of covariates could explain."""
     rows, words = first_result(study, "oster"), study.words
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "r2_max": [plain(r2, 2) for r2 in rows["r2_max"]],
             "delta": [plain(delta, 2) if np.isfinite(delta) else "—" for delta in rows["delta"]],
@@ -310,4 +309,4 @@ def tabulate_oster(study: Study) -> Table:
         }
     )
     labels = {"r2_max": _("R² at most"), "delta": _("δ for no effect"), "beta_star": _("Effect at δ = 1")}
-    return Table(shown, rows, labels=labels)
+    return Table(cells, rows, labels=labels)

@@ -100,7 +100,7 @@ def say_verdicts(study: Study) -> str:
     """Say for which groups there is an answer."""
     rows, words = verdict_rows(study), study.words
     worth = words.amount(float(rows["smallest_worthwhile"].iloc[0]))
-    told = [
+    sentences = [
         _(
             "The plan calls an effect of {worth}{per_period} the smallest that would matter.",
             worth=worth,
@@ -114,11 +114,11 @@ def say_verdicts(study: Study) -> str:
     ):
         names = [words.name(level) for level in rows.loc[rows["verdict"] == verdict, "level"]]
         if names:
-            told.append(f"{says} {listed(names)}.")
+            sentences.append(f"{says} {listed(names)}.")
     needed = rows[rows["n_needed"].notna()]
     if len(needed):
         most = needed.sort_values("n_needed").iloc[-1]
-        told.append(
+        sentences.append(
             _(
                 "For an effect of that size to be found four times in five, {name} would need "
                 "{n_needed:,} trained {units}.",
@@ -127,7 +127,7 @@ def say_verdicts(study: Study) -> str:
                 name=words.name(most["level"]),
             )
         )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
 def say_experiment_by_group(study: Study) -> str:

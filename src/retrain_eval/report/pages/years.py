@@ -73,8 +73,8 @@ def say_correction(release: Release, edition: str) -> str:
     """Say which edition another corrects, and why."""
     study = next(study for study in release.editions if study.bundle.edition == edition)
     named = study.bundle.corrects
-    told = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
-    return f"{told} {named['reason']}" if named.get("reason") else told
+    text = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
+    return f"{text} {named['reason']}" if named.get("reason") else text
 
 
 def tabulate_changes(release: Release) -> Table:
@@ -93,10 +93,10 @@ def tabulate_changes(release: Release) -> Table:
         )
         before = study
     data = pd.DataFrame(rows)
-    shown = data.assign(sha256=data["sha256"].str[:16] + "…")
+    cells = data.assign(sha256=data["sha256"].str[:16] + "…")
     labels = {"label": _("Edition"), "records": _("Records"), "study": _("Study file"), "software": _("Software"),
               "sha256": "SHA-256"}  # fmt: skip
-    return Table(shown, data, labels=labels, left=["records", "study", "software", "sha256"], code=["sha256"])
+    return Table(cells, data, labels=labels, left=["records", "study", "software", "sha256"], code=["sha256"])
 
 
 def _records(before: Study | None, study: Study) -> str:

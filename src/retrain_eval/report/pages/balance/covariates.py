@@ -133,7 +133,7 @@ def draw_love_plot(balance: pd.DataFrame, words: Words) -> Figure:
 
 def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     """Tabulate means and differences before and after matching, with the What Works Clearinghouse's verdict."""
-    shown = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
+    cells = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
     everybody = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
     means = [
         "mean_treated",
@@ -142,12 +142,12 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
         "mean_control_after",
     ]
     for column in means:
-        shown[column] = [_number(value, 2) for value in frame[column]]
+        cells[column] = [_number(value, 2) for value in frame[column]]
     sizes = ["smd_before", "smd_after", *(["effect_size_after"] if "effect_size_after" in frame else [])]
     for column in sizes:
-        shown[column] = [_number(value, 3) for value in frame[column]]
+        cells[column] = [_number(value, 3) for value in frame[column]]
     if "wwc" in frame:
-        shown["wwc"] = frame["wwc"].astype(str).replace("needs adjustment", "adjust")
+        cells["wwc"] = frame["wwc"].astype(str).replace("needs adjustment", "adjust")
     labels = {
         "mean_treated": _("Trained") if everybody else _("All"),
         "mean_treated_after": _("Matched"),
@@ -162,7 +162,7 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     spanners = {**split, _("Std. mean difference"): ["smd_before", "smd_after"]}
     if "wwc" in frame:
         spanners["What Works Clearinghouse"] = ["effect_size_after", "wwc"]
-    return Table(shown, frame, labels=labels, spanners=spanners, left=("wwc",))
+    return Table(cells, frame, labels=labels, spanners=spanners, left=("wwc",))
 
 
 def shares_of(study: Study) -> set[str]:
@@ -184,19 +184,19 @@ def tabulate_distributions(frame: pd.DataFrame, words: Words, shares: Collection
     """
     kinds = {"variance_ratio": _("Variance ratio"), "ecdf_mean": _("Mean distance"), "ecdf_max": _("Largest distance")}
     columns = [f"{kind}_{when}" for kind in kinds for when in ("before", "after")]
-    shown = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
+    cells = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
     for column in columns:
-        shown[column] = [_number(value, 3) for value in frame[column]]
+        cells[column] = [_number(value, 3) for value in frame[column]]
         if column.startswith("ecdf_max"):  # told at some points only, the distance may be larger between them
-            shown[column] = [
+            cells[column] = [
                 text if exact or pd.isna(value) else _("at least {distance}", distance=text)
                 for text, value, exact in zip(
-                    shown[column], frame[column], frame["covariate"].isin(shares), strict=True
+                    cells[column], frame[column], frame["covariate"].isin(shares), strict=True
                 )
             ]
     labels = {column: sentence(column.rsplit("_", 1)[1]) for column in columns}
     spanners = {title: [f"{kind}_before", f"{kind}_after"] for kind, title in kinds.items()}
-    return Table(shown, frame[["covariate", *columns]], labels=labels, spanners=spanners)
+    return Table(cells, frame[["covariate", *columns]], labels=labels, spanners=spanners)
 
 
 def _number(value: float, digits: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
-from retrain_eval.estimators.figures.pieces import BLUE, GREY, VERMILION, Plot, chart, label_gap, p9, push_apart
-from retrain_eval.report.drawing import Figure, amounts, axis_of_periods, ticks_of_periods
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, VERMILION, Plot, chart, p9
+from retrain_eval.report.drawing import Figure, plot_paths
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import plain
 from retrain_eval.report.page import Study
@@ -18,25 +20,25 @@ def say_baseline_paths(study: Study) -> str:
     paths, words = study.bundle.baseline_paths, study.words_before
     assert paths is not None
     groups = {str(group): rows.set_index("time")["mean"] for group, rows in paths.groupby("group")}
-    told = []
+    sentences = []
     for treated, control in (("treated", "control before"), ("treated matched", "control matched")):
         gap = (groups[treated] - groups[control]).abs().dropna()
         if len(gap):
             widest = int(gap.to_numpy().argmax())
             times = gap.index.to_numpy()
             when = words.at(float(times[widest]), words.calendar(list(times)))
-            told.append(f"{words.amount(gap.iloc[widest])}{',' * when[0].isdigit()} {when}")
+            sentences.append(f"{words.amount(gap.iloc[widest])}{',' * when[0].isdigit()} {when}")
         else:
-            told.append(_("withheld"))
-    says = _(
+            sentences.append(_("withheld"))
+    text = _(
         "At its widest, the gap between the trained and all possible controls was {told}; between "
         "the matched trained and their controls it was {told_2}.",
-        told=told[0],
-        told_2=told[1],
+        told=sentences[0],
+        told_2=sentences[1],
     )
     if study.matched_periods:
-        says += _(" The controls were chosen to be alike in these periods: agreement there is by construction.")
-    return says
+        text += _(" The controls were chosen to be alike in these periods: agreement there is by construction.")
+    return text
 
 
 def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
@@ -48,40 +50,14 @@ def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
     }
     if not _same(paths, "treated", "treated matched"):
         names |= {"treated": _("all trained"), "treated matched": _("trained, matched")}
-    colours = {"treated": BLUE, "treated matched": BLUE, "control before": GREY, "control matched": VERMILION}
-    lines = {"treated": "solid", "treated matched": "dotted", "control before": "dashdot", "control matched": "dashed"}
-    shapes = {"treated": "o", "treated matched": "D", "control before": "^", "control matched": "s"}
     data = paths[paths["group"].isin(list(names)) & paths["mean"].notna()].reset_index(drop=True)
     outcome = words.name(data["outcome"].iloc[0])
     first, last = data["time"].min(), data["time"].max()
-    ends = data[data["time"] == last].assign(label=lambda d: d["group"].map(names)).sort_values("mean")
-    apart = 0.07 * float(data["mean"].max() - min(0, data["mean"].min()))
-    ends["at"] = push_apart(ends["mean"].tolist(), apart)
-
-    def draw(narrow: bool) -> Plot:
-        return (
-            chart(data, x="time", y="mean", color="group")
-            + p9.geom_line(p9.aes(linetype="group"), size=1)
-            + p9.geom_point(p9.aes(shape="group"), size=2.4)
-            + p9.geom_text(
-                p9.aes(y="at", label="label"), data=ends, ha="left", nudge_x=label_gap(data["time"], narrow), size=8.5
-            )
-            + p9.scale_color_manual(colours)
-            + p9.scale_linetype_manual(lines)
-            + p9.scale_shape_manual(shapes)
-            + p9.scale_x_continuous(
-                **ticks_of_periods(data["time"], words), expand=(0.04, 0, 0.75 if narrow else 0.32, 0)
-            )
-            + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
-            + p9.labs(x=axis_of_periods(data["time"], words), y="", subtitle=_("mean {outcome}", outcome=outcome))
-            + p9.theme(panel_grid_major_x=p9.element_blank())
-        )
-
-    says = []
+    parts = []
     for group, name in names.items():
         means = data[data["group"] == group].set_index("time")["mean"]
         span = [words.amount(means[time]) for time in dict.fromkeys((first, last)) if time in means.index]
-        says.append(f"{name} {' to '.join(span)}")
+        parts.append(f"{name} {' to '.join(span)}")
     dated = words.calendar(list(data["time"]))
     when = (
         words.at(first, dated)
@@ -89,8 +65,8 @@ def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
         else _("from {time} to {time_2}", time=words.time(first, dated), time_2=words.time(last, dated))
     )
     return Figure(
-        draw,
-        _("Mean {outcome} before the programme, {when}: {join}.", outcome=outcome, when=when, join="; ".join(says)),
+        partial(plot_paths, data, names, words),
+        _("Mean {outcome} before the programme, {when}: {join}.", outcome=outcome, when=when, join="; ".join(parts)),
         paths,
         height=3.8,
     )
@@ -162,7 +138,7 @@ def tabulate_matching(study: Study) -> Table:
     reused = bool((rows["reuse_mean"] > 1).any())
     # with risk sets, who could be a control depends on the moment
     nobody = "—" if study.bundle.study.get("match", {}).get("method") == "riskset" else _(SUPPRESSED)
-    shown = pd.DataFrame({
+    cells = pd.DataFrame({
         "level": [_("All") if pd.isna(level) else words.name(level) for level in rows["level"]],
         "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in rows["subgroup"]],
         "n_treated": [_count(n) for n in rows["n_treated"]],
@@ -181,11 +157,11 @@ def tabulate_matching(study: Study) -> Table:
     }
     controls = ["n_control", "n_control_matched", "ess_control"]
     if reused:
-        shown["reuse"] = [_(SUPPRESSED) if pd.isna(mean) else plain(mean, 1) for mean in rows["reuse_mean"]]
+        cells["reuse"] = [_(SUPPRESSED) if pd.isna(mean) else plain(mean, 1) for mean in rows["reuse_mean"]]
         labels["reuse"] = _("Uses of each")
         controls.append("reuse")
     spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
-    return Table(shown, rows, stub="level", labels=labels, spanners=spanners, groups="group")
+    return Table(cells, rows, stub="level", labels=labels, spanners=spanners, groups="group")
 
 
 def _count(n: float) -> str:

@@ -16,8 +16,6 @@ from retrain_eval.sample.balance.rating import AMBER, EFFECTIVE, FOUND, GREEN, R
 from retrain_eval.tables.covariates.balance_rows import WWC_ADJUST, WWC_SATISFIED
 
 LIGHTS = {GREEN: ("✓", N_("Alike")), AMBER: ("!", N_("Alike with reservations")), RED: ("✕", N_("Not alike enough"))}
-
-
 COLOURS = {GREEN: N_("green"), AMBER: N_("amber"), RED: N_("red")}
 
 
@@ -104,7 +102,7 @@ def tabulate_checks(study: Study) -> Table:
         "effective": (_("Effective controls per trained"), _("at least {effective:g}", effective=EFFECTIVE)),
     }
     rows = verdict.checks
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "check": [
                 named[check][0] + (f": {words.covariate(name)}" if name else "")
@@ -118,4 +116,4 @@ def tabulate_checks(study: Study) -> Table:
             "light": [f"{LIGHTS[colour][0]} {_(COLOURS[colour])}" for colour in rows["light"]],
         }
     )
-    return Table(shown, rows, labels={"value": _("Found"), "limit": _("Green if")})
+    return Table(cells, rows, labels={"value": _("Found"), "limit": _("Green if")})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from retrain_eval.estimators.figures.pieces import Plot, chart, label_gap, p9
-from retrain_eval.report.drawing import GROUPS, Figure, amounts, axis_of_periods, ticks_of_periods
+from functools import partial
+
+from retrain_eval.report.drawing import Figure, plot_paths
 from retrain_eval.report.event_study import draw_event_study, tabulate_event_study
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value
@@ -55,50 +56,23 @@ def say_side(gap: float) -> str:
 def draw_mean_paths(study: Study) -> Figure:
     """Draw the mean outcome of the trained and of their controls, period by period."""
     means, words = study.means(), study.words
-    data = means.assign(label=means["group"].map({"treated": _("trained"), "control": words.controls}))
-    last = data[data["time"] == data["time"].max()]
-    first = data[data["time"] == data["time"].min()]
-
-    def draw(narrow: bool) -> Plot:
-        room = 0.62 if narrow else 0.26
-        return (
-            chart(data, x="time", y="mean", color="group")
-            + p9.geom_line(p9.aes(linetype="group"), size=1)
-            + p9.geom_point(p9.aes(shape="group"), size=2.8)
-            + p9.geom_text(
-                p9.aes(label="label"), data=last, ha="left", nudge_x=label_gap(data["time"], narrow), size=8.5
-            )
-            + p9.scale_color_manual(GROUPS)
-            + p9.scale_shape_manual({"treated": "o", "control": "s"})
-            + p9.scale_linetype_manual({"treated": "solid", "control": "dashed"})
-            + p9.scale_x_continuous(**ticks_of_periods(data["time"], words), expand=(0.04, 0, room, 0))
-            + p9.scale_y_continuous(labels=amounts(words), limits=(min(0, data["mean"].min()), None))
-            + p9.labs(
-                x=axis_of_periods(data["time"], words),
-                y="",
-                subtitle=_("mean {name}", name=words.name(data["outcome"].iloc[0])),
-            )
-            + p9.theme(panel_grid_major_x=p9.element_blank())
-        )
-
-    dated = words.calendar(list(data["time"]))
-    says = [
+    names = {"treated": _("trained"), "control": words.controls}
+    outcome, dated = words.name(means["outcome"].iloc[0]), words.calendar(list(means["time"]))
+    first, last = means["time"].min(), means["time"].max()
+    ends = means[means["time"] == last].set_index("group")["mean"]
+    parts = [
         _(
             "{label} from {amount} {at} to {amount_2} {at_2}",
-            label=row.label,
+            label=names[row.group],
             amount=words.amount(row.mean),
-            at=words.at(row.time, dated),
-            amount_2=words.amount(last.set_index("group")["mean"][row.group]),
-            at_2=words.at(last["time"].iloc[0], dated),
+            at=words.at(first, dated),
+            amount_2=words.amount(ends[row.group]),
+            at_2=words.at(last, dated),
         )
-        for row in first.itertuples()
+        for row in means[means["time"] == first].itertuples()
     ]
-    return Figure(
-        draw,
-        _("Mean {name}: {listed}.", name=words.name(data["outcome"].iloc[0]), listed=listed(says)),
-        means,
-        height=3.8,
-    )
+    alt = _("Mean {name}: {listed}.", name=outcome, listed=listed(parts))
+    return Figure(partial(plot_paths, means, names, words), alt, means, height=3.8)
 
 
 def say_before_training(study: Study) -> str:
@@ -116,19 +90,19 @@ def say_before_training(study: Study) -> str:
             outside=outside,
             before=len(before),
         )
-    told = _("Before training, every band includes zero")
+    text = _("Before training, every band includes zero")
     # where matching made the groups alike, likeness is no sign of anything
-    told += _(".") if study.matched_periods else _(": no sign that the groups were on different paths.")
+    text += _(".") if study.matched_periods else _(": no sign that the groups were on different paths.")
     for _i, row in study.test("event_study").iterrows():
-        told += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))
+        text += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))
     if study.matched_periods:
         periods = study.words_before.times(study.matched_periods)
-        told += _(
+        text += _(
             " The controls were chosen to be alike in {periods}, so agreement there is by "
             "construction, and no evidence that the paths would have stayed together.",
             periods=periods,
         )
-    return told
+    return text
 
 
 def draw_effects(study: Study) -> Figure:

@@ -38,9 +38,9 @@ def say_payback(study: Study) -> str:
     if pd.isna(rows[COST]["estimate"]):
         return _("Too few people stand behind these sums to publish them.")
     depth, cost = rows[LOCK_IN], rows[COST]
-    told = []
+    sentences = []
     if depth["estimate"] < 0:
-        told.append(
+        sentences.append(
             _(
                 "At its lowest, {at}, the effect is {amount}{per_period} ({interval}): people in training "
                 "earn less than they would have.",
@@ -51,16 +51,16 @@ def say_payback(study: Study) -> str:
             )
         )
     else:
-        told.append(_("In no period do the trained earn less than they would have."))
-    told.append(_("What they lost at first is made up {when}.", when=_when(rows[BREAK_EVEN], words)))
-    told.append(
+        sentences.append(_("In no period do the trained earn less than they would have."))
+    sentences.append(_("What they lost at first is made up {when}.", when=_when(rows[BREAK_EVEN], words)))
+    sentences.append(
         _(
             "Training cost {amount} for each person trained. The gain exceeds that {when}.",
             amount=words.amount(cost["estimate"]),
             when=_when(rows[PAYBACK], words),
         )
     )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
 def _when(row: Mark, words: Words) -> str:
@@ -127,15 +127,15 @@ def draw_payback(study: Study) -> Figure:
         periods=words.periods(last["event_time"] + 1),
         amount_4=words.amount(cost),
     )
-    keep = ["event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
-    return Figure(plot, alt, data[keep], height=3.8)
+    columns = ["event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
+    return Figure(plot, alt, data[columns], height=3.8)
 
 
 def tabulate_payback(study: Study) -> Table:
     """Tabulate lock-in depth, break-even and payback with their intervals."""
     rows, words = _marks(study), study.words
     depth = rows[LOCK_IN]
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         [
             {
                 "what": _("Lowest effect in one period"),
@@ -157,10 +157,10 @@ def tabulate_payback(study: Study) -> Table:
             {"what": _("Cost per person trained"), "estimate": words.amount(rows[COST]["estimate"]), "interval": "—"},
         ]
     )
-    keep = ["estimand", "event_time", "estimate", "ci_low", "ci_high"]
-    data = study.result("payback").query("estimand != @CUMULATIVE")[keep]
+    columns = ["estimand", "event_time", "estimate", "ci_low", "ci_high"]
+    data = study.result("payback").query("estimand != @CUMULATIVE")[columns]
     labels = {"what": _("Milestone"), "estimate": _("Estimate"), "interval": _("95% interval")}
-    return Table(shown, data, labels=labels)
+    return Table(cells, data, labels=labels)
 
 
 def _time(value: float, words: Words) -> str:

@@ -50,17 +50,17 @@ def say_sample(study: Study) -> str:
             else words.count(first)
         )
         return _("The study follows {people}.", people=people)
-    says = []
+    parts = []
     for group, name in {"treated": _("trained"), "control": _("possible controls")}.items():
         rows = flow[flow["group"] == group]
         if rows.empty:
             continue
         first, last = rows["n"].iloc[0], rows["n"].iloc[-1]
         if pd.isna(first) or pd.isna(last):
-            says.append(_("a number of {name} that is withheld", name=name))
+            parts.append(_("a number of {name} that is withheld", name=name))
             continue
         share = percent(last / first, 0 if last / first > 0.1 else 1)
-        says.append(
+        parts.append(
             _(
                 "{last:,} of {count} submitted as {name} ({share})",
                 last=int(last),
@@ -69,7 +69,7 @@ def say_sample(study: Study) -> str:
                 share=share,
             )
         )
-    return _("The estimates rest on {listed}.", listed=listed(says))
+    return _("The estimates rest on {listed}.", listed=listed(parts))
 
 
 def say_suppressed(study: Study) -> str:
@@ -92,14 +92,14 @@ def tabulate_flow(frame: pd.DataFrame) -> Table:
     )
     steps["n"] = [WITHHELD if pd.isna(n) else f"{int(n):,}" for n in steps["n"]]
     order = list(dict.fromkeys(steps["step"]))
-    shown = pd.DataFrame({"step": order})
+    cells = pd.DataFrame({"step": order})
     for group in dict.fromkeys([*(name for name in names.values() if name in set(steps["group"])), *steps["group"]]):
         counts = steps[steps["group"] == group].set_index("step")["n"]
-        shown[group] = [str(counts.get(step, "—")) for step in order]
+        cells[group] = [str(counts.get(step, "—")) for step in order]
     reasons = steps[steps["reason"] != ""].groupby("step")["reason"].agg(lambda texts: "; ".join(dict.fromkeys(texts)))
-    shown["reason"] = shown["step"].map(reasons).astype("string").fillna("")
+    cells["reason"] = cells["step"].map(reasons).astype("string").fillna("")
     return Table(
-        shown,
+        cells,
         frame,
         labels={"step": _("Step"), "reason": _("Note") if alone else _("Why others left")},
         left=["reason"],

@@ -21,17 +21,9 @@ from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import WITHHELD, csv
 
 LANE, GAP = 356, 36  # width of a lane and the space between two
-
-
 BOX, LINE, PAD = 40, 18, 9  # height of a box, of a line of text, and the space around losses
-
-
 SIZE, CHARACTER = 14, 6.9  # of text, and about how wide a character is
-
-
 _NAMES = {"treated": N_("Trained"), "control": N_("Possible controls")}
-
-
 _COLOURS = {"treated": BLUE, "control": VERMILION}
 
 
@@ -108,11 +100,11 @@ class FlowDiagram:
     def alt(self) -> str:
         """The flow in words."""
         alone = len(lanes(self.flow)) == 1
-        says = []
+        parts = []
         for group, steps in lanes(self.flow).items():
             boxes = [f"{step.name} {step.count}" + (f" ({step.loss})" if step.loss else "") for step in steps]
-            says.append(("" if alone else f"{_(_NAMES.get(group, group))}: ") + "; ".join(boxes) + ".")
-        return _("Sample flow. ") + " ".join(says)
+            parts.append(("" if alone else f"{_(_NAMES.get(group, group))}: ") + "; ".join(boxes) + ".")
+        return _("Sample flow. ") + " ".join(parts)
 
     def svg(self, narrow: bool = False) -> str:
         """Return the drawing."""

@@ -14,8 +14,6 @@ from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import sentence
 
 Z = float(stats.norm.ppf(0.975))
-
-
 APART = 0.05  # difference in rates that a reader should know of
 
 
@@ -44,24 +42,24 @@ def linkage_rows(study: Study) -> pd.DataFrame:
 
 def say_linkage(study: Study) -> str:
     """Say how many were found, and where the share differs."""
-    found, words = linkage_rows(study), study.words
-    whole = found.iloc[0]
+    rates, words = linkage_rows(study), study.words
+    whole = rates.iloc[0]
     if pd.isna(whole["rate"]):
-        told = _("How many could be found is withheld.")
+        text = _("How many could be found is withheld.")
     else:
-        told = _(
+        text = _(
             "Of {count} looked for, {percent} were found. Who was not is left out of every outcome.",
             count=words.count(whole["n"]),
             percent=percent(whole["rate"], 1),
         )
     widest, where = 0.0, None
-    named = found[found["subgroup"].notna() & ~missing(found["level"])]
+    named = rates[rates["subgroup"].notna() & ~missing(rates["level"])]
     for subgroup, block in named.groupby("subgroup", sort=False):
         spread = float(block["rate"].max() - block["rate"].min())
         if spread > widest:
             widest, where = spread, (str(subgroup), block)
     if where is None:
-        return told
+        return text
     name, block = where
     block = block[block["rate"].notna()].sort_values("rate", kind="stable")
     ends = [f"{percent(row['rate'], 1)} ({words.name(row['level'])})" for _i, row in block.iloc[[0, -1]].iterrows()]
@@ -69,14 +67,14 @@ def say_linkage(study: Study) -> str:
     if widest < APART:
         return _(
             "{told} The share differs little between groups: most by {name}, {span}.",
-            told=told,
+            told=text,
             name=words.name(name),
             span=span,
         )
     return _(
         "{told} The share differs by {name}, {span}: those missing are not like those found, and "
         "an effect over all is one on the people found.",
-        told=told,
+        told=text,
         name=words.name(name),
         span=span,
     )
@@ -84,20 +82,20 @@ def say_linkage(study: Study) -> str:
 
 def tabulate_linkage(study: Study) -> Table:
     """Tabulate who was looked for and found, over all and by group; a group that is withheld is not there."""
-    found, words = linkage_rows(study), study.words
-    hidden = found["rate"].isna()
-    shown = pd.DataFrame(
+    rates, words = linkage_rows(study), study.words
+    hidden = rates["rate"].isna()
+    cells = pd.DataFrame(
         {
-            "level": [_("All") if pd.isna(level) else words.name(level) for level in found["level"]],
-            "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in found["subgroup"]],
-            "n": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n"]],
-            "n_linked": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n_linked"]],
+            "level": [_("All") if pd.isna(level) else words.name(level) for level in rates["level"]],
+            "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in rates["subgroup"]],
+            "n": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in rates["n"]],
+            "n_linked": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in rates["n_linked"]],
             "rate": [
-                _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, found["rate"], strict=True)
+                _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, rates["rate"], strict=True)
             ],
             "interval": [
                 "—" if gone else _(" to ").join(percent(limit, 1) for limit in wilson(k, n))
-                for gone, k, n in zip(hidden, found["n_linked"], found["n"], strict=True)
+                for gone, k, n in zip(hidden, rates["n_linked"], rates["n"], strict=True)
             ],
         }
     )
@@ -108,4 +106,4 @@ def tabulate_linkage(study: Study) -> Table:
         "rate": _("Share"),
         "interval": _("95% interval"),
     }
-    return Table(shown, found, stub="level", labels=labels, groups="group")
+    return Table(cells, rates, stub="level", labels=labels, groups="group")

@@ -48,15 +48,15 @@ def draw_incidence_curves(rows: pd.DataFrame, words: Words, levels: list[str]) -
             + p9.labs(x=words.durations, y="", subtitle=_("share that has ended this way"))
         )
 
-    says = []
+    parts = []
     for cause, panel in panels.items():
         shares = curve[(curve["cause"] == cause) & (curve["time"] == last)].set_index("level")["estimate"]
-        says.append(f"{panel} {listed([f'{percent(shares[level])} ({words.name(level)})' for level in levels])}")
+        parts.append(f"{panel} {listed([f'{percent(shares[level])} ({words.name(level)})' for level in levels])}")
     alt = _(
         "Cumulative incidence by {last:g} {durations}: {join}.",
         last=last,
         durations=words.durations,
-        join="; ".join(says),
+        join="; ".join(parts),
     )
     keep = ["level", "cause", "time", "estimate", "ci_low", "ci_high", "n_treated"]
     frame = curve[keep].rename(columns={"n_treated": "n_at_risk"})
@@ -74,7 +74,7 @@ def say_causes(study: Study, result: str) -> str:
     rows, words = study.result(f"{result}_difference"), study.words
     one, other = arms(study, f"{result}_difference")
     last = rows[rows["time"] == rows["time"].max()]
-    said = [
+    parts = [
         f"{label} {say_points(row)}"
         for label, (_i, row) in zip(cause_labels(last, words), last.iterrows(), strict=True)
     ]
@@ -85,5 +85,5 @@ def say_causes(study: Study, result: str) -> str:
         durations=words.durations,
         name=words.name(one),
         name_2=words.name(other),
-        join="; ".join(said),
+        join="; ".join(parts),
     )

@@ -19,8 +19,6 @@ from retrain_eval.report.words import Words, listed
 from retrain_eval.tables.life_table.life_table import LifeTable
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
 _ROW = 0.11  # height of a row of numbers at risk, in shares
 
 
@@ -58,13 +56,13 @@ def draw_survival_curves(rows: pd.DataFrame, words: Words, event: str, levels: l
         )
 
     at = float(data["time"].max()) / 2
-    says = [f"{words.name(level)} {percent(_last_before(data[data['level'] == level], at))}" for level in levels]
+    parts = [f"{words.name(level)} {percent(_last_before(data[data['level'] == level], at))}" for level in levels]
     alt = _(
         "Kaplan-Meier curves. Share {event} after {at:g} {durations}: {listed}.",
         event=event,
         at=at,
         durations=words.durations,
-        listed=listed(says),
+        listed=listed(parts),
     )
     columns = ["level", "time", "estimate", "ci_low", "ci_high", "n_treated"]
     table = rows[columns].rename(columns={"n_treated": "n_at_risk"})
@@ -97,14 +95,14 @@ def _last_before(curve: pd.DataFrame, at: float) -> float:
 
 def say_curves(study: Study, result: str) -> str:
     """Say the median durations and the log-rank test of one set of curves."""
-    words, rows, says = study.words, study.result(result), []
+    words, rows, parts = study.words, study.result(result), []
     for level in study.in_order(rows["level"], str(rows["subgroup"].iloc[0])):
         median = median_time(rows[rows["level"] == level])
-        says.append(f"{f'{median:g}' if median is not None else _('not reached')} ({words.name(level)})")
+        parts.append(f"{f'{median:g}' if median is not None else _('not reached')} ({words.name(level)})")
     text = _(
         "Half of the spells had ended by this number of {durations}: {listed}.",
         durations=words.durations,
-        listed=listed(says),
+        listed=listed(parts),
     )
     for _i, row in study.test(result, "log-rank").iterrows():
         text += ngettext(
@@ -141,7 +139,7 @@ def tabulate_tests(study: Study) -> Table:
         for name in [*study.results("km_"), *study.results("kinds")]
     }
     denominators = frame["df_denominator"] if "df_denominator" in frame else [float("nan")] * len(frame)
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "groups": [groups.get(name, name) for name in frame["result"]],
             "test": frame["test"].astype(str),
@@ -151,7 +149,7 @@ def tabulate_tests(study: Study) -> Table:
         }
     )
     labels = {"groups": _("Groups compared"), "df": "df", "p_value": _("p‑value")}
-    return Table(shown, frame, labels=labels, left=["test"])
+    return Table(cells, frame, labels=labels, left=["test"])
 
 
 def _degrees(df: float, denominator: float) -> str:

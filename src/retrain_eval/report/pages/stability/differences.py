@@ -17,8 +17,8 @@ from retrain_eval.report.words import Words, in_sentence, listed, sentence
 
 def arms(study: Study, result: str) -> list[str]:
     """Return the two arms of a difference: the one that is looked at, and the one that it is compared with."""
-    said = str(study.result(result)["estimand"].iloc[0]).rpartition(": ")[2]
-    return said.split(" minus ")
+    text = str(study.result(result)["estimand"].iloc[0]).rpartition(": ")[2]
+    return text.split(" minus ")
 
 
 def say_time_to_job(study: Study) -> str:
@@ -90,10 +90,10 @@ def _differ(row: pd.Series, words: Words) -> str:
         if row["ci_low"] > 0 or row["ci_high"] < 0
         else _("The interval includes zero.")
     )
-    said = _("{signed} to {signed_2}", signed=_signed(row["ci_low"]), signed_2=_signed(row["ci_high"]))
+    text = _("{signed} to {signed_2}", signed=_signed(row["ci_low"]), signed_2=_signed(row["ci_high"]))
     size = f"{plain(abs(row['estimate']), 2)} {words.durations}"
     return _(
-        "Training made joblessness {size} {way} (95% interval {said}). {sure}", size=size, way=way, said=said, sure=sure
+        "Training made joblessness {size} {way} (95% interval {said}). {sure}", size=size, way=way, said=text, sure=sure
     )
 
 
@@ -116,18 +116,18 @@ def tabulate_differences(
     rows: pd.DataFrame, labels: Sequence[str], words: Words, heading: str, groups: str | None = None
 ) -> Table:
     """Tabulate differences between two arms, shares in percentage points and durations in their unit."""
-    shown = pd.DataFrame({"label": list(labels)})
+    cells = pd.DataFrame({"label": list(labels)})
     if groups:
-        shown[groups] = rows[groups].to_numpy()
+        cells[groups] = rows[groups].to_numpy()
     texts = [_texts(row, words) for _i, row in rows.iterrows()]
-    shown["estimate"], shown["interval"] = zip(*texts, strict=True)
-    shown["p"] = [short_p(value) for value in rows["p_value"]]
+    cells["estimate"], cells["interval"] = zip(*texts, strict=True)
+    cells["p"] = [short_p(value) for value in rows["p_value"]]
     for name in ("n_treated", "n_control"):
-        shown[name] = ["—" if pd.isna(n) else f"{int(n):,}" for n in rows[name]]
+        cells[name] = ["—" if pd.isna(n) else f"{int(n):,}" for n in rows[name]]
     one, other = str(rows["estimand"].iloc[0]).rpartition(": ")[2].split(" minus ")
     heads = {"label": heading, "estimate": _("Difference"), "interval": _("95% interval"), "p": _("p‑value"),
              "n_treated": words.name(one).capitalize(), "n_control": words.name(other).capitalize()}  # fmt: skip
-    return Table(shown, rows.dropna(axis=1, how="all"), labels=heads, groups=groups)
+    return Table(cells, rows.dropna(axis=1, how="all"), labels=heads, groups=groups)
 
 
 def _texts(row: pd.Series, words: Words) -> tuple[str, str]:
@@ -135,9 +135,9 @@ def _texts(row: pd.Series, words: Words) -> tuple[str, str]:
     numbers = [float(row[name]) for name in ("estimate", "ci_low", "ci_high")]
     if pd.isna(numbers[0]):
         return SUPPRESSED, "—"
-    said = [f"{100 * x:+.1f}" if share else f"{x:+.2f}" for x in numbers]
+    parts = [f"{100 * x:+.1f}" if share else f"{x:+.2f}" for x in numbers]
     unit = _(" points") if share else f" {words.durations}"
-    return (said[0] + unit).replace("-", MINUS), _("{said} to {said_2}", said=said[1], said_2=said[2]).replace(
+    return (parts[0] + unit).replace("-", MINUS), _("{said} to {said_2}", said=parts[1], said_2=parts[2]).replace(
         "-", MINUS
     )
 
@@ -149,22 +149,22 @@ def stratified_rows(study: Study, name: str) -> pd.DataFrame:
     for stratum in strata:
         rows = study.result(f"{name}_by_{stratum}").set_index("level", drop=False)
         blocks += [rows.loc[study.in_order(rows["level"], stratum)], study.result(f"{name}_by_{stratum}_difference")]
-    found = pd.concat(blocks, ignore_index=True)
-    return found.assign(panel=found["subgroup"].map(study.words.name).map(sentence))
+    rows = pd.concat(blocks, ignore_index=True)
+    return rows.assign(panel=rows["subgroup"].map(study.words.name).map(sentence))
 
 
 def say_horizon(study: Study, name: str) -> str:
     """Return at which duration each stratum's differences are taken: as far as the released curves are whole."""
     rows = stratified_rows(study, name)
     times = {str(panel): block["time"].iloc[0] for panel, block in rows.groupby("panel", sort=False)}
-    said = listed(
+    text = listed(
         [
             _("{time:g} {durations} by {panel}", time=time, durations=study.words.durations, panel=in_sentence(panel))
             for panel, time in times.items()
         ]
     )
     mean = "restricted mean" in str(rows["estimand"].iloc[0])
-    what = _("Means over the first {said}", said=said) if mean else _("Shares after {said}", said=said)
+    what = _("Means over the first {said}", said=text) if mean else _("Shares after {said}", said=text)
     return _("{what}, as far as the released curves go without merging.", what=what)
 
 

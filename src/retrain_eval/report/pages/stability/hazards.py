@@ -18,6 +18,8 @@ from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words, listed
 
+_RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
+
 
 def period_ratios(study: Study, result: str) -> pd.DataFrame:
     """Return the effect in each period of a discrete hazard model, with the period in words."""
@@ -32,9 +34,9 @@ def say_lock_in(study: Study) -> str:
     named = [f"{row['period']} ({plain(exp(row['estimate']), 2)})" for _i, row in rows.iterrows()]
     slow = [name for name, below in zip(named, rows["ci_high"] < 0, strict=True) if below]
     fast = [name for name, above in zip(named, rows["ci_low"] > 0, strict=True) if above]
-    said = []
+    parts = []
     if slow:
-        said.append(
+        parts.append(
             _(
                 "found work more slowly than their controls in {durations} {listed}",
                 durations=words.durations,
@@ -42,17 +44,14 @@ def say_lock_in(study: Study) -> str:
             )
         )
     if fast:
-        said.append(
+        parts.append(
             _("faster in {durations} {listed}", durations=words.durations, listed=listed(fast))
             if slow
             else _("found work faster in {listed}", listed=listed(fast))
         )
-    if not said:
+    if not parts:
         return _("In no period does the interval of the hazard ratio exclude one.")
-    return _("Those still without a job {join}, by the ratio in brackets.", join=_(", and ").join(said))
-
-
-_RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0)
+    return _("Those still without a job {join}, by the ratio in brackets.", join=_(", and ").join(parts))
 
 
 def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Figure:
@@ -74,7 +73,7 @@ def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Fig
             + p9.labs(x=title, y="")
         )
 
-    says = [
+    parts = [
         _(
             "{label} {plain} ({plain_2} to {plain_3})",
             label=label,
@@ -84,14 +83,16 @@ def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Fig
         )
         for label, row in zip(labels, data.to_dict("records"), strict=True)
     ]
-    keep = data[["label", "estimate", "ci_low", "ci_high"]]
+    columns = data[["label", "estimate", "ci_low", "ci_high"]]
     size = 0.9 + 0.5 * len(data)
-    return Figure(draw, _("Hazard ratios with 95% intervals: {join}.", join="; ".join(says)), keep, size, size + 0.2)
+    return Figure(
+        draw, _("Hazard ratios with 95% intervals: {join}.", join="; ".join(parts)), columns, size, size + 0.2
+    )
 
 
 def tabulate_ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
     """Tabulate hazard ratios."""
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "label": list(labels),
             "ratio": [plain(exp(value), 2) for value in rows["estimate"]],
@@ -103,16 +104,16 @@ def tabulate_ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
         }
     )
     heads = {"label": _("Compared"), "ratio": _("Hazard ratio"), "interval": _("95% interval"), "p": _("p‑value")}
-    return Table(shown, rows.dropna(axis=1, how="all"), labels=heads)
+    return Table(cells, rows.dropna(axis=1, how="all"), labels=heads)
 
 
 def say_trend(study: Study) -> str:
     """Say whether one hazard ratio describes all durations."""
     tests = study.test("cox")
     tests = tests[tests["test"].str.startswith("trend of ")]
-    said = []
+    parts = []
     for _i, row in tests[tests["test"] != "trend of (all)"].iterrows():
-        said.append(f"{term(str(row['test']).removeprefix('trend of '), study.words)}: {p_value(row['p_value'])}")
+        parts.append(f"{term(str(row['test']).removeprefix('trend of '), study.words)}: {p_value(row['p_value'])}")
     whole = tests[tests["test"] == "trend of (all)"].iloc[0]
     verdict = _("is rejected") if whole["p_value"] < 0.05 else _("is not rejected")
     return _(
@@ -122,7 +123,7 @@ def say_trend(study: Study) -> str:
         plain=plain(whole["statistic"], 1),
         df=whole["df"],
         p_value=p_value(whole["p_value"]),
-        join="; ".join(said),
+        join="; ".join(parts),
     )
 
 
@@ -134,8 +135,8 @@ def term(name: str, words: Words) -> str:
     >>> term("ui[T.claimed]", Words(labels={"ui": "unemployment insurance"}))
     'unemployment insurance: claimed'
     """
-    found = re.fullmatch(r"(\w+)\[T\.(.*)\]", name)
-    return f"{words.name(found[1])}: {words.name(found[2])}" if found else name
+    match = re.fullmatch(r"(\w+)\[T\.(.*)\]", name)
+    return f"{words.name(match[1])}: {words.name(match[2])}" if match else name
 
 
 def draw_lock_in(study: Study) -> Figure:

@@ -23,9 +23,9 @@ def tabulate_indicators(study: Study) -> Table:
         sources.append(rows)
         for (estimand, time), block in rows.groupby(["estimand", "time"], sort=False, dropna=False):
             when = f"{time:g}"
-            told = name.get(re.sub(r"^(same employer since) \w.*$", r"\1", str(estimand)), "")
+            text = name.get(re.sub(r"^(same employer since) \w.*$", r"\1", str(estimand)), "")
             first = re.search(r" (\d+)$", str(estimand))
-            title = _(told).format(
+            title = _(text).format(
                 time=when, durations=words.durations, period=_(words.period), first=first[1] if first else ""
             )
             block = block.assign(level=block["level"].replace("", "trained"))
@@ -35,9 +35,9 @@ def tabulate_indicators(study: Study) -> Table:
                 line[level] = _value(own.iloc[0], words) if len(own) and title else "—"
             if title:
                 blocks.append(line)
-    shown = pd.DataFrame(blocks)
+    cells = pd.DataFrame(blocks)
     heads = {"indicator": _("Indicator"), "trained": _("Trained"), "matched controls": _("Matched controls")}
-    return Table(shown, pd.concat(sources).dropna(axis=1, how="all"), labels=heads, groups="group")
+    return Table(cells, pd.concat(sources).dropna(axis=1, how="all"), labels=heads, groups="group")
 
 
 def _value(row: pd.Series, words: Words) -> str:
