@@ -38,7 +38,7 @@ class Figure:
     alt : str
         The finding in words, for those who do not see the figure.
     data : DataFrame
-        What is drawn; offered for download beside the figure.
+        What is drawn; offered for download below the figure.
     height, narrow_height : float
         In inches.
     """
@@ -66,7 +66,7 @@ class Figure:
 
 
 def _anchor(figure: Any) -> None:
-    """Hold the labels of the vertical axis by their right end.
+    """Anchor the labels of the vertical axis at their right end.
 
     plotnine places them by their left end, measured in the font of the layout; readers have other fonts.
     """

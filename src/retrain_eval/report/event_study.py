@@ -26,7 +26,7 @@ def draw_event_study(
     words : Words
         The study's vocabulary.
     benchmark : DataFrame, optional
-        Another event study, drawn beside: of the experiment, or the truth of synthetic data.
+        Another event study to draw next to it: of the experiment, or the truth of synthetic data.
     name : str
         What the other is called.
     """

@@ -26,7 +26,7 @@ from retrain_eval.report.words import Words
 from retrain_eval.sample.balance.rating import BalanceVerdict, balance_verdict
 from retrain_eval.sample.ties import MANY
 
-PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
+PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown next to our own
 TABLES = (
     "effects",
     "balance",
@@ -107,7 +107,7 @@ class Study:
 
     @property
     def other_outcomes(self) -> list[str]:
-        """Outcomes beside the main one that have an event study of their own."""
+        """Outcomes other than the main one that have an event study of their own."""
         return [name.removeprefix("event_study_") for name in self.results("event_study_")]
 
     def results(self, prefix: str = "") -> list[str]:
@@ -197,7 +197,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Release:
-    """The study a report is about, the studies printed beside it, and earlier editions of the main one, in order."""
+    """The study a report is about, the studies printed next to it, and earlier editions of the main one, in order."""
 
     main: Study
     companions: tuple[Study, ...] = ()
@@ -228,7 +228,7 @@ class Release:
         )
 
     def parts(self) -> set[str]:
-        """Return what the release holds: names of tables and results, on which pages and sections depend."""
+        """Return the names of the tables and results of the release, on which pages and sections depend."""
         main = self.main
         tables = [name for name in TABLES if name != "withheld"]
         parts = {name for name in tables if getattr(main.bundle, name) is not None} | set(main.results())

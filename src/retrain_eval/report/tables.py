@@ -1,4 +1,4 @@
-"""The tables of the report: HTML that the book's style sheet dresses, with the data for download."""
+"""The tables of the report: HTML, styled by the book's style sheet, with the data for download."""
 
 from __future__ import annotations
 

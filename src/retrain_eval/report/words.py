@@ -16,7 +16,7 @@ from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, NBSP, signed
 
 WITHHELD = N_("withheld")  # in place of a count
-_CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training
+_CALENDAR = 1000  # smaller numbers are not years or quarters but distances from the start of training
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
 _PLURALS = {"person": N_("people"), "firm": N_("firms"), "year": N_("years"), "quarter": N_("quarters"),
@@ -217,7 +217,7 @@ class Words:
 
     @property
     def one(self) -> str:
-        """The unit, as a word of the language spoken."""
+        """The unit, in the current language."""
         return _(self.unit)
 
     @property

@@ -1,7 +1,6 @@
 """Build the book of a release: Jupyter Book 2 with the book's own theme, in a private folder, offline.
 
-Nothing is published unless everything holds: a failed cell, a missing text alternative or a broken reference
-leaves the last report as it was.
+A failed cell, a missing text alternative or a broken reference stops the build, and the last report stays.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ limit_process()
 del retrain_eval, limit_process
 """
 FOREIGN = ("JUPYTER_BASE_URL", "JUPYTER_TOKEN", "JUPYTER_PATH", "BASE_URL", "HOST", "PORT")
-# part of the contents → pages in order, each with what the release must hold for it
+# part of the contents → pages in order, each with the table or result that it needs
 CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "": (("index", ""),),
     N_("The people"): (("sample", "flow"), ("balance", "balance")),
@@ -98,7 +97,7 @@ def build(
     Parameters
     ----------
     bundles : sequence of Path
-        Release bundles: the study the report is about, then those printed beside it.
+        Release bundles: the study the report is about, then those printed next to it.
     output : Path
         Folder of the report; replaced as a whole when the build succeeds.
     earlier : sequence of Path
@@ -322,17 +321,19 @@ def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[i
 def _helpful(output: str, lines: int = 12) -> str:
     """Return the first lines of the engine's output that say what went wrong."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    told = [line.strip() for line in text.splitlines() if line.strip()]
-    if any(line.startswith("Traceback") for line in told):  # from a page's code: the last line is the message
+    messages = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in messages):  # from a page's code: the last line is the message
         raised = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): ")
-        told = [line for line in told if raised.match(line) or "⛔" in line] or told
+        messages = [line for line in messages if raised.match(line) or "⛔" in line] or messages
     marks = ("⛔", "refused", "Error", "error:", "not ", "⚠")
-    first = next((i for i, line in enumerate(told) if any(mark in line for mark in marks)), max(0, len(told) - lines))
-    return "\n".join(f"  {line[:200]}" for line in told[first : first + lines])
+    first = next(
+        (i for i, line in enumerate(messages) if any(mark in line for mark in marks)), max(0, len(messages) - lines)
+    )
+    return "\n".join(f"  {line[:200]}" for line in messages[first : first + lines])
 
 
 def _add_bundles(release: Release, html: Path) -> None:
-    """Put each bundle beside the pages, as files and as one archive with fixed dates."""
+    """Put each bundle next to the pages, as files and as one archive with fixed dates."""
     for study in release.studies:
         source, folder = study.bundle.path, html / study.folder
         listed = set(study.bundle.manifest["files"])

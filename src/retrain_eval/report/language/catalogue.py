@@ -1,7 +1,7 @@
 """The language of a report: English sentences are messages, and the catalogues of gettext hold their translations.
 
 Pages and code are written once, in English. ``_("…")`` marks a sentence of the code, and `ngettext` one that depends on
-a number; the paragraphs of the book's pages are messages as they stand. ``locale/zh.po`` has the Chinese of each and
+a number; the paragraphs of the book's pages are messages themselves. ``locale/zh.po`` has the Chinese of each and
 is compiled in memory. What a catalogue lacks stays English in the report, and fails the tests.
 """
 

@@ -1,7 +1,7 @@
-"""The headline findings of a release, in words computed from its bundle.
+"""The first page: the headline findings of a release, computed from its bundle.
 
-The last lines of the command line and the first page of the book print the same sentences, so the verdict is
-written once. A finding says what was estimated, how sure that is, and what it does not show.
+The command line prints the same sentences. A finding says what was estimated, how certain it is, and what it does not
+show.
 """
 
 from __future__ import annotations

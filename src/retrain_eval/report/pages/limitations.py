@@ -1,4 +1,4 @@
-"""What the report says of results that cannot be published: which they are, and why."""
+"""The page on limitations: which results cannot be published, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report says of the registered plan: when it was made, what departed from it, what it does not name."""
+"""The page on the registered plan: when it was made, what departed from it, and what it does not name."""
 
 from __future__ import annotations
 

@@ -41,27 +41,27 @@ def say_bounds(study: Study) -> str:
             "Even with exactly parallel paths the interval of the mean effect includes zero, so there "
             "is no conclusion that a drift could overturn. The ranges below say what remains possible."
         )
-    holds = drift.loc[~drift["includes_zero"].astype(bool), "m"].max()
-    fails = drift.loc[drift["includes_zero"].astype(bool), "m"].min()
-    if pd.isna(fails):
+    clear_up_to = drift.loc[~drift["includes_zero"].astype(bool), "m"].max()
+    unclear_from = drift.loc[drift["includes_zero"].astype(bool), "m"].min()
+    if pd.isna(unclear_from):
         return _(
             "The mean effect stays clear of zero even if, after training, the paths drifted apart "
             "{holds:g} times as fast as they ever did between two periods before.",
-            holds=holds,
+            holds=clear_up_to,
         )
-    if holds == 0:
+    if clear_up_to == 0:
         return _(
             "The mean effect is clear of zero if the paths would have stayed parallel, and no longer "
             "so if they could have drifted apart {fails:g} times as fast as they ever did between two "
             "periods before training.",
-            fails=fails,
+            fails=unclear_from,
         )
     return _(
         "The mean effect stays clear of zero if, after training, the paths drifted apart {holds:g} "
         "times as fast as they ever did between two periods before, and no longer so at {fails:g} "
         "times.",
-        holds=holds,
-        fails=fails,
+        holds=clear_up_to,
+        fails=unclear_from,
     )
 
 
@@ -166,7 +166,7 @@ def say_base_moved_back(study: Study) -> str:
 
 
 def say_placebo_starts(study: Study) -> str:
-    """Say whether a start that was none has an effect."""
+    """Say whether a pretended start has an effect."""
     rows = timing_rows(study, "placebo_starts")
     rows = rows[rows["std_error"].notna()]
     clear = [row for _i, row in rows.iterrows() if excludes_zero(row)]
@@ -187,7 +187,7 @@ def say_placebo_starts(study: Study) -> str:
 
 
 def first_result(study: Study, name: str) -> pd.DataFrame:
-    """Return the rows of the first result that a table of the bundle speaks of."""
+    """Return the rows of the first result in a table of the bundle."""
     rows: pd.DataFrame = getattr(study.bundle, name)
     first: pd.DataFrame = rows[rows["result"] == rows["result"].iloc[0]].reset_index(drop=True)
     return first

@@ -1,4 +1,4 @@
-"""The page that sets editions side by side: the main effect of each, and what changed between them."""
+"""The page that compares editions: the main effect of each, and what changed between them."""
 
 from __future__ import annotations
 

@@ -134,10 +134,10 @@ def draw_love_plot(balance: pd.DataFrame, words: Words) -> Figure:
 def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     """Tabulate means and differences before and after matching, with the What Works Clearinghouse's verdict."""
     cells = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
-    everybody = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
+    all_matched = frame["mean_treated"].round(10).equals(frame["mean_treated_after"].round(10))
     means = [
         "mean_treated",
-        *([] if everybody else ["mean_treated_after"]),
+        *([] if all_matched else ["mean_treated_after"]),
         "mean_control_before",
         "mean_control_after",
     ]
@@ -149,7 +149,7 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
     if "wwc" in frame:
         cells["wwc"] = frame["wwc"].astype(str).replace("needs adjustment", "adjust")
     labels = {
-        "mean_treated": _("Trained") if everybody else _("All"),
+        "mean_treated": _("Trained") if all_matched else _("All"),
         "mean_treated_after": _("Matched"),
         "mean_control_before": _("Pool"),
         "mean_control_after": _("Matched"),
@@ -158,7 +158,7 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
         "effect_size_after": _("Effect size"),
         "wwc": _("Equivalence"),
     }
-    split = {_("Mean"): means} if everybody else {_("Mean of trained"): means[:2], _("Of controls"): means[2:]}
+    split = {_("Mean"): means} if all_matched else {_("Mean of trained"): means[:2], _("Of controls"): means[2:]}
     spanners = {**split, _("Std. mean difference"): ["smd_before", "smd_after"]}
     if "wwc" in frame:
         spanners["What Works Clearinghouse"] = ["effect_size_after", "wwc"]
@@ -166,7 +166,7 @@ def tabulate_means(frame: pd.DataFrame, words: Words) -> Table:
 
 
 def shares_of(study: Study) -> set[str]:
-    """Return the covariates that are shares, whose distributions differ by nothing but the difference that is told."""
+    """Return the covariates that are shares: the difference in means is all by which their distributions differ."""
     moments = (item for item in study.bundle.tables().values() if isinstance(item, CovariateMoments))
     return {str(name) for item in moments for name in item.cells.loc[item.cells["binary"].astype(bool), "covariate"]}
 
@@ -187,7 +187,7 @@ def tabulate_distributions(frame: pd.DataFrame, words: Words, shares: Collection
     cells = pd.DataFrame({"covariate": [words.covariate(name) for name in frame["covariate"]]})
     for column in columns:
         cells[column] = [_number(value, 3) for value in frame[column]]
-        if column.startswith("ecdf_max"):  # told at some points only, the distance may be larger between them
+        if column.startswith("ecdf_max"):  # known at some points only; the distance may be larger between them
             cells[column] = [
                 text if exact or pd.isna(value) else _("at least {distance}", distance=text)
                 for text, value, exact in zip(

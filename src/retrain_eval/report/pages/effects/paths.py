@@ -91,7 +91,7 @@ def say_before_training(study: Study) -> str:
             before=len(before),
         )
     text = _("Before training, every band includes zero")
-    # where matching made the groups alike, likeness is no sign of anything
+    # where matching made the groups alike, similar paths are not evidence
     text += _(".") if study.matched_periods else _(": no sign that the groups were on different paths.")
     for _i, row in study.test("event_study").iterrows():
         text += _(" A joint test of the periods before training gives {p_value}.", p_value=p_value(row["p_value"]))

@@ -84,7 +84,7 @@ def _when(row: Mark, words: Words) -> str:
 
 
 def draw_payback(study: Study) -> Figure:
-    """Draw the cumulative effect with its band, beside the cost."""
+    """Draw the cumulative effect with its band, and the cost."""
     data, words = cumulative_effects(study), study.words
     cost = _marks(study)[COST]["estimate"]
 

@@ -83,7 +83,7 @@ def say_suppressed(study: Study) -> str:
 
 
 def tabulate_flow(frame: pd.DataFrame) -> Table:
-    """Tabulate the sample from submitted to analysed: one row per step, a column per group, the reason beside."""
+    """Tabulate the sample from submitted to analysed: one row per step, a column per group, and the reason."""
     alone = set(frame["group"]) == {"treated"}
     names = {"treated": _("Number")} if alone else {"treated": _("Trained"), "control": _("Controls")}
     steps = frame.assign(

@@ -1,7 +1,7 @@
 """The sample flow as a diagram: a lane of boxes per group, from submitted to analysed, with each loss and its reason.
 
-Drawn as SVG by hand, because its parts are words: on a wide page the lanes stand side by side, on a phone one below
-the other, both at reading size. A count that is withheld says so, and so does the loss that would tell it.
+Drawn as SVG without a plotting library, because it consists of text: on a wide page the lanes are side by side, on a
+phone one below the other, both at reading size. A withheld count is marked, and so is a loss that would reveal it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Step:
     n : float
         How many are left; NaN where withheld.
     lost : float, optional
-        How many left since the box above; NaN where withheld, None in the first box and where nobody did.
+        How many left since the box above; NaN where withheld, None in the first box and where no one did.
     reason : str
     """
 
@@ -53,7 +53,7 @@ class Step:
 
     @property
     def loss(self) -> str:
-        """What stands between the box above and this one; empty where nobody was lost."""
+        """The text between the box above and this one; empty where no one was lost."""
         if self.lost is None:
             return ""
         if pd.isna(self.lost):
@@ -86,7 +86,7 @@ def lanes(flow: pd.DataFrame) -> dict[str, list[Step]]:
 @summarised
 @dataclass(frozen=True)
 class FlowDiagram:
-    """A diagram a page displays by ending a cell with it.
+    """A diagram that a page displays by ending a cell with it.
 
     Attributes
     ----------

@@ -121,7 +121,7 @@ def say_curves(study: Study, result: str) -> str:
 
 
 def _none_censored(study: Study, result: str) -> bool:
-    """Whether the life table behind curves was released, and holds no censored spell."""
+    """Whether the life table behind the curves was released and has no censored spell."""
     name = f"life_tables/{result.removeprefix('km_')}"
     table = study.bundle.tables().get(name)
     return isinstance(table, LifeTable) and bool(is_event(table).all())

@@ -38,7 +38,7 @@ def say_time_to_job(study: Study) -> str:
 
 
 def say_first_job(study: Study) -> str:
-    """Say which share holds the first job, and how much longer the trained do."""
+    """Say which share still has the first job, and how much longer the jobs of the trained last."""
     rows, words = study.result("first_job_difference"), study.words
     row, mean = rows.iloc[-1], study.result("first_job_mean_difference").iloc[0]
     curve = study.result("first_job")
