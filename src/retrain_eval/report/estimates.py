@@ -45,7 +45,7 @@ def draw_estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None
     def draw(narrow: bool) -> Plot:
         wrap = partial(textwrap.fill, width=18 if narrow else 40)
         plot = (
-            forest_plot(data.drop(columns=["band_low", "band_high"], errors="ignore"), colours, _SHAPES)
+            forest_plot(data, colours, _SHAPES)
             + p9.scale_x_continuous(
                 labels=amounts(words),
                 breaks=lambda limits: round_ticks(limits, 4 if narrow else 6),

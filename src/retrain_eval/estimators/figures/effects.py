@@ -50,21 +50,29 @@ def event_study_plot(
 
 
 def forest_plot(
-    data: pd.DataFrame, colours: Mapping[str, str], shapes: Mapping[str, str], *, reference: float = 0
+    data: pd.DataFrame,
+    colours: Mapping[str, str],
+    shapes: Mapping[str, str],
+    *,
+    reference: float = 0,
+    bands: bool = False,
 ) -> Plot:
     """Draw estimates with their intervals and their values, one to a line.
 
     Parameters
     ----------
     data : DataFrame
-        ``label, group, text, estimate, ci_low, ci_high``, labels from the bottom up; bands where there are any.
+        ``label, group, text, estimate, ci_low, ci_high``, and ``band_low, band_high`` for bands; labels from the bottom
+        up.
     colours, shapes : mapping
         Of each group.
     reference : float
         The value of no effect.
+    bands : bool
+        Draw simultaneous bands as thin lines behind the intervals.
     """
     plot = chart(data, x="estimate", y="label", color="group") + p9.geom_vline(xintercept=reference, **ZERO)
-    if "band_low" in data and data["band_low"].notna().any():
+    if bands and data["band_low"].notna().any():
         band = p9.aes(x="band_low", xend="band_high", yend="label")
         plot += p9.geom_segment(band, data=data.dropna(subset=["band_low"]), size=0.6)
     return (
@@ -110,7 +118,7 @@ def draw_forest(frame: pd.DataFrame, title: str, share: str) -> Plot:
     )
     subtitle = f"Estimate and {share} interval"
     return (
-        forest_plot(data, {"own": BLUE}, {"own": "o"})
+        forest_plot(data, {"own": BLUE}, {"own": "o"}, bands=True)
         + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6))
         + p9.labs(x="", y="", title=title, subtitle=subtitle)
     )

@@ -67,7 +67,7 @@ def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Fig
 
     def draw(narrow: bool) -> Plot:
         return (
-            forest_plot(data.drop(columns=["band_low", "band_high"]), {"own": BLUE}, {"own": "o"}, reference=1)
+            forest_plot(data, {"own": BLUE}, {"own": "o"}, reference=1)
             + p9.scale_x_log10(breaks=ticks, labels=lambda xs: [f"{x:g}" for x in xs])
             + p9.scale_y_discrete(expand=(0, 0.45, 0, 0.6))
             + p9.labs(x=title, y="")
