@@ -143,12 +143,12 @@ def duration(study: Study) -> Finding | None:
         measure=_("{name}, {periods} on", name=words.name(last["outcome"]), periods=words.periods(last["event_time"])),
         interval=words.interval(last["ci_low"], last["ci_high"]),
         statement=_(
-            "{sentence} after the start of training the effect is {amount}{per_period}, against "
-            "{amount_2} at the start. {verdict}",
-            sentence=sentence(words.periods(last["event_time"])),
-            amount=words.amount(last["estimate"]),
+            "{periods} after the start of training the effect is {last}{per_period}, against "
+            "{first} at the start. {verdict}",
+            periods=sentence(words.periods(last["event_time"])),
+            last=words.amount(last["estimate"]),
             per_period=words.per_period(),
-            amount_2=words.amount(first["estimate"]),
+            first=words.amount(first["estimate"]),
             verdict=verdict(last),
         ),
         caveat=_(
@@ -186,13 +186,13 @@ def for_whom(study: Study) -> Finding | None:
         measure=_("difference, {level}", level=words.name(row["level"])),
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=_(
-            "{opening} by {name}: {each}. The interval of the difference {word} zero.",
+            "{opening} by {name}: {each}. The interval of the difference {excludes} zero.",
             opening=opening,
             name=words.name(row["subgroup"]),
             each=each,
-            word=_("excludes") if clear else _("includes"),
+            excludes=_("excludes") if clear else _("includes"),
         )
-        + (_(" The experiment found {found}.", found=found) if found else ""),
+        + (_(" The experiment found {effects}.", effects=found) if found else ""),
         caveat=(
             _(
                 "One of {rows} comparisons by difference-in-differences, without adjustment for looking at several; ",
@@ -253,12 +253,12 @@ def _benchmark(study: Study) -> Finding | None:
         measure=_("found by the experiment"),
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=_(
-            "The randomised experiment found {amount}; the matched estimate of {amount_2} is "
-            "{amount_3} {word} it.{without}",
-            amount=words.amount(row["estimate"]),
-            amount_2=words.amount(own["estimate"]),
-            amount_3=words.amount(abs(gap)),
-            word=_("above") if gap >= 0 else _("below"),
+            "The randomised experiment found {experiment}; the matched estimate of {estimate} is "
+            "{gap} {side} it.{without}",
+            experiment=words.amount(row["estimate"]),
+            estimate=words.amount(own["estimate"]),
+            gap=words.amount(abs(gap)),
+            side=_("above") if gap >= 0 else _("below"),
             without=without,
         ),
         caveat=_("Agreement in this study does not prove that matching removes every difference elsewhere."),
@@ -315,7 +315,7 @@ def survival(study: Study, result: str) -> Finding | None:
     span = sorted(known.values())
     return Finding(
         question=_("How fast, by {name}?", name=words.name(subgroup)),
-        number=f"{span[0]:g}" if span[0] == span[-1] else _("{span:g} to {span_2:g}", span=span[0], span_2=span[-1]),
+        number=f"{span[0]:g}" if span[0] == span[-1] else _("{low:g} to {high:g}", low=span[0], high=span[-1]),
         measure=_("{durations} until half had ended", durations=words.durations),
         interval="",
         statement=_(

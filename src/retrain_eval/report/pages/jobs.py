@@ -33,11 +33,11 @@ def say_outcome(study: Study, name: str) -> str:
         for row in (low, high)
     ]
     return _(
-        "The effect on the {name} is lowest at {told} and highest at {told_2}. At the end of "
+        "The effect on the {name} is lowest at {lowest} and highest at {highest}. At the end of "
         "follow-up, {at}, it is {amount} ({interval}).",
         name=words.name(name),
-        told=sentences[0],
-        told_2=sentences[1],
+        lowest=sentences[0],
+        highest=sentences[1],
         at=words.at(last["event_time"], calendar=False),
         amount=words.amount(last["estimate"], signed=True),
         interval=words.interval(last["ci_low"], last["ci_high"]),

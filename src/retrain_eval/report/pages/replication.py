@@ -30,8 +30,8 @@ def say_replication(study: Study) -> str:
         columns = frame[[column for column in frame.columns if column.endswith(kind)]]
         spread = max(spread, float((columns.max(axis=1) - columns.min(axis=1)).max()))
     return _(
-        "The largest difference between the packages, over every coefficient and standard error, is {tiny}.",
-        tiny=tiny(spread),
+        "The largest difference between the packages, over every coefficient and standard error, is {difference}.",
+        difference=tiny(spread),
     )
 
 
@@ -50,7 +50,7 @@ def group_time_rows(study: Study) -> pd.DataFrame:
     """Return group-time effects with a label of cohort and period."""
     rows = study.result("att_gt")
     names = [
-        _("Trained {time}, measured {time_2}", time=study.words.time(c, True), time_2=study.words.time(t, True))
+        _("Trained {cohort}, measured {time}", cohort=study.words.time(c, True), time=study.words.time(t, True))
         for c, t in zip(rows["cohort"], rows["time"], strict=True)
     ]
     rows = rows.assign(label=names)

@@ -92,20 +92,20 @@ def say_pretest_power(study: Study) -> str:
     assert rows is not None
     row = rows.iloc[0]
     text = _(
-        "A steady drift of {amount} per {period} would have been noticed before training only "
-        "{percent} of the time. It would add {amount_2} to the mean effect",
-        amount=words.amount(row["slope"]),
+        "A steady drift of {drift} per {period} would have been noticed before training only "
+        "{share} of the time. It would add {bias} to the mean effect",
+        drift=words.amount(row["slope"]),
         period=_(words.period),
-        percent=percent(row["power"]),
-        amount_2=words.amount(row["bias"]),
+        share=percent(row["power"]),
+        bias=words.amount(row["bias"]),
     )
     overall = study.result("event_study").query("event_time.isna() and cohort.isna()")
     if overall.empty or overall["estimate"].isna().any():
         return text + _(".")
     return _(
-        "{told}, against the {amount} that the event study estimates.",
-        told=text,
-        amount=words.amount(abs(overall["estimate"].iloc[0])),
+        "{drift}, against the {effect} that the event study estimates.",
+        drift=text,
+        effect=words.amount(abs(overall["estimate"].iloc[0])),
     )
 
 
@@ -198,18 +198,18 @@ def say_e_value(study: Study) -> str:
     row = first_result(study, "e_values").iloc[0]
     text = _(
         "Something unseen would have to go with training and with the outcome by a risk ratio of "
-        "{plain} each, beyond what is matched on, to explain the estimate away",
-        plain=plain(row["e_value"], 2),
+        "{ratio} each, beyond what is matched on, to explain the estimate away",
+        ratio=plain(row["e_value"], 2),
     )
     if row["e_value_limit"] <= 1:
         return text + _("; the interval holds no effect as it is.")
-    return text + _(", and of {plain} each to move its interval to no effect.", plain=plain(row["e_value_limit"], 2))
+    return text + _(", and of {ratio} each to move its interval to no effect.", ratio=plain(row["e_value_limit"], 2))
 
 
 def say_rosenbaum(study: Study) -> str:
     """Say at which hidden bias the conclusion would fall."""
     rows = first_result(study, "rosenbaum").sort_values("gamma")
-    pairs = _("{value:,} pairs whose outcomes differ", value=int(rows["n_pairs"].iloc[0]))
+    pairs = _("{n:,} pairs whose outcomes differ", n=int(rows["n_pairs"].iloc[0]))
     if rows["p_value"].iloc[0] > ALPHA:
         return _(
             "Over {pairs}, the test finds no effect even if matching left no hidden bias ({p_value}): "
@@ -226,18 +226,18 @@ def say_rosenbaum(study: Study) -> str:
     if lost.empty:
         return text + (
             _(
-                "It stays below {alpha:g} even if, of two matched {units}, one had {max:g} times the odds "
+                "It stays below {alpha:g} even if, of two matched {units}, one had {gamma:g} times the odds "
                 "of training for reasons unseen.",
                 alpha=ALPHA,
                 units=study.words.units,
-                max=held["gamma"].max(),
+                gamma=held["gamma"].max(),
             )
         )
     gamma = float(held["gamma"].max())
     odds = (
-        _("{percent} higher odds", percent=percent(gamma - 1))
+        _("{share} higher odds", share=percent(gamma - 1))
         if gamma < 2
-        else _("{plain} times the odds", plain=plain(gamma, 1))
+        else _("{ratio} times the odds", ratio=plain(gamma, 1))
     )
     return text + (
         _(
@@ -282,19 +282,19 @@ def say_oster(study: Study) -> str:
         away = _("up") if first["beta_controlled"] > first["beta_uncontrolled"] else _("down")
         return _(
             "{moved}: what is seen moves the estimate {away}, away from no effect. Only something "
-            "unseen that works the other way would explain it away, {plain} times as strong; as strong "
-            "in the same direction, it would make the effect {star}.",
+            "unseen that works the other way would explain it away, {delta} times as strong; as strong "
+            "in the same direction, it would make the effect {effect}.",
             moved=moved,
             away=away,
-            plain=plain(abs(delta), 2),
-            star=star,
+            delta=plain(abs(delta), 2),
+            effect=star,
         )
     return _(
-        "{moved}. Selection on what is not seen would have to be {plain} times as strong as on "
-        "what is, to explain it away; were it as strong, the effect would be {star}.",
+        "{moved}. Selection on what is not seen would have to be {delta} times as strong as on "
+        "what is, to explain it away; were it as strong, the effect would be {effect}.",
         moved=moved,
-        plain=plain(delta, 2),
-        star=star,
+        delta=plain(delta, 2),
+        effect=star,
     )
 
 

@@ -148,10 +148,10 @@ def say_experiment_by_group(study: Study) -> str:
     words = study.words
     parted = [
         _(
-            "{name} ({amount} against {amount_2})",
+            "{name} ({matched} against {experiment})",
             name=words.name(row["level"]),
-            amount=words.amount(row["estimate"]),
-            amount_2=words.amount(row["estimate_trial"]),
+            matched=words.amount(row["estimate"]),
+            experiment=words.amount(row["estimate_trial"]),
         )
         for _i, row in pairs[~inside].iterrows()
     ]

@@ -51,21 +51,21 @@ def say_change(release: Release) -> str:
     before, now = rows.iloc[-2], rows.iloc[-1]
     if before["outcome"] != now["outcome"]:
         return _(
-            "The main outcome is another than before: {name} in this edition, {name_2} in the one "
+            "The main outcome is another than before: {current} in this edition, {earlier} in the one "
             "before. The effects are not to be compared.",
-            name=words.name(now["outcome"]),
-            name_2=words.name(before["outcome"]),
+            current=words.name(now["outcome"]),
+            earlier=words.name(before["outcome"]),
         )
     inside = before["ci_low"] <= now["estimate"] <= before["ci_high"]
     return _(
-        "The average effect on {name} was {amount} ({interval}) in the edition before and is "
-        "{amount_2} ({interval_2}) in this one. The new estimate lies {word} the earlier interval.",
+        "The average effect on {name} was {earlier} ({earlier_interval}) in the edition before and is "
+        "{current} ({current_interval}) in this one. The new estimate lies {inside} the earlier interval.",
         name=words.name(now["outcome"]),
-        amount=words.amount(before["estimate"]),
-        interval=words.interval(before["ci_low"], before["ci_high"]),
-        amount_2=words.amount(now["estimate"]),
-        interval_2=words.interval(now["ci_low"], now["ci_high"]),
-        word=_("inside") if inside else _("outside"),
+        earlier=words.amount(before["estimate"]),
+        earlier_interval=words.interval(before["ci_low"], before["ci_high"]),
+        current=words.amount(now["estimate"]),
+        current_interval=words.interval(now["ci_low"], now["ci_high"]),
+        inside=_("inside") if inside else _("outside"),
     )
 
 
@@ -73,7 +73,7 @@ def say_correction(release: Release, edition: str) -> str:
     """Say which edition another corrects, and why."""
     study = next(study for study in release.editions if study.bundle.edition == edition)
     named = study.bundle.corrects
-    text = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
+    text = _("Edition {edition} corrects edition {corrected}.", edition=edition, corrected=named["edition"])
     return f"{text} {named['reason']}" if named.get("reason") else text
 
 
@@ -102,7 +102,7 @@ def tabulate_changes(release: Release) -> Table:
 def _records(before: Study | None, study: Study) -> str:
     inputs: list[dict[str, object]] = study.bundle.manifest["inputs"]
     rows = sum(int(str(item.get("rows_in", 0))) for item in inputs)
-    total = _("{sum:,} rows in {files} files", sum=rows, files=len(inputs))
+    total = _("{rows:,} rows in {files} files", rows=rows, files=len(inputs))
     if before is None:
         return total
     earlier: list[dict[str, object]] = before.bundle.manifest["inputs"]

@@ -45,13 +45,13 @@ def say_covariates(study: Study) -> str:
     close = int((after <= CLOSE).sum())
     count = "all" if close == len(frame) else _("{close} of {frame}", close=close, frame=len(frame))
     return _(
-        "Before matching, the largest standardised mean difference was {plain}. After matching, "
+        "Before matching, the largest standardised mean difference was {before}. After matching, "
         "{count} lie within {close:g}, the usual mark of good balance; the largest left is "
-        "{plain_2} ({covariate}).",
-        plain=plain(frame["smd_before"].abs().max(), 2),
+        "{after} ({covariate}).",
+        before=plain(frame["smd_before"].abs().max(), 2),
         count=count,
         close=CLOSE,
-        plain_2=plain(abs(worst["smd_after"]), 2),
+        after=plain(abs(worst["smd_after"]), 2),
         covariate=study.words_before.covariate(worst["covariate"]),
     )
 

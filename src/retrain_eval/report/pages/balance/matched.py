@@ -31,10 +31,10 @@ def say_baseline_paths(study: Study) -> str:
         else:
             sentences.append(_("withheld"))
     text = _(
-        "At its widest, the gap between the trained and all possible controls was {told}; between "
-        "the matched trained and their controls it was {told_2}.",
-        told=sentences[0],
-        told_2=sentences[1],
+        "At its widest, the gap between the trained and all possible controls was {pool_gap}; between "
+        "the matched trained and their controls it was {matched_gap}.",
+        pool_gap=sentences[0],
+        matched_gap=sentences[1],
     )
     if study.matched_periods:
         text += _(" The controls were chosen to be alike in these periods: agreement there is by construction.")
@@ -62,7 +62,7 @@ def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
     when = (
         words.at(first, dated)
         if first == last
-        else _("from {time} to {time_2}", time=words.time(first, dated), time_2=words.time(last, dated))
+        else _("from {first} to {last}", first=words.time(first, dated), last=words.time(last, dated))
     )
     return Figure(
         partial(plot_paths, data, names, words),

@@ -78,14 +78,12 @@ def _reason(row: pd.Series, study: Study) -> str:
             times=_times(row["value"]),
         )
     if row["check"] == "found":
-        return _(
-            "{percent} of the trained have a control, and the effect is one on them", percent=percent(row["value"])
-        )
+        return _("{share} of the trained have a control, and the effect is one on them", share=percent(row["value"]))
     return _("few controls carry the comparison")
 
 
 def _times(ratio: float) -> str:
-    return _("{plain} times", plain=plain(ratio, 1)) if ratio >= 0.1 else _("{plain} times", plain=plain(ratio, 2))
+    return _("{ratio} times", ratio=plain(ratio, 1)) if ratio >= 0.1 else _("{ratio} times", ratio=plain(ratio, 2))
 
 
 def tabulate_checks(study: Study) -> Table:
@@ -98,7 +96,7 @@ def tabulate_checks(study: Study) -> Table:
             _("Variance ratio farthest from one"),
             _("{value:g} to {spread:g}", value=1 / SPREAD, spread=SPREAD),
         ),
-        "found": (_("Trained who have a control"), _("at least {percent}", percent=percent(FOUND))),
+        "found": (_("Trained who have a control"), _("at least {share}", share=percent(FOUND))),
         "effective": (_("Effective controls per trained"), _("at least {effective:g}", effective=EFFECTIVE)),
     }
     rows = verdict.checks

@@ -21,12 +21,12 @@ def say_truth(study: Study) -> str:
     inside = own["ci_low"] <= true["estimate"] <= own["ci_high"]
     return _(
         "The data are synthetic, so the true average effect on the trained who are compared is known: "
-        "{amount}{per_period}. The estimate is {amount_2}, and its 95% interval {interval} {word} the truth.",
-        amount=words.amount(true["estimate"]),
+        "{truth}{per_period}. The estimate is {estimate}, and its 95% interval {interval} {covers} the truth.",
+        truth=words.amount(true["estimate"]),
         per_period=words.per_period(),
-        amount_2=words.amount(own["estimate"]),
+        estimate=words.amount(own["estimate"]),
         interval=words.interval(own["ci_low"], own["ci_high"]),
-        word=_("covers") if inside else _("does not cover"),
+        covers=_("covers") if inside else _("does not cover"),
     )
 
 
@@ -43,15 +43,15 @@ def say_experiment(study: Study) -> str:
     inside = trial["ci_low"] <= own["estimate"] <= trial["ci_high"]
     return _(
         "The experiment, which compared the same trained {units} with randomly assigned controls, "
-        "found {amount} ({interval}). The matched comparison gives {amount_2}, {amount_3} {side} "
-        "it and {word} the experiment's interval.",
+        "found {experiment} ({interval}). The matched comparison gives {estimate}, {gap} {side} "
+        "it and {inside} the experiment's interval.",
         units=words.units,
-        amount=words.amount(trial["estimate"]),
+        experiment=words.amount(trial["estimate"]),
         interval=words.interval(trial["ci_low"], trial["ci_high"]),
-        amount_2=words.amount(own["estimate"]),
-        amount_3=words.amount(abs(gap)),
+        estimate=words.amount(own["estimate"]),
+        gap=words.amount(abs(gap)),
         side=say_side(gap),
-        word=_("inside") if inside else _("outside"),
+        inside=_("inside") if inside else _("outside"),
     )
 
 
@@ -103,9 +103,7 @@ def engine_rows(study: Study) -> pd.DataFrame:
     for name, label in {"att_matched": _("Matched effect"), "event_study": _("Event study, ")}.items():
         rows = study.result(name)
         if len(set(rows["estimator"])) > 1:
-            times = rows["event_time"].map(
-                lambda time: "" if pd.isna(time) else _("period {signed}", signed=signed(time))
-            )
+            times = rows["event_time"].map(lambda time: "" if pd.isna(time) else _("period {time}", time=signed(time)))
             rows = rows.assign(label=label + times)[rows["event_time"].notna() | (name == "att_matched")]
             blocks.append(rows[rows["std_error"].notna()])
     rows = pd.concat(blocks, ignore_index=True)
@@ -119,11 +117,11 @@ def say_engines(study: Study) -> str:
     errors = pairs["std_error"].agg(lambda values: (values.max() - values.min()) / values.max())
     spreads = pairs["estimate"].agg(lambda values: values.max() - values.min()) / pairs["std_error"].max()
     return _(
-        "Over {pairs} estimates, the largest difference between the two is {tiny} of a standard "
-        "error; that between the standard errors is {tiny_2} of their size.",
+        "Over {pairs} estimates, the largest difference between the two is {estimates} of a standard "
+        "error; that between the standard errors is {errors} of their size.",
         pairs=len(pairs),
-        tiny=tiny(float(spreads.max())),
-        tiny_2=tiny(float(errors.max())),
+        estimates=tiny(float(spreads.max())),
+        errors=tiny(float(errors.max())),
     )
 
 

@@ -37,14 +37,15 @@ def say_paths(study: Study) -> str:
     first, last = gap.index.min(), gap.index.max()
     dated = words.calendar(list(gap.index))
     return _(
-        "{sentence}, the mean of the trained was {amount} {side} that of their {controls}; {at}, {amount_2} {side_2}.",
-        sentence=sentence(words.at(first, dated)),
-        amount=words.amount(abs(gap[first])),
-        side=say_side(gap[first]),
+        "{when}, the mean of the trained was {first} {first_side} that of their {controls}; {then}, {last} "
+        "{last_side}.",
+        when=sentence(words.at(first, dated)),
+        first=words.amount(abs(gap[first])),
+        first_side=say_side(gap[first]),
         controls=words.controls,
-        at=words.at(last, dated),
-        amount_2=words.amount(abs(gap[last])),
-        side_2=say_side(gap[last]),
+        then=words.at(last, dated),
+        last=words.amount(abs(gap[last])),
+        last_side=say_side(gap[last]),
     )
 
 
@@ -62,12 +63,12 @@ def draw_mean_paths(study: Study) -> Figure:
     ends = means[means["time"] == last].set_index("group")["mean"]
     parts = [
         _(
-            "{label} from {amount} {at} to {amount_2} {at_2}",
+            "{label} from {first} {when} to {last} {then}",
             label=names[row.group],
-            amount=words.amount(row.mean),
-            at=words.at(first, dated),
-            amount_2=words.amount(ends[row.group]),
-            at_2=words.at(last, dated),
+            first=words.amount(row.mean),
+            when=words.at(first, dated),
+            last=words.amount(ends[row.group]),
+            then=words.at(last, dated),
         )
         for row in means[means["time"] == first].itertuples()
     ]

@@ -76,11 +76,11 @@ def _when(row: Mark, words: Words) -> str:
     found = _("{periods} after the start of training", periods=words.periods(row["estimate"]))
     if pd.isna(high):
         return _(
-            "{found} by the estimates; the 95% interval runs from {periods} to beyond the follow-up",
-            found=found,
+            "{when} by the estimates; the 95% interval runs from {periods} to beyond the follow-up",
+            when=found,
             periods=words.periods(low),
         )
-    return _("{found} (95% interval {low:g} to {periods})", found=found, low=low, periods=words.periods(high))
+    return _("{when} (95% interval {low:g} to {periods})", when=found, low=low, periods=words.periods(high))
 
 
 def draw_payback(study: Study) -> Figure:
@@ -117,15 +117,15 @@ def draw_payback(study: Study) -> Figure:
 
     last = data.iloc[-1]
     alt = _(
-        "Cumulative effect on {name}: {amount} in the first {period}, {amount_2} at its lowest, "
-        "{amount_3} after {periods}, against a cost of {amount_4}.",
+        "Cumulative effect on {name}: {first} in the first {period}, {lowest} at its lowest, "
+        "{last} after {periods}, against a cost of {cost}.",
         name=words.name(last["outcome"]),
-        amount=words.amount(data["estimate"].iloc[0]),
+        first=words.amount(data["estimate"].iloc[0]),
         period=_(words.period),
-        amount_2=words.amount(data["estimate"].min()),
-        amount_3=words.amount(last["estimate"]),
+        lowest=words.amount(data["estimate"].min()),
+        last=words.amount(last["estimate"]),
         periods=words.periods(last["event_time"] + 1),
-        amount_4=words.amount(cost),
+        cost=words.amount(cost),
     )
     columns = ["event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
     return Figure(plot, alt, data[columns], height=3.8)

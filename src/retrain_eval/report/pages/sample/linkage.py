@@ -48,9 +48,9 @@ def say_linkage(study: Study) -> str:
         text = _("How many could be found is withheld.")
     else:
         text = _(
-            "Of {count} looked for, {percent} were found. Who was not is left out of every outcome.",
+            "Of {count} looked for, {share} were found. Who was not is left out of every outcome.",
             count=words.count(whole["n"]),
-            percent=percent(whole["rate"], 1),
+            share=percent(whole["rate"], 1),
         )
     widest, where = 0.0, None
     named = rates[rates["subgroup"].notna() & ~missing(rates["level"])]
@@ -63,18 +63,18 @@ def say_linkage(study: Study) -> str:
     name, block = where
     block = block[block["rate"].notna()].sort_values("rate", kind="stable")
     ends = [f"{percent(row['rate'], 1)} ({words.name(row['level'])})" for _i, row in block.iloc[[0, -1]].iterrows()]
-    span = _("from {ends} to {ends_2}", ends=ends[0], ends_2=ends[1])
+    span = _("from {low} to {high}", low=ends[0], high=ends[1])
     if widest < APART:
         return _(
-            "{told} The share differs little between groups: most by {name}, {span}.",
-            told=text,
+            "{rates} The share differs little between groups: most by {name}, {span}.",
+            rates=text,
             name=words.name(name),
             span=span,
         )
     return _(
-        "{told} The share differs by {name}, {span}: those missing are not like those found, and "
+        "{rates} The share differs by {name}, {span}: those missing are not like those found, and "
         "an effect over all is one on the people found.",
-        told=text,
+        rates=text,
         name=words.name(name),
         span=span,
     )

@@ -79,11 +79,11 @@ def say_causes(study: Study, result: str) -> str:
         for label, (_i, row) in zip(cause_labels(last, words), last.iterrows(), strict=True)
     ]
     return _(
-        "By {value:g} {durations}, the difference between {name} and {name_2} in the share that "
-        "has ended in each way is: {join}.",
-        value=last["time"].iloc[0],
+        "By {time:g} {durations}, the difference between {arm} and {other} in the share that "
+        "has ended in each way is: {differences}.",
+        time=last["time"].iloc[0],
         durations=words.durations,
-        name=words.name(one),
-        name_2=words.name(other),
-        join="; ".join(parts),
+        arm=words.name(one),
+        other=words.name(other),
+        differences="; ".join(parts),
     )

@@ -27,12 +27,12 @@ def say_time_to_job(study: Study) -> str:
     words, means = study.words, study.result("jobless_since_start_mean").set_index("level")["estimate"]
     one, other = arms(study, "jobless_since_start_mean_difference")
     return _(
-        "Over the first {time:g} {durations} the trained were without a job for {plain}, their "
-        "matched controls for {plain_2} {durations} on average. {differ}",
+        "Over the first {time:g} {durations} the trained were without a job for {trained}, their "
+        "matched controls for {controls} {durations} on average. {differ}",
         time=row["time"],
         durations=words.durations,
-        plain=plain(means[one], 2),
-        plain_2=plain(means[other], 2),
+        trained=plain(means[one], 2),
+        controls=plain(means[other], 2),
         differ=_differ(row, words),
     )
 
@@ -45,18 +45,18 @@ def say_first_job(study: Study) -> str:
     at = curve[curve["time"] == row["time"]].set_index("level")["estimate"]
     one, other = arms(study, "first_job_difference")
     return _(
-        "After {time:g} {durations}, {percent} of the trained who had found a job still held it, and {percent_2} of "
-        "their controls: a difference of {points}. Over these {time_2:g} {durations}, the mean length of their jobs "
-        "differs by {signed} {durations} (95% interval {signed_2} to {signed_3}).",
+        "After {time:g} {durations}, {trained} of the trained who had found a job still held it, and {controls} of "
+        "their controls: a difference of {points}. Over these {horizon:g} {durations}, the mean length of their jobs "
+        "differs by {mean} {durations} (95% interval {low} to {high}).",
         time=row["time"],
         durations=words.durations,
-        percent=percent(at[one]),
-        percent_2=percent(at[other]),
+        trained=percent(at[one]),
+        controls=percent(at[other]),
         points=say_points(row),
-        time_2=mean["time"],
-        signed=_signed(mean["estimate"]),
-        signed_2=_signed(mean["ci_low"]),
-        signed_3=_signed(mean["ci_high"]),
+        horizon=mean["time"],
+        mean=_signed(mean["estimate"]),
+        low=_signed(mean["ci_low"]),
+        high=_signed(mean["ci_high"]),
     )
 
 
@@ -70,16 +70,16 @@ def say_claimed_longer(study: Study) -> str:
     way = _("longer") if row["estimate"] > 0 else _("shorter")
     low, high = sorted(abs(row[name]) for name in ("ci_low", "ci_high"))
     return _(
-        "{span} lasts {plain} {durations} {way} (95% interval {plain_2} to {plain_3}) where "
-        "insurance was {name} than where it was {name_2}.",
+        "{span} lasts {difference} {durations} {way} (95% interval {low} to {high}) where "
+        "insurance was {arm} than where it was {other}.",
         span=span,
-        plain=plain(abs(row["estimate"]), 2),
+        difference=plain(abs(row["estimate"]), 2),
         durations=words.durations,
         way=way,
-        plain_2=plain(low, 2),
-        plain_3=plain(high, 2),
-        name=words.name(one),
-        name_2=words.name(other),
+        low=plain(low, 2),
+        high=plain(high, 2),
+        arm=words.name(one),
+        other=words.name(other),
     )
 
 
@@ -90,10 +90,14 @@ def _differ(row: pd.Series, words: Words) -> str:
         if row["ci_low"] > 0 or row["ci_high"] < 0
         else _("The interval includes zero.")
     )
-    text = _("{signed} to {signed_2}", signed=_signed(row["ci_low"]), signed_2=_signed(row["ci_high"]))
+    text = _("{low} to {high}", low=_signed(row["ci_low"]), high=_signed(row["ci_high"]))
     size = f"{plain(abs(row['estimate']), 2)} {words.durations}"
     return _(
-        "Training made joblessness {size} {way} (95% interval {said}). {sure}", size=size, way=way, said=text, sure=sure
+        "Training made joblessness {size} {way} (95% interval {interval}). {sure}",
+        size=size,
+        way=way,
+        interval=text,
+        sure=sure,
     )
 
 
@@ -105,10 +109,10 @@ def say_points(row: pd.Series) -> str:
     """Say a difference between two shares, with its interval."""
     numbers = [f"{100 * row[name]:+.1f}".replace("-", MINUS) for name in ("estimate", "ci_low", "ci_high")]
     return _(
-        "{numbers} percentage points ({numbers_2} to {numbers_3})",
-        numbers=numbers[0],
-        numbers_2=numbers[1],
-        numbers_3=numbers[2],
+        "{difference} percentage points ({low} to {high})",
+        difference=numbers[0],
+        low=numbers[1],
+        high=numbers[2],
     )
 
 
@@ -137,9 +141,7 @@ def _texts(row: pd.Series, words: Words) -> tuple[str, str]:
         return SUPPRESSED, "—"
     parts = [f"{100 * x:+.1f}" if share else f"{x:+.2f}" for x in numbers]
     unit = _(" points") if share else f" {words.durations}"
-    return (parts[0] + unit).replace("-", MINUS), _("{said} to {said_2}", said=parts[1], said_2=parts[2]).replace(
-        "-", MINUS
-    )
+    return (parts[0] + unit).replace("-", MINUS), _("{low} to {high}", low=parts[1], high=parts[2]).replace("-", MINUS)
 
 
 def stratified_rows(study: Study, name: str) -> pd.DataFrame:
@@ -164,7 +166,7 @@ def say_horizon(study: Study, name: str) -> str:
         ]
     )
     mean = "restricted mean" in str(rows["estimand"].iloc[0])
-    what = _("Means over the first {said}", said=text) if mean else _("Shares after {said}", said=text)
+    what = _("Means over the first {times}", times=text) if mean else _("Shares after {times}", times=text)
     return _("{what}, as far as the released curves go without merging.", what=what)
 
 

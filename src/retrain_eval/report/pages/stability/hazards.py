@@ -51,7 +51,7 @@ def say_lock_in(study: Study) -> str:
         )
     if not parts:
         return _("In no period does the interval of the hazard ratio exclude one.")
-    return _("Those still without a job {join}, by the ratio in brackets.", join=_(", and ").join(parts))
+    return _("Those still without a job {found}, by the ratio in brackets.", found=_(", and ").join(parts))
 
 
 def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Figure:
@@ -75,11 +75,11 @@ def draw_hazard_ratios(rows: pd.DataFrame, labels: list[str], title: str) -> Fig
 
     parts = [
         _(
-            "{label} {plain} ({plain_2} to {plain_3})",
+            "{label} {ratio} ({low} to {high})",
             label=label,
-            plain=plain(row["estimate"], 2),
-            plain_2=plain(row["ci_low"], 2),
-            plain_3=plain(row["ci_high"], 2),
+            ratio=plain(row["estimate"], 2),
+            low=plain(row["ci_low"], 2),
+            high=plain(row["ci_high"], 2),
         )
         for label, row in zip(labels, data.to_dict("records"), strict=True)
     ]
@@ -97,7 +97,7 @@ def tabulate_ratios(rows: pd.DataFrame, labels: Sequence[str]) -> Table:
             "label": list(labels),
             "ratio": [plain(exp(value), 2) for value in rows["estimate"]],
             "interval": [
-                _("{plain} to {plain_2}", plain=plain(exp(low), 2), plain_2=plain(exp(high), 2))
+                _("{low} to {high}", low=plain(exp(low), 2), high=plain(exp(high), 2))
                 for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
             ],
             "p": [short_p(value) for value in rows["p_value"]],
@@ -117,13 +117,13 @@ def say_trend(study: Study) -> str:
     whole = tests[tests["test"] == "trend of (all)"].iloc[0]
     verdict = _("is rejected") if whole["p_value"] < 0.05 else _("is not rejected")
     return _(
-        "That the ratios hold at all durations {verdict} (χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{plain} on {df:g} "
-        "degrees of freedom, {p_value}; {join}).",
+        "That the ratios hold at all durations {verdict} (χ²\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{statistic} on {df:g} "
+        "degrees of freedom, {p_value}; {terms}).",
         verdict=verdict,
-        plain=plain(whole["statistic"], 1),
+        statistic=plain(whole["statistic"], 1),
         df=whole["df"],
         p_value=p_value(whole["p_value"]),
-        join="; ".join(parts),
+        terms="; ".join(parts),
     )
 
 

@@ -47,10 +47,10 @@ def _value(row: pd.Series, words: Words) -> str:
         return f"{row['estimate']:g}"
     digits = 1 if row["estimate"] < 0.1 else 0
     return _(
-        "{percent} ({removesuffix} to {percent_2})",
-        percent=percent(row["estimate"], digits),
-        removesuffix=percent(row["ci_low"], digits).removesuffix("%"),
-        percent_2=percent(row["ci_high"], digits),
+        "{share} ({low} to {high})",
+        share=percent(row["estimate"], digits),
+        low=percent(row["ci_low"], digits).removesuffix("%"),
+        high=percent(row["ci_high"], digits),
     )
 
 
