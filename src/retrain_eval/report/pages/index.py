@@ -225,11 +225,11 @@ def _truth(study: Study) -> Finding | None:
         measure=_("true effect in these synthetic data"),
         interval="",
         statement=_(
-            "The generator of the data put in an average effect of {amount}{per_period}. The estimate "
-            "is {amount_2}, and its interval {covers} the truth.",
-            amount=words.amount(row["estimate"]),
+            "The generator of the data put in an average effect of {truth}{per_period}. The estimate "
+            "is {estimate}, and its interval {covers} the truth.",
+            truth=words.amount(row["estimate"]),
             per_period=words.per_period(),
-            amount_2=words.amount(own["estimate"]),
+            estimate=words.amount(own["estimate"]),
             covers=covers,
         ),
         caveat=_("The generator selects people into training on what the records show. Reality may not be so kind."),

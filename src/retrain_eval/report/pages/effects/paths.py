@@ -20,11 +20,11 @@ def say_average_effect(study: Study) -> str:
         return _("The average effect is suppressed, because too few people stand behind it.")
     words = study.words
     return _(
-        "The average effect on the trained is {amount}{per_period} (standard error {amount_2}, 95% "
+        "The average effect on the trained is {estimate}{per_period} (standard error {std_error}, 95% "
         "interval {interval}).",
-        amount=words.amount(row["estimate"]),
+        estimate=words.amount(row["estimate"]),
         per_period=words.per_period(),
-        amount_2=words.amount(row["std_error"]),
+        std_error=words.amount(row["std_error"]),
         interval=words.interval(row["ci_low"], row["ci_high"]),
     )
 
