@@ -16,7 +16,6 @@ from rich.console import Console
 from retrain_eval.common.errors import InputError, RetrainEvalError
 from retrain_eval.common.steps import Steps
 from retrain_eval.common.text.encoding import for_terminal, use_utf8
-from retrain_eval.report.pages.index import headline_findings
 
 app = typer.Typer(
     name="retrain-eval",
@@ -222,6 +221,7 @@ def report(
 ) -> None:
     """Build the report of an edition as a Jupyter Book, from release bundles alone."""
     from retrain_eval.report.language.catalogue import speaking
+    from retrain_eval.report.pages.index import headline_findings
     from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
