@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrain_eval.estimators.curve_plots import is_curve
+from retrain_eval.estimators.figures.curves import is_curve
 from retrain_eval.estimators.survival.spells import Spells
 from survival_cases import NAMES, spells
 

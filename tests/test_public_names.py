@@ -30,7 +30,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error():
 
 @pytest.mark.parametrize("command", ["import retrain_eval", "import retrain_eval.cli"])
 def test_importing_loads_no_heavy_package(command):
-    heavy = {"duckdb", "pandas", "scipy", "pyarrow", "pyfixest", "plotnine", "great_tables", "formulaic"}
+    heavy = {"duckdb", "pandas", "scipy", "pyarrow", "pyfixest", "plotnine", "formulaic"}
     code = f"{command}; import sys; print(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

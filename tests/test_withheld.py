@@ -20,7 +20,7 @@ from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.release.verification.verify import verify
 from retrain_eval.report.page import open_release
-from retrain_eval.report.pages.withheld import tabulate
+from retrain_eval.report.pages.limitations import tabulate_withheld
 from retrain_eval.study.folder import Study
 from retrain_eval.study.run import Run
 from retrain_eval.study.script import SCRIPT
@@ -150,7 +150,7 @@ def test_a_study_runs_to_its_end_and_says_what_is_withheld(folder: Path) -> None
     assert (code, facts["withheld"]) == (0, bundle.withheld)
     release = open_release([bundle.path])
     assert "withheld" in release.parts()
-    html = tabulate(release).html()
+    html = tabulate_withheld(release).html()
     assert "km_few" in html
     assert "no duration leaves every count at 10 or more" in html
 

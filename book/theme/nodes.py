@@ -306,7 +306,7 @@ class Page:
                 raise self.error(f"an image in {label or 'a cell'} has no alt text")
         if "<table" not in html:
             return html
-        if label:  # great-tables names the cells of every table alike
+        if label:  # the cells of every table have the same names
             html = re.sub(r'(?<![\w-])(id|headers)="([^"]*)"', lambda m: f'{m[1]}="{named(m[2], label)}"', html)
         return scrolling(html, f"{label}-caption" if label else "")
 

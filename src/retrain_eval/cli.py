@@ -220,8 +220,8 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Build the report of an edition as a Jupyter Book, from release bundles alone."""
-    from retrain_eval.report.findings import headline_findings
     from retrain_eval.report.language.catalogue import speaking
+    from retrain_eval.report.pages.index import headline_findings
     from retrain_eval.study.folder import Study
 
     study = Study.open(folder)

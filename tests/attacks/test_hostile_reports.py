@@ -20,7 +20,7 @@ from retrain_eval.common.errors import ReleaseError, ReportError
 from retrain_eval.common.limits import ONE_THREAD
 from retrain_eval.common.resources import resource
 from retrain_eval.release.verification.verify import verify
-from retrain_eval.report import book
+from retrain_eval.report.building import book
 from retrain_eval.report.page import open_release
 from retrain_eval.study.folder import Study
 

@@ -11,7 +11,7 @@ import pytest
 import retrain_eval as rte
 from retrain_eval.common.resources import resource
 from retrain_eval.report.language.catalogue import speaking
-from retrain_eval.report.pages.balance import tabulate_distributions
+from retrain_eval.report.pages.balance.covariates import tabulate_distributions
 from retrain_eval.sample.balance.balance import ecdf_distance
 from retrain_eval.tables.covariates.covariates import covariate_balance
 

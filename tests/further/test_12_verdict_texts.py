@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from babel.messages.pofile import read_po
 from scipy import stats
 
 import retrain_eval as rte
@@ -49,7 +50,8 @@ def test_what_needed_means_is_said_with_its_probability():
 
 
 def test_the_chinese_catalogue_has_no_sentence_for_the_old_promise():
-    messages = " ".join(language.catalogue("zh"))
+    with (language.LOCALE / "zh.po").open("rb") as file:
+        messages = " ".join(str(entry.id) for entry in read_po(file))
     assert "would settle it" not in messages
 
 

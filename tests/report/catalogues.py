@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from babel.messages.extract import extract_from_dir
@@ -18,9 +19,10 @@ REPORT = Path(retrain_eval.__file__).parent / "report"
 
 def messages() -> list[str]:
     """Return each message once, in the order of the sources."""
+    keywords = {"_": None, "N_": None, "ngettext": (1, 2)}
     found = [
-        str(message)
-        for _, _, message, _, _ in extract_from_dir(REPORT, [("**.py", "python")], keywords={"_": None, "N_": None})
+        last_form(message)
+        for _, _, message, _, _ in extract_from_dir(REPORT, [("**.py", "python")], keywords=keywords)
         if message
     ]
     found += book_messages(resource("book"))
@@ -33,4 +35,9 @@ def messages() -> list[str]:
 def translations(language: str) -> dict[str, str]:
     """Return what a catalogue holds, entries without a translation too."""
     with (LOCALE / f"{language}.po").open("rb") as file:
-        return {str(entry.id): str(entry.string) for entry in read_po(file) if entry.id}
+        return {last_form(entry.id): last_form(entry.string) for entry in read_po(file) if entry.id}
+
+
+def last_form(text: str | Sequence[str]) -> str:
+    """Return a text, or its plural form, which names every value that the singular names."""
+    return text if isinstance(text, str) else text[-1]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from retrain_eval.report.building import book
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bundles
 
 from retrain_eval.common.locks import locked
-from retrain_eval.report import book
 from retrain_eval.report.page import Release, Study, open_release
 
 

@@ -19,7 +19,7 @@ import pytest
 from retrain_eval.common.errors import ReleaseError, ReportError
 from retrain_eval.common.resources import resource
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.report import book
+from retrain_eval.report.building import book
 
 PAGES = {"index", "sample", "balance", "effects", "jobs", "subgroups", "sensitivity", "stability", "replication",
          "plan", "years", "methods", "limitations", "dictionary", "downloads", "print"}  # fmt: skip
@@ -163,7 +163,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # only the local ad
     fcntl.ioctl(s, 0x8914, struct.pack("16sh", b"lo", 0x41))
 if [name for _, name in socket.if_nameindex()] != ["lo"]:
     sys.exit("there is a network")
-from retrain_eval.report import book
+from retrain_eval.report.building import book
 main, earlier = ([Path(p) for p in text.split("|")] for text in sys.argv[2:])
 book.build(main, Path(sys.argv[1]), earlier=earlier)
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.report.pdf import find_browser
+from retrain_eval.report.building.pdf import find_browser
 
 CHROMIUM = find_browser()
 SWITCHES = [

@@ -7,7 +7,7 @@ import numpy as np
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.release.layout import effects_frame
 from retrain_eval.release.results import is_withheld
-from retrain_eval.report.tables import few_clusters
+from retrain_eval.report.estimates import say_few_clusters
 
 
 def test_the_number_of_clusters_is_stated_below_thirty() -> None:
@@ -15,7 +15,7 @@ def test_the_number_of_clusters_is_stated_below_thirty() -> None:
         keys = [{"level": level, "estimate": 1.0, "n_treated": 50, "n_control": 50} for level in ("north", "south")]
         frame = effects_frame("x", EffectTable.build(keys, np.eye(2), n_clusters=n))
         assert not is_withheld(frame).any()
-        return few_clusters(frame)
+        return say_few_clusters(frame)
 
     assert rows([12, 12]) == "Standard errors rest on 12 clusters: Student's t with 11 degrees of freedom."
     assert rows([12, 40]) == "Clusters that standard errors rest on, where fewer than 30: north 12."

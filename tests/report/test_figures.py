@@ -7,10 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain_eval.report import figures, views
+from retrain_eval.estimators.figures.curves import with_start
 from retrain_eval.report.drawing import Figure
+from retrain_eval.report.estimates import draw_estimates
+from retrain_eval.report.event_study import draw_event_study
 from retrain_eval.report.page import Release, Study
-from retrain_eval.report.pages import durations, sample_figures
+from retrain_eval.report.pages.balance.covariates import draw_love_plot
+from retrain_eval.report.pages.balance.matched import draw_baseline_paths, draw_overlap
+from retrain_eval.report.pages.effects.checks import comparison_rows
+from retrain_eval.report.pages.effects.paths import draw_mean_paths
+from retrain_eval.report.pages.replication import group_time_rows
+from retrain_eval.report.pages.stability.curves import draw_survival_curves, released_points
+from retrain_eval.report.pages.subgroups import group_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -21,15 +29,15 @@ def drawn(release: Release) -> dict[str, Figure]:
     main, spells, grants = release.studies
     bundle = main.bundle
     return {
-        "love": sample_figures.love_plot(bundle.balance, main.words),
-        "overlap": sample_figures.overlap(bundle.overlap, main.words),
-        "before": sample_figures.baseline_paths(bundle.baseline_paths, main.words),
-        "paths": figures.mean_paths(bundle.means, main.words),
-        "event": figures.event_study(main.result("event_study"), main.words, main.result("benchmark_event_study")),
-        "comparison": figures.estimates(views.comparison(main), main.words),
-        "subgroups": figures.estimates(views.subgroups(main), main.words, panel="panel"),
-        "group-time": figures.estimates(views.group_time(grants), grants.words),
-        "survival": durations.survival_curves(
+        "love": draw_love_plot(bundle.balance, main.words),
+        "overlap": draw_overlap(bundle.overlap, main.words),
+        "before": draw_baseline_paths(bundle.baseline_paths, main.words),
+        "paths": draw_mean_paths(main),
+        "event": draw_event_study(main.result("event_study"), main.words, main.result("benchmark_event_study")),
+        "comparison": draw_estimates(comparison_rows(main), main.words),
+        "subgroups": draw_estimates(group_rows(main), main.words, panel="panel"),
+        "group-time": draw_estimates(group_time_rows(grants), grants.words),
+        "survival": draw_survival_curves(
             spells.result("km_age_band"), spells.words, "spell still open", ["<25", "25–54", "55+"]
         ),
     }
@@ -82,9 +90,9 @@ def test_mime_bundle_carries_alt_text_phone_drawing_and_data(drawn: dict[str, Fi
 
 
 def test_suppressed_estimates_are_left_out_of_the_drawing(study: Study) -> None:
-    rows = views.comparison(study)
+    rows = comparison_rows(study)
     rows.loc[0, ["estimate", "ci_low", "ci_high"]] = np.nan
-    figure = figures.estimates(rows, study.words)
+    figure = draw_estimates(rows, study.words)
     assert "Raw comparison" not in figure.alt
     assert "Raw comparison" not in figure.svg()
 
@@ -92,7 +100,7 @@ def test_suppressed_estimates_are_left_out_of_the_drawing(study: Study) -> None:
 def test_a_curve_starts_at_one_and_keeps_the_released_points(release: Release) -> None:
     curve = release.companions[0].result("km_ui")
     curve = curve[(curve["level"] == "filed a claim") & (curve["time"] > 3)]  # a grid that begins late
-    points = durations._from_one(curve, 1.0)
+    points = with_start(released_points(curve, release.companions[0].words, ["filed a claim"]), 1.0)
     assert points["time"].tolist()[:2] == [0.0, 4.0]
     assert points["estimate"].tolist()[0] == 1.0
     assert points["estimate"].iloc[1:].tolist() == curve["estimate"].tolist()

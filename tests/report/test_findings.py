@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.report.findings import headline_findings, median_time
+from retrain_eval.report.estimates import median_time
+from retrain_eval.report.pages.index import headline_findings
 
 
 def bundle_with(tmp_path: Path, effects: pd.DataFrame) -> Bundle:

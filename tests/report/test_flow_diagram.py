@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_eval.report.drawing import NARROW
-from retrain_eval.report.pages.flow_diagram import BOX, LANE, FlowDiagram, lanes
+from retrain_eval.report.pages.sample.flow_diagram import BOX, LANE, FlowDiagram, lanes
 
 SVG = "{http://www.w3.org/2000/svg}"
 FLOW = pd.DataFrame(

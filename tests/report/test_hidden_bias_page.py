@@ -11,7 +11,13 @@ import pandas as pd
 import pytest
 
 from retrain_eval.report.page import Study, open_release
-from retrain_eval.report.pages import hidden_bias
+from retrain_eval.report.pages.sensitivity import (
+    say_e_value,
+    say_oster,
+    say_rosenbaum,
+    tabulate_oster,
+    tabulate_rosenbaum,
+)
 
 FACTS: dict[str, Any] = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person",
                          "frequency": "year", "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip
@@ -29,20 +35,20 @@ def study_with(tmp_path: Path) -> Callable[..., Study]:
 
 
 def test_what_a_release_says(study: Study) -> None:
-    assert hidden_bias.say_rosenbaum(study).replace("\xa0", " ") == (
+    assert say_rosenbaum(study).replace("\xa0", " ") == (
         "Over 172 pairs whose outcomes differ, without hidden bias the test gives p = 0.007. If, of two matched "
         "people, one had more than 15% higher odds of training for reasons unseen that also decide the outcome, "
         "the p‑value could be above 0.05."
     )
-    assert hidden_bias.say_e_value(study).startswith(
+    assert say_e_value(study).startswith(
         "Something unseen would have to go with training and with the outcome by a risk ratio of 1.81 each"
     )
-    assert "of 1.28 each to move its interval" in hidden_bias.say_e_value(study)
-    told = hidden_bias.say_oster(study)
+    assert "of 1.28 each to move its interval" in say_e_value(study)
+    told = say_oster(study)
     assert "the raw difference is −$8,498 and that with the matching's covariates in a regression $699" in told
     assert "moves the estimate up, away from no effect" in told
     assert "0.23 times as strong" in told
-    html = hidden_bias.tabulate_oster(study).html() + hidden_bias.tabulate_rosenbaum(study).html()
+    html = tabulate_oster(study).html() + tabulate_rosenbaum(study).html()
     for text in ("$3,863", "−0.23", "0.080", "1.15"):
         assert text in html
 
@@ -57,11 +63,11 @@ def test_what_a_release_says(study: Study) -> None:
 def test_bounds_that_overturn_nothing_and_that_nothing_overturns(
     study_with: Callable[..., Study], p: list[float], says: str
 ) -> None:
-    assert says in hidden_bias.say_rosenbaum(study_with(rosenbaum={"p_value": p}))
+    assert says in say_rosenbaum(study_with(rosenbaum={"p_value": p}))
 
 
 def test_an_interval_with_no_effect_needs_no_confounder(study_with: Callable[..., Study]) -> None:
-    assert hidden_bias.say_e_value(study_with(e_values={"e_value_limit": 1.0})).endswith("holds no effect as it is.")
+    assert say_e_value(study_with(e_values={"e_value_limit": 1.0})).endswith("holds no effect as it is.")
 
 
 @pytest.mark.parametrize(
@@ -72,4 +78,4 @@ def test_an_interval_with_no_effect_needs_no_confounder(study_with: Callable[...
     ],
 )
 def test_selection_in_the_same_direction_and_none(study_with: Callable[..., Study], delta: float, says: str) -> None:
-    assert says in hidden_bias.say_oster(study_with(oster={"delta": delta}))
+    assert says in say_oster(study_with(oster={"delta": delta}))

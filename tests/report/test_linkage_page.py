@@ -13,7 +13,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from retrain_eval.report.page import Study, open_release
-from retrain_eval.report.pages import linkage
+from retrain_eval.report.pages.sample.linkage import say_linkage, tabulate_linkage, wilson
 
 FACTS: dict[str, Any] = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person",
                          "frequency": "year", "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip
@@ -32,19 +32,19 @@ def study_with(tmp_path: Path) -> Callable[..., Study]:
 
 
 def test_a_gap_between_groups_is_said_to_bias(study_with: Callable[..., Study]) -> None:
-    told = linkage.say_rates(study_with(old=80.0))
+    told = say_linkage(study_with(old=80.0))
     assert told.startswith("Of 200 people looked for, 85.0% were found.")
     assert "differs by age, from 80.0% (old) to 90.0% (young): those missing are not like those found" in told
 
 
 def test_a_small_gap_is_said_to_be_small(study_with: Callable[..., Study]) -> None:
-    assert "differs little between groups: most by age, from 88.0% (old)" in linkage.say_rates(study_with(old=88.0))
+    assert "differs little between groups: most by age, from 88.0% (old)" in say_linkage(study_with(old=88.0))
 
 
 def test_withheld_rates_say_so(study_with: Callable[..., Study]) -> None:
     study = study_with(old=88.0, n_linked=np.nan)
-    assert linkage.say_rates(study).startswith("How many could be found is withheld.")
-    html = linkage.tabulate_rates(study).html()
+    assert say_linkage(study).startswith("How many could be found is withheld.")
+    html = tabulate_linkage(study).html()
     assert "suppressed" in html
     assert "nan" not in html.lower()
     assert html.index("young") < html.index("old")  # the order of the study file
@@ -52,4 +52,4 @@ def test_withheld_rates_say_so(study_with: Callable[..., Study]) -> None:
 
 @pytest.mark.parametrize(("found", "n"), [(0, 10), (3, 10), (10, 10), (480, 500)])
 def test_intervals_are_wilsons(found: int, n: int) -> None:
-    assert linkage.wilson(found, n) == pytest.approx(proportion_confint(found, n, method="wilson"), abs=1e-12)
+    assert wilson(found, n) == pytest.approx(proportion_confint(found, n, method="wilson"), abs=1e-12)

@@ -10,7 +10,7 @@ import pytest
 
 import own_study
 from retrain_eval.common.errors import ReportError
-from retrain_eval.report import pdf
+from retrain_eval.report.building import pdf
 from retrain_eval.study.folder import Study
 
 

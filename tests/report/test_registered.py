@@ -12,10 +12,16 @@ import pytest
 from retrain_eval.plan.registered import plan_standing, read_plan, register
 from retrain_eval.plan.study_file import read_study
 from retrain_eval.release.manifest import sealed, spelt
-from retrain_eval.report import views
-from retrain_eval.report.findings import headline_findings
 from retrain_eval.report.page import Release, Study, open_release
-from retrain_eval.report.pages import plan as registered
+from retrain_eval.report.pages.index import headline_findings
+from retrain_eval.report.pages.plan import (
+    say_opened_before,
+    say_standing,
+    tabulate_deviations,
+    tabulate_exploratory,
+    tabulate_registrations,
+)
+from retrain_eval.report.pages.subgroups import difference_rows, group_rows
 
 STUDY = """
 [study]
@@ -71,23 +77,23 @@ def study(
 
 def test_no_plan_is_said(tmp_path: Path) -> None:
     one = study(tmp_path / "x", None)
-    assert registered.standing(one).startswith("No plan was registered for this study before its outcomes were opened.")
+    assert say_standing(one).startswith("No plan was registered for this study before its outcomes were opened.")
     assert one.exploratory == set()
     assert not {"plan", "deviations", "exploratory"} & Release(one).parts()
 
 
 def test_a_plan_made_after_a_look_binds_nothing(tmp_path: Path) -> None:
     one = study(tmp_path / "x", STUDY, opened=(RECORDS,))
-    assert "after the outcomes had been opened. It binds nothing" in registered.standing(one)
+    assert "after the outcomes had been opened. It binds nothing" in say_standing(one)
     assert "plan" in Release(one).parts()
-    assert registered.registrations(one).data["outcomes"].tolist() == ["opened"]
+    assert tabulate_registrations(one).data["outcomes"].tolist() == ["opened"]
 
 
 def test_a_study_that_keeps_to_its_plan(tmp_path: Path) -> None:
     one = study(tmp_path / "x", STUDY, opened=("another year's",))
-    assert registered.standing(one).endswith("The study was carried out as planned.")
-    assert registered.opened_before(one) == ""
-    assert one.bundle.plan[0].sha256 in registered.registrations(one).html()
+    assert say_standing(one).endswith("The study was carried out as planned.")
+    assert say_opened_before(one) == ""
+    assert one.bundle.plan[0].sha256 in tabulate_registrations(one).html()
     assert "exploratory" not in " ".join(f.caveat for f in headline_findings(one.bundle))
 
 
@@ -96,15 +102,15 @@ def test_departures_and_what_is_not_planned_are_marked_where_they_are_read(tmp_p
     planned = planned[: planned.index("[strata.education]")] + '[did]\noutcome = "earnings"\n'
     one = study(tmp_path / "x", planned)
     assert set(one.deviations["field"]) >= {"strata.age_band.cuts", "strata.education.column", "plan.outcomes"}
-    assert "departs from it in 5 places" in registered.standing(one)
+    assert "departs from it in 5 places" in say_standing(one)
     assert one.exploratory == {
         "event_study_employed", "att_by_education", "benchmark_by_education", "difference_by_education",
     }  # fmt: skip
-    panels = views.subgroups(one)["panel"]
+    panels = group_rows(one)["panel"]
     assert set(panels) == {"Age band", "Education (exploratory)"}
-    assert views.differences(one)["label"].str.contains("exploratory").tolist() == [False, True]
-    assert "[30.0]" in registered.deviations(one).html()
-    assert set(registered.exploratory(one).data["result"]) == one.exploratory
+    assert difference_rows(one)["label"].str.contains("exploratory").tolist() == [False, True]
+    assert "[30.0]" in tabulate_deviations(one).html()
+    assert set(tabulate_exploratory(one).data["result"]) == one.exploratory
     caveat = next(f.caveat for f in headline_findings(one.bundle) if f.question == "For whom?")
     assert "exploratory" not in caveat  # the clearest difference is by age, which was planned
 
@@ -125,5 +131,5 @@ def test_a_plan_between_two_deliveries_says_what_was_known(tmp_path: Path) -> No
     one.bundle.manifest["inputs"].append({"name": "wages", "file": "w.csv"})
     again = Study(one.bundle)
     assert again.registration is not None
-    assert "a run had read 1 of the 2 record files" in registered.opened_before(again)
+    assert "a run had read 1 of the 2 record files" in say_opened_before(again)
     assert isinstance(again.deviations, pd.DataFrame)

@@ -5,7 +5,7 @@ from pathlib import Path
 import bundles
 
 from retrain_eval.report.page import Study, open_release
-from retrain_eval.report.pages import payback as repaid
+from retrain_eval.report.pages.effects.payback import draw_payback, say_payback, tabulate_payback
 
 FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
          "frequency": "quarter", "limitations": []}  # fmt: skip
@@ -21,21 +21,21 @@ def study(folder: Path, **changes: tuple[float | None, float | None, float | Non
 
 def test_milestones_are_told_with_their_intervals(tmp_path: Path) -> None:
     one = study(tmp_path)
-    told = repaid.say(one)
+    told = say_payback(one)
     assert "At its lowest, in the quarter training began, the effect is −$420 a quarter (−$590 to −$240)" in told
     assert "made up 1 quarter after the start of training (95% interval 1 to 2 quarters)" in told
     assert "Training cost $1,500" in told
     assert "the 95% interval runs from 2 quarters to beyond the follow-up" in told
-    html = repaid.tabulate(one).html()
+    html = tabulate_payback(one).html()
     assert "2 quarters to not within follow-up" in html
-    figure = repaid.draw(one)
+    figure = draw_payback(one)
     assert "$1,761 after 3 quarters, against a cost of $1,500" in figure.alt
     assert "<svg" in figure.svg()
     assert "<svg" in figure.svg(narrow=True)
 
 
 def test_what_is_not_reached_is_said(tmp_path: Path) -> None:
-    told = repaid.say(study(tmp_path, payback=(None, 2.0, None)))
+    told = say_payback(study(tmp_path, payback=(None, 2.0, None)))
     assert "at no time within the periods followed, by the estimates; 2 quarters on at the earliest" in told
-    told = repaid.say(study(tmp_path / "b", payback=(None, None, None)))
+    told = say_payback(study(tmp_path / "b", payback=(None, None, None)))
     assert told.endswith("The gain exceeds that at no time within the periods followed.")

@@ -10,8 +10,8 @@ import bundles
 import pandas as pd
 import pytest
 
+from retrain_eval.report.matching_rule import say_choice, say_ties
 from retrain_eval.report.page import Study, open_release
-from retrain_eval.report.pages import ties
 
 FACTS: dict[str, Any] = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person",
                          "frequency": "year", "currency": "USD", "limitations": [], "citation": ""}  # fmt: skip
@@ -51,13 +51,13 @@ def study_with(tmp_path: Path) -> Callable[..., Study]:
 def test_the_rule_is_that_of_the_options(
     study_with: Callable[..., Study], options: str, says: list[str], silent: list[str]
 ) -> None:
-    told = ties.say_choice(study_with(options))
+    told = say_choice(study_with(options))
     assert [text for text in says if text not in told] == []
     assert [text for text in silent if text in told] == []
 
 
 def test_ties_are_counted_and_the_effect_moves(study_with: Callable[..., Study]) -> None:
-    told = ties.say_ties(study_with()).replace("\xa0", " ")
+    told = say_ties(study_with()).replace("\xa0", " ")
     assert STEPS in told
     assert "Choices in which another control was as near: 21 of 185 (11%)." in told
     assert "Over 25 random orders of the identifiers the effect has a standard deviation of $74" in told
@@ -67,8 +67,8 @@ def test_ties_are_counted_and_the_effect_moves(study_with: Callable[..., Study])
 def test_few_ties_move_nothing_and_many_say_what_is_not_known(study_with: Callable[..., Study]) -> None:
     counted = bundles.hidden_bias_tables()["ties"].head(1)
     study = study_with(ties=counted)
-    assert "was not computed" in ties.say_ties(study)
+    assert "was not computed" in say_ties(study)
     few = counted.assign(n_tied=12, share=12 / 185)
     Path(study.bundle.path, "ties.csv").write_text(few.to_csv(index=False), encoding="utf-8")
     again = Study(type(study.bundle)(study.bundle.path, study.bundle.manifest))
-    assert ties.say_ties(again).endswith("Choices in which another control was as near: 12 of 185 (6%).")
+    assert say_ties(again).endswith("Choices in which another control was as near: 12 of 185 (6%).")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain_eval.report.book import _run_group
+from retrain_eval.report.building.book import _run_group
 
 # a program that starts another one and reports its process id, as the engine does with its Jupyter server
 STARTS_ANOTHER = """
@@ -20,7 +20,7 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
 pathlib.Path(sys.argv[1]).write_text(str(child.pid))
 time.sleep(float(sys.argv[2]))
 """
-ASKS = "import os, pathlib, sys; from retrain_eval.report.book import _run_group; "
+ASKS = "import os, pathlib, sys; from retrain_eval.report.building.book import _run_group; "
 ASKS += "_run_group([sys.executable, *sys.argv[1:]], pathlib.Path(os.environ['WORK']), dict(os.environ))"
 
 

@@ -9,9 +9,9 @@ import bundles
 import pytest
 
 from retrain_eval.common.resources import resource
-from retrain_eval.report import book
+from retrain_eval.report.building import book
 from retrain_eval.report.page import Release, open_release
-from retrain_eval.report.pages import editions as years
+from retrain_eval.report.pages.years import edition_effects, say_change, say_correction, tabulate_changes
 
 FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
          "frequency": "year", "limitations": [], "citation": ""}  # fmt: skip
@@ -37,17 +37,17 @@ def three(tmp_path: Path) -> Release:
 
 
 def test_the_main_effect_of_each_edition_stands_in_order(three: Release) -> None:
-    rows = years.effects(three)
+    rows = edition_effects(three)
     assert rows["label"].tolist() == ["Edition 2025, corrected", "Edition 2025-1", "Edition 2026"]
     assert rows["estimate"].diff().round().tolist()[1:] == [2_000, 100]
-    assert years.say(three).endswith("The new estimate lies inside the earlier interval.")
-    assert years.correction(three, "2025-1") == "Edition 2025-1 corrects edition 2025. The pool was incomplete."
+    assert say_change(three).endswith("The new estimate lies inside the earlier interval.")
+    assert say_correction(three, "2025-1") == "Edition 2025-1 corrects edition 2025. The pool was incomplete."
     outside = Release(three.earlier[1], (), three.earlier[:1])
-    assert years.say(outside).endswith("lies outside the earlier interval.")
+    assert say_change(outside).endswith("lies outside the earlier interval.")
 
 
 def test_what_changed_is_named(three: Release) -> None:
-    data = years.changes(three).data.set_index("label")
+    data = tabulate_changes(three).data.set_index("label")
     assert data.loc["Edition 2025-1", ["records", "study"]].tolist() == ["the same", "the same"]
     assert data.loc["Edition 2025-1", "software"] == "duckdb 1.9.0 → 2.0.0"
     assert data.loc["Edition 2026", "records"] == "20,000 rows in 1 files; 1 new, 1 no longer used"
@@ -58,7 +58,7 @@ def test_what_changed_is_named(three: Release) -> None:
 def test_another_outcome_is_not_compared(three: Release) -> None:
     effects = three.main.effects
     three.main.__dict__["effects"] = effects.assign(outcome="employed")
-    assert "not to be compared" in years.say(three)
+    assert "not to be compared" in say_change(three)
 
 
 def test_the_page_is_there_only_with_earlier_editions(three: Release, tmp_path: Path) -> None:
@@ -66,4 +66,4 @@ def test_the_page_is_there_only_with_earlier_editions(three: Release, tmp_path: 
         work = tmp_path / str(there)
         book.prepare(release, resource("book"), work)
         assert (work / "years.md").exists() is there
-    assert 'years.correction(release, "2025-1")' in (tmp_path / "True" / "years.md").read_text()
+    assert 'say_correction(release, "2025-1")' in (tmp_path / "True" / "years.md").read_text()

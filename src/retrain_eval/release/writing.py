@@ -46,7 +46,6 @@ _PACKAGES = (
     "pyfixest",
     "linearmodels",
     "plotnine",
-    "great-tables",
     "jupyter-book",
 )
 

@@ -7,28 +7,20 @@ reading size. Colour is never the only sign: groups also differ by shape, line o
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import matplotlib.ticker
 import pandas as pd
-import plotnine
 
 from retrain_eval.common.shown import summarised
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, VERMILION, Plot, chart, label_gap, p9, push_apart
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import Words, csv
 
-p9: Any = plotnine  # its annotations cover only some of its functions
-Plot: TypeAlias = Any
-
-BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-INK, GREY, RULE = "#1d2a35", "#5b6873", "#dde3e8"
-GROUPS = {"treated": BLUE, "control": VERMILION}
-SHAPES = ("o", "s", "^", "D")
 FONTS = "'Segoe UI','Helvetica Neue','Noto Sans','Liberation Sans',Arial,sans-serif"
 NARROW = "application/vnd.retrain-eval.narrow+json"
 WIDE_INCHES, NARROW_INCHES = 7.3, 3.75
@@ -46,7 +38,7 @@ class Figure:
     alt : str
         The finding in words, for those who do not see the figure.
     data : DataFrame
-        What is drawn; offered for download beside the figure.
+        What is drawn; offered for download below the figure.
     height, narrow_height : float
         In inches.
     """
@@ -73,23 +65,8 @@ class Figure:
         return data, {"image/svg+xml": {"alt": self.alt}}
 
 
-THEME = p9.theme_minimal(base_size=9, base_family="DejaVu Sans") + p9.theme(
-    svg_usefonts=True,
-    text=p9.element_text(color=INK),
-    axis_text=p9.element_text(color=GREY, size=8.5),
-    axis_title=p9.element_text(size=8.5, color=GREY),
-    plot_subtitle=p9.element_text(size=8.5, color=GREY, ha="left"),  # names the vertical axis, unrotated
-    panel_grid_minor=p9.element_blank(),
-    panel_grid_major=p9.element_line(color=RULE, size=0.5),
-    strip_text=p9.element_text(size=9, weight="bold", ha="left", color=INK),
-    legend_position="none",
-    plot_margin=0.01,
-)
-ZERO = {"color": GREY, "size": 0.6}
-
-
 def _anchor(figure: Any) -> None:
-    """Hold the labels of the vertical axis by their right end.
+    """Anchor the labels of the vertical axis at their right end.
 
     plotnine places them by their left end, measured in the font of the layout; readers have other fonts.
     """
@@ -102,27 +79,11 @@ def _anchor(figure: Any) -> None:
             label.set_horizontalalignment("right")
 
 
-def chart(data: pd.DataFrame, **aesthetics: str) -> Plot:
-    """Start a plot in the report's own theme."""
-    return p9.ggplot(data, p9.aes(**aesthetics)) + THEME
-
-
 def amounts(words: Words) -> Callable[[list[float]], list[str]]:
     """Return the axis labeller of the outcome's unit."""
     return lambda breaks: [
         words.amount(value) if words.currency else f"{value:g}".replace("-", MINUS) for value in breaks
     ]
-
-
-def few(limits: tuple[float, float], n: int) -> list[float]:
-    """Return about ``n`` round tick positions inside the limits."""
-    ticks = mpl.ticker.MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits)
-    return [float(tick) for tick in ticks if limits[0] <= tick <= limits[1]]
-
-
-def nudge(values: pd.Series, narrow: bool) -> float:
-    """Return a small step to the right of a point, for its label."""
-    return (0.05 if narrow else 0.03) * float(values.max() - values.min() or 1)
 
 
 _OF_MONTHS = (1, 3, 6, 12, 24)  # months between ticks, then twice as many
@@ -140,10 +101,10 @@ def axis_of_periods(times: pd.Series, words: Words) -> str:
 def ticks_of_periods(times: pd.Series, words: Words) -> dict[str, Any]:
     """Return ticks at the periods observed, thinned to eight, as options of a scale."""
     dated = words.calendar(list(times))
-    shown = every(sorted(times.unique()), 8, words.period)
+    cells = every(sorted(times.unique()), 8, words.period)
     # the title of the axis says what a number counts
-    labels = [f"{time:g}" if dated and words.numbered else words.time(time, dated) for time in shown]
-    return {"breaks": shown, "labels": labels}
+    labels = [f"{time:g}" if dated and words.numbered else words.time(time, dated) for time in cells]
+    return {"breaks": cells, "labels": labels}
 
 
 def every(times: list[float], most: int, period: str = "") -> list[float]:
@@ -160,6 +121,49 @@ def every(times: list[float], most: int, period: str = "") -> list[float]:
     """
     steps = iter(_OF_MONTHS if period == "month" else ())
     step = next(steps, 1)
-    while len(shown := [time for time in times if time % step == 0]) > most:
+    while len(cells := [time for time in times if time % step == 0]) > most:
         step = next(steps, step * 2)
-    return shown if len(shown) > 1 or len(times) <= most else times[:: -(-len(times) // most)]
+    return cells if len(cells) > 1 or len(times) <= most else times[:: -(-len(times) // most)]
+
+
+_PATHS = {  # group → colour, line and points of its mean path
+    "treated": (BLUE, "solid", "o"),
+    "treated matched": (BLUE, "dotted", "D"),
+    "control before": (GREY, "dashdot", "^"),
+    "control matched": (VERMILION, "dashed", "s"),
+    "control": (VERMILION, "dashed", "s"),
+}
+
+
+def plot_paths(means: pd.DataFrame, names: Mapping[str, str], words: Words, narrow: bool) -> Plot:
+    """Draw the mean path of each group, labelled at its end.
+
+    Parameters
+    ----------
+    means : DataFrame
+        ``time, group, mean, outcome``.
+    names : mapping
+        Group → its label.
+    words : Words
+        The study's vocabulary.
+    narrow : bool
+        Whether the page is narrow.
+    """
+    outcome, low = words.name(means["outcome"].iloc[0]), min(0, means["mean"].min())
+    ends = means[means["time"] == means["time"].max()].sort_values("mean")
+    heights = push_apart(ends["mean"], 0.07 * float(means["mean"].max() - low))
+    ends = ends.assign(label=ends["group"].map(dict(names)), mean=heights)
+    colours, lines, shapes = ({group: style[i] for group, style in _PATHS.items()} for i in range(3))
+    return (
+        chart(means, x="time", y="mean", color="group")
+        + p9.geom_line(p9.aes(linetype="group"), size=1)
+        + p9.geom_point(p9.aes(shape="group"), size=2.4)
+        + p9.geom_text(p9.aes(label="label"), data=ends, ha="left", nudge_x=label_gap(means["time"], narrow), size=8.5)
+        + p9.scale_color_manual(colours)
+        + p9.scale_linetype_manual(lines)
+        + p9.scale_shape_manual(shapes)
+        + p9.scale_x_continuous(**ticks_of_periods(means["time"], words), expand=(0.04, 0, 0.75 if narrow else 0.32, 0))
+        + p9.scale_y_continuous(labels=amounts(words), limits=(low, None))
+        + p9.labs(x=axis_of_periods(means["time"], words), y="", subtitle=_("mean {outcome}", outcome=outcome))
+        + p9.theme(panel_grid_major_x=p9.element_blank())
+    )

@@ -63,3 +63,14 @@ def short_p(value: float) -> str:
     ('0.042', '—')
     """
     return "—" if pd.isna(value) else p_value(value).removeprefix(f"p{NBSP}").removeprefix(f"={NBSP}")
+
+
+def tiny(value: float) -> str:
+    """Return a difference between two programs, or that there is next to none.
+
+    Examples
+    --------
+    >>> tiny(0.00123), tiny(1e-9)
+    ('0.0012', 'less than a millionth')
+    """
+    return _("less than a millionth") if abs(value) < 1e-6 else f"{value:.2g}"

@@ -26,7 +26,7 @@ from retrain_eval.report.words import Words
 from retrain_eval.sample.balance.rating import BalanceVerdict, balance_verdict
 from retrain_eval.sample.ties import MANY
 
-PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown beside our own
+PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown next to our own
 TABLES = (
     "effects",
     "balance",
@@ -55,6 +55,11 @@ class Study:
     """One bundle with its words."""
 
     bundle: Bundle
+
+    @property
+    def folder(self) -> str:
+        """Where the report has its copy of the bundle, relative to its first page."""
+        return f"release/{self.bundle.name}/{self.bundle.edition}"
 
     @cached_property
     def words(self) -> Words:
@@ -85,8 +90,8 @@ class Study:
         """
         outcome = re.escape(str(self.bundle.study.get("did", {}).get("outcome", "")))
         formula = str(self.bundle.study.get("match", {}).get("formula", ""))
-        found = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
-        return sorted({-int(number) if before else int(number) for before, number in found})
+        periods = re.findall(rf"\b{outcome}_(m?)(\d+)\b", formula) if outcome else []
+        return sorted({-int(number) if before else int(number) for before, number in periods})
 
     @property
     def words_before(self) -> Words:
@@ -102,7 +107,7 @@ class Study:
 
     @property
     def other_outcomes(self) -> list[str]:
-        """Outcomes beside the main one that have an event study of their own."""
+        """Outcomes other than the main one that have an event study of their own."""
         return [name.removeprefix("event_study_") for name in self.results("event_study_")]
 
     def results(self, prefix: str = "") -> list[str]:
@@ -151,6 +156,18 @@ class Study:
             rows = rows[rows[column] == value]
         return rows.reset_index(drop=True)
 
+    @cached_property
+    def main_effect(self) -> pd.Series | None:
+        """The row that the study stands on: the matched effect, else the overall one of a DiD or event study."""
+        for name in ("att_matched", "did", "group", "event_study"):
+            rows = self.own(name)
+            if name in ("group", "event_study") and len(rows):
+                rows = rows[rows["cohort" if name == "group" else "event_time"].isna()]
+            rows = rows[rows["estimate"].notna()]
+            if len(rows):
+                return rows.iloc[0]
+        return None
+
     def own(self, name: str) -> pd.DataFrame:
         """Return the rows of one result as this package estimates it, without those of a second engine."""
         rows = self.result(name)
@@ -180,7 +197,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Release:
-    """The study a report is about, the studies printed beside it, and earlier editions of the main one, in order."""
+    """The study a report is about, the studies printed next to it, and earlier editions of the main one, in order."""
 
     main: Study
     companions: tuple[Study, ...] = ()
@@ -200,8 +217,18 @@ class Release:
         """Return the first study that has a result whose id starts with ``prefix``."""
         return next((study for study in self.studies if study.results(prefix)), None)
 
+    def say_other_people(self, study: Study) -> str:
+        """Say that a companion study is about other people than the main one; nothing of the main study."""
+        if study is self.main:
+            return ""
+        return _(
+            "The {units} on this page are not those of the main study. {data}",
+            units=study.words.units,
+            data=study.facts["data"],
+        )
+
     def parts(self) -> set[str]:
-        """Return what the release holds: names of tables and results, on which pages and sections depend."""
+        """Return the names of the tables and results of the release, on which pages and sections depend."""
         main = self.main
         tables = [name for name in TABLES if name != "withheld"]
         parts = {name for name in tables if getattr(main.bundle, name) is not None} | set(main.results())

@@ -16,7 +16,7 @@ from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, NBSP, signed
 
 WITHHELD = N_("withheld")  # in place of a count
-_CALENDAR = 1000  # smaller numbers are no years or quarters but distances from the start of training
+_CALENDAR = 1000  # smaller numbers are not years or quarters but distances from the start of training
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "CNY": "¥", "INR": "₹"}
 _PERIODS = {"annual": "year", "yearly": "year", "quarterly": "quarter", "monthly": "month", "weekly": "week"}
 _PLURALS = {"person": N_("people"), "firm": N_("firms"), "year": N_("years"), "quarter": N_("quarters"),
@@ -217,7 +217,7 @@ class Words:
 
     @property
     def one(self) -> str:
-        """The unit, as a word of the language spoken."""
+        """The unit, in the current language."""
         return _(self.unit)
 
     @property
@@ -321,17 +321,6 @@ def listed(items: list[str]) -> str:
 
 def _plural(unit: str) -> str:
     return _(_PLURALS.get(unit, unit + "s"))
-
-
-def code(text: object) -> str:
-    """Return a name from a bundle as Markdown code; it cannot end the code or begin a link.
-
-    Examples
-    --------
-    >>> code("did"), code("a`[c](javascript:alert(1))")
-    ('`did`', '`aˋ[c](javascript:alert(1))`')
-    """
-    return "`" + (" ".join(str(text).replace("`", "ˋ").split()) or " ") + "`"
 
 
 def in_sentence(title: str) -> str:

@@ -33,7 +33,7 @@ from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.release.results import Results
 from retrain_eval.release.verification.within import check_edition
-from retrain_eval.report import book, pdf
+from retrain_eval.report.building import book, pdf
 from retrain_eval.study.run import Run, Say
 from retrain_eval.study.script import SCRIPT, analysis_of, load_script
 

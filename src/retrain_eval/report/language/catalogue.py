@@ -1,8 +1,8 @@
-"""The language of a report: English sentences are messages, and catalogues of gettext hold their translations.
+"""The language of a report: English sentences are messages, and the catalogues of gettext hold their translations.
 
-Pages and code are written once, in English. ``_("…")`` marks a sentence of the code; the paragraphs of the book's pages
-are messages as they stand. ``locale/zh.po`` has the Chinese of each. What a catalogue lacks stays English in the
-report, and fails the tests.
+Pages and code are written once, in English. ``_("…")`` marks a sentence of the code, and `ngettext` one that depends on
+a number; the paragraphs of the book's pages are messages themselves. ``locale/zh.po`` has the Chinese of each and
+is compiled in memory. What a catalogue lacks stays English in the report, and fails the tests.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from gettext import GNUTranslations, NullTranslations
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from retrain_eval.common.errors import unknown
@@ -26,8 +29,8 @@ _current: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
 
 @functools.cache
-def catalogue(language: str) -> dict[str, str]:
-    """Return message → translation; empty for English.
+def catalogue(language: str) -> NullTranslations:
+    """Return the translations of a language; those of English are the messages themselves.
 
     Raises
     ------
@@ -37,25 +40,28 @@ def catalogue(language: str) -> dict[str, str]:
     if language not in LANGUAGES:
         raise unknown("language", language, LANGUAGES)
     if language == ENGLISH:
-        return {}
+        return NullTranslations()
+    compiled = BytesIO()
     with (LOCALE / f"{language}.po").open("rb") as file:
-        return {str(entry.id): str(entry.string) for entry in read_po(file) if entry.id and entry.string}
+        write_mo(compiled, read_po(file))
+    compiled.seek(0)
+    return GNUTranslations(compiled)
 
 
 def language() -> str:
-    """Return the language that is spoken now."""
+    """Return the current language."""
     return _current.get()
 
 
 def speak(name: str) -> None:
-    """Speak a language from here on: for a program that makes one report."""
+    """Set the language from here on: for a program that makes one report."""
     catalogue(name)
     _current.set(name)
 
 
 @contextmanager
 def speaking(name: str) -> Iterator[None]:
-    """Speak a language within a block.
+    """Set the language within a block.
 
     Examples
     --------
@@ -74,24 +80,35 @@ def speaking(name: str) -> Iterator[None]:
 
 
 def _(message: str, /, **values: object) -> str:
-    """Return a message in the language spoken, with its values filled in.
+    """Return a message in the current language, with its values filled in.
 
     Parameters
     ----------
     message : str
-        In English; ``{name}`` stands for a value where values are given.
+        In English; ``{name}`` is the place of a value.
     **values : object
-        What is filled in, by name.
+        The values by name.
 
     Examples
     --------
     >>> _("An average over {count}", count="185 people")
     'An average over 185 people'
     """
-    text = catalogue(_current.get()).get(message, message)
+    text = catalogue(_current.get()).gettext(message) if message else ""  # the empty message is the file's header
     return text.format(**values) if values else text
 
 
+def ngettext(one: str, several: str, n: int, /, **values: object) -> str:
+    """Return the message for a number of things, in the plural form that the language has for it.
+
+    Examples
+    --------
+    >>> [ngettext("{n} group differs", "{n} groups differ", n, n=n) for n in (1, 2)]
+    ['1 group differs', '2 groups differ']
+    """
+    return catalogue(_current.get()).ngettext(one, several, n).format(**values)
+
+
 def N_(message: str) -> str:
-    """Mark a message that is translated where it is used, because nobody speaks yet where it is written."""
+    """Mark a message that is translated where it is used: where it is written, no language has been chosen yet."""
     return message

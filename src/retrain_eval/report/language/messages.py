@@ -1,8 +1,8 @@
 """The messages of the book's own sources: paragraphs of its pages, and marked words of its templates.
 
-A page is written in English. What a reader reads of it (title, description, headings, paragraphs, list items, captions,
-cells of tables) is one message each, with the roles inside it (``{eval}``, ``{cite:p}``, links, math) as they
-stand; what only the engine reads (front matter, fences, labels, lines of the page's template) is none.
+A page is written in English. Its title, description, headings, paragraphs, list items, captions and cells of tables are
+one message each, with the roles in them (``{eval}``, ``{cite:p}``, links, math) unchanged. What only the engine reads
+(front matter, fences, labels, lines of the page's template) is not a message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def translated(page: str, translate: Translate) -> str:
     Parameters
     ----------
     page : str
-        Source of a page, before its template lines are carried out.
+        Source of a page, before its template is rendered.
     translate : callable
         Given a message on one line, returns its translation.
 
@@ -44,22 +44,22 @@ def translated(page: str, translate: Translate) -> str:
     - TWO
     """
 
-    def told(text: str) -> str:
+    def with_words(text: str) -> str:
         return translate(text) if re.search(r"[^\W\d_]", ROLES.sub("", text)) else text
 
-    return "\n".join(_lines(page, told))
+    return "\n".join(_lines(page, with_words))
 
 
 def messages_of_page(page: str) -> list[str]:
     """Return the messages of a page in their order, those that its code marks last."""
-    found: list[str] = []
+    messages: list[str] = []
 
-    def keep(message: str) -> str:
-        found.append(message)
+    def collect(message: str) -> str:
+        messages.append(message)
         return message
 
-    translated(page, keep)
-    return found + messages_of_template(page)
+    translated(page, collect)
+    return messages + messages_of_template(page)
 
 
 def messages_of_template(template: str) -> list[str]:
@@ -69,10 +69,10 @@ def messages_of_template(template: str) -> list[str]:
 
 def book_messages(book: Path) -> list[str]:
     """Return every message of the book's pages and templates, each once."""
-    found = [message for page in sorted(book.glob("*.md")) for message in messages_of_page(page.read_text("utf-8"))]
+    messages = [message for page in sorted(book.glob("*.md")) for message in messages_of_page(page.read_text("utf-8"))]
     for file in (*sorted((book / "theme" / "templates").glob("*.j2")), book / "theme" / "nodes.py"):
-        found += messages_of_template(file.read_text("utf-8"))
-    return list(dict.fromkeys(found))
+        messages += messages_of_template(file.read_text("utf-8"))
+    return list(dict.fromkeys(messages))
 
 
 def _lines(page: str, translate: Translate) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _lines(page: str, translate: Translate) -> Iterator[str]:
     fence = ""  # what ends the code or math that we are in
     front = page.startswith("---\n")
 
-    def told() -> Iterator[str]:
+    def finished() -> Iterator[str]:
         if block:
             first, rest = _split(block[0])
             yield first + translate(" ".join([rest, *(line.strip() for line in block[1:])]))
@@ -98,31 +98,31 @@ def _lines(page: str, translate: Translate) -> Iterator[str]:
             front = False
             yield line
         elif line.startswith(("```", "$$")):
-            yield from told()
+            yield from finished()
             yield line
             mark = "```" if line.startswith("```") else "$$"
             if mark == "```" or not re.search(r"\$\$(\s*\([\w-]+\))?$", line[2:]):
                 fence = mark
         elif opening := _OPENING.match(line):
-            yield from told()
+            yield from finished()
             yield opening[1] + (" " + translate(opening[2].strip()) if opening[2] else "")
         elif not line.strip() or _ENGINE.match(line):
-            yield from told()
+            yield from finished()
             yield line
         elif line.startswith("|"):
-            yield from told()
+            yield from finished()
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
             yield "| " + " | ".join(translate(cell) if cell else "" for cell in cells) + " |"
         else:
             if block and _MARKER.match(line):
-                yield from told()
+                yield from finished()
             block.append(line)
             if line.startswith("#"):
-                yield from told()
-    yield from told()
+                yield from finished()
+    yield from finished()
 
 
 def _split(line: str) -> tuple[str, str]:
     """Return the marker of a heading or list item, and its text."""
-    found = _MARKER.match(line)
-    return (found[0], line[found.end() :]) if found else ("", line.strip())
+    marker = _MARKER.match(line)
+    return (marker[0], line[marker.end() :]) if marker else ("", line.strip())

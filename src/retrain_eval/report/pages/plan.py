@@ -1,19 +1,18 @@
-"""What the report says of the registered plan: when it was made, what departed from it, what it does not name."""
+"""The page on the registered plan: when it was made, what departed from it, and what it does not name."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from retrain_eval.report.language.catalogue import _
+from retrain_eval.report.language.catalogue import _, ngettext
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import Table, table
-from retrain_eval.report.words import code
+from retrain_eval.report.tables import Table
 
 
-def standing(study: Study) -> str:
+def say_standing(study: Study) -> str:
     """Say whether a plan binds these results, and what that means for reading them."""
-    made, plan = study.bundle.plan, study.registration
-    if not made:
+    registrations, plan = study.bundle.plan, study.registration
+    if not registrations:
         return _(
             "No plan was registered for this study before its outcomes were opened. Every result is "
             "exploratory: it may have been looked for until it was found."
@@ -22,22 +21,25 @@ def standing(study: Study) -> str:
         return _(
             "A plan was registered on {time}, after the outcomes had been opened. It binds nothing, "
             "and every result is exploratory: it may have been looked for until it was found.",
-            time=made[0].time,
+            time=registrations[0].time,
         )
-    told = _("The plan was registered on {time}, before the outcomes were opened.", time=plan.time)
+    text = _("The plan was registered on {time}, before the outcomes were opened.", time=plan.time)
     number = len(study.deviations)
     if number == 0:
-        told += _(" The study was carried out as planned.")
-    elif number == 1:
-        told += _(" The study departs from it in one place.")
+        text += _(" The study was carried out as planned.")
     else:
-        told += _(" The study departs from it in {number} places.", number=number)
+        text += ngettext(
+            " The study departs from it in one place.",
+            " The study departs from it in {number} places.",
+            number,
+            number=number,
+        )
     if study.exploratory:
-        told += _(" Results on outcomes or groups that it does not name are marked as exploratory.")
-    return told
+        text += _(" Results on outcomes or groups that it does not name are marked as exploratory.")
+    return text
 
 
-def opened_before(study: Study) -> str:
+def say_opened_before(study: Study) -> str:
     """Say that earlier outcomes were known when the plan was made; nothing where they were not."""
     plan = study.registration
     number = 0 if plan is None else study.plan_standing[plan.sha256][1]
@@ -51,19 +53,18 @@ def opened_before(study: Study) -> str:
     )
 
 
-def registrations(study: Study) -> Table:
+def tabulate_registrations(study: Study) -> Table:
     """Tabulate the registrations with what each amends."""
-    made = study.bundle.plan
+    registrations = study.bundle.plan
     rows = pd.DataFrame(
         {
-            "time": [one.time for one in made],
-            "outcomes": ["closed" if study.plan_standing[one.sha256][0] else "opened" for one in made],
-            "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in made],
-            "version": [one.version for one in made],
-            "sha256": [one.sha256 for one in made],
+            "time": [one.time for one in registrations],
+            "outcomes": ["closed" if study.plan_standing[one.sha256][0] else "opened" for one in registrations],
+            "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in registrations],
+            "version": [one.version for one in registrations],
+            "sha256": [one.sha256 for one in registrations],
         }
     )
-    shown = rows.assign(sha256=[f"`{digest}`" for digest in rows["sha256"]])
     labels = {
         "time": _("Registered"),
         "sha256": _("SHA-256 of the plan"),
@@ -71,31 +72,28 @@ def registrations(study: Study) -> Table:
         "outcomes": _("Outcomes then"),
         "reason": _("Reason"),
     }
-    made_table = table(shown, rows, labels=labels, left=["outcomes", "reason", "version", "sha256"])
-    return Table(made_table.gt.fmt_markdown(["sha256"]), rows)
+    return Table(rows, rows, labels=labels, left=["outcomes", "reason", "version", "sha256"], code=["sha256"])
 
 
-def deviations(study: Study) -> Table:
+def tabulate_deviations(study: Study) -> Table:
     """Tabulate each field of the study file that differs from the plan."""
     rows = study.deviations
-    shown = rows.assign(
-        field=[code(name) for name in rows["field"]],
+    cells = rows.assign(
         planned=rows["planned"].replace("", "—"),
         used=rows["used"].replace("", "—"),
     )
     labels = {"field": _("Field"), "planned": _("Planned"), "used": _("Used")}
-    return Table(table(shown, rows, labels=labels, left=["planned", "used"]).gt.fmt_markdown(["field"]), rows)
+    return Table(cells, rows, labels=labels, left=["planned", "used"], code=["field"])
 
 
-def exploratory(study: Study) -> Table:
+def tabulate_exploratory(study: Study) -> Table:
     """Tabulate the results that the plan does not name."""
     effects, words = study.effects, study.words
     rows = effects[effects["result"].isin(study.exploratory)].drop_duplicates(["result", "outcome", "subgroup"])
     rows = rows[["result", "outcome", "subgroup"]].reset_index(drop=True)
-    shown = rows.assign(
-        result=[code(name) for name in rows["result"]],
+    cells = rows.assign(
         outcome=rows["outcome"].map(words.name),
         subgroup=[words.name(name) if name else "—" for name in rows["subgroup"]],
     )
     labels = {"result": _("Result"), "outcome": _("Outcome"), "subgroup": _("Groups")}
-    return Table(table(shown, rows, labels=labels, left=["outcome", "subgroup"]).gt.fmt_markdown(["result"]), rows)
+    return Table(cells, rows, labels=labels, left=["outcome", "subgroup"], code=["result"])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
+from retrain_eval.estimators.figures.effects import BEFORE_START
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, ZERO, Plot, chart, p9
 from retrain_eval.estimators.inference.payback import BREAK_EVEN, COST, CUMULATIVE, LOCK_IN, PAYBACK
-from retrain_eval.report.drawing import BLUE, GREY, ZERO, Figure, Plot, amounts, chart, p9
-from retrain_eval.report.figures import START
+from retrain_eval.report.drawing import Figure, amounts
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import Table, table
+from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words
 
 
-def cumulative(study: Study) -> pd.DataFrame:
+def cumulative_effects(study: Study) -> pd.DataFrame:
     """Return the cumulative effects by time from the start of training."""
     rows = study.result("payback")
     return rows[rows["estimand"] == CUMULATIVE].sort_values("event_time").reset_index(drop=True)
@@ -31,15 +32,15 @@ def _marks(study: Study) -> dict[str, Mark]:
     return {name: dict(zip(columns, row, strict=True)) for name, row in named}
 
 
-def say(study: Study) -> str:
+def say_payback(study: Study) -> str:
     """Say how deep the lock-in is, and when the effect has made up for it and for the cost."""
     rows, words = _marks(study), study.words
     if pd.isna(rows[COST]["estimate"]):
         return _("Too few people stand behind these sums to publish them.")
     depth, cost = rows[LOCK_IN], rows[COST]
-    told = []
+    sentences = []
     if depth["estimate"] < 0:
-        told.append(
+        sentences.append(
             _(
                 "At its lowest, {at}, the effect is {amount}{per_period} ({interval}): people in training "
                 "earn less than they would have.",
@@ -50,16 +51,16 @@ def say(study: Study) -> str:
             )
         )
     else:
-        told.append(_("In no period do the trained earn less than they would have."))
-    told.append(_("What they lost at first is made up {when}.", when=_when(rows[BREAK_EVEN], words)))
-    told.append(
+        sentences.append(_("In no period do the trained earn less than they would have."))
+    sentences.append(_("What they lost at first is made up {when}.", when=_when(rows[BREAK_EVEN], words)))
+    sentences.append(
         _(
             "Training cost {amount} for each person trained. The gain exceeds that {when}.",
             amount=words.amount(cost["estimate"]),
             when=_when(rows[PAYBACK], words),
         )
     )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
 def _when(row: Mark, words: Words) -> str:
@@ -75,23 +76,23 @@ def _when(row: Mark, words: Words) -> str:
     found = _("{periods} after the start of training", periods=words.periods(row["estimate"]))
     if pd.isna(high):
         return _(
-            "{found} by the estimates; the 95% interval runs from {periods} to beyond the follow-up",
-            found=found,
+            "{when} by the estimates; the 95% interval runs from {periods} to beyond the follow-up",
+            when=found,
             periods=words.periods(low),
         )
-    return _("{found} (95% interval {low:g} to {periods})", found=found, low=low, periods=words.periods(high))
+    return _("{when} (95% interval {low:g} to {periods})", when=found, low=low, periods=words.periods(high))
 
 
-def draw(study: Study) -> Figure:
-    """Draw the cumulative effect with its band, beside the cost."""
-    data, words = cumulative(study), study.words
+def draw_payback(study: Study) -> Figure:
+    """Draw the cumulative effect with its band, and the cost."""
+    data, words = cumulative_effects(study), study.words
     cost = _marks(study)[COST]["estimate"]
 
     def plot(narrow: bool) -> Plot:
         return (
             chart(data, x="event_time", y="estimate")
             + p9.geom_hline(yintercept=0, **ZERO)
-            + p9.geom_vline(xintercept=START, linetype="dashed", **ZERO)
+            + p9.geom_vline(xintercept=BEFORE_START, linetype="dashed", **ZERO)
             + p9.geom_hline(yintercept=cost, linetype="dotted", color=GREY, size=0.9)
             + p9.annotate(
                 "text",
@@ -116,25 +117,25 @@ def draw(study: Study) -> Figure:
 
     last = data.iloc[-1]
     alt = _(
-        "Cumulative effect on {name}: {amount} in the first {period}, {amount_2} at its lowest, "
-        "{amount_3} after {periods}, against a cost of {amount_4}.",
+        "Cumulative effect on {name}: {first} in the first {period}, {lowest} at its lowest, "
+        "{last} after {periods}, against a cost of {cost}.",
         name=words.name(last["outcome"]),
-        amount=words.amount(data["estimate"].iloc[0]),
+        first=words.amount(data["estimate"].iloc[0]),
         period=_(words.period),
-        amount_2=words.amount(data["estimate"].min()),
-        amount_3=words.amount(last["estimate"]),
+        lowest=words.amount(data["estimate"].min()),
+        last=words.amount(last["estimate"]),
         periods=words.periods(last["event_time"] + 1),
-        amount_4=words.amount(cost),
+        cost=words.amount(cost),
     )
-    keep = ["event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
-    return Figure(plot, alt, data[keep], height=3.8)
+    columns = ["event_time", "estimate", "ci_low", "ci_high", "band_low", "band_high"]
+    return Figure(plot, alt, data[columns], height=3.8)
 
 
-def tabulate(study: Study) -> Table:
+def tabulate_payback(study: Study) -> Table:
     """Tabulate lock-in depth, break-even and payback with their intervals."""
     rows, words = _marks(study), study.words
     depth = rows[LOCK_IN]
-    shown = pd.DataFrame(
+    cells = pd.DataFrame(
         [
             {
                 "what": _("Lowest effect in one period"),
@@ -156,10 +157,10 @@ def tabulate(study: Study) -> Table:
             {"what": _("Cost per person trained"), "estimate": words.amount(rows[COST]["estimate"]), "interval": "—"},
         ]
     )
-    keep = ["estimand", "event_time", "estimate", "ci_low", "ci_high"]
-    data = study.result("payback").query("estimand != @CUMULATIVE")[keep]
+    columns = ["estimand", "event_time", "estimate", "ci_low", "ci_high"]
+    data = study.result("payback").query("estimand != @CUMULATIVE")[columns]
     labels = {"what": _("Milestone"), "estimate": _("Estimate"), "interval": _("95% interval")}
-    return table(shown, data, labels=labels)
+    return Table(cells, data, labels=labels)
 
 
 def _time(value: float, words: Words) -> str:

@@ -1,4 +1,4 @@
-"""What the report says of results that cannot be published: which they are, and why."""
+"""The page on limitations: which results cannot be published, and why."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import pandas as pd
 
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Release
-from retrain_eval.report.tables import Table, table
-from retrain_eval.report.words import code
+from retrain_eval.report.tables import Table
 
 
-def tabulate(release: Release) -> Table:
+def tabulate_withheld(release: Release) -> Table:
     """Tabulate the withheld results of the study and of those printed next to it, with their reasons."""
     rows = pd.DataFrame(
         [
@@ -20,7 +19,5 @@ def tabulate(release: Release) -> Table:
         ],
         columns=["study", "result", "reason"],
     )
-    shown = rows.assign(result=[code(name) for name in rows["result"]])[["result", "study", "reason"]]
     labels = {"result": _("Result"), "study": _("Study"), "reason": _("Reason")}
-    made = table(shown, rows, labels=labels, left=["study", "reason"])
-    return Table(made.gt.fmt_markdown(["result"]), rows)
+    return Table(rows[["result", "study", "reason"]], rows, labels=labels, left=["study", "reason"], code=["result"])

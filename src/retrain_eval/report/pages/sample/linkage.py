@@ -10,7 +10,7 @@ from retrain_eval.common.levels import missing
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import percent
 from retrain_eval.report.page import Study
-from retrain_eval.report.tables import SUPPRESSED, Table, table
+from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import sentence
 
 Z = float(stats.norm.ppf(0.975))
@@ -30,7 +30,7 @@ def wilson(found: float, n: float) -> tuple[float, float]:
     return float(middle - half), float(middle + half)
 
 
-def rows(study: Study) -> pd.DataFrame:
+def linkage_rows(study: Study) -> pd.DataFrame:
     """Return the rates, over all first, levels in the order of the study file."""
     frame = study.bundle.linkage
     assert frame is not None
@@ -40,62 +40,62 @@ def rows(study: Study) -> pd.DataFrame:
     return pd.concat(blocks, ignore_index=True)[list(frame.columns)]
 
 
-def say_rates(study: Study) -> str:
+def say_linkage(study: Study) -> str:
     """Say how many were found, and where the share differs."""
-    found, words = rows(study), study.words
-    whole = found.iloc[0]
+    rates, words = linkage_rows(study), study.words
+    whole = rates.iloc[0]
     if pd.isna(whole["rate"]):
-        told = _("How many could be found is withheld.")
+        text = _("How many could be found is withheld.")
     else:
-        told = _(
-            "Of {count} looked for, {percent} were found. Who was not is left out of every outcome.",
+        text = _(
+            "Of {count} looked for, {share} were found. Who was not is left out of every outcome.",
             count=words.count(whole["n"]),
-            percent=percent(whole["rate"], 1),
+            share=percent(whole["rate"], 1),
         )
     widest, where = 0.0, None
-    named = found[found["subgroup"].notna() & ~missing(found["level"])]
+    named = rates[rates["subgroup"].notna() & ~missing(rates["level"])]
     for subgroup, block in named.groupby("subgroup", sort=False):
         spread = float(block["rate"].max() - block["rate"].min())
         if spread > widest:
             widest, where = spread, (str(subgroup), block)
     if where is None:
-        return told
+        return text
     name, block = where
     block = block[block["rate"].notna()].sort_values("rate", kind="stable")
     ends = [f"{percent(row['rate'], 1)} ({words.name(row['level'])})" for _i, row in block.iloc[[0, -1]].iterrows()]
-    span = _("from {ends} to {ends_2}", ends=ends[0], ends_2=ends[1])
+    span = _("from {low} to {high}", low=ends[0], high=ends[1])
     if widest < APART:
         return _(
-            "{told} The share differs little between groups: most by {name}, {span}.",
-            told=told,
+            "{rates} The share differs little between groups: most by {name}, {span}.",
+            rates=text,
             name=words.name(name),
             span=span,
         )
     return _(
-        "{told} The share differs by {name}, {span}: those missing are not like those found, and "
+        "{rates} The share differs by {name}, {span}: those missing are not like those found, and "
         "an effect over all is one on the people found.",
-        told=told,
+        rates=text,
         name=words.name(name),
         span=span,
     )
 
 
-def tabulate_rates(study: Study) -> Table:
+def tabulate_linkage(study: Study) -> Table:
     """Tabulate who was looked for and found, over all and by group; a group that is withheld is not there."""
-    found, words = rows(study), study.words
-    hidden = found["rate"].isna()
-    shown = pd.DataFrame(
+    rates, words = linkage_rows(study), study.words
+    hidden = rates["rate"].isna()
+    cells = pd.DataFrame(
         {
-            "level": [_("All") if pd.isna(level) else words.name(level) for level in found["level"]],
-            "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in found["subgroup"]],
-            "n": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n"]],
-            "n_linked": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in found["n_linked"]],
+            "level": [_("All") if pd.isna(level) else words.name(level) for level in rates["level"]],
+            "group": [_("Everybody") if pd.isna(name) else sentence(words.name(name)) for name in rates["subgroup"]],
+            "n": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in rates["n"]],
+            "n_linked": [_(SUPPRESSED) if pd.isna(n) else f"{int(n):,}" for n in rates["n_linked"]],
             "rate": [
-                _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, found["rate"], strict=True)
+                _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, rates["rate"], strict=True)
             ],
             "interval": [
                 "—" if gone else _(" to ").join(percent(limit, 1) for limit in wilson(k, n))
-                for gone, k, n in zip(hidden, found["n_linked"], found["n"], strict=True)
+                for gone, k, n in zip(hidden, rates["n_linked"], rates["n"], strict=True)
             ],
         }
     )
@@ -106,4 +106,4 @@ def tabulate_rates(study: Study) -> Table:
         "rate": _("Share"),
         "interval": _("95% interval"),
     }
-    return table(shown, found, stub="level", labels=labels, groups="group")
+    return Table(cells, rates, stub="level", labels=labels, groups="group")

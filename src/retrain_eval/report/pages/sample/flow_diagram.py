@@ -1,7 +1,7 @@
 """The sample flow as a diagram: a lane of boxes per group, from submitted to analysed, with each loss and its reason.
 
-Drawn as SVG by hand, because its parts are words: on a wide page the lanes stand side by side, on a phone one below
-the other, both at reading size. A count that is withheld says so, and so does the loss that would tell it.
+Drawn as SVG without a plotting library, because it consists of text: on a wide page the lanes are side by side, on a
+phone one below the other, both at reading size. A withheld count is marked, and so is a loss that would reveal it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from retrain_eval.common.shown import summarised
-from retrain_eval.report.drawing import BLUE, FONTS, GREY, INK, NARROW, RULE, VERMILION
+from retrain_eval.estimators.figures.pieces import BLUE, GREY, INK, RULE, VERMILION
+from retrain_eval.report.drawing import FONTS, NARROW
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS
 from retrain_eval.report.words import WITHHELD, csv
@@ -36,7 +37,7 @@ class Step:
     n : float
         How many are left; NaN where withheld.
     lost : float, optional
-        How many left since the box above; NaN where withheld, None in the first box and where nobody did.
+        How many left since the box above; NaN where withheld, None in the first box and where no one did.
     reason : str
     """
 
@@ -52,7 +53,7 @@ class Step:
 
     @property
     def loss(self) -> str:
-        """What stands between the box above and this one; empty where nobody was lost."""
+        """The text between the box above and this one; empty where no one was lost."""
         if self.lost is None:
             return ""
         if pd.isna(self.lost):
@@ -85,7 +86,7 @@ def lanes(flow: pd.DataFrame) -> dict[str, list[Step]]:
 @summarised
 @dataclass(frozen=True)
 class FlowDiagram:
-    """A diagram a page displays by ending a cell with it.
+    """A diagram that a page displays by ending a cell with it.
 
     Attributes
     ----------
@@ -99,11 +100,11 @@ class FlowDiagram:
     def alt(self) -> str:
         """The flow in words."""
         alone = len(lanes(self.flow)) == 1
-        says = []
+        parts = []
         for group, steps in lanes(self.flow).items():
             boxes = [f"{step.name} {step.count}" + (f" ({step.loss})" if step.loss else "") for step in steps]
-            says.append(("" if alone else f"{_(_NAMES.get(group, group))}: ") + "; ".join(boxes) + ".")
-        return _("Sample flow. ") + " ".join(says)
+            parts.append(("" if alone else f"{_(_NAMES.get(group, group))}: ") + "; ".join(boxes) + ".")
+        return _("Sample flow. ") + " ".join(parts)
 
     def svg(self, narrow: bool = False) -> str:
         """Return the drawing."""

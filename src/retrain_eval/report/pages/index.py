@@ -1,18 +1,21 @@
-"""The headline findings of a release, in words computed from its bundle.
+"""The first page: the headline findings of a release, computed from its bundle.
 
-The last lines of the command line and the first page of the book print the same sentences, so the verdict is
-written once. A finding says what was estimated, how sure that is, and what it does not show.
+The command line prints the same sentences. A finding says what was estimated, how certain it is, and what it does not
+show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import pandas as pd
 
 from retrain_eval.common.levels import is_missing, missing
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.report.estimates import excludes_zero, median_time
+from retrain_eval.report.html import Html
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.numerals import p_value
 from retrain_eval.report.page import Study
@@ -57,21 +60,9 @@ def headline_findings(bundle: Bundle, limit: int = 3) -> list[Finding]:
     """
     study = Study(bundle)
     answers: tuple[Callable[[Study], Finding | None], ...] = (effect, duration, for_whom, credibility)
-    found = [finding for answer in answers if (finding := answer(study)) is not None]
-    found += [finding for name in study.results("km_") if (finding := survival(study, name)) is not None]
-    return found[:limit]
-
-
-def main_effect(study: Study) -> pd.Series | None:
-    """Return the row the study stands on: the matched effect, else the overall of a DiD or event study."""
-    for name in ("att_matched", "did", "group", "event_study"):
-        rows = study.own(name)
-        if name in ("group", "event_study") and len(rows):
-            rows = rows[rows["cohort" if name == "group" else "event_time"].isna()]
-        rows = rows[rows["estimate"].notna()]
-        if len(rows):
-            return rows.iloc[0]
-    return None
+    findings = [finding for answer in answers if (finding := answer(study)) is not None]
+    findings += [finding for name in study.results("km_") if (finding := survival(study, name)) is not None]
+    return findings[:limit]
 
 
 def imbalance(study: Study) -> str:
@@ -89,11 +80,6 @@ def imbalance(study: Study) -> str:
     )
 
 
-def excludes_zero(row: pd.Series) -> bool:
-    """Whether the 95% interval lies wholly on one side of zero."""
-    return bool(row["ci_low"] > 0 or row["ci_high"] < 0)
-
-
 def verdict(row: pd.Series) -> str:
     """Return what the interval allows one to conclude."""
     if excludes_zero(row):
@@ -108,7 +94,7 @@ def unplanned(study: Study, result: str) -> str:
 
 def effect(study: Study) -> Finding | None:
     """Say whether it works: the average effect on those trained."""
-    row = main_effect(study)
+    row = study.main_effect
     if row is None:
         return None
     words = study.words
@@ -157,12 +143,12 @@ def duration(study: Study) -> Finding | None:
         measure=_("{name}, {periods} on", name=words.name(last["outcome"]), periods=words.periods(last["event_time"])),
         interval=words.interval(last["ci_low"], last["ci_high"]),
         statement=_(
-            "{sentence} after the start of training the effect is {amount}{per_period}, against "
-            "{amount_2} at the start. {verdict}",
-            sentence=sentence(words.periods(last["event_time"])),
-            amount=words.amount(last["estimate"]),
+            "{periods} after the start of training the effect is {last}{per_period}, against "
+            "{first} at the start. {verdict}",
+            periods=sentence(words.periods(last["event_time"])),
+            last=words.amount(last["estimate"]),
             per_period=words.per_period(),
-            amount_2=words.amount(first["estimate"]),
+            first=words.amount(first["estimate"]),
             verdict=verdict(last),
         ),
         caveat=_(
@@ -200,13 +186,13 @@ def for_whom(study: Study) -> Finding | None:
         measure=_("difference, {level}", level=words.name(row["level"])),
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=_(
-            "{opening} by {name}: {each}. The interval of the difference {word} zero.",
+            "{opening} by {name}: {each}. The interval of the difference {excludes} zero.",
             opening=opening,
             name=words.name(row["subgroup"]),
             each=each,
-            word=_("excludes") if clear else _("includes"),
+            excludes=_("excludes") if clear else _("includes"),
         )
-        + (_(" The experiment found {found}.", found=found) if found else ""),
+        + (_(" The experiment found {effects}.", effects=found) if found else ""),
         caveat=(
             _(
                 "One of {rows} comparisons by difference-in-differences, without adjustment for looking at several; ",
@@ -228,7 +214,7 @@ def credibility(study: Study) -> Finding | None:
 
 
 def _truth(study: Study) -> Finding | None:
-    row, own = study.result("truth").iloc[0], main_effect(study)
+    row, own = study.result("truth").iloc[0], study.main_effect
     if own is None or pd.isna(row["estimate"]):
         return None
     words = study.words
@@ -239,11 +225,11 @@ def _truth(study: Study) -> Finding | None:
         measure=_("true effect in these synthetic data"),
         interval="",
         statement=_(
-            "The generator of the data put in an average effect of {amount}{per_period}. The estimate "
-            "is {amount_2}, and its interval {covers} the truth.",
-            amount=words.amount(row["estimate"]),
+            "The generator of the data put in an average effect of {truth}{per_period}. The estimate "
+            "is {estimate}, and its interval {covers} the truth.",
+            truth=words.amount(row["estimate"]),
             per_period=words.per_period(),
-            amount_2=words.amount(own["estimate"]),
+            estimate=words.amount(own["estimate"]),
             covers=covers,
         ),
         caveat=_("The generator selects people into training on what the records show. Reality may not be so kind."),
@@ -251,7 +237,7 @@ def _truth(study: Study) -> Finding | None:
 
 
 def _benchmark(study: Study) -> Finding | None:
-    row, own = study.result("benchmark").iloc[0], main_effect(study)
+    row, own = study.result("benchmark").iloc[0], study.main_effect
     if own is None or pd.isna(row["estimate"]):
         return None
     words, gap = study.words, own["estimate"] - row["estimate"]
@@ -267,12 +253,12 @@ def _benchmark(study: Study) -> Finding | None:
         measure=_("found by the experiment"),
         interval=words.interval(row["ci_low"], row["ci_high"]),
         statement=_(
-            "The randomised experiment found {amount}; the matched estimate of {amount_2} is "
-            "{amount_3} {word} it.{without}",
-            amount=words.amount(row["estimate"]),
-            amount_2=words.amount(own["estimate"]),
-            amount_3=words.amount(abs(gap)),
-            word=_("above") if gap >= 0 else _("below"),
+            "The randomised experiment found {experiment}; the matched estimate of {estimate} is "
+            "{gap} {side} it.{without}",
+            experiment=words.amount(row["estimate"]),
+            estimate=words.amount(own["estimate"]),
+            gap=words.amount(abs(gap)),
+            side=_("above") if gap >= 0 else _("below"),
             without=without,
         ),
         caveat=_("Agreement in this study does not prove that matching removes every difference elsewhere."),
@@ -329,7 +315,7 @@ def survival(study: Study, result: str) -> Finding | None:
     span = sorted(known.values())
     return Finding(
         question=_("How fast, by {name}?", name=words.name(subgroup)),
-        number=f"{span[0]:g}" if span[0] == span[-1] else _("{span:g} to {span_2:g}", span=span[0], span_2=span[-1]),
+        number=f"{span[0]:g}" if span[0] == span[-1] else _("{low:g} to {high:g}", low=span[0], high=span[-1]),
         measure=_("{durations} until half had ended", durations=words.durations),
         interval="",
         statement=_(
@@ -344,7 +330,20 @@ def survival(study: Study, result: str) -> Finding | None:
     )
 
 
-def median_time(curve: pd.DataFrame) -> float | None:
-    """Return the first duration at which the survival estimate is one half or less; None if it never is."""
-    reached = curve[curve["estimate"] <= 0.5 + 1e-12]
-    return None if reached.empty else float(reached["time"].min())
+def finding_cards(findings: Sequence[Finding]) -> Html:
+    """Return each finding with its number, its interval, and what it does not show."""
+    cards = []
+    ninety_five, caveat = escape(_("95% interval")), escape(_("What this does not show."))
+    for finding in findings:
+        interval = f"{ninety_five}<br>{escape(finding.interval)}" if finding.interval else ""
+        interval = f'<span class="interval">{interval}</span>' if interval else ""
+        cards.append(
+            '<section class="finding">'
+            f"<h2>{escape(finding.question)}</h2>"
+            f'<p class="figure"><span class="number">{escape(finding.number)}</span>'
+            f'<span class="measure">{escape(finding.measure)}</span>{interval}</p>'
+            f'<div><p class="statement">{escape(finding.statement)}</p>'
+            f'<p class="caveat"><strong>{caveat}</strong> {escape(finding.caveat)}</p></div>'
+            "</section>"
+        )
+    return Html(f'<div class="findings">{"".join(cards)}</div>')

@@ -59,8 +59,10 @@ def print_pdf(report: Path, browser: str) -> Path:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ReportError(f"{browser} did not print the report: {error}") from error
         if done.returncode != 0 or not made.exists():
-            told = done.stderr.strip().splitlines()[-3:]
-            raise ReportError(f"{browser} did not print the report\n" + "\n".join(f"  {line[:200]}" for line in told))
+            messages = done.stderr.strip().splitlines()[-3:]
+            raise ReportError(
+                f"{browser} did not print the report\n" + "\n".join(f"  {line[:200]}" for line in messages)
+            )
         content = _DATES.sub(lambda m: b"/" + m[1] + b" (D:" + _EPOCH, made.read_bytes())
     target = report / TARGET
     part = target.with_name(f".{TARGET}.part")

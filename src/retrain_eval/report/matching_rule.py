@@ -41,7 +41,7 @@ _ORDERS: Mapping[str, str] = {
 }
 
 
-def chosen(study: Study) -> Options:
+def options_of(study: Study) -> Options:
     """Return the options of matching that the study file of the bundle records."""
     known = {field.name for field in fields(Options)}
     given = study.bundle.study.get("match") or {}
@@ -50,7 +50,7 @@ def chosen(study: Study) -> Options:
 
 def say_choice(study: Study) -> str:
     """Say how controls are chosen, and the rule for ties."""
-    options = chosen(study)
+    options = options_of(study)
     if options.replace:
         text = _(
             "Each trained person is given the nearest untrained people, {ratio} of them or, with ties, more; a control "
@@ -74,7 +74,7 @@ def say_choice(study: Study) -> str:
 
 def say_rule(study: Study) -> str:
     """State the rule that decides between controls equally near."""
-    options = chosen(study)
+    options = options_of(study)
     if options.replace and options.ties == "all":
         return _("Where several controls are equally near, all of them are kept and share the weight.")
     if options.distance in DISTANCES:

@@ -1,7 +1,7 @@
-"""Runs a program, and ends it with everything it started once whoever asked for it is gone.
+"""Runs a program, and ends it and everything it started when the process that asked for it is gone.
 
-``python -m retrain_eval.report.process_group COMMAND...`` in a process group of its own, its standard input a pipe held
-by the asker: when the asker dies, however suddenly, the pipe closes.
+``python -m retrain_eval.report.building.process_group COMMAND...`` runs in a process group of its own. Its standard
+input is a pipe whose other end the asking process holds: when that process ends, however suddenly, the pipe closes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Build the book of a release: Jupyter Book 2 with the book's own theme, in a private folder, offline.
 
-Nothing is published unless everything holds: a failed cell, a missing text alternative or a broken reference
-leaves the last report as it was.
+A failed cell, a missing text alternative or a broken reference stops the build, and the last report stays.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+import retrain_eval
 from retrain_eval.common.disk import disk_errors, is_full, store_error
 from retrain_eval.common.errors import ReportError
 from retrain_eval.common.files import new_folder, scratch_folder, sha256
@@ -59,7 +59,7 @@ limit_process()
 del retrain_eval, limit_process
 """
 FOREIGN = ("JUPYTER_BASE_URL", "JUPYTER_TOKEN", "JUPYTER_PATH", "BASE_URL", "HOST", "PORT")
-# part of the contents → pages in order, each with what the release must hold for it
+# part of the contents → pages in order, each with the table or result that it needs
 CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "": (("index", ""),),
     N_("The people"): (("sample", "flow"), ("balance", "balance")),
@@ -97,7 +97,7 @@ def build(
     Parameters
     ----------
     bundles : sequence of Path
-        Release bundles: the study the report is about, then those printed beside it.
+        Release bundles: the study the report is about, then those printed next to it.
     output : Path
         Folder of the report; replaced as a whole when the build succeeds.
     earlier : sequence of Path
@@ -126,7 +126,7 @@ def build(
 
 def _check_places(release: Release) -> None:
     """Refuse two bundles that the report would write to the same folder."""
-    places = [release_folder(study).casefold() for study in release.studies]
+    places = [study.folder.casefold() for study in release.studies]
     if twice := [place for place in places if places.count(place) > 1]:
         raise ReportError(f"two bundles claim to be {twice[0].removeprefix('release/')}; a report can show only one")
 
@@ -257,11 +257,6 @@ def theme_messages(source: Path) -> list[str]:
     return list(dict.fromkeys(m for file in files for m in messages_of_template(file.read_text(encoding="utf-8"))))
 
 
-def release_folder(study: Study) -> str:
-    """Return where the report keeps a copy of a bundle, relative to its first page."""
-    return f"release/{study.bundle.name}/{study.bundle.edition}"
-
-
 def _run(release: Release, work: Path) -> Path:
     """Run Jupyter Book in the private folder and return the site it made."""
     main, *others = release.studies
@@ -305,7 +300,7 @@ def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[i
     The engine leaves its Jupyter server running; nothing may outlive a build, not even one whose parent was killed.
     """
     log = folder.parent / "build.log"
-    command = [sys.executable, "-m", "retrain_eval.report.process_group", *command]
+    command = [sys.executable, "-m", "retrain_eval.report.building.process_group", *command]
     with log.open("wb") as out:
         try:
             process = subprocess.Popen(
@@ -326,19 +321,21 @@ def _run_group(command: list[str], folder: Path, env: dict[str, str]) -> tuple[i
 def _helpful(output: str, lines: int = 12) -> str:
     """Return the first lines of the engine's output that say what went wrong."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    told = [line.strip() for line in text.splitlines() if line.strip()]
-    if any(line.startswith("Traceback") for line in told):  # from a page's code: the last line is the message
+    messages = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in messages):  # from a page's code: the last line is the message
         raised = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): ")
-        told = [line for line in told if raised.match(line) or "⛔" in line] or told
+        messages = [line for line in messages if raised.match(line) or "⛔" in line] or messages
     marks = ("⛔", "refused", "Error", "error:", "not ", "⚠")
-    first = next((i for i, line in enumerate(told) if any(mark in line for mark in marks)), max(0, len(told) - lines))
-    return "\n".join(f"  {line[:200]}" for line in told[first : first + lines])
+    first = next(
+        (i for i, line in enumerate(messages) if any(mark in line for mark in marks)), max(0, len(messages) - lines)
+    )
+    return "\n".join(f"  {line[:200]}" for line in messages[first : first + lines])
 
 
 def _add_bundles(release: Release, html: Path) -> None:
-    """Put each bundle beside the pages, as files and as one archive with fixed dates."""
+    """Put each bundle next to the pages, as files and as one archive with fixed dates."""
     for study in release.studies:
-        source, folder = study.bundle.path, html / release_folder(study)
+        source, folder = study.bundle.path, html / study.folder
         listed = set(study.bundle.manifest["files"])
         names = [name for name in sorted(inventory(source)) if name in listed or name in (MANIFEST, SIGNATURE)]
         archive = folder.parent / f"{study.bundle.name}-{study.bundle.edition}.zip"
@@ -357,9 +354,9 @@ def _add_bundles(release: Release, html: Path) -> None:
 
 
 def _fingerprint(source: Path) -> str:
-    """Return one hash of the book's source, this package's report code and the engine's version."""
+    """Return one hash of the book's source, the package's code and the engine's version."""
     digest = hashlib.sha256(version("jupyter-book").encode())
-    for root in (source, Path(__file__).parent):
+    for root in (source, Path(retrain_eval.__file__).parent):
         for file in sorted(root.rglob("*")):
             if file.is_file() and not {"_build", "__pycache__"} & set(file.parts):
                 digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())

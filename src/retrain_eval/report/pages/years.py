@@ -1,4 +1,4 @@
-"""The page that sets editions side by side: the main effect of each, and what changed between them."""
+"""The page that compares editions: the main effect of each, and what changed between them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import pandas as pd
 
 from retrain_eval.plan.registered import differences
 from retrain_eval.plan.study_file import read_study
-from retrain_eval.report.findings import main_effect
+from retrain_eval.report.drawing import Figure
+from retrain_eval.report.estimates import draw_estimates, tabulate_estimates
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Release, Study
-from retrain_eval.report.tables import Table, table
+from retrain_eval.report.tables import Table
 from retrain_eval.report.words import listed
 
 
@@ -20,19 +21,29 @@ def label(release: Release, study: Study) -> str:
     return _("{name}, corrected", name=name) if study.bundle.edition in corrected else name
 
 
-def effects(release: Release) -> pd.DataFrame:
+def edition_effects(release: Release) -> pd.DataFrame:
     """Return the main effect of each edition that publishes one."""
     rows = []
     for study in release.editions:
-        row = main_effect(study)
+        row = study.main_effect
         if row is not None:
             rows.append({**row.to_dict(), "label": label(release, study)})
     return pd.DataFrame(rows)
 
 
-def say(release: Release) -> str:
+def draw_editions(release: Release) -> Figure:
+    """Draw the main effect of each edition."""
+    return draw_estimates(edition_effects(release), release.main.words)
+
+
+def tabulate_editions(release: Release) -> Table:
+    """Tabulate the main effect of each edition."""
+    return tabulate_estimates(edition_effects(release), release.main.words, heading=_("Edition"))
+
+
+def say_change(release: Release) -> str:
     """Say how the main effect moved since the edition before."""
-    rows, words = effects(release), release.main.words
+    rows, words = edition_effects(release), release.main.words
     if len(rows) < 2 or rows["label"].iloc[-1] != label(release, release.main):
         return _(
             "The main effect of this edition or of all before it is not published, so there is nothing to compare."
@@ -40,25 +51,33 @@ def say(release: Release) -> str:
     before, now = rows.iloc[-2], rows.iloc[-1]
     if before["outcome"] != now["outcome"]:
         return _(
-            "The main outcome is another than before: {name} in this edition, {name_2} in the one "
+            "The main outcome is another than before: {current} in this edition, {earlier} in the one "
             "before. The effects are not to be compared.",
-            name=words.name(now["outcome"]),
-            name_2=words.name(before["outcome"]),
+            current=words.name(now["outcome"]),
+            earlier=words.name(before["outcome"]),
         )
     inside = before["ci_low"] <= now["estimate"] <= before["ci_high"]
     return _(
-        "The average effect on {name} was {amount} ({interval}) in the edition before and is "
-        "{amount_2} ({interval_2}) in this one. The new estimate lies {word} the earlier interval.",
+        "The average effect on {name} was {earlier} ({earlier_interval}) in the edition before and is "
+        "{current} ({current_interval}) in this one. The new estimate lies {inside} the earlier interval.",
         name=words.name(now["outcome"]),
-        amount=words.amount(before["estimate"]),
-        interval=words.interval(before["ci_low"], before["ci_high"]),
-        amount_2=words.amount(now["estimate"]),
-        interval_2=words.interval(now["ci_low"], now["ci_high"]),
-        word=_("inside") if inside else _("outside"),
+        earlier=words.amount(before["estimate"]),
+        earlier_interval=words.interval(before["ci_low"], before["ci_high"]),
+        current=words.amount(now["estimate"]),
+        current_interval=words.interval(now["ci_low"], now["ci_high"]),
+        inside=_("inside") if inside else _("outside"),
     )
 
 
-def changes(release: Release) -> Table:
+def say_correction(release: Release, edition: str) -> str:
+    """Say which edition another corrects, and why."""
+    study = next(study for study in release.editions if study.bundle.edition == edition)
+    named = study.bundle.corrects
+    text = _("Edition {edition} corrects edition {corrected}.", edition=edition, corrected=named["edition"])
+    return f"{text} {named['reason']}" if named.get("reason") else text
+
+
+def tabulate_changes(release: Release) -> Table:
     """Tabulate, for each edition, what differs from the one before: records, study file, software."""
     rows = []
     before: Study | None = None
@@ -74,25 +93,16 @@ def changes(release: Release) -> Table:
         )
         before = study
     data = pd.DataFrame(rows)
-    shown = data.assign(sha256=[f"`{digest[:16]}…`" for digest in data["sha256"]])
+    cells = data.assign(sha256=data["sha256"].str[:16] + "…")
     labels = {"label": _("Edition"), "records": _("Records"), "study": _("Study file"), "software": _("Software"),
               "sha256": "SHA-256"}  # fmt: skip
-    made = table(shown, data, labels=labels, left=["records", "study", "software", "sha256"])
-    return Table(made.gt.fmt_markdown(["sha256"]), data)
-
-
-def correction(release: Release, edition: str) -> str:
-    """Say which edition another corrects, and why."""
-    study = next(study for study in release.editions if study.bundle.edition == edition)
-    named = study.bundle.corrects
-    told = _("Edition {edition} corrects edition {edition_2}.", edition=edition, edition_2=named["edition"])
-    return f"{told} {named['reason']}" if named.get("reason") else told
+    return Table(cells, data, labels=labels, left=["records", "study", "software", "sha256"], code=["sha256"])
 
 
 def _records(before: Study | None, study: Study) -> str:
     inputs: list[dict[str, object]] = study.bundle.manifest["inputs"]
     rows = sum(int(str(item.get("rows_in", 0))) for item in inputs)
-    total = _("{sum:,} rows in {files} files", sum=rows, files=len(inputs))
+    total = _("{rows:,} rows in {files} files", rows=rows, files=len(inputs))
     if before is None:
         return total
     earlier: list[dict[str, object]] = before.bundle.manifest["inputs"]

@@ -1,0 +1,1 @@
+"""The page on how long joblessness and jobs last: curves, differences, causes, hazards, indicators."""
