@@ -155,9 +155,9 @@ def test_tables_with_other_stamps_are_refused_and_stamps_are_kept_in_the_file(ki
 
 def test_tables_of_two_kinds_are_refused() -> None:
     everybody = people(1, ["under 25", "25 to 39"])
-    with pytest.raises(InputError, match="cannot add moments and life tables"):
+    with pytest.raises(InputError, match="moments and life tables do not add up"):
         moments(everybody) + spells(everybody)  # type: ignore[operator]
-    with pytest.raises(InputError, match="cannot add counts and a int"):
+    with pytest.raises(InputError, match="counts of linkage and a int do not add up"):
         counts(everybody) + 1  # type: ignore[operator]
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 import pandas as pd
 
@@ -32,8 +32,6 @@ class Additive(ABC):
 
     Attributes
     ----------
-    noun : str
-        What messages call it.
     cells : DataFrame
         One row per cell, among its columns how many people are in it.
     stamp : dict of str
@@ -41,7 +39,11 @@ class Additive(ABC):
         matching options. A run fills it from the study file; elsewhere it has the levels that columns state.
     """
 
-    noun: ClassVar[str] = "table"
+    @property
+    @abstractmethod
+    def noun(self) -> str:
+        """What messages call it."""
+
     if TYPE_CHECKING:  # fields of most tables, which a property of this class would give a default
 
         @property
@@ -114,7 +116,7 @@ def check_addable(one: Additive, other: Additive) -> None:
     """Refuse two tables that do not describe the same thing."""
     if not isinstance(other, Additive) or one.noun != other.noun:
         kinds = f"{one.noun} and {getattr(other, 'noun', f'a {type(other).__name__}')}"
-        raise InputError(f"cannot add {kinds}", fix="add tables of one kind")
+        raise InputError(f"{kinds} do not add up", fix="add tables of one kind")
     mine, theirs = one.alike, other.alike
     for name in mine:
         if mine[name] != theirs[name]:

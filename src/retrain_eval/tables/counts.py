@@ -75,7 +75,6 @@ class SampleCounts(Additive):
     [370, 300]
     """
 
-    noun = "counts"
     kind: str
     cells: pd.DataFrame
     stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -105,9 +104,14 @@ class SampleCounts(Additive):
         return cls(kind, cells, dict(stamp or {}))
 
     @property
+    def noun(self) -> str:
+        """What messages call it."""
+        return f"counts of {self.kind}"
+
+    @property
     def alike(self) -> Mapping[str, object]:
-        """What is counted, which two tables must share to be added."""
-        return {"kind": self.kind}
+        """Nothing beyond the kind; steps and bins are compared when they are added."""
+        return {}
 
     def empty(self) -> Self:
         """Return the counts of nobody."""
@@ -135,10 +139,12 @@ class SampleCounts(Additive):
         rows = grouped.sum().mask(hidden).reset_index()
         if self.kind not in ("flow", "overlap"):
             subgroup, level = keys
-            rows = pd.concat(
-                block.set_index(level).loc[in_order(block[level], str(name), self.stamp)].reset_index()
-                for name, block in rows.groupby(subgroup, sort=True)
-            )
+            everyone, others = rows[rows[subgroup].isna()], rows[rows[subgroup].notna()]
+            blocks = [
+                block.set_index(level, drop=False).loc[in_order(block[level], str(name), self.stamp)]
+                for name, block in others.groupby(subgroup, sort=False)
+            ]
+            rows = pd.concat([everyone, *blocks], ignore_index=True)
         return self.of(self.kind, rows, self.stamp)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
