@@ -9,7 +9,7 @@ import pytest
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sql import no_rows, optional, select
-from retrain_eval.common.sql_steps import Pipeline, recursive, scratch, step, table, temporary
+from retrain_eval.common.sql_steps import Pipeline, intermediate, recursive, step, table, temporary
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Chains(Pipeline):
         """A number."""
         return f"SELECT 1 AS i UNION ALL SELECT i + 1 FROM numbers WHERE i < {self.limit}"
 
-    @scratch
+    @intermediate
     def _doubled(self) -> str:
         """
         A number and its double.

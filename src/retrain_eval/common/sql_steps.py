@@ -5,7 +5,7 @@ of its step, which reads the steps before it by their names; its docstring says 
 What depends on the study is a field of the class, so a pipeline is plain data until it is built.
 
 - `step` marks a WITH clause of the statement that follows, `recursive` one that reads itself;
-- `scratch` marks a temporary table that is dropped when the pipeline is built: for what is read more than once, or
+- `intermediate` marks a temporary table that is dropped when the pipeline is built: for what is read more than once, or
   would not fit in memory otherwise;
 - `table` and `temporary` mark the tables that the pipeline is there to make.
 
@@ -58,7 +58,7 @@ def recursive(write: Callable[..., str]) -> Step:
     return Step(write, recursive=True)
 
 
-def scratch(write: Callable[..., str]) -> Step:
+def intermediate(write: Callable[..., str]) -> Step:
     """Mark a method as a temporary table that is dropped when the pipeline is built."""
     return Step(write, "TEMP TABLE", dropped=True)
 
@@ -136,7 +136,7 @@ class Pipeline:
         return con.sql(self.sql(name, given))
 
     def build(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the tables, statement by statement, and drop those that are scratch."""
+        """Make the tables, statement by statement, and drop the intermediate ones."""
         for statement in self._statements():
             con.execute(statement)
         for one in self.steps:

@@ -8,7 +8,7 @@ import duckdb
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.sql import loaded, no_rows, optional, select
-from retrain_eval.common.sql_steps import Pipeline, scratch, step, temporary
+from retrain_eval.common.sql_steps import Pipeline, intermediate, step, temporary
 
 PEOPLE, PERIODS, GAPS = "temp._coverage_people", "temp._coverage_periods", "temp._coverage_gaps"
 GONE = ("deceased", "moved", "institutionalised")  # reasons of exit after which a person is no longer observed
@@ -48,7 +48,7 @@ class CoverageSteps(Pipeline):
             f"SELECT person_id, region, {sources} AS sources FROM ({self.persons}) LEFT JOIN linked USING (person_id)"
         )
 
-    @scratch
+    @intermediate
     def _coverage_class(self) -> str:
         """A person: their class, which has one region and one list of sources."""
         return "SELECT person_id, region, sources, dense_rank() OVER (ORDER BY region, sources) AS class FROM placed"

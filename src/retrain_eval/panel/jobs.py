@@ -12,7 +12,7 @@ import duckdb
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sql import loaded, optional
-from retrain_eval.common.sql_steps import Pipeline, recursive, scratch, step, table
+from retrain_eval.common.sql_steps import Pipeline, intermediate, recursive, step, table
 from retrain_eval.common.withholding import rows_where
 from retrain_eval.panel.coverage import build_coverage, build_gaps, covered_records
 
@@ -108,7 +108,7 @@ class JobSteps(Pipeline):
             SELECT *, period - row_number() OVER (PARTITION BY person_id, employer_id ORDER BY period) AS island
             FROM paid"""
 
-    @scratch
+    @intermediate
     def _employer_run(self) -> str:
         """A run of consecutive periods in which one employer pays a person."""
         return """
@@ -160,7 +160,7 @@ class JobSteps(Pipeline):
             FROM chain c JOIN single s
               ON s.person_id = c.person_id AND s.employer_id = c.employer_id AND s.first_period = c.first_period"""
 
-    @scratch
+    @intermediate
     def _successor_run(self) -> str:
         """A run that follows or precedes another, from ``chain``."""
         return "FROM chain"

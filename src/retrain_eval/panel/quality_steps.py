@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrain_eval.common.sql import no_rows
-from retrain_eval.common.sql_steps import Pipeline, scratch, step, table
+from retrain_eval.common.sql_steps import Pipeline, intermediate, step, table
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class QualitySteps(Pipeline):
     cutoff_k: float
     jobless: str
 
-    @scratch
+    @intermediate
     def _occupation_pay(self) -> str:
         """An occupation: mean log real earnings of the person-periods with one employer."""
         if "occupation" not in self.dimensions:

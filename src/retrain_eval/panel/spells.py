@@ -12,7 +12,7 @@ import duckdb
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import a_year
 from retrain_eval.common.sql import loaded, optional
-from retrain_eval.common.sql_steps import Pipeline, scratch, step, table
+from retrain_eval.common.sql_steps import Pipeline, intermediate, step, table
 from retrain_eval.panel.calendar import frequency_of
 
 
@@ -95,7 +95,7 @@ class SpellSteps(Pipeline):
     recall_within: int
     quarterly: bool
 
-    @scratch
+    @intermediate
     def _ranked_job(self) -> str:
         """A job and its rank among a person's jobs: the one that pays most over its life comes first."""
         return """
@@ -125,7 +125,7 @@ class SpellSteps(Pipeline):
             "SELECT *, period - row_number() OVER (PARTITION BY person_id, rank ORDER BY period) AS island FROM states"
         )
 
-    @scratch
+    @intermediate
     def _state_run(self) -> str:
         """A spell: a run of consecutive periods in one state, between its first and last."""
         return """

@@ -13,6 +13,7 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.periods import BOUNDS, parse_period
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import sql_name, sql_text
+from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.simulation.calibration import MOMENTS, Moment, measure
 from retrain_eval.simulation.careers import (
     DISPLACED_SPAN,
@@ -197,31 +198,56 @@ def simulate(
     return Simulation(con, truth, parameters)
 
 
+@dataclass(frozen=True)
+class EffectSteps(Pipeline):
+    """What training changed: the difference of both arms' outcomes, person by person.
+
+    Attributes
+    ----------
+    quarters : int
+        How many there are.
+    """
+
+    quarters: int
+
+    @step
+    def grid(self) -> str:
+        """A person who entered training, and a quarter."""
+        return f"SELECT x.n, x.entry, t FROM sim_trained x, range({self.quarters}) AS a(t)"
+
+    @step
+    def paid(self) -> str:
+        """A person, an arm and a quarter with pay: real earnings of all jobs."""
+        return """
+            SELECT n, arm, t, CAST((wages + coalesce(side_wages, 0)) * factor AS DECIMAL(18,4)) AS earnings
+            FROM sim_paid"""
+
+    @temporary
+    def sim_effect(self) -> str:
+        """A person who entered training and a quarter: earnings and employment with training less those without."""
+        return """
+            SELECT g.n, g.entry, g.t,
+              CASE WHEN g.t < entry THEN 0 ELSE coalesce(a.earnings, 0) - coalesce(b.earnings, 0) END AS earnings,
+              CASE WHEN g.t < entry THEN 0
+                ELSE coalesce((a.earnings > 0)::INTEGER, 0) - coalesce((b.earnings > 0)::INTEGER, 0) END AS employed
+            FROM grid g
+            LEFT JOIN paid a ON a.n = g.n AND a.t = g.t AND a.arm = 1
+            LEFT JOIN paid b ON b.n = g.n AND b.t = g.t AND b.arm = 0"""
+
+    @table
+    def effect(self) -> str:
+        """The same, as the study reads it."""
+        return """
+            SELECT sim_id(n) AS person_id, CAST(t - entry AS INTEGER) AS event_time,
+              CAST(earnings AS DOUBLE) AS on_earnings, CAST(employed AS INTEGER) AS on_employed
+            FROM sim_effect ORDER BY n, t"""
+
+
 def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.DataFrame:
     """Take the difference of both arms' outcomes, kept by person, and its mean by cohort, event time and subgroup."""
     levels = {"age_band": ("band", AGE_BANDS), "education_level": ("school", EDUCATION), "tier": ("tier", TIERS),
               "delivery": ("delivery", DELIVERIES)}  # fmt: skip
-    con.execute(
-        f"""
-        CREATE TEMP TABLE sim_effect AS
-        WITH grid AS (SELECT x.n, x.entry, t FROM sim_trained x, range({quarters}) AS a(t)),
-        paid AS (
-          SELECT n, arm, t, CAST((wages + coalesce(side_wages, 0)) * factor AS DECIMAL(18,4)) AS earnings FROM sim_paid
-        )
-        SELECT g.n, g.entry, g.t,
-          CASE WHEN g.t < entry THEN 0 ELSE coalesce(a.earnings, 0) - coalesce(b.earnings, 0) END AS earnings,
-          CASE WHEN g.t < entry THEN 0 ELSE coalesce((a.earnings > 0)::INTEGER, 0) - coalesce((b.earnings >
-            0)::INTEGER, 0) END AS employed
-        FROM (SELECT * FROM grid) g
-        LEFT JOIN paid a ON a.n = g.n AND a.t = g.t AND a.arm = 1
-        LEFT JOIN paid b ON b.n = g.n AND b.t = g.t AND b.arm = 0
-        """
-    )
-    con.execute(
-        "CREATE TABLE effect AS SELECT sim_id(n) AS person_id, CAST(t - entry AS INTEGER) AS event_time, "
-        "CAST(earnings AS DOUBLE) AS on_earnings, CAST(employed AS INTEGER) AS on_employed "
-        "FROM sim_effect ORDER BY n, t"
-    )
+    EffectSteps(quarters).build(con)
     parts = []
     for subgroup, (column, labels) in {"": ("", ()), **levels}.items():
         names = "[" + ", ".join(map(sql_text, labels)) + "]"
