@@ -8,14 +8,12 @@ from collections.abc import Mapping
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.sample.units import BATCH
-
-Floats = npt.NDArray[np.float64]
 
 
 def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:

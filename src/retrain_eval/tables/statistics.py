@@ -11,15 +11,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.statistic import Ints
 
 # given on from here, because whoever reads one needs all kinds to be known
 from retrain_eval.tables.statistic import Statistic as Statistic
 
-Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 

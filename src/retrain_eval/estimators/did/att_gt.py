@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Index
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.estimators.did.comparisons import (
     BASE_PERIODS,
@@ -25,9 +25,6 @@ from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.leave_out import differences_without
 from retrain_eval.tables.moments.leave_out import without_cluster
 from retrain_eval.tables.moments.moments import MomentTable
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 def att_gt(
@@ -117,7 +114,7 @@ def att_gt(
 
 
 def _estimate(moments: MomentTable, names: tuple[str, ...], options: dict[str, object]) -> GroupTimeEffects:
-    groups: list[tuple[object, object, Mask]] = [(pd.NA, pd.NA, np.ones(len(moments.cells), dtype=bool))]
+    groups: list[tuple[object, object, Bools]] = [(pd.NA, pd.NA, np.ones(len(moments.cells), dtype=bool))]
     if names:
         groups = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in moments.levels(names)]
     size, n_cells = 1 + len(moments.times), len(moments.cells)
@@ -197,7 +194,7 @@ class _Contrasts:
         self.weight = moments.first[:, 0]
         self.known: dict[bytes, Contrast | DesignError] = {}
 
-    def of(self, item: Comparison, members: npt.NDArray[np.intp]) -> Contrast:
+    def of(self, item: Comparison, members: Index) -> Contrast:
         key = item.treated.tobytes() + item.control.tobytes()
         if key not in self.known:
             try:

@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.shown import summarised
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 CONTROLS = ("never_treated", "not_yet_treated")
 METHODS = ("reg", "ipw", "dr")
@@ -28,12 +25,12 @@ class Comparison:
     cohort: float
     time: int
     base: int
-    treated: Mask
-    control: Mask
+    treated: Bools
+    control: Bools
 
 
 def comparisons(
-    periods: Sequence[int], cells: pd.DataFrame, mask: Mask, options: dict[str, object], notes: list[str], where: str
+    periods: Sequence[int], cells: pd.DataFrame, mask: Bools, options: dict[str, object], notes: list[str], where: str
 ) -> Iterator[Comparison]:
     """Yield every (cohort, period) that can be estimated; append to ``notes`` what cannot."""
     times, n = np.array(periods), cells["n"].to_numpy()
@@ -79,9 +76,9 @@ class Coefficients:
 
     def __init__(self, size: int, n_cells: int) -> None:
         self.size, self.n_cells = size, n_cells
-        self.index: list[tuple[int, npt.NDArray[np.intp], Array]] = []
+        self.index: list[tuple[int, Index, Floats]] = []
 
-    def add(self, row: int, cells: npt.NDArray[np.intp], coordinate: int, values: Array) -> None:
+    def add(self, row: int, cells: Index, coordinate: int, values: Floats) -> None:
         """Add values at one coordinate of some cells."""
         self.index.append((row, cells * self.size + coordinate, values))
 

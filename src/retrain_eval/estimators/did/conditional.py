@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 TRIM = 0.995  # controls with a higher propensity are left out, as DRDID leaves them out
 _ALIASED = 1e-9  # share of a column's length that earlier columns leave unexplained
@@ -39,21 +36,21 @@ class Contrast:
         Control cells that were left out because their propensity is above ``TRIM``.
     """
 
-    slope: Array
+    slope: Floats
     n_trimmed: int
-    _x: Array
-    _weight: Array
-    _treated: Mask
-    _odds: Array | None  # of being treated, controls only
-    _score: Array | None  # (m, K): influence of a unit of weight on the logit's coefficients
-    _regression: Array | None  # (K, m): the outcome regression's coefficients per change in a cell
+    _x: Floats
+    _weight: Floats
+    _treated: Bools
+    _odds: Floats | None  # of being treated, controls only
+    _score: Floats | None  # (m, K): influence of a unit of weight on the logit's coefficients
+    _regression: Floats | None  # (K, m): the outcome regression's coefficients per change in a cell
 
-    def intercept(self, change: Array) -> Array:
+    def intercept(self, change: Floats) -> Floats:
         """Return the constant term of the influence function in each cell, shape (m,), for mean changes (m,)."""
         arm = self._treated
         fitted = np.zeros(len(change)) if self._regression is None else self._x @ (self._regression @ change)
         residual = change - fitted
-        constant: Array = -self.slope * fitted
+        constant: Floats = -self.slope * fitted
         weight = self._weight[arm]
         constant[arm] -= self.slope[arm] * (weight @ residual[arm] / weight.sum())
         if self._odds is not None and self._score is not None:
@@ -65,7 +62,7 @@ class Contrast:
         return constant
 
 
-def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[str]) -> Contrast:
+def contrast(method: str, x: Floats, weight: Floats, treated: Bools, names: list[str]) -> Contrast:
     """Return the weights of one comparison.
 
     Parameters
@@ -94,9 +91,9 @@ def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[st
     named, x = x, _basis(x, weight) / np.sqrt(weight)[:, None]
     total = weight[treated].sum()
     slope = np.where(treated, 1 / total, 0.0)
-    odds: Array | None = None
-    score: Array | None = None
-    regression: Array | None = None
+    odds: Floats | None = None
+    score: Floats | None = None
+    regression: Floats | None = None
     n_trimmed = 0
     if method in {"ipw", "dr"}:
         probability, information = _logit(x, named, weight, treated, names)
@@ -122,9 +119,9 @@ def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[st
     return Contrast(slope, n_trimmed, x, weight, treated, odds, score, regression)
 
 
-def design(cells: pd.DataFrame, covariates: tuple[str, ...], numbers: tuple[str, ...]) -> tuple[Array, list[str]]:
+def design(cells: pd.DataFrame, covariates: tuple[str, ...], numbers: tuple[str, ...]) -> tuple[Floats, list[str]]:
     """Return the design of all cells and its names: a constant, numbers as they are, a dummy for every level."""
-    columns: list[Array] = [np.ones(len(cells))]
+    columns: list[Floats] = [np.ones(len(cells))]
     names = ["the constant"]
     for name in covariates:
         if name in numbers:
@@ -137,7 +134,7 @@ def design(cells: pd.DataFrame, covariates: tuple[str, ...], numbers: tuple[str,
     return np.column_stack(columns), names
 
 
-def _logit(x: Array, named: Array, weight: Array, treated: Mask, names: list[str]) -> tuple[Array, Array]:
+def _logit(x: Floats, named: Floats, weight: Floats, treated: Bools, names: list[str]) -> tuple[Floats, Floats]:
     """Return P(treated) per cell and the information, by Newton's method; refuse separation."""
     # where a level has no treated cell the fitted log odds run to minus infinity, and the limit is probability zero
     empty = ((named == 0) | (named == 1)).all(axis=0) & ~(named[treated] != 0).any(axis=0)
@@ -163,7 +160,7 @@ def _logit(x: Array, named: Array, weight: Array, treated: Mask, names: list[str
     return out, (x * (weight * out * (1 - out))[:, None]).T @ x
 
 
-def _alone(x: Array, treated: Mask, names: list[str]) -> str:
+def _alone(x: Floats, treated: Bools, names: list[str]) -> str:
     """Name the columns in which the treated have no counterpart."""
     found = []
     for j, name in enumerate(names):
@@ -174,7 +171,7 @@ def _alone(x: Array, treated: Mask, names: list[str]) -> str:
     return ", ".join(found) if found else "a combination of the covariates"
 
 
-def _basis(x: Array, weight: Array) -> Array:
+def _basis(x: Floats, weight: Floats) -> Floats:
     """Return orthonormal columns that span ``√weight · x``, shape (m, rank), by Gram-Schmidt in order of columns."""
     basis = np.zeros((len(x), 0))
     for column in (x * np.sqrt(weight)[:, None]).T:

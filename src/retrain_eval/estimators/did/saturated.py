@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.estimators.did.comparisons import CONTROLS
-from retrain_eval.estimators.did.few_clusters import Array, keys_of, touched
+from retrain_eval.estimators.did.few_clusters import keys_of, touched
 from retrain_eval.estimators.did.group_time import GroupTimeEffects, averages, tabulate
 from retrain_eval.estimators.did.imputation import Plan, group_time
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.tables.moments.leave_out import without_cluster
-from retrain_eval.tables.moments.moments import Mask, MomentTable
+from retrain_eval.tables.moments.moments import MomentTable
 
 SHARES = ("fixed", "estimated")
 GROUP_TIME = "group_time"
@@ -226,7 +227,7 @@ def _estimate(moments: MomentTable, plan: Plan) -> EffectTable:
 
 def _group_time(moments: MomentTable, plan: Plan) -> GroupTimeEffects:
     """Fit each level and put them together."""
-    groups: list[tuple[object, object, Mask | None]] = [(pd.NA, pd.NA, None)]
+    groups: list[tuple[object, object, Bools | None]] = [(pd.NA, pd.NA, None)]
     if plan.by:
         groups = [(" × ".join(plan.by), " × ".join(level), mask) for level, mask in moments.levels(plan.by)]
     parts, factors, leads, df = [], [], [], np.inf
@@ -293,7 +294,7 @@ def _controls(moments: MomentTable, names: Sequence[str]) -> dict[tuple[str, ...
     return {level: float(cohort[mask].max()) for level, mask in moments.levels(names)}
 
 
-def _leads_without(effects: GroupTimeEffects) -> Array:
+def _leads_without(effects: GroupTimeEffects) -> Floats:
     """Return the leads without each cluster, shape (G, leads)."""
     assert effects.leads is not None
     rows = effects.leads[0]

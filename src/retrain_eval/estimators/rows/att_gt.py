@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, numbers_among, query, require_columns, sql_name, sql_text
@@ -39,9 +39,6 @@ from retrain_eval.tables.clusters import Clusters, keeps_sums
 from retrain_eval.tables.moments.cross_sections import build_cross_sections
 from retrain_eval.tables.moments.paths import Columns, Paths, build_paths
 from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 UNBALANCED = ("refuse", "drop", "allow")
 MAX_EFFECTS = 15_000  # their products take 1.8 GB
@@ -71,8 +68,8 @@ class UnitInfluence:
     outcome: str
     times: tuple[int, ...]
     cells: pd.DataFrame
-    products: Array
-    uses: Mask
+    products: Floats
+    uses: Bools
     cluster: str | None
     clusters: Clusters | None
     _request: _Request
@@ -84,14 +81,14 @@ class UnitInfluence:
             return False
         return keeps_sums(self.clusters.total, int(self.cells["n"].sum()))
 
-    def cells_used(self, influence: sparse.csr_array) -> Mask:
+    def cells_used(self, influence: sparse.csr_array) -> Bools:
         """Return which cells combinations of the effects and cell weights are made from, (R, K + C) to (R, C)."""
-        found: Mask = (abs(influence) @ self.uses.astype(float)) > 0
+        found: Bools = (abs(influence) @ self.uses.astype(float)) > 0
         return found
 
-    def covariance(self, influence: sparse.csr_array) -> Array:
+    def covariance(self, influence: sparse.csr_array) -> Floats:
         """Return ``A Ω Aᵀ`` for combinations A of the effects and cell weights, shape (R, K + C)."""
-        found: Array = influence @ (influence @ self.products).T
+        found: Floats = influence @ (influence @ self.products).T
         return (found + found.T) / 2
 
     def by(self, names: Sequence[str]) -> GroupTimeEffects:
@@ -326,7 +323,7 @@ def _nothing(notes: Sequence[str]) -> DesignError:
     return DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
 
 
-def _levels(cells: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[dict[str, object], Mask]]:
+def _levels(cells: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[dict[str, object], Bools]]:
     """Yield each combination of levels, in order of first appearance, with its cells."""
     if not names:
         yield {"subgroup": pd.NA, "level": pd.NA}, np.ones(len(cells), dtype=bool)

@@ -6,18 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 
+from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.conditional import TRIM
 from retrain_eval.estimators.rows.blocks import Block, Sums, basis
 from retrain_eval.estimators.rows.units import UnitTable
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Index = npt.NDArray[np.intp]
 
 _SMALL = 1e-7  # a step this small, in standard deviations of the log odds, is the last one: its error is its square
 _CERTAIN = 0.1  # a step this small cannot overshoot
@@ -41,27 +37,27 @@ class Propensities:
         Block → why it has no estimate.
     """
 
-    gamma: Array
+    gamma: Floats
     impossible: list[Index]
     failed: dict[int, DesignError]
 
-    def of(self, blocks: Index, x: Array) -> Array:
+    def of(self, blocks: Index, x: Floats) -> Floats:
         """Return the probabilities, shape (len(blocks), n), of rows with covariates x, shape (q, n)."""
-        probability: Array = expit(self.gamma[blocks] @ x)
+        probability: Floats = expit(self.gamma[blocks] @ x)
         for row, b in zip(probability, blocks, strict=True):
             row[self.outside(int(b), x)] = 0.0
         return probability
 
-    def outside(self, b: int, x: Array) -> Mask | slice:
+    def outside(self, b: int, x: Floats) -> Bools | slice:
         """Return the rows that cannot be treated, as an index; an empty slice where there are none."""
         columns = self.impossible[b]
         return (x[columns] != 0).any(axis=0) if len(columns) else slice(0, 0)
 
 
-def odds(probability: Array) -> Array:
+def odds(probability: Floats) -> Floats:
     """Return the odds of being treated, zero where the propensity is above ``TRIM``."""
     kept = probability < TRIM
-    found: Array = np.where(kept, probability / np.where(kept, 1 - probability, 1.0), 0.0)
+    found: Floats = np.where(kept, probability / np.where(kept, 1 - probability, 1.0), 0.0)
     return found
 
 
@@ -114,12 +110,12 @@ def fit_propensities(table: UnitTable, blocks: Sequence[Block], sums: Sums, amon
     return found
 
 
-def _arms(block: Block) -> tuple[Mask, Mask]:
+def _arms(block: Block) -> tuple[Bools, Bools]:
     return block.treated, block.control
 
 
-def _members(block: Block) -> Mask:
-    found: Mask = block.treated | block.control
+def _members(block: Block) -> Bools:
+    found: Bools = block.treated | block.control
     return found
 
 
@@ -128,18 +124,18 @@ class _Newton:
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
-        self.span: Array | None = None
+        self.span: Floats | None = None
         self.value = -np.inf
-        self.step: Array | None = None
+        self.step: Floats | None = None
         self.size = np.inf
         self.done = self.flat = False
 
-    def move(self, gamma: Array, value: float | None, score: Array, information: Array) -> Array:
+    def move(self, gamma: Floats, value: float | None, score: Floats, information: Floats) -> Floats:
         """Return the next coefficients, given the likelihood and its derivatives at these."""
         if value is not None:
             if self.step is not None and value < self.value - 1e-10 * self.weight:
                 self.step, self.size = self.step / 2, self.size / 2
-                shorter: Array = gamma - self.step
+                shorter: Floats = gamma - self.step
                 return shorter
             self.value = value
         if self.span is None:
@@ -161,7 +157,7 @@ class _Newton:
 
 def _derivatives(
     table: UnitTable, blocks: Sequence[Block], found: Propensities, turn: Index, judge: bool
-) -> tuple[Array, Array, Array]:
+) -> tuple[Floats, Floats, Floats]:
     """Return log-likelihoods, their gradients and information of some blocks, in one pass."""
     q = len(table.names)
     place = {int(b): i for i, b in enumerate(turn)}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.numerics.joint import row_of_test
 from retrain_eval.common.shown import summarised
@@ -17,8 +17,6 @@ from retrain_eval.estimators.survival.risk import group_name
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Scores
-
-Array = npt.NDArray[np.float64]
 
 _SINGULAR = 1e-10
 
@@ -55,8 +53,8 @@ class GroupTest:
         cls,
         test: str,
         groups: pd.DataFrame,
-        kept: npt.NDArray[np.int64],
-        spread: Array,
+        kept: Ints,
+        spread: Floats,
         variance: str,
         *,
         clusters: int | None = None,
@@ -123,7 +121,7 @@ def _robust(chi2: float, df: int, clusters: int | None) -> tuple[float, float]:
     return denominator, p_value
 
 
-def _wald(deviation: Array, covariance: Array) -> tuple[float, int]:
+def _wald(deviation: Floats, covariance: Floats) -> tuple[float, int]:
     """Return the statistic of deviations that add up to zero, so that the last says nothing new, and its rank."""
     covariance = covariance[:-1, :-1]
     rank = int(np.linalg.matrix_rank(covariance, rtol=_SINGULAR, hermitian=True)) if len(covariance) else 0
@@ -132,7 +130,7 @@ def _wald(deviation: Array, covariance: Array) -> tuple[float, int]:
 
 
 def group_frame(
-    table: LifeTable, levels: Sequence[tuple[str, ...]], group: npt.NDArray[np.int64], observed: Array, expected: Array
+    table: LifeTable, levels: Sequence[tuple[str, ...]], group: Ints, observed: Floats, expected: Floats
 ) -> pd.DataFrame:
     """Return the frame of a `GroupTest`; ``group`` is each cell's place in ``levels``."""
     n = np.bincount(group, weights=table.cells["n"].to_numpy(), minlength=len(levels)).astype(np.int64)

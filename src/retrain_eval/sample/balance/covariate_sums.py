@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.balance.balance import numeric
 from retrain_eval.tables.covariates.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
 from retrain_eval.tables.covariates.distributions import Points, rarest
 from retrain_eval.tables.moments.dominance import N_LARGEST, limits
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 _FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
 

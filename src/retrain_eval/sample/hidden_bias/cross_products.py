@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
@@ -19,8 +19,6 @@ from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
 from retrain_eval.tables.moments.dominance import N_LARGEST, limits_sql
 from retrain_eval.tables.statistics import CrossProducts
-
-Floats = npt.NDArray[np.float64]
 
 _FEW = 3  # values of a column so few that products tell how many people have each
 _ALIASED = 1e-11  # eigenvalue of a correlation matrix below which a column adds nothing

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.estimators.inference.hidden_bias_bounds import (
@@ -31,8 +31,6 @@ from retrain_eval.sample.hidden_bias.pooled_sd import deviation, spread
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Statistic
-
-Floats = npt.NDArray[np.float64]
 
 ROSENBAUM = ("result", "gamma", "p_value", "n_pairs")
 E_VALUES = ("result", "estimate", "std_error", "sd", "risk_ratio", "e_value", "e_value_limit")

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.formulas.tree import Call
 from retrain_eval.sample.drawn import Drawn
@@ -22,9 +22,6 @@ from retrain_eval.sample.models.formula import TreatmentFormula
 from retrain_eval.sample.models.propensity import pooled_score
 from retrain_eval.sample.options import Cutpoints, Options, is_whole
 from retrain_eval.sample.units import Units, load_units, strata
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 STURGES = "sturges"
 
@@ -107,7 +104,7 @@ def match_cem(
     return assemble_weighted(drawn, None, choices, facts)
 
 
-def stratum_weights(treated: npt.NDArray[np.bool_], stratum: Ints) -> tuple[Floats, Ints]:
+def stratum_weights(treated: Bools, stratum: Ints) -> tuple[Floats, Ints]:
     """Return the weight of each unit and its subclass, 0 for both where a stratum has one arm only.
 
     Parameters

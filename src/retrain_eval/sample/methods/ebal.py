@@ -8,13 +8,12 @@ claimed but tested: the means under the final weights are compared with those of
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import AnyArray, Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import bound, summarised
 from retrain_eval.sample.drawn import Drawn
@@ -26,8 +25,6 @@ from retrain_eval.sample.models.propensity import cell_counts, newton, pooled_sc
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.support import by_stratum, rows_of
 from retrain_eval.sample.units import load_units
-
-Array = npt.NDArray[np.float64]
 
 FEW = 100_000  # rows up to which contradicting terms are looked for
 MAX_ITERATIONS = 200
@@ -52,7 +49,7 @@ class Balanced:
     iterations : int
     """
 
-    weight: Array
+    weight: Floats
     terms: tuple[str, ...]
     coefficients: dict[str, float]
     max_imbalance: float
@@ -134,7 +131,7 @@ def match_ebal(
     }
     drawn = Drawn.of_units(relation, unit, formula, units, of_unit, score=pooled_score(formula, units))
 
-    def influence(y: Array) -> Array:
+    def influence(y: Floats) -> Floats:
         return balancing_influence(drawn, parts, bound(terms, formula, moments=options.moments), y)
 
     return assemble_weighted(replace(drawn, influence=influence), None, choices, {"cluster": None})
@@ -148,7 +145,7 @@ def terms(formula: TreatmentFormula, cells: pd.DataFrame, *, moments: int) -> De
     """
     plain = Design.build(formula, cells)
     names: list[str] = ["Intercept"]
-    columns: list[npt.NDArray[Any]] = [np.ones(plain.n, dtype=np.uint8)]
+    columns: list[AnyArray] = [np.ones(plain.n, dtype=np.uint8)]
     for name, column in zip(plain.names, plain.columns, strict=True):
         low, high = float(column.min()), float(column.max())
         if low < high:
@@ -161,7 +158,7 @@ def terms(formula: TreatmentFormula, cells: pd.DataFrame, *, moments: int) -> De
     return Design(tuple(names), tuple(columns), plain.n)
 
 
-def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, total: Array, moments: int) -> Balanced:
+def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Floats, total: Floats, moments: int) -> Balanced:
     """Find the weights of controls in one stratum.
 
     Parameters
@@ -208,14 +205,14 @@ class _Dual:
     """Minus the dual, its gradient and its curvature, on standardised terms about the means of the treated."""
 
     design: Design
-    centre: Array
-    scale: Array
-    treated: Array
-    control: Array
+    centre: Floats
+    scale: Floats
+    treated: Floats
+    control: Floats
 
-    def __call__(self, beta: Array) -> tuple[float, Array, Array]:
+    def __call__(self, beta: Floats) -> tuple[float, Floats, Floats]:
         p, n = len(beta), float(self.treated.sum())
-        target: Array = np.zeros(p)
+        target: Floats = np.zeros(p)
         eta = np.zeros(self.design.n)
         for rows in self.design.blocks():
             z = self._z(rows)
@@ -233,11 +230,11 @@ class _Dual:
         value = np.log(mass) + top - float(np.einsum("j,j->", target, beta))
         return -value, -mean, second / mass - np.outer(mean, mean)
 
-    def _z(self, rows: slice) -> Array:
+    def _z(self, rows: slice) -> Floats:
         return np.asarray((self.design.values(rows) - self.centre[:, None]) / self.scale[:, None])
 
 
-def _check_range(design: Design, treated: Array, control: Array) -> None:
+def _check_range(design: Design, treated: Floats, control: Floats) -> None:
     """Refuse a mean of the treated that controls, all weighing something, cannot have."""
     for name, column in zip(design.names, design.columns, strict=True):
         wanted = float((column * treated).sum() / treated.sum())
@@ -250,7 +247,7 @@ def _check_range(design: Design, treated: Array, control: Array) -> None:
             )
 
 
-def _contradiction(design: Design, centre: Array, scale: Array, treated: Array, control: Array) -> str:
+def _contradiction(design: Design, centre: Floats, scale: Floats, treated: Floats, control: Floats) -> str:
     """Name the terms without any one of which the others could be balanced."""
     freed = []
     for j in range(len(scale)) if design.n <= FEW else ():
@@ -266,7 +263,7 @@ def _contradiction(design: Design, centre: Array, scale: Array, treated: Array, 
     )
 
 
-def _imbalance(design: Design, treated: Array, weight: Array, total: Array) -> tuple[float, str]:
+def _imbalance(design: Design, treated: Floats, weight: Floats, total: Floats) -> tuple[float, str]:
     """Return the largest difference of means, in standard deviations over both arms, and the term."""
     worst, where = 0.0, ""
     for name, column in zip(design.names, design.columns, strict=True):

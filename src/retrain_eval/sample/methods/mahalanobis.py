@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.methods.nearest_search import MAX_PAIRS, greedy, visits
 from retrain_eval.sample.pairs import Pairs
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 MAX_DISTANCES = 5_000_000_000
 _TIE = 1e-9  # squared distances that differ by less are equal: rotating covariates rounds their last bits

@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.models.formula import TreatmentFormula
 from retrain_eval.sample.units import Units
-
-Array = npt.NDArray[np.float64]
 
 LINKS = ("logit", "linear.logit")
 TOLERANCE = 1e-10  # of the mean score and of the last step, on standardised columns
@@ -58,17 +56,17 @@ class Propensity:
 
     coefficients: dict[str, float]
     aliased: tuple[str, ...]
-    linear: Array
+    linear: Floats
     iterations: int
     mean_score: float
 
     @property
-    def score(self) -> Array:
+    def score(self) -> Floats:
         """P(treated | covariates) per cell."""
         return np.asarray(expit(self.linear))
 
 
-def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, total: Array) -> Propensity:
+def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Floats, total: Floats) -> Propensity:
     """Fit P(treated | covariates) by maximum likelihood.
 
     Parameters
@@ -113,7 +111,7 @@ def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Arra
     )
 
 
-def unstandardise(beta: Array, centre: Array, scale: Array, constant: int | None) -> Array:
+def unstandardise(beta: Floats, centre: Floats, scale: Floats, constant: int | None) -> Floats:
     """Return coefficients of the columns as they are, rounded to `SIGNIFICANT_DIGITS`."""
     raw = beta / scale
     if constant is not None:
@@ -121,7 +119,7 @@ def unstandardise(beta: Array, centre: Array, scale: Array, constant: int | None
     return np.array([float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in raw])
 
 
-def _start(design: Design, centre: Array, scale: Array, treated: Array, total: Array) -> Array:
+def _start(design: Design, centre: Floats, scale: Floats, treated: Floats, total: Floats) -> Floats:
     """Fit all rows with a treated unit and every `THIN`-th of the others, in their order, with the weight of all."""
     others = np.flatnonzero(treated == 0)[::THIN]
     rows = np.sort(np.concatenate([np.flatnonzero(treated > 0), others]))
@@ -132,11 +130,11 @@ def _start(design: Design, centre: Array, scale: Array, treated: Array, total: A
 
 
 def newton(
-    derivatives: Callable[[Array], tuple[float, Array, Array]],
-    start: Array,
+    derivatives: Callable[[Floats], tuple[float, Floats, Floats]],
+    start: Floats,
     n: float,
     limit: int = MAX_ITERATIONS,
-) -> tuple[Array, int, float] | None:
+) -> tuple[Floats, int, float] | None:
     """Maximise a concave likelihood; None when it has no maximum.
 
     Parameters
@@ -173,17 +171,17 @@ def newton(
 
 
 def _maximise(
-    design: Design, centre: Array, scale: Array, treated: Array, total: Array, start: Array
-) -> tuple[Array, int, float] | None:
-    def derivatives(beta: Array) -> tuple[float, Array, Array]:
+    design: Design, centre: Floats, scale: Floats, treated: Floats, total: Floats, start: Floats
+) -> tuple[Floats, int, float] | None:
+    def derivatives(beta: Floats) -> tuple[float, Floats, Floats]:
         return _derivatives(design, centre, scale, treated, total, beta)
 
     return newton(derivatives, start, float(total.sum()))
 
 
 def _derivatives(
-    design: Design, centre: Array, scale: Array, treated: Array, total: Array, beta: Array
-) -> tuple[float, Array, Array]:
+    design: Design, centre: Floats, scale: Floats, treated: Floats, total: Floats, beta: Floats
+) -> tuple[float, Floats, Floats]:
     """Return the log-likelihood, its gradient and the information.
 
     Only the information comes from BLAS, whose threads may change its last bit: it tells how far to step to where the
@@ -204,7 +202,7 @@ def _derivatives(
     return value, score, information
 
 
-def logistic(eta: Array) -> tuple[Array, Array]:
+def logistic(eta: Floats) -> tuple[Floats, Floats]:
     """Return 1/(1 + exp(−η)) and log(1 + exp(η)), from one exponential."""
     eta = np.maximum(eta, -700.0)  # beyond, the exponential has no number
     odds_against = np.exp(-eta)
@@ -214,8 +212,8 @@ def logistic(eta: Array) -> tuple[Array, Array]:
 def separation(
     formula: TreatmentFormula,
     cells: pd.DataFrame,
-    has_treated: npt.NDArray[np.bool_],
-    has_control: npt.NDArray[np.bool_],
+    has_treated: Bools,
+    has_control: Bools,
 ) -> str:
     """Say which covariate tells treated from controls without error."""
     reasons: list[str] = []
@@ -238,20 +236,20 @@ def separation(
     )
 
 
-def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Array]:
+def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Floats]:
     """Promise the propensity score of each cell, for methods that do not need it: only looking at overlap does."""
 
     @cache
-    def score() -> Array:
+    def score() -> Floats:
         return fit_propensity(formula, units.cells, *cell_counts(units)).score
 
     return score
 
 
-def cell_counts(units: Units) -> tuple[Array, Array]:
+def cell_counts(units: Units) -> tuple[Floats, Floats]:
     """Return how many units each cell has: treated, and all."""
     n_cells = len(units.cells)
     if units.apart:
         return units.treated.astype(float), np.ones(n_cells)
-    treated: Array = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
+    treated: Floats = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
     return treated, np.bincount(units.cell, minlength=n_cells).astype(float)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import AnyInts, Bools, Floats
 from retrain_eval.common.errors import InputError
 from retrain_eval.tables.moments.paths import Paths
-
-Array = npt.NDArray[np.float64]
 
 N_LARGEST = 5  # contributions kept; a rule may be about so many
 _SHARING = 3  # units that have the amount of a cap, at least
@@ -28,7 +26,7 @@ def limits_sql(column: str, quantile: float) -> tuple[str, str]:
     return f"least({low}, 0.0)", f"greatest({high}, 0.0)"
 
 
-def limits(x: Array, quantile: float) -> tuple[float, float]:
+def limits(x: Floats, quantile: float) -> tuple[float, float]:
     """Return the values below and above which an array is cut; see `limits_sql`.
 
     Examples
@@ -62,7 +60,7 @@ def cap(paths: Paths, quantile: float) -> None:
     paths.query(f"UPDATE {paths.table} SET {capped}")
 
 
-def largest(paths: Paths, group: str, order: str) -> Array:
+def largest(paths: Paths, group: str, order: str) -> Floats:
     """Return the largest contributions w·|Y| to each cell in each period, shape (C, T, N_LARGEST), descending.
 
     Parameters
@@ -76,14 +74,14 @@ def largest(paths: Paths, group: str, order: str) -> Array:
     return np.array([[[*top, *[0.0] * (N_LARGEST - len(top))] for top in row] for row in rows])
 
 
-def absolute_totals(paths: Paths, group: str, order: str) -> Array:
+def absolute_totals(paths: Paths, group: str, order: str) -> Floats:
     """Return Σ w·|Y| of each cell in each period, shape (C, T): what the largest contributions are a share of."""
     sums = ", ".join(f"fsum(w * abs({y}))" for y in paths.per_period)
     rows = paths.query(f"SELECT {sums} FROM {paths.table} GROUP BY {group} ORDER BY {order}").fetchall()
     return np.array(rows, dtype=float).reshape(len(rows), len(paths.per_period))
 
 
-def merge(parts: Sequence[Array | None], group: npt.NDArray[np.integer], n_groups: int) -> Array | None:
+def merge(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floats | None:
     """Return the largest contributions to groups of the cells of all parts; None where a part's are not known.
 
     Examples
@@ -103,7 +101,7 @@ def merge(parts: Sequence[Array | None], group: npt.NDArray[np.integer], n_group
     return out
 
 
-def merge_totals(parts: Sequence[Array | None], group: npt.NDArray[np.integer], n_groups: int) -> Array | None:
+def merge_totals(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floats | None:
     """Return the sums of Σ w·|Y| over groups of the cells of all parts; None where a part's are not known."""
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
@@ -114,7 +112,7 @@ def merge_totals(parts: Sequence[Array | None], group: npt.NDArray[np.integer], 
     return out
 
 
-def dominated(contributions: Array, total: Array, *, n: float, share: float, p_percent: float) -> npt.NDArray[np.bool_]:
+def dominated(contributions: Floats, total: Floats, *, n: float, share: float, p_percent: float) -> Bools:
     """Return which cells few units dominate in some period, shape (C,).
 
     Parameters
@@ -147,5 +145,5 @@ def dominated(contributions: Array, total: Array, *, n: float, share: float, p_p
     over = (share < 1) & (contributions[:, :, : int(n)].sum(axis=2) > share * total + tolerance)
     rest = total - contributions[:, :, :2].sum(axis=2)
     close = (p_percent > 0) & (rest < p_percent / 100 * contributions[:, :, 0] - tolerance)
-    found: npt.NDArray[np.bool_] = (over | close).any(axis=1)
+    found: Bools = (over | close).any(axis=1)
     return found

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy import linalg
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.estimators.survival.regression.model import dependent_columns
 from retrain_eval.estimators.survival.regression.partial import Likelihood
-
-Array = npt.NDArray[np.float64]
 
 _MAX_STEPS = 60
 _DECREMENT = 1e-12  # twice the gain in log-likelihood that a step can bring: the square of its length in SEs
@@ -33,7 +31,7 @@ def require_independent_terms(null: Likelihood, names: Sequence[str]) -> None:
     raise DesignError(f"the data cannot tell these terms apart: {'; '.join(said)}. Leave one out")
 
 
-def maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Array]:
+def maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Floats]:
     """Return the likelihood at its maximum and where that is, by Newton's method with halved steps.
 
     Raises
@@ -68,15 +66,15 @@ def maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Array]:
     raise DesignError(f"the partial likelihood did not converge in {_MAX_STEPS} steps; simplify the formula")
 
 
-def solve(information: Array, score: Array) -> Array:
+def solve(information: Floats, score: Floats) -> Floats:
     """Return ``information⁻¹ score``."""
     try:
-        found: Array = linalg.cho_solve(linalg.cho_factor(information), score)
+        found: Floats = linalg.cho_solve(linalg.cho_factor(information), score)
     except linalg.LinAlgError:  # flat in some direction, as where a coefficient runs away
         found = np.asarray(np.linalg.lstsq(information, score, rcond=None)[0], dtype=float)
     return found
 
 
-def inverse(information: Array) -> Array:
+def inverse(information: Floats) -> Floats:
     """Return the inverse of an information matrix."""
     return solve(information, np.eye(len(information)))
