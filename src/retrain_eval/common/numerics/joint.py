@@ -16,6 +16,7 @@ from scipy.sparse import csgraph
 from threadpoolctl import threadpool_limits
 
 from retrain_eval.common.arrays import Floats, ShortInts
+from retrain_eval.common.numerics.linear_algebra import inverse_and_rank
 
 TEST_COLUMNS = ("test", "statistic", "df", "df_denominator", "p_value")
 _SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
@@ -317,11 +318,9 @@ def joint_test(
     """
     contrast = np.eye(len(theta)) if contrast is None else contrast
     gap, spread = contrast @ theta, contrast @ vcov @ contrast.T
-    q = int(np.linalg.matrix_rank(spread, rtol=_RANK, hermitian=True)) if len(gap) else 0
+    inverse, q = inverse_and_rank(spread, _RANK)
     if q == 0:
         return 0.0, 0, np.inf, np.nan
-    # one tolerance for both, or the inverse would blow up a direction that the rank does not count
-    inverse = np.asarray(np.linalg.pinv(spread, rcond=_RANK, hermitian=True), dtype=np.float64)
     statistic = float(gap @ inverse @ gap)
     root, total = symmetric_root(inverse), 0.0
     block = np.zeros(len(vcov), dtype=np.int32) if together else blocks_of(vcov)

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import independent_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.comparisons import Coefficients
 from retrain_eval.estimators.did.conditional import design
@@ -49,7 +50,10 @@ def group_time(
     x, columns = np.zeros((len(data.cohort), 0)), list[str]()
     if plan.covariates:
         cells = moments.cells.iloc[np.flatnonzero(data.member >= 0)].reset_index(drop=True)
-        x, columns = _independent(*design(cells, plan.covariates, moments.numbers), data.weight)
+        x, names = design(cells, plan.covariates, moments.numbers)
+        independent, _ = independent_columns(x * np.sqrt(data.weight)[:, None])
+        varying = independent[1:]  # the constant comes first
+        x, columns = x[:, varying], [names[j] for j in varying]
     untreated = _fit(data, x, columns, observed & ~own)
     rows: list[dict[str, object]] = []
     own_part = Coefficients(1 + len(data.times), len(moments.cells))
@@ -240,14 +244,6 @@ def _dummies(data: Panel, plan: Plan) -> tuple[Bools, Bools, Bools]:
         plan.notes.append(f"period {times[t]:g}: {left[t]} unit(s) left untreated to compare with")
         observed[:, t] = False
     return own & observed, observed, last_control
-
-
-def _independent(x: Floats, names: list[str], weight: Floats) -> tuple[Floats, list[str]]:
-    """Return the columns that add to the constant (the first one) and to earlier columns."""
-    scaled = x * np.sqrt(weight)[:, None]
-    _, r = np.linalg.qr(scaled)
-    keep = np.flatnonzero(np.abs(np.diag(r)) > 1e-9 * np.linalg.norm(scaled, axis=0))[1:]
-    return x[:, keep], [names[j] for j in keep]
 
 
 def _project(gap: Floats, x: Floats, weight: Floats) -> tuple[Floats, int]:

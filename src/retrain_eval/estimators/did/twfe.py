@@ -16,12 +16,11 @@ from scipy import linalg, sparse
 
 from retrain_eval.common.arrays import Bools, Floats, Index, Ints
 from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.numerics.linear_algebra import independent_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.tables.moments.moments import INCOMPLETE, MomentTable
-
-_COLLINEAR = 1e-9  # share of a column's length that earlier columns leave unexplained
 
 
 @summarised
@@ -177,11 +176,9 @@ def least_squares(data: Panel, regressors: Floats, names: Sequence[str], observe
     root = np.sqrt(data.weight)
     stacked = (centred * root[:, None, None]).reshape(n_cells * n_times, -1)
     q, r = linalg.qr(stacked, mode="economic")
-    diagonal = np.zeros(stacked.shape[1])
-    diagonal[: len(r)] = np.abs(np.diag(r))
-    length = np.linalg.norm(stacked, axis=0)
-    dependent = np.flatnonzero(diagonal <= _COLLINEAR * np.where(length > 0, length, 1.0))
-    if len(dependent):
+    independent, _ = independent_columns(r)
+    if len(independent) < stacked.shape[1]:
+        dependent = np.setdiff1d(np.arange(stacked.shape[1]), independent)
         n_dummies = dummies.shape[2]
         labels = [f"period {data.moments.times[t]}" for t in periods[1:]] + list(names)
         which = ", ".join(labels[j] for j in dependent[:5])

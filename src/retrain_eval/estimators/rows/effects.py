@@ -18,8 +18,9 @@ import numpy as np
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import basis_of, inverse_within
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.rows.blocks import Block, Sums, basis, inverse
+from retrain_eval.estimators.rows.blocks import Block, Sums
 from retrain_eval.estimators.rows.units import UnitTable
 
 
@@ -116,7 +117,7 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
     control = {side: sums.gram[block.control, side].sum(axis=0) for side in block.sides}
     total = sum(gram[0, 0] for gram in treated.values())
     mean = np.sum([gram[0] for gram in treated.values()], axis=0) / total
-    span = basis(np.sum([*treated.values(), *control.values()], axis=0))
+    span = basis_of(np.sum([*treated.values(), *control.values()], axis=0))
     constant = np.eye(1, q)[0]
 
     estimate, score, shift = np.zeros(n_pairs), np.zeros((n_pairs, q)), np.zeros((n_pairs, q))
@@ -138,7 +139,7 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
                 away = mean + weighed.gram[side][0] / odds_total - 2 * treated[side][0] / share  # see Notes
         if regress:
             inverted = _inverse(
-                control[side], span, f"no control is like the treated in {sums.names_alone(block, table)}"
+                control[side], span, f"no control is like the treated in {sums.separating_columns(block, table)}"
             )
             beta = (inverted @ sums.moment[block.control, side].sum(axis=0) @ select.T).T
             control_lead = -inverted @ away
@@ -175,10 +176,10 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
 
 
 def _inverse(gram: Floats, span: Floats, otherwise: str) -> Floats:
-    found = inverse(gram, span)
-    if found is None:
+    inverted = inverse_within(gram, span)
+    if inverted is None:
         raise DesignError(otherwise)
-    return found
+    return inverted
 
 
 def _select(table: UnitTable, block: Block, side: int) -> Floats:

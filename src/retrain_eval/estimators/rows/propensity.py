@@ -10,9 +10,11 @@ from scipy.special import expit
 
 from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import basis_of
+from retrain_eval.common.numerics.newton import Newton, Step, shortened
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.conditional import TRIM
-from retrain_eval.estimators.rows.blocks import Block, Sums, basis
+from retrain_eval.estimators.rows.blocks import Block, Sums
 from retrain_eval.estimators.rows.units import UnitTable
 
 _SMALL = 1e-7  # a step this small, in standard deviations of the log odds, is the last one: its error is its square
@@ -83,15 +85,16 @@ def fit_propensities(table: UnitTable, blocks: Sequence[Block], sums: Sums, amon
     """
     q = len(table.names)
     impossible = [np.flatnonzero(sums.impossible(block, table)) for block in blocks]
-    found = Propensities(np.zeros((len(blocks), q)), impossible, {})
-    newton = {
-        int(b): _Newton(float(sums.gram[:, blocks[b].sides][_members(blocks[b])][..., 0, 0].sum())) for b in among
-    }
+    propensities = Propensities(np.zeros((len(blocks), q)), impossible, {})
+    rules = {int(b): _Rule(float(sums.gram[:, blocks[b].sides][_members(blocks[b])][..., 0, 0].sum())) for b in among}
+    newton = {b: Newton(rule, rounding=1e-10 * rule.weight) for b, rule in rules.items()}
     # at even odds the derivatives are sums that are there already, unless some rows of the cell do not count
     known = {b for b in newton if not len(impossible[b])}
     for b in known:
         treated, control = (sums.gram[mask][:, blocks[b].sides].sum(axis=(0, 1)) for mask in _arms(blocks[b]))
-        found.gamma[b] = newton[b].move(found.gamma[b], None, (treated - control)[0] / 2, (treated + control) / 4)
+        propensities.gamma[b] = newton[b].move(
+            propensities.gamma[b], None, (treated - control)[0] / 2, (treated + control) / 4
+        )
     active = np.array(sorted(newton), dtype=np.intp)
     fresh = np.array([b for b in active if b not in known], dtype=np.intp)
     for round_ in range(_MAX_STEPS):
@@ -99,15 +102,17 @@ def fit_propensities(table: UnitTable, blocks: Sequence[Block], sums: Sums, amon
         if not len(turn):
             break
         judge = any(newton[b].size > _CERTAIN for b in turn)
-        value, score, information = _derivatives(table, blocks, found, turn, judge)
+        value, score, information = _derivatives(table, blocks, propensities, turn, judge)
         for i, b in enumerate(turn):
-            found.gamma[b] = newton[b].move(found.gamma[b], value[i] if judge else None, score[i], information[i])
+            propensities.gamma[b] = newton[b].move(
+                propensities.gamma[b], value[i] if judge else None, score[i], information[i]
+            )
         active = np.array([b for b in active if not newton[b].done], dtype=np.intp)
-    for b, state in newton.items():
-        if not state.done or state.flat:
-            names = sums.names_alone(blocks[b], table)
-            found.failed[b] = DesignError(f"treated and controls are separated by {names}")
-    return found
+    for b, search in newton.items():
+        if not search.done or rules[b].flat:
+            names = sums.separating_columns(blocks[b], table)
+            propensities.failed[b] = DesignError(f"treated and controls are separated by {names}")
+    return propensities
 
 
 def _arms(block: Block) -> tuple[Bools, Bools]:
@@ -119,40 +124,32 @@ def _members(block: Block) -> Bools:
     return found
 
 
-class _Newton:
-    """One logit on its way to the maximum."""
+class _Rule:
+    """Newton's step of one logit, measured in standard deviations of the log odds.
+
+    Attributes
+    ----------
+    flat : bool
+        Whether the information vanishes: the maximum lies at infinity.
+    """
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
-        self.span: Floats | None = None
-        self.value = -np.inf
-        self.step: Floats | None = None
-        self.size = np.inf
-        self.done = self.flat = False
+        self.flat = False
+        self._basis: Floats | None = None
 
-    def move(self, gamma: Floats, value: float | None, score: Floats, information: Floats) -> Floats:
-        """Return the next coefficients, given the likelihood and its derivatives at these."""
-        if value is not None:
-            if self.step is not None and value < self.value - 1e-10 * self.weight:
-                self.step, self.size = self.step / 2, self.size / 2
-                shorter: Floats = gamma - self.step
-                return shorter
-            self.value = value
-        if self.span is None:
+    def __call__(self, score: Floats, information: Floats) -> Step:
+        if self._basis is None:
             # in this basis the squares at even odds average one, so a step is measured in log odds
-            self.span = basis(4 * information / self.weight)
-        inner = self.span.T @ (information / self.weight) @ self.span
+            self._basis = basis_of(4 * information / self.weight)
+        inner = self._basis.T @ (information / self.weight) @ self._basis
         values, vectors = np.linalg.eigh((inner + inner.T) / 2)
         self.flat = bool(values[0] < _FLAT)
-        gradient = vectors.T @ (self.span.T @ score / self.weight)
-        step = vectors @ (gradient / np.maximum(values, _FLAT))
-        size = float(np.linalg.norm(step))
-        if size > _LARGEST_STEP:
-            step *= _LARGEST_STEP / size
-        self.size = min(size, _LARGEST_STEP)
-        self.done = self.flat or size < _SMALL
-        self.step = self.span @ step
-        return gamma + self.step
+        gradient = vectors.T @ (self._basis.T @ score / self.weight)
+        move = vectors @ (gradient / np.maximum(values, _FLAT))
+        size = float(np.linalg.norm(move))
+        move = self._basis @ shortened(move, size, _LARGEST_STEP)
+        return Step(move, min(size, _LARGEST_STEP), last=self.flat or size < _SMALL)
 
 
 def _derivatives(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import inverse_of_products
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.estimators.inference.hidden_bias_bounds import Regressions
@@ -21,7 +22,6 @@ from retrain_eval.tables.moments.dominance import N_LARGEST, limits_sql
 from retrain_eval.tables.statistics import CrossProducts
 
 _FEW = 3  # values of a column so few that products tell how many people have each
-_ALIASED = 1e-11  # eigenvalue of a correlation matrix below which a column adds nothing
 
 
 def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winsorise: float = 1.0) -> CrossProducts:
@@ -120,7 +120,7 @@ def regressions_of(found: CrossProducts) -> Regressions:
     if s_tt <= 1e-14 * size[0] or s_yy <= 1e-14 * size[-1]:
         raise DesignError("the outcome or the treatment does not vary")
     ends = [0, len(s) - 1]
-    left = s[np.ix_(ends, ends)] - s[ends, 1:-1] @ _inverse(s[1:-1, 1:-1]) @ s[1:-1, ends]
+    left = s[np.ix_(ends, ends)] - s[ends, 1:-1] @ inverse_of_products(s[1:-1, 1:-1]) @ s[1:-1, ends]
     tau, tau_y, left_y = float(left[0, 0]), float(left[0, 1]), float(left[1, 1])
     if tau <= 1e-10 * s_tt:
         raise DesignError("the treatment does not vary beyond the covariates")
@@ -134,15 +134,6 @@ def regressions_of(found: CrossProducts) -> Regressions:
         var_residual=tau / total[0],
         n=found.n,
     )
-
-
-def _inverse(s: Floats) -> Floats:
-    """Return the inverse of sums of squares, generalised where columns are aliased."""
-    root = np.sqrt(s.diagonal())
-    values, vectors = np.linalg.eigh(s / np.outer(root, root))
-    kept = values > _ALIASED
-    inverse: Floats = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(root, root)
-    return inverse
 
 
 @summarised

@@ -15,13 +15,14 @@ import pandas as pd
 
 from retrain_eval.common.arrays import AnyArray, Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.separation import ranges_apart
 from retrain_eval.common.shown import bound, summarised
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.effect.influence import Part, balancing_influence
 from retrain_eval.sample.matched import MatchedSample, assemble_weighted
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.models.formula import TreatmentFormula
-from retrain_eval.sample.models.propensity import cell_counts, newton, pooled_score, unstandardise
+from retrain_eval.sample.models.propensity import cell_counts, maximum, pooled_score, unstandardise
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.support import by_stratum, rows_of
 from retrain_eval.sample.units import load_units
@@ -182,7 +183,7 @@ def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Floats, tot
     design = everything.keep(kept)
     centre, scale = design.standardise(total)
     inner, centre, scale = design.keep(range(1, len(kept))), centre[1:], scale[1:]
-    fit = newton(_Dual(inner, centre, scale, treated, control), np.zeros(len(scale)), 1.0, MAX_ITERATIONS)
+    fit = maximum(_Dual(inner, centre, scale, treated, control), np.zeros(len(scale)), 1.0, MAX_ITERATIONS)
     if fit is None:
         raise DesignError(_contradiction(inner, centre, scale, treated, control))
     raw = unstandardise(fit[0], centre, scale, None)
@@ -236,15 +237,16 @@ class _Dual:
 
 def _check_range(design: Design, treated: Floats, control: Floats) -> None:
     """Refuse a mean of the treated that controls, all weighing something, cannot have."""
-    for name, column in zip(design.names, design.columns, strict=True):
-        wanted = float((column * treated).sum() / treated.sum())
-        low, high = float(column[control > 0].min()), float(column[control > 0].max())
-        if not (low < wanted < high or low == wanted == high):
-            between = f"lie between {low:.6g} and {high:.6g}" if low < high else f"all have {low:.6g}"
-            raise DesignError(
-                f"no weights balance {name!r}: its mean among the treated is {wanted:.6g}, and controls {between}. "
-                "Merge the category, leave these units out (they have no counterpart), or drop the term."
-            )
+    means = np.array([float((column * treated).sum() / treated.sum()) for column in design.columns])
+    ends = [(float(column[control > 0].min()), float(column[control > 0].max())) for column in design.columns]
+    lows, highs = np.array(ends).T
+    for j in np.flatnonzero(ranges_apart((means, means), (lows, highs), touching=True)):
+        low, high = ends[j]
+        between = f"lie between {low:.6g} and {high:.6g}" if low < high else f"all have {low:.6g}"
+        raise DesignError(
+            f"no weights balance {design.names[j]!r}: its mean among the treated is {means[j]:.6g}, and controls "
+            f"{between}. Merge the category, leave these units out (they have no counterpart), or drop the term."
+        )
 
 
 def _contradiction(design: Design, centre: Floats, scale: Floats, treated: Floats, control: Floats) -> str:
@@ -253,7 +255,7 @@ def _contradiction(design: Design, centre: Floats, scale: Floats, treated: Float
     for j in range(len(scale)) if design.n <= FEW else ():
         others = [i for i in range(len(scale)) if i != j]
         dual = _Dual(design.keep(others), centre[others], scale[others], treated, control)
-        if newton(dual, np.zeros(len(others)), 1.0, MAX_ITERATIONS) is not None:
+        if maximum(dual, np.zeros(len(others)), 1.0, MAX_ITERATIONS) is not None:
             freed.append(repr(design.names[j]))
     what = f" Without any one of these it would: {', '.join(freed)}." if freed else ""
     return (

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.arrays import AnyArray, Floats, Ints
+from retrain_eval.common.numerics.linear_algebra import independent_columns
 from retrain_eval.common.shown import summarised
 
 if TYPE_CHECKING:
@@ -92,14 +93,14 @@ class Design:
         The triangles of the blocks' QR factors are factored again, which loses no digits as inner products would.
         """
         triangle: Floats = np.zeros((0, len(self.columns)))
-        kept: list[int] = []
+        independent: list[int] = []
         for rows in self.blocks(READ):
             weighted = (self.values(rows) * np.sqrt(total[rows])).T
             triangle = np.asarray(np.linalg.qr(np.vstack([triangle, weighted]), mode="r"))
-            kept = _independent(triangle)
-            if len(kept) == len(self.columns):  # more rows make no column depend on others
+            independent, _ = independent_columns(triangle, _ALIASED)
+            if len(independent) == len(self.columns):  # more rows make no column depend on others
                 break
-        return kept
+        return independent
 
     def constant(self) -> int | None:
         """Return the first column of ones."""
@@ -129,23 +130,6 @@ class Design:
             for column, value in zip(self.columns, beta, strict=True):
                 part += column[rows] * value
         return out
-
-
-def _independent(triangle: Floats) -> list[int]:
-    """Return the columns of a triangular factor that earlier ones do not determine."""
-    length = np.linalg.norm(triangle, axis=0)
-    triangle = triangle / np.where(length > 0, length, 1.0)
-    kept: list[int] = []
-    basis = np.zeros((triangle.shape[0], 0))
-    for j in range(triangle.shape[1]):
-        rest = triangle[:, j]
-        for _ in range(2):  # twice is enough (Gram-Schmidt)
-            rest = rest - basis @ (basis.T @ rest)
-        norm = float(np.linalg.norm(rest))
-        if norm > _ALIASED:
-            kept.append(j)
-            basis = np.column_stack([basis, rest / norm])
-    return kept
 
 
 def _total(column: AnyArray, total: Floats, blocks: Iterator[slice], centre: float | None = None) -> float:

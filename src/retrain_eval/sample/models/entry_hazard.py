@@ -28,7 +28,7 @@ from retrain_eval.sample.models.propensity import (
     START_ON_FEWER,
     THIN,
     logistic,
-    newton,
+    maximum,
     separation,
     unstandardise,
 )
@@ -128,9 +128,9 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
         fewer = people.rows(rows, np.where(people.enters[rows], 1.0, float(THIN)))
         thin = _Likelihood.build(design, centre, scale, fewer)
         if np.array_equal(thin.open_, likelihood.open_):
-            first = newton(thin.derivatives, start, float(fewer.count.sum()))
+            first = maximum(thin.derivatives, start, float(fewer.count.sum()))
             start = start if first is None else first[0]
-    fit = newton(likelihood.derivatives, start, float(people.count.sum()))
+    fit = maximum(likelihood.derivatives, start, float(people.count.sum()))
     if fit is None:
         entered = np.bincount(people.cell[people.enters], minlength=len(cells)) > 0
         passed = np.bincount(people.cell, weights=people.periods - people.enters, minlength=len(cells)) > 0

@@ -21,6 +21,8 @@ from scipy.special import expit
 
 from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.newton import Derivatives, Step, maximise
+from retrain_eval.common.numerics.separation import arms_by_level, ranges_apart
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.models.formula import TreatmentFormula
@@ -129,13 +131,10 @@ def _start(design: Design, centre: Floats, scale: Floats, treated: Floats, total
     return zero if fit is None else fit[0]
 
 
-def newton(
-    derivatives: Callable[[Floats], tuple[float, Floats, Floats]],
-    start: Floats,
-    n: float,
-    limit: int = MAX_ITERATIONS,
+def maximum(
+    derivatives: Derivatives, start: Floats, n: float, limit: int = MAX_ITERATIONS
 ) -> tuple[Floats, int, float] | None:
-    """Maximise a concave likelihood; None when it has no maximum.
+    """Maximise a concave likelihood of standardised columns; None when it has no maximum.
 
     Parameters
     ----------
@@ -146,28 +145,30 @@ def newton(
         Number of units, by which likelihood and gradient are judged.
     limit : int
         Steps tried at most; a step that overshoots is halved.
+
+    Returns
+    -------
+    tuple of ndarray, int and float
+        Coefficients, Newton steps, and the largest derivative per unit.
     """
-    beta = start.copy()
-    likelihood = -np.inf
-    step = np.zeros_like(beta)
-    for iteration in range(limit):
-        value, score, information = derivatives(beta)
-        if value < likelihood - 1e-9 * n and iteration:
-            step = step / 2
-            beta = beta - step
-            continue
-        likelihood = value
-        try:
-            step = np.asarray(np.linalg.solve(information, score), dtype=np.float64)
-        except np.linalg.LinAlgError:
-            return None
-        mean_score = float(np.abs(score).max(initial=0.0)) / n
-        if mean_score <= TOLERANCE and np.abs(step).max(initial=0.0) <= TOLERANCE:
-            # where a maximum lies at infinity, the steps end when probabilities are 0 or 1 to the last bit
-            flat = np.abs(np.diag(np.linalg.inv(information))).max(initial=0.0) > _LARGEST_ERROR**2
-            return None if flat else (beta, iteration, mean_score)
-        beta = beta + step
-    return None
+    mean_score = np.inf
+
+    def rule(score: Floats, information: Floats) -> Step:
+        nonlocal mean_score
+        move = np.asarray(np.linalg.solve(information, score), dtype=np.float64)
+        mean_score, size = float(np.abs(score).max(initial=0.0)) / n, float(np.abs(move).max(initial=0.0))
+        if mean_score > TOLERANCE or size > TOLERANCE:
+            return Step(move, size)
+        # where a maximum lies at infinity, the steps end when probabilities are 0 or 1 to the last bit
+        if np.abs(np.diag(np.linalg.inv(information))).max(initial=0.0) > _LARGEST_ERROR**2:
+            raise np.linalg.LinAlgError("the information vanishes")
+        return Step(np.zeros_like(move), size, last=True)
+
+    try:
+        reached = maximise(derivatives, start, rule, rounding=1e-9 * n, limit=limit)
+    except np.linalg.LinAlgError:
+        return None
+    return None if reached is None else (*reached, mean_score)
 
 
 def _maximise(
@@ -176,7 +177,7 @@ def _maximise(
     def derivatives(beta: Floats) -> tuple[float, Floats, Floats]:
         return _derivatives(design, centre, scale, treated, total, beta)
 
-    return newton(derivatives, start, float(total.sum()))
+    return maximum(derivatives, start, float(total.sum()))
 
 
 def _derivatives(
@@ -215,20 +216,20 @@ def separation(
     has_treated: Bools,
     has_control: Bools,
 ) -> str:
-    """Say which covariate tells treated from controls without error."""
+    """Name the covariates that separate the treated from the controls."""
     reasons: list[str] = []
     for name in formula.covariates:
         values = cells[name]
         if pd.api.types.is_numeric_dtype(values) and values.nunique() > 2:
-            low, high = values[has_treated], values[has_control]
-            if low.max() <= high.min() or low.min() >= high.max():
+            treated, control = (
+                (np.array(x.min()), np.array(x.max())) for x in (values[has_treated], values[has_control])
+            )
+            if ranges_apart(treated, control, touching=True):
                 reasons.append(f"{name!r} does not overlap between treated and controls")
             continue
-        for level, rows in values.groupby(values, observed=True):
-            mine = rows.index.to_numpy()
-            if not has_treated[mine].any() or not has_control[mine].any():
-                only = "treated units" if has_treated[mine].any() else "controls"
-                reasons.append(f"{name!r} = {level!r} has only {only}")
+        arms = arms_by_level(values, has_treated, has_control)
+        for level, treated_only in arms.loc[arms["treated"] != arms["control"], "treated"].items():
+            reasons.append(f"{name!r} = {level!r} has only {'treated units' if treated_only else 'controls'}")
     what = "; ".join(reasons) if reasons else "a combination of " + ", ".join(repr(n) for n in formula.covariates)
     return (
         f"the covariates separate treated units from controls, so the propensity has no estimate: {what}. "

@@ -18,11 +18,12 @@ from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.formulas.tree import Call, Column
 from retrain_eval.common.levels import missing_terms
+from retrain_eval.common.numerics.linear_algebra import inverse_and_rank, solve
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.clustering import Clustering, clustering, robust_test, sides_of
+from retrain_eval.estimators.survival.regression.maximum import maximum, require_independent_terms
 from retrain_eval.estimators.survival.regression.model import Model, event_of, read_model, require_events_by_level
-from retrain_eval.estimators.survival.regression.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.estimators.survival.regression.partial import TIES, Likelihood, RiskCells
 from retrain_eval.estimators.survival.risk import censoring, require_independent_spells
 from retrain_eval.tables.life_table.life_table import LifeTable
@@ -67,7 +68,7 @@ class CoxFit:
 
     def vcov(self) -> Floats:
         """Return the covariance of ``beta``."""
-        bread = inverse(self.fitted.information())
+        bread = solve(self.fitted.information(), np.eye(len(self.beta)))
         return self.sandwich(self.fitted.influence() @ bread) if self.robust else bread
 
 
@@ -289,8 +290,8 @@ def _tests(fit: CoxFit, estimate: Floats, covariance: Floats, by_cluster: Cluste
     }
     if fit.robust:
         spread = fit.sandwich(fit.null.influence())
-        rank = int(np.linalg.matrix_rank(spread, hermitian=True))
-        statistic = float(score @ np.linalg.pinv(spread, hermitian=True) @ score)
+        inverted, rank = inverse_and_rank(spread)
+        statistic = float(score @ inverted @ score)
         p_value = robust_test(statistic, rank, clusters, at_null=True)[1]
         found["robust score"] = {"chi2": statistic, "df": rank, "p_value": p_value}
     return found

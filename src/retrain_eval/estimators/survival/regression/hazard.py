@@ -23,12 +23,12 @@ from scipy import sparse, special
 from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.levels import missing_terms
+from retrain_eval.common.numerics.linear_algebra import dependent_columns
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.clustering import clustering
 from retrain_eval.estimators.survival.regression.cox import wald_test
 from retrain_eval.estimators.survival.regression.model import (
     Model,
-    dependent_columns,
     event_of,
     read_model,
     require_events_by_level,

@@ -208,40 +208,6 @@ def require_events_by_level(table: LifeTable, model: Model, event: Bools) -> Non
                 )
 
 
-def dependent_columns(gram: Floats, names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return each column that is a linear combination of those before it, with the columns it is made of.
-
-    Parameters
-    ----------
-    gram : ndarray, shape (p, p)
-        Cross products of the columns, or their information.
-
-    Examples
-    --------
-    >>> x = np.array([[1.0, 0, 1], [0, 1, 1], [1, 1, 2], [0, 0, 0]])
-    >>> dependent_columns(x.T @ x, ["a", "b", "c"])
-    [('c', ['a', 'b'])]
-    """
-    scale = np.sqrt(np.clip(np.diag(gram), 0, None))
-    kept: list[int] = []
-    found: list[tuple[str, list[str]]] = []
-    for column in range(len(gram)):
-        if not scale[column] > 0:
-            found.append((names[column], []))
-            continue
-        inner = gram[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
-        along = gram[kept, column] / (scale[kept] * scale[column])
-        weight = np.linalg.solve(inner, along) if kept else np.zeros(0)
-        if 1 - along @ weight < _DEPENDENT:
-            found.append((names[column], [names[kept[i]] for i in np.flatnonzero(np.abs(weight) > _DEPENDENT**0.5)]))
-        else:
-            kept.append(column)
-    return found
-
-
-_DEPENDENT = 1e-10
-
-
 def _number(level: str) -> float | None:
     try:
         value = float(level)
