@@ -18,8 +18,9 @@ from retrain_eval.estimators.inference.hidden_bias_bounds import Regressions
 from retrain_eval.sample.composition import treated_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
-from retrain_eval.tables.moments.dominance import N_LARGEST, limits_sql
+from retrain_eval.tables.largest import N_LARGEST, largest_of, largest_sql, padded
 from retrain_eval.tables.statistics import CrossProducts
+from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
 _FEW = 3  # values of a column so few that products tell how many people have each
 
@@ -170,7 +171,7 @@ def _cells(
         for c in numbers
         for side, free, end in zip(("low", "high"), (0, 1), limits_sql(c, winsorise), strict=True)
     ]
-    replaced = ", ".join(f"least(greatest(rows.{c}, limits.low_{c}), limits.high_{c}) AS {c}" for c in numbers)
+    replaced = ", ".join(f"{clipped_sql(f'rows.{c}', f'limits.low_{c}', f'limits.high_{c}')} AS {c}" for c in numbers)
     query_rows = "SELECT * FROM rows"
     if winsorise < 1:
         query_rows = f"SELECT rows.* REPLACE ({replaced}) FROM rows, (SELECT {', '.join(capped)} FROM rows) limits"
@@ -187,7 +188,7 @@ def _cells(
             ELSE round(mean, CAST(2 - floor(log10(abs(mean))) AS INTEGER)) END AS middle FROM centre
         )
         SELECT treated, {"".join(f"k{i}, " for i in range(len(names)))}count(*) AS n, any_value(middle) AS middle,
-          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares, max(abs(y), {N_LARGEST}) AS top,
+          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares, {largest_sql("abs(y)")} AS top,
           fsum(abs(y)) AS absolute
         FROM capped, fixed GROUP BY ALL ORDER BY ALL
         """,
@@ -196,9 +197,7 @@ def _cells(
         raise DesignError(f"nobody has a value of {outcome!r}")
     n, total, squares, treated = (table[c].to_numpy(dtype=float) for c in ("n", "total", "squares", "treated"))
     (missing,) = query(relation, f"SELECT count(*) FROM source WHERE {y} IS NULL").fetchall()[0]
-    top = np.zeros((len(table), N_LARGEST))
-    for row, values in enumerate(table["top"]):
-        top[row, : len(values)] = values
+    top = np.array([padded(values.tolist()) for values in table["top"]])
     covariates = table[[f"k{i}" for i in range(len(names))]].set_axis(names, axis="columns")
     middle, absolute = float(table["middle"].iloc[0]), table["absolute"].to_numpy(dtype=float)
     return _Cells(covariates, treated, n, total, squares, top, absolute, middle, int(missing))
@@ -241,12 +240,8 @@ def _contributions(cells: _Cells, columns: Floats, few: Floats) -> tuple[Floats,
         if len(np.unique(x)) > _FEW:
             order = np.argsort(-x, kind="stable")
             first = [order[who[order] > 0][:N_LARGEST] for who in few.T]
-            top.append([_first(np.repeat(x[rows], repeats[rows])) for rows in first])
+            top.append([padded(np.repeat(x[rows], repeats[rows]).tolist()) for rows in first])
             sums.append((few * cells.n[:, None]).T @ x)
-    top.append([_first(-np.sort(-cells.top[who > 0], axis=None)) for who in few.T])
+    top.append([padded(largest_of(cells.top[who > 0].ravel()).tolist()) for who in few.T])
     sums.append(few.T @ cells.absolute)
     return np.array(top).swapaxes(0, 1), np.column_stack(sums)
-
-
-def _first(x: Floats) -> list[float]:
-    return [*x[:N_LARGEST].tolist(), *[0.0] * (N_LARGEST - len(x[:N_LARGEST]))]
