@@ -7,7 +7,7 @@ import time
 
 from rich.console import Console
 
-from retrain_eval.common.steps import Steps
+from retrain_eval.study.progress import Steps
 
 
 def printed(*, terminal: bool = False, quiet: bool = False, wait: float = 0.0, silence: float = 10.0) -> str:

@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 
 from retrain_eval.common.errors import InputError, RetrainEvalError
-from retrain_eval.common.steps import Steps
 from retrain_eval.common.text.encoding import for_terminal, use_utf8
+from retrain_eval.study.progress import Steps
 
 app = typer.Typer(
     name="retrain-eval",

@@ -11,6 +11,7 @@ import pyarrow as pa
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import rows_where, units_having
 from retrain_eval.sample.scratch import store_table
 from retrain_eval.sample.units import BATCH, INTEGER, NUMBER
@@ -48,20 +49,19 @@ def read_outcomes(relation: duckdb.DuckDBPyRelation, key: str, ids: pa.ChunkedAr
         raise InputError(
             f"the sample's ids are of type {ids.type}, this column is {types[key]}", column=key, fix="cast it"
         )
-    wanted = store_table(relation, {"id": ids}, "outcomes")
     n = len(ids)
     values: Floats = np.full((n, len(outcomes)), np.nan)
     columns = ", ".join(f"CAST(source.{sql_name(name)} AS DOUBLE) AS y{i}" for i, name in enumerate(outcomes))
     seen: Ints = np.zeros(n, dtype=np.int64)
-    try:
+    with scratch(relation) as tables:
+        wanted = tables.name("match_outcomes")
+        store_table(relation, {"id": ids}, wanted)
         sql = f"SELECT w._row AS place, {columns} FROM {wanted} AS w JOIN source ON source.{sql_name(key)} = w.id"
         for batch in query(relation, sql).to_arrow_reader(BATCH):
             place = batch.column("place").to_numpy()
             np.add.at(seen, place, 1)
             for i in range(len(outcomes)):
                 values[place, i] = batch.column(f"y{i}").to_numpy(zero_copy_only=False)
-    finally:
-        query(relation, f"DROP TABLE IF EXISTS {wanted}")
     _check(key, seen, values, outcomes)
     return values
 
