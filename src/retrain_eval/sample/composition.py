@@ -84,8 +84,9 @@ def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] =
             fix="give the same people as to match()",
         )
     if a["method"] == "riskset":
-        n_control = int(str(a["n_control"]))
-        table["n_control"] = [n_control if pd.isna(subgroup) else None for subgroup in table["subgroup"]]
+        table["n_control"] = [
+            sample.count("n_control") if pd.isna(subgroup) else None for subgroup in table["subgroup"]
+        ]
     return SampleCounts.of("matching", table)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_eval.common.arrays import Floats, Ints
-from retrain_eval.common.errors import DesignError
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -81,6 +81,13 @@ class MatchedSample:
         """
         cluster = self.audit["cluster"]
         return None if cluster is None else str(cluster)
+
+    def count(self, name: str) -> int:
+        """Return a count of the audit."""
+        n = self.audit[name]
+        if not isinstance(n, int):
+            raise InputError("the audit's count is not a number", column=name, value=n)
+        return n
 
     def att(
         self,

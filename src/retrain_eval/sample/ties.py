@@ -35,10 +35,9 @@ def count_ties(sample: MatchedSample) -> Ties | None:
     >>> found.choices, found.tied
     (1, 1)
     """
-    audit = sample.audit
-    if "ties_broken" not in audit:
+    if "ties_broken" not in sample.audit:
         return None
-    return Ties(int(str(audit["n_choices"])), int(str(audit["ties_broken"])), 0, np.nan, np.nan)
+    return Ties(sample.count("n_choices"), sample.count("ties_broken"), 0, np.nan, np.nan)
 
 
 def effects_relabelled(

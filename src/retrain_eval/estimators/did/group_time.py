@@ -32,8 +32,8 @@ class GroupTimeEffects:
     ----------
     moments : MomentTable, or what stands for it where people were read
         The table that everything is read from; products of influence functions where people were read.
-    options : dict
-        Keywords of `att_gt`, so that `by` can repeat it for subgroups.
+    facts : mapping
+        How they were estimated, for ``meta`` of results.
     rows : DataFrame, K rows
         ``subgroup, level, cohort, time, event_time, estimate, n_treated, n_control, weight``; ``weight`` is
         the Σw of the cohort, which aggregations use as its share.
@@ -51,6 +51,8 @@ class GroupTimeEffects:
         A part of ``influence`` that many rows share, as a product that is never multiplied out.
     names : tuple of str
         Strata within whose levels effects are estimated.
+    seed : int
+        Seed of the draws behind the critical value of bands.
     within : callable, optional
         What estimates again within the levels of named strata.
     redo, at_once : callable, optional
@@ -60,7 +62,7 @@ class GroupTimeEffects:
     """
 
     moments: CellInfluence
-    options: dict[str, object]
+    facts: Mapping[str, object]
     rows: pd.DataFrame
     influence: sparse.csr_array
     cohort_influence: sparse.csr_array
@@ -69,6 +71,7 @@ class GroupTimeEffects:
     df: float | None = None
     common: tuple[sparse.csr_array, Floats] | None = None
     names: tuple[str, ...] = ()
+    seed: int = 20260101
     within: Callable[[tuple[str, ...]], GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
     redo: Callable[[int], GroupTimeEffects | None] | None = field(default=None, compare=False, repr=False)
     at_once: Callable[[], tuple[Floats, Floats]] | None = field(default=None, compare=False, repr=False)
@@ -96,11 +99,12 @@ class GroupTimeEffects:
         )
         influence = self.combine(sparse.csr_array(sparse.eye_array(len(frame))))
         found = infer(self.moments, influence, frame, lambda: self.without[0])
-        meta = found.meta({**self.options, "notes": self.notes})
-        seed = int(str(self.options["seed"]))
+        meta = found.meta({**self.facts, "notes": self.notes})
         band = np.ones(len(frame), dtype=bool)
         df = self.df if found.df is None else found.df
-        return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+        return EffectTable.build(
+            frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=self.seed, meta=meta
+        )
 
     @cached_property
     def without(self) -> tuple[Floats, Floats]:
@@ -280,10 +284,11 @@ def tabulate(
     """Add inference to rows of averages; one band over all but the overall ones."""
     found = infer(effects.moments, influence, frame, without)
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
-    meta = found.meta({**effects.options, "aggregation": kind, "notes": effects.notes})
-    seed = int(str(effects.options["seed"]))
+    meta = found.meta({**effects.facts, "aggregation": kind, "notes": effects.notes})
     df = effects.df if found.df is None else found.df
-    return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+    return EffectTable.build(
+        frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=effects.seed, meta=meta
+    )
 
 
 def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
@@ -298,12 +303,13 @@ def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_A
     key = _KEY[kind]
     used = index if kind == "dynamic" else post
     values = effects.rows[key].to_numpy(dtype=float)[used]
-    parts = []
+    parts, post_parts = [], []
     for value in np.unique(values):
         members = used[values == value]
         average = _evenly if kind == "group" else _by_share
         parts.append(average(effects, members, {**level, key: value}))
-    post_parts = [part for part in parts if kind != "dynamic" or float(str(part.keys[key])) >= 0]
+        if kind != "dynamic" or value >= 0:
+            post_parts.append(parts[-1])
     if not post_parts:
         return parts
     if kind == "group":

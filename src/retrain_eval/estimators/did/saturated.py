@@ -17,7 +17,7 @@ from scipy import sparse
 
 from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
-from retrain_eval.estimators.did.comparisons import CONTROLS
+from retrain_eval.estimators.did.comparisons import CONTROLS, require_known
 from retrain_eval.estimators.did.few_clusters import keys_of, touched
 from retrain_eval.estimators.did.group_time import GroupTimeEffects, averages, tabulate
 from retrain_eval.estimators.did.imputation import Plan, group_time
@@ -192,8 +192,7 @@ def etwfe(
     >>> m.etwfe("simple").to_frame()["estimate"].round(6).tolist()
     [2.0]
     """
-    if control not in CONTROLS:
-        raise InputError(f"unknown control={control!r}", fix=f"use one of {', '.join(CONTROLS)}")
+    require_known("control", control, CONTROLS)
     for name in covariates:
         if name not in moments.strata:
             raise unknown("covariate", name, moments.strata)
@@ -204,8 +203,7 @@ def etwfe(
 
 
 def _estimate(moments: MomentTable, plan: Plan) -> EffectTable:
-    if plan.shares not in SHARES:
-        raise InputError(f"unknown shares={plan.shares!r}", fix=f"use one of {', '.join(SHARES)}")
+    require_known("shares", plan.shares, SHARES)
     if plan.anticipation < 0:
         raise InputError("anticipation is a number of periods, zero or more", value=plan.anticipation)
     effects = _group_time(moments, plan)
@@ -277,6 +275,7 @@ def _group_time(moments: MomentTable, plan: Plan) -> GroupTimeEffects:
             np.vstack([maps for _, maps in common]),
         ),
         names=plan.by,
+        seed=plan.seed,
         redo=redo,
         leads=(
             pd.concat([frame for frame, _ in leads], ignore_index=True),

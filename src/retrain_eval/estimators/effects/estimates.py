@@ -148,6 +148,23 @@ class EstimateTable:
         return cls(pd.DataFrame(columns), vcov, facts)
 
     @property
+    def confidence_level(self) -> float:
+        """Confidence level of intervals and bands."""
+        return self.number("level", 0.95)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the estimates, such as those left out."""
+        return _notes(self.meta)
+
+    def number(self, name: str, default: float) -> float:
+        """Return a fact of ``meta`` that is a number."""
+        value = self.meta.get(name, default)
+        if not isinstance(value, (int, float)):
+            raise InputError(f"{name} is not a number", column=name, value=value)
+        return float(value)
+
+    @property
     def df(self) -> Floats:
         """Degrees of freedom of each estimate's Student's t, shape (k,); infinite: the normal distribution."""
         df = np.asarray(self.meta.get("df"), dtype=float)
@@ -171,12 +188,12 @@ class EstimateTable:
         wide = ("display.max_columns", None, "display.width", 160, "display.precision", 4, "display.max_rows", 40)
         with pd.option_context(*wide):
             rows = f"{type(self).__name__}, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
-        return "\n".join([rows, *map(str, _notes(self.meta))])
+        return "\n".join([rows, *map(str, self.notes)])
 
     def _repr_html_(self) -> str:
         """Return the rows as a notebook shows them."""
         rows = str(self.frame.dropna(axis="columns", how="all").to_html(index=False, na_rep=""))
-        return rows + "".join(f"<p>{escape(str(note))}</p>" for note in _notes(self.meta))
+        return rows + "".join(f"<p>{escape(str(note))}</p>" for note in self.notes)
 
     @recorded
     def difference(self) -> Self:
@@ -225,7 +242,7 @@ class EstimateTable:
         return self.build(
             rows,
             self.vcov_of(matrix),
-            level=float(str(self.meta.get("level", 0.95))),
+            level=self.confidence_level,
             **self.inference_of(matrix),
             meta={**self.meta, "contrast": "level minus first"},
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -23,11 +23,10 @@ from retrain_eval.common.errors import DesignError, InputError, unknown_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, numbers_among, query, require_columns, sql_name, sql_text
 from retrain_eval.estimators.did.comparisons import (
-    BASE_PERIODS,
-    CONTROLS,
-    METHODS,
+    AttGtOptions,
     Comparison,
     comparisons,
+    require_known,
 )
 from retrain_eval.estimators.did.conditional import TRIM
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
@@ -96,6 +95,16 @@ class UnitInfluence:
         return _estimate(self._request, tuple(names))
 
 
+@dataclass(frozen=True)
+class _Options(AttGtOptions):
+    panel: bool
+    unbalanced: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_known("unbalanced", self.unbalanced, UNBALANCED)
+
+
 @summarised
 @dataclass(frozen=True)
 class _Request:
@@ -105,7 +114,7 @@ class _Request:
     columns: Columns
     times: tuple[int, ...] | None  # of an outcome that is an array
     categories: tuple[str, ...]
-    options: dict[str, object] = field(default_factory=dict)
+    options: _Options
 
     def without(self, cluster: str) -> _Request:
         """Return the same of the people outside one cluster."""
@@ -117,8 +126,8 @@ class _Request:
         """Lay out the units."""
         by = tuple(dict.fromkeys([*strata, *self.categories]))
         columns = Columns(**{**vars(self.columns), "by": by})
-        unbalanced = str(self.options["unbalanced"])
-        if not self.options["panel"]:
+        unbalanced = self.options.unbalanced
+        if not self.options.panel:
             return build_cross_sections(self.relation, columns)
         gaps = unbalanced == "allow"
         unbalanced = "drop" if gaps else unbalanced
@@ -212,17 +221,8 @@ def att_gt(
     >>> round(gt.aggregate("simple").to_frame()["estimate"].item(), 6)
     1.0
     """
-    for name, value, known in (
-        ("control", control, CONTROLS),
-        ("method", method, METHODS),
-        ("base_period", base_period, BASE_PERIODS),
-        ("unbalanced", unbalanced, UNBALANCED),
-    ):
-        if value not in known:
-            raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(known)}")
-    if anticipation < 0:
-        raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
     names = (covariates,) if isinstance(covariates, str) else tuple(dict.fromkeys(covariates))
+    options = _Options(control, method, names, anticipation, base_period, seed, panel, unbalanced)
     period = time if isinstance(time, str) else None
     relation = as_relation(
         source, memory_limit, numbers=(outcome, period, cohort, weights), keys=(unit, cluster), covariates=names
@@ -234,16 +234,6 @@ def att_gt(
     times = stored_periods(relation, time, outcome)
     if times is not None and not panel:
         raise InputError("cross sections have no paths", column=outcome, fix="name the column of periods")
-    options: dict[str, object] = {
-        "control": control,
-        "method": method,
-        "covariates": names,
-        "anticipation": anticipation,
-        "base_period": base_period,
-        "seed": seed,
-        "panel": panel,
-        "unbalanced": unbalanced,
-    }
     request = _Request(
         relation,
         Columns(unit, time if isinstance(time, str) else "", cohort, outcome, (), weights, cluster, numbers),
@@ -260,7 +250,7 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
     # products of small matrices: several threads cost more than they save, and would change the last bit
     with request.open(names) as paths, threadpool_limits(1, user_api="blas"):
         columns = Columns(**{**vars(request.columns), "by": tuple(dict.fromkeys([*names, *request.categories]))})
-        keep_gaps, panel = options["unbalanced"] == "allow", bool(options["panel"])
+        keep_gaps, panel = options.unbalanced == "allow", options.panel
         table = open_units(paths, columns, names, request.categories, keep_gaps=keep_gaps, panel=panel)
         notes = [f"{paths.dropped} unit(s) that lack a period are left out"] if paths.dropped else []
         wanted: list[tuple[dict[str, object], str, Comparison]] = []
@@ -278,7 +268,7 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
         blocks = make_blocks(table, [item for _, _, item in wanted])
         sums = sum_units(table)
         # without covariates the three methods are one, and the regression on a constant is the shortest way to it
-        method = str(options["method"]) if len(table.names) > 1 else "reg"
+        method = options.method if len(table.names) > 1 else "reg"
         fit = fit_blocks(method, table, blocks, sums)
         rows, used = _rows(table, wanted, blocks, sums, fit, notes)
         if not rows:
@@ -308,12 +298,13 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
     uses = np.vstack([np.array([item.treated | item.control for _, _, item in wanted]), np.eye(len(table.cells)) > 0])
     return GroupTimeEffects(
         UnitInfluence(columns.outcome, table.times, table.cells, products, uses, columns.cluster, clusters, request),
-        options,
+        options.facts,
         pd.DataFrame(rows),
         sparse.csr_array((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), size)),
         sparse.csr_array(np.hstack([np.zeros((len(used), len(wanted))), treated])),
         tuple(dict.fromkeys(notes)),
         names=names,
+        seed=options.seed,
         within=lambda names: _estimate(request, names),
         redo=redo,
     )

@@ -289,7 +289,7 @@ def with_scaled_interval(table: EffectTable, interval: Interval, ceiling: float 
     """Return the table with an interval that is symmetric on another scale, at the table's own level."""
     estimate, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = interval(estimate, error, t_quantile(table.df, 0.5 + float(str(table.meta["level"])) / 2))
+        low, high = interval(estimate, error, t_quantile(table.df, 0.5 + table.confidence_level / 2))
     unknown_spread = np.isnan(error)  # where 1 ** NaN would be 1
     low, high = (np.where(unknown_spread, np.nan, end) for end in (low, np.minimum(high, ceiling)))
     return with_interval(table, low, high)
