@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.common.names import LONGEST, check_plain_name, is_plain_name
+from retrain_eval.common.text.file_names import LONGEST, check_plain_name, is_plain_name
 from retrain_eval.plan.study_file import read_study
 
 

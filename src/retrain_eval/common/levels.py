@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
+
+from retrain_eval.common.arrays import Bools
 
 MISSING_LEVEL = "(missing)"
 _BETWEEN = (" × ", " minus ")  # levels of several strata, and a difference of two levels
@@ -29,7 +30,7 @@ def is_missing(level: object) -> bool:
     return MISSING_LEVEL in parts
 
 
-def missing_terms(names: Iterable[str]) -> npt.NDArray[np.bool_]:
+def missing_terms(names: Iterable[str]) -> Bools:
     """Return whether each term of a model is of people whose level is missing.
 
     Examples
@@ -40,7 +41,7 @@ def missing_terms(names: Iterable[str]) -> npt.NDArray[np.bool_]:
     return np.fromiter((f"[T.{MISSING_LEVEL}]" in name or f"[{MISSING_LEVEL}]" in name for name in names), dtype=bool)
 
 
-def missing(levels: Iterable[object]) -> npt.NDArray[np.bool_]:
+def missing(levels: Iterable[object]) -> Bools:
     """Return `is_missing` of each level.
 
     Examples

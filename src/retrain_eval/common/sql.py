@@ -1,7 +1,10 @@
-"""Quoting for SQL, how a connection is opened, and tables that may be absent."""
+"""Quoting for SQL, how a connection is opened, temporary tables, and tables that may be absent."""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -13,6 +16,51 @@ OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_know
 def connect() -> duckdb.DuckDBPyConnection:
     """Open a connection in memory without network access."""
     return duckdb.connect(config=dict(OFFLINE))
+
+
+class Scratch:
+    """Names of temporary tables that `scratch` drops."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def name(self, what: str) -> str:
+        """Return a name that no other table has, of a table that is dropped."""
+        self.names.append(scratch_name(what))
+        return self.names[-1]
+
+    def keep(self, *names: str) -> None:
+        """Do not drop these tables."""
+        self.names = [name for name in self.names if name not in names]
+
+
+@contextmanager
+def scratch(con: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation) -> Iterator[Scratch]:
+    """Give names to temporary tables of a connection, or of that of a relation, and drop the tables at the end.
+
+    Examples
+    --------
+    >>> con = duckdb.connect()
+    >>> with scratch(con) as tables:
+    ...     name = tables.name("example")
+    ...     _ = con.execute(f"CREATE TEMP TABLE {name} AS SELECT 1")
+    ...     [name == row[0] for row in con.execute("SHOW TABLES").fetchall()]
+    [True]
+    >>> con.execute("SHOW TABLES").fetchall()
+    []
+    """
+    tables = Scratch()
+    try:
+        yield tables
+    finally:
+        for name in tables.names:
+            drop = f"DROP TABLE IF EXISTS {name}"
+            con.execute(drop) if isinstance(con, duckdb.DuckDBPyConnection) else con.query("source", drop)
+
+
+def scratch_name(what: str) -> str:
+    """Return a name for a temporary table that no other table has."""
+    return f"retrain_{what}_{uuid.uuid4().hex}"
 
 
 def sql_name(name: str) -> str:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError, RetrainEvalError
 from retrain_eval.common.shown import bound
 from retrain_eval.common.sources import (
@@ -42,7 +42,6 @@ from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
 if TYPE_CHECKING:
     from retrain_eval.estimators.did.group_time import GroupTimeEffects
 
-Array = npt.NDArray[np.float64]
 
 MAX_COMBINATIONS = 2_000  # of the values of covariates that are numbers; beyond, people are read one by one
 
@@ -236,7 +235,7 @@ def _in_order(moments: OutcomeMoments, order: Sequence[tuple[object, ...]]) -> O
 
 
 def _sum_paths(
-    paths: Paths, columns: Columns, winsorise: float | None = None, reference: Array | None = None
+    paths: Paths, columns: Columns, winsorise: float | None = None, reference: Floats | None = None
 ) -> OutcomeMoments:
     """Sum the paths of a table by cell."""
     if winsorise is not None:
@@ -272,7 +271,7 @@ def _sum_paths(
     )
 
 
-def reference_path(paths: Paths) -> Array:
+def reference_path(paths: Paths) -> Floats:
     """Period means to two significant digits: near enough to keep the digits, round enough to be reproducible."""
     averages = ", ".join(f"avg({y})" for y in paths.per_period)
     means = paths.query(f"SELECT {averages} FROM {paths.table}").fetchall()[0]

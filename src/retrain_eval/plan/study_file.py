@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 
 from retrain_eval.common.errors import InputError, together
-from retrain_eval.common.names import RULE, is_plain_name
 from retrain_eval.common.periods import parse_period
 from retrain_eval.common.periods import rule as period_rule
+from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import own_bytes, parse_toml
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.strata import Stratum, check_stratum

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from retrain_eval.common.errors import ReleaseError
-from retrain_eval.common.names import RULE, is_plain_name
+from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import read_json, read_text, shown
 from retrain_eval.release.opening import MANIFEST, is_bundle_file, limit_of
 

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.balance.balance import Arm, Arms, balance_table
 from retrain_eval.sample.balance.covariate_sums import sum_covariates
 from retrain_eval.sample.units import Units
 from retrain_eval.tables.covariates.covariates import CovariateMoments
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @summarised

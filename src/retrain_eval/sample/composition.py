@@ -11,6 +11,7 @@ import pandas as pd
 from retrain_eval.common.errors import InputError, unknown_columns
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name, sql_text
+from retrain_eval.common.sql import scratch
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import parse_formula
 from retrain_eval.sample.scratch import store_table
@@ -83,8 +84,9 @@ def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] =
             fix="give the same people as to match()",
         )
     if a["method"] == "riskset":
-        n_control = int(str(a["n_control"]))
-        table["n_control"] = [n_control if pd.isna(subgroup) else None for subgroup in table["subgroup"]]
+        table["n_control"] = [
+            sample.count("n_control") if pd.isna(subgroup) else None for subgroup in table["subgroup"]
+        ]
     return SampleCounts.of("matching", table)
 
 
@@ -158,30 +160,29 @@ def people_sql(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns
     absent = [column for column in columns if column not in relation.columns]
     if absent:
         raise unknown_columns(absent, relation.columns, kind="column of the candidates")
-    roles = stored(
-        relation,
-        sample.weights,
-        f"SELECT {sql_name(unit)} AS _person, coalesce(sum(weight) FILTER (treat = 1), 0) AS _weight_treated, "
-        "coalesce(sum(weight) FILTER (treat = 0), 0) AS _weight_control FROM source GROUP BY ALL",
-    )
-    uses = stored(relation, sample.pairs, "SELECT control_id AS _person, count(*) AS _uses FROM source GROUP BY ALL")
     listed = "".join(f", {sql_name(column)}" for column in dict.fromkeys(columns))
-    try:
+    with scratch(relation) as tables:
+        roles, uses = tables.name("match_roles"), tables.name("match_uses")
+        bring(
+            relation,
+            sample.weights,
+            f"SELECT {sql_name(unit)} AS _person, coalesce(sum(weight) FILTER (treat = 1), 0) AS _weight_treated, "
+            "coalesce(sum(weight) FILTER (treat = 0), 0) AS _weight_control FROM source GROUP BY ALL",
+            roles,
+        )
+        bring(relation, sample.pairs, "SELECT control_id AS _person, count(*) AS _uses FROM source GROUP BY ALL", uses)
         yield (
             f"SELECT {treated_sql(sample)} AS _treated, coalesce(_weight_treated, 0) AS _weight_treated, "
             f"coalesce(_weight_control, 0) AS _weight_control, _uses{listed} FROM source "
             f"LEFT JOIN {roles} r ON r._person = source.{sql_name(unit)} "
             f"LEFT JOIN {uses} u ON u._person = source.{sql_name(unit)}"
         )
-    finally:
-        for table in (roles, uses):
-            query(relation, f"DROP TABLE IF EXISTS {table}")
 
 
-def stored(relation: duckdb.DuckDBPyRelation, part: duckdb.DuckDBPyRelation, sql: str) -> str:
-    """Put a summary of the sample's tables, one row per matched person, beside the candidates."""
-    found = query(part, sql).to_arrow_table()
-    return store_table(relation, dict(zip(found.column_names, found.columns, strict=True)), "roles")
+def bring(relation: duckdb.DuckDBPyRelation, part: duckdb.DuckDBPyRelation, sql: str, name: str) -> None:
+    """Store a summary of the sample's tables, one row per matched person, on the connection of the candidates."""
+    summary = query(part, sql).to_arrow_table()
+    store_table(relation, dict(zip(summary.column_names, summary.columns, strict=True)), name)
 
 
 def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, level: str) -> pd.DataFrame:

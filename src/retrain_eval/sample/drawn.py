@@ -7,16 +7,12 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.models.formula import TreatmentFormula
 from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.units import Units
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 @summarised

@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from retrain_eval.common.errors import DesignError
+from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -26,10 +26,6 @@ from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import Units
 from retrain_eval.tables.covariates.covariates import CovariateMoments
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
 
 _NEIGHBOUR = ("no control within reach", "not the nearest neighbour of any trainee")
 _STRATUM = ("no control in the same stratum", "no trainee in the same stratum")
@@ -72,7 +68,7 @@ class MatchedSample:
     audit: Mapping[str, object]
     _compared: Compared
     _score: Callable[[], Floats] | None
-    _groups: Callable[[], dict[str, npt.NDArray[np.int64]]]
+    _groups: Callable[[], dict[str, Ints]]
     _drawn: Drawn
     _again: Callable[[Ints], MatchedSample] | None = None  # the sample with units in another order
 
@@ -85,6 +81,13 @@ class MatchedSample:
         """
         cluster = self.audit["cluster"]
         return None if cluster is None else str(cluster)
+
+    def count(self, name: str) -> int:
+        """Return a count of the audit."""
+        n = self.audit[name]
+        if not isinstance(n, int):
+            raise InputError("the audit's count is not a number", column=name, value=n)
+        return n
 
     def att(
         self,

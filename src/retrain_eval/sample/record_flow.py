@@ -110,8 +110,8 @@ def sample_flow(
     con.unregister("flow_candidates")
     counts = {(_GROUPS[treated], stopped): n for treated, stopped, n in lost}
     left = people_left_out(con)
-    for row in left.itertuples():
-        counts[str(row.group), str(row.reason)] = int(str(row.n))
+    for group, why, n in left[["group", "reason", "n"]].itertuples(index=False, name=None):
+        counts[group, why] = n
     refused = {why: (f"Rows of {why.split()[3]} accepted", why) for why in sorted(set(left["reason"]))}
     remaining = {group: sum(n for (of, _), n in counts.items() if of == group) for group in _GROUPS.values()}
     rows = [("On the register", group, n, "") for group, n in remaining.items()]

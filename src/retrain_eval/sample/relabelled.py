@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import DesignError
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.units import Units
-
-Ints = npt.NDArray[np.int64]
 
 
 def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedSample]:

@@ -1,21 +1,19 @@
-"""Tables of a sample beside its source, and the hashes that tell two samples apart."""
+"""Tables of a sample on the connection of its source, and the hashes that tell two samples apart."""
 
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Mapping
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.sources import query, sql_name
+from retrain_eval.common.sql import scratch_name
 from retrain_eval.sample.units import BATCH
-
-Floats = npt.NDArray[np.float64]
 
 
 def pairs_hash(treated: pa.ChunkedArray, control: pa.ChunkedArray) -> str:
@@ -38,18 +36,17 @@ def _lines_hash(left: pa.ChunkedArray, right: pa.ChunkedArray) -> str:
     return digest.hexdigest()
 
 
-def store_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> str:
-    """Store a small table beside the source, its rows numbered in ``_row``, and return its name."""
-    name = f"retrain_match_{what}_{uuid.uuid4().hex}"
+def store_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], name: str) -> None:
+    """Store a small temporary table on the connection of the source, its rows numbered in ``_row``."""
     retrain_eval_rows = pa.table(dict(columns))
     numbered = pa.array(np.arange(retrain_eval_rows.num_rows))
     retrain_eval_rows = retrain_eval_rows.append_column("_row", numbered)  # DuckDB reads this variable by its name
     relation.query("source", f"CREATE TEMP TABLE {name} AS SELECT * FROM retrain_eval_rows")
-    return name
 
 
 def keep_table(relation: duckdb.DuckDBPyRelation, columns: Mapping[str, object], what: str) -> duckdb.DuckDBPyRelation:
-    """Store a small table beside the source, in row order."""
-    name = store_table(relation, columns, what)
+    """Store a small table on the connection of the source, and return it in row order."""
+    name = scratch_name(f"match_{what}")
+    store_table(relation, columns, name)
     listed = ", ".join(sql_name(column) for column in columns)
     return query(relation, f"SELECT {listed} FROM {name} ORDER BY _row ASC")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.sample.drawn import Drawn
@@ -17,8 +17,6 @@ from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Ties
-
-Floats = npt.NDArray[np.float64]
 
 MANY = 0.1  # share of choices beyond which the effect is computed under other orders
 RELABELLINGS = 25
@@ -37,10 +35,9 @@ def count_ties(sample: MatchedSample) -> Ties | None:
     >>> found.choices, found.tied
     (1, 1)
     """
-    audit = sample.audit
-    if "ties_broken" not in audit:
+    if "ties_broken" not in sample.audit:
         return None
-    return Ties(int(str(audit["n_choices"])), int(str(audit["ties_broken"])), 0, np.nan, np.nan)
+    return Ties(sample.count("n_choices"), sample.count("ties_broken"), 0, np.nan, np.nan)
 
 
 def effects_relabelled(

@@ -18,18 +18,15 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrain_eval.common.arrays import AnyArray, Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import query, require_columns, sql_name
 from retrain_eval.common.withholding import rows_where, units_having
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 MAX_LEVELS = 100
 MAX_CELLS = 250_000
@@ -60,13 +57,13 @@ class Units:
     """
 
     ids: pa.ChunkedArray
-    treated: npt.NDArray[np.bool_]
+    treated: Bools
     cell: Ints
     cells: pd.DataFrame
     more: dict[str, Floats]
     apart: bool = False
 
-    def of_units(self, of_cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def of_units(self, of_cells: AnyArray) -> AnyArray:
         """Return what is known of cells for each unit; no copy where both are the same."""
         return of_cells if self.apart else of_cells[self.cell]
 
@@ -150,7 +147,7 @@ class _Flow:
         self, relation: duckdb.DuckDBPyRelation, sql: str, whole: bool, numbers: set[str], texts: set[str], n_more: int
     ) -> None:
         self.n, self.sound = 0, True
-        treated: list[npt.NDArray[np.bool_]] = [np.empty(0, dtype=np.bool_)]
+        treated: list[Bools] = [np.empty(0, dtype=np.bool_)]
         parts: dict[str, list[Floats]] = {name: [np.empty(0)] for name in (*numbers, *(f"m{i}" for i in range(n_more)))}
         self._texts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in texts}
         ids: list[pa.Array] = []
@@ -180,7 +177,7 @@ class _Flow:
             self.numbers[name] = self._sorted(np.concatenate(part))
             part.clear()
 
-    def _sorted(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _sorted(self, column: AnyArray) -> AnyArray:
         return column if self._order is None else column[self._order]
 
     def column(self, name: str) -> Floats | pd.Categorical:
@@ -196,7 +193,7 @@ class _Flow:
         return pd.Categorical.from_codes(codes, pd.Index(levels, dtype="str"))
 
 
-def ascending(ids: npt.NDArray[Any]) -> Ints:
+def ascending(ids: AnyArray) -> Ints:
     """Return the order of whole numbers, sorted by 16 bits at a time, lowest first: NumPy then sorts by counting."""
     above = ids.astype(np.uint64) - np.uint64(int(ids.min()) % 2**64)  # modulo 2^64, which is right below zero too
     order: Ints = np.argsort(above.astype(np.uint16), kind="stable")

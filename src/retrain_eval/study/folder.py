@@ -19,8 +19,8 @@ from retrain_eval.common.disk import OF_THE_MACHINE, disk_errors, reason
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError
 from retrain_eval.common.files import check_writable, private_folder, sha256
 from retrain_eval.common.locks import locked
-from retrain_eval.common.names import check_plain_name
 from retrain_eval.common.resources import resource
+from retrain_eval.common.text.file_names import check_plain_name
 from retrain_eval.plan.registered import PLAN, Registration, register
 from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import FILE, StudyFile, read_study

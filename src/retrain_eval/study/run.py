@@ -9,9 +9,9 @@ from itertools import islice
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError
 from retrain_eval.common.levels import missing
 from retrain_eval.common.shown import summarised
@@ -38,7 +38,6 @@ from retrain_eval.tables.statistics import Ties
 
 Say = Callable[[str], None]
 Result = EffectTable | OutcomeMoments | LifeTable | Spells | Statistic | pd.DataFrame
-Floats = npt.NDArray[np.float64]
 
 
 @summarised

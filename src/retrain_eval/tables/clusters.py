@@ -10,15 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.common.arrays import AnyInts, Bools, Floats, Index, Ints
 from retrain_eval.common.numerics.jackknife import FEW
 from retrain_eval.common.shown import summarised
-
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 # sums are kept of so many clusters, and numbers, at most, and then only of clusters of so many people on average
 MAX_CLUSTERS, MAX_NUMBERS, MEAN_SIZE = 2_000, 2_000_000, 10
@@ -43,11 +39,11 @@ class Clusters:
         Whether sums were kept once and taken out for a release.
     """
 
-    row: Index
-    cell: Index
-    count: Index
-    n: Index | None = None
-    first: Array | None = None
+    row: Ints
+    cell: Ints
+    count: Ints
+    n: Ints | None = None
+    first: Floats | None = None
     withheld: bool = False
 
     @property
@@ -60,12 +56,12 @@ class Clusters:
         ones = np.ones(len(self.row), dtype=np.int64)
         return sparse.csr_array((ones, (self.row, self.cell)), shape=(len(self.count), n_cells))
 
-    def touching(self, uses: Mask) -> Mask:
+    def touching(self, uses: Bools) -> Bools:
         """Return whether a row lies in any of the cells that an estimate uses: (R, C) to (S, R)."""
-        found: Mask = (self.table(uses.shape[1]) @ sparse.csr_array(uses.T.astype(np.int64))).toarray() > 0
+        found: Bools = (self.table(uses.shape[1]) @ sparse.csr_array(uses.T.astype(np.int64))).toarray() > 0
         return found
 
-    def count_in(self, uses: Mask) -> Index:
+    def count_in(self, uses: Bools) -> Ints:
         """Return the clusters in the cells that each estimate uses, (R, C) to (R,).
 
         Examples
@@ -76,7 +72,7 @@ class Clusters:
         """
         return np.asarray(self.count @ self.touching(uses), dtype=np.int64)
 
-    def subset(self, place: Index) -> Clusters:
+    def subset(self, place: Ints) -> Clusters:
         """Return the clusters in some cells, numbered anew by ``place``; those with −1 are left out."""
         kept = place[self.cell] >= 0
         rows, row = np.unique(self.row[kept], return_inverse=True)
@@ -90,11 +86,11 @@ class Clusters:
         )
         return part._sorted()
 
-    def merge(self, group: npt.NDArray[np.integer]) -> Clusters:
+    def merge(self, group: AnyInts) -> Clusters:
         """Return the clusters with cells added up, ``group`` being the new cell of each."""
         return replace(self, cell=np.asarray(group, dtype=np.int64)[self.cell])._sorted()
 
-    def plus(self, other: Clusters, offset: int, shift: Array) -> Clusters:
+    def plus(self, other: Clusters, offset: int, shift: Floats) -> Clusters:
         """Return these and other clusters, whose cells are numbered from ``offset`` on and whose sums are shifted."""
         sums = self.first is not None and other.first is not None
         mine, theirs = (self, other) if sums else (self.without_sums(), other.without_sums())
@@ -148,7 +144,7 @@ class Clusters:
         return replace(self, row=row, cell=cell, n=n, first=first)
 
 
-def _signatures(row: Index, cell: Index, count: Index) -> tuple[Index, Index, Index]:
+def _signatures(row: Ints, cell: Ints, count: Ints) -> tuple[Ints, Ints, Ints]:
     """Make one row of rows that lie in the same cells."""
     sizes = np.bincount(row, minlength=len(count))
     rows, cells, counts, n = [row[:0]], [cell[:0]], [count[:0]], 0
@@ -178,11 +174,11 @@ class Collector:
     """Takes clusters a chunk at a time, as they are read, and keeps what `Clusters` is to hold of them."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Index, Index, Index, Array]] | None = []
+        self._parts: list[tuple[Ints, Ints, Ints, Floats]] | None = []
         self._sets: list[Clusters] = []
         self.n_clusters = self._n_people = self._n_numbers = 0
 
-    def add(self, cluster: npt.NDArray[np.intp], cell: npt.NDArray[np.intp], n: Index, first: Array) -> None:
+    def add(self, cluster: Index, cell: Index, n: Ints, first: Floats) -> None:
         """Take whole clusters: ascending numbers, the cells that they lie in, people and sums (E, 1 + T) there."""
         _, row = np.unique(cluster, return_inverse=True)
         row, cell = row.astype(np.int64), cell.astype(np.int64)

@@ -9,16 +9,14 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.tables.additive import Additive, check_addable
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe
-
-Ints = npt.NDArray[np.int64]
 
 _FILE = "statistic"
 

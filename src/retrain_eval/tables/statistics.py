@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.statistic import Ints
 
 # given on from here, because whoever reads one needs all kinds to be known
+from retrain_eval.tables.largest import largest_of
 from retrain_eval.tables.statistic import Statistic as Statistic
 
-Floats = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -169,7 +168,7 @@ class Spread(Statistic):
             sum_w2=self.sum_w2 + other.sum_w2,
             sum_wy=self.sum_wy + other.sum_wy + shift * other.sum_w,
             sum_wy2=self.sum_wy2 + other.sum_wy2 + 2 * shift * other.sum_wy + shift**2 * other.sum_w,
-            largest=_both(_largest_of, self.largest, other.largest),
+            largest=_both(largest_of, self.largest, other.largest),
             absolute=_both(operator.add, self.absolute, other.absolute),
         )
 
@@ -177,12 +176,6 @@ class Spread(Statistic):
 def _both(join: Callable[[T, T], T], one: T | None, other: T | None) -> T | None:
     """Join what two statistics know, where both do."""
     return None if one is None or other is None else join(one, other)
-
-
-def _largest_of(one: Floats, other: Floats) -> Floats:
-    """Return the largest of two lists of contributions."""
-    both: Floats = -np.sort(-np.concatenate([one, other], axis=-1), axis=-1)[..., : one.shape[-1]]
-    return both
 
 
 @summarised
@@ -360,6 +353,6 @@ class CrossProducts(Statistic):
             # a cell of both is of no fewer people than that of either
             smallest=_both(min, self.smallest, other.smallest),
             missing=_both(operator.add, self.missing, other.missing),
-            largest=_both(_largest_of, self.largest, other.largest) if alike else None,
+            largest=_both(largest_of, self.largest, other.largest) if alike else None,
             amounts=_both(operator.add, self.amounts, other.amounts) if alike else None,
         )

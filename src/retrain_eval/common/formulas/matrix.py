@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from formulaic.errors import FormulaicError
 from formulaic.formula import SimpleFormula
 from formulaic.parser.types import Factor as _Factor
 from formulaic.parser.types import Term as _Term
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.formulas.tree import Call, Column, Expression, Factor, Formula, Number, Operation, category
-
-Array = npt.NDArray[np.float64]
 
 MOST_COLUMNS = 20_000  # of a design
 _FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
@@ -73,7 +71,7 @@ def model_spec(formula: Formula, frame: pd.DataFrame, *, full_rank: bool = True)
     return _matrix(of, factors, formula, **options).model_spec
 
 
-def model_matrix(formula: Formula, frame: pd.DataFrame, spec: Any) -> tuple[tuple[str, ...], Array]:
+def model_matrix(formula: Formula, frame: pd.DataFrame, spec: Any) -> tuple[tuple[str, ...], Floats]:
     """Return the names and the values of the design's columns, one row per row of ``frame``; not all need be finite."""
     matrix = _matrix(spec, _computed(formula, frame), formula)
     names = tuple(str(name) for name in matrix.model_spec.column_names)

@@ -7,15 +7,14 @@ are few. The jackknife is not: each estimate is made again from the other cluste
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from retrain_eval.common.arrays import Bools, Floats
 
 FEW = 50  # clusters behind an estimate; below, its standard error is the jackknife's
 REPORTED = 30  # below, results state how many clusters there are
 
 
-def cv3(estimate: Array, without: Array, uses: npt.NDArray[np.bool_]) -> Array:
+def cv3(estimate: Floats, without: Floats, uses: Bools) -> Floats:
     """Return the cluster jackknife covariance of estimates.
 
     Parameters
@@ -46,5 +45,5 @@ def cv3(estimate: Array, without: Array, uses: npt.NDArray[np.bool_]) -> Array:
     """
     n = uses.sum(axis=0)
     deviation = np.where(uses, without - estimate, 0.0) * np.sqrt(np.maximum(n - 1, 0) / np.maximum(n, 1))
-    out: Array = deviation.T @ deviation
+    out: Floats = deviation.T @ deviation
     return out

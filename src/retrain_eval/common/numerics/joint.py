@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, special
 from scipy.sparse import csgraph
 from threadpoolctl import threadpool_limits
 
-Array = npt.NDArray[np.float64]
+from retrain_eval.common.arrays import Floats, ShortInts
+from retrain_eval.common.numerics.linear_algebra import inverse_and_rank
 
 TEST_COLUMNS = ("test", "statistic", "df", "df_denominator", "p_value")
 _SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
@@ -25,7 +25,7 @@ _DRAWS = 100_000
 _PART = 10_000
 
 
-def t_quantile(df: Array, probability: float | Array) -> Array:
+def t_quantile(df: Floats, probability: float | Floats) -> Floats:
     """Return the quantile of Student's t; infinite degrees of freedom are the normal distribution.
 
     Examples
@@ -34,11 +34,11 @@ def t_quantile(df: Array, probability: float | Array) -> Array:
     [2.776, 1.96]
     """
     finite = np.where(np.isfinite(df), df, 1.0)
-    out: Array = np.where(np.isfinite(df), special.stdtrit(finite, probability), special.ndtri(probability))
+    out: Floats = np.where(np.isfinite(df), special.stdtrit(finite, probability), special.ndtri(probability))
     return out
 
 
-def t_upper(df: Array, t: Array) -> Array:
+def t_upper(df: Floats, t: Floats) -> Floats:
     """Return the probability that Student's t exceeds ``t``; infinite degrees of freedom are the normal distribution.
 
     Examples
@@ -47,11 +47,11 @@ def t_upper(df: Array, t: Array) -> Array:
     [0.025, 0.025]
     """
     finite = np.where(np.isfinite(df), df, 1.0)
-    out: Array = np.where(np.isfinite(df), special.stdtr(finite, -t), special.ndtr(-t))
+    out: Floats = np.where(np.isfinite(df), special.stdtr(finite, -t), special.ndtr(-t))
     return out
 
 
-def symmetric_root(matrix: Array) -> Array:
+def symmetric_root(matrix: Floats) -> Floats:
     """Return the symmetric square root of a covariance, with directions that are only rounding left out.
 
     Unlike eigenvectors times roots of eigenvalues it is unique, so that draws from it agree between processors.
@@ -63,17 +63,17 @@ def symmetric_root(matrix: Array) -> Array:
     """
     values, vectors = np.linalg.eigh(matrix)
     kept = np.where(values > _SINGULAR * values.max(initial=0.0), values, 0.0)
-    root: Array = (vectors * np.sqrt(kept)) @ vectors.T
+    root: Floats = (vectors * np.sqrt(kept)) @ vectors.T
     return root
 
 
-def blocks_of(vcov: Array) -> npt.NDArray[np.int32]:
+def blocks_of(vcov: Floats) -> ShortInts:
     """Return the number of the block of each estimate: estimates of different blocks are uncorrelated, shape (k,)."""
     _, block = csgraph.connected_components(sparse.csr_array(vcov), directed=False)
     return np.asarray(block, dtype=np.int32)
 
 
-def draws_of_t(vcov: Array, df: Array, *, together: bool, draws: int, seed: int) -> Iterator[Array]:
+def draws_of_t(vcov: Floats, df: Floats, *, together: bool, draws: int, seed: int) -> Iterator[Floats]:
     """Yield draws of |t| for estimates with this covariance, in parts of shape (n, k).
 
     Parameters
@@ -119,14 +119,14 @@ def draws_of_t(vcov: Array, df: Array, *, together: bool, draws: int, seed: int)
 
 
 def critical_values(
-    vcov: Array,
-    df: Array,
+    vcov: Floats,
+    df: Floats,
     *,
     together: bool = True,
     level: float = 0.95,
     draws: int = _DRAWS,
     seed: int = 20260101,
-) -> Array:
+) -> Floats:
     """Return what each standard error is multiplied by for a simultaneous band, shape (k,).
 
     Parameters
@@ -166,18 +166,18 @@ def critical_values(
     parts = again()
     if same:
         largest = np.concatenate([part.max(axis=1) for part in parts])
-        widest: Array = np.maximum(np.quantile(largest, level), pointwise)
+        widest: Floats = np.maximum(np.quantile(largest, level), pointwise)
         return widest
     # only the lower tail of the smallest p-values matters: a draw without a large t gets a p-value of 1
     near = t_quantile(df[keep], 1 - min(0.5, 0.75 * (1 - level)))
     smallest = np.concatenate([_smallest(df[keep], part, near) for part in parts])
     if np.mean(smallest < 1) <= 1 - level:
         smallest = np.concatenate([t_upper(df[keep], part).min(axis=1) for part in again()])
-    balanced: Array = np.maximum(t_quantile(df, 1 - float(np.quantile(smallest, 1 - level))), pointwise)
+    balanced: Floats = np.maximum(t_quantile(df, 1 - float(np.quantile(smallest, 1 - level))), pointwise)
     return balanced
 
 
-def _smallest(df: Array, t: Array, near: Array) -> Array:
+def _smallest(df: Floats, t: Floats, near: Floats) -> Floats:
     """Return the smallest p-value of each draw in which a t exceeds ``near``, and 1 for the others."""
     out = np.ones(len(t))
     rows = (t > near).any(axis=1)
@@ -185,7 +185,7 @@ def _smallest(df: Array, t: Array, near: Array) -> Array:
     return out
 
 
-def arms_df(n_treated: Array, n_control: Array) -> Array:
+def arms_df(n_treated: Floats, n_control: Floats) -> Floats:
     """Return Satterthwaite's (1946) degrees of freedom of a difference between arms whose members vary alike.
 
     Parameters
@@ -204,7 +204,7 @@ def arms_df(n_treated: Array, n_control: Array) -> Array:
     return np.where(np.isnan(df), np.inf, np.maximum(df, 1.0))
 
 
-def holm(p_values: Array) -> Array:
+def holm(p_values: Floats) -> Floats:
     """Return p-values adjusted for their number by Holm's (1979) step-down method.
 
     Examples
@@ -220,14 +220,14 @@ def holm(p_values: Array) -> Array:
 
 
 def romano_wolf(
-    estimate: Array,
-    vcov: Array,
-    df: Array | None = None,
+    estimate: Floats,
+    vcov: Floats,
+    df: Floats | None = None,
     *,
     together: bool = True,
     draws: int = _DRAWS,
     seed: int = 20260101,
-) -> Array:
+) -> Floats:
     """Return step-down adjusted p-values of the smallest p-value (Romano and Wolf 2005, Algorithm 4.1).
 
     Parameters
@@ -280,7 +280,7 @@ def row_of_test(test: str, statistic: float, df: float, df_denominator: float, p
 
 
 def joint_test(
-    theta: Array, vcov: Array, df: Array, contrast: Array | None = None, *, together: bool = True
+    theta: Floats, vcov: Floats, df: Floats, contrast: Floats | None = None, *, together: bool = True
 ) -> tuple[float, float, float, float]:
     """Test that all of several contrasts of estimates are zero.
 
@@ -318,11 +318,9 @@ def joint_test(
     """
     contrast = np.eye(len(theta)) if contrast is None else contrast
     gap, spread = contrast @ theta, contrast @ vcov @ contrast.T
-    q = int(np.linalg.matrix_rank(spread, rtol=_RANK, hermitian=True)) if len(gap) else 0
+    inverse, q = inverse_and_rank(spread, _RANK)
     if q == 0:
         return 0.0, 0, np.inf, np.nan
-    # one tolerance for both, or the inverse would blow up a direction that the rank does not count
-    inverse = np.asarray(np.linalg.pinv(spread, rcond=_RANK, hermitian=True), dtype=np.float64)
     statistic = float(gap @ inverse @ gap)
     root, total = symmetric_root(inverse), 0.0
     block = np.zeros(len(vcov), dtype=np.int32) if together else blocks_of(vcov)

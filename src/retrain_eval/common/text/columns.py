@@ -11,14 +11,13 @@ clearly of its type; then the questions are asked of every value. What the first
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.common.sql import oddly_written_sql, sql_name, sql_text
+from retrain_eval.common.sql import oddly_written_sql, scratch_name, sql_name, sql_text
 from retrain_eval.common.text.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.common.text.raw_file import RawFile
 from retrain_eval.common.withholding import WITHHELD, withhold
@@ -93,7 +92,7 @@ def read_text(con: duckdb.DuckDBPyConnection, raw: RawFile, roles: Roles) -> duc
         If a row has other fields than the header, or a column does not hold what it is used as. The line and the
         value are named.
     """
-    table = f"retrain_file_{uuid.uuid4().hex}"
+    table = scratch_name("file")
     try:
         if not (raw.plain and len(raw.columns) > 1 and _read_clear(con, raw, roles, table)):
             _read_closely(con, raw, roles, table)

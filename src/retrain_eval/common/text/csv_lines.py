@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError
 
 PADDED = "\x01"  # DuckDB's mark of a missing value, which no text file holds: only padding is then NULL
@@ -30,8 +30,8 @@ class Part(NamedTuple):
 
     text: bytes
     first_line: int
-    starts: npt.NDArray[np.int64]  # line on which each record that ends in this part starts
-    blanks: npt.NDArray[np.int64]  # lines that are blank and no part of a quoted value
+    starts: Ints  # line on which each record that ends in this part starts
+    blanks: Ints  # lines that are blank and no part of a quoted value
     open_quote: int | None  # line of the record that is still open when the part ends
 
     def __repr__(self) -> str:

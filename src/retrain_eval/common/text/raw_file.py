@@ -18,8 +18,8 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.files import sha256
 from retrain_eval.common.sql import connect, sql_name, sql_text
@@ -127,7 +127,7 @@ class RawFile:
         """Return the line on which one record starts; see `lines`."""
         return int(self.lines(np.array([record], dtype=np.int64))[0])
 
-    def lines(self, records: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def lines(self, records: Ints) -> Ints:
         """Return the line on which each record starts, header included, from 1; a Parquet file's row number.
 
         Parameters

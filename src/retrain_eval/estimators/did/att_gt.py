@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.common.errors import DesignError, InputError, unknown
+from retrain_eval.common.arrays import Bools, Index
+from retrain_eval.common.errors import DesignError, unknown
 from retrain_eval.estimators.did.comparisons import (
-    BASE_PERIODS,
-    CONTROLS,
-    METHODS,
+    AttGtOptions,
     Coefficients,
     Comparison,
     comparisons,
@@ -25,9 +22,6 @@ from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.leave_out import differences_without
 from retrain_eval.tables.moments.leave_out import without_cluster
 from retrain_eval.tables.moments.moments import MomentTable
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 def att_gt(
@@ -93,31 +87,15 @@ def att_gt(
     >>> att_gt(m).to_frame()[["cohort", "time", "estimate"]].to_dict("list")
     {'cohort': [2.0, 2.0], 'time': [1.0, 2.0], 'estimate': [0.0, 2.0]}
     """
-    for name, value, known in (
-        ("control", control, CONTROLS),
-        ("method", method, METHODS),
-        ("base_period", base_period, BASE_PERIODS),
-    ):
-        if value not in known:
-            raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(known)}")
+    options = AttGtOptions(control, method, tuple(covariates), anticipation, base_period, seed)
     for name in covariates:
         if name not in moments.strata:
             raise unknown("covariate", name, moments.strata)
-    if anticipation < 0:
-        raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
-    options: dict[str, object] = {
-        "control": control,
-        "method": method,
-        "covariates": tuple(covariates),
-        "anticipation": anticipation,
-        "base_period": base_period,
-        "seed": seed,
-    }
     return _estimate(moments, (), options)
 
 
-def _estimate(moments: MomentTable, names: tuple[str, ...], options: dict[str, object]) -> GroupTimeEffects:
-    groups: list[tuple[object, object, Mask]] = [(pd.NA, pd.NA, np.ones(len(moments.cells), dtype=bool))]
+def _estimate(moments: MomentTable, names: tuple[str, ...], options: AttGtOptions) -> GroupTimeEffects:
+    groups: list[tuple[object, object, Bools]] = [(pd.NA, pd.NA, np.ones(len(moments.cells), dtype=bool))]
     if names:
         groups = [(" × ".join(names), " × ".join(levels), mask) for levels, mask in moments.levels(names)]
     size, n_cells = 1 + len(moments.times), len(moments.cells)
@@ -174,7 +152,7 @@ def _estimate(moments: MomentTable, names: tuple[str, ...], options: dict[str, o
 
     return GroupTimeEffects(
         moments,
-        options,
+        options.facts,
         frame,
         influence.matrix(len(rows)),
         cohort_influence.matrix(len(rows)),
@@ -182,22 +160,22 @@ def _estimate(moments: MomentTable, names: tuple[str, ...], options: dict[str, o
         names=names,
         within=lambda names: _estimate(moments, names, options),
         redo=redo,
-        at_once=None if options["covariates"] or not moments.leaves_out else lambda: differences_without(moments, used),
+        seed=options.seed,
+        at_once=None if options.covariates or not moments.leaves_out else lambda: differences_without(moments, used),
     )
 
 
 class _Contrasts:
     """The weights of each pair of treated and control cells, computed once for all the periods they serve."""
 
-    def __init__(self, moments: MomentTable, options: dict[str, object]) -> None:
-        covariates = tuple(str(name) for name in cast(tuple[str, ...], options["covariates"]))
+    def __init__(self, moments: MomentTable, options: AttGtOptions) -> None:
         # without covariates the three methods are one, and the regression on a constant is the shortest way to it
-        self.method = str(options["method"]) if covariates else "reg"
-        self.design, self.names = design(moments.cells, covariates, moments.numbers)
+        self.method = options.method if options.covariates else "reg"
+        self.design, self.names = design(moments.cells, options.covariates, moments.numbers)
         self.weight = moments.first[:, 0]
         self.known: dict[bytes, Contrast | DesignError] = {}
 
-    def of(self, item: Comparison, members: npt.NDArray[np.intp]) -> Contrast:
+    def of(self, item: Comparison, members: Index) -> Contrast:
         key = item.treated.tobytes() + item.control.tobytes()
         if key not in self.known:
             try:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.estimators.did.twfe import least_squares, panel
 from retrain_eval.tables.moments.moments import MomentTable
-
-Array = npt.NDArray[np.float64]
 
 KINDS = ("treated vs untreated", "earlier vs later treated", "later vs earlier treated")
 
@@ -54,7 +52,7 @@ def bacon(moments: MomentTable) -> pd.DataFrame:
     times, share = data.times, data.weight / data.weight.sum()
     rows: list[dict[str, object]] = []
 
-    def compare(kind: str, one: int, other: int, before: Array, after: Array, weight: float) -> None:
+    def compare(kind: str, one: int, other: int, before: Floats, after: Floats, weight: float) -> None:
         change = data.mean[:, after.astype(bool)].mean(axis=1) - data.mean[:, before.astype(bool)].mean(axis=1)
         rows.append(
             {

@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Index
+from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 CONTROLS = ("never_treated", "not_yet_treated")
 METHODS = ("reg", "ipw", "dr")
 BASE_PERIODS = ("universal", "varying")
+
+
+@dataclass(frozen=True)
+class AttGtOptions:
+    """Keywords of `att_gt`, in the order in which results list them.
+
+    Raises
+    ------
+    InputError
+        If one is not among those that exist, or the anticipation is negative.
+
+    Examples
+    --------
+    >>> list(AttGtOptions("never_treated", "dr", (), 0, "universal", 1).facts)
+    ['control', 'method', 'covariates', 'anticipation', 'base_period', 'seed']
+    """
+
+    control: str
+    method: str
+    covariates: tuple[str, ...]
+    anticipation: int
+    base_period: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, known in (("control", CONTROLS), ("method", METHODS), ("base_period", BASE_PERIODS)):
+            require_known(name, str(self.facts[name]), known)
+        if self.anticipation < 0:
+            raise InputError("anticipation is a number of periods, zero or more", value=self.anticipation)
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """What results say of how they were made."""
+        return vars(self)
+
+
+def require_known(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a keyword's value that does not exist."""
+    if value not in known:
+        raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(known)}")
 
 
 @summarised
@@ -28,23 +66,23 @@ class Comparison:
     cohort: float
     time: int
     base: int
-    treated: Mask
-    control: Mask
+    treated: Bools
+    control: Bools
 
 
 def comparisons(
-    periods: Sequence[int], cells: pd.DataFrame, mask: Mask, options: dict[str, object], notes: list[str], where: str
+    periods: Sequence[int], cells: pd.DataFrame, mask: Bools, options: AttGtOptions, notes: list[str], where: str
 ) -> Iterator[Comparison]:
     """Yield every (cohort, period) that can be estimated; append to ``notes`` what cannot."""
     times, n = np.array(periods), cells["n"].to_numpy()
-    anticipation = int(str(options["anticipation"]))
+    anticipation = options.anticipation
     cohort = cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
     # a cohort that starts after the last period is untreated throughout
     never = mask & (cohort > times[-1] + anticipation)
     treated_cohorts = sorted({float(g) for g in cohort[mask & ~never]})
     if not treated_cohorts:
         notes.append(f"nobody is treated{where}")
-    if options["control"] == "never_treated" and not never.any():
+    if options.control == "never_treated" and not never.any():
         notes.append(f'there are no never-treated controls{where}; control="not_yet_treated" may do')
         return
     for g in treated_cohorts:
@@ -59,12 +97,12 @@ def comparisons(
             continue
         for t in range(len(times)):
             base = int(before[-1])
-            if options["base_period"] == "varying" and times[t] < g - anticipation:
+            if options.base_period == "varying" and times[t] < g - anticipation:
                 if t == 0:
                     continue
                 base = t - 1
             control = never
-            if options["control"] == "not_yet_treated":
+            if options.control == "not_yet_treated":
                 control = mask & (cohort > max(times[t], times[base]) + anticipation) & (cohort != g)
             n_control = int(n[control].sum())
             if n_control < 2:
@@ -79,9 +117,9 @@ class Coefficients:
 
     def __init__(self, size: int, n_cells: int) -> None:
         self.size, self.n_cells = size, n_cells
-        self.index: list[tuple[int, npt.NDArray[np.intp], Array]] = []
+        self.index: list[tuple[int, Index, Floats]] = []
 
-    def add(self, row: int, cells: npt.NDArray[np.intp], coordinate: int, values: Array) -> None:
+    def add(self, row: int, cells: Index, coordinate: int, values: Floats) -> None:
         """Add values at one coordinate of some cells."""
         self.index.append((row, cells * self.size + coordinate, values))
 

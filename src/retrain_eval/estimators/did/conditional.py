@@ -9,20 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import independent_columns
+from retrain_eval.common.numerics.newton import Step, maximise, shortened
+from retrain_eval.common.numerics.separation import separating_columns
 from retrain_eval.common.shown import summarised
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
 TRIM = 0.995  # controls with a higher propensity are left out, as DRDID leaves them out
-_ALIASED = 1e-9  # share of a column's length that earlier columns leave unexplained
 _TOLERANCE = 1e-11  # largest change of a cell's log odds in the last step of the logit
 _SEPARATED = 30.0  # log odds that no fitted probability has
+_LONGEST = 5.0  # log odds: a longer step overshoots
 _MAX_ITERATIONS = 100
 
 
@@ -39,21 +39,21 @@ class Contrast:
         Control cells that were left out because their propensity is above ``TRIM``.
     """
 
-    slope: Array
+    slope: Floats
     n_trimmed: int
-    _x: Array
-    _weight: Array
-    _treated: Mask
-    _odds: Array | None  # of being treated, controls only
-    _score: Array | None  # (m, K): influence of a unit of weight on the logit's coefficients
-    _regression: Array | None  # (K, m): the outcome regression's coefficients per change in a cell
+    _x: Floats
+    _weight: Floats
+    _treated: Bools
+    _odds: Floats | None  # of being treated, controls only
+    _score: Floats | None  # (m, K): influence of a unit of weight on the logit's coefficients
+    _regression: Floats | None  # (K, m): the outcome regression's coefficients per change in a cell
 
-    def intercept(self, change: Array) -> Array:
+    def intercept(self, change: Floats) -> Floats:
         """Return the constant term of the influence function in each cell, shape (m,), for mean changes (m,)."""
         arm = self._treated
         fitted = np.zeros(len(change)) if self._regression is None else self._x @ (self._regression @ change)
         residual = change - fitted
-        constant: Array = -self.slope * fitted
+        constant: Floats = -self.slope * fitted
         weight = self._weight[arm]
         constant[arm] -= self.slope[arm] * (weight @ residual[arm] / weight.sum())
         if self._odds is not None and self._score is not None:
@@ -65,7 +65,7 @@ class Contrast:
         return constant
 
 
-def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[str]) -> Contrast:
+def contrast(method: str, x: Floats, weight: Floats, treated: Bools, names: list[str]) -> Contrast:
     """Return the weights of one comparison.
 
     Parameters
@@ -91,12 +91,13 @@ def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[st
     functions with the estimation of both nuisances: their Theorem A.1.
     """
     # estimates depend on what the columns span only: an orthonormal basis keeps the digits
-    named, x = x, _basis(x, weight) / np.sqrt(weight)[:, None]
+    root = np.sqrt(weight)[:, None]
+    named, x = x, independent_columns(x * root)[1] / root
     total = weight[treated].sum()
     slope = np.where(treated, 1 / total, 0.0)
-    odds: Array | None = None
-    score: Array | None = None
-    regression: Array | None = None
+    odds: Floats | None = None
+    score: Floats | None = None
+    regression: Floats | None = None
     n_trimmed = 0
     if method in {"ipw", "dr"}:
         probability, information = _logit(x, named, weight, treated, names)
@@ -110,8 +111,8 @@ def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[st
         slope -= odds / float(weight @ odds)
     if method in {"reg", "dr"}:
         control = np.where(treated, 0.0, weight)
-        if _basis(named, control).shape[1] < x.shape[1]:
-            raise DesignError(f"no control is like the treated in {_alone(named, treated, names)}")
+        if len(independent_columns(named * np.sqrt(control)[:, None])[0]) < x.shape[1]:
+            raise DesignError(f"no control is like the treated in {_separating(named, treated, names)}")
         gram = (x * control[:, None]).T @ x
         regression = np.asarray(np.linalg.solve(gram, (x * control[:, None]).T), dtype=np.float64)
         # what the regression predicts for the treated, less what it predicts for the reweighted controls
@@ -122,9 +123,9 @@ def contrast(method: str, x: Array, weight: Array, treated: Mask, names: list[st
     return Contrast(slope, n_trimmed, x, weight, treated, odds, score, regression)
 
 
-def design(cells: pd.DataFrame, covariates: tuple[str, ...], numbers: tuple[str, ...]) -> tuple[Array, list[str]]:
+def design(cells: pd.DataFrame, covariates: tuple[str, ...], numbers: tuple[str, ...]) -> tuple[Floats, list[str]]:
     """Return the design of all cells and its names: a constant, numbers as they are, a dummy for every level."""
-    columns: list[Array] = [np.ones(len(cells))]
+    columns: list[Floats] = [np.ones(len(cells))]
     names = ["the constant"]
     for name in covariates:
         if name in numbers:
@@ -137,52 +138,39 @@ def design(cells: pd.DataFrame, covariates: tuple[str, ...], numbers: tuple[str,
     return np.column_stack(columns), names
 
 
-def _logit(x: Array, named: Array, weight: Array, treated: Mask, names: list[str]) -> tuple[Array, Array]:
+def _logit(x: Floats, named: Floats, weight: Floats, treated: Bools, names: list[str]) -> tuple[Floats, Floats]:
     """Return P(treated) per cell and the information, by Newton's method; refuse separation."""
     # where a level has no treated cell the fitted log odds run to minus infinity, and the limit is probability zero
     empty = ((named == 0) | (named == 1)).all(axis=0) & ~(named[treated] != 0).any(axis=0)
     possible = ~(named[:, empty] != 0).any(axis=1)
     z, w, d = x[possible], weight[possible], treated[possible].astype(float)
-    beta, probability, move = np.zeros(z.shape[1]), np.full(len(w), 0.5), np.inf
-    for _ in range(_MAX_ITERATIONS):
-        gradient = z.T @ (w * (d - probability))
-        information = (z * (w * probability * (1 - probability))[:, None]).T @ z
-        step = np.linalg.pinv(information, hermitian=True) @ gradient
-        move = float(np.abs(z @ step).max())
-        if move < _TOLERANCE:
-            break
-        beta = beta + step * min(1.0, 5 / move)  # far from the solution Newton's step overshoots
+
+    def derivatives(beta: Floats) -> tuple[None, Floats, Floats]:
         linear = z @ beta
         if float(np.abs(linear).max()) > _SEPARATED:
-            break
+            raise _separated(named, treated, names)
         probability = expit(linear)
-    if move >= _TOLERANCE:
-        raise DesignError(f"treated and controls are separated by {_alone(named, treated, names)}")
-    out = np.zeros(len(weight))
-    out[possible] = probability
-    return out, (x * (weight * out * (1 - out))[:, None]).T @ x
+        return None, z.T @ (w * (d - probability)), (z * (w * probability * (1 - probability))[:, None]).T @ z
+
+    def rule(score: Floats, information: Floats) -> Step:
+        move = np.linalg.pinv(information, hermitian=True) @ score
+        size = float(np.abs(z @ move).max())
+        last = size < _TOLERANCE
+        return Step(np.zeros_like(move) if last else shortened(move, size, _LONGEST), size, last)
+
+    maximum = maximise(derivatives, np.zeros(z.shape[1]), rule, limit=_MAX_ITERATIONS)
+    if maximum is None:
+        raise _separated(named, treated, names)
+    probability = np.zeros(len(weight))
+    probability[possible] = expit(z @ maximum[0])
+    return probability, (x * (weight * probability * (1 - probability))[:, None]).T @ x
 
 
-def _alone(x: Array, treated: Mask, names: list[str]) -> str:
+def _separated(x: Floats, treated: Bools, names: list[str]) -> DesignError:
+    return DesignError(f"treated and controls are separated by {_separating(x, treated, names)}")
+
+
+def _separating(x: Floats, treated: Bools, names: list[str]) -> str:
     """Name the columns in which the treated have no counterpart."""
-    found = []
-    for j, name in enumerate(names):
-        ours, theirs = x[treated, j], x[~treated, j]
-        level = bool(((x[:, j] == 0) | (x[:, j] == 1)).all())
-        if (ours.any() and not theirs.any()) if level else (ours.min() > theirs.max() or ours.max() < theirs.min()):
-            found.append(name)
-    return ", ".join(found) if found else "a combination of the covariates"
-
-
-def _basis(x: Array, weight: Array) -> Array:
-    """Return orthonormal columns that span ``√weight · x``, shape (m, rank), by Gram-Schmidt in order of columns."""
-    basis = np.zeros((len(x), 0))
-    for column in (x * np.sqrt(weight)[:, None]).T:
-        length = float(np.linalg.norm(column))
-        rest = column / length if length > 0 else column
-        for _ in range(2):  # twice is enough
-            rest = rest - basis @ (basis.T @ rest)
-        norm = float(np.linalg.norm(rest))
-        if norm > _ALIASED:
-            basis = np.column_stack([basis, rest / norm])
-    return basis
+    ranges = [(x[arm].min(axis=0), x[arm].max(axis=0)) for arm in (treated, ~treated)]
+    return separating_columns(names, ((x == 0) | (x == 1)).all(axis=0), *ranges)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.numerics.joint import arms_df
@@ -21,10 +21,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import FEWEST_CLUSTERS, KEYS
 from retrain_eval.tables.clusters import Clusters
 from retrain_eval.tables.moments.leave_out import without_cluster
-from retrain_eval.tables.moments.moments import Mask, MomentTable
-
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
+from retrain_eval.tables.moments.moments import MomentTable
 
 CV3 = "CV3"
 
@@ -57,11 +54,11 @@ class CellInfluence(Protocol):
         """Whether each cluster can be left out."""
         ...
 
-    def cells_used(self, influence: sparse.csr_array) -> Mask:
+    def cells_used(self, influence: sparse.csr_array) -> Bools:
         """Return which cells have a part in each row of influence coefficients."""
         ...
 
-    def covariance(self, influence: sparse.csr_array) -> Array:
+    def covariance(self, influence: sparse.csr_array) -> Floats:
         """Return the covariance of estimates from their influence coefficients."""
         ...
 
@@ -74,9 +71,9 @@ class Inference:
     Without clusters, units are independent, and both are None.
     """
 
-    vcov: Array
-    n_clusters: Index | None
-    df: Array | None = None
+    vcov: Floats
+    n_clusters: Ints | None
+    df: Floats | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,9 +92,9 @@ def infer(
     moments: CellInfluence,
     influence: sparse.csr_array,
     rows: pd.DataFrame,
-    without: Callable[[], Array],
+    without: Callable[[], Floats],
     *,
-    scale: float | Array = 1.0,
+    scale: float | Floats = 1.0,
 ) -> Inference:
     """Return the covariance of estimates: the cluster jackknife if one rests on few clusters, else the sandwich.
 
@@ -178,7 +175,7 @@ def infer(
     return Inference(vcov, n, df, {**facts, "notes": notes})
 
 
-def _by_arm(moments: CellInfluence, uses: Mask, n: Index) -> tuple[Index, Index]:
+def _by_arm(moments: CellInfluence, uses: Bools, n: Ints) -> tuple[Ints, Ints]:
     """Return the clusters in the treated and in the never treated cells of each estimate, ``n`` where it uses none."""
     assert moments.clusters is not None
     treated = moments.cells["cohort"].notna().to_numpy(dtype=bool)
@@ -187,7 +184,7 @@ def _by_arm(moments: CellInfluence, uses: Mask, n: Index) -> tuple[Index, Index]
     return one, other
 
 
-def _too_few(rows: pd.DataFrame, n: Index, which: Mask) -> tuple[str, ...]:
+def _too_few(rows: pd.DataFrame, n: Ints, which: Bools) -> tuple[str, ...]:
     """Name the levels, or else the estimates, that rest on too few clusters."""
     notes = [
         f"{_name(rows, k)}: {n[k]} cluster(s); at least {FEWEST_CLUSTERS} are needed for a standard error"
@@ -196,7 +193,7 @@ def _too_few(rows: pd.DataFrame, n: Index, which: Mask) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-def _cannot_leave_out(rows: pd.DataFrame, missing: Mask, n: Index, refused: Mask) -> tuple[str, ...]:
+def _cannot_leave_out(rows: pd.DataFrame, missing: Bools, n: Ints, refused: Bools) -> tuple[str, ...]:
     """Name the estimates that some cluster cannot be left out of."""
     return tuple(
         f"{_name(rows, k)}: no standard error, because {missing[:, k].sum()} of its {n[k]} clusters cannot be left "
@@ -210,7 +207,7 @@ def _name(rows: pd.DataFrame, k: int) -> str:
     return ", ".join(keys)
 
 
-def sums_without(moments: MomentTable) -> tuple[Array, Index]:
+def sums_without(moments: MomentTable) -> tuple[Floats, Ints]:
     """Return ``first`` and ``n`` of the cells without each cluster, shape (G, C, 1 + T) and (G, C)."""
     clusters = moments.clusters
     assert clusters is not None
@@ -224,7 +221,7 @@ def sums_without(moments: MomentTable) -> tuple[Array, Index]:
     return first, n
 
 
-def touched(moments: MomentTable, names: Sequence[str], number: int) -> Mask:
+def touched(moments: MomentTable, names: Sequence[str], number: int) -> Bools:
     """Return the cells of all levels of some strata that a cluster lies in."""
     assert moments.clusters is not None
     inside = np.zeros(len(moments.cells), dtype=bool)
@@ -232,7 +229,7 @@ def touched(moments: MomentTable, names: Sequence[str], number: int) -> Mask:
     if not names:
         return np.ones(len(inside), dtype=bool)
     level = moments.cells.groupby(list(names), sort=False, dropna=False).ngroup().to_numpy()
-    found: Mask = np.isin(level, level[inside])
+    found: Bools = np.isin(level, level[inside])
     return found
 
 
@@ -241,7 +238,7 @@ def leave_each_out(
     rows: pd.DataFrame,
     estimate: Callable[[MomentTable], pd.DataFrame],
     names: Sequence[str] = (),
-) -> Callable[[], Array]:
+) -> Callable[[], Floats]:
     """Return a function that gives the estimates without each cluster, shape (G, K).
 
     Parameters
@@ -255,7 +252,7 @@ def leave_each_out(
         Strata within whose levels it estimates: of the others, nothing changes.
     """
 
-    def without() -> Array:
+    def without() -> Floats:
         assert moments.clusters is not None
         place = {key: k for k, key in enumerate(keys_of(rows))}
         out = np.full((len(moments.clusters.count), len(rows)), np.nan)

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.few_clusters import CellInfluence, infer
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import Recipe, recorded
-
-Array = npt.NDArray[np.float64]
 
 KINDS = ("simple", "dynamic", "group", "calendar")
 # kind: the column that its rows are told apart by, and what the overall row averages
@@ -34,8 +32,8 @@ class GroupTimeEffects:
     ----------
     moments : MomentTable, or what stands for it where people were read
         The table that everything is read from; products of influence functions where people were read.
-    options : dict
-        Keywords of `att_gt`, so that `by` can repeat it for subgroups.
+    facts : mapping
+        How they were estimated, for ``meta`` of results.
     rows : DataFrame, K rows
         ``subgroup, level, cohort, time, event_time, estimate, n_treated, n_control, weight``; ``weight`` is
         the Σw of the cohort, which aggregations use as its share.
@@ -53,6 +51,8 @@ class GroupTimeEffects:
         A part of ``influence`` that many rows share, as a product that is never multiplied out.
     names : tuple of str
         Strata within whose levels effects are estimated.
+    seed : int
+        Seed of the draws behind the critical value of bands.
     within : callable, optional
         What estimates again within the levels of named strata.
     redo, at_once : callable, optional
@@ -62,18 +62,19 @@ class GroupTimeEffects:
     """
 
     moments: CellInfluence
-    options: dict[str, object]
+    facts: Mapping[str, object]
     rows: pd.DataFrame
     influence: sparse.csr_array
     cohort_influence: sparse.csr_array
     notes: tuple[str, ...]
     estimator: str = "att_gt"
     df: float | None = None
-    common: tuple[sparse.csr_array, Array] | None = None
+    common: tuple[sparse.csr_array, Floats] | None = None
     names: tuple[str, ...] = ()
+    seed: int = 20260101
     within: Callable[[tuple[str, ...]], GroupTimeEffects] | None = field(default=None, compare=False, repr=False)
     redo: Callable[[int], GroupTimeEffects | None] | None = field(default=None, compare=False, repr=False)
-    at_once: Callable[[], tuple[Array, Array]] | None = field(default=None, compare=False, repr=False)
+    at_once: Callable[[], tuple[Floats, Floats]] | None = field(default=None, compare=False, repr=False)
     leads: tuple[pd.DataFrame, sparse.csr_array] | None = None
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -98,14 +99,15 @@ class GroupTimeEffects:
         )
         influence = self.combine(sparse.csr_array(sparse.eye_array(len(frame))))
         found = infer(self.moments, influence, frame, lambda: self.without[0])
-        meta = found.meta({**self.options, "notes": self.notes})
-        seed = int(str(self.options["seed"]))
+        meta = found.meta({**self.facts, "notes": self.notes})
         band = np.ones(len(frame), dtype=bool)
         df = self.df if found.df is None else found.df
-        return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+        return EffectTable.build(
+            frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=self.seed, meta=meta
+        )
 
     @cached_property
-    def without(self) -> tuple[Array, Array]:
+    def without(self) -> tuple[Floats, Floats]:
         """Effects and Σw of the rows without each cluster, shape (G, K) both; NaN where there is no effect."""
         if self.at_once is not None:
             return self.at_once()
@@ -140,7 +142,7 @@ class GroupTimeEffects:
         return aggregate(self, kind, min_event=min_event, max_event=max_event)
 
 
-def aligned(whole: GroupTimeEffects, part: GroupTimeEffects | None) -> tuple[Array, Array]:
+def aligned(whole: GroupTimeEffects, part: GroupTimeEffects | None) -> tuple[Floats, Floats]:
     """Return effects and Σw of the rows of ``whole`` as they are in ``part``, without some cluster.
 
     A cohort that lies in that cluster alone has a Σw of zero. If it still has people and an effect cannot be estimated,
@@ -176,10 +178,10 @@ class _Average:
 
     keys: dict[str, object]
     estimate: float
-    effects: Array
-    shares: Array
-    members: npt.NDArray[np.intp]
-    value: Callable[[Array, Array], Array]
+    effects: Floats
+    shares: Floats
+    members: Index
+    value: Callable[[Floats, Floats], Floats]
 
 
 def aggregate(
@@ -230,7 +232,7 @@ def aggregate(
 
 def averages(
     effects: GroupTimeEffects, kind: str, *, min_event: int | None = None, max_event: int | None = None
-) -> tuple[pd.DataFrame, sparse.csr_array, Callable[[], Array]]:
+) -> tuple[pd.DataFrame, sparse.csr_array, Callable[[], Floats]]:
     """Return the rows of `aggregate` without inference, their influence, and what gives them without each cluster."""
     if kind not in KINDS:
         raise InputError(f"unknown kind={kind!r}", fix=f"use one of {', '.join(KINDS)}")
@@ -266,7 +268,7 @@ def averages(
     on_effects = sparse.csr_array(np.vstack([average.effects for average in found]))
     on_shares = sparse.csr_array(np.vstack([average.shares for average in found]))
 
-    def without() -> Array:
+    def without() -> Floats:
         return np.column_stack([average.value(*effects.without) for average in found])
 
     return frame, effects.combine(on_effects, on_shares), without
@@ -277,15 +279,16 @@ def tabulate(
     kind: str,
     frame: pd.DataFrame,
     influence: sparse.csr_array,
-    without: Callable[[], Array],
+    without: Callable[[], Floats],
 ) -> EffectTable:
     """Add inference to rows of averages; one band over all but the overall ones."""
     found = infer(effects.moments, influence, frame, without)
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
-    meta = found.meta({**effects.options, "aggregation": kind, "notes": effects.notes})
-    seed = int(str(effects.options["seed"]))
+    meta = found.meta({**effects.facts, "aggregation": kind, "notes": effects.notes})
     df = effects.df if found.df is None else found.df
-    return EffectTable.build(frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+    return EffectTable.build(
+        frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=effects.seed, meta=meta
+    )
 
 
 def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
@@ -300,12 +303,13 @@ def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_A
     key = _KEY[kind]
     used = index if kind == "dynamic" else post
     values = effects.rows[key].to_numpy(dtype=float)[used]
-    parts = []
+    parts, post_parts = [], []
     for value in np.unique(values):
         members = used[values == value]
         average = _evenly if kind == "group" else _by_share
         parts.append(average(effects, members, {**level, key: value}))
-    post_parts = [part for part in parts if kind != "dynamic" or float(str(part.keys[key])) >= 0]
+        if kind != "dynamic" or value >= 0:
+            post_parts.append(parts[-1])
     if not post_parts:
         return parts
     if kind == "group":
@@ -315,7 +319,7 @@ def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_A
     return [*parts, overall]
 
 
-def _evenly(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
+def _evenly(effects: GroupTimeEffects, members: Index, keys: dict[str, object]) -> _Average:
     on_effects = _place(effects, members, np.full(len(members), 1 / len(members)))
     estimate = float(on_effects @ effects.rows["estimate"].to_numpy())
     return _Average(
@@ -323,7 +327,7 @@ def _evenly(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict
     )
 
 
-def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: dict[str, object]) -> _Average:
+def _by_share(effects: GroupTimeEffects, members: Index, keys: dict[str, object]) -> _Average:
     weight = effects.rows["weight"].to_numpy()[members]
     att = effects.rows["estimate"].to_numpy()[members]
     total = weight.sum()
@@ -340,11 +344,11 @@ def _by_share(effects: GroupTimeEffects, members: npt.NDArray[np.intp], keys: di
     )
 
 
-def mean_by_share(att: Array, weight: Array) -> Array:
+def mean_by_share(att: Floats, weight: Floats) -> Floats:
     """Return the weighted mean over columns; what has no weight may have no effect either."""
     total = weight.sum(axis=1)
     summed = np.where(weight == 0, 0.0, att * weight).sum(axis=1)
-    mean: Array = np.divide(summed, total, out=np.full(len(total), np.nan), where=total != 0)
+    mean: Floats = np.divide(summed, total, out=np.full(len(total), np.nan), where=total != 0)
     return mean
 
 
@@ -364,7 +368,7 @@ def _overall_by_share(effects: GroupTimeEffects, parts: list[_Average], keys: di
     )
 
 
-def _combine(parts: list[_Average], share: Array, keys: dict[str, object]) -> _Average:
+def _combine(parts: list[_Average], share: Floats, keys: dict[str, object]) -> _Average:
     return _Average(
         keys,
         float(share @ [part.estimate for part in parts]),
@@ -375,13 +379,13 @@ def _combine(parts: list[_Average], share: Array, keys: dict[str, object]) -> _A
     )
 
 
-def _place(effects: GroupTimeEffects, members: npt.NDArray[np.intp], values: Array) -> Array:
+def _place(effects: GroupTimeEffects, members: Index, values: Floats) -> Floats:
     out = np.zeros(len(effects.rows))
     out[members] = values
     return out
 
 
-def _counts(counts: Array, members: npt.NDArray[np.intp]) -> dict[str, int]:
+def _counts(counts: Floats, members: Index) -> dict[str, int]:
     """People behind an average: its distinct cohorts added up; its smallest control group."""
     cohort, treated, control = counts[members].T
     _, once = np.unique(cohort, return_index=True)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import independent_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.comparisons import Coefficients
 from retrain_eval.estimators.did.conditional import design
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.twfe import Fit, Panel, least_squares, panel, small_sample_factor
-from retrain_eval.tables.moments.moments import Mask, MomentTable
+from retrain_eval.tables.moments.moments import MomentTable
 
-Array = npt.NDArray[np.float64]
 Leads = list[tuple[pd.DataFrame, sparse.csr_array]]
 
 
@@ -39,7 +39,7 @@ class Plan:
 
 
 def group_time(
-    moments: MomentTable, mask: Mask | None, plan: Plan, keys: dict[str, object]
+    moments: MomentTable, mask: Bools | None, plan: Plan, keys: dict[str, object]
 ) -> tuple[GroupTimeEffects, float, float, Leads]:
     """Fit one level; return its group-time effects, small-sample factor, degrees of freedom and leads."""
     data = panel(moments, mask, pooled=not plan.covariates)
@@ -50,12 +50,15 @@ def group_time(
     x, columns = np.zeros((len(data.cohort), 0)), list[str]()
     if plan.covariates:
         cells = moments.cells.iloc[np.flatnonzero(data.member >= 0)].reset_index(drop=True)
-        x, columns = _independent(*design(cells, plan.covariates, moments.numbers), data.weight)
+        x, names = design(cells, plan.covariates, moments.numbers)
+        independent, _ = independent_columns(x * np.sqrt(data.weight)[:, None])
+        varying = independent[1:]  # the constant comes first
+        x, columns = x[:, varying], [names[j] for j in varying]
     untreated = _fit(data, x, columns, observed & ~own)
     rows: list[dict[str, object]] = []
     own_part = Coefficients(1 + len(data.times), len(moments.cells))
     share_part = Coefficients(1 + len(data.times), len(moments.cells))
-    on_common: list[Array] = []
+    on_common: list[Floats] = []
     n_moving = 0
     for g in data.cohorts:
         member = data.cohort == g
@@ -107,12 +110,12 @@ class _Untreated:
     """
 
     fit: Fit
-    plain: Mask
-    x: Array
-    path: Array
-    maps: Array
+    plain: Bools
+    x: Floats
+    path: Floats
+    maps: Floats
 
-    def difference(self, weight: Array, member: Mask, before: npt.NDArray[np.intp], t: int) -> Array:
+    def difference(self, weight: Floats, member: Bools, before: Index, t: int) -> Floats:
         """Coefficients on ``maps`` of minus the untreated change of these rows, from ``before`` to ``t``."""
         step = np.zeros(self.path.shape[1])
         step[before] = 1 / len(before)
@@ -121,7 +124,7 @@ class _Untreated:
         return np.concatenate([step, np.outer(step, centre).ravel()])
 
 
-def _fit(data: Panel, x: Array, columns: list[str], plain: Mask) -> _Untreated:
+def _fit(data: Panel, x: Floats, columns: list[str], plain: Bools) -> _Untreated:
     n_times, p = len(data.times), x.shape[1]
     used = np.flatnonzero(plain.any(axis=0))
     # covariates × period, the first period being the reference
@@ -145,8 +148,8 @@ def _fit(data: Panel, x: Array, columns: list[str], plain: Mask) -> _Untreated:
 def _effect(
     data: Panel,
     untreated: _Untreated,
-    member: Mask,
-    before: npt.NDArray[np.intp],
+    member: Bools,
+    before: Index,
     t: int,
     row: int,
     influence: Coefficients,
@@ -175,11 +178,11 @@ def _effect(
     return estimate, rank
 
 
-def _n_dummies(data: Panel, own: Mask) -> int:
+def _n_dummies(data: Panel, own: Bools) -> int:
     return int(sum(own[data.cohort == g][0].sum() for g in data.cohorts))
 
 
-def _leads(data: Panel, plain: Mask, plan: Plan, keys: dict[str, object]) -> tuple[pd.DataFrame, sparse.csr_array]:
+def _leads(data: Panel, plain: Bools, plan: Plan, keys: dict[str, object]) -> tuple[pd.DataFrame, sparse.csr_array]:
     """Regress untreated observations on leads of treatment (Borusyak, Jaravel and Spiess 2024, test 1)."""
     event = np.where(np.isfinite(data.cohort)[:, None], data.times - data.cohort[:, None], np.nan)
     last = -plan.anticipation - 1
@@ -200,7 +203,7 @@ def _leads(data: Panel, plain: Mask, plan: Plan, keys: dict[str, object]) -> tup
     return pd.DataFrame(rows, columns=columns), data.spread(fit.influence)
 
 
-def _dummies(data: Panel, plan: Plan) -> tuple[Mask, Mask, Mask]:
+def _dummies(data: Panel, plan: Plan) -> tuple[Bools, Bools, Bools]:
     """Return which (row, period) has a dummy of its own, which is used at all, and which rows never have one.
 
     What is left out is noted.
@@ -243,25 +246,17 @@ def _dummies(data: Panel, plan: Plan) -> tuple[Mask, Mask, Mask]:
     return own & observed, observed, last_control
 
 
-def _independent(x: Array, names: list[str], weight: Array) -> tuple[Array, list[str]]:
-    """Return the columns that add to the constant (the first one) and to earlier columns."""
-    scaled = x * np.sqrt(weight)[:, None]
-    _, r = np.linalg.qr(scaled)
-    keep = np.flatnonzero(np.abs(np.diag(r)) > 1e-9 * np.linalg.norm(scaled, axis=0))[1:]
-    return x[:, keep], [names[j] for j in keep]
-
-
-def _project(gap: Array, x: Array, weight: Array) -> tuple[Array, int]:
+def _project(gap: Floats, x: Floats, weight: Floats) -> tuple[Floats, int]:
     """Return the fit of ``gap`` on covariates, and how many of them vary."""
     if x.shape[1] == 0:
         return np.zeros(len(gap)), 0
     root = np.sqrt(weight)
     coefficients, _, rank, _ = np.linalg.lstsq(x * root[:, None], gap * root, rcond=1e-10)
-    fit: Array = x @ coefficients
+    fit: Floats = x @ coefficients
     return fit, int(rank)
 
 
-def _row(data: Panel, g: float, t: int, estimate: float, controls: Mask) -> dict[str, object]:
+def _row(data: Panel, g: float, t: int, estimate: float, controls: Bools) -> dict[str, object]:
     member, time = data.cohort == g, data.moments.times[t]
     return {
         "cohort": g,

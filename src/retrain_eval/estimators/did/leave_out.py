@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.estimators.did.comparisons import Comparison
 from retrain_eval.estimators.did.few_clusters import sums_without
 from retrain_eval.tables.moments.moments import MomentTable
 
-Array = npt.NDArray[np.float64]
 
-
-def differences_without(moments: MomentTable, used: Sequence[Comparison]) -> tuple[Array, Array]:
+def differences_without(moments: MomentTable, used: Sequence[Comparison]) -> tuple[Floats, Floats]:
     """Return differences of differences without each cluster, and Σw of the treated; NaN where none is left."""
     first, n = sums_without(moments)
     att, weight = np.full((2, len(first), len(used)), np.nan)
-    known: dict[bytes, tuple[Array, npt.NDArray[np.int64]]] = {}
+    known: dict[bytes, tuple[Floats, Ints]] = {}
     for k, item in enumerate(used):
         arms = []
         for mask in (item.treated, item.control):

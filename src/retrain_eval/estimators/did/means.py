@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import stored_period
 from retrain_eval.estimators.did.few_clusters import infer, sums_without
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import Mask, MomentTable
+from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 VCES = ("iid", "HC1", "CR1")
 
@@ -104,7 +102,7 @@ def mean_difference(
     return EffectTable.build(rows, vcov, df=n - 2.0, meta={"vce": vce})
 
 
-def _levels(moments: MomentTable, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], Mask]]:
+def _levels(moments: MomentTable, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], Bools]]:
     """Return the levels to compare in: too few of unknown level do not stand in the way of the others."""
     treated, n = moments.cells["cohort"].notna().to_numpy(), moments.cells["n"].to_numpy()
     return [
@@ -142,7 +140,7 @@ def _differences(moments: MomentTable, time: int, names: tuple[str, ...]) -> tup
     return pd.DataFrame(rows), sparse.csr_array(sparse.vstack(influence))
 
 
-def _without(moments: MomentTable, coordinate: int, names: tuple[str, ...]) -> Array:
+def _without(moments: MomentTable, coordinate: int, names: tuple[str, ...]) -> Floats:
     """Return the differences without each cluster, shape (G, levels)."""
     first, n = sums_without(moments)
     treated = moments.cells["cohort"].notna().to_numpy()
@@ -181,7 +179,9 @@ def mean_paths(moments: MomentTable, shift: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _difference(moments: MomentTable, treated: Mask, control: Mask, coordinate: int) -> tuple[sparse.csr_array, float]:
+def _difference(
+    moments: MomentTable, treated: Bools, control: Bools, coordinate: int
+) -> tuple[sparse.csr_array, float]:
     phi = np.zeros(moments.first.shape)
     estimate = 0.0
     for sign, members, arm in ((1.0, treated, "treated"), (-1.0, control, "control")):
@@ -194,7 +194,7 @@ def _difference(moments: MomentTable, treated: Mask, control: Mask, coordinate: 
     return sparse.csr_array(phi.reshape(1, -1)), float(estimate)
 
 
-def _homoskedastic(moments: MomentTable, treated: Mask, control: Mask, coordinate: int) -> float:
+def _homoskedastic(moments: MomentTable, treated: Bools, control: Bools, coordinate: int) -> float:
     """Variance σ²(1/n₁ + 1/n₀) with the pooled residual variance; unit weights."""
     residual, counts = 0.0, []
     for arm in (treated, control):

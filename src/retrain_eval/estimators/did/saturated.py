@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
-from retrain_eval.estimators.did.comparisons import CONTROLS
-from retrain_eval.estimators.did.few_clusters import Array, keys_of, touched
+from retrain_eval.estimators.did.comparisons import CONTROLS, require_known
+from retrain_eval.estimators.did.few_clusters import keys_of, touched
 from retrain_eval.estimators.did.group_time import GroupTimeEffects, averages, tabulate
 from retrain_eval.estimators.did.imputation import Plan, group_time
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.tables.moments.leave_out import without_cluster
-from retrain_eval.tables.moments.moments import Mask, MomentTable
+from retrain_eval.tables.moments.moments import MomentTable
 
 SHARES = ("fixed", "estimated")
 GROUP_TIME = "group_time"
@@ -191,8 +192,7 @@ def etwfe(
     >>> m.etwfe("simple").to_frame()["estimate"].round(6).tolist()
     [2.0]
     """
-    if control not in CONTROLS:
-        raise InputError(f"unknown control={control!r}", fix=f"use one of {', '.join(CONTROLS)}")
+    require_known("control", control, CONTROLS)
     for name in covariates:
         if name not in moments.strata:
             raise unknown("covariate", name, moments.strata)
@@ -203,8 +203,7 @@ def etwfe(
 
 
 def _estimate(moments: MomentTable, plan: Plan) -> EffectTable:
-    if plan.shares not in SHARES:
-        raise InputError(f"unknown shares={plan.shares!r}", fix=f"use one of {', '.join(SHARES)}")
+    require_known("shares", plan.shares, SHARES)
     if plan.anticipation < 0:
         raise InputError("anticipation is a number of periods, zero or more", value=plan.anticipation)
     effects = _group_time(moments, plan)
@@ -226,7 +225,7 @@ def _estimate(moments: MomentTable, plan: Plan) -> EffectTable:
 
 def _group_time(moments: MomentTable, plan: Plan) -> GroupTimeEffects:
     """Fit each level and put them together."""
-    groups: list[tuple[object, object, Mask | None]] = [(pd.NA, pd.NA, None)]
+    groups: list[tuple[object, object, Bools | None]] = [(pd.NA, pd.NA, None)]
     if plan.by:
         groups = [(" × ".join(plan.by), " × ".join(level), mask) for level, mask in moments.levels(plan.by)]
     parts, factors, leads, df = [], [], [], np.inf
@@ -276,6 +275,7 @@ def _group_time(moments: MomentTable, plan: Plan) -> GroupTimeEffects:
             np.vstack([maps for _, maps in common]),
         ),
         names=plan.by,
+        seed=plan.seed,
         redo=redo,
         leads=(
             pd.concat([frame for frame, _ in leads], ignore_index=True),
@@ -293,7 +293,7 @@ def _controls(moments: MomentTable, names: Sequence[str]) -> dict[tuple[str, ...
     return {level: float(cohort[mask].max()) for level, mask in moments.levels(names)}
 
 
-def _leads_without(effects: GroupTimeEffects) -> Array:
+def _leads_without(effects: GroupTimeEffects) -> Floats:
     """Return the leads without each cluster, shape (G, leads)."""
     assert effects.leads is not None
     rows = effects.leads[0]

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import linalg, sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Index, Ints
 from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.numerics.linear_algebra import independent_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.tables.moments.moments import INCOMPLETE, Mask, MomentTable
-
-Array = npt.NDArray[np.float64]
-
-_COLLINEAR = 1e-9  # share of a column's length that earlier columns leave unexplained
+from retrain_eval.tables.moments.moments import INCOMPLETE, MomentTable
 
 
 @summarised
@@ -46,22 +43,22 @@ class Panel:
     """
 
     moments: MomentTable
-    member: npt.NDArray[np.intp]
-    cohort: Array
-    weight: Array
-    mean: Array
-    n: npt.NDArray[np.int64]
+    member: Index
+    cohort: Floats
+    weight: Floats
+    mean: Floats
+    n: Ints
     notes: tuple[str, ...]
 
     @property
-    def times(self) -> Array:
+    def times(self) -> Floats:
         """Periods, shape (T,)."""
         return np.array(self.moments.times, dtype=float)
 
     @property
-    def treated(self) -> Mask:
+    def treated(self) -> Bools:
         """Whether a row is treated in a period, shape (C, T)."""
-        out: Mask = self.times >= self.cohort[:, None]
+        out: Bools = self.times >= self.cohort[:, None]
         return out
 
     @property
@@ -69,11 +66,11 @@ class Panel:
         """First treated periods that occur, ascending."""
         return sorted({float(g) for g in self.cohort[np.isfinite(self.cohort)]})
 
-    def cells_of(self, rows: Mask) -> npt.NDArray[np.intp]:
+    def cells_of(self, rows: Bools) -> Index:
         """Return the cells of the moments that lie in some rows."""
         return np.flatnonzero((self.member >= 0) & rows[self.member])
 
-    def spread(self, coefficients: Array) -> sparse.csr_array:
+    def spread(self, coefficients: Floats) -> sparse.csr_array:
         """Give each cell of the moments the coefficients of its row; in (K, C, 1 + T)."""
         used = np.flatnonzero(self.member >= 0)
         out = np.zeros((len(coefficients), len(self.member), coefficients.shape[2]))
@@ -100,15 +97,15 @@ class Fit:
     n_observations : int
     """
 
-    estimate: Array
-    influence: Array
-    period_effects: Array
-    period_influence: Array
+    estimate: Floats
+    influence: Floats
+    period_effects: Floats
+    period_influence: Floats
     n_parameters: int
     n_observations: int
 
 
-def panel(moments: MomentTable, mask: Mask | None = None, *, pooled: bool = True) -> Panel:
+def panel(moments: MomentTable, mask: Bools | None = None, *, pooled: bool = True) -> Panel:
     """Return the paths to regress on, cohorts already treated in the first period left out.
 
     Parameters
@@ -145,7 +142,7 @@ def panel(moments: MomentTable, mask: Mask | None = None, *, pooled: bool = True
     return Panel(moments, member, kept, total[:, 0], total[:, 1:] / total[:, :1], n, tuple(notes))
 
 
-def least_squares(data: Panel, regressors: Array, names: Sequence[str], observed: Mask | None = None) -> Fit:
+def least_squares(data: Panel, regressors: Floats, names: Sequence[str], observed: Bools | None = None) -> Fit:
     """Regress paths on unit effects, period effects and regressors.
 
     Parameters
@@ -179,11 +176,9 @@ def least_squares(data: Panel, regressors: Array, names: Sequence[str], observed
     root = np.sqrt(data.weight)
     stacked = (centred * root[:, None, None]).reshape(n_cells * n_times, -1)
     q, r = linalg.qr(stacked, mode="economic")
-    diagonal = np.zeros(stacked.shape[1])
-    diagonal[: len(r)] = np.abs(np.diag(r))
-    length = np.linalg.norm(stacked, axis=0)
-    dependent = np.flatnonzero(diagonal <= _COLLINEAR * np.where(length > 0, length, 1.0))
-    if len(dependent):
+    independent, _ = independent_columns(r)
+    if len(independent) < stacked.shape[1]:
+        dependent = np.setdiff1d(np.arange(stacked.shape[1]), independent)
         n_dummies = dummies.shape[2]
         labels = [f"period {data.moments.times[t]}" for t in periods[1:]] + list(names)
         which = ", ".join(labels[j] for j in dependent[:5])
@@ -301,7 +296,7 @@ def twfe(
 
 def _regress(
     moments: MomentTable, event_window: tuple[int, int] | None, anticipation: int
-) -> tuple[Panel, Fit, pd.DataFrame, Array, dict[str, Any]]:
+) -> tuple[Panel, Fit, pd.DataFrame, Floats, dict[str, Any]]:
     """Return the panel, the fit, rows without inference, which combinations of coefficients these are, and facts."""
     data = panel(moments)
     _refuse_one(int(data.n[np.isfinite(data.cohort)].sum()), "treated")
@@ -346,7 +341,7 @@ def _refuse_one(n: int, what: str) -> None:
         raise DesignError(f"{n} unit is {what}, which gives no standard error; put more into one event time or cohort")
 
 
-def _event_times(data: Panel, low: int, high: int, anticipation: int) -> tuple[Array, Mask]:
+def _event_times(data: Panel, low: int, high: int, anticipation: int) -> tuple[Floats, Bools]:
     """Return the binned event time of each cell and period (NaN: never treated), and which are the reference."""
     if anticipation < 0:
         raise InputError("anticipation is a number of periods, zero or more", value=anticipation)

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import AnyArray, Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import missing
 from retrain_eval.common.numerics.jackknife import REPORTED
 from retrain_eval.common.numerics.joint import critical_values, t_quantile, t_upper
 from retrain_eval.tables.recipe import Recipe, recorded
-
-Array = npt.NDArray[np.float64]
 
 KEYS = ("outcome", "estimator", "estimand", "cohort", "time", "event_time", "subgroup", "level")
 NUMBERS = ("estimate", "std_error", "ci_low", "ci_high", "band_low", "band_high", "p_value")
@@ -54,7 +53,7 @@ class EstimateTable:
     """
 
     frame: pd.DataFrame
-    vcov: Array
+    vcov: Floats
     meta: Mapping[str, object] = field(default_factory=dict)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -62,9 +61,9 @@ class EstimateTable:
     def build(
         cls,
         rows: pd.DataFrame | Sequence[Mapping[str, object]],
-        vcov: Array,
+        vcov: Floats,
         *,
-        band: npt.NDArray[np.bool_] | None = None,
+        band: Bools | None = None,
         level: float = 0.95,
         df: float | npt.ArrayLike | None = None,
         n_clusters: npt.ArrayLike | None = None,
@@ -149,13 +148,30 @@ class EstimateTable:
         return cls(pd.DataFrame(columns), vcov, facts)
 
     @property
-    def df(self) -> Array:
+    def confidence_level(self) -> float:
+        """Confidence level of intervals and bands."""
+        return self.number("level", 0.95)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known of the estimates, such as those left out."""
+        return _notes(self.meta)
+
+    def number(self, name: str, default: float) -> float:
+        """Return a fact of ``meta`` that is a number."""
+        value = self.meta.get(name, default)
+        if not isinstance(value, (int, float)):
+            raise InputError(f"{name} is not a number", column=name, value=value)
+        return float(value)
+
+    @property
+    def df(self) -> Floats:
         """Degrees of freedom of each estimate's Student's t, shape (k,); infinite: the normal distribution."""
         df = np.asarray(self.meta.get("df"), dtype=float)
         return np.broadcast_to(np.where(np.isnan(df), np.inf, df), len(self.frame))
 
     @property
-    def n_clusters(self) -> npt.NDArray[np.int64] | None:
+    def n_clusters(self) -> Ints | None:
         """Clusters in the rows of data that each estimate uses, shape (k,); None where errors are not clustered."""
         n: Any = self.meta.get("n_clusters")
         return None if n is None else np.broadcast_to(np.asarray(n, dtype=np.int64), len(self.frame))
@@ -172,12 +188,12 @@ class EstimateTable:
         wide = ("display.max_columns", None, "display.width", 160, "display.precision", 4, "display.max_rows", 40)
         with pd.option_context(*wide):
             rows = f"{type(self).__name__}, {len(self)} rows\n{self.frame.dropna(axis='columns', how='all')}"
-        return "\n".join([rows, *map(str, _notes(self.meta))])
+        return "\n".join([rows, *map(str, self.notes)])
 
     def _repr_html_(self) -> str:
         """Return the rows as a notebook shows them."""
         rows = str(self.frame.dropna(axis="columns", how="all").to_html(index=False, na_rep=""))
-        return rows + "".join(f"<p>{escape(str(note))}</p>" for note in _notes(self.meta))
+        return rows + "".join(f"<p>{escape(str(note))}</p>" for note in self.notes)
 
     @recorded
     def difference(self) -> Self:
@@ -205,7 +221,7 @@ class EstimateTable:
         others = [key for key in KEYS if key != "level"]
         records = self.frame.to_dict("records")
         rows: list[dict[str, object]] = []
-        contrasts: list[Array] = []
+        contrasts: list[Floats] = []
         for _, block in grouped.groupby(others, dropna=False, sort=False):
             first, *later = (int(index) for index in block.index)
             for index in later:
@@ -226,21 +242,21 @@ class EstimateTable:
         return self.build(
             rows,
             self.vcov_of(matrix),
-            level=float(str(self.meta.get("level", 0.95))),
+            level=self.confidence_level,
             **self.inference_of(matrix),
             meta={**self.meta, "contrast": "level minus first"},
         )
 
-    def vcov_of(self, contrast: Array) -> Array:
+    def vcov_of(self, contrast: Floats) -> Floats:
         """Return the covariance of contrasts, shape (J, k); NaN where one uses an estimate that has none."""
         unknown_spread = np.isnan(np.diag(self.vcov))
         vcov = np.where(unknown_spread | unknown_spread[:, None], 0.0, self.vcov)
-        out: Array = contrast @ vcov @ contrast.T
+        out: Floats = contrast @ vcov @ contrast.T
         uses = (contrast[:, unknown_spread] != 0).any(axis=1)
         out[uses] = out[:, uses] = np.nan
         return out
 
-    def inference_of(self, contrast: Array) -> dict[str, Any]:
+    def inference_of(self, contrast: Floats) -> dict[str, Any]:
         """Return ``df`` and ``n_clusters`` of contrasts, shape (J, k): the fewest of the estimates that each uses."""
         uses, n = contrast != 0, self.n_clusters
         df = np.where(uses, self.df, np.inf).min(axis=1, initial=np.inf)
@@ -254,13 +270,13 @@ def _notes(facts: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def plain_or_list(values: npt.NDArray[Any]) -> object:
+def plain_or_list(values: AnyArray) -> object:
     """Return one number where all are the same, else a list; infinite degrees of freedom are None."""
     plain = [None if np.isinf(value) else value.item() for value in values]
     return (plain[0] if plain else None) if len(set(plain)) < 2 else plain
 
 
-def _without_few_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:
+def _without_few_clusters(vcov: Floats, clusters: Ints, columns: Mapping[str, Any]) -> list[str]:
     """Blank the covariances of estimates that rest on too few clusters; return a note for each level concerned."""
     varies = np.diag(vcov) > 0
     few = varies & (clusters < FEWEST_CLUSTERS)
@@ -274,7 +290,7 @@ def _without_few_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns:
     return list(dict.fromkeys(notes))
 
 
-def _number_of_clusters(vcov: Array, clusters: npt.NDArray[np.int64], columns: Mapping[str, Any]) -> list[str]:
+def _number_of_clusters(vcov: Floats, clusters: Ints, columns: Mapping[str, Any]) -> list[str]:
     """Return notes of how many clusters standard errors rest on, by level, where they are few."""
     few = np.flatnonzero((np.diag(vcov) > 0) & (clusters < REPORTED))
     named = {(columns["level"][row] if pd.notna(columns["level"][row]) else "", int(clusters[row])) for row in few}

@@ -9,9 +9,9 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import missing
 from retrain_eval.common.numerics.joint import (
@@ -27,8 +27,6 @@ from retrain_eval.common.numerics.joint import (
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import EstimateTable
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 EFFECT, NONE, INCONCLUSIVE = "effect", "equivalent to none", "inconclusive"
 
@@ -176,7 +174,7 @@ def heterogeneity(
     return Heterogeneity(levels, differences, test, float(smallest_worthwhile), level, power, tuple(notes))
 
 
-def _one_per_level(effects: EstimateTable) -> tuple[npt.NDArray[np.intp], list[str]]:
+def _one_per_level(effects: EstimateTable) -> tuple[Index, list[str]]:
     """Return the rows to judge, one per level, and what is left out."""
     frame = effects.frame
     grouped = frame["level"].notna()
@@ -236,7 +234,7 @@ def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     return equality(frame["estimate"].to_numpy(), vcov, _degrees(effects, place), together=_together(effects))
 
 
-def equality(estimate: Array, vcov: Array, df: Array, *, together: bool = True) -> pd.DataFrame:
+def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = True) -> pd.DataFrame:
     """Return the test that all estimates are one, by `retrain_eval.common.numerics.joint.joint_test`, or no row."""
     k = len(estimate)
     contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
@@ -248,18 +246,18 @@ def _together(effects: EstimateTable) -> bool:
     return effects.n_clusters is None and bool(np.isfinite(effects.df).any())
 
 
-def _arms(frame: pd.DataFrame) -> tuple[Array, Array]:
+def _arms(frame: pd.DataFrame) -> tuple[Floats, Floats]:
     n_treated, n_control = (frame[name].to_numpy(dtype=float, na_value=np.nan) for name in ("n_treated", "n_control"))
     return n_treated, n_control
 
 
-def _degrees(effects: EstimateTable, place: npt.NDArray[np.intp]) -> Array:
+def _degrees(effects: EstimateTable, place: Index) -> Floats:
     """Return the degrees of freedom of each level: the table's, else those of its people."""
     given = effects.df[place]
     return np.where(np.isfinite(given), given, arms_df(*_arms(effects.frame.loc[place])))
 
 
-def _small(frame: pd.DataFrame, effects: EstimateTable, place: npt.NDArray[np.intp]) -> Array:
+def _small(frame: pd.DataFrame, effects: EstimateTable, place: Index) -> Floats:
     """Return what errors are multiplied by where variances were divided by n, and not by n − 1, in each arm."""
     n_treated, n_control = _arms(frame)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -268,7 +266,7 @@ def _small(frame: pd.DataFrame, effects: EstimateTable, place: npt.NDArray[np.in
     return np.sqrt(np.where(counted, factor, 1.0))
 
 
-def _differences(effects: EstimateTable, place: npt.NDArray[np.intp], level: float) -> EstimateTable:
+def _differences(effects: EstimateTable, place: Index, level: float) -> EstimateTable:
     frame = effects.frame
     pairs = list(itertools.combinations(place, 2))
     matrix = np.zeros((len(pairs), len(frame)))

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
+from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.joint import t_quantile
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import EstimateTable
-
-Array = npt.NDArray[np.float64]
 
 COLUMNS = ["restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"]
 _FRONTIER = 41  # points between the least biased and the least variable estimator
@@ -41,13 +39,13 @@ class EventStudy:
         Periods from the reference, both positive. They are 1, 2, … only where no wave is missing.
     """
 
-    estimate: Array
-    vcov: Array
+    estimate: Floats
+    vcov: Floats
     df: float
-    before: npt.NDArray[np.intp]
-    after: npt.NDArray[np.intp]
-    ago: Array
-    ahead: Array
+    before: Index
+    after: Index
+    ago: Floats
+    ahead: Floats
 
     @classmethod
     def read(cls, effects: EstimateTable) -> EventStudy:
@@ -206,7 +204,7 @@ def smoothness(
     cross = study.vcov[np.ix_(study.before, np.arange(len(target)))] @ target
     base_variance = float(target @ study.vcov @ target)
 
-    def variance(v: Array) -> float:
+    def variance(v: Floats) -> float:
         return max(base_variance + 2 * float(v @ cross) + float(v @ vcov_before @ v), 0.0)
 
     frontier = [v for v in _frontier(curve, back, slope, vcov_before, cross) if variance(v) > 0]
@@ -273,7 +271,7 @@ def _check(m: Sequence[float], level: float) -> None:
         raise InputError("level must lie between 0 and 1", column="level", value=level)
 
 
-def _target(effects: EstimateTable, study: EventStudy, event_time: int | None) -> Array:
+def _target(effects: EstimateTable, study: EventStudy, event_time: int | None) -> Floats:
     """Coefficients of the effect wanted, over the rows of the table."""
     event = effects.frame["event_time"].to_numpy(dtype=float, na_value=np.nan)
     chosen = study.after if event_time is None else study.after[event[study.after] == event_time]
@@ -297,7 +295,7 @@ def _half_length(bias: float, variance: float, level: float, df: float) -> float
     return sigma * float(np.sqrt(stats.ncx2.ppf(level, 1, (bias / sigma) ** 2)))
 
 
-def _frontier(curve: Array, back: Array, slope: float, vcov: Array, cross: Array) -> list[Array]:
+def _frontier(curve: Floats, back: Floats, slope: float, vcov: Floats, cross: Floats) -> list[Floats]:
     """Weights on the coefficients before treatment, from the least biased to the least variable."""
     k = len(back)
     # least bias: Σ|C v| is a linear programme in (v, u), u ≥ |C v|
@@ -315,7 +313,7 @@ def _frontier(curve: Array, back: Array, slope: float, vcov: Array, cross: Array
     biased = float(np.abs(curve @ steadiest).sum())
     out = [steadiest]
     scale = float(np.trace(vcov)) / k
-    straightest: Array = least.x[:k]
+    straightest: Floats = least.x[:k]
     start = np.concatenate([straightest, np.abs(curve @ straightest)])
     effort: Any = {"maxiter": 300, "ftol": 1e-12}
     limits: Any = [
@@ -323,10 +321,10 @@ def _frontier(curve: Array, back: Array, slope: float, vcov: Array, cross: Array
         {"type": "ineq", "fun": lambda x: -rows @ x, "jac": lambda x: -rows},
     ]
 
-    def spread(x: Array) -> float:
+    def spread(x: Floats) -> float:
         return float(x[:k] @ vcov @ x[:k] + 2 * x[:k] @ cross) / scale
 
-    def spread_slope(x: Array) -> Array:
+    def spread_slope(x: Floats) -> Floats:
         return np.concatenate([2 * (vcov @ x[:k] + cross), np.zeros(len(curve))]) / scale
 
     for share in np.linspace(0, 1, _FRONTIER)[:-1]:

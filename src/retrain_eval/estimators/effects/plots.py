@@ -12,7 +12,7 @@ from retrain_eval.estimators.figures.effects import draw_event_studies, draw_for
 def plot(effects: EstimateTable, title: str = "") -> Any:
     """Draw a table of effects; see `EffectTable.plot`."""
     frame = effects.frame
-    share = f"{100 * float(str(effects.meta.get('level', 0.95))):g}%"
+    share = f"{100 * effects.confidence_level:g}%"
     if is_curve(frame):
         return draw_curves(frame, title, share)
     if frame["event_time"].notna().any():

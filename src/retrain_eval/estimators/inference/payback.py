@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import AnyArray, Bools, Floats, Index
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COLUMNS, COUNTS, plain_or_list
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 CUMULATIVE, COST = "cumulative effect", "cost per participant"
 LOCK_IN, BREAK_EVEN, PAYBACK = "lock-in depth", "break-even", "payback"
@@ -123,12 +120,12 @@ def payback(
     return EffectTable(shown, covariance, {**effects.meta, **total.meta, **facts})
 
 
-def _with(values: npt.NDArray[Any], more: int) -> object:
+def _with(values: AnyArray, more: int) -> object:
     """Return degrees of freedom, or numbers of clusters, for rows that are added."""
     return plain_or_list(np.append(values, np.repeat(values[-1:], more)))
 
 
-def _after(effects: EffectTable) -> tuple[pd.DataFrame, npt.NDArray[np.intp]]:
+def _after(effects: EffectTable) -> tuple[pd.DataFrame, Index]:
     """Return the rows from the start of treatment in their order, and their places in the table."""
     frame = effects.to_frame()
     if frame["level"].notna().any():
@@ -144,12 +141,12 @@ def _after(effects: EffectTable) -> tuple[pd.DataFrame, npt.NDArray[np.intp]]:
     return rows, at
 
 
-def _bands(table: EffectTable) -> tuple[Array, Array]:
+def _bands(table: EffectTable) -> tuple[Floats, Floats]:
     """Return the simultaneous band; an estimate without sampling error is its own."""
     estimate = table.frame["estimate"]
     low, high = (table.frame[f"band_{end}"].fillna(estimate).to_numpy(dtype=float) for end in ("low", "high"))
     return low, high
 
 
-def _first(times: Array, reached: npt.NDArray[np.bool_]) -> float:
+def _first(times: Floats, reached: Bools) -> float:
     return float(times[reached.argmax()]) if reached.any() else math.nan

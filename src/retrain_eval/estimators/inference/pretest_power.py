@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, stats
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.joint import symmetric_root, t_quantile
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.honest import EventStudy
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 
 @recorded
@@ -81,11 +79,11 @@ def pretest_power(
     critical = float(t_quantile(np.array(study.df), 0.5 + level / 2))
     if len(study.before) == 1:
         return pd.DataFrame([_one_period(value, vcov, periods, critical) for value in power])
-    noise: Array = np.random.default_rng(seed).standard_normal((draws, len(vcov))) @ symmetric_root(vcov)
+    noise: Floats = np.random.default_rng(seed).standard_normal((draws, len(vcov))) @ symmetric_root(vcov)
     return pd.DataFrame([_drawn(value, noise, periods, error, critical) for value in power])
 
 
-def _one_period(power: float, vcov: Array, periods: Array, critical: float) -> dict[str, float]:
+def _one_period(power: float, vcov: Floats, periods: Floats, critical: float) -> dict[str, float]:
     """Return a row in closed form: a normal coefficient outside a symmetric interval, and its truncated mean inside."""
     error, norm = float(np.sqrt(vcov[0, 0])), stats.norm
 
@@ -101,12 +99,12 @@ def _one_period(power: float, vcov: Array, periods: Array, critical: float) -> d
     return {"power": float(power), "slope": slope, "bias": bias, "bias_if_passed": bias + after}
 
 
-def _drawn(power: float, noise: Array, periods: Array, error: Array, critical: float) -> dict[str, float]:
+def _drawn(power: float, noise: Floats, periods: Floats, error: Floats, critical: float) -> dict[str, float]:
     """Return a row from draws, to as many digits as they settle."""
     k, draws = len(error), len(noise)
 
-    def passed(slope: float) -> npt.NDArray[np.bool_]:
-        found: npt.NDArray[np.bool_] = np.all(np.abs(noise[:, :k] + slope * periods[:k]) <= critical * error, axis=1)
+    def passed(slope: float) -> Bools:
+        found: Bools = np.all(np.abs(noise[:, :k] + slope * periods[:k]) <= critical * error, axis=1)
         return found
 
     low, high = 0.0, float((error / np.abs(periods[:k])).max()) * 10

@@ -42,7 +42,7 @@ def pretrend_test(effects: EffectTable) -> pd.DataFrame:
     4.0
     """
     frame = effects.to_frame()
-    start = -float(str(effects.meta.get("anticipation", 0)))
+    start = -effects.number("anticipation", 0)
     before = ((frame["event_time"] < start).fillna(value=False) & frame["std_error"].notna()).to_numpy(dtype=bool)
     before &= ~missing(frame["level"])
     theta, vcov = frame["estimate"].to_numpy()[before], effects.vcov[np.ix_(before, before)]

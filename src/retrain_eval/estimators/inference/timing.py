@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Index
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did.few_clusters import infer
 from retrain_eval.estimators.did.group_time import GroupTimeEffects, mean_by_share
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 
 @recorded
@@ -123,9 +121,7 @@ def _check(periods: Sequence[int], least: int) -> None:
         raise InputError(f"give different numbers of periods, each {least} or more", value=list(periods))
 
 
-def _average(
-    moments: OutcomeMoments, k: int, options: dict[str, Any], *, post: bool
-) -> tuple[GroupTimeEffects, npt.NDArray[np.intp]]:
+def _average(moments: OutcomeMoments, k: int, options: dict[str, Any], *, post: bool) -> tuple[GroupTimeEffects, Index]:
     """Return group-time effects from a base k periods earlier, and the rows to average."""
     if "anticipation" in options:
         raise InputError("anticipation is what this varies", column="anticipation", fix="leave it out")
@@ -143,7 +139,7 @@ def _average(
 
 def _table(
     moments: OutcomeMoments,
-    found: Sequence[tuple[str, GroupTimeEffects, npt.NDArray[np.intp]]],
+    found: Sequence[tuple[str, GroupTimeEffects, Index]],
     cohorts: set[float] | None,
     subgroup: str,
     level: float,

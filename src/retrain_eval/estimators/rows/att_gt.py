@@ -10,24 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, numbers_among, query, require_columns, sql_name, sql_text
 from retrain_eval.estimators.did.comparisons import (
-    BASE_PERIODS,
-    CONTROLS,
-    METHODS,
+    AttGtOptions,
     Comparison,
     comparisons,
+    require_known,
 )
 from retrain_eval.estimators.did.conditional import TRIM
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
@@ -39,9 +38,6 @@ from retrain_eval.tables.clusters import Clusters, keeps_sums
 from retrain_eval.tables.moments.cross_sections import build_cross_sections
 from retrain_eval.tables.moments.paths import Columns, Paths, build_paths
 from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 UNBALANCED = ("refuse", "drop", "allow")
 MAX_EFFECTS = 15_000  # their products take 1.8 GB
@@ -71,8 +67,8 @@ class UnitInfluence:
     outcome: str
     times: tuple[int, ...]
     cells: pd.DataFrame
-    products: Array
-    uses: Mask
+    products: Floats
+    uses: Bools
     cluster: str | None
     clusters: Clusters | None
     _request: _Request
@@ -84,19 +80,29 @@ class UnitInfluence:
             return False
         return keeps_sums(self.clusters.total, int(self.cells["n"].sum()))
 
-    def cells_used(self, influence: sparse.csr_array) -> Mask:
+    def cells_used(self, influence: sparse.csr_array) -> Bools:
         """Return which cells combinations of the effects and cell weights are made from, (R, K + C) to (R, C)."""
-        found: Mask = (abs(influence) @ self.uses.astype(float)) > 0
+        found: Bools = (abs(influence) @ self.uses.astype(float)) > 0
         return found
 
-    def covariance(self, influence: sparse.csr_array) -> Array:
+    def covariance(self, influence: sparse.csr_array) -> Floats:
         """Return ``A Ω Aᵀ`` for combinations A of the effects and cell weights, shape (R, K + C)."""
-        found: Array = influence @ (influence @ self.products).T
+        found: Floats = influence @ (influence @ self.products).T
         return (found + found.T) / 2
 
     def by(self, names: Sequence[str]) -> GroupTimeEffects:
         """Estimate within each level of some columns of the source, which is read again."""
         return _estimate(self._request, tuple(names))
+
+
+@dataclass(frozen=True)
+class _Options(AttGtOptions):
+    panel: bool
+    unbalanced: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_known("unbalanced", self.unbalanced, UNBALANCED)
 
 
 @summarised
@@ -108,7 +114,7 @@ class _Request:
     columns: Columns
     times: tuple[int, ...] | None  # of an outcome that is an array
     categories: tuple[str, ...]
-    options: dict[str, object] = field(default_factory=dict)
+    options: _Options
 
     def without(self, cluster: str) -> _Request:
         """Return the same of the people outside one cluster."""
@@ -120,8 +126,8 @@ class _Request:
         """Lay out the units."""
         by = tuple(dict.fromkeys([*strata, *self.categories]))
         columns = Columns(**{**vars(self.columns), "by": by})
-        unbalanced = str(self.options["unbalanced"])
-        if not self.options["panel"]:
+        unbalanced = self.options.unbalanced
+        if not self.options.panel:
             return build_cross_sections(self.relation, columns)
         gaps = unbalanced == "allow"
         unbalanced = "drop" if gaps else unbalanced
@@ -215,17 +221,8 @@ def att_gt(
     >>> round(gt.aggregate("simple").to_frame()["estimate"].item(), 6)
     1.0
     """
-    for name, value, known in (
-        ("control", control, CONTROLS),
-        ("method", method, METHODS),
-        ("base_period", base_period, BASE_PERIODS),
-        ("unbalanced", unbalanced, UNBALANCED),
-    ):
-        if value not in known:
-            raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(known)}")
-    if anticipation < 0:
-        raise InputError("anticipation is a number of periods, zero or more", value=anticipation)
     names = (covariates,) if isinstance(covariates, str) else tuple(dict.fromkeys(covariates))
+    options = _Options(control, method, names, anticipation, base_period, seed, panel, unbalanced)
     period = time if isinstance(time, str) else None
     relation = as_relation(
         source, memory_limit, numbers=(outcome, period, cohort, weights), keys=(unit, cluster), covariates=names
@@ -237,16 +234,6 @@ def att_gt(
     times = stored_periods(relation, time, outcome)
     if times is not None and not panel:
         raise InputError("cross sections have no paths", column=outcome, fix="name the column of periods")
-    options: dict[str, object] = {
-        "control": control,
-        "method": method,
-        "covariates": names,
-        "anticipation": anticipation,
-        "base_period": base_period,
-        "seed": seed,
-        "panel": panel,
-        "unbalanced": unbalanced,
-    }
     request = _Request(
         relation,
         Columns(unit, time if isinstance(time, str) else "", cohort, outcome, (), weights, cluster, numbers),
@@ -263,7 +250,7 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
     # products of small matrices: several threads cost more than they save, and would change the last bit
     with request.open(names) as paths, threadpool_limits(1, user_api="blas"):
         columns = Columns(**{**vars(request.columns), "by": tuple(dict.fromkeys([*names, *request.categories]))})
-        keep_gaps, panel = options["unbalanced"] == "allow", bool(options["panel"])
+        keep_gaps, panel = options.unbalanced == "allow", options.panel
         table = open_units(paths, columns, names, request.categories, keep_gaps=keep_gaps, panel=panel)
         notes = [f"{paths.dropped} unit(s) that lack a period are left out"] if paths.dropped else []
         wanted: list[tuple[dict[str, object], str, Comparison]] = []
@@ -281,7 +268,7 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
         blocks = make_blocks(table, [item for _, _, item in wanted])
         sums = sum_units(table)
         # without covariates the three methods are one, and the regression on a constant is the shortest way to it
-        method = str(options["method"]) if len(table.names) > 1 else "reg"
+        method = options.method if len(table.names) > 1 else "reg"
         fit = fit_blocks(method, table, blocks, sums)
         rows, used = _rows(table, wanted, blocks, sums, fit, notes)
         if not rows:
@@ -311,12 +298,13 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
     uses = np.vstack([np.array([item.treated | item.control for _, _, item in wanted]), np.eye(len(table.cells)) > 0])
     return GroupTimeEffects(
         UnitInfluence(columns.outcome, table.times, table.cells, products, uses, columns.cluster, clusters, request),
-        options,
+        options.facts,
         pd.DataFrame(rows),
         sparse.csr_array((np.ones(len(used)), (np.arange(len(used)), used)), shape=(len(used), size)),
         sparse.csr_array(np.hstack([np.zeros((len(used), len(wanted))), treated])),
         tuple(dict.fromkeys(notes)),
         names=names,
+        seed=options.seed,
         within=lambda names: _estimate(request, names),
         redo=redo,
     )
@@ -326,7 +314,7 @@ def _nothing(notes: Sequence[str]) -> DesignError:
     return DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
 
 
-def _levels(cells: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[dict[str, object], Mask]]:
+def _levels(cells: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[dict[str, object], Bools]]:
     """Yield each combination of levels, in order of first appearance, with its cells."""
     if not names:
         yield {"subgroup": pd.NA, "level": pd.NA}, np.ones(len(cells), dtype=bool)

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.separation import separating_columns
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.comparisons import Comparison
 from retrain_eval.estimators.rows.units import UnitTable
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
-_ALIASED = 1e-11  # share of a column's square that the others leave unexplained
 
 
 @summarised
@@ -34,8 +30,8 @@ class Block:
         Sides that the periods lie on.
     """
 
-    treated: Mask
-    control: Mask
+    treated: Bools
+    control: Bools
     pairs: tuple[tuple[int, int, int], ...]
     sides: tuple[int, ...]
 
@@ -76,34 +72,29 @@ class Sums:
         Units observed in two periods, where not every unit is observed in all.
     """
 
-    n: npt.NDArray[np.int64]
-    gram: Array
-    moment: Array
-    low: Array
-    high: Array
-    weight: Array
-    both: npt.NDArray[np.int64] | None
+    n: Ints
+    gram: Floats
+    moment: Floats
+    low: Floats
+    high: Floats
+    weight: Floats
+    both: Ints | None
 
-    def names_alone(self, block: Block, table: UnitTable) -> str:
+    def separating_columns(self, block: Block, table: UnitTable) -> str:
         """Name the columns in which the treated have no counterpart."""
         sides = list(block.sides)
         low, high = self.low[:, sides].min(axis=1), self.high[:, sides].max(axis=1)
-        ours = low[block.treated].min(axis=0), high[block.treated].max(axis=0)
-        theirs = low[block.control].min(axis=0), high[block.control].max(axis=0)
-        level = (ours[1] > 0) & (theirs[1] == 0)
-        apart = (ours[0] > theirs[1]) | (ours[1] < theirs[0])
-        alone = np.where(table.binary, level, apart)
-        found = [name for name, is_alone in zip(table.names, alone, strict=True) if is_alone]
-        return ", ".join(found) if found else "a combination of the covariates"
+        treated, control = ((low[arm].min(axis=0), high[arm].max(axis=0)) for arm in (block.treated, block.control))
+        return separating_columns(table.names, table.binary, treated, control)
 
-    def impossible(self, block: Block, table: UnitTable) -> Mask:
+    def impossible(self, block: Block, table: UnitTable) -> Bools:
         """Return the zero-one columns, shape (q,), that some control has and no treated unit: propensity zero."""
         sides = list(block.sides)
         high = self.high[:, sides].max(axis=1)
-        found: Mask = table.binary & (high[block.treated].max(axis=0) <= 0) & (high[block.control].max(axis=0) > 0)
+        found: Bools = table.binary & (high[block.treated].max(axis=0) <= 0) & (high[block.control].max(axis=0) > 0)
         return found
 
-    def units(self, cells: Mask, time: int, base: int) -> int:
+    def units(self, cells: Bools, time: int, base: int) -> int:
         """Count the units of some cells that are observed in at least one of two periods."""
         if self.both is None:
             return int(self.n[cells, 0].sum())
@@ -149,25 +140,3 @@ def sum_units(table: UnitTable) -> Sums:
     if not (np.isfinite(gram).all() and np.isfinite(moment).all()):
         raise DesignError("sums of squares overflow: use a larger unit for the outcome")
     return Sums(n, gram, moment, low, high, weight, both)
-
-
-def basis(gram: Array) -> Array:
-    """Return B, shape (q, r), whose columns span those of x with ``Bᵀ gram B = I``; aliased columns drop out."""
-    length = np.sqrt(np.diag(gram))
-    present = length > 0
-    scale = np.where(present, 1 / np.where(present, length, 1.0), 0.0)
-    values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
-    keep = values > _ALIASED * values.max()
-    found: Array = scale[:, None] * vectors[:, keep] / np.sqrt(values[keep])
-    return found
-
-
-def inverse(gram: Array, span: Array) -> Array | None:
-    """Return the inverse of a Gram matrix within the span of ``span``'s columns, (q, q); None if it is singular."""
-    inner = span.T @ gram @ span
-    values, vectors = np.linalg.eigh((inner + inner.T) / 2)
-    if not len(values) or values[0] <= _ALIASED * values[-1]:
-        return None
-    root = span @ vectors
-    found: Array = (root / values) @ root.T
-    return found

@@ -15,14 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import basis_of, inverse_within
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.rows.blocks import Block, Sums, basis, inverse
+from retrain_eval.estimators.rows.blocks import Block, Sums
 from retrain_eval.estimators.rows.units import UnitTable
-
-Array = npt.NDArray[np.float64]
 
 
 @summarised
@@ -42,9 +41,9 @@ class OddsSums:
         Control rows left out because their propensity is too high.
     """
 
-    gram: dict[int, Array]
-    moment: dict[int, Array]
-    information: Array
+    gram: dict[int, Floats]
+    moment: dict[int, Floats]
+    information: Floats
     n_trimmed: int
 
 
@@ -67,13 +66,13 @@ class Arm:
     level : ndarray, shape (K,)
     """
 
-    select: Array
+    select: Floats
     odds_share: float
-    lead: Array
-    fit: Array
-    shift: Array
-    score: Array
-    level: Array
+    lead: Floats
+    fit: Floats
+    shift: Floats
+    score: Floats
+    level: Floats
 
 
 @summarised
@@ -81,7 +80,7 @@ class Arm:
 class BlockEffects:
     """Estimates of a block's comparisons, shape (K,), and the influence of its rows by (treated, side)."""
 
-    estimate: Array
+    estimate: Floats
     arms: dict[tuple[bool, int], Arm]
 
 
@@ -118,11 +117,11 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
     control = {side: sums.gram[block.control, side].sum(axis=0) for side in block.sides}
     total = sum(gram[0, 0] for gram in treated.values())
     mean = np.sum([gram[0] for gram in treated.values()], axis=0) / total
-    span = basis(np.sum([*treated.values(), *control.values()], axis=0))
+    span = basis_of(np.sum([*treated.values(), *control.values()], axis=0))
     constant = np.eye(1, q)[0]
 
     estimate, score, shift = np.zeros(n_pairs), np.zeros((n_pairs, q)), np.zeros((n_pairs, q))
-    parts: dict[tuple[bool, int], tuple[Array, float, Array, Array, Array]] = {}
+    parts: dict[tuple[bool, int], tuple[Floats, float, Floats, Floats, Floats]] = {}
     for side in block.sides:
         select = _select(table, block, side)
         outcome = sums.moment[block.treated, side].sum(axis=0) @ select.T  # (q, K)
@@ -140,7 +139,7 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
                 away = mean + weighed.gram[side][0] / odds_total - 2 * treated[side][0] / share  # see Notes
         if regress:
             inverted = _inverse(
-                control[side], span, f"no control is like the treated in {sums.names_alone(block, table)}"
+                control[side], span, f"no control is like the treated in {sums.separating_columns(block, table)}"
             )
             beta = (inverted @ sums.moment[block.control, side].sum(axis=0) @ select.T).T
             control_lead = -inverted @ away
@@ -176,14 +175,14 @@ def block_effects(method: str, table: UnitTable, block: Block, sums: Sums, weigh
     return BlockEffects(estimate, arms)
 
 
-def _inverse(gram: Array, span: Array, otherwise: str) -> Array:
-    found = inverse(gram, span)
-    if found is None:
+def _inverse(gram: Floats, span: Floats, otherwise: str) -> Floats:
+    inverted = inverse_within(gram, span)
+    if inverted is None:
         raise DesignError(otherwise)
-    return found
+    return inverted
 
 
-def _select(table: UnitTable, block: Block, side: int) -> Array:
+def _select(table: UnitTable, block: Block, side: int) -> Floats:
     """Return the signs with which the periods of a side enter each comparison, shape (K, P)."""
     found = np.zeros((len(block.pairs), len(table.times) if table.one_side else 1))
     for k, (_, time, base) in enumerate(block.pairs):

@@ -13,9 +13,9 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.numerics.joint import t_quantile
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
@@ -29,9 +29,7 @@ from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Shares
 
-Mask = npt.NDArray[np.bool_]
-
-_Row = tuple[dict[str, Any], Mask, Mask]
+_Row = tuple[dict[str, Any], Bools, Bools]
 
 _ONE = "_one"
 _PATTERN = "_pattern"
@@ -128,7 +126,7 @@ def employment_after(
     return with_logit_interval(effects, level)
 
 
-def _again(table: LifeTable, part: LifeTable, rows: Sequence[_Row]) -> npt.NDArray[np.float64]:
+def _again(table: LifeTable, part: LifeTable, rows: Sequence[_Row]) -> Floats:
     """Return the shares in a part of the people; NaN where it has no denominator."""
     keys = [*table.by, "entry", "duration", "cause"]
     whole = list(table.cells[keys].itertuples(index=False, name=None))

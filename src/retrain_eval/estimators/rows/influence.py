@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.estimators.did.conditional import TRIM
 from retrain_eval.estimators.rows.blocks import Block
 from retrain_eval.estimators.rows.effects import Arm, BlockEffects, OddsSums
 from retrain_eval.estimators.rows.propensity import Propensities, at_cell, odds
 from retrain_eval.estimators.rows.units import Units, UnitTable
 from retrain_eval.tables.clusters import Clusters
-
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
 
 
 def sum_odds(
@@ -51,7 +48,7 @@ def influence_products(
     n_rows: int,
     *,
     clusters: bool,
-) -> tuple[Array, Clusters | None]:
+) -> tuple[Floats, Clusters | None]:
     """Return Ω = Σ_j ψ_j ψ_jᵀ over units or clusters j, and which cells the clusters lie in.
 
     Parameters
@@ -111,7 +108,7 @@ def _influence(
     units: Units,
     among: Index,
     n_rows: int,
-) -> tuple[Index, Array]:
+) -> tuple[Index, Floats]:
     """Return which coordinates the units of a cell move, m of them, and their ψ, shape (m, n)."""
     mine = [int(b) for b in among if blocks[b].treated[units.cell] or blocks[b].control[units.cell]]
     places = [k for b in mine for k, _, _ in blocks[b].pairs]
@@ -135,7 +132,9 @@ def _influence(
     return np.array([*places, n_rows + units.cell], dtype=np.intp), psi
 
 
-def _factors(arm: Arm, treated: bool, x: Array, w: Array, y: Array, probability: Array | None) -> tuple[Array, Array]:
+def _factors(
+    arm: Arm, treated: bool, x: Floats, w: Floats, y: Floats, probability: Floats | None
+) -> tuple[Floats, Floats]:
     """Return the influence of rows on the comparisons of a block as a product, (K, m) by (m, rows); see `Arm`."""
     slope = arm.lead @ x
     parts = [arm.select, -arm.fit, arm.shift]

@@ -6,18 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 
+from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import basis_of
+from retrain_eval.common.numerics.newton import Newton, Step, shortened
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.conditional import TRIM
-from retrain_eval.estimators.rows.blocks import Block, Sums, basis
+from retrain_eval.estimators.rows.blocks import Block, Sums
 from retrain_eval.estimators.rows.units import UnitTable
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Index = npt.NDArray[np.intp]
 
 _SMALL = 1e-7  # a step this small, in standard deviations of the log odds, is the last one: its error is its square
 _CERTAIN = 0.1  # a step this small cannot overshoot
@@ -41,27 +39,27 @@ class Propensities:
         Block → why it has no estimate.
     """
 
-    gamma: Array
+    gamma: Floats
     impossible: list[Index]
     failed: dict[int, DesignError]
 
-    def of(self, blocks: Index, x: Array) -> Array:
+    def of(self, blocks: Index, x: Floats) -> Floats:
         """Return the probabilities, shape (len(blocks), n), of rows with covariates x, shape (q, n)."""
-        probability: Array = expit(self.gamma[blocks] @ x)
+        probability: Floats = expit(self.gamma[blocks] @ x)
         for row, b in zip(probability, blocks, strict=True):
             row[self.outside(int(b), x)] = 0.0
         return probability
 
-    def outside(self, b: int, x: Array) -> Mask | slice:
+    def outside(self, b: int, x: Floats) -> Bools | slice:
         """Return the rows that cannot be treated, as an index; an empty slice where there are none."""
         columns = self.impossible[b]
         return (x[columns] != 0).any(axis=0) if len(columns) else slice(0, 0)
 
 
-def odds(probability: Array) -> Array:
+def odds(probability: Floats) -> Floats:
     """Return the odds of being treated, zero where the propensity is above ``TRIM``."""
     kept = probability < TRIM
-    found: Array = np.where(kept, probability / np.where(kept, 1 - probability, 1.0), 0.0)
+    found: Floats = np.where(kept, probability / np.where(kept, 1 - probability, 1.0), 0.0)
     return found
 
 
@@ -87,15 +85,16 @@ def fit_propensities(table: UnitTable, blocks: Sequence[Block], sums: Sums, amon
     """
     q = len(table.names)
     impossible = [np.flatnonzero(sums.impossible(block, table)) for block in blocks]
-    found = Propensities(np.zeros((len(blocks), q)), impossible, {})
-    newton = {
-        int(b): _Newton(float(sums.gram[:, blocks[b].sides][_members(blocks[b])][..., 0, 0].sum())) for b in among
-    }
+    propensities = Propensities(np.zeros((len(blocks), q)), impossible, {})
+    rules = {int(b): _Rule(float(sums.gram[:, blocks[b].sides][_members(blocks[b])][..., 0, 0].sum())) for b in among}
+    newton = {b: Newton(rule, rounding=1e-10 * rule.weight) for b, rule in rules.items()}
     # at even odds the derivatives are sums that are there already, unless some rows of the cell do not count
     known = {b for b in newton if not len(impossible[b])}
     for b in known:
         treated, control = (sums.gram[mask][:, blocks[b].sides].sum(axis=(0, 1)) for mask in _arms(blocks[b]))
-        found.gamma[b] = newton[b].move(found.gamma[b], None, (treated - control)[0] / 2, (treated + control) / 4)
+        propensities.gamma[b] = newton[b].move(
+            propensities.gamma[b], None, (treated - control)[0] / 2, (treated + control) / 4
+        )
     active = np.array(sorted(newton), dtype=np.intp)
     fresh = np.array([b for b in active if b not in known], dtype=np.intp)
     for round_ in range(_MAX_STEPS):
@@ -103,65 +102,59 @@ def fit_propensities(table: UnitTable, blocks: Sequence[Block], sums: Sums, amon
         if not len(turn):
             break
         judge = any(newton[b].size > _CERTAIN for b in turn)
-        value, score, information = _derivatives(table, blocks, found, turn, judge)
+        value, score, information = _derivatives(table, blocks, propensities, turn, judge)
         for i, b in enumerate(turn):
-            found.gamma[b] = newton[b].move(found.gamma[b], value[i] if judge else None, score[i], information[i])
+            propensities.gamma[b] = newton[b].move(
+                propensities.gamma[b], value[i] if judge else None, score[i], information[i]
+            )
         active = np.array([b for b in active if not newton[b].done], dtype=np.intp)
-    for b, state in newton.items():
-        if not state.done or state.flat:
-            names = sums.names_alone(blocks[b], table)
-            found.failed[b] = DesignError(f"treated and controls are separated by {names}")
-    return found
+    for b, search in newton.items():
+        if not search.done or rules[b].flat:
+            names = sums.separating_columns(blocks[b], table)
+            propensities.failed[b] = DesignError(f"treated and controls are separated by {names}")
+    return propensities
 
 
-def _arms(block: Block) -> tuple[Mask, Mask]:
+def _arms(block: Block) -> tuple[Bools, Bools]:
     return block.treated, block.control
 
 
-def _members(block: Block) -> Mask:
-    found: Mask = block.treated | block.control
+def _members(block: Block) -> Bools:
+    found: Bools = block.treated | block.control
     return found
 
 
-class _Newton:
-    """One logit on its way to the maximum."""
+class _Rule:
+    """Newton's step of one logit, measured in standard deviations of the log odds.
+
+    Attributes
+    ----------
+    flat : bool
+        Whether the information vanishes: the maximum lies at infinity.
+    """
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
-        self.span: Array | None = None
-        self.value = -np.inf
-        self.step: Array | None = None
-        self.size = np.inf
-        self.done = self.flat = False
+        self.flat = False
+        self._basis: Floats | None = None
 
-    def move(self, gamma: Array, value: float | None, score: Array, information: Array) -> Array:
-        """Return the next coefficients, given the likelihood and its derivatives at these."""
-        if value is not None:
-            if self.step is not None and value < self.value - 1e-10 * self.weight:
-                self.step, self.size = self.step / 2, self.size / 2
-                shorter: Array = gamma - self.step
-                return shorter
-            self.value = value
-        if self.span is None:
+    def __call__(self, score: Floats, information: Floats) -> Step:
+        if self._basis is None:
             # in this basis the squares at even odds average one, so a step is measured in log odds
-            self.span = basis(4 * information / self.weight)
-        inner = self.span.T @ (information / self.weight) @ self.span
+            self._basis = basis_of(4 * information / self.weight)
+        inner = self._basis.T @ (information / self.weight) @ self._basis
         values, vectors = np.linalg.eigh((inner + inner.T) / 2)
         self.flat = bool(values[0] < _FLAT)
-        gradient = vectors.T @ (self.span.T @ score / self.weight)
-        step = vectors @ (gradient / np.maximum(values, _FLAT))
-        size = float(np.linalg.norm(step))
-        if size > _LARGEST_STEP:
-            step *= _LARGEST_STEP / size
-        self.size = min(size, _LARGEST_STEP)
-        self.done = self.flat or size < _SMALL
-        self.step = self.span @ step
-        return gamma + self.step
+        gradient = vectors.T @ (self._basis.T @ score / self.weight)
+        move = vectors @ (gradient / np.maximum(values, _FLAT))
+        size = float(np.linalg.norm(move))
+        move = self._basis @ shortened(move, size, _LARGEST_STEP)
+        return Step(move, min(size, _LARGEST_STEP), last=self.flat or size < _SMALL)
 
 
 def _derivatives(
     table: UnitTable, blocks: Sequence[Block], found: Propensities, turn: Index, judge: bool
-) -> tuple[Array, Array, Array]:
+) -> tuple[Floats, Floats, Floats]:
     """Return log-likelihoods, their gradients and information of some blocks, in one pass."""
     q = len(table.names)
     place = {int(b): i for i, b in enumerate(turn)}

@@ -13,18 +13,14 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.moments.numbering import Cells, codes, number_cells, split_by
 from retrain_eval.tables.moments.paths import Columns, Paths
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Index = npt.NDArray[np.intp]
 
 MAX_LEVELS = 1000
 _CHUNK_VALUES = 1_000_000  # numbers held at a time, 8 MB: larger arrays cost more to allocate than to compute
@@ -52,14 +48,14 @@ class Units:
     """
 
     cell: int
-    weight: Array
-    x: Array
-    y: Array
+    weight: Floats
+    x: Floats
+    y: Floats
     period: Index | None
     cluster: Index | None
     one_side: bool
 
-    def sides(self) -> Iterator[tuple[int, Index | slice, Array]]:
+    def sides(self) -> Iterator[tuple[int, Index | slice, Floats]]:
         """Yield each side's number, its rows, and their outcomes, shape (periods of the side, rows)."""
         if self.one_side:
             yield 0, slice(None), self.y
@@ -96,10 +92,10 @@ class UnitTable:
     kind: str
     numbered: Cells
     names: tuple[str, ...]
-    binary: Mask
-    reference: Array
-    _centre: Array
-    _scale: Array
+    binary: Bools
+    reference: Floats
+    _centre: Floats
+    _scale: Floats
     _categories: Mapping[str, pa.Array]  # covariates: column of the path table, its levels
 
     @property
@@ -176,7 +172,7 @@ class UnitTable:
                 one_side=self.one_side,
             )
 
-    def _design(self, numbers: Array, categories: Sequence[tuple[Index, int]]) -> Array:
+    def _design(self, numbers: Floats, categories: Sequence[tuple[Index, int]]) -> Floats:
         x = np.empty((len(self.names), numbers.shape[1]))
         x[0] = 1.0
         x[1 : 1 + len(numbers)] = (numbers - self._centre[:, None]) / self._scale[:, None]
@@ -243,7 +239,7 @@ def _distinct(paths: Paths, i: int, name: str) -> pa.Array:
     return pa.array([row[0] for row in found], pa.string())
 
 
-def _scales(paths: Paths, names: Sequence[str]) -> tuple[Array, Array, list[bool]]:
+def _scales(paths: Paths, names: Sequence[str]) -> tuple[Floats, Floats, list[bool]]:
     """Return a centre and a scale for every number, rounded so that they are reproducible; zero and one stay."""
     centre, scale, binary = np.zeros(len(names)), np.ones(len(names)), [False] * len(names)
     for i, name in enumerate(names):
@@ -260,7 +256,7 @@ def _scales(paths: Paths, names: Sequence[str]) -> tuple[Array, Array, list[bool
     return centre, scale, binary
 
 
-def _reference(paths: Paths, kind: str) -> Array:
+def _reference(paths: Paths, kind: str) -> Floats:
     """Return a value of each period that occurs near its middle: a constant outcome becomes exactly zero."""
     if kind == _ROWS:
         found = dict(paths.query(f"SELECT t, quantile_disc(y, .5) FROM {paths.table} GROUP BY t").fetchall())
@@ -271,11 +267,11 @@ def _reference(paths: Paths, kind: str) -> Array:
     return np.array(paths.query(sql).fetchall()[0], dtype=np.float64)
 
 
-def _column(table: pa.Table, name: str) -> Array:
+def _column(table: pa.Table, name: str) -> Floats:
     return np.asarray(table[name].to_numpy())
 
 
-def _matrix(table: pa.Table, names: Sequence[str], n: int) -> Array:
+def _matrix(table: pa.Table, names: Sequence[str], n: int) -> Floats:
     out = np.empty((len(names), n))
     for row, name in zip(out, names, strict=True):
         row[:] = table[name].to_numpy()

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.estimators.effects.effects import EffectTable
-
-Array = npt.NDArray[np.float64]
 
 MODELS = ("fixed", "random", "correlated_random", "first_differences")
 VCES = ("cluster", "unadjusted")
@@ -32,12 +30,12 @@ LEVELS = ("random", "correlated_random")  # models in which what is constant in 
 class _Rows:
     """Rows in the order (unit, time), as arrays; ``unit`` is numbered from 0."""
 
-    unit: npt.NDArray[np.int64]
-    time: npt.NDArray[np.int64]
-    outcome: Array
-    columns: dict[str, Array]
-    cluster: npt.NDArray[np.int64]
-    treated: Array
+    unit: Ints
+    time: Ints
+    outcome: Floats
+    columns: dict[str, Floats]
+    cluster: Ints
+    treated: Floats
 
 
 def wage_trajectory(
@@ -175,7 +173,7 @@ def wage_trajectory(
     return EffectTable.build(table, select @ vcov @ select.T, df=df, n_clusters=n_clusters, meta=meta)
 
 
-def _jackknife(rows: _Rows, design: dict[str, Array], model: str, estimates: Array) -> Array:
+def _jackknife(rows: _Rows, design: dict[str, Floats], model: str, estimates: Floats) -> Floats:
     """Return the covariance of coefficients from the fits without each cluster."""
     clusters = np.unique(rows.cluster)
     without = np.zeros((len(clusters), len(design)))
@@ -217,7 +215,7 @@ def _read(
     ).fetchnumpy()
     if len(found["_unit"]) == 0:
         raise DesignError(f"no row has an outcome after exit (columns {outcome!r}, {time!r}, {exit!r})")
-    values: dict[str, Array] = {}
+    values: dict[str, Floats] = {}
     for alias, name in numbers.items():
         values[alias] = np.ma.filled(np.ma.asarray(found[alias], dtype=float), np.nan)
         bad = int((~np.isfinite(values[alias])).sum())
@@ -252,7 +250,7 @@ def _read(
 
 def _design(
     rows: _Rows, degree: int, horizons: Sequence[int], *, treated: bool
-) -> tuple[dict[str, Array], dict[int, dict[str, float]]]:
+) -> tuple[dict[str, Floats], dict[int, dict[str, float]]]:
     """Return the regressors by name, and the terms whose sum is the gap at each horizon."""
     since, covariates = rows.columns["since_exit"], {k: v for k, v in rows.columns.items() if k != "since_exit"}
     powers = {"since_exit" if k == 1 else f"since_exit^{k}": since**k for k in range(1, degree + 1)}
@@ -266,7 +264,7 @@ def _design(
     return {**powers, "treated": rows.treated, **interactions, **covariates}, gaps
 
 
-def _unit_means(rows: _Rows, design: dict[str, Array]) -> dict[str, Array]:
+def _unit_means(rows: _Rows, design: dict[str, Floats]) -> dict[str, Floats]:
     """Return the unit means of what varies within units (Mundlak 1978)."""
     means = {}
     for name, values in design.items():
@@ -278,9 +276,9 @@ def _unit_means(rows: _Rows, design: dict[str, Array]) -> dict[str, Array]:
     return _drop_dependent({"const": np.ones(len(rows.unit)), **design}, means)
 
 
-def _drop_dependent(kept: dict[str, Array], more: dict[str, Array]) -> dict[str, Array]:
+def _drop_dependent(kept: dict[str, Floats], more: dict[str, Floats]) -> dict[str, Floats]:
     """Return the columns of ``more`` that earlier ones do not span: in a balanced panel many means coincide."""
-    out: dict[str, Array] = {}
+    out: dict[str, Floats] = {}
     for name, values in more.items():
         basis = np.column_stack([*kept.values(), *out.values()])
         rest = values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
@@ -289,7 +287,7 @@ def _drop_dependent(kept: dict[str, Array], more: dict[str, Array]) -> dict[str,
     return out
 
 
-def _refuse_constants(rows: _Rows, design: dict[str, Array], model: str) -> None:
+def _refuse_constants(rows: _Rows, design: dict[str, Floats], model: str) -> None:
     for name, values in design.items():
         mean = np.bincount(rows.unit, values) / np.bincount(rows.unit)
         if np.abs(values - mean[rows.unit]).max() <= 1e-12 * max(np.abs(values).max(), 1.0):
@@ -300,7 +298,7 @@ def _refuse_constants(rows: _Rows, design: dict[str, Array], model: str) -> None
             )
 
 
-def _fit(rows: _Rows, design: dict[str, Array], model: str, vce: str) -> tuple[Array, Array, float, int]:
+def _fit(rows: _Rows, design: dict[str, Floats], model: str, vce: str) -> tuple[Floats, Floats, float, int]:
     """Return coefficients, covariance, degrees of freedom and the number of rows that the regression used."""
     from linearmodels.panel import FirstDifferenceOLS, PanelOLS, RandomEffects
     from linearmodels.panel.utility import AbsorbingEffectError

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.numerics.joint import arms_df
@@ -16,8 +16,6 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import FEWEST_CLUSTERS
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_clusters import Group
-
-Array = npt.NDArray[np.float64]
 
 
 @summarised
@@ -35,9 +33,9 @@ class Clustering:
         Degrees of freedom of Student's t: G − 1 or, if fewer, those of the clusters of two arms.
     """
 
-    n: npt.NDArray[np.int64] | None = None
-    vcov: Array | None = None
-    df: Array | None = None
+    n: Ints | None = None
+    vcov: Floats | None = None
+    df: Floats | None = None
 
     @property
     def name(self) -> str:
@@ -47,9 +45,9 @@ class Clustering:
 
 def clustering(
     table: LifeTable,
-    estimate: Array,
+    estimate: Floats,
     uses: Sequence[Collection[Group]],
-    again: Callable[[LifeTable], Array],
+    again: Callable[[LifeTable], Floats],
     arms: Sequence[tuple[Collection[Group], Collection[Group]]] | None = None,
 ) -> Clustering:
     """Count the clusters behind estimates and, where some have few, leave out one cluster at a time.
@@ -120,9 +118,9 @@ def clustering(
 
 def _by_arm(
     table: LifeTable,
-    n: npt.NDArray[np.int64],
+    n: Ints,
     arms: Sequence[tuple[Collection[Group], Collection[Group]]] | None,
-) -> tuple[npt.NDArray[np.int64], Array]:
+) -> tuple[Ints, Floats]:
     """Return the clusters of the side that has fewer, and the degrees of freedom."""
     if arms is None or table.clusters is None:
         return n, np.maximum(n - 1.0, 1.0)
@@ -133,10 +131,10 @@ def _by_arm(
     return np.minimum(np.minimum(one, other), n).astype(np.int64), df
 
 
-def sides_of(groups: Sequence[Group], x: Array) -> list[tuple[list[Group], list[Group]]]:
+def sides_of(groups: Sequence[Group], x: Floats) -> list[tuple[list[Group], list[Group]]]:
     """Return, for each column of a design, the groups for which it is not zero, and the others."""
 
-    def of(which: npt.NDArray[np.bool_]) -> list[Group]:
+    def of(which: Bools) -> list[Group]:
         return [group for group, chosen in zip(groups, which, strict=True) if chosen]
 
     return [(of(column != 0), of(column == 0)) for column in x.T]
@@ -157,7 +155,7 @@ def leave_one_out(table: LifeTable) -> Iterator[LifeTable]:
         yield replace(alone, cells=cells, n_people=int(left.sum()))
 
 
-def _or_none(again: Callable[[LifeTable], Array], part: LifeTable, size: int) -> Array:
+def _or_none(again: Callable[[LifeTable], Floats], part: LifeTable, size: int) -> Floats:
     """Return the estimates, or NaN for all where there are none without these spells."""
     if not len(part.cells):
         return np.full(size, np.nan)

@@ -7,7 +7,6 @@ unless a cluster, such as the matched pair, reaches over both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -187,11 +186,10 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
         raise DesignError(f"nothing to compare: no group has spells of {base} and of another level of {column}")
     matrix = np.vstack(contrasts)
     meta = {key: value for key, value in effects.meta.items() if key != "conf_type"}
-    of_levels: Any = meta.get("notes", ())  # which of them have too few clusters
     return EffectTable.build(
         rows,
         effects.vcov_of(matrix),
-        level=float(str(effects.meta["level"])),
+        level=effects.confidence_level,
         **effects.inference_of(matrix),
-        meta=meta | {"contrast": f"levels of {column} minus {base}", "notes": [*of_levels, *notes]},
+        meta=meta | {"contrast": f"levels of {column} minus {base}", "notes": [*effects.notes, *notes]},
     )

@@ -22,10 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import block_diag
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.numerics.joint import t_quantile
 from retrain_eval.common.shown import summarised
@@ -42,8 +42,7 @@ from retrain_eval.estimators.survival.risk import (
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
 
-Array = npt.NDArray[np.float64]
-Interval = Callable[[Array, Array, Array], tuple[Array, Array]]
+Interval = Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]
 
 MAX_ROWS = 5_000
 
@@ -128,11 +127,11 @@ class _Steps:
     cumulative sum of ``rate · d/Y``.
     """
 
-    value: Array
+    value: Floats
     start: float
-    scale: Array
-    rate: Array
-    variance: Array
+    scale: Floats
+    rate: Floats
+    variance: Floats
 
 
 def _survival(risk: RiskSet) -> _Steps:
@@ -201,7 +200,7 @@ def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float]
     return with_scaled_interval(result, kind.intervals[conf_type], kind.ceiling)
 
 
-def _values(table: LifeTable, kind: _Kind, groups: Sequence[RiskSet], times: Sequence[Array]) -> Array:
+def _values(table: LifeTable, kind: _Kind, groups: Sequence[RiskSet], times: Sequence[Floats]) -> Floats:
     """Return the curve of each group at its times, from a part of its spells; NaN for a group that is gone."""
     left = {risk.level: risk for risk in risk_sets(table)}
     found = []
@@ -215,30 +214,30 @@ def _values(table: LifeTable, kind: _Kind, groups: Sequence[RiskSet], times: Seq
     return np.concatenate(found)
 
 
-def asked(risk: RiskSet, times: Sequence[float] | None) -> Array:
+def asked(risk: RiskSet, times: Sequence[float] | None) -> Floats:
     """Return the times to report: all, or those asked for at which the group is still observed."""
     if times is None:
         return risk.times
     at = np.unique(np.asarray(times, dtype=float))
     if not np.isfinite(at).all() or (at <= 0).any():
         raise InputError("times must be finite and above zero", column="times", value=list(times))
-    observed: Array = at[at <= risk.times[-1]]
+    observed: Floats = at[at <= risk.times[-1]]
     return observed
 
 
-def number_at_risk(table: LifeTable, risk: RiskSet, at: Array) -> npt.NDArray[np.int64]:
+def number_at_risk(table: LifeTable, risk: RiskSet, at: Floats) -> Ints:
     """Return the number of spells at risk just before each time."""
     entry, duration, n = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration", "n"))
     return np.array([n[(entry < time) & (duration >= time)].sum() for time in at], dtype=np.int64)
 
 
-def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, at: Array, scale: Array) -> sparse.coo_array:
+def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, at: Floats, scale: Floats) -> sparse.coo_array:
     """Return the influence of a unit of weight in each cell on the curve at each time, shape (K, C)."""
     entry, duration = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration"))
     cumulative = np.append(0.0, steps.variance)
 
-    def until(limit: Array) -> Array:
-        sums: Array = cumulative[np.searchsorted(risk.times, limit, side="right")]
+    def until(limit: Floats) -> Floats:
+        sums: Floats = cumulative[np.searchsorted(risk.times, limit, side="right")]
         return sums
 
     exposure = until(np.minimum.outer(at, duration)) - until(np.minimum.outer(at, entry))
@@ -290,13 +289,13 @@ def with_scaled_interval(table: EffectTable, interval: Interval, ceiling: float 
     """Return the table with an interval that is symmetric on another scale, at the table's own level."""
     estimate, error = table.frame["estimate"].to_numpy(), table.frame["std_error"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = interval(estimate, error, t_quantile(table.df, 0.5 + float(str(table.meta["level"])) / 2))
+        low, high = interval(estimate, error, t_quantile(table.df, 0.5 + table.confidence_level / 2))
     unknown_spread = np.isnan(error)  # where 1 ** NaN would be 1
     low, high = (np.where(unknown_spread, np.nan, end) for end in (low, np.minimum(high, ceiling)))
     return with_interval(table, low, high)
 
 
-def with_interval(table: EffectTable, low: Array, high: Array) -> EffectTable:
+def with_interval(table: EffectTable, low: Floats, high: Floats) -> EffectTable:
     """Return the table with this interval and no p-value: that a level is zero is no hypothesis."""
     return replace(table, frame=table.frame.assign(ci_low=low, ci_high=high, p_value=np.nan))
 
@@ -315,16 +314,16 @@ def row_keys(table: LifeTable, risk: RiskSet, estimand: str, estimator: str = "k
 # ---- intervals -----------------------------------------------------------------------------------------------------
 
 
-def _plain(estimate: Array, error: Array, z: Array) -> tuple[Array, Array]:
+def _plain(estimate: Floats, error: Floats, z: Floats) -> tuple[Floats, Floats]:
     return np.clip(estimate - z * error, 0, None), estimate + z * error
 
 
-def _log(estimate: Array, error: Array, z: Array) -> tuple[Array, Array]:
+def _log(estimate: Floats, error: Floats, z: Floats) -> tuple[Floats, Floats]:
     ratio = np.exp(z * error / estimate)
     return estimate / ratio, estimate * ratio
 
 
-def _log_log(estimate: Array, error: Array, z: Array) -> tuple[Array, Array]:
+def _log_log(estimate: Floats, error: Floats, z: Floats) -> tuple[Floats, Floats]:
     power = np.exp(z * error / (estimate * np.log(estimate)))
     return estimate ** (1 / power), estimate**power
 

@@ -16,17 +16,15 @@ draw without replacement, from ``Q S_h(u−)`` and from ``Y_h`` spells.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.estimators.survival.grouptest import GroupTest, group_frame
 from retrain_eval.estimators.survival.incidence import causes_of
 from retrain_eval.estimators.survival.risk import RiskSet, known_levels, require_independent_spells, risk_sets
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 
 def gray(table: LifeTable, cause: str) -> GroupTest:
@@ -100,7 +98,7 @@ def gray_test(table: LifeTable, cause: str) -> pd.DataFrame:
     return gray(table, cause).to_frame()
 
 
-def _ends(table: LifeTable, risk: RiskSet, of_cause: npt.NDArray[np.bool_]) -> Array:
+def _ends(table: LifeTable, risk: RiskSet, of_cause: Bools) -> Floats:
     """Return a group's ends by the cause at each duration."""
     own = table.cells.iloc[risk.cells]
     place = np.searchsorted(risk.times, own["duration"].to_numpy())
@@ -108,7 +106,7 @@ def _ends(table: LifeTable, risk: RiskSet, of_cause: npt.NDArray[np.bool_]) -> A
     return np.bincount(place, weights=weights, minlength=len(risk.times)).astype(float)
 
 
-def _moments(at_risk: Array, ends: Array, every: Array) -> tuple[Array, Array]:
+def _moments(at_risk: Floats, ends: Floats, every: Floats) -> tuple[Floats, Floats]:
     """Return expected ends by the cause, shape (G,), and the covariance of the scores, shape (G, G).
 
     ``at_risk``, ``ends`` by the cause and ``every`` end are by duration and group, shape (K, G).
@@ -122,7 +120,7 @@ def _moments(at_risk: Array, ends: Array, every: Array) -> tuple[Array, Array]:
     size = np.where(there, at_risk / np.where(there, before, 1.0), 0.0)
     exposed = size * (1 - incidence_before)
     total, count = size.sum(axis=1), ends.sum(axis=1)
-    expected: Array = (count / exposed.sum(axis=1)) @ exposed
+    expected: Floats = (count / exposed.sum(axis=1)) @ exposed
     pooled = np.cumsum(count / total)
     pooled_before = np.append(0.0, pooled[:-1])
     apart = np.eye(at_risk.shape[1]) * size[:, :, None] - size[:, :, None] * size[:, None, :] / total[:, None, None]
@@ -140,7 +138,7 @@ def _moments(at_risk: Array, ends: Array, every: Array) -> tuple[Array, Array]:
     spread_cause = np.where(there, np.where(count[:, None] > 1, drawn, 1) * before * count[:, None] / total[:, None], 0)
     spread_cause = spread_cause / divisor
     spread_other = (before / divisor) ** 2 * others * (at_risk - others) / np.maximum(at_risk - 1, 1)
-    covariance: Array = np.einsum("tik,tjk,tk->ij", by_cause, by_cause, spread_cause) + np.einsum(
+    covariance: Floats = np.einsum("tik,tjk,tk->ij", by_cause, by_cause, spread_cause) + np.einsum(
         "tik,tjk,tk->ij", by_other, by_other, spread_other
     )
     return expected, covariance

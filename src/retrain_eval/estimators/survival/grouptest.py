@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.numerics.joint import row_of_test
+from retrain_eval.common.numerics.linear_algebra import inverse_and_rank
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.survival.clustering import robust_test
 from retrain_eval.estimators.survival.risk import group_name
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Scores
-
-Array = npt.NDArray[np.float64]
-
-_SINGULAR = 1e-10
 
 
 @summarised
@@ -55,8 +52,8 @@ class GroupTest:
         cls,
         test: str,
         groups: pd.DataFrame,
-        kept: npt.NDArray[np.int64],
-        spread: Array,
+        kept: Ints,
+        spread: Floats,
         variance: str,
         *,
         clusters: int | None = None,
@@ -123,16 +120,14 @@ def _robust(chi2: float, df: int, clusters: int | None) -> tuple[float, float]:
     return denominator, p_value
 
 
-def _wald(deviation: Array, covariance: Array) -> tuple[float, int]:
+def _wald(deviation: Floats, covariance: Floats) -> tuple[float, int]:
     """Return the statistic of deviations that add up to zero, so that the last says nothing new, and its rank."""
-    covariance = covariance[:-1, :-1]
-    rank = int(np.linalg.matrix_rank(covariance, rtol=_SINGULAR, hermitian=True)) if len(covariance) else 0
-    inverse = np.linalg.pinv(covariance, rcond=_SINGULAR, hermitian=True) if rank else covariance
+    inverse, rank = inverse_and_rank(covariance[:-1, :-1], 1e-10)
     return float(deviation[:-1] @ inverse @ deviation[:-1]), rank
 
 
 def group_frame(
-    table: LifeTable, levels: Sequence[tuple[str, ...]], group: npt.NDArray[np.int64], observed: Array, expected: Array
+    table: LifeTable, levels: Sequence[tuple[str, ...]], group: Ints, observed: Floats, expected: Floats
 ) -> pd.DataFrame:
     """Return the frame of a `GroupTest`; ``group`` is each cell's place in ``levels``."""
     n = np.bincount(group, weights=table.cells["n"].to_numpy(), minlength=len(levels)).astype(np.int64)

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import block_diag
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -40,8 +40,6 @@ from retrain_eval.estimators.survival.curves import (
 from retrain_eval.estimators.survival.risk import RiskSet, require_independent_spells, risk_sets
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
-
-Array = npt.NDArray[np.float64]
 
 _VARIANCES = ("jackknife", "aalen")
 
@@ -140,7 +138,7 @@ def cumulative_incidence(
     return with_scaled_interval(result, INTERVALS[conf_type])
 
 
-def _values(table: LifeTable, groups: Sequence[RiskSet], times: Sequence[Array], causes: Sequence[str]) -> Array:
+def _values(table: LifeTable, groups: Sequence[RiskSet], times: Sequence[Floats], causes: Sequence[str]) -> Floats:
     """Return the curves of each group at its times, from a part of its spells; NaN for a group that is gone."""
     left = {risk.level: risk for risk in risk_sets(table)}
     found = []
@@ -177,11 +175,11 @@ class _Steps:
     ``incidence`` F; ``rate`` is 1/(Y − d), zero where all end.
     """
 
-    before: Array
-    after: Array
-    events: Array
-    incidence: Array
-    rate: Array
+    before: Floats
+    after: Floats
+    events: Floats
+    incidence: Floats
+    rate: Floats
 
 
 def _steps(table: LifeTable, risk: RiskSet, causes: Sequence[str]) -> _Steps:
@@ -199,7 +197,7 @@ def _steps(table: LifeTable, risk: RiskSet, causes: Sequence[str]) -> _Steps:
     return _Steps(survival[:-1], survival[1:], events, np.pad(incidence, ((0, 0), (1, 0))), rate)
 
 
-def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, causes: Sequence[str], at: Array) -> sparse.coo_array:
+def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, causes: Sequence[str], at: Floats) -> sparse.coo_array:
     """Return the influence of a unit of weight in each cell, shape (causes × times, C)."""
     entered, duration, cause = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration", "cause"))
     ended = cause != CENSORED
@@ -230,7 +228,7 @@ def _influence(table: LifeTable, risk: RiskSet, steps: _Steps, causes: Sequence[
     return sparse.coo_array((dense.ravel(), (rows.ravel(), risk.cells[columns.ravel()])), shape=shape)
 
 
-def _aalen(risk: RiskSet, steps: _Steps, place: npt.NDArray[np.int64]) -> Array:
+def _aalen(risk: RiskSet, steps: _Steps, place: Ints) -> Floats:
     """Return the model covariance, shape (causes × times)²: each cause's deaths vary as if drawn on their own.
 
     A death by cause ``j`` at ``u`` moves F_k(t) by ``S(u−)/Y (1{j=k} − (F_k(t) − F_k(u))/S(u))``; ``d_j`` of ``Y``

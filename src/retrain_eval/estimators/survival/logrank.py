@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.numerics.jackknife import FEW
 from retrain_eval.estimators.survival.curves import variance_name
@@ -32,8 +32,6 @@ from retrain_eval.estimators.survival.risk import RiskSet, is_event, known_level
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Scores
-
-Array = npt.NDArray[np.float64]
 
 
 def logrank(
@@ -138,7 +136,7 @@ def _few_clusters(table: LifeTable) -> int:
 
 def _deviations(
     table: LifeTable, rho: float, gamma: float, strata: str | Sequence[str], robust: bool | None
-) -> tuple[str, pd.DataFrame, npt.NDArray[np.int64], Array, str]:
+) -> tuple[str, pd.DataFrame, Ints, Floats, str]:
     """Return the name, the groups, those that take part, the covariance of their deviations and what it stands on."""
     within = (strata,) if isinstance(strata, str) else tuple(strata)
     for name in within:
@@ -231,22 +229,22 @@ class _Scores:
         self.observed = self.factor @ events
         self.expected = (self.factor * self.ended) @ self.share
 
-    def hypergeometric(self) -> Array:
+    def hypergeometric(self) -> Floats:
         """Return the covariance of the observed given the margins, shape (G, G)."""
         # where one is at risk, he ends and nothing is compared: (Y − d) is zero, whatever Y − 1 is
         spread = self.factor**2 * self.ended * (self.total - self.ended) / np.maximum(self.total - 1, 1)
-        covariance: Array = np.diag(spread @ self.share) - self.share.T @ (spread[:, None] * self.share)
+        covariance: Floats = np.diag(spread @ self.share) - self.share.T @ (spread[:, None] * self.share)
         return covariance
 
-    def influence(self, table: LifeTable, place: int, risk: RiskSet) -> Array:
+    def influence(self, table: LifeTable, place: int, risk: RiskSet) -> Floats:
         """Return the influence of a unit of weight in each of a group's cells, shape (G, cells)."""
         entered, duration = (table.cells[name].to_numpy()[risk.cells] for name in ("entry", "duration"))
         left = np.searchsorted(self.times, duration)
         entry = np.searchsorted(self.times, entered, side="right")
         apart = self.factor[:, None] * ((np.arange(self.share.shape[1]) == place) - self.share)
         exposure = np.vstack([np.zeros(apart.shape[1]), np.cumsum(apart * self.hazard[:, None], axis=0)])
-        ended: npt.NDArray[np.bool_] = is_event(table)[risk.cells]
-        values: Array = ended[:, None] * apart[left] - (exposure[left + 1] - exposure[entry])
+        ended: Bools = is_event(table)[risk.cells]
+        values: Floats = ended[:, None] * apart[left] - (exposure[left + 1] - exposure[entry])
         return values.T
 
 

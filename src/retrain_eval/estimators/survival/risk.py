@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
-
-Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 
 
 @summarised
@@ -37,15 +34,15 @@ class RiskSet:
     """
 
     level: tuple[str, ...]
-    cells: Counts
-    times: Array
-    n: Counts
-    n_events: Counts
-    weight: Array
-    events: Array
+    cells: Ints
+    times: Floats
+    n: Ints
+    n_events: Ints
+    weight: Floats
+    events: Floats
 
 
-def risk_sets(table: LifeTable, times: Array | None = None) -> list[RiskSet]:
+def risk_sets(table: LifeTable, times: Floats | None = None) -> list[RiskSet]:
     """Return the risk sets of each group, in the table's order of groups.
 
     Without ``times``, each group has its own durations; with them, which must include all durations, all groups have
@@ -114,18 +111,18 @@ def group_name(parts: tuple[str, ...]) -> str:
     return " × ".join(parts)
 
 
-def _at_risk(values: Array, last: Counts, first: Counts, size: int) -> Array:
+def _at_risk(values: Floats, last: Ints, first: Ints, size: int) -> Floats:
     """Sum ``values`` over the spells whose places from ``first`` to ``last`` include each place."""
     leaving = np.bincount(last, weights=values, minlength=size)
     entering = np.bincount(first, weights=values, minlength=size + 1)[1:]
     # from the end backwards, so that the last risk sets, which decide most, are sums of few terms
-    sums: Array = leaving[::-1].cumsum()[::-1] - entering[::-1].cumsum()[::-1]
+    sums: Floats = leaving[::-1].cumsum()[::-1] - entering[::-1].cumsum()[::-1]
     return sums
 
 
-def is_event(table: LifeTable) -> npt.NDArray[np.bool_]:
+def is_event(table: LifeTable) -> Bools:
     """Return whether each cell's spells ended, rather than being censored."""
-    event: npt.NDArray[np.bool_] = (table.cells["cause"] != CENSORED).to_numpy(dtype=bool)
+    event: Bools = (table.cells["cause"] != CENSORED).to_numpy(dtype=bool)
     return event
 
 

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import is_missing
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.curves import kaplan_meier, row_keys, with_interval
 from retrain_eval.estimators.survival.risk import RiskSet, after, group_name, risk_sets
 from retrain_eval.tables.life_table.life_table import LifeTable
-
-Array = npt.NDArray[np.float64]
 
 _TIE = 1e-12  # a survival this close to a probability has reached it: products of fractions carry rounding
 
@@ -99,7 +97,7 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
     curve = kaplan_meier(table, level=level)
     survival = curve.frame["estimate"].to_numpy()
     rows: list[dict[str, object]] = []
-    lengths: list[Array] = []
+    lengths: list[Floats] = []
     for risk, block in _blocks(risk_sets(table)):
         if tau > risk.times[-1] and survival[block][-1] > 0:
             if is_missing(group_name(risk.level)):  # it does not decide what can be said of the others
@@ -172,6 +170,6 @@ def _blocks(groups: Sequence[RiskSet]) -> list[tuple[RiskSet, slice]]:
     return [(risk, slice(end - len(risk.times), end)) for risk, end in zip(groups, ends, strict=True)]
 
 
-def _first(times: Array, reached: npt.NDArray[np.bool_]) -> float:
+def _first(times: Floats, reached: Bools) -> float:
     """Return the first time at which something is reached, NaN if it never is."""
     return float(times[reached][0]) if reached.any() else float("nan")

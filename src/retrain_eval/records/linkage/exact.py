@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,8 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sources import sql_name, sql_text
-from retrain_eval.records.linkage.normal import normalised
+from retrain_eval.common.sql import scratch
+from retrain_eval.records.linkage.normal import normalise
 
 SEVERAL_RECORDS = "several records agree"
 SEVERAL_PEOPLE = "several people share these identifiers"
@@ -127,11 +127,11 @@ def link_exactly(
     [(3, 'unlinked', 'no record agrees', 0)]
     """
     forms = _forms(passes)
-    left = normalised(con, people, person, forms, missing)
-    right = normalised(con, records, record, forms, missing)
-    links, tried, rest = (f"retrain_link_{uuid.uuid4().hex}" for _ in range(3))
     complete = {name: " AND ".join(f"{sql_name(f)} IS NOT NULL" for f in fields) for name, fields in passes.items()}
-    try:
+    with scratch(con) as tables:
+        left, right, links, tried, rest, seen = (tables.name("link") for _ in range(6))
+        normalise(con, people, person, forms, missing, left)
+        normalise(con, records, record, forms, missing, right)
         kinds = [str(con.table(table).types[0]) for table in (left, right)]
         con.execute(
             f"CREATE TEMP TABLE {links} (person_id {kinds[0]}, record_id {kinds[1]}, step INTEGER, rule VARCHAR, score "
@@ -140,7 +140,7 @@ def link_exactly(
         con.execute(f"CREATE TEMP TABLE {tried} (id {kinds[0]}, step INTEGER, reason VARCHAR, n_candidates BIGINT)")
         for step, (name, fields) in enumerate(passes.items(), start=1):
             others = [field for field in forms if field not in fields]
-            _run_pass(con, (left, right, links, tried), step, name, list(fields), others, complete[name])
+            _run_pass(con, (left, right, links, tried, seen), step, name, list(fields), others, complete[name])
         anything = " OR ".join(f"({condition})" for condition in complete.values())
         con.execute(
             f"""
@@ -158,9 +158,7 @@ def link_exactly(
             """
         )
         steps = _count_steps(con, (left, links, tried), complete)
-    finally:
-        for table in (left, right, tried):
-            con.execute(f"DROP TABLE IF EXISTS {table}")
+        tables.keep(links, rest)
     return Linkage(
         links=con.sql(f"FROM {links} ORDER BY person_id ASC"),
         unresolved=con.sql(f"FROM {rest} ORDER BY person_id ASC"),
@@ -190,7 +188,7 @@ def _forms(passes: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 def _run_pass(
     con: duckdb.DuckDBPyConnection,
-    tables: tuple[str, str, str, str],
+    tables: tuple[str, str, str, str, str],
     step: int,
     name: str,
     fields: list[str],
@@ -198,16 +196,16 @@ def _run_pass(
     complete: str,
 ) -> None:
     """Link what is one to one in this pass, and note whom it found several candidates for."""
-    left, right, links, tried = tables
+    left, right, links, tried, seen = tables
     key = ", ".join(map(sql_name, fields))
     differ = "".join(
         f" || CASE WHEN p.{f} <> r.{f} THEN {sql_text(', ' + field)} ELSE '' END"
         for field, f in ((field, sql_name(field)) for field in others)
     )
-    seen = f"retrain_link_{uuid.uuid4().hex}"
+    alone = "n_people = 1 AND n_records = 1 AND NOT taken"
     con.execute(
         f"""
-        CREATE TEMP TABLE {seen} AS
+        CREATE OR REPLACE TEMP TABLE {seen} AS
         WITH l AS (SELECT {key}, count(*) AS n_people FROM {left} WHERE {complete} GROUP BY {key}),
         r AS (SELECT {key}, count(*) AS n_records, min(id) AS record FROM {right} WHERE {complete} GROUP BY {key})
         SELECT p.id, n_people, n_records, record, k.record_id IS NOT NULL AS taken
@@ -215,7 +213,6 @@ def _run_pass(
         WHERE NOT EXISTS (FROM {links} k WHERE k.person_id = p.id)
         """
     )
-    alone = "n_people = 1 AND n_records = 1 AND NOT taken"
     con.execute(
         f"INSERT INTO {links} SELECT p.id, r.id, {step}, {sql_text(name)}, NULL, substr(''{differ}, 3) FROM {seen} s "
         f"JOIN {left} p ON p.id = s.id JOIN {right} r ON r.id = s.record WHERE {alone}"
@@ -225,7 +222,6 @@ def _run_pass(
         f"WHEN n_people > 1 THEN {sql_text(SEVERAL_PEOPLE)} ELSE {sql_text(TAKEN)} END, n_records FROM {seen} "
         f"WHERE NOT ({alone})"
     )
-    con.execute(f"DROP TABLE {seen}")
 
 
 def _count_steps(

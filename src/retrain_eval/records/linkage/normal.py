@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 
 import duckdb
@@ -22,10 +21,15 @@ FORMS: Mapping[str, str] = {
 }
 
 
-def normalised(
-    con: duckdb.DuckDBPyConnection, table: str, key: str, forms: Mapping[str, str], missing: Sequence[str]
-) -> str:
-    """Make a table of a register's identifiers in normal form, ``id`` and the fields, and return its name.
+def normalise(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    key: str,
+    forms: Mapping[str, str],
+    missing: Sequence[str],
+    name: str,
+) -> None:
+    """Make a temporary table of a register's identifiers in normal form: ``id`` and the fields.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ def normalised(
         Values, in normal form, that stand for no value: ``"UNKNOWN"``, ``"000000000"``. So do, as they are written, the
         texts of `retrain_eval.common.text.missing_values`, but for the records of a `Store`, whose schemas have their
         own.
+    name : str
+        Of the temporary table.
 
     Raises
     ------
@@ -67,9 +73,7 @@ def normalised(
         if form == "date":
             _check_dates(con, table, key, field, text, missing)
         parts.append(f"{shaped} AS {sql_name(field)}")
-    name = f"retrain_link_{uuid.uuid4().hex}"
     con.execute(f"CREATE TEMP TABLE {name} AS SELECT {sql_name(key)} AS id, {', '.join(parts)} FROM {sql_name(table)}")
-    return name
 
 
 def _check_key(con: duckdb.DuckDBPyConnection, table: str, key: str) -> None:

@@ -6,7 +6,6 @@ Scoring needs Splink; choosing and judging links do not.
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -16,8 +15,9 @@ import pandas as pd
 
 from retrain_eval.common.errors import DesignError, InputError, StoreError
 from retrain_eval.common.sources import require_columns, sql_name, sql_text
+from retrain_eval.common.sql import scratch
 from retrain_eval.records.linkage.exact import NOTHING, Linkage
-from retrain_eval.records.linkage.normal import normalised
+from retrain_eval.records.linkage.normal import normalise
 
 RULE = "probability"
 TIE = "several records are as likely"
@@ -83,45 +83,45 @@ def score_pairs(
     """
     _check_blocks(comparisons, blocks, certain, recall)
     splink, library = _splink()
-    left = normalised(con, people, person, comparisons, missing)
-    right = normalised(con, records, record, comparisons, missing)
-    made = f"retrain_link_{uuid.uuid4().hex}"
-    there = set(con.execute("SHOW TABLES").fetchall())
-    api = splink.DuckDBAPI(connection=con)
-    try:
-        rules = [splink.block_on(*fields) for fields in blocks]
-        settings = splink.SettingsCreator(
-            link_type="link_only",
-            unique_id_column_name="id",
-            comparisons=[_comparison(library, field, form) for field, form in comparisons.items()],
-            blocking_rules_to_generate_predictions=rules,
-            retain_matching_columns=False,
-            max_iterations=ITERATIONS,
-        )
-        tables = [
-            api.register(left, dataset_display_name="a_people"),
-            api.register(right, dataset_display_name="b_records"),
-        ]
-        linker = splink.Linker(tables, settings, log_level=logging.ERROR)
-        linker.training.estimate_probability_two_random_records_match(
-            [splink.block_on(*fields) for fields in certain], recall=recall
-        )
-        linker.training.estimate_u_using_random_sampling(max_pairs=SAMPLED_PAIRS, seed=seed)
-        for rule in rules:
-            _train(linker, rule)
-        scored = linker.inference.predict()
-        con.execute(
-            f"CREATE TEMP TABLE {made} AS SELECT id_l AS person_id, id_r AS record_id, match_weight, match_probability "
-            f"FROM {scored.physical_name}"
-        )
-    finally:
-        api.delete_tables_created_by_splink_from_db()
-        for (name,) in set(con.execute("SHOW TABLES").fetchall()) - there:
-            if name == "result_df":  # a view that Splink leaves
-                con.unregister(name)
-        for table in (left, right):
-            con.execute(f"DROP TABLE IF EXISTS {table}")
-    return con.sql(f"FROM {made} ORDER BY person_id ASC, record_id ASC")
+    with scratch(con) as tables:
+        left, right, scored_pairs = (tables.name("link") for _ in range(3))
+        normalise(con, people, person, comparisons, missing, left)
+        normalise(con, records, record, comparisons, missing, right)
+        there = set(con.execute("SHOW TABLES").fetchall())
+        api = splink.DuckDBAPI(connection=con)
+        try:
+            rules = [splink.block_on(*fields) for fields in blocks]
+            settings = splink.SettingsCreator(
+                link_type="link_only",
+                unique_id_column_name="id",
+                comparisons=[_comparison(library, field, form) for field, form in comparisons.items()],
+                blocking_rules_to_generate_predictions=rules,
+                retain_matching_columns=False,
+                max_iterations=ITERATIONS,
+            )
+            registers = [
+                api.register(left, dataset_display_name="a_people"),
+                api.register(right, dataset_display_name="b_records"),
+            ]
+            linker = splink.Linker(registers, settings, log_level=logging.ERROR)
+            linker.training.estimate_probability_two_random_records_match(
+                [splink.block_on(*fields) for fields in certain], recall=recall
+            )
+            linker.training.estimate_u_using_random_sampling(max_pairs=SAMPLED_PAIRS, seed=seed)
+            for rule in rules:
+                _train(linker, rule)
+            scored = linker.inference.predict()
+            con.execute(
+                f"CREATE TEMP TABLE {scored_pairs} AS SELECT id_l AS person_id, id_r AS record_id, match_weight, "
+                f"match_probability FROM {scored.physical_name}"
+            )
+        finally:
+            api.delete_tables_created_by_splink_from_db()
+            for (name,) in set(con.execute("SHOW TABLES").fetchall()) - there:
+                if name == "result_df":  # a view that Splink leaves
+                    con.unregister(name)
+        tables.keep(scored_pairs)
+    return con.sql(f"FROM {scored_pairs} ORDER BY person_id ASC, record_id ASC")
 
 
 def choose_links(
@@ -173,41 +173,42 @@ def choose_links(
         raise InputError("a threshold is a probability", column="threshold", value=threshold, rule="above 0, up to 1")
     require_columns(pairs, ("person_id", "record_id", "match_probability"))
     require_columns(con.table(people), (person,), {"person_id": "person"})
-    links, rest, ranked = (f"retrain_link_{uuid.uuid4().hex}" for _ in range(3))
-    key = sql_name(person)
-    pairs.query(
-        "pairs",
-        f"""
-        CREATE TEMP TABLE {ranked} AS
-        SELECT person_id, record_id, CAST(match_probability AS DOUBLE) AS score,
-          max(match_probability) OVER (PARTITION BY person_id) AS best_of_person,
-          max(match_probability) OVER (PARTITION BY record_id) AS best_of_record,
-          count(*) OVER (PARTITION BY person_id, match_probability) AS as_likely_records,
-          count(*) OVER (PARTITION BY record_id, match_probability) AS as_likely_people
-        FROM pairs
-        """,
-    )
-    mutual = "score = best_of_person AND score = best_of_record AND as_likely_records = 1 AND as_likely_people = 1"
-    con.execute(
-        f"CREATE TEMP TABLE {links} AS SELECT person_id, record_id, 1 AS step, {sql_text(RULE)} AS rule, score, "
-        f"'' AS disagrees FROM {ranked} WHERE score >= {threshold} AND {mutual}"
-    )
-    con.execute(
-        f"""
-        CREATE TEMP TABLE {rest} AS
-        WITH best AS (
-          SELECT person_id, max(score) AS score, count(*) FILTER (score >= {threshold}) AS n_candidates,
-            max(as_likely_records) FILTER (score = best_of_person) AS as_likely FROM {ranked} GROUP BY person_id
+    with scratch(con) as tables:
+        links, rest, ranked = (tables.name("link") for _ in range(3))
+        key = sql_name(person)
+        pairs.query(
+            "pairs",
+            f"""
+            CREATE TEMP TABLE {ranked} AS
+            SELECT person_id, record_id, CAST(match_probability AS DOUBLE) AS score,
+              max(match_probability) OVER (PARTITION BY person_id) AS best_of_person,
+              max(match_probability) OVER (PARTITION BY record_id) AS best_of_record,
+              count(*) OVER (PARTITION BY person_id, match_probability) AS as_likely_records,
+              count(*) OVER (PARTITION BY record_id, match_probability) AS as_likely_people
+            FROM pairs
+            """,
         )
-        SELECT p.{key} AS person_id, CASE WHEN n_candidates > 0 THEN 'ambiguous' ELSE 'unlinked' END AS status,
-          CASE WHEN b.person_id IS NULL THEN {sql_text(NOTHING)} WHEN n_candidates = 0 THEN {sql_text(UNLIKELY)}
-            WHEN as_likely > 1 THEN {sql_text(TIE)} ELSE {sql_text(OTHER)} END AS reason,
-          coalesce(n_candidates, 0) AS n_candidates
-        FROM {sql_name(people)} p LEFT JOIN best b ON b.person_id = p.{key}
-        WHERE NOT EXISTS (FROM {links} k WHERE k.person_id = p.{key})
-        """
-    )
-    con.execute(f"DROP TABLE {ranked}")
+        mutual = "score = best_of_person AND score = best_of_record AND as_likely_records = 1 AND as_likely_people = 1"
+        con.execute(
+            f"CREATE TEMP TABLE {links} AS SELECT person_id, record_id, 1 AS step, {sql_text(RULE)} AS rule, score, "
+            f"'' AS disagrees FROM {ranked} WHERE score >= {threshold} AND {mutual}"
+        )
+        con.execute(
+            f"""
+            CREATE TEMP TABLE {rest} AS
+            WITH best AS (
+              SELECT person_id, max(score) AS score, count(*) FILTER (score >= {threshold}) AS n_candidates,
+                max(as_likely_records) FILTER (score = best_of_person) AS as_likely FROM {ranked} GROUP BY person_id
+            )
+            SELECT p.{key} AS person_id, CASE WHEN n_candidates > 0 THEN 'ambiguous' ELSE 'unlinked' END AS status,
+              CASE WHEN b.person_id IS NULL THEN {sql_text(NOTHING)} WHEN n_candidates = 0 THEN {sql_text(UNLIKELY)}
+                WHEN as_likely > 1 THEN {sql_text(TIE)} ELSE {sql_text(OTHER)} END AS reason,
+              coalesce(n_candidates, 0) AS n_candidates
+            FROM {sql_name(people)} p LEFT JOIN best b ON b.person_id = p.{key}
+            WHERE NOT EXISTS (FROM {links} k WHERE k.person_id = p.{key})
+            """
+        )
+        tables.keep(links, rest)
     counts = con.execute(
         f"SELECT (SELECT count(*) FROM {sql_name(people)}), (SELECT count(*) FROM {links}), "
         f"(SELECT count(*) FROM {rest} WHERE status = 'ambiguous')"

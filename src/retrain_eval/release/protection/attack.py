@@ -12,10 +12,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import linprog
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.release.protection.merging import JOIN
 from retrain_eval.tables.additive import Additive
@@ -24,7 +24,6 @@ from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.statistics import Statistic
 
-Array = npt.NDArray[np.float64]
 Levels = Mapping[str, frozenset[str]]
 
 COHORT = "cohort"
@@ -146,7 +145,7 @@ def recoverable(published: Sequence[Count], small: Sequence[Count], every: Level
     return pd.DataFrame(rows, columns=["arm", "levels", "n", "low", "high", "exact"])
 
 
-def _members(levels: Levels, names: Sequence[str], universe: Sequence[tuple[str, ...]]) -> Array:
+def _members(levels: Levels, names: Sequence[str], universe: Sequence[tuple[str, ...]]) -> Floats:
     return np.array(
         [
             float(all(level in levels.get(name, (level,)) for name, level in zip(names, cell, strict=True)))
@@ -155,14 +154,14 @@ def _members(levels: Levels, names: Sequence[str], universe: Sequence[tuple[str,
     )
 
 
-def _extreme(goal: Array, matrix: Array, value: Array, slack: float) -> float | None:
+def _extreme(goal: Floats, matrix: Floats, value: Floats, slack: float) -> float | None:
     """Return the least value of ``goal``; None where nothing satisfies what is published."""
     limits = np.concatenate([value + slack, -(value - slack)])
     found = linprog(goal, A_ub=np.vstack([matrix, -matrix]), b_ub=limits, bounds=(0, None), method="highs")
     return None if found.fun is None else float(found.fun)
 
 
-def complete_path(products: Array, known: Mapping[int, float]) -> Array:
+def complete_path(products: Floats, known: Mapping[int, float]) -> Floats:
     """Complete a path of which a part is known, from the products of the paths of its cell.
 
     Parameters
@@ -186,11 +185,11 @@ def complete_path(products: Array, known: Mapping[int, float]) -> Array:
     span = vectors[:, values > values.max() * 1e-10]
     index = list(known)
     weight = np.linalg.lstsq(span[index], np.array([known[i] for i in index]), rcond=None)[0]
-    path: Array = span @ weight
+    path: Floats = span @ weight
     return path
 
 
-def path_interval(products: Array, path: Array, unknown: int) -> float:
+def path_interval(products: Floats, path: Floats, unknown: int) -> float:
     """Return half the width of the interval that the products leave for one unknown coordinate of a path.
 
     No person's leverage ``zᵀ (Σ z zᵀ)⁻¹ z`` exceeds one, which bounds the coordinate given all others.

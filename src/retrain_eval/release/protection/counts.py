@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import round_counts
 from retrain_eval.tables.counts import SUMS, SampleCounts
 
-Ints = npt.NDArray[np.int64]
 Protected = tuple[pd.DataFrame, list[str]]
 
 # of whom the second are a part

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Ints
 from retrain_eval.release.protection.counts import pool_bins
 from retrain_eval.tables.covariates.covariates import APART, BEFORE
-
-Ints = npt.NDArray[np.int64]
 
 _FREE = 3  # frequencies more than equations: a sum and a sum of squares are told as well
 _FEWEST = 5  # bins, below which the treated before matching are left out instead of joining more
@@ -70,10 +68,10 @@ def _ends(cells: pd.DataFrame, minimum: int) -> Ints:
     return ends[pool_bins(np.add.reduceat(people, [0, *(ends[:-1] + 1)], axis=1), minimum)]
 
 
-def _settled(cells: pd.DataFrame, ends: Ints, minimum: int) -> npt.NDArray[np.bool_]:
+def _settled(cells: pd.DataFrame, ends: Ints, minimum: int) -> Bools:
     """Return in which rows the frequency of a rare value would follow from what is told."""
     values = np.add.reduceat(_bins(cells, "values_below"), [0, *(ends[:-1] + 1)], axis=1)
     free = np.maximum(values - 1, 0).sum(axis=1)
     rare = (cells["people"] > 0) & (cells["rarest"] < minimum)
-    settled: npt.NDArray[np.bool_] = (free < _FREE) & rare.to_numpy()
+    settled: Bools = (free < _FREE) & rare.to_numpy()
     return settled

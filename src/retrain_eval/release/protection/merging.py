@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
 
-Array = npt.NDArray[np.float64]
 Sizes = list[tuple[float, tuple[int, ...]]]
 
 
@@ -167,7 +166,7 @@ def round_life_table(table: LifeTable, base: int) -> LifeTable:
     )
 
 
-def round_counts(n: npt.NDArray[np.int64], base: int) -> npt.NDArray[np.int64]:
+def round_counts(n: Ints, base: int) -> Ints:
     """Round to the nearest multiple, halves up.
 
     Examples

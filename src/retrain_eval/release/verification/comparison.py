@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Floats = npt.NDArray[np.float64]
+from retrain_eval.common.arrays import Bools, Floats
 
 _NOISE = 1e-12  # share of the largest number beside it below which a difference is rounding of the machine
 _P_NOISE = 100.0  # how many times more of a p-value is lost: it is far out on a curve
@@ -31,7 +30,7 @@ def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_r
     return found
 
 
-def agree(published: Floats, derived: Floats, digits: int, beside: Floats | None = None) -> npt.NDArray[np.bool_]:
+def agree(published: Floats, derived: Floats, digits: int, beside: Floats | None = None) -> Bools:
     """Whether each published number is the derived one, rounded to so many significant digits.
 
     What is lost to the machine is a share of the largest number ``beside`` it: by default, of all of them.
@@ -46,5 +45,5 @@ def agree(published: Floats, derived: Floats, digits: int, beside: Floats | None
         half = np.where(size > 0, 0.5 * 10 ** (np.floor(np.log10(size)) + 1 - digits), 0.0)
         noise = _NOISE * (np.nanmax(np.append(size[np.isfinite(size)], 0.0)) if beside is None else beside)
         close = np.abs(published - derived) <= half * (1 + 1e-6) + noise
-    same: npt.NDArray[np.bool_] = close | (published == derived) | (np.isnan(published) & np.isnan(derived))
+    same: Bools = close | (published == derived) | (np.isnan(published) & np.isnan(derived))
     return same

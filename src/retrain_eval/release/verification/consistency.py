@@ -11,10 +11,9 @@ from importlib import metadata
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Objects
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.resources import resource
 from retrain_eval.common.untrusted import in_a_line, shown
@@ -191,7 +190,7 @@ def own_schemas(frame: pd.DataFrame | None) -> list[str]:
     return [str(name) for name, rows in types if any(_differences(str(name), rows, shared))]
 
 
-def _texts(rows: pd.DataFrame, column: str) -> npt.NDArray[np.object_]:
+def _texts(rows: pd.DataFrame, column: str) -> Objects:
     return rows[column].fillna("").astype(str).to_numpy(dtype=object)
 
 

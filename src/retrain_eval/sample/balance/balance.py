@@ -6,15 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, balance_row
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 _ROUNDING = 1e-12
 

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from retrain_eval.common.errors import InputError
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.balance.balance import numeric
 from retrain_eval.tables.covariates.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
 from retrain_eval.tables.covariates.distributions import Points, rarest
-from retrain_eval.tables.moments.dominance import N_LARGEST, limits
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from retrain_eval.tables.largest import N_LARGEST, largest_of, padded
+from retrain_eval.tables.winsorise import check_quantile, limits
 
 _FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
 
@@ -85,8 +82,7 @@ def sum_covariates(
     InputError
         If the quantile does not lie above one half and at most at one.
     """
-    if not 0.5 < winsorise <= 1:
-        raise InputError("winsorise is a quantile above 0.5, at most 1", column="winsorise", value=winsorise)
+    check_quantile(winsorise)
     stages = {(arm, stage): made for arm in ARMS for stage, made in _stages(before[arm], *after[arm], cell, len(cells))}
     everybody = cell[np.concatenate([before[arm] for arm in ARMS])]
     rows: list[dict[str, object]] = []
@@ -120,7 +116,7 @@ def sum_covariates(
                     "sum_wx2": float(of.by_cell @ d**2),
                     "ones": int(of.people_by_cell[x == 1].sum()) if binary else 0,
                     "smallest": _smallest(x, of.people_by_cell),
-                    "largest": [0.0] * N_LARGEST if binary else _largest(x[of.cell], of.weight),
+                    "largest": padded([]) if binary else _largest(x[of.cell], of.weight),
                     "absolute": float(of.by_cell @ np.abs(x)),
                     "edges": points.edges.tolist(),
                     "sum_below": points.below(x, of.by_cell),
@@ -190,5 +186,6 @@ def _smallest(x: Floats, people: Ints) -> int:
 def _largest(x: Floats, weight: Floats) -> list[float]:
     """Return the largest contributions w·|x| to a sum of amounts."""
     amount = weight * np.abs(x)
-    top = -np.sort(-np.partition(amount, len(amount) - min(N_LARGEST, len(amount)))[-N_LARGEST:])
-    return [*top.tolist(), *[0.0] * (N_LARGEST - len(top))]
+    # a part of millions is sorted, not all
+    top = np.partition(amount, len(amount) - min(N_LARGEST, len(amount)))[-N_LARGEST:]
+    return padded(largest_of(top).tolist())

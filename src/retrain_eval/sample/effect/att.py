@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.sources import Source, as_relation
@@ -20,9 +20,6 @@ from retrain_eval.sample.effect.influence import Standardised, by_cell, known_we
 from retrain_eval.sample.effect.read_outcomes import read_outcomes
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.support import rows_of
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 VCES = {
     "CR1": "needs matched sets, each unit in one of them",

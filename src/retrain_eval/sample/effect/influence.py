@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.shown import summarised
-from retrain_eval.sample.drawn import Bools, Drawn
+from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.support import rows_of
 
-Ints = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float64]
 Terms = Callable[[pd.DataFrame], Design]
 
 
@@ -40,7 +38,7 @@ class Part:
     terms: tuple[str, ...]
 
 
-def known_weights_influence(treated: Bools, weight: Array, y: Array) -> Array:
+def known_weights_influence(treated: Bools, weight: Floats, y: Floats) -> Floats:
     """Return ±w (Y − Ȳ)/W in each arm: the influence on a difference of weighted means.
 
     Parameters
@@ -58,8 +56,8 @@ def known_weights_influence(treated: Bools, weight: Array, y: Array) -> Array:
 
 
 def odds_influence(
-    drawn: Drawn, parts: Sequence[Part], terms: Terms, score: Array, slope: tuple[Array, Array], y: Array
-) -> Array:
+    drawn: Drawn, parts: Sequence[Part], terms: Terms, score: Floats, slope: tuple[Floats, Floats], y: Floats
+) -> Floats:
     r"""Return the influence on a difference of means weighted by functions of an estimated propensity score.
 
     Parameters
@@ -93,7 +91,7 @@ def odds_influence(
     return psi + residual[:, None] * step[cell]
 
 
-def balancing_influence(drawn: Drawn, parts: Sequence[Part], terms: Terms, y: Array) -> Array:
+def balancing_influence(drawn: Drawn, parts: Sequence[Part], terms: Terms, y: Floats) -> Floats:
     r"""Return the influence on a difference of means under weights that balance ``x`` exactly.
 
     Parameters
@@ -118,12 +116,12 @@ def balancing_influence(drawn: Drawn, parts: Sequence[Part], terms: Terms, y: Ar
     return known_weights_influence(treated, weight, y - fitted[cell])
 
 
-def by_cell(values: Array, cell: Ints, n_cells: int) -> Array:
+def by_cell(values: Floats, cell: Ints, n_cells: int) -> Floats:
     """Add up rows, shape (R, K), by cell."""
     return np.column_stack([np.bincount(cell, weights=column, minlength=n_cells) for column in values.T]).astype(float)
 
 
-def _terms_of(part: Part, terms: Terms, cells: pd.DataFrame, weight: Array) -> Standardised:
+def _terms_of(part: Part, terms: Terms, cells: pd.DataFrame, weight: Floats) -> Standardised:
     full = terms(rows_of(cells, part.cells))
     design = full.keep([full.names.index(name) for name in part.terms])
     return Standardised(design, *design.standardise(weight[part.cells]))
@@ -135,13 +133,13 @@ class Standardised:
     """Terms about their means in units of their standard deviations, the constant as it is; read in blocks."""
 
     design: Design
-    centre: Array
-    scale: Array
+    centre: Floats
+    scale: Floats
 
-    def _z(self, rows: slice) -> Array:
+    def _z(self, rows: slice) -> Floats:
         return np.asarray((self.design.values(rows) - self.centre[:, None]) / self.scale[:, None])
 
-    def projected(self, weight: Array, values: Array) -> Array:
+    def projected(self, weight: Floats, values: Floats) -> Floats:
         """Return zᵀ (Σ w z zᵀ)⁻¹ Σ z v for each row.
 
         Parameters

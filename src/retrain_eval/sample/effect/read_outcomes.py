@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import rows_where, units_having
 from retrain_eval.sample.scratch import store_table
 from retrain_eval.sample.units import BATCH, INTEGER, NUMBER
-
-Floats = npt.NDArray[np.float64]
 
 
 def read_outcomes(relation: duckdb.DuckDBPyRelation, key: str, ids: pa.ChunkedArray, outcomes: Sequence[str]) -> Floats:
@@ -50,28 +49,27 @@ def read_outcomes(relation: duckdb.DuckDBPyRelation, key: str, ids: pa.ChunkedAr
         raise InputError(
             f"the sample's ids are of type {ids.type}, this column is {types[key]}", column=key, fix="cast it"
         )
-    wanted = store_table(relation, {"id": ids}, "outcomes")
     n = len(ids)
     values: Floats = np.full((n, len(outcomes)), np.nan)
     columns = ", ".join(f"CAST(source.{sql_name(name)} AS DOUBLE) AS y{i}" for i, name in enumerate(outcomes))
-    seen: npt.NDArray[np.int64] = np.zeros(n, dtype=np.int64)
-    try:
+    seen: Ints = np.zeros(n, dtype=np.int64)
+    with scratch(relation) as tables:
+        wanted = tables.name("match_outcomes")
+        store_table(relation, {"id": ids}, wanted)
         sql = f"SELECT w._row AS place, {columns} FROM {wanted} AS w JOIN source ON source.{sql_name(key)} = w.id"
         for batch in query(relation, sql).to_arrow_reader(BATCH):
             place = batch.column("place").to_numpy()
             np.add.at(seen, place, 1)
             for i in range(len(outcomes)):
                 values[place, i] = batch.column(f"y{i}").to_numpy(zero_copy_only=False)
-    finally:
-        query(relation, f"DROP TABLE IF EXISTS {wanted}")
     _check(key, seen, values, outcomes)
     return values
 
 
-def _check(key: str, seen: npt.NDArray[np.int64], values: Floats, outcomes: Sequence[str]) -> None:
+def _check(key: str, seen: Ints, values: Floats, outcomes: Sequence[str]) -> None:
     missing = {name: ~np.isfinite(values[:, i]) for i, name in enumerate(outcomes)}
     absent = f"FROM sample.weights.df() ANTI JOIN source USING ({sql_name(key)})"
-    problems: list[tuple[npt.NDArray[np.bool_], str, str, str, str]] = [
+    problems: list[tuple[Bools, str, str, str, str]] = [
         (seen == 0, key, "no row", "every unit of the sample has a row", absent),
         (seen > 1, key, "several rows", "one row per unit: choose the period first", units_having(key, "count(*) > 1")),
         *(

@@ -9,6 +9,7 @@ import duckdb
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.common.sql import scratch_name
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.scratch import keep_table, store_table, weights_hash
 
@@ -249,6 +250,7 @@ def matched_unit(sample: MatchedSample) -> str:
 
 
 def bring_weights(sample: MatchedSample, relation: duckdb.DuckDBPyRelation) -> str:
-    """Copy the weights to the connection of the outcomes, which may be another one."""
-    table = sample.weights.to_arrow_table()
-    return store_table(relation, {name: table[name] for name in table.column_names}, "follow")
+    """Copy the weights to the connection of the outcomes, which may be another one; return the table's name."""
+    table, name = sample.weights.to_arrow_table(), scratch_name("match_follow")
+    store_table(relation, {column: table[column] for column in table.column_names}, name)
+    return name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 
 import duckdb
@@ -10,6 +9,7 @@ import numpy as np
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.common.sql import scratch
 from retrain_eval.sample.balance.balance import effective_size
 from retrain_eval.sample.followup.censoring import bring_weights, matched_unit
 from retrain_eval.sample.matched import MatchedSample
@@ -92,10 +92,10 @@ def weight_for_censoring(
     parsed = parse_formula(formula)
     relation = as_relation(at_risk, numbers=(time, parsed.treat), keys=unit, covariates=parsed.by_type)
     require_columns(relation, [unit, time, parsed.treat, *parsed.covariates])
-    rows, weights = (f"retrain_{what}_{uuid.uuid4().hex}" for what in ("at_risk", "remaining"))
     person, period = sql_name(unit), sql_name(time)
     listed = ", ".join(dict.fromkeys(map(sql_name, (unit, time, parsed.treat, *parsed.covariates))))
-    try:
+    with scratch(relation) as tables:
+        rows, chances, weights = (tables.name(what) for what in ("at_risk", "match_chances", "remaining"))
         query(
             relation,
             f"CREATE TEMP TABLE {rows} AS SELECT row_number() OVER (ORDER BY {person}, {period}) AS retrain_row, "
@@ -105,7 +105,7 @@ def weight_for_censoring(
         n = len(units.cells)
         entering = np.bincount(units.cell[units.treated], minlength=n).astype(float)
         fit = fit_propensity(parsed, units.cells, entering, np.bincount(units.cell, minlength=n).astype(float))
-        chances = store_table(relation, {"retrain_row": units.ids, "hazard": fit.score[units.cell]}, "chances")
+        store_table(relation, {"retrain_row": units.ids, "hazard": fit.score[units.cell]}, chances)
         matched = bring_weights(sample, relation)
         query(
             relation,
@@ -128,9 +128,6 @@ def weight_for_censoring(
             f"SELECT m.*, CASE WHEN treat = 1 THEN 1 WHEN lost THEN 0 ELSE round(factor, {DIGITS}) END AS factor "
             f"FROM {matched} m LEFT JOIN {weights} USING (match_id) ORDER BY match_id",
         ).to_arrow_table()
-    finally:
-        for name in (rows, weights):
-            query(relation, f"DROP TABLE IF EXISTS {name}")
     control = found["treat"].to_numpy() == 0
     factor, weight = found["factor"].to_numpy().astype(float), found["weight"].to_numpy()
     lost = control & (factor == 0)

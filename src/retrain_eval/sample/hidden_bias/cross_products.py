@@ -7,23 +7,22 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import inverse_of_products
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.estimators.inference.hidden_bias_bounds import Regressions
 from retrain_eval.sample.composition import treated_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
-from retrain_eval.tables.moments.dominance import N_LARGEST, limits_sql
+from retrain_eval.tables.largest import N_LARGEST, largest_of, largest_sql, padded
 from retrain_eval.tables.statistics import CrossProducts
-
-Floats = npt.NDArray[np.float64]
+from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
 _FEW = 3  # values of a column so few that products tell how many people have each
-_ALIASED = 1e-11  # eigenvalue of a correlation matrix below which a column adds nothing
 
 
 def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winsorise: float = 1.0) -> CrossProducts:
@@ -122,7 +121,7 @@ def regressions_of(found: CrossProducts) -> Regressions:
     if s_tt <= 1e-14 * size[0] or s_yy <= 1e-14 * size[-1]:
         raise DesignError("the outcome or the treatment does not vary")
     ends = [0, len(s) - 1]
-    left = s[np.ix_(ends, ends)] - s[ends, 1:-1] @ _inverse(s[1:-1, 1:-1]) @ s[1:-1, ends]
+    left = s[np.ix_(ends, ends)] - s[ends, 1:-1] @ inverse_of_products(s[1:-1, 1:-1]) @ s[1:-1, ends]
     tau, tau_y, left_y = float(left[0, 0]), float(left[0, 1]), float(left[1, 1])
     if tau <= 1e-10 * s_tt:
         raise DesignError("the treatment does not vary beyond the covariates")
@@ -136,15 +135,6 @@ def regressions_of(found: CrossProducts) -> Regressions:
         var_residual=tau / total[0],
         n=found.n,
     )
-
-
-def _inverse(s: Floats) -> Floats:
-    """Return the inverse of sums of squares, generalised where columns are aliased."""
-    root = np.sqrt(s.diagonal())
-    values, vectors = np.linalg.eigh(s / np.outer(root, root))
-    kept = values > _ALIASED
-    inverse: Floats = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(root, root)
-    return inverse
 
 
 @summarised
@@ -181,7 +171,7 @@ def _cells(
         for c in numbers
         for side, free, end in zip(("low", "high"), (0, 1), limits_sql(c, winsorise), strict=True)
     ]
-    replaced = ", ".join(f"least(greatest(rows.{c}, limits.low_{c}), limits.high_{c}) AS {c}" for c in numbers)
+    replaced = ", ".join(f"{clipped_sql(f'rows.{c}', f'limits.low_{c}', f'limits.high_{c}')} AS {c}" for c in numbers)
     query_rows = "SELECT * FROM rows"
     if winsorise < 1:
         query_rows = f"SELECT rows.* REPLACE ({replaced}) FROM rows, (SELECT {', '.join(capped)} FROM rows) limits"
@@ -198,7 +188,7 @@ def _cells(
             ELSE round(mean, CAST(2 - floor(log10(abs(mean))) AS INTEGER)) END AS middle FROM centre
         )
         SELECT treated, {"".join(f"k{i}, " for i in range(len(names)))}count(*) AS n, any_value(middle) AS middle,
-          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares, max(abs(y), {N_LARGEST}) AS top,
+          fsum(y - middle) AS total, fsum((y - middle) ** 2) AS squares, {largest_sql("abs(y)")} AS top,
           fsum(abs(y)) AS absolute
         FROM capped, fixed GROUP BY ALL ORDER BY ALL
         """,
@@ -207,9 +197,7 @@ def _cells(
         raise DesignError(f"nobody has a value of {outcome!r}")
     n, total, squares, treated = (table[c].to_numpy(dtype=float) for c in ("n", "total", "squares", "treated"))
     (missing,) = query(relation, f"SELECT count(*) FROM source WHERE {y} IS NULL").fetchall()[0]
-    top = np.zeros((len(table), N_LARGEST))
-    for row, values in enumerate(table["top"]):
-        top[row, : len(values)] = values
+    top = np.array([padded(values.tolist()) for values in table["top"]])
     covariates = table[[f"k{i}" for i in range(len(names))]].set_axis(names, axis="columns")
     middle, absolute = float(table["middle"].iloc[0]), table["absolute"].to_numpy(dtype=float)
     return _Cells(covariates, treated, n, total, squares, top, absolute, middle, int(missing))
@@ -252,12 +240,8 @@ def _contributions(cells: _Cells, columns: Floats, few: Floats) -> tuple[Floats,
         if len(np.unique(x)) > _FEW:
             order = np.argsort(-x, kind="stable")
             first = [order[who[order] > 0][:N_LARGEST] for who in few.T]
-            top.append([_first(np.repeat(x[rows], repeats[rows])) for rows in first])
+            top.append([padded(np.repeat(x[rows], repeats[rows]).tolist()) for rows in first])
             sums.append((few * cells.n[:, None]).T @ x)
-    top.append([_first(-np.sort(-cells.top[who > 0], axis=None)) for who in few.T])
+    top.append([padded(largest_of(cells.top[who > 0].ravel()).tolist()) for who in few.T])
     sums.append(few.T @ cells.absolute)
     return np.array(top).swapaxes(0, 1), np.column_stack(sums)
-
-
-def _first(x: Floats) -> list[float]:
-    return [*x[:N_LARGEST].tolist(), *[0.0] * (N_LARGEST - len(x[:N_LARGEST]))]

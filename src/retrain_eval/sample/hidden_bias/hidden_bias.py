@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
+from retrain_eval.common.sql import scratch
 from retrain_eval.estimators.inference.hidden_bias_bounds import (
     ALPHA,
     GAMMAS,
@@ -24,15 +25,13 @@ from retrain_eval.estimators.inference.hidden_bias_bounds import (
     rank_bounds,
     signed_ranks,
 )
-from retrain_eval.sample.composition import stored
+from retrain_eval.sample.composition import bring
 from retrain_eval.sample.followup.censoring import by_role
 from retrain_eval.sample.hidden_bias.cross_products import cross_products, regressions_of
 from retrain_eval.sample.hidden_bias.pooled_sd import deviation, spread
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Statistic
-
-Floats = npt.NDArray[np.float64]
 
 ROSENBAUM = ("result", "gamma", "p_value", "n_pairs")
 E_VALUES = ("result", "estimate", "std_error", "sd", "risk_ratio", "e_value", "e_value_limit")
@@ -249,21 +248,20 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
             f"in {counts[0]} comparisons"
         )
     unit, y = sql_name(str(sample.audit["unit"])), sql_name(outcome)
-    pairs = stored(relation, sample.pairs, "SELECT subclass, treated_id, control_id FROM source")
-    try:
-        found = query(
+    with scratch(relation) as tables:
+        pairs = tables.name("match_pairs")
+        bring(relation, sample.pairs, "SELECT subclass, treated_id, control_id FROM source", pairs)
+        compared = query(
             relation,
             f"SELECT CAST(a.{y} AS DOUBLE) - CAST(b.{y} AS DOUBLE) AS d FROM {pairs} p JOIN source a ON "
             f"a.{unit} = p.treated_id JOIN source b ON b.{unit} = p.control_id ORDER BY p.subclass ASC",
         ).to_arrow_table()
-    finally:
-        query(relation, f"DROP TABLE IF EXISTS {pairs}")
-    if found.num_rows != counts[0] or found.column("d").null_count:
+    if compared.num_rows != counts[0] or compared.column("d").null_count:
         raise InputError(
-            f"{counts[0] - found.num_rows + found.column('d').null_count} pair(s) have no difference",
+            f"{counts[0] - compared.num_rows + compared.column('d').null_count} pair(s) have no difference",
             column=outcome,
             rule="an outcome for every matched person",
             fix="leave out people without an outcome before matching",
         )
-    differences: Floats = found.column("d").to_numpy()
+    differences: Floats = compared.column("d").to_numpy()
     return differences

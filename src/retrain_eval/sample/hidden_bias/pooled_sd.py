@@ -8,8 +8,9 @@ from retrain_eval.common.errors import DesignError
 from retrain_eval.common.sources import Source, as_relation, query, sql_name
 from retrain_eval.sample.composition import people_sql
 from retrain_eval.sample.matched import MatchedSample
-from retrain_eval.tables.moments.dominance import N_LARGEST, limits_sql
+from retrain_eval.tables.largest import largest_sql, padded
 from retrain_eval.tables.statistics import Spread
+from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
 
 def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: float = 1.0) -> Spread:
@@ -44,7 +45,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
     low, high = limits_sql("y", winsorise)
     cap = "y"
     if winsorise < 1:
-        cap = f"least(greatest(y, (SELECT {low} FROM rows)), (SELECT {high} FROM rows))"
+        cap = clipped_sql("y", f"(SELECT {low} FROM rows)", f"(SELECT {high} FROM rows)")
     with people_sql(relation, sample, [outcome]) as everyone:
         found = query(
             relation,
@@ -62,7 +63,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
                 ELSE round(middle, CAST(2 - floor(log10(abs(middle))) AS INTEGER)) END AS reference FROM centre
             )
             SELECT treated, count(*), fsum(w), fsum(w ** 2), fsum(w * (y - reference)), fsum(w * (y - reference) ** 2),
-              any_value(reference), max(w * abs(y), {N_LARGEST}), fsum(w * abs(y))
+              any_value(reference), {largest_sql("w * abs(y)")}, fsum(w * abs(y))
             FROM capped, fixed GROUP BY treated ORDER BY treated ASC
             """,
         ).fetchall()
@@ -71,7 +72,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
     treated, n, *sums, reference, top, absolute = zip(*found, strict=True)
     sum_w, sum_w2, sum_wy, sum_wy2 = (np.array(column, dtype=float) for column in sums)
     arms = tuple("treated" if arm else "control" for arm in treated)
-    largest = np.array([[[*values, *[0.0] * (N_LARGEST - len(values))]] for values in top])
+    largest = np.array([[padded(values)] for values in top])
     return Spread(
         outcome,
         arms,

@@ -11,20 +11,18 @@ from itertools import pairwise
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.formulas.tree import Call
+from retrain_eval.common.numerics.separation import arms_by_level
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.matched import MatchedSample, assemble_weighted
 from retrain_eval.sample.models.formula import TreatmentFormula
-from retrain_eval.sample.models.propensity import pooled_score
+from retrain_eval.sample.models.propensity import cell_counts, pooled_score
 from retrain_eval.sample.options import Cutpoints, Options, is_whole
 from retrain_eval.sample.units import Units, load_units, strata
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 STURGES = "sturges"
 
@@ -87,7 +85,7 @@ def match_cem(
     stratum = strata(coarse, coarse.columns.tolist())[units.cell]
     weight, subclass = stratum_weights(units.treated, stratum)
     if not weight.any():
-        raise DesignError(_nobody(coarse, units))
+        raise DesignError(_separated(coarse, units))
     choices = {
         "unit": unit,
         "formula": formula.text,
@@ -107,7 +105,7 @@ def match_cem(
     return assemble_weighted(drawn, None, choices, facts)
 
 
-def stratum_weights(treated: npt.NDArray[np.bool_], stratum: Ints) -> tuple[Floats, Ints]:
+def stratum_weights(treated: Bools, stratum: Ints) -> tuple[Floats, Ints]:
     """Return the weight of each unit and its subclass, 0 for both where a stratum has one arm only.
 
     Parameters
@@ -219,13 +217,11 @@ def _coarse(
     return pd.DataFrame(coarse, copy=False)
 
 
-def _nobody(coarse: pd.DataFrame, units: Units) -> str:
-    """Say which column keeps the arms apart by itself."""
-    alone = []
-    for name in coarse:
-        level = pd.factorize(coarse[name])[0][units.cell]
-        if not (np.bincount(level[units.treated], minlength=level.max() + 1)[level[~units.treated]] > 0).any():
-            alone.append(repr(name))
+def _separated(coarse: pd.DataFrame, units: Units) -> str:
+    """Name the columns that separate the arms by themselves."""
+    treated, total = cell_counts(units)
+    arms = {name: arms_by_level(coarse[name], treated > 0, treated < total) for name in coarse}
+    alone = [repr(name) for name, levels in arms.items() if not levels.all(axis=1).any()]
     what = f"{' and '.join(alone)} alone" if alone else f"the combination of {', '.join(map(repr, coarse))}"
     return (
         f"no stratum holds both a treated unit and a control: {what} keeps them apart. "

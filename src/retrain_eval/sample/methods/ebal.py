@@ -8,26 +8,24 @@ claimed but tested: the means under the final weights are compared with those of
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import AnyArray, Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.separation import ranges_apart
 from retrain_eval.common.shown import bound, summarised
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.effect.influence import Part, balancing_influence
 from retrain_eval.sample.matched import MatchedSample, assemble_weighted
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.models.formula import TreatmentFormula
-from retrain_eval.sample.models.propensity import cell_counts, newton, pooled_score, unstandardise
+from retrain_eval.sample.models.propensity import cell_counts, maximum, pooled_score, unstandardise
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.support import by_stratum, rows_of
 from retrain_eval.sample.units import load_units
-
-Array = npt.NDArray[np.float64]
 
 FEW = 100_000  # rows up to which contradicting terms are looked for
 MAX_ITERATIONS = 200
@@ -52,7 +50,7 @@ class Balanced:
     iterations : int
     """
 
-    weight: Array
+    weight: Floats
     terms: tuple[str, ...]
     coefficients: dict[str, float]
     max_imbalance: float
@@ -134,7 +132,7 @@ def match_ebal(
     }
     drawn = Drawn.of_units(relation, unit, formula, units, of_unit, score=pooled_score(formula, units))
 
-    def influence(y: Array) -> Array:
+    def influence(y: Floats) -> Floats:
         return balancing_influence(drawn, parts, bound(terms, formula, moments=options.moments), y)
 
     return assemble_weighted(replace(drawn, influence=influence), None, choices, {"cluster": None})
@@ -148,7 +146,7 @@ def terms(formula: TreatmentFormula, cells: pd.DataFrame, *, moments: int) -> De
     """
     plain = Design.build(formula, cells)
     names: list[str] = ["Intercept"]
-    columns: list[npt.NDArray[Any]] = [np.ones(plain.n, dtype=np.uint8)]
+    columns: list[AnyArray] = [np.ones(plain.n, dtype=np.uint8)]
     for name, column in zip(plain.names, plain.columns, strict=True):
         low, high = float(column.min()), float(column.max())
         if low < high:
@@ -161,7 +159,7 @@ def terms(formula: TreatmentFormula, cells: pd.DataFrame, *, moments: int) -> De
     return Design(tuple(names), tuple(columns), plain.n)
 
 
-def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, total: Array, moments: int) -> Balanced:
+def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Floats, total: Floats, moments: int) -> Balanced:
     """Find the weights of controls in one stratum.
 
     Parameters
@@ -185,7 +183,7 @@ def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, tota
     design = everything.keep(kept)
     centre, scale = design.standardise(total)
     inner, centre, scale = design.keep(range(1, len(kept))), centre[1:], scale[1:]
-    fit = newton(_Dual(inner, centre, scale, treated, control), np.zeros(len(scale)), 1.0, MAX_ITERATIONS)
+    fit = maximum(_Dual(inner, centre, scale, treated, control), np.zeros(len(scale)), 1.0, MAX_ITERATIONS)
     if fit is None:
         raise DesignError(_contradiction(inner, centre, scale, treated, control))
     raw = unstandardise(fit[0], centre, scale, None)
@@ -208,14 +206,14 @@ class _Dual:
     """Minus the dual, its gradient and its curvature, on standardised terms about the means of the treated."""
 
     design: Design
-    centre: Array
-    scale: Array
-    treated: Array
-    control: Array
+    centre: Floats
+    scale: Floats
+    treated: Floats
+    control: Floats
 
-    def __call__(self, beta: Array) -> tuple[float, Array, Array]:
+    def __call__(self, beta: Floats) -> tuple[float, Floats, Floats]:
         p, n = len(beta), float(self.treated.sum())
-        target: Array = np.zeros(p)
+        target: Floats = np.zeros(p)
         eta = np.zeros(self.design.n)
         for rows in self.design.blocks():
             z = self._z(rows)
@@ -233,30 +231,31 @@ class _Dual:
         value = np.log(mass) + top - float(np.einsum("j,j->", target, beta))
         return -value, -mean, second / mass - np.outer(mean, mean)
 
-    def _z(self, rows: slice) -> Array:
+    def _z(self, rows: slice) -> Floats:
         return np.asarray((self.design.values(rows) - self.centre[:, None]) / self.scale[:, None])
 
 
-def _check_range(design: Design, treated: Array, control: Array) -> None:
+def _check_range(design: Design, treated: Floats, control: Floats) -> None:
     """Refuse a mean of the treated that controls, all weighing something, cannot have."""
-    for name, column in zip(design.names, design.columns, strict=True):
-        wanted = float((column * treated).sum() / treated.sum())
-        low, high = float(column[control > 0].min()), float(column[control > 0].max())
-        if not (low < wanted < high or low == wanted == high):
-            between = f"lie between {low:.6g} and {high:.6g}" if low < high else f"all have {low:.6g}"
-            raise DesignError(
-                f"no weights balance {name!r}: its mean among the treated is {wanted:.6g}, and controls {between}. "
-                "Merge the category, leave these units out (they have no counterpart), or drop the term."
-            )
+    means = np.array([float((column * treated).sum() / treated.sum()) for column in design.columns])
+    ends = [(float(column[control > 0].min()), float(column[control > 0].max())) for column in design.columns]
+    lows, highs = np.array(ends).T
+    for j in np.flatnonzero(ranges_apart((means, means), (lows, highs), touching=True)):
+        low, high = ends[j]
+        between = f"lie between {low:.6g} and {high:.6g}" if low < high else f"all have {low:.6g}"
+        raise DesignError(
+            f"no weights balance {design.names[j]!r}: its mean among the treated is {means[j]:.6g}, and controls "
+            f"{between}. Merge the category, leave these units out (they have no counterpart), or drop the term."
+        )
 
 
-def _contradiction(design: Design, centre: Array, scale: Array, treated: Array, control: Array) -> str:
+def _contradiction(design: Design, centre: Floats, scale: Floats, treated: Floats, control: Floats) -> str:
     """Name the terms without any one of which the others could be balanced."""
     freed = []
     for j in range(len(scale)) if design.n <= FEW else ():
         others = [i for i in range(len(scale)) if i != j]
         dual = _Dual(design.keep(others), centre[others], scale[others], treated, control)
-        if newton(dual, np.zeros(len(others)), 1.0, MAX_ITERATIONS) is not None:
+        if maximum(dual, np.zeros(len(others)), 1.0, MAX_ITERATIONS) is not None:
             freed.append(repr(design.names[j]))
     what = f" Without any one of these it would: {', '.join(freed)}." if freed else ""
     return (
@@ -266,7 +265,7 @@ def _contradiction(design: Design, centre: Array, scale: Array, treated: Array, 
     )
 
 
-def _imbalance(design: Design, treated: Array, weight: Array, total: Array) -> tuple[float, str]:
+def _imbalance(design: Design, treated: Floats, weight: Floats, total: Floats) -> tuple[float, str]:
     """Return the largest difference of means, in standard deviations over both arms, and the term."""
     worst, where = 0.0, ""
     for name, column in zip(design.names, design.columns, strict=True):

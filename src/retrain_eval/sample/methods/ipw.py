@@ -7,9 +7,9 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.effect.influence import Part, odds_influence
@@ -20,8 +20,6 @@ from retrain_eval.sample.models.propensity import cell_counts, fit_propensity
 from retrain_eval.sample.options import Options
 from retrain_eval.sample.support import by_stratum, rows_of
 from retrain_eval.sample.units import load_units
-
-Array = npt.NDArray[np.float64]
 
 
 def match_ipw(
@@ -111,14 +109,14 @@ def match_ipw(
     def terms(cells: pd.DataFrame) -> Design:
         return Design.build(formula, cells)
 
-    def influence(y: Array) -> Array:
+    def influence(y: Floats) -> Floats:
         return odds_influence(drawn, parts, terms, score, slope, y)
 
     facts = {"cluster": None, "score_min": float(here.min()), "score_max": float(here.max())}
     return assemble_weighted(replace(drawn, influence=influence), score, choices, facts)
 
 
-def tilt(estimand: str, e: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def tilt(estimand: str, e: Floats) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Return the weight w of a treated unit and ∂ log w/∂(xᵀβ); then the same of a control.
 
     Examples

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.shown import summarised
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 _TIE = 1e-10  # of the range of an estimated linear predictor, whose coefficients have 12 digits
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.linear_algebra import principal_axes
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.methods.nearest_search import MAX_PAIRS, greedy, visits
 from retrain_eval.sample.pairs import Pairs
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-
 MAX_DISTANCES = 5_000_000_000
 _TIE = 1e-9  # squared distances that differ by less are equal: rotating covariates rounds their last bits
-_SINGULAR = 1e-9  # share of the largest eigenvalue below which a direction carries no information
 
 
 def metric(x: Floats, treated: Bools, distance: str) -> Floats:
@@ -57,11 +53,10 @@ def metric(x: Floats, treated: Bools, distance: str) -> Floats:
         for arm in (treated, ~treated):
             within[arm] -= z[arm].mean(axis=0)
         covariance = np.einsum("ij,ik->jk", within, within) / max(len(z) - 2, 1)
-    value, vector = np.linalg.eigh(covariance)
-    kept = value > _SINGULAR * value.max()
-    if not kept.any():  # no covariate varies within an arm
+    values, vectors = principal_axes(covariance, 1e-9)
+    if not len(values):  # no covariate varies within an arm
         return np.asarray(z, dtype=np.float64)
-    weights = vector[:, kept] / np.sqrt(value[kept])
+    weights = vectors / np.sqrt(values)
     out = np.zeros((len(z), weights.shape[1]))
     for j in range(z.shape[1]):  # in a fixed order, so that equal rows stay equal to the last bit
         out += z[:, j, None] * weights[j]

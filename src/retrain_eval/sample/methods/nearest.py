@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import bound
 from retrain_eval.sample.matched import MatchedSample, assemble
@@ -21,8 +21,6 @@ from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.support import caliper_width, common_support, given_score
 from retrain_eval.sample.units import Units, load_units, strata
-
-Floats = npt.NDArray[np.float64]
 
 
 def match_nearest(

@@ -20,14 +20,11 @@ from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError
 from retrain_eval.sample.methods.line import Line
 from retrain_eval.sample.pairs import Pairs
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 MAX_PAIRS = 20_000_000
 

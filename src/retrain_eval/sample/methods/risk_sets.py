@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import bound, summarised
 from retrain_eval.sample.methods.line import Line, sequence, sort_within
 from retrain_eval.sample.methods.nearest_search import match_with_replacement, match_without_replacement
 from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.units import Units
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 MAX_DURATIONS = 600
 NEVER = np.iinfo(np.int64).max

@@ -14,9 +14,9 @@ from functools import cache
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.sources import query, require_columns, sql_name
 from retrain_eval.common.withholding import rows_where
@@ -34,10 +34,6 @@ from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.support import caliper_width, given_score
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 _ENTERS = "retrain_enters"
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import AnyArray, Floats, Ints
+from retrain_eval.common.numerics.linear_algebra import independent_columns
 from retrain_eval.common.shown import summarised
 
 if TYPE_CHECKING:
     from retrain_eval.sample.models.formula import TreatmentFormula
 
-Array = npt.NDArray[np.float64]
 
 BLOCK = 1 << 15  # rows whose columns fit a processor's cache; a constant, since sums are taken block by block
 READ = 1 << 17  # rows for which the terms of a formula are computed at a time
@@ -37,7 +37,7 @@ class Design:
     """
 
     names: tuple[str, ...]
-    columns: tuple[npt.NDArray[Any], ...]
+    columns: tuple[AnyArray, ...]
     n: int
 
     @classmethod
@@ -57,14 +57,14 @@ class Design:
             # no term to compute: a fifth of the time of five million rows
             plain = [cells[x].to_numpy() if x in cells.columns else np.ones(n, dtype=np.uint8) for x in names]
             return cls(names, tuple(plain), n)
-        parts: list[list[npt.NDArray[Any]]] = [[] for _ in names]
+        parts: list[list[AnyArray]] = [[] for _ in names]
         for start in range(0, max(n, 1), READ):
             values = formula.design(cells.iloc[start : start + READ], spec=spec)[1]
             for part, name, column in zip(parts, names, values.T, strict=True):
                 if name not in cells.columns:
                     binary = bool(((column == 0) | (column == 1)).all())
                     part.append(column.astype(np.uint8 if binary else np.float64))
-        columns: list[npt.NDArray[Any]] = []
+        columns: list[AnyArray] = []
         for name, part in zip(names, parts, strict=True):
             columns.append(np.concatenate(part) if part else cells[name].to_numpy())
             part.clear()
@@ -74,7 +74,7 @@ class Design:
         """Return the design with these columns only."""
         return Design(tuple(self.names[j] for j in columns), tuple(self.columns[j] for j in columns), self.n)
 
-    def rows(self, rows: npt.NDArray[np.int64]) -> Design:
+    def rows(self, rows: Ints) -> Design:
         """Return the design of some rows."""
         return Design(self.names, tuple(column[rows] for column in self.columns), len(rows))
 
@@ -83,30 +83,30 @@ class Design:
         step = BLOCK if size is None else size
         yield from (slice(start, min(start + step, self.n)) for start in range(0, self.n, step))
 
-    def values(self, rows: slice) -> Array:
+    def values(self, rows: slice) -> Floats:
         """Return some rows as an array of shape (columns, rows)."""
         return np.array([column[rows] for column in self.columns], dtype=float).reshape(len(self.columns), -1)
 
-    def independent(self, total: Array) -> list[int]:
+    def independent(self, total: Floats) -> list[int]:
         """Return the columns that earlier columns do not determine, as R's pivoting keeps them.
 
         The triangles of the blocks' QR factors are factored again, which loses no digits as inner products would.
         """
-        triangle: Array = np.zeros((0, len(self.columns)))
-        kept: list[int] = []
+        triangle: Floats = np.zeros((0, len(self.columns)))
+        independent: list[int] = []
         for rows in self.blocks(READ):
             weighted = (self.values(rows) * np.sqrt(total[rows])).T
             triangle = np.asarray(np.linalg.qr(np.vstack([triangle, weighted]), mode="r"))
-            kept = _independent(triangle)
-            if len(kept) == len(self.columns):  # more rows make no column depend on others
+            independent, _ = independent_columns(triangle, _ALIASED)
+            if len(independent) == len(self.columns):  # more rows make no column depend on others
                 break
-        return kept
+        return independent
 
     def constant(self) -> int | None:
         """Return the first column of ones."""
         return next((j for j, column in enumerate(self.columns) if (column == 1).all()), None)
 
-    def standardise(self, total: Array) -> tuple[Array, Array]:
+    def standardise(self, total: Floats) -> tuple[Floats, Floats]:
         """Return centre and scale by weighted mean and SD; without a constant column the origin must stay.
 
         They only condition the equations, so they are rounded: two processors then standardise alike.
@@ -122,7 +122,7 @@ class Design:
             scale[j] = spread if spread > 0 else 1.0
         return centre, scale
 
-    def linear(self, beta: Array) -> Array:
+    def linear(self, beta: Floats) -> Floats:
         """Return xᵀβ, added column by column: BLAS may round equal rows differently, depending on where they stand."""
         out = np.zeros(self.n)
         for rows in self.blocks():
@@ -132,24 +132,7 @@ class Design:
         return out
 
 
-def _independent(triangle: Array) -> list[int]:
-    """Return the columns of a triangular factor that earlier ones do not determine."""
-    length = np.linalg.norm(triangle, axis=0)
-    triangle = triangle / np.where(length > 0, length, 1.0)
-    kept: list[int] = []
-    basis = np.zeros((triangle.shape[0], 0))
-    for j in range(triangle.shape[1]):
-        rest = triangle[:, j]
-        for _ in range(2):  # twice is enough (Gram-Schmidt)
-            rest = rest - basis @ (basis.T @ rest)
-        norm = float(np.linalg.norm(rest))
-        if norm > _ALIASED:
-            kept.append(j)
-            basis = np.column_stack([basis, rest / norm])
-    return kept
-
-
-def _total(column: npt.NDArray[Any], total: Array, blocks: Iterator[slice], centre: float | None = None) -> float:
+def _total(column: AnyArray, total: Floats, blocks: Iterator[slice], centre: float | None = None) -> float:
     """Add up wx or, about a centre, w(x − centre)²."""
     parts = []
     for rows in blocks:

@@ -16,9 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.models.design import Design
@@ -28,14 +28,10 @@ from retrain_eval.sample.models.propensity import (
     START_ON_FEWER,
     THIN,
     logistic,
-    newton,
+    maximum,
     separation,
     unstandardise,
 )
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @summarised
@@ -58,7 +54,7 @@ class AtRisk:
     cell: Ints
     periods: Ints
     enters: Bools
-    count: Array
+    count: Floats
 
     @classmethod
     def build(cls, cell: Ints, periods: Ints, enters: Bools, n_cells: int) -> AtRisk:
@@ -70,7 +66,7 @@ class AtRisk:
         key, count = np.unique((cell[here] * width + periods[here]) * 2 + enters[here], return_counts=True)
         return cls(key // 2 // width, key // 2 % width, key % 2 == 1, count.astype(float))
 
-    def rows(self, rows: Ints, weight: Array) -> AtRisk:
+    def rows(self, rows: Ints, weight: Floats) -> AtRisk:
         """Return some rows, weighted."""
         return AtRisk(self.cell[rows], self.periods[rows], self.enters[rows], self.count[rows] * weight)
 
@@ -94,9 +90,9 @@ class EntryHazard:
     """
 
     coefficients: dict[str, float]
-    baseline: Array
+    baseline: Floats
     aliased: tuple[str, ...]
-    linear: Array
+    linear: Floats
     iterations: int
     mean_score: float
 
@@ -132,9 +128,9 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
         fewer = people.rows(rows, np.where(people.enters[rows], 1.0, float(THIN)))
         thin = _Likelihood.build(design, centre, scale, fewer)
         if np.array_equal(thin.open_, likelihood.open_):
-            first = newton(thin.derivatives, start, float(fewer.count.sum()))
+            first = maximum(thin.derivatives, start, float(fewer.count.sum()))
             start = start if first is None else first[0]
-    fit = newton(likelihood.derivatives, start, float(people.count.sum()))
+    fit = maximum(likelihood.derivatives, start, float(people.count.sum()))
     if fit is None:
         entered = np.bincount(people.cell[people.enters], minlength=len(cells)) > 0
         passed = np.bincount(people.cell, weights=people.periods - people.enters, minlength=len(cells)) > 0
@@ -158,16 +154,16 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
 @dataclass(frozen=True)
 class _Likelihood:
     design: Design
-    centre: Array
-    scale: Array
+    centre: Floats
+    scale: Floats
     people: AtRisk
     n_durations: int
     open_: Ints  # durations at which some enter and some do not: the others say nothing of β
-    at_risk: Array
-    entering: Array
+    at_risk: Floats
+    entering: Floats
 
     @classmethod
-    def build(cls, design: Design, centre: Array, scale: Array, people: AtRisk) -> _Likelihood:
+    def build(cls, design: Design, centre: Floats, scale: Floats, people: AtRisk) -> _Likelihood:
         n = int(people.periods.max(initial=0))
         last, enters = people.periods, people.enters
         entering = np.bincount(last[enters] - 1, weights=people.count[enters], minlength=n).astype(float)
@@ -177,12 +173,12 @@ class _Likelihood:
             design, centre, scale, people, n, np.flatnonzero((entering > 0) & (entering < at_risk)), at_risk, entering
         )
 
-    def start(self) -> Array:
+    def start(self) -> Floats:
         """Return the hazards by duration alone, and no effect of covariates."""
         share = self.entering[self.open_] / self.at_risk[self.open_]
         return np.concatenate([np.log(share / (1 - share)), np.zeros(len(self.scale))])
 
-    def derivatives(self, theta: Array) -> tuple[float, Array, Array]:
+    def derivatives(self, theta: Floats) -> tuple[float, Floats, Floats]:
         """Return log-likelihood, gradient and information; people of a block stand by the time they were at risk."""
         n_alpha, p = len(self.open_), len(self.scale)
         alpha, beta = theta[:n_alpha], theta[n_alpha:]

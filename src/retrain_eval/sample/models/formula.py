@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.formulas.matrix import has_levels, model_matrix, model_spec
 from retrain_eval.common.formulas.parser import read_formula
 from retrain_eval.common.formulas.tree import Formula, category, columns_of
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,9 @@ class TreatmentFormula:
         examples = cells[chosen].astype(text)  # levels that no row has are none
         return model_spec(self.right, examples, full_rank=full_rank)
 
-    def design(self, cells: pd.DataFrame, *, full_rank: bool = True, spec: Any = None) -> tuple[tuple[str, ...], Array]:
+    def design(
+        self, cells: pd.DataFrame, *, full_rank: bool = True, spec: Any = None
+    ) -> tuple[tuple[str, ...], Floats]:
         """Return the names and the values of the design's columns, one row per row of ``cells``.
 
         Text columns become treatment-coded dummies, the first level in code-point order being the reference;

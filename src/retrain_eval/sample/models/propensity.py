@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.newton import Derivatives, Step, maximise
+from retrain_eval.common.numerics.separation import arms_by_level, ranges_apart
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.models.design import Design
 from retrain_eval.sample.models.formula import TreatmentFormula
 from retrain_eval.sample.units import Units
-
-Array = npt.NDArray[np.float64]
 
 LINKS = ("logit", "linear.logit")
 TOLERANCE = 1e-10  # of the mean score and of the last step, on standardised columns
@@ -58,17 +58,17 @@ class Propensity:
 
     coefficients: dict[str, float]
     aliased: tuple[str, ...]
-    linear: Array
+    linear: Floats
     iterations: int
     mean_score: float
 
     @property
-    def score(self) -> Array:
+    def score(self) -> Floats:
         """P(treated | covariates) per cell."""
         return np.asarray(expit(self.linear))
 
 
-def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Array, total: Array) -> Propensity:
+def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Floats, total: Floats) -> Propensity:
     """Fit P(treated | covariates) by maximum likelihood.
 
     Parameters
@@ -113,7 +113,7 @@ def fit_propensity(formula: TreatmentFormula, cells: pd.DataFrame, treated: Arra
     )
 
 
-def unstandardise(beta: Array, centre: Array, scale: Array, constant: int | None) -> Array:
+def unstandardise(beta: Floats, centre: Floats, scale: Floats, constant: int | None) -> Floats:
     """Return coefficients of the columns as they are, rounded to `SIGNIFICANT_DIGITS`."""
     raw = beta / scale
     if constant is not None:
@@ -121,7 +121,7 @@ def unstandardise(beta: Array, centre: Array, scale: Array, constant: int | None
     return np.array([float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in raw])
 
 
-def _start(design: Design, centre: Array, scale: Array, treated: Array, total: Array) -> Array:
+def _start(design: Design, centre: Floats, scale: Floats, treated: Floats, total: Floats) -> Floats:
     """Fit all rows with a treated unit and every `THIN`-th of the others, in their order, with the weight of all."""
     others = np.flatnonzero(treated == 0)[::THIN]
     rows = np.sort(np.concatenate([np.flatnonzero(treated > 0), others]))
@@ -131,13 +131,10 @@ def _start(design: Design, centre: Array, scale: Array, treated: Array, total: A
     return zero if fit is None else fit[0]
 
 
-def newton(
-    derivatives: Callable[[Array], tuple[float, Array, Array]],
-    start: Array,
-    n: float,
-    limit: int = MAX_ITERATIONS,
-) -> tuple[Array, int, float] | None:
-    """Maximise a concave likelihood; None when it has no maximum.
+def maximum(
+    derivatives: Derivatives, start: Floats, n: float, limit: int = MAX_ITERATIONS
+) -> tuple[Floats, int, float] | None:
+    """Maximise a concave likelihood of standardised columns; None when it has no maximum.
 
     Parameters
     ----------
@@ -148,42 +145,44 @@ def newton(
         Number of units, by which likelihood and gradient are judged.
     limit : int
         Steps tried at most; a step that overshoots is halved.
+
+    Returns
+    -------
+    tuple of ndarray, int and float
+        Coefficients, Newton steps, and the largest derivative per unit.
     """
-    beta = start.copy()
-    likelihood = -np.inf
-    step = np.zeros_like(beta)
-    for iteration in range(limit):
-        value, score, information = derivatives(beta)
-        if value < likelihood - 1e-9 * n and iteration:
-            step = step / 2
-            beta = beta - step
-            continue
-        likelihood = value
-        try:
-            step = np.asarray(np.linalg.solve(information, score), dtype=np.float64)
-        except np.linalg.LinAlgError:
-            return None
-        mean_score = float(np.abs(score).max(initial=0.0)) / n
-        if mean_score <= TOLERANCE and np.abs(step).max(initial=0.0) <= TOLERANCE:
-            # where a maximum lies at infinity, the steps end when probabilities are 0 or 1 to the last bit
-            flat = np.abs(np.diag(np.linalg.inv(information))).max(initial=0.0) > _LARGEST_ERROR**2
-            return None if flat else (beta, iteration, mean_score)
-        beta = beta + step
-    return None
+    mean_score = np.inf
+
+    def rule(score: Floats, information: Floats) -> Step:
+        nonlocal mean_score
+        move = np.asarray(np.linalg.solve(information, score), dtype=np.float64)
+        mean_score, size = float(np.abs(score).max(initial=0.0)) / n, float(np.abs(move).max(initial=0.0))
+        if mean_score > TOLERANCE or size > TOLERANCE:
+            return Step(move, size)
+        # where a maximum lies at infinity, the steps end when probabilities are 0 or 1 to the last bit
+        if np.abs(np.diag(np.linalg.inv(information))).max(initial=0.0) > _LARGEST_ERROR**2:
+            raise np.linalg.LinAlgError("the information vanishes")
+        return Step(np.zeros_like(move), size, last=True)
+
+    try:
+        reached = maximise(derivatives, start, rule, rounding=1e-9 * n, limit=limit)
+    except np.linalg.LinAlgError:
+        return None
+    return None if reached is None else (*reached, mean_score)
 
 
 def _maximise(
-    design: Design, centre: Array, scale: Array, treated: Array, total: Array, start: Array
-) -> tuple[Array, int, float] | None:
-    def derivatives(beta: Array) -> tuple[float, Array, Array]:
+    design: Design, centre: Floats, scale: Floats, treated: Floats, total: Floats, start: Floats
+) -> tuple[Floats, int, float] | None:
+    def derivatives(beta: Floats) -> tuple[float, Floats, Floats]:
         return _derivatives(design, centre, scale, treated, total, beta)
 
-    return newton(derivatives, start, float(total.sum()))
+    return maximum(derivatives, start, float(total.sum()))
 
 
 def _derivatives(
-    design: Design, centre: Array, scale: Array, treated: Array, total: Array, beta: Array
-) -> tuple[float, Array, Array]:
+    design: Design, centre: Floats, scale: Floats, treated: Floats, total: Floats, beta: Floats
+) -> tuple[float, Floats, Floats]:
     """Return the log-likelihood, its gradient and the information.
 
     Only the information comes from BLAS, whose threads may change its last bit: it tells how far to step to where the
@@ -204,7 +203,7 @@ def _derivatives(
     return value, score, information
 
 
-def logistic(eta: Array) -> tuple[Array, Array]:
+def logistic(eta: Floats) -> tuple[Floats, Floats]:
     """Return 1/(1 + exp(−η)) and log(1 + exp(η)), from one exponential."""
     eta = np.maximum(eta, -700.0)  # beyond, the exponential has no number
     odds_against = np.exp(-eta)
@@ -214,23 +213,23 @@ def logistic(eta: Array) -> tuple[Array, Array]:
 def separation(
     formula: TreatmentFormula,
     cells: pd.DataFrame,
-    has_treated: npt.NDArray[np.bool_],
-    has_control: npt.NDArray[np.bool_],
+    has_treated: Bools,
+    has_control: Bools,
 ) -> str:
-    """Say which covariate tells treated from controls without error."""
+    """Name the covariates that separate the treated from the controls."""
     reasons: list[str] = []
     for name in formula.covariates:
         values = cells[name]
         if pd.api.types.is_numeric_dtype(values) and values.nunique() > 2:
-            low, high = values[has_treated], values[has_control]
-            if low.max() <= high.min() or low.min() >= high.max():
+            treated, control = (
+                (np.array(x.min()), np.array(x.max())) for x in (values[has_treated], values[has_control])
+            )
+            if ranges_apart(treated, control, touching=True):
                 reasons.append(f"{name!r} does not overlap between treated and controls")
             continue
-        for level, rows in values.groupby(values, observed=True):
-            mine = rows.index.to_numpy()
-            if not has_treated[mine].any() or not has_control[mine].any():
-                only = "treated units" if has_treated[mine].any() else "controls"
-                reasons.append(f"{name!r} = {level!r} has only {only}")
+        arms = arms_by_level(values, has_treated, has_control)
+        for level, treated_only in arms.loc[arms["treated"] != arms["control"], "treated"].items():
+            reasons.append(f"{name!r} = {level!r} has only {'treated units' if treated_only else 'controls'}")
     what = "; ".join(reasons) if reasons else "a combination of " + ", ".join(repr(n) for n in formula.covariates)
     return (
         f"the covariates separate treated units from controls, so the propensity has no estimate: {what}. "
@@ -238,20 +237,20 @@ def separation(
     )
 
 
-def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Array]:
+def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Floats]:
     """Promise the propensity score of each cell, for methods that do not need it: only looking at overlap does."""
 
     @cache
-    def score() -> Array:
+    def score() -> Floats:
         return fit_propensity(formula, units.cells, *cell_counts(units)).score
 
     return score
 
 
-def cell_counts(units: Units) -> tuple[Array, Array]:
+def cell_counts(units: Units) -> tuple[Floats, Floats]:
     """Return how many units each cell has: treated, and all."""
     n_cells = len(units.cells)
     if units.apart:
         return units.treated.astype(float), np.ones(n_cells)
-    treated: Array = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
+    treated: Floats = np.bincount(units.cell[units.treated], minlength=n_cells).astype(float)
     return treated, np.bincount(units.cell, minlength=n_cells).astype(float)

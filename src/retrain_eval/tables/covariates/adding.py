@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.tables.moments.dominance import N_LARGEST
+from retrain_eval.tables.largest import padded
 
 AFTER, BEFORE = "after", "before"
 _SAME = ("column", "binary")  # facts on a covariate, the same in both
@@ -85,7 +85,7 @@ def _sum(a: Row, b: Row) -> dict[str, Any]:
     # as many distinct values as the part that has more of them, at least
     below = _at(a, b, "values_below", at, np.maximum)
     found["values_below"] = [*below, max(a["values_below"][-1], b["values_below"][-1])]
-    found["largest"] = sorted([*a["largest"], *b["largest"]], reverse=True)[:N_LARGEST]
+    found["largest"] = padded(sorted([*a["largest"], *b["largest"]], reverse=True))
     # a combination that no one has in the union no one has in either
     fewest = [dict(zip(row["beside"], row["fewest_beside"], strict=True)) for row in (a, b)]
     found["beside"] = [name for name in fewest[0] if name in fewest[1]]

@@ -114,13 +114,14 @@ def balance_row(name: str, stages: Mapping[str, tuple[Summary, Summary]], *, bin
         "mean_control_before": before[1].mean,
         "mean_control_after": after[1].mean,
     }
+    sizes = {stage: effect_size(treated, control, binary=binary) for stage, (treated, control) in stages.items()}
     for stage, (treated, control) in stages.items():
         difference = _difference(treated.mean, control.mean)
         row[f"smd_{stage}"] = _ratio(difference, float(np.sqrt(max(variance, 0.0))))
         row[f"variance_ratio_{stage}"] = float("nan") if binary else _ratio(treated.variance, control.variance)
         row[f"ecdf_mean_{stage}"] = row[f"ecdf_max_{stage}"] = abs(difference) if binary else float("nan")
-        row[f"effect_size_{stage}"] = effect_size(treated, control, binary=binary)
-    row["wwc"] = equivalence(float(str(row["effect_size_after"])))
+        row[f"effect_size_{stage}"] = sizes[stage]
+    row["wwc"] = equivalence(sizes["after"])
     return row
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -24,9 +23,6 @@ from retrain_eval.tables.covariates.balance_rows import COLUMNS, Summary, balanc
 from retrain_eval.tables.covariates.distributions import ecdf_distances
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe, recorded
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 ARMS = ("treated", "control")
 BEFORE, AFTER, APART = "before", "after", "apart"

@@ -10,13 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.shown import summarised
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 DECILES = np.arange(1, 10) / 10
 _ENOUGH = 100_000  # cells among which distinct values are counted: others only add some

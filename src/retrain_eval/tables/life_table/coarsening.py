@@ -17,18 +17,15 @@ went on are censored at the last one; by (2) there are enough of them.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 
-Array = npt.NDArray[np.float64]
-Groups = npt.NDArray[np.int64]
 
-
-def publishable_durations(cells: pd.DataFrame, group: Groups, min_cell: int) -> list[float]:
+def publishable_durations(cells: pd.DataFrame, group: Ints, min_cell: int) -> list[float]:
     """Return the durations to keep, ascending, by the rules above; none if there is no way.
 
     Parameters
@@ -62,7 +59,7 @@ def publishable_durations(cells: pd.DataFrame, group: Groups, min_cell: int) -> 
 
 
 def move_to_grid(
-    cells: pd.DataFrame, group: Groups, kept: list[float], min_cell: int
+    cells: pd.DataFrame, group: Ints, kept: list[float], min_cell: int
 ) -> tuple[pd.DataFrame, sparse.csr_array]:
     """Return the cells with their spells at the durations kept; several rows may have the same keys.
 
@@ -107,12 +104,12 @@ def move_to_grid(
     return moved[filled].reset_index(drop=True), sparse.csr_array(origin[filled])
 
 
-def _placed(cell: Groups, row: Groups, n_rows: int, n_cells: int) -> sparse.csr_array:
+def _placed(cell: Ints, row: Ints, n_rows: int, n_cells: int) -> sparse.csr_array:
     """Return a matrix of ones at (row, cell)."""
     return sparse.csr_array((np.ones(len(cell)), (row, cell)), shape=(n_rows, n_cells))
 
 
-def _share_censored_before(work: pd.DataFrame, n_intervals: int) -> Array:
+def _share_censored_before(work: pd.DataFrame, n_intervals: int) -> Floats:
     """Return, by interval × group, the share of the censored not at risk in an interval that becomes one step.
 
     With ``Y`` at risk at the start, ``D`` ending and the survival ratio ``q`` over the interval, one step from
@@ -137,10 +134,10 @@ def _share_censored_before(work: pd.DataFrame, n_intervals: int) -> Array:
     return np.clip(share, 0, 1)
 
 
-def _nearest_allowed(wanted: Array, count: Groups, min_cell: int) -> Groups:
+def _nearest_allowed(wanted: Floats, count: Ints, min_cell: int) -> Ints:
     """Return the number nearest to ``wanted`` such that it and the rest of ``count`` are 0 or ``min_cell`` and more."""
     between = np.where(count >= 2 * min_cell, np.clip(np.rint(wanted), min_cell, count - min_cell), 0)
     options = np.stack([np.zeros(len(count)), count, between])
     nearest = np.abs(options - wanted).argmin(axis=0)
-    chosen: Groups = options[nearest, np.arange(len(count))].astype(np.int64)
+    chosen: Ints = options[nearest, np.arange(len(count))].astype(np.int64)
     return chosen

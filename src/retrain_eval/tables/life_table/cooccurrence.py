@@ -8,12 +8,10 @@ A table that was added up from two may hold both: ``M = products + totalsᵀ tot
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import InputError
-
-Array = npt.NDArray[np.float64]
 
 MAX_PAIRS = 20_000_000
 _BLOCK = 500_000  # clusters at a time, so that memory stays small
@@ -21,9 +19,9 @@ _BLOCK = 500_000  # clusters at a time, so that memory stays small
 
 def quadratic_form(
     influence: sparse.csr_array, products: sparse.csr_array | None, totals: sparse.csr_array | None
-) -> Array:
+) -> Floats:
     """Return ``influence · M · influenceᵀ``, shape (K, K), for ``influence`` of shape (K, C)."""
-    found: Array = np.zeros((influence.shape[0], influence.shape[0]))
+    found: Floats = np.zeros((influence.shape[0], influence.shape[0]))
     if products is not None:
         found += (influence @ products @ influence.T).toarray()
     if totals is not None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_table import ANY, Table, merge_cells
@@ -48,7 +47,7 @@ def less_detailed(table: Table) -> Table | None:
     return replace(table.collapse(table.by[-1]), merged=(*table.merged, table.by[-1]))
 
 
-def merged_causes(cells: pd.DataFrame, group: npt.NDArray[np.int64], min_cell: int) -> dict[str, str]:
+def merged_causes(cells: pd.DataFrame, group: Ints, min_cell: int) -> dict[str, str]:
     """Return a name for each cause of ending, one for several where some group has only few spells that end by one.
 
     The rarest cause joins the next until, in each group, no cause or at least ``min_cell`` spells have it.

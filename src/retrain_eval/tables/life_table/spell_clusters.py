@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from retrain_eval.common.numerics.jackknife import FEW
@@ -16,7 +15,6 @@ from retrain_eval.common.shown import summarised
 
 Group = tuple[str, ...]
 Sets = Mapping[frozenset[Group], int]
-Mask = npt.NDArray[np.bool_]
 
 MOST_KEPT = 500  # clusters whose spells are kept one by one
 LARGE = 10  # spells per cluster, on average, of clusters whose spells a file may hold one by one

@@ -19,10 +19,10 @@ from functools import cached_property
 from typing import Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.additive import Additive, in_order, without_levels
@@ -30,8 +30,6 @@ from retrain_eval.tables.life_table.cooccurrence import quadratic_form, side_by_
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
 from retrain_eval.tables.recipe import Recipe, recorded
-
-Array = npt.NDArray[np.float64]
 
 ENDING = ["entry", "duration", "cause"]
 PRODUCTS = ("product_with", "product")
@@ -139,15 +137,15 @@ class SpellTable(Additive):
         levels = [self.cells[name].to_numpy(dtype=object)[first].tolist() for name in self.by]
         return list(zip(*levels, strict=True))
 
-    def group_numbers(self) -> npt.NDArray[np.int64]:
+    def group_numbers(self) -> Ints:
         """Return the place of each cell's group in `groups`, shape (C,)."""
         return self._group_numbers
 
     @cached_property
-    def _group_numbers(self) -> npt.NDArray[np.int64]:
+    def _group_numbers(self) -> Ints:
         return _numbers(self.cells, list(self.by))
 
-    def covariance(self, influence: sparse.csr_array) -> Array:
+    def covariance(self, influence: sparse.csr_array) -> Floats:
         """Return the covariance of estimates from the influence of one unit of weight in each cell.
 
         Parameters
@@ -229,7 +227,7 @@ class SpellTable(Additive):
         # who of several spells is left is not known from counts
         return replace(part, n_people=None if self.repeated else part.n_spells)
 
-    def of_cells(self, keep: npt.NDArray[np.bool_]) -> Self:
+    def of_cells(self, keep: Bools) -> Self:
         """Return the table of some of the cells, ``n_people`` left as it is."""
         part = replace(
             self,
@@ -285,7 +283,7 @@ class SpellTable(Additive):
         return replace(self, cluster=cluster, products=alone, clusters=SpellClusters(sets))
 
 
-def _numbers(cells: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
+def _numbers(cells: pd.DataFrame, keys: list[str]) -> Ints:
     """Return the number of each row's combination of keys, in order of first appearance."""
     number = np.zeros(len(cells), dtype=np.int64)
     for key in keys:

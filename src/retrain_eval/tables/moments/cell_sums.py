@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-Array = npt.NDArray[np.float64]
-Pairs = Mapping[tuple[int, int], Array]
+from retrain_eval.common.arrays import AnyInts, Floats, Index
+
+Pairs = Mapping[tuple[int, int], Floats]
 
 
 def merge_cells(
     cells: pd.DataFrame,
     keys: list[str],
-    first: Array,
+    first: Floats,
     second: Pairs,
-    order: Callable[[pd.DataFrame], npt.NDArray[np.intp]] | None = None,
-) -> tuple[pd.DataFrame, Array, dict[tuple[int, int], Array], npt.NDArray[np.integer]]:
+    order: Callable[[pd.DataFrame], Index] | None = None,
+) -> tuple[pd.DataFrame, Floats, dict[tuple[int, int], Floats], AnyInts]:
     """Sum rows of ``cells`` that have the same keys; return cells, both moments, and the new cell of each row.
 
     Cells come in the order in which they are met, or in the order that ``order`` gives for the keys: their positions.
@@ -34,7 +34,7 @@ def merge_cells(
     merged["n"] = np.bincount(group, weights=cells["n"].to_numpy(), minlength=n_groups).astype(int)
     total = np.zeros((n_groups, first.shape[1]))
     np.add.at(total, group, first)
-    blocks: dict[tuple[int, int], Array] = {}
+    blocks: dict[tuple[int, int], Floats] = {}
     for (a, b), block in second.items():
         c, d = int(group[a]), int(group[b])
         # two distinct cells that fall together contribute both ways round; stored pairs have c <= d

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-
 import duckdb
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import units_having
 from retrain_eval.tables.moments.paths import Columns, Paths, check_options, check_values, distinct_times
 
@@ -44,16 +43,16 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
         "t": f"CAST({sql_name(columns.time)} AS BIGINT)",
         "y": f"CAST({sql_name(columns.outcome)} AS DOUBLE)",
     }
-    table = f"retrain_paths_{uuid.uuid4().hex}"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
     # in the order of units, so that sums of floats come out the same
-    query(
-        relation,
-        f"CREATE TEMP TABLE {table} AS SELECT {columns.labels()}* FROM (SELECT {selected} FROM source) "
-        "WHERE y IS NOT NULL AND w > 0 ORDER BY unit",
+    rows = (
+        f"SELECT {columns.labels()}* FROM (SELECT {selected} FROM source) WHERE y IS NOT NULL AND w > 0 ORDER BY unit"
     )
-    paths = Paths(relation, table, times, 0)
-    if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
-        paths.query(f"DROP TABLE {table}")
-        raise DesignError("no row has an outcome")
+    with scratch(relation) as tables:
+        table = tables.name("paths")
+        query(relation, f"CREATE TEMP TABLE {table} AS {rows}")
+        paths = Paths(relation, table, times, 0)
+        if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
+            raise DesignError("no row has an outcome")
+        tables.keep(table)
     return paths

@@ -5,64 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from retrain_eval.common.errors import InputError
+from retrain_eval.common.arrays import AnyInts, Bools, Floats
+from retrain_eval.tables.largest import largest_of, largest_sql, padded
 from retrain_eval.tables.moments.paths import Paths
-
-Array = npt.NDArray[np.float64]
-
-N_LARGEST = 5  # contributions kept; a rule may be about so many
-_SHARING = 3  # units that have the amount of a cap, at least
-
-
-def limits_sql(column: str, quantile: float) -> tuple[str, str]:
-    """Return the values below and above which a column is cut, as SQL aggregates.
-
-    Amounts far from zero are cut on both sides: above the quantile of the positive tail, and below its mirror image,
-    the one that the negated column would have. At least three units share a limit, and neither lies beyond zero, so
-    that of amounts without a sign change only the tail away from zero is cut.
-    """
-    high = f"least(quantile_cont({column}, {quantile!r}), list_min(max({column}, {_SHARING})))"
-    low = f"greatest(-quantile_cont(-{column}, {quantile!r}), list_max(min({column}, {_SHARING})))"
-    return f"least({low}, 0.0)", f"greatest({high}, 0.0)"
-
-
-def limits(x: Array, quantile: float) -> tuple[float, float]:
-    """Return the values below and above which an array is cut; see `limits_sql`.
-
-    Examples
-    --------
-    >>> limits(np.array([1.0, 2, 3, 4, 1e6]), 0.99), limits(-np.array([1.0, 2, 3, 4, 1e6]), 0.99)
-    ((0.0, 3.0), (-3.0, 0.0))
-    """
-    at = min(_SHARING, len(x)) - 1
-    high, low = (min(float(np.quantile(y, quantile)), float(-np.partition(-y, at)[at])) for y in (x, -x))
-    return min(0.0, -low), max(0.0, high)
+from retrain_eval.tables.winsorise import check_quantile, clipped_sql, limits_sql
 
 
 def cap(paths: Paths, quantile: float) -> None:
-    """Set amounts beyond a quantile of their period to it (winsorising both tails); at least three units share a cap.
-
-    Of fewer, one who knows all others could subtract them from a sum and find the amount of the last.
+    """Winsorise the amounts of each period; see `retrain_eval.tables.winsorise`.
 
     Raises
     ------
     InputError
         If the quantile does not lie above one half and at most at one.
     """
-    if not 0.5 < quantile <= 1:
-        raise InputError("winsorise is a quantile above 0.5, at most 1", column="winsorise", value=quantile)
+    check_quantile(quantile)
     if quantile == 1:
         return
     ends = ", ".join(end for y in paths.per_period for end in limits_sql(y, quantile))
-    found = paths.query(f"SELECT {ends} FROM {paths.table}").fetchall()[0]
-    pairs = zip(paths.per_period, found[::2], found[1::2], strict=True)
-    capped = ", ".join(f"{y} = least(greatest({y}, {float(low)!r}), {float(high)!r})" for y, low, high in pairs)
+    limits = paths.query(f"SELECT {ends} FROM {paths.table}").fetchall()[0]
+    pairs = zip(paths.per_period, limits[::2], limits[1::2], strict=True)
+    capped = ", ".join(f"{y} = {clipped_sql(y, repr(float(low)), repr(float(high)))}" for y, low, high in pairs)
     paths.query(f"UPDATE {paths.table} SET {capped}")
 
 
-def largest(paths: Paths, group: str, order: str) -> Array:
+def largest(paths: Paths, group: str, order: str) -> Floats:
     """Return the largest contributions w·|Y| to each cell in each period, shape (C, T, N_LARGEST), descending.
 
     Parameters
@@ -71,19 +39,19 @@ def largest(paths: Paths, group: str, order: str) -> Array:
     group, order : str
         SQL that groups units by cell, and the stated order of cells.
     """
-    tops = ", ".join(f"max(w * abs({y}), {N_LARGEST})" for y in paths.per_period)
+    tops = ", ".join(largest_sql(f"w * abs({y})") for y in paths.per_period)
     rows = paths.query(f"SELECT {tops} FROM {paths.table} GROUP BY {group} ORDER BY {order}").fetchall()
-    return np.array([[[*top, *[0.0] * (N_LARGEST - len(top))] for top in row] for row in rows])
+    return np.array([[padded(top) for top in row] for row in rows])
 
 
-def absolute_totals(paths: Paths, group: str, order: str) -> Array:
+def absolute_totals(paths: Paths, group: str, order: str) -> Floats:
     """Return Σ w·|Y| of each cell in each period, shape (C, T): what the largest contributions are a share of."""
     sums = ", ".join(f"fsum(w * abs({y}))" for y in paths.per_period)
     rows = paths.query(f"SELECT {sums} FROM {paths.table} GROUP BY {group} ORDER BY {order}").fetchall()
     return np.array(rows, dtype=float).reshape(len(rows), len(paths.per_period))
 
 
-def merge(parts: Sequence[Array | None], group: npt.NDArray[np.integer], n_groups: int) -> Array | None:
+def merge(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floats | None:
     """Return the largest contributions to groups of the cells of all parts; None where a part's are not known.
 
     Examples
@@ -98,12 +66,11 @@ def merge(parts: Sequence[Array | None], group: npt.NDArray[np.integer], n_group
     contributions = np.concatenate(known)
     out = np.zeros((n_groups, *contributions.shape[1:]))
     for number in range(n_groups):
-        together = np.concatenate(list(contributions[group == number]), axis=1)
-        out[number] = -np.sort(-together, axis=1)[:, :N_LARGEST]
+        out[number] = largest_of(*contributions[group == number])
     return out
 
 
-def merge_totals(parts: Sequence[Array | None], group: npt.NDArray[np.integer], n_groups: int) -> Array | None:
+def merge_totals(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floats | None:
     """Return the sums of Σ w·|Y| over groups of the cells of all parts; None where a part's are not known."""
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
@@ -114,7 +81,7 @@ def merge_totals(parts: Sequence[Array | None], group: npt.NDArray[np.integer], 
     return out
 
 
-def dominated(contributions: Array, total: Array, *, n: float, share: float, p_percent: float) -> npt.NDArray[np.bool_]:
+def dominated(contributions: Floats, total: Floats, *, n: float, share: float, p_percent: float) -> Bools:
     """Return which cells few units dominate in some period, shape (C,).
 
     Parameters
@@ -147,5 +114,5 @@ def dominated(contributions: Array, total: Array, *, n: float, share: float, p_p
     over = (share < 1) & (contributions[:, :, : int(n)].sum(axis=2) > share * total + tolerance)
     rest = total - contributions[:, :, :2].sum(axis=2)
     close = (p_percent > 0) & (rest < p_percent / 100 * contributions[:, :, 0] - tolerance)
-    found: npt.NDArray[np.bool_] = (over | close).any(axis=1)
-    return found
+    any_period: Bools = (over | close).any(axis=1)
+    return any_period

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from retrain_eval.tables.moments.moments import Array, MomentTable
+from retrain_eval.common.arrays import Bools, Floats
+from retrain_eval.tables.moments.moments import MomentTable
 
 
 def without_cluster(
-    moments: MomentTable, number: int, among: npt.NDArray[np.bool_] | None = None, *, products: bool = True
+    moments: MomentTable, number: int, among: Bools | None = None, *, products: bool = True
 ) -> MomentTable | None:
     """Return the moments of the people outside one cluster, whose sums are kept.
 
@@ -46,7 +46,7 @@ def without_cluster(
     place = np.full(len(n), -1, dtype=np.int64)
     place[index] = np.arange(len(index))
     others = clusters.leave_out(number).subset(place)
-    second: dict[tuple[int, int], Array] = {}
+    second: dict[tuple[int, int], Floats] = {}
     if products:
         shared = others.table(len(index))
         together = (shared.T @ shared).toarray() > 0

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
+from retrain_eval.common.arrays import Bools, Floats, Index
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import parse_period
@@ -35,9 +35,7 @@ from retrain_eval.tables.moments.cell_sums import merge_cells
 from retrain_eval.tables.moments.dominance import merge, merge_totals
 from retrain_eval.tables.recipe import Recipe, recorded
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Pairs = Mapping[tuple[int, int], Array]
+Pairs = Mapping[tuple[int, int], Floats]
 
 INCOMPLETE = "(incomplete paths)"
 _ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is rounding
@@ -91,9 +89,9 @@ class MomentTable(Additive):
     times: tuple[int, ...]
     strata: tuple[str, ...]
     cells: pd.DataFrame
-    first: Array
+    first: Floats
     second: Pairs
-    reference: Array
+    reference: Floats
     cluster: str | None = None
     n_clusters: int = 0
     n_dropped: int = 0
@@ -102,16 +100,16 @@ class MomentTable(Additive):
     by_person: tuple[str, ...] = ()
     source: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     clusters: Clusters | None = field(default=None, compare=False, repr=False)
-    largest: Array | None = field(default=None, compare=False, repr=False)
-    absolute: Array | None = field(default=None, compare=False, repr=False)
+    largest: Floats | None = field(default=None, compare=False, repr=False)
+    absolute: Floats | None = field(default=None, compare=False, repr=False)
     stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
-    def means(self) -> Array:
+    def means(self) -> Floats:
         """Return the weighted mean path of each cell, shape (C, T), in the outcome's unit."""
         return self.first[:, 1:] / self.first[:, :1] + self.reference
 
-    def covariance(self, influence: sparse.csr_array) -> Array:
+    def covariance(self, influence: sparse.csr_array) -> Floats:
         """Return the covariance of estimates from their influence coefficients.
 
         Parameters
@@ -136,16 +134,16 @@ class MomentTable(Additive):
             (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(total, total)
         )
         product = influence @ matrix @ influence.T
-        dense: Array = product.toarray()
+        dense: Floats = product.toarray()
         return (dense + dense.T) / 2
 
-    def cells_used(self, influence: sparse.csr_array) -> Mask:
+    def cells_used(self, influence: sparse.csr_array) -> Bools:
         """Return which cells have a part in each row of influence coefficients, shape (K, C)."""
         size, entries = 1 + len(self.times), sparse.coo_array(influence)
         row, column = entries.coords
         largest = np.zeros((influence.shape[0], len(self.cells)))
         np.maximum.at(largest, (row, column // size), np.abs(entries.data))
-        used: Mask = largest > _ROUNDING * largest.max(axis=1, keepdims=True, initial=0.0)
+        used: Bools = largest > _ROUNDING * largest.max(axis=1, keepdims=True, initial=0.0)
         return used
 
     @property
@@ -153,7 +151,7 @@ class MomentTable(Additive):
         """Whether sums by cluster are kept, so that each cluster can be left out."""
         return self.clusters is not None and self.clusters.first is not None
 
-    def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Mask]]:
+    def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Bools]]:
         """Return the combinations of levels of the named strata by first appearance, missing last, with their cells."""
         for name in names:
             if name not in self.strata:
@@ -214,7 +212,7 @@ class MomentTable(Additive):
             absolute=merge_totals([self.absolute, other.absolute], group, len(cells)),
         )
 
-    def _order(self, other: Self, merged: pd.DataFrame) -> npt.NDArray[np.intp]:
+    def _order(self, other: Self, merged: pd.DataFrame) -> Index:
         """Return the positions of the union's keys in canonical order: that of a table which has them all, if one does.
 
         Else by strata, each `in_order`, then cohorts, never treated last.

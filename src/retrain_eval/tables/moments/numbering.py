@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from retrain_eval.common.arrays import Floats, Index, Ints
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import query
 from retrain_eval.tables.moments.paths import Columns, Paths
-
-Index = npt.NDArray[np.intp]
 
 
 @summarised
@@ -39,8 +37,8 @@ class Cells:
     order: str
     columns: tuple[str, ...]
     _levels: tuple[pa.Array, ...]
-    _cohorts: npt.NDArray[np.float64]
-    _codes: npt.NDArray[np.int64]  # of the cells that exist, ascending
+    _cohorts: Floats
+    _codes: Ints  # of the cells that exist, ascending
     _numbers: Index
 
     def of(self, units: pa.Table) -> Index:
@@ -78,9 +76,7 @@ def number_cells(paths: Paths, strata: Sequence[str], places: Sequence[int] | No
     return Cells(table, group, order, columns, levels, cohorts, code[place], place)
 
 
-def _code(
-    units: pa.Table, columns: Sequence[str], cohorts: npt.NDArray[np.float64], levels: Sequence[pa.Array]
-) -> npt.NDArray[np.int64]:
+def _code(units: pa.Table, columns: Sequence[str], cohorts: Floats, levels: Sequence[pa.Array]) -> Ints:
     """Return one number for each combination of cohort and levels."""
     code = np.searchsorted(cohorts, _cohort(units)).astype(np.int64)
     for name, known in zip(columns[1:], levels, strict=True):
@@ -88,7 +84,7 @@ def _code(
     return code
 
 
-def _cohort(units: pa.Table) -> npt.NDArray[np.float64]:
+def _cohort(units: pa.Table) -> Floats:
     return np.asarray(np.nan_to_num(units["cohort"].to_numpy(), nan=np.inf), np.float64)
 
 

@@ -7,7 +7,6 @@ DuckDB's memory limit.
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import is_table, query, require_columns, sql_name, sql_text
+from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import rows_where, units_having
 
 MAX_PERIODS = 400
@@ -190,9 +190,9 @@ def lay_out(
     where: str = "TRUE",
 ) -> Paths:
     """Pivot checked rows, or those of some units; see `build_paths`."""
-    table = f"retrain_paths_{uuid.uuid4().hex}"
-    paths = Paths(relation, table, times, 0)
-    try:
+    with scratch(relation) as tables:
+        table = tables.name("paths")
+        paths = Paths(relation, table, times, 0)
         query(relation, _pivot_sql(columns, times, table, where))
         needed = 1 if keep_gaps else len(times)
         rules = (_repeats(times), "changes", f"n_present < {needed}", f"n_present < {needed} OR w = 0", "TRUE")
@@ -206,9 +206,7 @@ def lay_out(
             raise DesignError(f"no unit is observed in all {len(times)} periods {list(times)}")
         if left_out:
             paths.query(f"DELETE FROM {table} WHERE n_present < {needed} OR w = 0")
-    except BaseException:
-        paths.query(f"DROP TABLE IF EXISTS {table}")
-        raise
+        tables.keep(table)
     return Paths(relation, table, times, incomplete)
 
 

@@ -11,22 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.tables.clusters import Clusters, Collector
-from retrain_eval.tables.moments.numbering import Cells, Index, split_by
+from retrain_eval.tables.moments.numbering import Cells, split_by
 from retrain_eval.tables.moments.paths import Paths
 
-Array = npt.NDArray[np.float64]
-Pairs = dict[tuple[int, int], Array]
+Pairs = dict[tuple[int, int], Floats]
 
 # numbers fetched at a time, 5 MB, and numbers multiplied at a time, which a processor's cache holds
 _FETCHED, _MULTIPLIED = 650_000, 200_000
 
 
-def unit_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Array, Pairs]:
+def unit_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Floats, Pairs]:
     """Return Σz by cell, shape (C, 1 + T), and Σzzᵀ by cell, where z = w (1, Y − reference)."""
     size = 1 + len(reference)
     first = np.zeros((len(cells.table), size))
@@ -44,7 +43,7 @@ def unit_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Array, P
     return first, second
 
 
-def cluster_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Pairs, Clusters]:
+def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pairs, Clusters]:
     """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and where the clusters lie."""
     second: Pairs = defaultdict(lambda: np.zeros((1 + len(reference),) * 2))
     found = Collector()
@@ -68,7 +67,7 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Array) -> tuple[Pairs
     return dict(sorted(second.items())), found.clusters()
 
 
-def _cluster_totals(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Index, Index, Array]]:
+def _cluster_totals(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Index, Index, Floats]]:
     """Yield cluster, cell, units and Σz of whole clusters, sorted by cluster and cell, of a table in their order."""
     none = np.empty(0, np.intp)
     held = none, none, none, np.empty((1 + len(reference), 0))
@@ -89,15 +88,15 @@ def _cluster_totals(paths: Paths, cells: Cells, reference: Array) -> Iterator[tu
         yield held
 
 
-def _units_by_cluster(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Index, Array]]:
-    def read(units: pa.Table) -> tuple[Index, Index, Array]:
+def _units_by_cluster(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Index, Floats]]:
+    def read(units: pa.Table) -> tuple[Index, Index, Floats]:
         return np.asarray(units["cluster"].to_numpy(), np.intp), cells.of(units), _weighted(units, reference)
 
     return map(read, _parts(paths, cells, ["cluster"]))
 
 
-def _units(paths: Paths, cells: Cells, reference: Array) -> Iterator[tuple[Index, Array]]:
-    def read(units: pa.Table) -> tuple[Index, Array]:
+def _units(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Floats]]:
+    def read(units: pa.Table) -> tuple[Index, Floats]:
         return cells.of(units), _weighted(units, reference)
 
     return map(read, _parts(paths, cells, []))
@@ -121,7 +120,7 @@ def _rows(values: int, n_columns: int) -> int:
     return max(1024, values // n_columns)
 
 
-def _weighted(units: pa.Table, reference: Array) -> Array:
+def _weighted(units: pa.Table, reference: Floats) -> Floats:
     """Return z = w (1, Y − reference), shape (1 + T, n)."""
     z = np.empty((1 + len(reference), units.num_rows))
     z[0] = units["w"].to_numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import duckdb
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.periods import stored_period
 from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import rows_where, units_having
 from retrain_eval.tables.moments.paths import MAX_PERIODS, Columns, Paths, check_options
 
@@ -82,15 +82,14 @@ def build_wide_paths(
         _refuse_repeated(relation, columns)
     fixed = {"unit": sql_name(columns.unit), **columns.fixed()}
     fixed |= {f"y_{i}": f"CAST({sql_name(columns.outcome)}[{i + 1}] AS DOUBLE)" for i in range(len(times))}
-    table = f"retrain_paths_{uuid.uuid4().hex}"
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
     # in the order of units, so that sums of floats come out the same bit for bit
     order = "" if ascending else " ORDER BY unit"
-    query(
-        relation, f"CREATE TEMP TABLE {table} AS SELECT {columns.labels()}* FROM (SELECT {selected} FROM source){order}"
-    )
-    paths = Paths(relation, table, tuple(times), 0)
-    try:
+    rows = f"SELECT {columns.labels()}* FROM (SELECT {selected} FROM source){order}"
+    with scratch(relation) as tables:
+        table = tables.name("paths")
+        query(relation, f"CREATE TEMP TABLE {table} AS {rows}")
+        paths = Paths(relation, table, tuple(times), 0)
         # one sum says that nothing is missing or infinite; what is, if anything, takes a look at each value
         total = " + ".join(paths.per_period)
         odd = f"count(*) FILTER (({total}) IS NULL OR NOT isfinite({total}) OR w = 0)"
@@ -98,9 +97,7 @@ def build_wide_paths(
         if n_units == 0:
             raise DesignError("the source has no rows")
         incomplete = _leave_out(paths, columns, unbalanced, keep_gaps) if n_odd else 0
-    except BaseException:
-        paths.query(f"DROP TABLE IF EXISTS {table}")
-        raise
+        tables.keep(table)
     return replace(paths, dropped=incomplete)
 
 

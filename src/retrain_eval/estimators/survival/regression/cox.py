@@ -12,22 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse, stats
 
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.formulas.tree import Call, Column
 from retrain_eval.common.levels import missing_terms
+from retrain_eval.common.numerics.linear_algebra import inverse_and_rank, solve
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.clustering import Clustering, clustering, robust_test, sides_of
+from retrain_eval.estimators.survival.regression.maximum import maximum, require_independent_terms
 from retrain_eval.estimators.survival.regression.model import Model, event_of, read_model, require_events_by_level
-from retrain_eval.estimators.survival.regression.newton import inverse, maximum, require_independent_terms, solve
 from retrain_eval.estimators.survival.regression.partial import TIES, Likelihood, RiskCells
 from retrain_eval.estimators.survival.risk import censoring, require_independent_spells
 from retrain_eval.tables.life_table.life_table import LifeTable
-
-Array = npt.NDArray[np.float64]
 
 
 @summarised
@@ -56,20 +55,20 @@ class CoxFit:
     table: LifeTable
     model: Model
     names: list[str]
-    x: Array
+    x: Floats
     null: Likelihood
     fitted: Likelihood
-    beta: Array
-    scale: Array
+    beta: Floats
+    scale: Floats
     robust: bool
 
-    def sandwich(self, influence: Array) -> Array:
+    def sandwich(self, influence: Floats) -> Floats:
         """Return the covariance of sums over spells from the influence of a unit of weight in each cell, (C, k)."""
         return self.table.covariance(sparse.csr_array(influence.T))
 
-    def vcov(self) -> Array:
+    def vcov(self) -> Floats:
         """Return the covariance of ``beta``."""
-        bread = inverse(self.fitted.information())
+        bread = solve(self.fitted.information(), np.eye(len(self.beta)))
         return self.sandwich(self.fitted.influence() @ bread) if self.robust else bread
 
 
@@ -182,7 +181,7 @@ def cox(
     return EffectTable.build(rows, covariance, level=level, df=by_cluster.df, n_clusters=by_cluster.n, meta=meta)
 
 
-def _again(part: LifeTable, fit: CoxFit, formula: str, ties: str, strata: str | Sequence[str], cause: object) -> Array:
+def _again(part: LifeTable, fit: CoxFit, formula: str, ties: str, strata: str | Sequence[str], cause: object) -> Floats:
     """Return the log hazard ratios of a part of the spells, in the order of the fit; NaN where one has none."""
     model = fit_cox(part, formula, ties, strata, cause, False, fit.model.reference)
     found = dict(zip(model.names, model.beta / model.scale, strict=True))
@@ -232,7 +231,7 @@ def fit_cox(
     return CoxFit(table, model, names, x, null, fitted, beta, scale, wanted if robust is None else robust)
 
 
-def _strata(table: LifeTable, model: Model, strata: str | Sequence[str]) -> npt.NDArray[np.int64]:
+def _strata(table: LifeTable, model: Model, strata: str | Sequence[str]) -> Ints:
     """Return the stratum of each cell."""
     names = _names(strata)
     for name in names:
@@ -268,7 +267,7 @@ def chi2_test(chi2: float, df: int) -> dict[str, float]:
     return {"chi2": chi2, "df": df, "p_value": float(stats.chi2.sf(chi2, df))}
 
 
-def wald_test(estimate: Array, covariance: Array, clusters: int | None) -> dict[str, float]:
+def wald_test(estimate: Floats, covariance: Floats, clusters: int | None) -> dict[str, float]:
     """Return the test that all coefficients are zero; NaN where one has no variance."""
     df = len(estimate)
     if np.isnan(covariance).any():
@@ -277,7 +276,7 @@ def wald_test(estimate: Array, covariance: Array, clusters: int | None) -> dict[
     return {"chi2": statistic, "df": df, "p_value": robust_test(statistic, df, clusters)[1]}
 
 
-def _tests(fit: CoxFit, estimate: Array, covariance: Array, by_cluster: Clustering) -> dict[str, dict[str, float]]:
+def _tests(fit: CoxFit, estimate: Floats, covariance: Floats, by_cluster: Clustering) -> dict[str, dict[str, float]]:
     df = len(fit.beta)
     clusters = None if by_cluster.df is None else int(by_cluster.df.min()) + 1
     known = ~missing_terms(fit.names)
@@ -291,8 +290,8 @@ def _tests(fit: CoxFit, estimate: Array, covariance: Array, by_cluster: Clusteri
     }
     if fit.robust:
         spread = fit.sandwich(fit.null.influence())
-        rank = int(np.linalg.matrix_rank(spread, hermitian=True))
-        statistic = float(score @ np.linalg.pinv(spread, hermitian=True) @ score)
+        inverted, rank = inverse_and_rank(spread)
+        statistic = float(score @ inverted @ score)
         p_value = robust_test(statistic, rank, clusters, at_null=True)[1]
         found["robust score"] = {"chi2": statistic, "df": rank, "p_value": p_value}
     return found

@@ -17,18 +17,18 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import sparse, special
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.levels import missing_terms
+from retrain_eval.common.numerics.linear_algebra import dependent_columns
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.clustering import clustering
 from retrain_eval.estimators.survival.regression.cox import wald_test
 from retrain_eval.estimators.survival.regression.model import (
     Model,
-    dependent_columns,
     event_of,
     read_model,
     require_events_by_level,
@@ -37,8 +37,6 @@ from retrain_eval.estimators.survival.regression.trials import Trials, intervals
 from retrain_eval.estimators.survival.risk import censoring, require_independent_spells
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_clusters import Group
-
-Array = npt.NDArray[np.float64]
 
 PERIOD = "period"
 _RUNAWAY = 12.0  # an effect of e^12 over the range of a term is on its way to infinity
@@ -123,7 +121,7 @@ def discrete_hazard(
     beta = _fit(table, trials, x, names, link)
     hazard, rate = slope(x @ beta)
     information = x.T @ ((trials.at_risk * rate**2 / (hazard * (1 - hazard)))[:, None] * x)
-    inverse: Array = np.asarray(np.linalg.inv(information), dtype=float)
+    inverse: Floats = np.asarray(np.linalg.inv(information), dtype=float)
     robust = table.weighted or table.cluster is not None
     by_cluster = clustering(
         table,
@@ -168,11 +166,11 @@ def discrete_hazard(
     return EffectTable.build(rows, covariance, level=level, df=by_cluster.df, n_clusters=by_cluster.n, meta=meta)
 
 
-def _sides(table: LifeTable, trials: Trials, x: Array) -> list[tuple[list[Group], list[Group]]]:
+def _sides(table: LifeTable, trials: Trials, x: Floats) -> list[tuple[list[Group], list[Group]]]:
     """Return, for each column, the groups in some of whose trials it is not zero, and those in some of which it is."""
     groups = table.groups()
 
-    def of(which: npt.NDArray[np.bool_]) -> list[Group]:
+    def of(which: Bools) -> list[Group]:
         return [groups[i] for i in np.unique(trials.group[which])]
 
     return [(of(column != 0), of(column == 0)) for column in x.T]
@@ -186,7 +184,7 @@ def _again(
     bins: Sequence[float] | None,
     cause: object,
     reference: Mapping[str, str],
-) -> Array:
+) -> Floats:
     """Return the coefficients of a part of the spells, by the names of the whole; NaN where one has none."""
     kept = {name: level for name, level in reference.items() if name != PERIOD}
     frame = discrete_hazard(part, formula, link, bins, cause, kept).frame
@@ -197,7 +195,7 @@ def _again(
 # ---- fit ---------------------------------------------------------------------------------------------------------
 
 
-def _design(model: Model, trials: Trials, labels: list[str]) -> tuple[list[str], Array]:
+def _design(model: Model, trials: Trials, labels: list[str]) -> tuple[list[str], Floats]:
     frame = model.frame.iloc[trials.group].reset_index(drop=True)
     first = model.reference[PERIOD]
     frame[PERIOD] = pd.Categorical(trials.label, [first, *(label for label in labels if label != first)])
@@ -205,20 +203,20 @@ def _design(model: Model, trials: Trials, labels: list[str]) -> tuple[list[str],
     return ["Intercept", *names], np.column_stack([np.ones(len(frame)), x])
 
 
-def _cloglog(linear: Array) -> tuple[Array, Array]:
+def _cloglog(linear: Floats) -> tuple[Floats, Floats]:
     rate = np.exp(linear)
     return -np.expm1(-rate), rate * np.exp(-rate)
 
 
-def _logit(linear: Array) -> tuple[Array, Array]:
+def _logit(linear: Floats) -> tuple[Floats, Floats]:
     hazard = 1 / (1 + np.exp(-linear))
     return hazard, hazard * (1 - hazard)
 
 
-_LINKS: dict[str, Callable[[Array], tuple[Array, Array]]] = {"cloglog": _cloglog, "logit": _logit}
+_LINKS: dict[str, Callable[[Floats], tuple[Floats, Floats]]] = {"cloglog": _cloglog, "logit": _logit}
 
 
-def _fit(table: LifeTable, trials: Trials, x: Array, names: list[str], link: str) -> Array:
+def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: str) -> Floats:
     """Return the maximum-likelihood coefficients, after refusing those that do not exist."""
     # on the unit interval, so that a coefficient is the effect over the whole range of its term
     low, width = x.min(axis=0), np.ptp(x, axis=0)
@@ -259,12 +257,12 @@ def _fit(table: LifeTable, trials: Trials, x: Array, names: list[str], link: str
         )
     if not result.converged:
         raise DesignError("the likelihood did not converge in 200 steps; simplify the formula")
-    beta: Array = effect / width
+    beta: Floats = effect / width
     beta[0] -= beta[1:] @ low[1:]
     return beta
 
 
-def _require_both_outcomes(trials: Trials, x: Array, names: list[str]) -> None:
+def _require_both_outcomes(trials: Trials, x: Floats, names: list[str]) -> None:
     """Refuse a 0/1 term where nobody or everybody ends."""
     for name, column in zip(names, x.T, strict=True):
         if not np.isin(column, (0.0, 1.0)).all():
@@ -282,7 +280,7 @@ def _require_both_outcomes(trials: Trials, x: Array, names: list[str]) -> None:
 # ---- what is said of a fit -----------------------------------------------------------------------------------------
 
 
-def _row(table: LifeTable, trials: Trials, name: str, estimate: float, column: Array) -> dict[str, object]:
+def _row(table: LifeTable, trials: Trials, name: str, estimate: float, column: Floats) -> dict[str, object]:
     ever = trials.ever(table, column != 0)
     n = table.cells["n"].to_numpy()
     return {
@@ -295,7 +293,7 @@ def _row(table: LifeTable, trials: Trials, name: str, estimate: float, column: A
     }
 
 
-def _log_likelihood(trials: Trials, hazard: Array) -> float:
+def _log_likelihood(trials: Trials, hazard: Floats) -> float:
     return float(
         special.xlogy(trials.events, hazard).sum() + special.xlog1py(trials.at_risk - trials.events, -hazard).sum()
     )

@@ -14,9 +14,9 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError, unknown
 from retrain_eval.common.formulas.matrix import model_matrix, model_spec
 from retrain_eval.common.formulas.parser import read_formula
@@ -26,8 +26,6 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.survival.risk import is_event
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
-
-Array = npt.NDArray[np.float64]
 
 _SHAPE = 'write it as "arm + age_band", over the columns of levels'
 
@@ -62,7 +60,7 @@ class Model:
         """Columns that enter as numbers."""
         return tuple(name for name in self.columns if name not in self.reference)
 
-    def matrix(self, frame: pd.DataFrame) -> tuple[list[str], Array]:
+    def matrix(self, frame: pd.DataFrame) -> tuple[list[str], Floats]:
         """Return the names and values of the design's columns, intercept left out, one row per row of ``frame``.
 
         Raises
@@ -169,7 +167,7 @@ def levels_in_order(table: LifeTable, name: str) -> list[str]:
         return sorted(found, key=lambda level: (level == MISSING_LEVEL, level))
 
 
-def event_of(table: LifeTable, cause: object) -> npt.NDArray[np.bool_]:
+def event_of(table: LifeTable, cause: object) -> Bools:
     """Return whether each cell's spells end by ``cause``, or by any where it is None.
 
     Raises
@@ -190,7 +188,7 @@ def event_of(table: LifeTable, cause: object) -> npt.NDArray[np.bool_]:
     return event & (table.cells["cause"] == str(cause)).to_numpy(dtype=bool)
 
 
-def require_events_by_level(table: LifeTable, model: Model, event: npt.NDArray[np.bool_]) -> None:
+def require_events_by_level(table: LifeTable, model: Model, event: Bools) -> None:
     """Refuse a factor with a level in which nothing happens.
 
     Raises
@@ -208,40 +206,6 @@ def require_events_by_level(table: LifeTable, model: Model, event: npt.NDArray[n
                     f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "
                     "Leave these spells out, merge the level with another, or stratify by it"
                 )
-
-
-def dependent_columns(gram: Array, names: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return each column that is a linear combination of those before it, with the columns it is made of.
-
-    Parameters
-    ----------
-    gram : ndarray, shape (p, p)
-        Cross products of the columns, or their information.
-
-    Examples
-    --------
-    >>> x = np.array([[1.0, 0, 1], [0, 1, 1], [1, 1, 2], [0, 0, 0]])
-    >>> dependent_columns(x.T @ x, ["a", "b", "c"])
-    [('c', ['a', 'b'])]
-    """
-    scale = np.sqrt(np.clip(np.diag(gram), 0, None))
-    kept: list[int] = []
-    found: list[tuple[str, list[str]]] = []
-    for column in range(len(gram)):
-        if not scale[column] > 0:
-            found.append((names[column], []))
-            continue
-        inner = gram[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
-        along = gram[kept, column] / (scale[kept] * scale[column])
-        weight = np.linalg.solve(inner, along) if kept else np.zeros(0)
-        if 1 - along @ weight < _DEPENDENT:
-            found.append((names[column], [names[kept[i]] for i in np.flatnonzero(np.abs(weight) > _DEPENDENT**0.5)]))
-        else:
-            kept.append(column)
-    return found
-
-
-_DEPENDENT = 1e-10
 
 
 def _number(level: str) -> float | None:

@@ -17,12 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.shown import summarised
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 TIES = ("efron", "breslow")
 _CHUNK = 1_000_000
@@ -50,25 +47,25 @@ class RiskCells:
     efron : bool
     """
 
-    x: Array
-    n: Array
-    weight: Array
-    event: npt.NDArray[np.bool_]
+    x: Floats
+    n: Floats
+    weight: Floats
+    event: Bools
     first: Ints
     stop: Ints
     start: Ints
-    time: Array
+    time: Floats
     efron: bool
 
     @classmethod
     def place(
         cls,
-        x: Array,
-        n: Array,
-        weight: Array,
-        event: npt.NDArray[np.bool_],
-        entry: Array,
-        duration: Array,
+        x: Floats,
+        n: Floats,
+        weight: Floats,
+        event: Bools,
+        entry: Floats,
+        duration: Floats,
         stratum: Ints,
         efron: bool,
     ) -> RiskCells:
@@ -90,16 +87,16 @@ class RiskCells:
         )
 
     @cached_property
-    def deaths(self) -> Array:
+    def deaths(self) -> Floats:
         """Number of spells that end at each event time, shape (T,)."""
         return self._ending(self.n)
 
     @cached_property
-    def mean_weight(self) -> Array:
+    def mean_weight(self) -> Floats:
         """Their mean weight, shape (T,)."""
         return self._ending(self.weight) / self.deaths
 
-    def at_risk(self, values: Array) -> Array:
+    def at_risk(self, values: Floats) -> Floats:
         """Sum over the risk set of each event time, shape (T,) or (T, p)."""
         leaving, entering = self._sums(self.stop - 1, values), self._sums(self.first, values)
         total = np.empty_like(leaving)
@@ -109,14 +106,14 @@ class RiskCells:
             total[low : high - 1] -= entering[low + 1 : high][::-1].cumsum(axis=0)[::-1]
         return total
 
-    def _ending(self, values: Array) -> Array:
+    def _ending(self, values: Floats) -> Floats:
         return _bin(self.stop[self.event] - 1, values[self.event], len(self.time))
 
-    def _sums(self, place: Ints, values: Array) -> Array:
+    def _sums(self, place: Ints, values: Floats) -> Floats:
         ever = self.stop > self.first
         return _bin(place[ever], values[ever], len(self.time))
 
-    def at(self, beta: Array) -> Likelihood:
+    def at(self, beta: Floats) -> Likelihood:
         """Return the partial likelihood at ``beta``."""
         return Likelihood.of(self, beta)
 
@@ -133,15 +130,15 @@ class Likelihood:
     """
 
     cells: RiskCells
-    relative: Array
-    s1: Array
-    e1: Array
+    relative: Floats
+    s1: Floats
+    e1: Floats
     ties: _TieSums
     log: float
-    score: Array
+    score: Floats
 
     @classmethod
-    def of(cls, cells: RiskCells, beta: Array) -> Likelihood:
+    def of(cls, cells: RiskCells, beta: Floats) -> Likelihood:
         """Evaluate; hazards are relative to the largest, so that none overflows."""
         linear = cells.x @ beta
         linear -= linear.max(initial=-np.inf)
@@ -161,7 +158,7 @@ class Likelihood:
             ended @ cells.x - m @ (s1 * ties.one[0][:, None] - e1 * ties.one[1][:, None]),
         )
 
-    def information(self, scale: Array | None = None) -> Array:
+    def information(self, scale: Floats | None = None) -> Floats:
         """Return Σ_t ``scale``(t) × the information at t, shape (p, p); without ``scale``, minus the Hessian."""
         cells, ties, s1, e1 = self.cells, self.ties, self.s1, self.e1
         m = cells.mean_weight if scale is None else cells.mean_weight * scale
@@ -171,18 +168,18 @@ class Likelihood:
         square = cells.x.T @ ((cells.weight * self.relative * (exposure - own))[:, None] * cells.x)
         cross = s1.T @ ((m * ties.two[1])[:, None] * e1)
         outer = s1.T @ ((m * ties.two[0])[:, None] * s1) + e1.T @ ((m * ties.two[2])[:, None] * e1) - cross - cross.T
-        found: Array = square - outer
+        found: Floats = square - outer
         return (found + found.T) / 2
 
-    def score_over(self, scale: Array) -> Array:
+    def score_over(self, scale: Floats) -> Floats:
         """Return Σ_t ``scale``(t) × the score at t, shape (p,)."""
         cells, ties = self.cells, self.ties
         m = cells.mean_weight * scale
         ended = np.where(cells.event, cells.weight * scale[cells.stop - 1], 0.0)
-        expected: Array = m @ (self.s1 * ties.one[0][:, None] - self.e1 * ties.one[1][:, None])
+        expected: Floats = m @ (self.s1 * ties.one[0][:, None] - self.e1 * ties.one[1][:, None])
         return ended @ cells.x - expected
 
-    def influence(self, scale: Array | None = None) -> Array:
+    def influence(self, scale: Floats | None = None) -> Floats:
         """Return the score of a unit of weight in each cell, shape (C, p): the score residual.
 
         A tied death is at risk for the share 1 − f of the k-th step, and its observed part is the mean over k
@@ -200,10 +197,10 @@ class Likelihood:
         found[cells.event] += self.relative[cells.event, None] * spared + g[last, None] * (x - mean[last])
         return found
 
-    def _exposure(self, values: Array) -> Array:
+    def _exposure(self, values: Floats) -> Floats:
         """Sum ``values`` over the event times at which each cell is at risk."""
         sums = np.concatenate([np.zeros_like(values[:1]), values.cumsum(axis=0)])
-        found: Array = sums[self.cells.stop] - sums[self.cells.first]
+        found: Floats = sums[self.cells.stop] - sums[self.cells.first]
         return found
 
 
@@ -215,12 +212,12 @@ class _TieSums:
     ``one`` holds Σ q and Σ f q; ``two`` Σ q², Σ f q² and Σ f² q²; ``log`` is Σ log(S₀ − f E₀).
     """
 
-    one: tuple[Array, Array]
-    two: tuple[Array, Array, Array]
-    log: Array
+    one: tuple[Floats, Floats]
+    two: tuple[Floats, Floats, Floats]
+    log: Floats
 
     @classmethod
-    def of(cls, s0: Array, e0: Array, deaths: Array) -> _TieSums:
+    def of(cls, s0: Floats, e0: Floats, deaths: Floats) -> _TieSums:
         q = 1 / s0
         if not e0.any():
             return cls((deaths * q, 0 * q), (deaths * q * q, 0 * q, 0 * q), deaths * np.log(s0))
@@ -242,7 +239,7 @@ class _TieSums:
         return cls((sums[0], sums[1]), (sums[2], sums[3], sums[4]), sums[5])
 
 
-def _bin(place: Ints, values: Array, size: int) -> Array:
+def _bin(place: Ints, values: Floats, size: int) -> Floats:
     if values.ndim == 1:
         return np.bincount(place, weights=values, minlength=size).astype(float)
     columns = [np.bincount(place, weights=column, minlength=size) for column in values.T]

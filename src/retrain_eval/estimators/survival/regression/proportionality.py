@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, unknown
 from retrain_eval.common.levels import missing_terms
 from retrain_eval.common.numerics.joint import TEST_COLUMNS
@@ -24,8 +24,6 @@ from retrain_eval.estimators.survival.clustering import robust_test
 from retrain_eval.estimators.survival.regression.cox import CoxFit, fit_cox
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
-
-Array = npt.NDArray[np.float64]
 
 
 def proportional_hazards(
@@ -102,7 +100,7 @@ def trend_test(table: LifeTable, formula: str, reference: Mapping[str, str] | No
     return named[list(TEST_COLUMNS)]
 
 
-def _variance(fit: CoxFit, g: Array) -> Array:
+def _variance(fit: CoxFit, g: Floats) -> Floats:
     """Return the covariance of the score of γ, β being estimated."""
     likelihood = fit.fitted
     between = likelihood.information(g)
@@ -112,7 +110,7 @@ def _variance(fit: CoxFit, g: Array) -> Array:
     return fit.sandwich(likelihood.influence(g) - likelihood.influence() @ slope)
 
 
-def _kaplan_meier(fit: CoxFit) -> Array:
+def _kaplan_meier(fit: CoxFit) -> Floats:
     """Return 1 − S(t−) over all spells, unweighted, for each event time."""
     cells = fit.table.cells
     times, place = np.unique(cells["duration"].to_numpy(), return_inverse=True)
@@ -124,11 +122,11 @@ def _kaplan_meier(fit: CoxFit) -> Array:
     at_risk = leaving[::-1].cumsum()[::-1] - late[::-1].cumsum()[::-1]
     survival = np.cumprod(1 - ended / at_risk)
     before = np.append(1.0, survival)[np.searchsorted(times, fit.fitted.cells.time)]
-    found: Array = 1 - before
+    found: Floats = 1 - before
     return found
 
 
-_TRANSFORMS: dict[str, Callable[[CoxFit], Array]] = {
+_TRANSFORMS: dict[str, Callable[[CoxFit], Floats]] = {
     "km": _kaplan_meier,
     "identity": lambda fit: fit.fitted.cells.time,
     "log": lambda fit: np.log(fit.fitted.cells.time),

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.life_table.life_table import LifeTable
-
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 _MAX_PERIODS = 1_000
 
@@ -31,22 +28,22 @@ class Trials:
     group: Ints
     period: Ints
     label: list[str]
-    at_risk: Array
-    events: Array
-    periods: Array
+    at_risk: Floats
+    events: Floats
+    periods: Floats
 
-    def ever(self, table: LifeTable, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def ever(self, table: LifeTable, where: Bools) -> Bools:
         """Return whether the spells of each cell are at risk in one of the trials that ``where`` marks."""
         group = table.group_numbers()
         last, first = _places(table)
         marked = np.zeros((int(group.max()) + 1, len(self.periods) + 1))
         marked[self.group, self.period + 1] = where
         sums = marked.cumsum(axis=1)
-        found: npt.NDArray[np.bool_] = sums[group, last + 1] > sums[group, first]
+        found: Bools = sums[group, last + 1] > sums[group, first]
         return found
 
 
-def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Array, list[str]]:
+def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Floats, list[str]]:
     """Return the periods from 1 on, and the interval that each belongs to."""
     duration = table.cells["duration"].to_numpy()
     if (duration != np.rint(duration)).any():
@@ -81,9 +78,7 @@ def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Array,
     return periods.astype(float), [names[i] for i in place]
 
 
-def trials_of(
-    table: LifeTable, event: npt.NDArray[np.bool_], intervals: tuple[Array, list[str]]
-) -> tuple[Trials, list[str]]:
+def trials_of(table: LifeTable, event: Bools, intervals: tuple[Floats, list[str]]) -> tuple[Trials, list[str]]:
     """Expand cells to group × period, leaving out the intervals in which nobody or everybody ends."""
     periods, labels = intervals
     group = table.group_numbers()
@@ -122,9 +117,7 @@ def trials_of(
     ), notes
 
 
-def score(
-    table: LifeTable, event: npt.NDArray[np.bool_], trials: Trials, x: Array, hazard: Array, rate: Array
-) -> Array:
+def score(table: LifeTable, event: Bools, trials: Trials, x: Floats, hazard: Floats, rate: Floats) -> Floats:
     """Return the score of a unit of weight in each cell, shape (C, p)."""
     group = table.group_numbers()
     last, first = _places(table)

@@ -1,0 +1,122 @@
+"""Newton's method for the maximum of a concave likelihood.
+
+The loop is one; how a step is computed, how long it may be and when it is the last one differs between likelihoods, and
+is a function of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from retrain_eval.common.arrays import Floats
+
+
+class Step(NamedTuple):
+    """A step of Newton's method.
+
+    Attributes
+    ----------
+    move : ndarray
+        What is added to the coefficients; zero where they are those of the maximum already.
+    size : float
+        Its length, in the unit of the rule that computed it.
+    last : bool
+        Whether the coefficients after it are those of the maximum.
+    """
+
+    move: Floats
+    size: float
+    last: bool = False
+
+
+Rule = Callable[[Floats, Floats], Step]
+Derivatives = Callable[[Floats], tuple[float | None, Floats, Floats]]
+
+
+class Newton:
+    """A search for one maximum, for likelihoods whose derivatives are computed many at a time.
+
+    Parameters
+    ----------
+    rule : callable
+        The `Step` from score and information.
+    rounding : float
+        A likelihood that decreases by no more than this has not decreased.
+    """
+
+    def __init__(self, rule: Rule, rounding: float = 0.0) -> None:
+        self._rule, self._rounding = rule, rounding
+        self._value = -np.inf
+        self._step: Step | None = None
+
+    @property
+    def size(self) -> float:
+        """Length of the last step; infinite before the first."""
+        return np.inf if self._step is None else self._step.size
+
+    @property
+    def done(self) -> bool:
+        """Whether the maximum has been reached."""
+        return self._step is not None and self._step.last
+
+    def move(self, at: Floats, value: float | None, score: Floats, information: Floats) -> Floats:
+        """Return the next coefficients, given the derivatives at these.
+
+        If the likelihood has decreased, half of the last step is taken back. Without a ``value`` it is not judged.
+        """
+        if value is not None:
+            decreased = not np.isfinite(value) or value < self._value - self._rounding
+            if decreased and self._step is not None:
+                self._step = Step(self._step.move / 2, self._step.size / 2)
+                halfway: Floats = at - self._step.move
+                return halfway
+            self._value = value
+        self._step = self._rule(score, information)
+        return at + self._step.move
+
+
+def maximise(
+    derivatives: Derivatives, start: Floats, rule: Rule, *, rounding: float = 0.0, limit: int
+) -> tuple[Floats, int] | None:
+    """Return the coefficients at the maximum, and after how many steps; None if it is not reached.
+
+    Parameters
+    ----------
+    derivatives : callable
+        Likelihood, or None where steps cannot overshoot, score and information at some coefficients.
+    start : ndarray
+    rule : callable
+        The `Step` from score and information.
+    rounding : float
+        A likelihood that decreases by no more than this has not decreased.
+    limit : int
+        Evaluations of the derivatives at most.
+
+    Examples
+    --------
+    The mean of 1, 2 and 6, as the maximum of a normal likelihood:
+
+    >>> def normal(mean):
+    ...     gaps = np.array([1.0, 2.0, 6.0]) - mean
+    ...     return -float(gaps @ gaps) / 2, np.array([gaps.sum()]), np.array([[3.0]])
+    >>> def rule(score, information):
+    ...     move = np.linalg.solve(information, score)
+    ...     return Step(move, float(np.abs(move).max()), last=bool(np.abs(score).max() < 1e-12))
+    >>> maximise(normal, np.zeros(1), rule, limit=10)
+    (array([3.]), 1)
+    """
+    search, at = Newton(rule, rounding), start
+    for iteration in range(limit):
+        at = search.move(at, *derivatives(at))
+        if search.done:
+            return at, iteration
+    return None
+
+
+def shortened(move: Floats, size: float, longest: float) -> Floats:
+    """Return a step in the same direction that is not longer than ``longest``: far from the maximum it overshoots."""
+    shorter: Floats = move * min(1.0, longest / size) if size > 0 else move
+    return shorter
