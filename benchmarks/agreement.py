@@ -21,7 +21,7 @@ import pandas as pd
 
 LIMIT = 1e-7
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import did_panels  # noqa: E402  # the panels that the tests use
 

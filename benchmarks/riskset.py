@@ -19,7 +19,7 @@ import numpy as np
 import retrain_eval as rte
 from retrain_eval.sample.followup.censoring import follow_spells
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from waiting_times import HORIZON, kaplan_meier, paired, register, truth
 
 SPELL = {"start": "start", "entry": "entry", "end": "until"}

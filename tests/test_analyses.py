@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
+from tampering import alter, rehash, rounds
 
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
@@ -21,9 +23,8 @@ from retrain_eval.tables.counts import SUMS, SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Ties
-from tampering import alter, rehash, rounds
 
-ANALYSES = Path(__file__).parents[1] / "analyses"
+ANALYSES = ROOT / "analyses"
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+import reference
+from places import ROOT
 from typer.testing import CliRunner
 
-import reference
 from retrain_eval.cli import app
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
@@ -33,7 +32,9 @@ def test_every_field_of_the_study_file_is_explained_with_its_default() -> None:
 
 
 def test_the_page_on_the_commands_is_what_the_program_says() -> None:
-    assert page("commands.md") == reference.commands().rstrip() + "\n", "write it again: python tests/reference.py"
+    assert page("commands.md") == reference.commands().rstrip() + "\n", (
+        "write it again: python tests/support/reference.py"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in DOCS.glob("*.md")))

@@ -10,10 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import retrain_eval as rte
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", rte.__all__)

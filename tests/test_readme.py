@@ -10,13 +10,13 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 from typer.testing import CliRunner
 
 import retrain_eval as rte
 from retrain_eval.cli import app
 from retrain_eval.study.template import new_study
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

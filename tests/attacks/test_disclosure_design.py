@@ -2,13 +2,13 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from places import ROOT
 
-MODEL = Path(__file__).parents[2] / "benchmarks" / "disclosure_design" / "design.py"
+MODEL = ROOT / "benchmarks" / "disclosure_design" / "design.py"
 
 
 @pytest.fixture(scope="module")

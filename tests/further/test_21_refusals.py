@@ -10,6 +10,7 @@ import duckdb
 import pandas as pd
 import pytest
 from further_cases import refusal_of, refused, study_folder, wages_of
+from places import ROOT
 from typer.testing import CliRunner
 
 import retrain_eval as rte
@@ -220,6 +221,6 @@ def test_no_view_is_left_in_the_store_whose_tables_are_gone(tmp_path):
 
 @pytest.mark.parametrize("name", ["joblessness", "agency", "training_grants", "nsw"])
 def test_the_studies_name_the_folder_they_write_to(name):
-    text = (Path(__file__).resolve().parents[2] / "analyses" / name / "run.py").read_text(encoding="utf-8")
+    text = (ROOT / "analyses" / name / "run.py").read_text(encoding="utf-8")
     assert "fage_group" not in text
     assert "def prepare(folder: Path)" in text or "def prepare" not in text

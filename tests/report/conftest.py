@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
+import bundles
 import pytest
 
-from retrain_eval.report.building import book
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import bundles
-
 from retrain_eval.common.locks import locked
+from retrain_eval.report.building import book
 from retrain_eval.report.page import Release, Study, open_release
 
 

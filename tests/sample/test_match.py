@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,8 +15,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from matching_samples import LALONDE, lalonde
+from places import TESTS
+
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample import units
 from retrain_eval.sample.match import MatchedSample, match
@@ -115,7 +115,7 @@ def test_threads_of_linear_algebra_change_no_bit() -> None:
         "from matching_samples import LALONDE, lalonde; from retrain_eval.sample.match import match; "
         "s = match(lalonde(), LALONDE, 'id'); print(s.audit['propensity']['coefficients'], s.pairs.fetchall())"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    path = os.pathsep.join([str(TESTS), *sys.path])
     outputs = {
         subprocess.run(
             [sys.executable, "-c", program],

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
-
 from did_cases import sandwich
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
+from places import TESTS
+from scipy.special import expit
+
 from retrain_eval import outcome_moments
 from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.sample.match import MatchedSample, match
 
-ORACLES = Path(__file__).parents[1] / "oracles" / "matching"
+ORACLES = TESTS / "oracles" / "matching"
 
 LALONDE_FILES: dict[str, dict[str, Any]] = {
     "mm47_a": {},

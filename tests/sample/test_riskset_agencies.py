@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from places import ROOT
 
 import retrain_eval as rte
 from retrain_eval.plan.study_file import read_study
 from retrain_eval.simulation import Parameters
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "riskset_vs_static.py"
+BENCHMARK = ROOT / "benchmarks" / "riskset_vs_static.py"
 
 
 @pytest.fixture(scope="module")

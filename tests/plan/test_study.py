@@ -1,0 +1,271 @@
+"""The study file: what it holds, and how it refuses."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+from places import ROOT
+
+from retrain_eval.common.errors import InputError
+from retrain_eval.panel.panel import build_panel
+from retrain_eval.panel.quality import build_quality
+from retrain_eval.plan.strata import Stratum
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.study.template import TEMPLATE
+
+GOOD = """
+[study]
+name = "x"
+title = "T"
+question = "Q?"
+data = "D"
+
+[records]
+person = "data/person.csv"
+
+[strata.age_band]
+column = "age"
+cuts = [25, 55]
+labels = ["<25", "25–54", "55+"]
+
+[match]
+formula = "treat ~ age"
+caliper = 0.2
+"""
+QUARTERLY = GOOD.replace('data = "D"', 'data = "D"\nfrequency = "quarter"') + "\n[panel]\n"
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    (folder / "study.toml").write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["nsw", "training_grants", "joblessness", "agency"])
+def test_the_shipped_studies_hold(name: str) -> None:
+    assert read_study(ROOT / "analyses" / name).study.name == name
+
+
+def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    a = read_study(write(tmp_path / "a", GOOD))
+    b = read_study(write(tmp_path / "b", "# said again\n[ingest]\ntolerate = 0.0\n" + GOOD + 'method = "nearest"\n'))
+    c = read_study(write(tmp_path / "b", GOOD.replace("0.2", "0.1")))
+    assert a.sha256() == b.sha256() != c.sha256()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace("title", "titel"), ["unknown key in [study] 'titel'", "did you mean 'title'"]),
+        (GOOD.replace("caliper", "calliper"), ["unknown key in [match] 'calliper'", "did you mean 'caliper'"]),
+        (GOOD.replace("cuts", "cut"), ["unknown key in [strata.age_band] 'cut'", "did you mean 'cuts'"]),
+        (GOOD + "[matching]\n", ["unknown section 'matching'", "did you mean 'match'"]),
+        (GOOD.replace('question = "Q?"\n', ""), ["missing required field `question`"]),
+        (GOOD.replace("0.2", '"wide"'), ["Expected `float | null`, got `str`", "$.match.caliper"]),
+        (GOOD.replace('"x"', '"My study"'), ["matching regex", "$.study.name"]),
+        (GOOD + "[release]\nmin_cell = 1\n", ["`int` >= 3", "$.release.min_cell"]),
+        (GOOD.replace('"55+"]', "]"), ["2 cut(s) and 2 label(s)"]),
+        (GOOD.replace("[25, 55]", "[55, 25]"), ["do not ascend"]),
+        (GOOD.replace("[25, 55]", "[25, inf]"), ["no finite number"]),
+        (GOOD.replace("[25, 55]", "[nan, 55]"), ["no finite number"]),
+        (re.sub("labels = .*", 'labels = ["a", "b", "a"]', GOOD), ["repeats a label"]),
+        (re.sub("labels = .*", 'labels = ["a", "", "b"]', GOOD), ["an empty label"]),
+        (re.sub("labels = .*", 'labels = {"1" = "a"}', GOOD), ["both cuts and labels"]),
+        (re.sub("cuts = .*\nlabels = .*", "labels = {}", GOOD), ["an empty label"]),
+        (QUARTERLY + "window = [2019, 2020]\n", ["window in [panel] is not a quarter", "2019Q1", "value:  2019"]),
+        (QUARTERLY + 'window = ["2019Q3", "2019Q2"]\n', ["ends before it starts", "['2019Q3', '2019Q2']"]),
+        (QUARTERLY + 'window = ["2019Q1"]\n', ["`array` of length 2", "$.panel.window"]),
+        (QUARTERLY + 'base_period = "2019Q5"\n', ["base_period in [panel] is not a quarter", "2019Q5"]),
+        (GOOD + '[panel]\nbase_period = "2019Q1"\n', ["base_period in [panel] is not a year", "2019Q1"]),
+        (GOOD + "[panel]\nbase_period = 8076\n", ["base_period in [panel] is not a year", "8076"]),
+        (GOOD + "[panel]\nbase_period = true\n", ["$.panel.base_period"]),
+        (
+            GOOD + '[panel]\nno_record = "nil"\n',
+            ["unknown no_record in [panel] 'nil'", "known: missing, zero"],
+        ),
+        (GOOD + "[panel]\nsuccessor_share = 0\n", ["> 0", "$.panel.successor_share"]),
+        (GOOD + "[panel]\nrecall_within = -1\n", [">= 0", "$.panel.recall_within"]),
+        (GOOD + "[panel]\nwindows = [1, 2]\n", ["unknown key in [panel] 'windows'", "did you mean 'window'"]),
+        (
+            GOOD + '[quality]\ndimensions = ["pay"]\n',
+            ["unknown dimensions in [quality] 'pay'", "known: earnings"],
+        ),
+        (GOOD + "[quality]\ndimensions = []\n", [">= 1", "$.quality.dimensions"]),
+        (GOOD + "[quality]\ncutoff_k = 1.5\n", ["<= 1", "$.quality.cutoff_k"]),
+        (GOOD + "[quality]\nmin_tenure = 0\n", [">= 1", "$.quality.min_tenure"]),
+        (GOOD + "[quality]\nmax_cv = 0\n", ["> 0", "$.quality.max_cv"]),
+        (
+            GOOD + '[quality]\nnon_employed = "poor"\n',
+            ["unknown non_employed in [quality] 'poor'", "deprived, ex"],
+        ),
+        (GOOD + "[ingest]\ntolerate = 1\n", ["< 1", "$.ingest.tolerate"]),
+        (GOOD + '[ingest]\nidentifiers = "md5"\n', ["unknown identifiers in [ingest] 'md5'", "known: plain, hmac"]),
+        (GOOD.replace('"data/person.csv"', "[]"), ["no file is given for person"]),
+        (GOOD.replace('"data/person.csv"', '["a.csv", 3]'), ["$.records"]),
+        (GOOD + "oops", ["not valid TOML"]),
+        (GOOD.encode("utf-16"), ["not UTF-8"]),
+    ],
+    ids=[
+        "misspelt key",
+        "misspelt keyword",
+        "misspelt stratum key",
+        "misspelt section",
+        "missing",
+        "type",
+        "name",
+        "min_cell",
+        "labels",
+        "cuts",
+        "infinite cut",
+        "NaN cut",
+        "repeated label",
+        "empty label",
+        "cuts and categories",
+        "no labels",
+        "years in quarters",
+        "window backwards",
+        "half a window",
+        "fifth quarter",
+        "quarter in years",
+        "number of a quarter in years",
+        "true as a period",
+        "no_record",
+        "successor_share",
+        "recall_within",
+        "misspelt panel key",
+        "dimension",
+        "no dimensions",
+        "cutoff_k",
+        "min_tenure",
+        "max_cv",
+        "non_employed",
+        "tolerate",
+        "identifiers",
+        "no deliveries",
+        "delivery that is no name",
+        "TOML",
+        "UTF-8",
+    ],
+)
+def test_what_does_not_hold_is_named(tmp_path: Path, text: str | bytes, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, text))
+    for word in [*words, "study.toml"]:
+        assert word in str(caught.value)
+
+
+def test_no_study_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no study file"):
+        read_study(tmp_path)
+
+
+def levels(stratum: Stratum, values: str) -> list[str | None]:
+    sql = f"SELECT {stratum.sql()} FROM (SELECT unnest({values}) AS x)"
+    return [row[0] for row in duckdb.sql(sql).fetchall()]
+
+
+def test_cuts_are_closed_below() -> None:
+    stratum = Stratum(column="x", cuts=(25, 55), labels=("<25", "25–54", "55+"))
+    assert levels(stratum, "[24, 25, 54, 55, NULL]") == ["<25", "25–54", "25–54", "55+", None]
+
+
+def test_labels_by_category_leave_the_unlabelled_without_a_level() -> None:
+    stratum = Stratum(column="x", labels={"true": "no degree", "false": "it's a degree"})
+    assert levels(stratum, "[true, false, NULL]") == ["no degree", "it's a degree", None]
+
+
+def test_the_seed_reaches_everything_random(tmp_path: Path) -> None:
+    """The report prints it as the seed of all draws."""
+    text = (TEMPLATE / "study.toml").read_text().replace("seed = 20260101", "seed = 7")
+    plan = read_study(write(tmp_path, text))
+    assert (plan.match_options()["seed"], plan.did_options()["seed"]) == (7, 7)
+    assert "outcome" not in plan.did_options()
+    assert (plan.did_options()["method"], plan.did_options()["covariates"]) == ("dr", ())
+
+
+def test_the_periods_matched_on_are_read_from_the_formula(tmp_path: Path) -> None:
+    formula = "treat ~ age + earnings_2019 + log1p(earnings_2018) + past_earnings_2017 + earnings_2019:age"
+    study = read_study(write(tmp_path, GOOD.replace("treat ~ age", formula)))
+    assert study.match_periods() == (2018, 2019)
+
+
+def test_panel_and_quality_options_are_those_of_their_builders(tmp_path: Path) -> None:
+    """Periods may be labels; what the file does not say is the builders' own default."""
+    text = QUARTERLY + 'window = ["2018Q1", 8081]\nbase_period = "2019-Q2"\nrecall_within = 2\n'
+    text += '[quality]\ndimensions = ["tenure"]\nmin_tenure = 6\n'
+    plan = read_study(write(tmp_path, text))
+    assert plan.panel_options() == {
+        "no_record": None, "window": (8072, 8081), "base_period": 8077, "successor_share": 0.8,
+    }  # fmt: skip
+    assert plan.panel.recall_within == 2
+    assert plan.quality_options() == {
+        "dimensions": ("tenure",), "min_tenure": 6, "max_cv": 0.5, "cutoff_k": 0.5, "non_employed": "deprived",
+    }  # fmt: skip
+    bare = read_study(write(tmp_path, GOOD))
+    for options, builder in ((bare.panel_options(), build_panel), (bare.quality_options(), build_quality)):
+        keywords = inspect.signature(builder).parameters
+        for name, value in options.items():
+            assert value == keywords[name].default
+
+
+def test_records_may_be_one_file_a_list_or_a_pattern(tmp_path: Path) -> None:
+    records = 'person = "p.csv"\nwage_record = ["w_1.csv", "w_2*.csv"]'
+    plan = read_study(write(tmp_path, GOOD.replace('person = "data/person.csv"', records)))
+    assert plan.records == {"person": "p.csv", "wage_record": ("w_1.csv", "w_2*.csv")}
+
+
+def test_strata_without_labels_are_named_after_their_cuts(tmp_path: Path) -> None:
+    stratum = read_study(write(tmp_path, re.sub("labels = .*", "", GOOD))).strata["age_band"]
+    assert stratum == read_study(write(tmp_path, re.sub("labels = .*", "labels = []", GOOD))).strata["age_band"]
+    assert stratum.levels() == ("under 25", "25 to under 55", "55 and over")
+    values = "[24.999, 25.0, 54.999, 55.0, NULL]"
+    assert levels(Stratum(column="x", cuts=stratum.cuts), values) == [
+        "under 25", "25 to under 55", "25 to under 55", "55 and over", None,
+    ]  # fmt: skip
+
+
+def test_strata_with_neither_cuts_nor_labels_are_the_values_themselves(tmp_path: Path) -> None:
+    stratum = read_study(write(tmp_path, re.sub("cuts = .*\nlabels = .*", "", GOOD))).strata["age_band"]
+    assert stratum.levels() == ()
+    assert levels(Stratum(column="x"), "['b', 'a', NULL]") == ["b", "a", None]
+
+
+def test_everything_that_does_not_hold_is_named_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("title", "titel").replace("caliper", "calliper") + '[panel]\nno_record = "nil"\n'
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, text))
+    assert str(caught.value).startswith("3 entries of the study file do not hold")
+    for told in ("'titel'", "'calliper'", "'nil'"):
+        assert told in str(caught.value)
+    text = QUARTERLY.replace("[25, 55]", "[55, 25]") + "window = [2019, 2020]\n"
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, text))
+    assert "do not ascend" in str(caught.value)
+    assert "window in [panel] is not a quarter" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "formula", "stored"),
+    [
+        ("year", "earnings_2018 + log1p(earnings_2019)", "earnings_2018 + log1p(earnings_2019)"),
+        ("quarter", "earnings_2019Q1 + earnings_8077", "earnings_8076 + earnings_8077"),
+        ("month", "earnings_2019M03 + earnings_201904", "earnings_24230 + earnings_24231"),
+        ("week", "earnings_12:age + earnings_3", "earnings_12:age + earnings_3"),
+    ],
+)
+def test_covariates_name_periods_as_files_do(tmp_path: Path, frequency: str, formula: str, stored: str) -> None:
+    text = GOOD.replace('data = "D"', f'data = "D"\nfrequency = "{frequency}"').replace("~ age", f"~ age + {formula}")
+    plan = read_study(write(tmp_path, text))
+    assert plan.match_options()["formula"] == f"treat ~ age + {stored}"
+    assert len(plan.match_periods()) == 2
+
+
+def test_a_covariate_of_another_frequency_is_refused(tmp_path: Path) -> None:
+    text = GOOD.replace('data = "D"', 'data = "D"\nfrequency = "month"').replace("~ age", "~ age + earnings_2019Q1")
+    with pytest.raises(InputError, match="not earnings in a month"):
+        read_study(write(tmp_path, text))
