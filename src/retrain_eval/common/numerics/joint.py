@@ -19,7 +19,7 @@ from retrain_eval.common.arrays import Floats, ShortInts
 from retrain_eval.common.numerics.linear_algebra import inverse_and_rank
 
 TEST_COLUMNS = ("test", "statistic", "df", "df_denominator", "p_value")
-_SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
+SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
 _RANK = 1e-10  # variance of a direction, as a share of the largest, that is rounding
 _DRAWS = 100_000
 _PART = 10_000
@@ -62,7 +62,7 @@ def symmetric_root(matrix: Floats) -> Floats:
     [[2.0, 0.0], [0.0, 3.0]]
     """
     values, vectors = np.linalg.eigh(matrix)
-    kept = np.where(values > _SINGULAR * values.max(initial=0.0), values, 0.0)
+    kept = np.where(values > SINGULAR * values.max(initial=0.0), values, 0.0)
     root: Floats = (vectors * np.sqrt(kept)) @ vectors.T
     return root
 
@@ -158,7 +158,7 @@ def critical_values(
     """
     pointwise = t_quantile(df, 0.5 + level / 2)
     variance = np.diag(vcov)
-    keep = np.flatnonzero(variance > _SINGULAR**2 * np.max(variance, initial=0.0, where=~np.isnan(variance)))
+    keep = np.flatnonzero(variance > SINGULAR**2 * np.max(variance, initial=0.0, where=~np.isnan(variance)))
     if len(keep) == 0:
         return pointwise
     kept, same = vcov[np.ix_(keep, keep)], len(np.unique(df[keep])) == 1

@@ -19,7 +19,7 @@ from retrain_eval.common.arrays import AnyArray, Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import missing
 from retrain_eval.common.numerics.jackknife import REPORTED
-from retrain_eval.common.numerics.joint import critical_values, t_quantile, t_upper
+from retrain_eval.common.numerics.joint import SINGULAR, critical_values, t_quantile, t_upper
 from retrain_eval.tables.recipe import Recipe, recorded
 
 KEYS = ("outcome", "estimator", "estimand", "cohort", "time", "event_time", "subgroup", "level")
@@ -34,7 +34,6 @@ DTYPES: dict[str, Any] = {
     **dict.fromkeys(COUNTS, "Int64"),
 }
 FEWEST_CLUSTERS = 3  # of fewer, the spread between clusters says nothing
-_SINGULAR = 1e-12  # a standard error below this share of the largest one is a constant, not an estimate
 
 
 @dataclass(frozen=True)
@@ -123,13 +122,13 @@ class EstimateTable:
 
         variance = np.clip(np.diag(vcov), 0, None)
         std_error = np.sqrt(variance)
-        std_error = np.where(std_error <= _SINGULAR * np.nanmax(std_error, initial=0.0), np.nan, std_error)
+        std_error = np.where(std_error <= SINGULAR * np.nanmax(std_error, initial=0.0), np.nan, std_error)
         quantile = t_quantile(of_t, 0.5 + level / 2)
         estimate = np.asarray(columns["estimate"])
         # what is zero by construction may have been rounded away from it
         largest = np.fmax.reduce(np.abs([*estimate, *std_error]), initial=0.0)
         size = np.where(np.isnan(std_error), largest, std_error)
-        estimate = columns["estimate"] = np.where(np.abs(estimate) <= _SINGULAR * size, 0.0, estimate)
+        estimate = columns["estimate"] = np.where(np.abs(estimate) <= SINGULAR * size, 0.0, estimate)
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.abs(estimate) / std_error
         columns["std_error"] = std_error
