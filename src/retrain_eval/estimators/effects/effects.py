@@ -62,6 +62,7 @@ class EffectTable(EstimateTable):
 
         Examples
         --------
+        >>> import numpy as np
         >>> table = EffectTable.build([{"event_time": 0, "estimate": 1.0}], np.array([[0.04]]))
         >>> type(table.plot()).__name__
         'ggplot'
