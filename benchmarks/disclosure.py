@@ -21,8 +21,8 @@ from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.sample.match import match
 from retrain_eval.tables.covariates.covariates import APART, ARMS, BEFORE, CovariateMoments
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path += [str(TESTS / "release"), str(TESTS / "support")]
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "release"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from test_attack import audit
 
 MINIMUM = Release().min_cell
