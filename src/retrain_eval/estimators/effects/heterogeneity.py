@@ -115,6 +115,7 @@ def heterogeneity(
 
     Examples
     --------
+    >>> from retrain_eval.estimators.effects.effects import EffectTable
     >>> rows = [{"subgroup": "age", "level": "<55", "estimate": 3.0, "n_treated": 100},
     ...         {"subgroup": "age", "level": "55+", "estimate": 0.5, "n_treated": 100}]
     >>> found = heterogeneity(EffectTable.build(rows, np.diag([0.25, 0.25])), smallest_worthwhile=1.0)
@@ -223,6 +224,7 @@ def equal_effects(effects: EstimateTable) -> pd.DataFrame:
 
     Examples
     --------
+    >>> from retrain_eval.estimators.effects.effects import EffectTable
     >>> rows = [{"subgroup": "age", "level": level, "estimate": b} for level, b in (("<55", 3.0), ("55+", 1.0))]
     >>> equal_effects(EffectTable.build(rows, np.diag([0.5, 0.5])))["statistic"].round(6).item()
     4.0

@@ -122,6 +122,7 @@ def relative_magnitude(
 
     Examples
     --------
+    >>> from retrain_eval.estimators.effects.effects import EffectTable
     >>> table = EffectTable.build(
     ...     [{"event_time": e, "estimate": b} for e, b in ((-2, 0.1), (-1, 0.0), (0, 1.0))], np.diag([0.01, 0, 0.01]))
     >>> relative_magnitude(table, (1.0,))[["low", "high"]].round(2).to_numpy().tolist()
@@ -182,6 +183,7 @@ def smoothness(
 
     Examples
     --------
+    >>> from retrain_eval.estimators.effects.effects import EffectTable
     >>> table = EffectTable.build(
     ...     [{"event_time": e, "estimate": b} for e, b in ((-2, -0.1), (-1, 0.0), (0, 1.0))], np.diag([0.01, 0, 0.01]))
     >>> float(smoothness(table)["low"].round(2).item())
@@ -237,6 +239,7 @@ def breakdown(
 
     Examples
     --------
+    >>> from retrain_eval.estimators.effects.effects import EffectTable
     >>> table = EffectTable.build(
     ...     [{"event_time": e, "estimate": b} for e, b in ((-2, 0.1), (-1, 0.0), (0, 1.0))], np.diag([0.01, 0, 0.01]))
     >>> round(breakdown(table), 2)

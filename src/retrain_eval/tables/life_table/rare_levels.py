@@ -54,6 +54,7 @@ def merged_causes(cells: pd.DataFrame, group: Ints, min_cell: int) -> dict[str, 
 
     Examples
     --------
+    >>> import numpy as np
     >>> cells = pd.DataFrame({"cause": ["0", "job", "recall", "death"], "n": [50, 40, 4, 8]})
     >>> merged_causes(cells, np.zeros(4, dtype=int), 10)
     {'job': 'job', 'recall': 'recall + death', 'death': 'recall + death'}
