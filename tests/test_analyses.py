@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from places import ROOT
-from tampering import alter, rehash, rounds
 
+from places import ROOT
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.release.bundle import Bundle
@@ -23,6 +22,7 @@ from retrain_eval.tables.counts import SUMS, SampleCounts
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Ties
+from tampering import alter, rehash, rounds
 
 ANALYSES = ROOT / "analyses"
 

@@ -6,10 +6,10 @@ import re
 import shlex
 
 import pytest
-import reference
-from places import ROOT
 from typer.testing import CliRunner
 
+import reference
+from places import ROOT
 from retrain_eval.cli import app
 
 DOCS = ROOT / "docs"

@@ -10,9 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from places import ROOT
 
 import retrain_eval as rte
+from places import ROOT
 
 
 @pytest.mark.parametrize("name", rte.__all__)

@@ -10,10 +10,10 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from places import ROOT
 from typer.testing import CliRunner
 
 import retrain_eval as rte
+from places import ROOT
 from retrain_eval.cli import app
 from retrain_eval.study.template import new_study
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attacked
 import pytest
+
+import attacked
 
 
 @pytest.fixture(scope="session")

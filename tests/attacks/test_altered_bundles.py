@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cell, written
 
+from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cell, written
 from retrain_eval.common.errors import ReleaseError
 from retrain_eval.release.verification.verify import verify
 from retrain_eval.release.verification.within import verify_within

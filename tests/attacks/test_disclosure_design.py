@@ -6,6 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
 from places import ROOT
 
 MODEL = ROOT / "benchmarks" / "disclosure_design" / "design.py"

@@ -16,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import small_study
-from attacked import STUDY, changed, in_manifest, in_recipes, in_table, written
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 
 import retrain_eval as rte
+import small_study
+from attacked import STUDY, changed, in_manifest, in_recipes, in_table, written
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.common.resources import resource
 from retrain_eval.estimators.survival.endings import spell_flow

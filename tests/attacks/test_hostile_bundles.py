@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cell, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cell, written
 from retrain_eval.common.errors import ReleaseError, RetrainEvalError
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.manifest import read_manifest

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from attacked import Change, changed, in_manifest, in_table, set_cell
 
+from attacked import Change, changed, in_manifest, in_table, set_cell
 from retrain_eval.common.errors import ReleaseError, ReportError
 from retrain_eval.common.limits import ONE_THREAD
 from retrain_eval.common.resources import resource

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import small_study
 
+import small_study
 from retrain_eval.common.disk import is_full
 from retrain_eval.common.errors import StoreError
 from retrain_eval.common.files import new_folder, private_folder, scratch_folder, sha256, write_text

@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import small_study
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+import small_study
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.signing import fingerprint, read_private_key, read_public_key

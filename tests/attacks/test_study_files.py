@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import small_study
 
+import small_study
 from retrain_eval.common.errors import InputError, RetrainEvalError
 from retrain_eval.study.folder import Study
 

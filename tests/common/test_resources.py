@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from places import ROOT
 
 import retrain_eval
+from places import ROOT
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.resources import resource
 

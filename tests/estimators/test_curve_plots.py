@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from survival_cases import NAMES, spells
 
 from retrain_eval.estimators.figures.curves import is_curve
 from retrain_eval.estimators.survival.spells import Spells
+from survival_cases import NAMES, spells
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")  # inside plotnine, with pandas 3
 

@@ -6,9 +6,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import logit
 
 import retrain_eval as rte
+from further_cases import logit
 from retrain_eval.sample.followup.censoring_weights import weight_for_censoring
 
 BLOCK = 131_072

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments, refused, study_folder
 
 import retrain_eval as rte
+from further_cases import long_panel, moments, refused, study_folder
 
 NAMES = {"unit": "id", "time": "t", "cohort": "g", "outcome": "y"}
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments, refusal_of, refused, told
 from scipy import stats
 
 import retrain_eval as rte
+from further_cases import long_panel, moments, refusal_of, refused, told
 from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.estimators.inference.pretrend import pretrend_test
 

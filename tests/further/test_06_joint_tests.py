@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments
 from scipy import stats
 
 import retrain_eval as rte
+from further_cases import long_panel, moments
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.estimators.effects.heterogeneity import equal_effects
 from retrain_eval.estimators.inference.pretrend import pretrend_test

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import refusal_of, refused, right_or_refused
 
 import retrain_eval as rte
+from further_cases import refusal_of, refused, right_or_refused
 from retrain_eval.common.errors import RetrainEvalError
 
 ENDED = [True, False, True, True, False, False, True, False, True, False, True, False]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments
 
 import retrain_eval as rte
+from further_cases import long_panel, moments
 from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.estimators.effects.heterogeneity import equal_effects
 

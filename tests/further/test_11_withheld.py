@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments, refusal_of, study_folder
 from typer.testing import CliRunner
 
 import retrain_eval as rte
+from further_cases import long_panel, moments, refusal_of, study_folder
 from retrain_eval import cli
 from retrain_eval.plan.study_file import Release
 from retrain_eval.records.store import Store

@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments
 from scipy import optimize, stats
 
 import retrain_eval as rte
+from further_cases import long_panel, moments
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.common.resources import resource
 from retrain_eval.estimators.did.means import mean_difference

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import moments, refusal_of, refused, right_or_refused
 
 import retrain_eval as rte
+from further_cases import moments, refusal_of, refused, right_or_refused
 
 N = 24_000  # rows; what differs comes after the 22,000th
 LATE = 22_000

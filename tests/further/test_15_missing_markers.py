@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments, refused, right_or_refused
 
 import retrain_eval as rte
+from further_cases import long_panel, moments, refused, right_or_refused
 from retrain_eval.common.resources import resource
 from retrain_eval.records.schema.dictionary import load_package
 from retrain_eval.records.store import Store

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from further_cases import refused, study_folder, wages_of
 
 import retrain_eval as rte
+from further_cases import refused, study_folder, wages_of
 
 BASE = {
     "person.csv": "person_id\nA1\nA2\n",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from further_cases import panel_of, refusal_of, study_folder, wages_of
 
 import retrain_eval as rte
+from further_cases import panel_of, refusal_of, study_folder, wages_of
 
 Q1 = 2018 * 4  # 2018Q1
 BASE = {

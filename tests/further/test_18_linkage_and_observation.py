@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from further_cases import panel_of, refused, study_folder
 
 import retrain_eval as rte
+from further_cases import panel_of, refused, study_folder
 from retrain_eval.common.resources import resource
 from retrain_eval.records.schema.dictionary import load_package
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from further_cases import panel_of, refused, study_folder, wages_of
 
 import retrain_eval as rte
+from further_cases import panel_of, refused, study_folder, wages_of
 from retrain_eval.common.periods import parse_period
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from further_cases import long_panel, moments
 
 import retrain_eval as rte
+from further_cases import long_panel, moments
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.protect import protect

@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from further_cases import refusal_of, refused, study_folder, wages_of
-from places import ROOT
 from typer.testing import CliRunner
 
 import retrain_eval as rte
+from further_cases import refusal_of, refused, study_folder, wages_of
+from places import ROOT
 from retrain_eval import cli
 from retrain_eval.common.resources import resource
 from retrain_eval.records.schema.dictionary import load_package

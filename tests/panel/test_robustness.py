@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
-import own_study
 import pandas as pd
 import pytest
 
+import own_study
 from retrain_eval.common.errors import InputError, StoreError
 from retrain_eval.records.schema.dictionary import load_package
 from retrain_eval.records.store import Store

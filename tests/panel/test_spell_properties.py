@@ -6,10 +6,10 @@ import itertools
 
 import duckdb
 import pytest
-from histories import FIRST_JOB, SECOND_JOB, START, Link, Spell, load, spells_of
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from histories import FIRST_JOB, SECOND_JOB, START, Link, Spell, load, spells_of
 from retrain_eval.common.errors import InputError
 from retrain_eval.panel.jobs import build_jobs
 from retrain_eval.panel.panel import build_panel

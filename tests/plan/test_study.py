@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from places import ROOT
 
+from places import ROOT
 from retrain_eval.common.errors import InputError
 from retrain_eval.panel.panel import build_panel
 from retrain_eval.panel.quality import build_quality

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import own_study
 import pandas as pd
 import pytest
 
+import own_study
 from retrain_eval.study.folder import Study
 
 

@@ -16,9 +16,9 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from places import ROOT
 
 import retrain_eval.panel
+from places import ROOT
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import BOUNDS, FREQUENCIES, parse_period
 from retrain_eval.common.resources import resource

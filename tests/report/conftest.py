@@ -3,9 +3,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import bundles
 import pytest
 
+import bundles
 from retrain_eval.common.locks import locked
 from retrain_eval.report.building import book
 from retrain_eval.report.page import Release, Study, open_release

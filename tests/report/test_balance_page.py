@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bundles
 import numpy as np
 import pandas as pd
 import pytest
 
+import bundles
 from retrain_eval.report.page import Study, open_release
 from retrain_eval.report.pages.balance.covariates import printed_rows, say_exact, tabulate_distributions, tabulate_means
 from retrain_eval.report.pages.balance.matched import draw_baseline_paths, say_baseline_paths, tabulate_matching

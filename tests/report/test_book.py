@@ -13,9 +13,9 @@ import time
 import zipfile
 from pathlib import Path
 
-import bundles
 import pytest
 
+import bundles
 from retrain_eval.common.errors import ReleaseError, ReportError
 from retrain_eval.common.resources import resource
 from retrain_eval.release.bundle import Bundle

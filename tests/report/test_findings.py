@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import bundles
 import pandas as pd
 import pytest
 
+import bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.estimates import median_time
 from retrain_eval.report.pages.index import headline_findings

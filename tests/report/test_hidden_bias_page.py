@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bundles
 import pandas as pd
 import pytest
 
+import bundles
 from retrain_eval.report.page import Study, open_release
 from retrain_eval.report.pages.sensitivity import (
     say_e_value,

@@ -8,9 +8,9 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-import catalogues
 import pytest
 
+import catalogues
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.resources import resource
 from retrain_eval.report.building import book

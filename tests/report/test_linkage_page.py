@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bundles
 import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+import bundles
 from retrain_eval.report.page import Study, open_release
 from retrain_eval.report.pages.sample.linkage import say_linkage, tabulate_linkage, wilson
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bundles
 import pandas as pd
 import pytest
 
+import bundles
 from retrain_eval.common.errors import ReportError
 from retrain_eval.common.resources import resource
 from retrain_eval.report.building import book

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import bundles
 import pandas as pd
 import pytest
 
+import bundles
 from retrain_eval.plan.registered import plan_standing, read_plan, register
 from retrain_eval.plan.study_file import read_study
 from retrain_eval.release.manifest import sealed, spelt

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import bundles
-
 from retrain_eval.report.page import Study, open_release
 from retrain_eval.report.pages.effects.payback import draw_payback, say_payback, tabulate_payback
 

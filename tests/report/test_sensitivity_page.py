@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import bundles
 import pandas as pd
 import pytest
 
+import bundles
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.report.group_verdicts import tabulate_verdicts, verdict_rows
 from retrain_eval.report.page import Release, Study

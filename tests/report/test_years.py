@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import bundles
 import pytest
 
+import bundles
 from retrain_eval.common.resources import resource
 from retrain_eval.report.building import book
 from retrain_eval.report.page import Release, open_release

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from matching_samples import LALONDE, lalonde
 from places import TESTS
-
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample import units
 from retrain_eval.sample.match import MatchedSample, match

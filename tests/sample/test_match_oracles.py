@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
+
 from did_cases import sandwich
 from matching_samples import LALONDE, NSW_CPS, lalonde, nsw_cps
 from places import TESTS
-from scipy.special import expit
-
 from retrain_eval import outcome_moments
 from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.sample.match import MatchedSample, match

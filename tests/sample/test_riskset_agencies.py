@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from places import ROOT
 
 import retrain_eval as rte
+from places import ROOT
 from retrain_eval.plan.study_file import read_study
 from retrain_eval.simulation import Parameters
 

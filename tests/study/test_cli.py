@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import own_study
 import pandas as pd
 import pytest
 
+import own_study
 from retrain_eval import cli
 from retrain_eval.common.resources import resource
 from retrain_eval.plan.study_file import read_study

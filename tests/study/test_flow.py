@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import own_study
 import pytest
 
+import own_study
 from retrain_eval.common.errors import InputError, StoreError
 from retrain_eval.study.folder import Study
 from retrain_eval.study.script import SCRIPT

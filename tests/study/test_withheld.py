@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import own_study
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import own_study
 import retrain_eval as rte
 from retrain_eval.cli import app
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, ReleaseError

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tampering import rehash
 
 import retrain_eval as rte
 from retrain_eval.common.resources import resource
@@ -23,6 +22,7 @@ from retrain_eval.plan.study_file import read_study
 from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release import writing
 from retrain_eval.release.results import Results
+from tampering import rehash
 
 STUDY = """[study]
 name = "x"

@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from datasets import ORACLES
-from survival_cases import NAMES
 
+from datasets import ORACLES
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from survival_cases import NAMES
 
 Array = npt.NDArray[np.float64]
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+
 from places import TESTS
 
 ORACLES = TESTS / "oracles"

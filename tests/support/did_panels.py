@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import datasets
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+import datasets
 import retrain_eval as rte
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 

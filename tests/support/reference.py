@@ -8,8 +8,8 @@ from typing import get_args
 
 import msgspec
 import typer
-from places import ROOT
 
+from places import ROOT
 from retrain_eval.cli import app
 from retrain_eval.plan.study_file import PROFILES, StudyFile
 

@@ -8,8 +8,8 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from datasets import ORACLES
 
+from datasets import ORACLES
 from retrain_eval.tables.life_table import spell_clusters as lifeclusters
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable

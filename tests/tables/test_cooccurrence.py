@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cox_cases import people
 from scipy import sparse
-from survival_cases import NAMES, PROBABILITY
 
+from cox_cases import people
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.tables.life_table import cluster_sums, cooccurrence
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from survival_cases import NAMES, PROBABILITY
 
 
 def both_ways(monkeypatch: pytest.MonkeyPatch, data: pd.DataFrame, **options: object) -> tuple[LifeTable, LifeTable]:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matching_samples import LALONDE, lalonde
 
+from matching_samples import LALONDE, lalonde
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.sample.balance.covariate_sums import sum_covariates
 from retrain_eval.sample.composition import baseline_paths

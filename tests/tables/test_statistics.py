@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from matching_samples import LALONDE, lalonde
 
 import retrain_eval as rte
+from matching_samples import LALONDE, lalonde
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.inference.hidden_bias_bounds import rank_bounds, signed_ranks
 from retrain_eval.estimators.rows.follow_up import employment_after, employment_shares, share_effects

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from did_cases import MOMENTS, staggered
 
 import retrain_eval as rte
+from did_cases import MOMENTS, staggered
 from retrain_eval.common.errors import DesignError, InputError
 
 SAME, ANSWER, ZERO = "same", "answer", "zero"

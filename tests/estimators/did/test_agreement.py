@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import did_panels
 import pandas as pd
 import pytest
+
+import did_panels
 
 
 @pytest.mark.oracle

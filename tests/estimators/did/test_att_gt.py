@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
-import did_panels
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import datasets
+import did_panels
 import retrain_eval as rte
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did import few_clusters

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from did_cases import MOMENTS
 
 import retrain_eval as rte
+from did_cases import MOMENTS
 from retrain_eval.estimators.inference.pretrend import pretrend_test
 from retrain_eval.tables.clusters import Collector
 

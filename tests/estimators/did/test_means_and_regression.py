@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
 
+import datasets
 import retrain_eval as rte
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did.means import mean_difference, mean_paths

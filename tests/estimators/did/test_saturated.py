@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
-import did_panels
 import numpy as np
 import pandas as pd
 import pytest
-from did_cases import MOMENTS, sandwich, staggered, true_effect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import datasets
+import did_panels
 import retrain_eval as rte
+from did_cases import MOMENTS, sandwich, staggered, true_effect
 from retrain_eval.common.errors import DesignError, InputError
 
 KEY = {"simple": None, "dynamic": "event_time", "group": "cohort", "calendar": "time"}

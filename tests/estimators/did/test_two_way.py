@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
-from did_cases import MOMENTS, sandwich, staggered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import datasets
 import retrain_eval as rte
+from did_cases import MOMENTS, sandwich, staggered
 from retrain_eval.common.errors import DesignError, InputError
 
 

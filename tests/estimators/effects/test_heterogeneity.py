@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from did_cases import MOMENTS, staggered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 import retrain_eval as rte
+from did_cases import MOMENTS, staggered
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.numerics.joint import holm, joint_test, romano_wolf
 from retrain_eval.estimators.effects.effects import EffectTable

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
-import did_panels
 import numpy as np
 import pandas as pd
 import pytest
-from did_cases import MOMENTS, staggered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import datasets
+import did_panels
 import retrain_eval as rte
+from did_cases import MOMENTS, staggered
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.honest import breakdown, relative_magnitude, smoothness

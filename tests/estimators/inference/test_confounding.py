@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matching_samples import LALONDE, lalonde
 
+from matching_samples import LALONDE, lalonde
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.inference.hidden_bias_bounds import Regressions, e_value, oster_bounds, rosenbaum_bounds
 from retrain_eval.sample.hidden_bias.hidden_bias import pair_differences

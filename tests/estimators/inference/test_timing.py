@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from did_cases import MOMENTS, staggered
 
 import retrain_eval as rte
+from did_cases import MOMENTS, staggered
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.inference.robustness import robustness
 from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts

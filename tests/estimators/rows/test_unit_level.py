@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import did_panels
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from did_panels import NAMES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import did_panels
 import retrain_eval as rte
+from did_panels import NAMES
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did import few_clusters
 from retrain_eval.estimators.rows import att_gt as unit_level

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from survival_cases import NAMES, PROBABILITY, one, spells
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.survival.contrasts import incidence_difference, rmst_difference, survival_difference
@@ -13,6 +12,7 @@ from retrain_eval.estimators.survival.curves import kaplan_meier
 from retrain_eval.estimators.survival.summaries import rmst
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from survival_cases import NAMES, PROBABILITY, one, spells
 
 TAU = 6
 

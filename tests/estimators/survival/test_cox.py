@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table, rows_cox
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survival_cases import NAMES, PROBABILITY, lung, mgus2, one, sandwich
 
+from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table, rows_cox
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.logrank import logrank
@@ -18,6 +17,7 @@ from retrain_eval.estimators.survival.regression.proportionality import proporti
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from survival_cases import NAMES, PROBABILITY, lung, mgus2, one, sandwich
 
 FORMULA = " + ".join(ROSSI)
 QUANTITIES = {"coef": "estimate", "se": "std_error"}

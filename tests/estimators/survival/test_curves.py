@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survival_cases import NAMES, PROBABILITY, one, sandwich, spells
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.effects.estimates import COLUMNS
@@ -17,6 +16,7 @@ from retrain_eval.estimators.survival.curves import kaplan_meier, nelson_aalen
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from survival_cases import NAMES, PROBABILITY, one, sandwich, spells
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
 

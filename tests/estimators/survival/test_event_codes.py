@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from survival_cases import lung
 
 import retrain_eval as rte
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.survival.logrank import logrank
 from retrain_eval.tables.life_table.counting import life_table
+from survival_cases import lung
 
 ENDED = [1, 1, 0, 1, 0, 1, 0, 0, 1, 1]
 RIGHT = [0.9, 0.8, 0.8, 0.6857, 0.6857, 0.5486, 0.5486, 0.5486, 0.2743, 0.0]

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survival_cases import NAMES, PROBABILITY, one, spells
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.survival.gray import gray
 from retrain_eval.estimators.survival.logrank import logrank
 from retrain_eval.tables.life_table.counting import life_table
+from survival_cases import NAMES, PROBABILITY, one, spells
 
 
 def test_without_other_causes_and_ties_it_is_nearly_the_logrank_test() -> None:

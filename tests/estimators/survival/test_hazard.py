@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from statsmodels.genmod.families import Binomial, links
 from statsmodels.genmod.generalized_linear_model import GLM
-from survival_cases import NAMES, PROBABILITY, one, sandwich
 
+from cox_cases import ROSSI, ROSSI_REFERENCE, oracle, people, people_table, rossi_table
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.survival.regression.hazard import discrete_hazard
 from retrain_eval.estimators.survival.risk import risk_sets
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from survival_cases import NAMES, PROBABILITY, one, sandwich
 
 LINKS = {"cloglog": links.CLogLog, "logit": links.Logit}
 

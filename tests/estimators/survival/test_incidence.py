@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survival_cases import NAMES, PROBABILITY, one, sandwich, spells
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.survival.curves import kaplan_meier
 from retrain_eval.estimators.survival.incidence import cumulative_incidence
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.tables.life_table.counting import life_table
+from survival_cases import NAMES, PROBABILITY, one, sandwich, spells
 
 CAUSES = ("job", "recall")
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survival_cases import NAMES, PROBABILITY, one, spells
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.rows.first_jobs import first_job_spells
@@ -18,6 +17,7 @@ from retrain_eval.estimators.survival.retention import cause_share, ever_ended, 
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.estimators.survival.summaries import conditional_survival
 from retrain_eval.tables.life_table.counting import life_table
+from survival_cases import NAMES, PROBABILITY, one, spells
 
 
 def panel(seed: int, people: int = 80, quarters: int = 9, unknown: float = 0.1) -> pd.DataFrame:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from survival_cases import NAMES, PROBABILITY, one, spells
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.survival.logrank import logrank
 from retrain_eval.tables.life_table.counting import life_table
+from survival_cases import NAMES, PROBABILITY, one, spells
 
 
 @given(seed=st.integers(0, 10_000), truncated=st.booleans(), n_groups=st.integers(2, 4))

@@ -12,13 +12,13 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats
-from survival_cases import LUNG, PROBABILITY, lung, mgus2, oracle, progression
 
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.curves import INTERVALS, with_scaled_interval
 from retrain_eval.estimators.survival.grouptest import GroupTest
 from retrain_eval.estimators.survival.risk import risk_sets
 from retrain_eval.estimators.survival.spells import Spells
+from survival_cases import LUNG, PROBABILITY, lung, mgus2, oracle, progression
 
 TOLERANCE = 1e-10
 COLUMN = {"surv": "estimate", "se": "std_error", "lo": "ci_low", "hi": "ci_high"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from survival_cases import LUNG, NAMES, lung, one, spells
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.survival.curves import kaplan_meier
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.estimators.survival.summaries import quantile, rmst
 from retrain_eval.tables.life_table.counting import life_table
+from survival_cases import LUNG, NAMES, lung, one, spells
 
 
 @pytest.mark.oracle
