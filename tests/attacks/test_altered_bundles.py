@@ -244,7 +244,7 @@ def test_an_error_of_the_program_is_named_so_that_it_can_be_reported(
 
     monkeypatch.setattr("retrain_eval.release.verification.verify.publish", fails)
     (problem,) = verify(edition).problems
-    assert problem.startswith("cannot be re-derived: KeyError: 'pay' (release/verify.py, line ")
+    assert problem.startswith("cannot be re-derived: KeyError: 'pay' (release/verification/verify.py, line ")
     assert problem.endswith("if the bundle is sound, please report this error")
 
 

@@ -33,7 +33,7 @@ def asked_of(function: Callable[..., Any]) -> type:
     --------
     >>> from retrain_eval.estimators.did.means import mean_paths
     >>> asked_of(mean_paths).__name__
-    'OutcomeMoments'
+    'MomentTable'
     """
     signature, hints = _signature(function)
     kind = hints[next(iter(signature.parameters))]

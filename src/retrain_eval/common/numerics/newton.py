@@ -7,14 +7,17 @@ is a function of each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from retrain_eval.common.arrays import Floats
+from retrain_eval.common.shown import summarised
 
 
-class Step(NamedTuple):
+@summarised
+@dataclass(frozen=True)
+class Step:
     """A step of Newton's method.
 
     Attributes
