@@ -123,6 +123,7 @@ def _named(copy: Path, name: str) -> None:
     assert name in problems or (name == "manifest.json" and "manifest" in problems), (name, problems)
 
 
+@pytest.mark.slow
 def test_three_hundred_bytes_at_random_are_each_named(edition: Path, tmp_path: Path) -> None:
     copy, rng = Path(shutil.copytree(edition, tmp_path / "2026")), random.Random(17)
     files = sorted(path for path in copy.rglob("*") if path.is_file())

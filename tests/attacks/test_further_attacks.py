@@ -330,6 +330,7 @@ def signature(private: Path, message: bytes, public: Path) -> bytes:
     return b"retrain-eval-ed25519-v1\n" + base64.b64encode(key.sign(message)) + b"\n" + name.encode() + b"\n"
 
 
+@pytest.mark.slow
 def test_forged_signatures_are_refused(spells: Path, tmp_path: Path) -> None:
     """Over the manifest without the prefix, over nothing, of zeros, cut, doubled, named after the right key."""
     private, public = keys(tmp_path, "a")

@@ -115,6 +115,7 @@ def test_an_edition_has_no_hash_of_a_record_file_and_the_store_has_them_all(tiny
     assert "fingerprint" not in (tiny / "release" / "2027" / "manifest.json").read_text()
 
 
+@pytest.mark.slow
 def test_where_identifiers_are_hashed_files_have_a_keyed_fingerprint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ def test_refused_values_are_neutralised_too(tmp_path: Path) -> None:
 # --- two processes
 
 
+@pytest.mark.slow
 def test_two_processes_make_editions_of_one_study_and_run_it_at_once(tiny: Path) -> None:
     shutil.rmtree(tiny / "release")
     jobs = [small_study.start("release", tiny, "--edition", name) for name in ("2030", "2030", "2031", "2032")]
@@ -311,6 +313,7 @@ def test_output_that_cannot_be_written_is_no_traceback(tiny: Path) -> None:
     assert "disk is full" in done.stderr
 
 
+@pytest.mark.slow
 def test_other_errors_of_the_disk_are_one_line(tmp_path: Path) -> None:
     folder = small_study.make(tmp_path / "tiny")
     code, said = small_study.cli("init", tmp_path / ("x" * 300))
@@ -327,6 +330,7 @@ def test_other_errors_of_the_disk_are_one_line(tmp_path: Path) -> None:
 # --- names and locales
 
 
+@pytest.mark.slow
 def test_folders_of_any_name_work_under_an_ascii_locale(tmp_path: Path) -> None:
     env = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     parent = tmp_path / "étude 研究"

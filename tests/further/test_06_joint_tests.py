@@ -66,6 +66,7 @@ def draw(rng: np.random.Generator, clusters: int, before: int, n: int, levels: i
     return long_panel(paths, cohort, cl=cluster, level=[f"l{i}" for i in rng.integers(0, levels, n)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clusters", "before"), [(6, 3), (12, 8)])
 def test_a_true_null_of_equal_trends_is_not_rejected_too_often(clusters, before):
     rng = np.random.default_rng(clusters)

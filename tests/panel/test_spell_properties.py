@@ -89,6 +89,7 @@ def test_spells_partition_the_covered_quarters(people: dict[str, list[str]], lin
         assert not mine or (mine[0][7] and mine[-1][6] == "censored")
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(PEOPLE, LINKS, st.randoms())
 def test_order_of_rows_changes_nothing(people: dict[str, list[str]], links: list[Link], random: object) -> None:
@@ -109,6 +110,7 @@ def test_order_of_rows_changes_nothing(people: dict[str, list[str]], links: list
     assert again == first
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(FIRST, st.integers(2, QUARTERS))
 def test_a_firm_that_only_changes_its_name_changes_no_spell(line: str, quarter: int) -> None:

@@ -34,6 +34,7 @@ def correct(study: Study) -> None:
     wrong.assign(wages=lambda d: (d["wages"] * 2).round(2)).to_csv(study.folder / "data" / "wages_2.csv", index=False)
 
 
+@pytest.mark.slow
 def test_an_edition_of_vintage_1_is_the_same_after_vintage_2(study: Study) -> None:
     study.run()
     before = hashes(study.release("2026").path)

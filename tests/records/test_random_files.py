@@ -260,6 +260,7 @@ def run(examples: int, folder: Path) -> None:
         check()
 
 
+@pytest.mark.slow
 def test_random_files_are_read_as_they_are_written_or_refused(tmp_path: Path) -> None:
     run(60, tmp_path)
 

@@ -210,6 +210,7 @@ def test_a_social_security_number_is_refused_where_identifiers_are_kept(tmp_path
 DELIVERY = st.dictionaries(st.tuples(st.sampled_from("ABCDE"), st.integers(8076, 8079)), st.integers(0, 99), min_size=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(["replace", "update"]), DELIVERY), min_size=1, max_size=5))
 def test_any_history_of_loads_can_be_looked_back_on(

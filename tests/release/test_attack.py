@@ -84,6 +84,7 @@ def audit(n: int, base: int) -> tuple[int, int, int]:
     return cells, before, after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [1, 5])
 def test_no_small_cell_follows_after_protection(base: int) -> None:
     cells, before, after = audit(6, base)

@@ -57,6 +57,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(options=OPTIONS, seed=st.integers(0, 1000), shuffle=st.integers(0, 1000), text_ids=st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_row_order_and_threads_change_nothing(options: dict[str, Any], seed: int, shuffle: int, text_ids: bool) -> None:
@@ -109,6 +110,7 @@ def test_shuffled_lalonde_keeps_every_pair_and_every_bit() -> None:
         assert identity(match(lalonde().sample(frac=1, random_state=seed), LALONDE, "name")) == first
 
 
+@pytest.mark.slow
 def test_threads_of_linear_algebra_change_no_bit() -> None:
     """The number of BLAS threads is fixed at import, so each gets a process of its own."""
     program = (

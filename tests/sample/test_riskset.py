@@ -115,6 +115,7 @@ def test_pairs_equal_looking_at_everyone(seed: int) -> None:
     assert dict(zip(pairs["treated_id"], pairs["control_id"], strict=True)) == looking_at_everyone(data, last)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), OPTIONS, st.integers(-50, 5000), st.sampled_from(["x", "glm"]))
 @settings(max_examples=20, deadline=None)
 def test_calendar_order_of_rows_and_threads_change_nothing(

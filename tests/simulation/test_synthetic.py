@@ -30,6 +30,7 @@ def bits(agency: Simulation) -> dict[str, str]:
     return found | {"truth": str(pd.util.hash_pandas_object(agency.truth).sum())}
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_bits_whatever_the_memory(agency: Simulation, tmp_path: Path) -> None:
     again = rte.simulate(people=4_000, memory_limit="1GB", database=tmp_path / "s.duckdb")
     assert bits(again) == bits(agency)
@@ -37,6 +38,7 @@ def test_one_seed_gives_the_same_bits_whatever_the_memory(agency: Simulation, tm
     assert {name for name in RECORDS if other[name] == bits(agency)[name]} <= {"programme", "coverage", "price"}
 
 
+@pytest.mark.slow
 def test_the_published_moments_are_met() -> None:
     table = rte.simulate().calibration()
     assert table["ok"].all(), table.loc[~table["ok"], ["moment", "target", "simulated"]].to_string()

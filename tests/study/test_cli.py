@@ -107,6 +107,7 @@ def test_results_of_another_script_are_not_released(shell: Shell, study: Path) -
     assert "run.py has changed since the last run" in said
 
 
+@pytest.mark.slow
 def test_verify_names_every_file_that_differs(shell: Shell, study: Path) -> None:
     edition = study / "release" / "2026"
     assert shell("verify", edition)[0] == 0

@@ -240,6 +240,7 @@ def test_levels_equal_subsets_with_their_joint_covariance(name: str) -> None:
     assert clustered.vcov[0, 1] != 0  # schools are
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 1000), shift=st.floats(-1e4, 1e4))
 @settings(max_examples=4, deadline=None)
 def test_units_of_the_outcome_and_order_of_rows(seed: int, scale: float, shift: float) -> None:

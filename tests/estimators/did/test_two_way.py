@@ -133,6 +133,7 @@ def test_negative_weights_are_shown() -> None:
 # ---- designs ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.01, 1000), shift=st.floats(-1e4, 1e4))
 @settings(max_examples=10, deadline=None)
 def test_units_of_the_outcome_and_order_of_rows(seed: int, scale: float, shift: float) -> None:

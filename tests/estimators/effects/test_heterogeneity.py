@@ -91,6 +91,7 @@ def test_too_few_clusters_for_so_many_estimates_are_not_tested() -> None:
     assert "too few clusters" in effects.heterogeneity(1.0).notes[-1]
 
 
+@pytest.mark.slow
 def test_twenty_small_cells_keep_their_size() -> None:
     """Thirty people in each of twenty levels, no effect in any: the joint test, Holm, and Romano and Wolf at 5%."""
     rng, draws, found = np.random.default_rng(9), 500, np.zeros(3)

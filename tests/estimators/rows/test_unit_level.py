@@ -99,6 +99,7 @@ def test_without_covariates_people_give_what_cells_give() -> None:
     pd.testing.assert_frame_equal(a, rte.outcome_moments(data, **NAMES).att_gt().to_frame(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_many_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clusters go over three chunks of 1,024 people, break at their ends, or (fours) end where they end."""
     data = simulate(np.random.default_rng(2), n=4000)
@@ -210,6 +211,7 @@ def test_coverage_is_nominal(method: str, unbalanced: str) -> None:
 # ---- what must not matter ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_order_of_rows_and_threads_change_no_bit(tmp_path: Path) -> None:
     data = simulate(np.random.default_rng(6), n=3000)
     data.to_parquet(tmp_path / "0.parquet")

@@ -157,6 +157,7 @@ def test_many_clusters_keep_the_sandwich_with_t() -> None:
     np.testing.assert_allclose(frame["ci_high"] - frame["estimate"], stats.t(79).ppf(0.975) * frame["std_error"])
 
 
+@pytest.mark.slow
 def test_the_log_rank_test_of_few_clusters_is_an_f_test() -> None:
     """Regions drawn anew, one hazard per region and arm, no effect: rejected in one of twenty."""
     rejected, draws = 0, 80

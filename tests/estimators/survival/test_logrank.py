@@ -163,6 +163,7 @@ def test_a_group_gone_before_anything_happens_has_no_part() -> None:
     assert (three.chi2, three.df) == (pytest.approx(two.chi2), 1)
 
 
+@pytest.mark.slow
 def test_a_true_null_is_rejected_as_often_as_stated() -> None:
     """1,000 samples of 200 with heavy ties and censoring; 5% ± 3 simulation errors is 2.9% to 7.1%."""
     rng = np.random.default_rng(5)
