@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from retrain_eval.common.levels import missing
 from retrain_eval.report.language.catalogue import _
@@ -13,21 +12,7 @@ from retrain_eval.report.page import Study
 from retrain_eval.report.tables import SUPPRESSED, Table
 from retrain_eval.report.words import sentence
 
-Z = float(stats.norm.ppf(0.975))
 APART = 0.05  # difference in rates that a reader should know of
-
-
-def wilson(found: float, n: float) -> tuple[float, float]:
-    """Return Wilson's 95% interval of a share.
-
-    Examples
-    --------
-    >>> [round(limit, 4) for limit in wilson(9, 10)]
-    [0.5958, 0.9821]
-    """
-    middle = (found + Z**2 / 2) / (n + Z**2)
-    half = Z * np.sqrt(found * (n - found) / n + Z**2 / 4) / (n + Z**2)
-    return float(middle - half), float(middle + half)
 
 
 def linkage_rows(study: Study) -> pd.DataFrame:
@@ -94,7 +79,9 @@ def tabulate_linkage(study: Study) -> Table:
                 _(SUPPRESSED) if gone else percent(rate, 1) for gone, rate in zip(hidden, rates["rate"], strict=True)
             ],
             "interval": [
-                "—" if gone else _(" to ").join(percent(limit, 1) for limit in wilson(k, n))
+                "—"
+                if gone
+                else _(" to ").join(percent(limit, 1) for limit in proportion_confint(k, n, method="wilson"))
                 for gone, k, n in zip(hidden, rates["n_linked"], rates["n"], strict=True)
             ],
         }
