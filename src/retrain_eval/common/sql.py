@@ -130,3 +130,14 @@ def oddly_written_sql(text: str) -> str:
     [(1000.0, True), (-5.0, True), (-5.0, False)]
     """
     return f"(contains({text}, '_') OR contains({text}, '+-'))"
+
+
+def stable_sum(value: str) -> str:
+    """Return SQL that sums values in ascending order: the same bits whatever the order of rows and the threads.
+
+    Examples
+    --------
+    >>> stable_sum("weight")
+    'sum(weight ORDER BY weight)'
+    """
+    return f"sum({value} ORDER BY {value})"

@@ -11,7 +11,7 @@ import pandas as pd
 from retrain_eval.common.errors import InputError, unknown_columns
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name, sql_text
-from retrain_eval.common.sql import scratch
+from retrain_eval.common.sql import scratch, stable_sum
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import parse_formula
 from retrain_eval.sample.scratch import store_table
@@ -161,13 +161,14 @@ def people_sql(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns
     if absent:
         raise unknown_columns(absent, relation.columns, kind="column of the candidates")
     listed = "".join(f", {sql_name(column)}" for column in dict.fromkeys(columns))
+    total = stable_sum("weight")
     with scratch(relation) as tables:
         roles, uses = tables.name("match_roles"), tables.name("match_uses")
         bring(
             relation,
             sample.weights,
-            f"SELECT {sql_name(unit)} AS _person, coalesce(sum(weight) FILTER (treat = 1), 0) AS _weight_treated, "
-            "coalesce(sum(weight) FILTER (treat = 0), 0) AS _weight_control FROM source GROUP BY ALL",
+            f"SELECT {sql_name(unit)} AS _person, coalesce({total} FILTER (treat = 1), 0) AS _weight_treated, "
+            f"coalesce({total} FILTER (treat = 0), 0) AS _weight_control FROM source GROUP BY ALL",
             roles,
         )
         bring(relation, sample.pairs, "SELECT control_id AS _person, count(*) AS _uses FROM source GROUP BY ALL", uses)
@@ -195,7 +196,8 @@ def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, leve
           count(*) FILTER (_weight_treated > 0) AS n_treated_matched,
           count(*) FILTER (NOT _treated) AS n_control,
           count(*) FILTER (_weight_control > 0) AS n_control_matched,
-          sum(_uses) AS comparisons, sum(_weight_control) AS sum_w, sum(_weight_control ** 2) AS sum_w2
+          sum(_uses) AS comparisons, {stable_sum("_weight_control")} AS sum_w,
+          {stable_sum("_weight_control ** 2")} AS sum_w2
         FROM ({people}) GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
         """,
     ).df()

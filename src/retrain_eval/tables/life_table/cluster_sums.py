@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.sources import query, sql_text
+from retrain_eval.common.sql import stable_sum
 from retrain_eval.tables.life_table.cooccurrence import MAX_PAIRS
 from retrain_eval.tables.life_table.spell_cells import SpellColumns, keys_of, order_of, spells_of
 from retrain_eval.tables.life_table.spell_clusters import Group, SpellClusters, keeps_each
@@ -58,12 +59,13 @@ def count_products(
         ).fetchall()[0]
     if most == 1:  # nothing co-occurs
         return sparse.csr_array(sparse.diags_array(cells["sum_w2"].to_numpy())), None
-    keys = ", ".join(keys_of(columns))
+    keys, total = ", ".join(keys_of(columns)), _total(columns)
+    products = "sum(a.total * b.total)" if columns.weights is None else stable_sum("a.total * b.total")
     held = (
         f"WITH spells AS ({spells}), "
         f"cells AS (SELECT {keys}, row_number() OVER (ORDER BY {order_of(columns)}) - 1 AS cell "
         f"FROM spells GROUP BY {keys}), "
-        f"held AS (SELECT cluster, cell, sum(w) AS total FROM spells JOIN cells USING ({keys}) "
+        f"held AS (SELECT cluster, cell, {total} AS total FROM spells JOIN cells USING ({keys}) "
         "GROUP BY cluster, cell) "
     )
     if pairs > MAX_PAIRS:
@@ -75,10 +77,15 @@ def count_products(
         return None, _sparse(found, (int(found["a"][-1]) + 1, size))
     found = query(
         relation,
-        held + "SELECT a.cell AS a, b.cell AS b, sum(a.total * b.total) AS sums FROM held a JOIN held b "
+        held + "SELECT a.cell AS a, b.cell AS b, " + products + " AS sums FROM held a JOIN held b "
         "ON a.cluster = b.cluster GROUP BY a.cell, b.cell ORDER BY a.cell, b.cell",
     ).fetchnumpy()
     return _sparse(found, (size, size)), None
+
+
+def _total(columns: SpellColumns) -> str:
+    """Return SQL for the weight of a cluster's spells; without weights it is a count, which no order changes."""
+    return "sum(w)" if columns.weights is None else stable_sum("w")
 
 
 def count_clusters(
@@ -110,7 +117,7 @@ def count_clusters(
         f"WITH spells AS ({spells}), "
         f"cells AS (SELECT {keys}, row_number() OVER (ORDER BY {order_of(columns)}) - 1 AS b "
         f"FROM spells GROUP BY {keys}) SELECT dense_rank() OVER (ORDER BY cluster) - 1 AS a, b, count(*) AS n, "
-        f"sum(w) AS sums FROM spells JOIN cells USING ({keys}) GROUP BY cluster, b ORDER BY a, b",
+        f"{_total(columns)} AS sums FROM spells JOIN cells USING ({keys}) GROUP BY cluster, b ORDER BY a, b",
     ).fetchnumpy()
     shape = (int(found["a"][-1]) + 1, len(cells))
     return SpellClusters(sets, _sparse(found | {"sums": found["n"]}, shape), _sparse(found, shape))

@@ -13,6 +13,7 @@ import pandas as pd
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sql import stable_sum
 from retrain_eval.common.withholding import rows_where
 from retrain_eval.tables.life_table.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
 
@@ -178,8 +179,8 @@ def count_cells(
             f"coalesce({value} FILTER (WHERE {weight} > 0), 0) AS {name}"
             for name, value in {
                 "n": n,
-                "sum_w": f"sum({weight})",
-                "sum_w2": f"sum({w2})",
+                "sum_w": f"sum({weight})" if repeated else stable_sum(weight),
+                "sum_w2": f"sum({w2})" if repeated else stable_sum(w2),
                 "rows_kept": "count(*)",
             }.items()
         )
@@ -211,8 +212,9 @@ def count_cells(
           FROM sums
         ),
         cells AS (
-          SELECT {", ".join([*keys, *(f"min({name}) AS {name}" for name in sorts)])}, sum(n) AS n, sum(sum_w) AS sum_w,
-            sum(sum_w2) AS sum_w2, sum(row_count) AS row_count, bool_or(bad) AS bad, NULL AS ascending
+          SELECT {", ".join([*keys, *(f"min({name}) AS {name}" for name in sorts)])},
+            sum(n) AS n, {stable_sum("sum_w")} AS sum_w, {stable_sum("sum_w2")} AS sum_w2,
+            sum(row_count) AS row_count, bool_or(bad) AS bad, NULL AS ascending
           FROM named GROUP BY {", ".join(keys)}
           UNION ALL
           SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + 5))}, coalesce(bool_and(up), true)
