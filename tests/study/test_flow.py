@@ -40,6 +40,16 @@ def test_a_script_without_analyse_says_so(folder: Path, text: str) -> None:
         Study.open(folder).run()
 
 
+@pytest.mark.parametrize(
+    "line", ["from retrain_eval.did.means import mean_paths", "from retrain_eval.panel.panel import build_pannel"]
+)
+def test_a_script_that_imports_what_is_no_longer_there_says_what_to_do(folder: Path, line: str) -> None:
+    (folder / "run.py").write_text(f"{line}\n\n\ndef analyse(run):\n    pass\n")
+    with pytest.raises(InputError, match=r"run\.py imports what this version does not have") as error:
+        Study.open(folder).run()
+    assert "import retrain_eval as rte" in str(error.value)
+
+
 def test_a_script_may_define_dataclasses(folder: Path) -> None:
     made = (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass A:\n    x: int\n"

@@ -27,7 +27,7 @@ def load_script(folder: Path, study: str) -> ModuleType:
     Raises
     ------
     InputError
-        If there is no script.
+        If there is no script, or it imports from modules of this package that do not exist (any more).
     """
     path = folder / SCRIPT
     if not path.is_file():
@@ -37,7 +37,17 @@ def load_script(folder: Path, study: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for what the script defines
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        if not (error.name or "").startswith("retrain_eval"):
+            raise
+        raise InputError(
+            f"{SCRIPT} imports what this version does not have: {error.msg}",
+            file=path,
+            rule="a study imports retrain_eval and nothing below it",
+            fix="write `import retrain_eval as rte`, and rte.NAME for what it needs; dir(rte) lists the names",
+        ) from None
     return module
 
 
