@@ -48,7 +48,7 @@ def build_panel(
         Connection of a store whose records are loaded: person, enrolment and wage_record; coverage, linkage,
         observation, displacement, employer_link and price where there are any.
     no_record : {"coverage", "missing", "zero"}, optional
-        What a covered period without a wage record means: zero by the records of ``coverage`` ("coverage", the
+        What a period without a wage record means: zero by the records of ``coverage`` ("coverage", the
         default where they are loaded), unknown ("missing", the default elsewhere), or zero always ("zero", right
         only where the source covers every person in every period). Whatever it is, a person is unknown in a period
         with a refused wage record, outside the time of ``observation`` (or after death, a move or an institution as

@@ -129,7 +129,7 @@ class Bundle:
 
     @cached_property
     def withheld(self) -> dict[str, str]:
-        """The results that are withheld, each with its reason; what is said of a result has its table in its name."""
+        """Withheld results with their reasons; a withheld table about a result has the key ``result: table``."""
         listed = self._table("withheld.csv")
         return {} if listed is None else Results(tables={"withheld": listed}).withheld()
 

@@ -1,4 +1,4 @@
-"""The file of the two additive tables: Parquet, with the facts about the table in its metadata."""
+"""The file of an additive table: Parquet, with the facts about the table in its metadata."""
 
 from __future__ import annotations
 

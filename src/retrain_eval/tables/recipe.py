@@ -2,7 +2,7 @@
 
 A method or function marked `recorded` leaves a `Recipe` on what it returns. Followed back to an additive table
 that a release holds, the recipes become a `Derivation`: names and plain values that a file can keep, and that
-anybody repeats with `replay`. So each published number says, by itself, how it follows from the tables.
+anyone repeats with `repeat`. So each published number says, by itself, how it follows from the tables.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from retrain_eval.tables.counts import SUMS, SampleCounts
 
 Protected = tuple[pd.DataFrame, list[str]]
 
-# of whom the second are a part
+# (whole, part): the second column counts some of the people of the first
 PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "matching": (("n_treated", "n_treated_matched"), ("n_control", "n_control_matched")),
     "linkage": (("n", "n_linked"),),

@@ -107,7 +107,7 @@ def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:
 
 
 def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
-    """Return which rows are of too few people, or tell how many few have a value, or are of amounts few dominate."""
+    """Return the rows to withhold: of too few people, a small count follows, or a few people dominate the amount."""
     few: pd.Series[bool] = (cells["people"] < rules.min_cell) | (cells["smallest"] < rules.min_cell)
     if not len(cells):
         return few

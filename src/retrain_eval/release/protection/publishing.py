@@ -112,7 +112,7 @@ def publish(
 
 
 def _from_sums(part: Part, kept: Tables) -> Part:
-    """Return a part whose errors follow from sums by cluster as one that is made again, where its table holds them."""
+    """Re-derive a part where its table has the sums by cluster, instead of using the covariance stored with it."""
     if part.estimates is None or not (part.meta or {}).get(FROM_SUMS):
         return part
     table = kept.get(part.estimates.of)

@@ -102,7 +102,7 @@ def untied(
 
 
 def _of_result(made: Derivation, effects: Derivation, result: str) -> bool:
-    """Whether what is said of a result is made of what the result is made of."""
+    """Whether a table about a result comes from the same source table as the result."""
     if made.of == f"effects/{result}" or made.of.startswith(f"statistics/{result}_"):
         return True
     if made.of != effects.of:
