@@ -194,6 +194,29 @@ class Results:
                 lines.append(f"{name} was not published; known: {', '.join(dict.fromkeys(names)) or 'none'}")
         return lines
 
+    def add_additive(self, name: str, table: Additive) -> None:
+        """Keep an additive table, from which a release makes results again, under a name of its own.
+
+        Raises
+        ------
+        InputError
+            If the name is taken, or cannot be that of a file; if the table is of no kind that a release can hold.
+        """
+        check_name(name)
+        kinds = {
+            "moments": OutcomeMoments,
+            "life_tables": LifeTable,
+            "covariates": CovariateMoments,
+            "statistics": Statistic,
+        }
+        for kind, of in kinds.items():
+            if isinstance(table, of):
+                tables: dict[str, Additive] = getattr(self, kind)
+                if tables.setdefault(name, table) is not table:
+                    raise InputError(f"{kind.replace('_', ' ')} {name!r} are published already", fix="use another name")
+                return
+        raise InputError(f"{table.noun} cannot be kept by themselves", value=name, fix="publish the table they give")
+
     def add_counts(self, counts: SampleCounts) -> None:
         """Keep counts of people, and the table that is printed of them, under the name of their kind."""
         self.counts[counts.kind] = counts

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.additive import Additive, in_order
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe, recorded
+from retrain_eval.tables.stamps import in_order
 
 # of each kind: what tells its rows apart, and what is counted
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -77,7 +78,7 @@ class SampleCounts(Additive):
 
     kind: str
     cells: pd.DataFrame
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
@@ -114,13 +115,11 @@ class SampleCounts(Additive):
         return {}
 
     def empty(self) -> Self:
-        """Return the counts of nobody."""
+        """Return counts without people."""
         return replace(self, cells=self.cells.iloc[:0])
 
     def _plus(self, other: Self) -> Self:
         """Add the counts of other people; a count that one of the two withholds is withheld."""
-        if not len(self.cells) or not len(other.cells):
-            return self if len(self.cells) else other
         if self.kind in ("flow", "overlap"):  # a step, or a bin, is what it is next to the others
             for group in dict.fromkeys([*self.cells["group"], *other.cells["group"]]):
                 mine, theirs = (_steps(cells, str(group), self.kind) for cells in (self.cells, other.cells))
@@ -149,8 +148,8 @@ class SampleCounts(Additive):
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
-        facts = {"kind": self.kind, **({"stamp": self.stamp} if self.stamp else {})}
-        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), facts)
+        rows = pa.Table.from_pandas(self.cells, preserve_index=False)
+        write_table(path, _KIND, rows, {"kind": self.kind}, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> SampleCounts:
@@ -161,9 +160,9 @@ class SampleCounts(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, _KIND)
+        table, facts, stamp = read_table(path, _KIND)
         cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
-        return cls.of(str(facts["kind"]), cells, facts.get("stamp"))
+        return cls.of(str(facts["kind"]), cells, stamp)
 
 
 def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError, unknown
-from retrain_eval.tables.additive import Additive, check_addable
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe
 
@@ -30,7 +30,7 @@ class Statistic(Additive):
     same: ClassVar[tuple[str, ...]] = ()  # fields that two must share to be added
     scales: ClassVar[tuple[str, ...]] = ()  # what sums are measured from, and in
     inside: ClassVar[tuple[str, ...]] = ()  # what a release leaves out
-    stamp: dict[str, str] = field(default_factory=dict, kw_only=True, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     recipe: Recipe | None = field(default=None, init=False, repr=False)
 
     @property
@@ -51,25 +51,19 @@ class Statistic(Additive):
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
     def empty(self) -> Self:
-        """Return the statistic of nobody: every sum is zero."""
+        """Return the statistic without people: every sum is zero, and nothing is known of single people."""
         kept = (*self.same, *self.inside, *self.scales)
         zero: dict[str, Any] = {
             name: np.zeros_like(value) if isinstance(value, np.ndarray) else type(value)(0)
             for name in _fields(type(self))
             if name not in kept and (value := getattr(self, name)) is not None
         }
-        return replace(self, **zero)
+        return replace(self.released(), **zero)
 
-    def __add__(self, other: Self) -> Self:
-        """Return the statistic of the people of both; see the kind for what that means."""
-        if type(self) is not type(other):
-            kinds = " and ".join(getattr(item, "kind", type(item).__name__).replace("_", " ") for item in (self, other))
-            raise InputError("cannot add statistics of two kinds", value=kinds)
-        check_addable(self, other)
-        for empty, whole in ((other, self), (self, other)):
-            if not empty.parts[1].any():
-                return whole
-        return self._plus(other)
+    @property
+    def is_empty(self) -> bool:
+        """Whether no one is counted."""
+        return not self.parts[1].any()
 
     def released(self) -> Self:
         """Return it without what stays inside."""
@@ -84,8 +78,7 @@ class Statistic(Additive):
             for name, value in values.items()
             if value is not None
         }
-        facts = {"kind": self.kind, **({"stamp": self.stamp} if self.stamp else {})}
-        write_table(path, _FILE, pa.table(row), facts)
+        write_table(path, _FILE, pa.table(row), {"kind": self.kind}, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Statistic:
@@ -96,7 +89,7 @@ class Statistic(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, _FILE)
+        table, facts, stamp = read_table(path, _FILE)
         kinds = {made.kind: made for made in Statistic.__subclasses__()}
         made = kinds.get(str(facts.get("kind")))
         if made is None:
@@ -108,7 +101,7 @@ class Statistic(Additive):
         if missing := [name for name in needed if name not in row and name not in made.inside]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         try:
-            found = made(**{name: _array(value) for name, value in row.items()}, stamp=dict(facts.get("stamp", {})))
+            found = made(**{name: _array(value) for name, value in row.items()}, stamp=stamp)
             sound = found.sound()
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             raise InputError("the file holds something else", file=path, rule=str(error).splitlines()[0]) from None

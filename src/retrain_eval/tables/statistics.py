@@ -102,14 +102,11 @@ class Ties(Statistic):
 
     def _plus(self, other: Self) -> Self:
         """Return the counts of both."""
-        return replace(
-            self,
-            choices=self.choices + other.choices,
-            tied=self.tied + other.tied,
-            relabellings=0,
-            sd=np.nan,
-            spread=np.nan,
-        )
+        return replace(self.empty(), choices=self.choices + other.choices, tied=self.tied + other.tied)
+
+    def empty(self) -> Self:
+        """Return no choices; the effect was not computed under other orders."""
+        return replace(self, choices=0, tied=0, relabellings=0, sd=np.nan, spread=np.nan)
 
 
 @summarised

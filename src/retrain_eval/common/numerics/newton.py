@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrain_eval.common.arrays import Floats
+from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
+
+_MAX_HALVED = 34  # a step of 1e-10 of its length
 
 
 @summarised
@@ -54,6 +57,7 @@ class Newton:
         self._rule, self._rounding = rule, rounding
         self._value = -np.inf
         self._step: Step | None = None
+        self._halved, self.n_steps = 0, 0
 
     @property
     def size(self) -> float:
@@ -73,10 +77,13 @@ class Newton:
         if value is not None:
             decreased = not np.isfinite(value) or value < self._value - self._rounding
             if decreased and self._step is not None:
-                self._step = Step(self._step.move / 2, self._step.size / 2)
+                self._step, self._halved = Step(self._step.move / 2, self._step.size / 2), self._halved + 1
+                if self._halved > _MAX_HALVED:
+                    raise DesignError("the likelihood cannot be raised although its score is not zero")
                 halfway: Floats = at - self._step.move
                 return halfway
             self._value = value
+        self._halved, self.n_steps = 0, self.n_steps + 1
         self._step = self._rule(score, information)
         return at + self._step.move
 
@@ -96,7 +103,12 @@ def maximise(
     rounding : float
         A likelihood that decreases by no more than this has not decreased.
     limit : int
-        Evaluations of the derivatives at most.
+        Steps at most; halves of one count as one.
+
+    Raises
+    ------
+    DesignError
+        If a step can be halved forever without a higher likelihood, though the score is not zero.
 
     Examples
     --------
@@ -112,10 +124,10 @@ def maximise(
     (array([3.]), 1)
     """
     search, at = Newton(rule, rounding), start
-    for iteration in range(limit):
+    while search.n_steps < limit:
         at = search.move(at, *derivatives(at))
         if search.done:
-            return at, iteration
+            return at, search.n_steps - 1
     return None
 
 

@@ -49,7 +49,7 @@ class AttGtOptions:
     @property
     def facts(self) -> Mapping[str, object]:
         """What results say of how they were made."""
-        return vars(self)
+        return dict(vars(self))
 
 
 def require_known(name: str, value: str, known: Sequence[str]) -> None:

@@ -10,9 +10,9 @@ from scipy import sparse
 
 from retrain_eval.common.arrays import Ints
 from retrain_eval.estimators.moments import OutcomeMoments
-from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
+from retrain_eval.tables.stamps import relabelled_stamp
 
 Sizes = list[tuple[float, tuple[int, ...]]]
 

@@ -15,6 +15,7 @@ from retrain_eval.sample.balance.balance import numeric
 from retrain_eval.tables.covariates.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
 from retrain_eval.tables.covariates.distributions import Points, rarest
 from retrain_eval.tables.largest import N_LARGEST, largest_of, padded
+from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.winsorise import check_quantile, limits
 
 _FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
@@ -128,9 +129,8 @@ def sum_covariates(
                     "fewest_beside": [_fewest(x, y, of.people_by_cell) for _, y in bound.get(name, ())],
                 }
             )
-    return CovariateMoments(
-        pd.DataFrame(rows, columns=[*RELEASED, *INSIDE]).astype({"covariate": "str", "column": "str"})
-    )
+    cells = pd.DataFrame(rows, columns=[*RELEASED, *INSIDE]).astype({"covariate": "str", "column": "str"})
+    return CovariateMoments(cells, stamp=winsorise_stamp(winsorise if winsorise < 1 else None))
 
 
 def _stages(before: Ints, rows: Ints, weight: Floats, cell: Ints, n_cells: int) -> Iterator[tuple[str, _Stage]]:

@@ -19,6 +19,7 @@ from retrain_eval.sample.composition import treated_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
 from retrain_eval.tables.largest import N_LARGEST, largest_of, largest_sql, padded
+from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.statistics import CrossProducts
 from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
@@ -88,6 +89,7 @@ def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winso
         cells.missing,
         largest,
         amounts,
+        stamp=winsorise_stamp(winsorise if winsorise < 1 else None),
     )
 
 

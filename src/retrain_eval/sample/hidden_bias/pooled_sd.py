@@ -9,6 +9,7 @@ from retrain_eval.common.sources import Source, as_relation, query, sql_name
 from retrain_eval.sample.composition import people_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.tables.largest import largest_sql, padded
+from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.statistics import Spread
 from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
@@ -84,6 +85,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
         float(reference[0]),
         largest,
         np.array(absolute, dtype=float)[:, None],
+        stamp=winsorise_stamp(winsorise if winsorise < 1 else None),
     )
 
 

@@ -75,7 +75,7 @@ class CovariateMoments(Additive):
 
     cells: pd.DataFrame
     withheld: tuple[str, ...] = ()
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
@@ -84,7 +84,7 @@ class CovariateMoments(Additive):
         return {}
 
     def empty(self) -> Self:
-        """Return the moments of nobody."""
+        """Return moments without people."""
         return replace(self, cells=self.cells.iloc[:0])
 
     def __add__(self, other: Self) -> Self:
@@ -109,11 +109,12 @@ class CovariateMoments(Additive):
         """
         return super().__add__(other)
 
+    def _plus_empty(self, empty: Self) -> Self:
+        withheld = tuple(dict.fromkeys([*self.withheld, *empty.withheld]))
+        return replace(self, cells=self.cells[~self.cells["covariate"].isin(withheld)], withheld=withheld)
+
     def _plus(self, other: Self) -> Self:
         withheld = tuple(dict.fromkeys([*self.withheld, *other.withheld]))
-        if not len(self.cells) or not len(other.cells):
-            cells = self.cells if len(self.cells) else other.cells
-            return replace(self, cells=cells[~cells["covariate"].isin(withheld)], withheld=withheld)
         return replace(self, cells=add_cells(self.cells, other.cells, withheld), withheld=withheld)
 
     def summary(self, covariate: str, arm: str, stage: str) -> Summary | None:
@@ -141,8 +142,8 @@ class CovariateMoments(Additive):
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
-        facts = {"withheld": self.withheld, **({"stamp": self.stamp} if self.stamp else {})}
-        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), facts)
+        rows = pa.Table.from_pandas(self.cells, preserve_index=False)
+        write_table(path, _KIND, rows, {"withheld": self.withheld}, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> CovariateMoments:
@@ -153,13 +154,11 @@ class CovariateMoments(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, _KIND)
+        table, facts, stamp = read_table(path, _KIND)
         if missing := [name for name in RELEASED if name not in table.column_names]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
-        return cls(
-            cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]), dict(facts.get("stamp", {}))
-        )
+        return cls(cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]), stamp)
 
 
 @recorded

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrain_eval.common.errors import InputError, unknown
-from retrain_eval.common.sources import Source, as_relation, stated_levels
-from retrain_eval.tables.additive import levels_stamp
+from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.tables.life_table.cluster_sums import count_clusters, count_products
 from retrain_eval.tables.life_table.event_codes import Codes
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_cells import COUNTS, SpellColumns, count_cells, count_people
 from retrain_eval.tables.life_table.spell_table import ENDING, PRODUCTS
+from retrain_eval.tables.stamps import levels_of
 
 
 def life_table(
@@ -104,7 +104,7 @@ def life_table(
         totals=totals,
         clusters=clusters,
         n_people=n_spells if n_ids == n_rows else n_ids,
-        stamp=levels_stamp(stated_levels(relation, levels)),
+        stamp=levels_of(relation, levels),
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pandas as pd
 
 from retrain_eval.common.arrays import Ints
-from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_table import ANY, Table, merge_cells
+from retrain_eval.tables.stamps import relabelled_stamp
 
 JOIN = " + "  # between the names of what is merged
 

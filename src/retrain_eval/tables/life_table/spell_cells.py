@@ -12,9 +12,8 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.levels import MISSING_LEVEL
-from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sources import query, refuse_broken_rows, require_columns, sql_name
 from retrain_eval.common.sql import stable_sum
-from retrain_eval.common.withholding import rows_where
 from retrain_eval.tables.life_table.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
 
 COUNTS = ("n", "sum_w", "sum_w2")
@@ -55,20 +54,7 @@ def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) 
         For a missing id, a duration or entry that is not a finite number, a duration that is not after its entry, a
         blank cause, a weight that is not finite or is negative, a frequency weight that is not whole.
     """
-    rules = _rules(relation, columns)
-    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
-    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
-        if n_bad:
-            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {sql_name(columns.id)} LIMIT 1"
-            raise InputError(
-                f"{n_bad} row(s) break a rule",
-                row=rows_where(condition),
-                column=column,
-                value=query(relation, first).fetchall()[0][0],
-                rule=rule,
-                fix="correct or remove these rows",
-            )
+    refuse_broken_rows(relation, _rules(relation, columns), order=sql_name(columns.id))
 
 
 def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> int:

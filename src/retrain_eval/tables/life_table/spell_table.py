@@ -13,7 +13,7 @@ test and whatever else depends on risk sets. All spells of a cell have the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self, TypeVar
@@ -25,11 +25,12 @@ from scipy import sparse
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.additive import Additive, in_order, without_levels
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.life_table.cooccurrence import quadratic_form, side_by_side
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
 from retrain_eval.tables.recipe import Recipe, recorded
+from retrain_eval.tables.stamps import in_order, without_levels
 
 ENDING = ["entry", "duration", "cause"]
 PRODUCTS = ("product_with", "product")
@@ -92,7 +93,7 @@ class SpellTable(Additive):
     totals: sparse.csr_array | None = None
     clusters: SpellClusters | None = field(default=None, compare=False)
     merged: tuple[str, ...] = ()
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
@@ -186,16 +187,11 @@ class SpellTable(Additive):
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
-        cells = pd.concat([table.cells for table in (self, other) if len(table.cells)] or [self.cells])
-        return merge_cells(both, cells.reset_index(drop=True), self.by, self._order(other))
+        cells = pd.concat([self.cells, other.cells], ignore_index=True)
+        return merge_cells(both, cells, self.by, self._order({*self.groups(), *other.groups()}))
 
-    def _order(self, other: Self) -> list[tuple[str, ...]]:
-        """Return the groups of both in canonical order: that of a table which has them all, if one does."""
-        mine, theirs = (table.groups() if len(table.cells) else [] for table in (self, other))
-        groups = list(dict.fromkeys([*mine, *theirs]))
-        whole = [order for order in (mine, theirs) if len(order) == len(groups)]
-        if whole and all(order == whole[0] for order in whole):
-            return whole[0]
+    def _order(self, groups: Collection[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Return groups in canonical order: by their levels, each `in_order`."""
         columns = zip(self.by, zip(*groups, strict=True), strict=True)
         levels = [in_order(set(present), name, self.stamp) for name, present in columns]
         return sorted(groups, key=lambda group: [order.index(of) for order, of in zip(levels, group, strict=True)])
@@ -238,7 +234,7 @@ class SpellTable(Additive):
         if self.clusters is None:
             return part
         left = set(part.groups())
-        chosen = sparse.csr_array(np.eye(len(keep))[keep])
+        chosen = sparse.csr_array(sparse.eye_array(len(keep)))[keep]
         clusters = self.clusters.moved(chosen).regrouped(lambda group: group if group in left else None)
         return replace(part, clusters=clusters)
 

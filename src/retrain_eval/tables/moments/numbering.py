@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,8 +12,7 @@ import pyarrow.compute as pc
 
 from retrain_eval.common.arrays import Floats, Index, Ints
 from retrain_eval.common.shown import summarised
-from retrain_eval.common.sources import query
-from retrain_eval.tables.moments.paths import Columns, Paths
+from retrain_eval.tables.moments.paths import Paths
 
 
 @summarised
@@ -86,17 +84,6 @@ def _code(units: pa.Table, columns: Sequence[str], cohorts: Floats, levels: Sequ
 
 def _cohort(units: pa.Table) -> Floats:
     return np.asarray(np.nan_to_num(units["cohort"].to_numpy(), nan=np.inf), np.float64)
-
-
-def cells_in_order(relation: duckdb.DuckDBPyRelation, columns: Columns) -> list[tuple[object, ...]]:
-    """Return cohort and levels of the cells of a source, in the order of `number_cells`."""
-    fixed = {name: sql for name, sql in columns.fixed().items() if name == "cohort" or name.startswith("key_")}
-    selected = ", ".join(f"{sql} AS {name}" for name, sql in fixed.items())
-    by = [f"by_{i}" for i in range(len(columns.by))]
-    order = ", ".join([*(f"key_{i} NULLS LAST, by_{i}" for i in range(len(by))), "cohort NULLS LAST"])
-    keys = f"SELECT {columns.labels()}* FROM (SELECT DISTINCT {selected} FROM source)"
-    rows = query(relation, f"SELECT {', '.join(['cohort', *by])} FROM ({keys}) ORDER BY {order}").fetchall()
-    return list(dict.fromkeys(rows))
 
 
 def codes(units: pa.Table, name: str, levels: pa.Array) -> Index:

@@ -17,9 +17,9 @@ import pyarrow as pa
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
-from retrain_eval.common.sources import is_table, query, require_columns, sql_name, sql_text
+from retrain_eval.common.sources import is_table, query, refuse_broken_rows, require_columns, sql_name, sql_text
 from retrain_eval.common.sql import scratch
-from retrain_eval.common.withholding import rows_where, units_having
+from retrain_eval.common.withholding import units_having
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
@@ -275,20 +275,7 @@ def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
         rules["the outcome must be finite"] = (columns.outcome, finite)
     if kinds[columns.cohort] in _WHOLE:
         del rules["the cohort must be a number; NULL, 0 or +inf mean never treated"]
-    rules |= columns.rules()
-    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
-    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
-        if n_bad:
-            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {unit}, {time} LIMIT 1"
-            raise InputError(
-                f"{n_bad} row(s) break a rule",
-                row=rows_where(condition),
-                column=column,
-                value=query(relation, first).fetchall()[0][0],
-                rule=rule,
-                fix="correct or remove these rows",
-            )
+    refuse_broken_rows(relation, rules | columns.rules(), order=f"{unit}, {time}")
 
 
 def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import duckdb
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.periods import stored_period
-from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sources import query, refuse_broken_rows, require_columns, sql_name
 from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import rows_where, units_having
 from retrain_eval.tables.moments.paths import MAX_PERIODS, Columns, Paths, check_options
@@ -111,7 +111,13 @@ def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool)
     finite = f"len(list_filter({sql_name(columns.outcome)}, lambda y: isfinite(y)))"
     listed = rows_where(f"coalesce({finite}, 0) < {len(times)}")
     if n_odd:
-        raise _broken(n_odd, columns.outcome, "the outcome must be finite", listed)
+        raise InputError(
+            f"{n_odd} row(s) break a rule",
+            row=listed,
+            column=columns.outcome,
+            rule="the outcome must be finite",
+            fix="correct or remove these rows",
+        )
     if incomplete and unbalanced == "refuse" and not keep_gaps:
         raise DesignError(
             f"{incomplete} unit(s) are not observed in all {len(times)} periods. Complete them, or drop them "
@@ -133,12 +139,7 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             f"CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf'",
         ),
     }
-    rules |= columns.rules()
-    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
-    found = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, condition)), count in zip(rules.items(), found, strict=True):
-        if count:
-            raise _broken(count, column, rule, rows_where(condition))
+    refuse_broken_rows(relation, rules | columns.rules())
 
 
 def _ascending(relation: duckdb.DuckDBPyRelation, columns: Columns) -> bool:
@@ -159,13 +160,3 @@ def _refuse_repeated(relation: duckdb.DuckDBPyRelation, columns: Columns) -> Non
             column=columns.unit,
             rule="one row per unit where the outcome is a path",
         )
-
-
-def _broken(count: int, column: str, rule: str, listed: str) -> InputError:
-    return InputError(
-        f"{count} row(s) break a rule",
-        row=listed,
-        column=column,
-        rule=rule,
-        fix="correct or remove these rows",
-    )
