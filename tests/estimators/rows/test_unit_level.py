@@ -423,13 +423,13 @@ def test_everyone_and_nobody_treated(options: dict[str, Any]) -> None:
         fit(everyone, **options)
     gt = fit(everyone, **options, control="not_yet_treated")
     assert set(gt.rows["cohort"]) == {3}
-    with pytest.raises(DesignError, match="nobody is treated"):
+    with pytest.raises(DesignError, match="no unit is treated"):
         fit(data.assign(g=0), **options)
 
 
 def test_one_unit_and_no_rows() -> None:
     data = people()
-    with pytest.raises(DesignError, match="nobody is treated"):
+    with pytest.raises(DesignError, match="no unit is treated"):
         fit(data[data["id"] == data.loc[data["g"] == 0, "id"].iloc[0]])
     with pytest.raises(DesignError, match="no rows"):
         fit(data[data["t"] > 9])
