@@ -14,7 +14,7 @@ from retrain_eval.common.errors import InputError
 
 
 def write_table(path: str | os.PathLike[str], kind: str, table: pa.Table, facts: Mapping[str, Any]) -> None:
-    """Write a table whose metadata says, under ``kind``, what it is."""
+    """Write a table whose kind is stored in the metadata under ``kind``."""
     pq.write_table(table.replace_schema_metadata({kind: json.dumps(facts)}), path)
 
 
