@@ -168,7 +168,7 @@ def _people(relation: duckdb.DuckDBPyRelation, **options: Any) -> GroupTimeEffec
 
 
 def _many(relation: duckdb.DuckDBPyRelation, numbers: tuple[str, ...]) -> bool:
-    """Whether numbers take so many combinations of values that cells are no summary."""
+    """Return whether numbers take so many combinations of values that cells would not summarise them."""
     if not numbers:
         return False
     values = ", ".join(sql_name(name) for name in numbers)

@@ -1,4 +1,4 @@
-"""What all additive tables share: they are sums over people, so the tables of two disjoint groups of people add.
+"""The base of all additive tables: sums over people, so that tables of two disjoint groups of people can be added.
 
 ====================  ==================================================================================
 table                 one row per
@@ -7,7 +7,7 @@ table                 one row per
 `SpellTable`          levels × entry × duration × cause: spells and their weights
 `CovariateMoments`    covariate × arm × stage of matching: sums and distribution functions
 `SampleCounts`        step or level × group: people
-`Statistic`           test or bound: the sums that it follows from
+`Statistic`           test or bound: the sums from which it is computed
 ====================  ==================================================================================
 """
 
@@ -30,16 +30,16 @@ class Additive(ABC):
     Attributes
     ----------
     cells : DataFrame
-        One row per cell, among its columns how many people are in it.
+        One row per cell, with the number of people in it.
     stamp : dict of str
         What the numbers mean beyond the table's own fields: currency, base period, frequency, caps, registered levels,
-        matching options. A run fills it from the study file; elsewhere it has the levels that columns state.
+        matching options. A run fills it from the study file; otherwise it only has the levels that column types state.
     """
 
     @property
     @abstractmethod
     def noun(self) -> str:
-        """What messages call it."""
+        """The name of the table in messages."""
 
     if TYPE_CHECKING:  # fields of most tables, which a property of this class would give a default
 
@@ -84,11 +84,11 @@ class Additive(ABC):
 
     @abstractmethod
     def empty(self) -> Self:
-        """Return the same table without people: adding it changes nothing."""
+        """Return an empty table of the same kind: adding it changes nothing."""
 
     @abstractmethod
     def _plus(self, other: Self) -> Self:
-        """Return the sums over the people of both, in canonical order; the two are alike."""
+        """Return the sums over the people of both tables, in canonical order; the two describe the same thing."""
 
     def _plus_empty(self, empty: Self) -> Self:
         """Return this table, with what one without people may still say."""
@@ -104,12 +104,12 @@ class Additive(ABC):
         """Read what `to_parquet` wrote."""
 
     def __add__(self, other: Self) -> Self:
-        """Return the table of the union of two disjoint groups of people: no one, and no cluster, is in both.
+        """Return the table of the union of two disjoint groups of people, which share no person and no cluster.
 
         Raises
         ------
         InputError
-            If the two are not tables of one kind, or do not describe the same thing: names what differs.
+            If the two are not tables of one kind, or do not describe the same thing; the difference is named.
         """
         check_addable(self, other)
         if other.is_empty:

@@ -8,7 +8,7 @@ reference path, and the weight ``w``, put ``z_i = w_i (1, Y_i)``. A cell ``c`` k
 * ``second[c, d] = Σ_j (Σ_{i∈j∩c} z_i)(Σ_{i∈j∩d} z_i)ᵀ`` over clusters ``j``; with one unit per cluster only ``c = d``.
 
 Every estimate is a function of cell means, and its influence function is linear in the path inside a cell,
-``ψ_j = Σ_c φ_cᵀ z_jc``, so ``Cov(θ_k, θ_l) = Σ_{c,d} φ_kcᵀ second[c, d] φ_ld``: exact, without the people.
+``ψ_j = Σ_c φ_cᵀ z_jc``, so ``Cov(θ_k, θ_l) = Σ_{c,d} φ_kcᵀ second[c, d] φ_ld`` exactly, without records of people.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from retrain_eval.tables.stamps import in_order, without_levels
 Pairs = Mapping[tuple[int, int], Floats]
 
 INCOMPLETE = "(incomplete paths)"
-_ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is rounding
+_ROUNDING = 1e-12  # coefficients below this share of the row's largest one are rounding error
 
 
 @summarised
@@ -63,24 +63,24 @@ class MomentTable(Additive):
     second : mapping (c, d) → ndarray, shape (1 + T, 1 + T)
         Σ over clusters of the outer product of their sums in cells c ≤ d; pairs that share no cluster are absent.
     reference : ndarray, shape (T,)
-        Path that the outcome is measured from: rounded period means, so that squares keep their digits.
+        Path subtracted from the outcome: rounded period means, so that squares keep their precision.
     cluster : str or None
         Column of the cluster; None means the unit itself.
     n_clusters, n_dropped : int
-        Clusters counted, and units left out for lack of a period.
+        Number of clusters, and of units dropped because a period is missing.
     weighted : bool
         Whether weights were given.
     numbers : tuple of str
-        Strata that are numbers: as covariates they enter linearly.
+        Strata that are numbers, which enter linearly as covariates.
     by_person : tuple of str
-        Covariates that nearly tell every unit apart, which cells cannot hold, or ``"(incomplete paths)"``: `att_gt`
-        reads them from the source.
+        Covariates with too many distinct values for cells, or ``"(incomplete paths)"``: `att_gt` reads them from the
+        source.
     clusters : Clusters, optional
-        Which cells each cluster lies in, and its sums where clusters are few. None: the unit itself.
+        The cells of each cluster, and its sums there if clusters are few. None if each unit is its own cluster.
     largest, absolute : ndarray, shapes (C, T, 5) and (C, T), optional
         The largest contributions w·|Y| to each cell and period, and Σ w·|Y|; they never leave the agency.
     source : callable, optional
-        `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or cut have none.
+        `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or subset have none.
     stamp : dict of str
         What the numbers mean beyond these fields; see `Additive`.
     """
@@ -140,7 +140,7 @@ class MomentTable(Additive):
         return (dense + dense.T) / 2
 
     def cells_used(self, influence: sparse.csr_array) -> Bools:
-        """Return which cells have a part in each row of influence coefficients, shape (K, C)."""
+        """Return which cells enter each row of influence coefficients, shape (K, C)."""
         size, entries = 1 + len(self.times), sparse.coo_array(influence)
         row, column = entries.coords
         largest = np.zeros((influence.shape[0], len(self.cells)))
@@ -167,12 +167,12 @@ class MomentTable(Additive):
 
     @property
     def alike(self) -> Mapping[str, object]:
-        """Paths, strata and clusters, which two tables must share to be added."""
+        """The paths, strata and clusters, which two tables must share to be added."""
         names = ("outcome", "times", "strata", "cluster", "weighted", "numbers", "by_person")
         return {name: getattr(self, name) for name in names}
 
     def empty(self) -> Self:
-        """Return moments without people, for the same paths and strata."""
+        """Return moments with no people, for the same paths and strata."""
         return replace(
             self,
             cells=self.cells.iloc[:0],
@@ -359,7 +359,7 @@ class MomentTable(Additive):
 
 
 def _clusters_of_cells(moments: MomentTable) -> dict[str, pa.Array]:
-    """Return, for each cell, the clusters that lie in it, and their people and sums where these are kept."""
+    """Return, for each cell, the clusters in it, and their people and sums if these are kept."""
     clusters = moments.clusters
     if clusters is None:
         return {}

@@ -1,4 +1,4 @@
-"""Which cell each unit of a path table is in: cells in their stated order, strata first, then cohort."""
+"""The cell of each unit of a path table; cells are ordered by strata, then cohort."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from retrain_eval.tables.moments.paths import Paths
 @summarised
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a path table, and the number of a unit's.
+    """The cells of a path table, and the mapping from units to cells.
 
     Attributes
     ----------
     table : DataFrame, C rows
         ``cohort`` (NA = never treated), one column per stratum, ``n``.
     group, order : str
-        SQL that groups units by cell, and the order of cells, for other sums of the same path table.
+        SQL that groups units by cell, and SQL for the order of cells, for other sums over the same path table.
     columns : tuple of str
         Columns of the path table that `of` reads.
     """
@@ -54,7 +54,7 @@ def number_cells(paths: Paths, strata: Sequence[str], places: Sequence[int] | No
     strata : sequence of str
         Names of the strata.
     places : sequence of int, optional
-        Which columns ``by_i`` of the path table they are; None: the first.
+        Indices i of their columns ``by_i`` in the path table; by default the first ones.
     """
     by = list(range(len(strata)) if places is None else places)
     columns = ("cohort", *(f"by_{i}" for i in by))
@@ -99,7 +99,7 @@ def split_by(numbers: Index) -> list[Index]:
     >>> [rows.tolist() for rows in split_by(np.array([7, 2, 7]))]
     [[1], [0, 2]]
     """
-    if not len(numbers):  # of a chunk of units, all may have been left out
+    if not len(numbers):  # all units of a chunk may have been dropped
         return []
     order = np.argsort(numbers, kind="stable")
     ends = np.flatnonzero(np.diff(numbers[order])) + 1
