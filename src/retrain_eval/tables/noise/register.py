@@ -1,0 +1,78 @@
+"""The register of published counts: one set of people has one count, and the parts of a whole add up to it.
+
+Without it, changed counts are undone by averaging: the cells of K stratifications add up to the same whole with fresh
+noise each time (Asghar and Kaafar 2020, Proceedings on Privacy Enhancing Technologies 2020(2)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from retrain_eval.common.arrays import Ints
+from retrain_eval.tables.noise.cell_keys import Keys
+from retrain_eval.tables.noise.changes import Changes
+
+MOST = 2  # by which a count moves further so that parts add up
+
+
+@dataclass
+class Register:
+    """Cell key → published count.
+
+    Attributes
+    ----------
+    changes : Changes
+    published : dict of int → int
+
+    Examples
+    --------
+    >>> register = Register(Changes(2.0, 2))
+    >>> register.count(50, 3), register.count(50, 3)
+    (48, 48)
+    >>> parts = register.parts(48, [20, 30], np.array([4, 5], np.uint64))
+    >>> int(parts.sum())
+    48
+    """
+
+    changes: Changes
+    published: dict[int, int] = field(default_factory=dict)
+
+    def count(self, n: int, key: int) -> int:
+        """Return the published count of n people with this cell key, the same wherever they are counted."""
+        if int(key) not in self.published:
+            [changed] = self.changes.change([n], np.array([key], dtype=np.uint64)).tolist()
+            self.published[int(key)] = changed
+        return self.published[int(key)]
+
+    def parts(self, whole: int, counts: Sequence[int], keys: Keys) -> Ints | None:
+        """Return published counts of the disjoint parts of a whole, which add up to its published count.
+
+        Parts that are not published yet absorb the difference, the largest first, each by at most 2, and none is moved
+        into 1 … js. None: the parts cannot be made to add up, and none of them may be published.
+
+        Parameters
+        ----------
+        whole : int
+            The published count of the whole.
+        counts, keys
+            Of its parts.
+        """
+        known = [int(key) in self.published for key in keys]
+        if self.changes.variance == 0:
+            values = [int(count) for count in counts]
+        else:
+            of = [self.published.get(int(key)) for key in keys]
+            changed = self.changes.change(list(counts), keys).tolist()
+            values = [new if old is None else old for old, new in zip(of, changed, strict=True)]
+        # equal counts in the order of keys, so that the order of parts does not matter
+        for part in sorted(range(len(values)), key=lambda part: (-counts[part], int(keys[part]))):
+            step = max(-MOST, min(MOST, whole - sum(values)))
+            if step and not known[part] and values[part] > 0 and values[part] + step > self.changes.never:
+                values[part] += step
+        if sum(values) != whole:
+            return None
+        self.published |= {int(key): value for key, value in zip(keys, values, strict=True)}
+        return np.array(values, dtype=np.int64)
