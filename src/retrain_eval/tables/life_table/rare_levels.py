@@ -37,7 +37,7 @@ def without_rare(table: Table, min_cell: int) -> Table:
 
 
 def less_detailed(table: Table) -> Table | None:
-    """Return the table with all causes merged or, once they are, without its last stratum column; None if none is left."""
+    """Return the table with its causes merged or, if they are, without its last stratum; None if it has neither."""
     ended = table.cells["cause"] != CENSORED
     if len(table.cells["cause"][ended].unique()) > 1:
         cells = table.cells.assign(cause=table.cells["cause"].mask(ended, ANY))
