@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "release"))
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 from test_attack import audit
 
-MINIMUM = Release().min_cell
+MINIMUM = Release().min_contributors
 
 
 def people(seed: int) -> pd.DataFrame:

@@ -284,7 +284,7 @@ def joblessness_after_displacement(run: rte.Run) -> None:
     for name in run.study.strata:
         with run.attempt(f"km_{name}"):
             spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
-            safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_cell, merge=True))
+            safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_contributors, merge=True))
             run.publish(name, safe)
             run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
             run.publish("tests", lambda table=safe.table: rte.logrank_test(table), of=f"km_{name}")
@@ -343,7 +343,7 @@ def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> t
         rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
     spells = rte.Spells(rows, id="match_id", by=by, censored=(), **weighted)  # only NULL and 0 mean censored
-    table = spells.table.coarsen(run.study.release.min_cell, merge=True)
+    table = spells.table.coarsen(run.study.release.min_contributors, merge=True)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
     released = rte.Spells.from_table(table.without_clusters())
     run.publish(name, released)
@@ -366,7 +366,9 @@ def indicators(run: rte.Run) -> None:
     for event in ("exit", "displacement"):
         with run.attempt(f"indicators_since_{event}"):
             rows = rte.first_job_spells(con.table("panel"), f"to_{event}")
-            safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(run.study.release.min_cell, merge=True)
+            safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(
+                run.study.release.min_contributors, merge=True
+            )
             run.publish(f"first_job_since_{event}", safe)
             run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
 

@@ -64,7 +64,7 @@ def safe_spells(run: rte.Run, name: str, *by: str, **codes: object) -> rte.Spell
     """Return the spells by these columns, made safe to publish, and keep their life table for the release."""
     rows = run.con.table("spells")
     spells = rte.Spells(rows, id="spell_id", by=by, **{**run.study.survival_options(), **codes})
-    safe = spells.table.coarsen(run.study.release.min_cell, merge=True)
+    safe = spells.table.coarsen(run.study.release.min_contributors, merge=True)
     run.publish(name, safe)
     return rte.Spells.from_table(safe)
 

@@ -170,7 +170,7 @@ def test_a_result_without_a_recipe_is_named(spells: Path, tmp_path: Path) -> Non
 
 def test_rules_that_were_not_applied_are_named(spells: Path, tmp_path: Path) -> None:
     """A stricter profile in the manifest than the tables bear."""
-    change = in_manifest(lambda facts: facts["rules"].update(min_cell=400))
+    change = in_manifest(lambda facts: facts["rules"].update(min_contributors=400))
     assert verify(changed(spells, tmp_path / "b", change)).problems
 
 

@@ -58,7 +58,7 @@ def test_a_rare_cause_or_stratum_goes_before_the_curve(name):
     spells = life(TABLES[name])
     results = Results()
     results.life_tables["spells"] = spells.table
-    safe, record = protect(results, Release(min_cell=10, round_counts=1))
+    safe, record = protect(results, Release(min_contributors=10, round_counts=1))
     assert "spells" in safe.life_tables, record
     table = safe.life_tables["spells"]
     curve = rte.Spells.from_table(table).kaplan_meier().to_frame()
@@ -125,7 +125,7 @@ def analyse(run):
     run.publish("did", m.att_gt().aggregate("simple"))
     few = pd.DataFrame({"id": range(6), "q": [1, 2, 3, 1, 2, 3], "cause": 1, "arm": ["a", "b"] * 3})
     spells = rte.Spells(few, id="id", duration="q", cause="cause", by="arm")
-    safe = spells.table.coarsen(run.study.release.min_cell)
+    safe = spells.table.coarsen(run.study.release.min_contributors)
     run.results.life_tables["few"] = safe
     run.publish("curve", rte.Spells.from_table(safe).kaplan_meier())
 """

@@ -14,7 +14,7 @@ from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.sample.hidden_bias.pooled_sd import spread
 
-RULES = Release(min_cell=10, max_leverage=0.5, dominance_n=2, dominance_share=0.85, p_percent=10.0)
+RULES = Release(min_contributors=10, max_leverage=0.5, dominance_n=2, dominance_share=0.85, p_percent=10.0)
 
 
 def published(paths: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

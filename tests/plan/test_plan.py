@@ -186,7 +186,7 @@ def test_a_study_deviates_exactly_where_it_differs(cut: int, cell: int, seed: in
     with tempfile.TemporaryDirectory() as name:
         plan, _ = register(Path(name), file(25.0, 10, 0), "a")
     expected = {"strata.age.cuts"} if cut != 25 else set()
-    expected |= ({"release.min_cell"} if cell != 10 else set()) | ({"study.seed"} if seed else set())
+    expected |= ({"release.min_contributors"} if cell != 10 else set()) | ({"study.seed"} if seed else set())
     assert set(deviations(plan, file(float(cut), cell, seed))["field"]) == expected
 
 

@@ -68,7 +68,7 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         (GOOD.replace('question = "Q?"\n', ""), ["missing required field `question`"]),
         (GOOD.replace("0.2", '"wide"'), ["Expected `float | null`, got `str`", "$.match.caliper"]),
         (GOOD.replace('"x"', '"My study"'), ["matching regex", "$.study.name"]),
-        (GOOD + "[release]\nmin_cell = 1\n", ["`int` >= 3", "$.release.min_cell"]),
+        (GOOD + "[release]\nmin_cell = 1\n", ["`int` >= 3", "$.release.min_contributors"]),
         (GOOD.replace('"55+"]', "]"), ["2 cut(s) and 2 label(s)"]),
         (GOOD.replace("[25, 55]", "[55, 25]"), ["do not ascend"]),
         (GOOD.replace("[25, 55]", "[25, inf]"), ["no finite number"]),

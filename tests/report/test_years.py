@@ -51,7 +51,7 @@ def test_what_changed_is_named(three: Release) -> None:
     assert data.loc["Edition 2025-1", ["records", "study"]].tolist() == ["the same", "the same"]
     assert data.loc["Edition 2025-1", "software"] == "duckdb 1.9.0 → 2.0.0"
     assert data.loc["Edition 2026", "records"] == "20,000 rows in 1 files; 1 new, 1 no longer used"
-    assert data.loc["Edition 2026", "study"] == "release.min_cell"
+    assert data.loc["Edition 2026", "study"] == "release.min_contributors"
     assert data.loc["Edition 2026", "software"] == "the same"
 
 

@@ -130,7 +130,7 @@ def test_how_far_effects_move_is_published_to_two_digits() -> None:
 
 @pytest.mark.parametrize(("tied", "kept"), [(0, True), (9, False), (10, True), (190, True), (191, False), (200, True)])
 def test_few_choices_are_not_released(tied: int, kept: bool) -> None:
-    ties, rules = Ties(200, tied, 0, np.nan, np.nan), Release(min_cell=10)
+    ties, rules = Ties(200, tied, 0, np.nan, np.nan), Release(min_contributors=10)
     if kept:
         assert protect_statistic("x", ties, rules)[1] == []
         return
@@ -139,6 +139,6 @@ def test_few_choices_are_not_released(tied: int, kept: bool) -> None:
 
 
 def test_counts_of_choices_are_rounded() -> None:
-    safe, _ = protect_statistic("x", Ties(203, 57, 25, 74.0, 300.0), Release(min_cell=10, round_counts=5))
+    safe, _ = protect_statistic("x", Ties(203, 57, 25, 74.0, 300.0), Release(min_contributors=10, round_counts=5))
     assert isinstance(safe, Ties)
     assert (safe.choices, safe.tied, safe.sd, safe.spread) == (205, 55, 74.0, 300.0)

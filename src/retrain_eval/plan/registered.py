@@ -297,8 +297,8 @@ def deviations(registration: Registration, used: StudyFile, script_sha256: str =
     >>> from retrain_eval.plan.study_file import About, Release
     >>> plan = StudyFile(study=About(name="x", title="T", question="Q", data="D"), records={"person": "p.csv"})
     >>> made = Registration(time="", version="", study_sha256="", script_sha256="", study=msgspec.to_builtins(plan))
-    >>> deviations(made, msgspec.structs.replace(plan, release=Release(min_cell=20))).to_dict("records")
-    [{'field': 'release.min_cell', 'planned': '10', 'used': '20'}]
+    >>> deviations(made, msgspec.structs.replace(plan, release=Release(min_contributors=20))).to_dict("records")
+    [{'field': 'release.min_contributors', 'planned': '10', 'used': '20'}]
     """
     found = differences(registration.plan, used)
     if script_sha256 and script_sha256 != registration.script_sha256:

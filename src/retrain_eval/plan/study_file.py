@@ -145,7 +145,13 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     profile: str = "default"
-    min_cell: Annotated[int, msgspec.Meta(ge=3)] = 10
+    min_contributors: Annotated[int, msgspec.Meta(ge=3)] = 10
+    noise_smallest: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    noise_largest: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    count_variance: Annotated[float, msgspec.Meta(ge=0, le=4)] = 0.0
+    count_gap: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
+    within: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    certainty: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     max_leverage: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
     round_counts: Annotated[int, msgspec.Meta(ge=1)] = 1
     significant_figures: Annotated[int, msgspec.Meta(ge=2, le=10)] = 10
@@ -153,6 +159,25 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     dominance_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     p_percent: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     winsorise: Annotated[float, msgspec.Meta(gt=0.5, le=1)] = 1.0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether noise is attached to people, so that a run needs the release key."""
+        return self.count_variance > 0 or self.noise_largest > 0
+
+
+OLDER_NAMES = {"min_cell": "min_contributors"}  # of rules in study files and bundles of earlier versions
+
+
+def with_names_of_today(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return rules under the names that they have now.
+
+    Examples
+    --------
+    >>> with_names_of_today({"min_cell": 5})
+    {'min_contributors': 5}
+    """
+    return {OLDER_NAMES.get(name, name): value for name, value in rules.items()}
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +330,7 @@ def read_study(path: str | Path) -> StudyFile:
         raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
+    _rename_rules(raw)
     check_keys(raw, StudyFile, "", path)
     raw["release"] = _with_profile(raw.get("release", {}), path)
     try:
@@ -328,6 +354,12 @@ def read_study(path: str | Path) -> StudyFile:
     return study
 
 
+def _rename_rules(raw: dict[str, Any]) -> None:
+    """Give the rules of ``[release]`` the names that they have now."""
+    if isinstance(raw.get("release"), dict):
+        raw["release"] = with_names_of_today(raw["release"])
+
+
 def shipped_profiles() -> dict[str, Path]:
     """Return the profiles of disclosure rules that the package ships, by name."""
     return {file.stem: file for file in sorted(PROFILES.glob("*.toml"))}
@@ -349,6 +381,7 @@ def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
+    rules = with_names_of_today(rules)
     check_keys({"release": rules}, StudyFile, "", file)
     return {**rules, **release}
 

@@ -23,7 +23,7 @@ from retrain_eval.common.untrusted import read_bytes, read_toml, shown
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.registered import Registration, read_plan
-from retrain_eval.plan.study_file import FILE, Release, StudyFile, shipped_profiles
+from retrain_eval.plan.study_file import FILE, Release, StudyFile, shipped_profiles, with_names_of_today
 from retrain_eval.release.layout import ADDITIVE, read_table
 from retrain_eval.release.manifest import manifest_problems, read_manifest
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, check_files, inventory, limit_of
@@ -115,8 +115,9 @@ class Bundle:
     def study_file(self) -> StudyFile:
         """The study file as run, under the rules of the manifest; no profile file is read."""
         raw, path = dict(self.study), self.path / FILE
+        raw["release"] = with_names_of_today(raw.get("release", {}))
         check_keys(raw, StudyFile, "", path)
-        raw["release"] = {**shipped_rules(raw.get("release", {})), **(self.manifest.get("rules") or {})}
+        raw["release"] = {**shipped_rules(raw["release"]), **with_names_of_today(self.manifest.get("rules") or {})}
         try:
             return msgspec.convert(raw, StudyFile, strict=True)
         except msgspec.ValidationError as error:
@@ -228,7 +229,7 @@ class Bundle:
     def rules(self) -> Release:
         """The disclosure rules under which it was released."""
         try:
-            return msgspec.convert(self.manifest.get("rules"), Release)
+            return msgspec.convert(with_names_of_today(self.manifest.get("rules") or {}), Release)
         except msgspec.ValidationError as error:
             raise ReleaseError(f"the rules in the manifest of {self.path} are not valid: {shown(error)}") from None
 
@@ -289,4 +290,4 @@ def shipped_rules(release: Mapping[str, Any]) -> dict[str, Any]:
     A profile file next to the study file is not looked for: a bundle does not have one.
     """
     file = shipped_profiles().get(str(release.get("profile", "default")))
-    return {**(tomllib.loads(file.read_text(encoding="utf-8")) if file else {}), **release}
+    return {**(tomllib.loads(file.read_text(encoding="utf-8")) if file else {}), **with_names_of_today(release)}

@@ -155,7 +155,7 @@ def _check_earlier(safe: Results, target: Path, rules: Release) -> None:
         earlier = Bundle.open(folder)
         if not earlier.approved_by:
             continue
-        if found := differences(safe.kept(), earlier.tables(), rules.min_cell, rules.round_counts):
+        if found := differences(safe.kept(), earlier.tables(), rules.min_contributors, rules.round_counts):
             raise DisclosureError(
                 f"with the edition {folder.name}, this one would give away what is of few people:\n  "
                 + "\n  ".join(found)

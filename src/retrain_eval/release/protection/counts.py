@@ -46,7 +46,7 @@ def protect_counts(counts: SampleCounts, rules: Release) -> tuple[SampleCounts, 
     level, or of all, were dropped, the count before dropping is withheld. Neighbouring bins are pooled until each
     holds enough people or none; bins of controls must also hold enough unmatched controls, or none.
     """
-    cells, record = _PROTECT[counts.kind](counts.cells.copy(), rules.min_cell)
+    cells, record = _PROTECT[counts.kind](counts.cells.copy(), rules.min_contributors)
     return SampleCounts.of(counts.kind, _rounded(counts.kind, cells, rules.round_counts), counts.stamp), record
 
 

@@ -48,10 +48,11 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     rows = moments.cells
     for arm in ARMS:
         of = rows[(rows["arm"] == arm) & (rows["stage"] != APART)]
-        if len(of) and (fewest := int(of["people"].min())) < rules.min_cell:
+        if len(of) and (fewest := int(of["people"].min())) < rules.min_contributors:
             raise DisclosureError(
-                f"the covariate moments {name!r} compare {fewest} people of group {arm!r}, fewer than {rules.min_cell}",
-                public=f"an arm has fewer than {rules.min_cell} people",
+                f"the covariate moments {name!r} compare {fewest} people of group {arm!r}, fewer than "
+                f"{rules.min_contributors}",
+                public=f"an arm has fewer than {rules.min_contributors} people",
             )
     kept: list[pd.DataFrame] = []
     record: list[str] = []
@@ -69,7 +70,7 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
             if gone:
                 withheld.append(str(covariate))
                 continue
-            safe_cells = protect_distribution(cells, rules.min_cell)
+            safe_cells = protect_distribution(cells, rules.min_contributors)
             if any(cells["edges"].map(len)) and not any(safe_cells["edges"].map(len)):
                 told_nowhere.append(str(covariate))
             kept.append(safe_cells)
@@ -77,13 +78,14 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
-            f"Covariates {name}: {listed} withheld, of which a value has fewer than {rules.min_cell} people, or which "
+            f"Covariates {name}: {listed} withheld, of which a value has fewer than {rules.min_contributors} people, or "
+            "which "
             "few people dominate."
         )
     if told_nowhere:
         record.append(
             f"Covariates {name}: distribution functions of {', '.join(told_nowhere)} are withheld: between the points "
-            f"at which they would be told, or with a value, are fewer than {rules.min_cell} people."
+            f"at which they would be told, or with a value, are fewer than {rules.min_contributors} people."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
     few = safe[(safe["stage"] == APART) & (safe["people"] > 0)]
@@ -93,7 +95,7 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
         which = "every covariate" if every_one else ", ".join(in_few["covariate"])
         record.append(
             f"Covariates {name}: {which_arm} before matching are taken to be those after it in {which}; the people by "
-            f"whom they differ are fewer than {rules.min_cell}, or have a value that fewer share."
+            f"whom they differ are fewer than {rules.min_contributors}, or have a value that fewer share."
         )
     in_those = pd.MultiIndex.from_frame(few[["covariate", "arm"]])
     hidden = (safe["stage"] == BEFORE) & pd.MultiIndex.from_frame(safe[["covariate", "arm"]]).isin(in_those)
@@ -112,7 +114,7 @@ def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:
 
 def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
     """Return the rows to withhold: too few people, a small count that follows, or an amount that a few dominate."""
-    few: pd.Series[bool] = (cells["people"] < rules.min_cell) | (cells["smallest"] < rules.min_cell)
+    few: pd.Series[bool] = (cells["people"] < rules.min_contributors) | (cells["smallest"] < rules.min_contributors)
     if not len(cells):
         return few
     top = np.array(cells["largest"].tolist(), dtype=float)[:, None, :]
@@ -131,7 +133,7 @@ def _merged(block: pd.DataFrame, rules: Release) -> tuple[pd.DataFrame, list[str
         start = len(str(block["column"].iloc[0])) + 1  # levels are named column_level
         merged = JOIN.join([pair[0], *(level[start:] for level in pair[1:])])
         block = pd.concat(list(_joined(block, pair, merged)), ignore_index=True)
-        notes.append(f"{merged[start:]} merged, because a level had fewer than {rules.min_cell} people.")
+        notes.append(f"{merged[start:]} merged, because a level had fewer than {rules.min_contributors} people.")
     return block, notes
 
 

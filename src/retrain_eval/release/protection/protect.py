@@ -165,7 +165,7 @@ def _merge(
                 record.append(f"Moments {name}: {stratum} {_merges(names)} merged, {found.why}.")
                 safe[name] = relabel(safe[name], stratum, names)
     before = counts(moments.values())
-    small, every = [count for count in before if count.n < rules.min_cell], every_level([*before, *others])
+    small, every = [count for count in before if count.n < rules.min_contributors], every_level([*before, *others])
     while safe and _follows([*counts(safe.values()), *others], small, every, rules.round_counts):
         name = max(safe, key=lambda name: len(safe[name].cells) * bool(safe[name].strata))
         if not safe[name].strata:
@@ -210,7 +210,7 @@ def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
     """
     broken: list[tuple[float, tuple[int, ...], float]] = []
     for size, cells in sizes(moments):
-        needed = float(rules.min_cell)
+        needed = float(rules.min_contributors)
         if moments.cluster is not None:
             needed = max(needed, second_moments_need(moments, rules, len(cells)))
         if size < needed:
@@ -218,8 +218,8 @@ def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
     if broken:
         size, cells, needed = min(broken)
         why = (
-            f" (at least {rules.min_cell}, and so many that no path could be reconstructed)"
-            if needed > rules.min_cell
+            f" (at least {rules.min_contributors}, and so many that no path could be reconstructed)"
+            if needed > rules.min_contributors
             else ""
         )
         cohort = (
@@ -265,8 +265,8 @@ def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tupl
                 )
             moments = pool_covariance(moments, small, needed)
             record.append(f"Moments {name}: {len(small)} cell(s) of fewer than {needed:g} share a pooled covariance.")
-    if 0 < moments.n_dropped < rules.min_cell:
-        record.append(f"Moments {name}: the number of units left out, below {rules.min_cell}, is withheld.")
+    if 0 < moments.n_dropped < rules.min_contributors:
+        record.append(f"Moments {name}: the number of units left out, below {rules.min_contributors}, is withheld.")
         moments = replace(moments, n_dropped=0)
     return round_moments(replace(moments, largest=None, absolute=None), rules.round_counts), record
 
@@ -283,15 +283,15 @@ def _protect_clusters(name: str, moments: OutcomeMoments, rules: Release) -> tup
     people = float(moments.cells["n"].sum()) / clusters.total
     if clusters.n is not None:
         people = float(np.bincount(clusters.row, clusters.n).min())
-    large = people >= rules.min_cell
+    large = people >= rules.min_contributors
     if clusters.n is not None:
-        enough = int(clusters.n.min()) >= rules.min_cell
+        enough = int(clusters.n.min()) >= rules.min_contributors
         if enough and rules.round_counts == 1 and moments.largest is None:
             return moments, record
         clusters = clusters.without_sums(withheld=True)
         record.append(f"Moments {name}: sums by cluster are withheld.")
     if not large:
-        clusters = clusters.frequent(rules.min_cell)
+        clusters = clusters.frequent(rules.min_contributors)
         clusters = replace(clusters, count=round_counts(clusters.count, rules.round_counts))
     return replace(moments, clusters=clusters, n_clusters=clusters.total), record
 
@@ -307,14 +307,15 @@ def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[Li
             "keep table.without_clusters() for the release"
         )
     record = []
-    if int(table.cells["n"].min()) < rules.min_cell:
+    if int(table.cells["n"].min()) < rules.min_contributors:
         try:
-            table = table.coarsen(rules.min_cell, merge=True)
+            table = table.coarsen(rules.min_contributors, merge=True)
         except DisclosureError as error:
             raise DisclosureError(f"the life table {name!r}: {error}", public=error.public) from error
         grid = ", ".join(f"{duration:g}" for duration in table.grid or ())
         record.append(
-            f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than {rules.min_cell}."
+            f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than "
+            f"{rules.min_contributors}."
         )
     if table.merged:  # by this function or by the study
         what = ", ".join(

@@ -48,10 +48,10 @@ def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[
     * sums of ranks are multiplied by the ratio of the sums of 1, …, n for the two counts, because a sum of ranks
       reveals the exact number of pairs. Bounds on the p-value change slightly.
     """
-    few = int(statistic.parts[1].min(initial=rules.min_cell))
+    few = int(statistic.parts[1].min(initial=rules.min_contributors))
     reason = (
-        f"they are of fewer than {rules.min_cell} people or pairs"
-        if few < rules.min_cell
+        f"they are of fewer than {rules.min_contributors} people or pairs"
+        if few < rules.min_contributors
         else _REASONS[statistic.kind](statistic, rules)
     )
     if reason:
@@ -75,22 +75,22 @@ def _of_shares(found: Shares, rules: Release) -> str:
     if found.hits is None:
         return ""
     sides = np.concatenate([found.hits, found.n - found.hits])
-    small = (sides > 0) & (sides < rules.min_cell)
-    return f"fewer than {rules.min_cell} people have a property, or lack it" if small.any() else ""
+    small = (sides > 0) & (sides < rules.min_contributors)
+    return f"fewer than {rules.min_contributors} people have a property, or lack it" if small.any() else ""
 
 
 def _of_products(found: CrossProducts, rules: Release) -> str:
-    if found.smallest is not None and found.smallest < rules.min_cell:
-        return f"fewer than {rules.min_cell} people share the values of two columns"
-    if found.missing is not None and 0 < found.missing < rules.min_cell:
-        return f"fewer than {rules.min_cell} people are left out, who follow by subtraction from all candidates"
+    if found.smallest is not None and found.smallest < rules.min_contributors:
+        return f"fewer than {rules.min_contributors} people share the values of two columns"
+    if found.missing is not None and 0 < found.missing < rules.min_contributors:
+        return f"fewer than {rules.min_contributors} people are left out, who follow by subtraction from all candidates"
     return _dominance(found.largest, found.amounts, rules)
 
 
 def _of_ties(found: Ties, rules: Release) -> str:
     sides = (found.tied, found.choices - found.tied)
-    small = any(0 < n < rules.min_cell for n in sides)
-    return f"fewer than {rules.min_cell} choices were tied, or were not" if small else ""
+    small = any(0 < n < rules.min_contributors for n in sides)
+    return f"fewer than {rules.min_contributors} choices were tied, or were not" if small else ""
 
 
 def _ranks(found: SignedRanks, base: int) -> SignedRanks:

@@ -56,7 +56,8 @@ class Changes:
     def probabilities(self, count: int) -> Floats:
         """Return the probabilities of the changes −5 … 5 of a count, shape (11,)."""
         table = _table(self.variance, self.never)
-        return table[min(count, len(table) - 1)]
+        found: Floats = table[min(count, len(table) - 1)]
+        return found
 
 
 @cache

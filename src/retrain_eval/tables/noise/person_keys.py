@@ -78,19 +78,19 @@ class ReleaseKey:
         person : str
             SQL of the identifier as delivered.
         """
-        code = f"sha256(from_hex($outer) || from_hex(sha256(from_hex($inner) || encode(CAST({person} AS VARCHAR)))))"
+        inner = f"sha256(from_hex($inner) || encode(CAST({person} AS VARCHAR)))"
+        code = f"sha256(from_hex($outer) || from_hex({inner}))"
         part = "CAST('0x' || substr({0}, {1}, {2}) AS UBIGINT)"
         sign = f"CASE WHEN {part.format('code', 17, 1)} < 8 THEN -1 ELSE 1 END"
         uniform = f"(({part.format('code', 18, 13)} + 0.5) / {2.0**52!r})"
         size = f"{self.largest!r} - {self.largest - self.smallest!r} * sqrt(1 - {uniform})"
         element = f"CAST(1 + {part.format('code', 33, 15)} % {PRIME - 1} AS INTEGER)"
-        return (
-            f"(SELECT {{'record': {part.format('code', 1, 16)}, 'factor': 1 + {sign} * ({size}), 'element': {element}}} "
-            f"FROM (SELECT {code} AS code))"
-        )
+        record = part.format("code", 1, 16)
+        keys = f"{{'record': {record}, 'factor': 1 + {sign} * ({size}), 'element': {element}}}"
+        return f"(SELECT {keys} FROM (SELECT {code} AS code))"
 
     def parameters(self) -> dict[str, str]:
-        """Return the values of ``$inner`` and ``$outer``: the key, padded to a block, XOR 0x36 and 0x5c (FIPS 198-1)."""
+        """Return ``$inner`` and ``$outer``: the key, padded to a block, XOR 0x36 and XOR 0x5c (FIPS 198-1)."""
         secret = self.secret if len(self.secret) <= _BLOCK else hashlib.sha256(self.secret).digest()
         block = secret.ljust(_BLOCK, b"\0")
         return {name: bytes(b ^ pad for b in block).hex() for name, pad in (("inner", 0x36), ("outer", 0x5C))}

@@ -1,8 +1,8 @@
 """Redrawn scatter: a Wishart draw around sums of squares, by the key of the people they are of.
 
 From exact second moments a path can be completed, and whether a known path lies in the space that they span says
-whether that person is in the cell. A draw with (n / 6)² degrees of freedom moves every entry by about six people's worth
-and leaves no space to read; the same people in the same table get the same draw.
+whether that person is in the cell. A draw with (n / 6)² degrees of freedom moves every entry by about six people's
+worth and leaves no space to read; the same people in the same table get the same draw.
 """
 
 from __future__ import annotations

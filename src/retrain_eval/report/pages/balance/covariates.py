@@ -71,7 +71,7 @@ def say_withheld(study: Study) -> str:
             "Not shown, because some group has fewer than {min_cell} people with it, or without it: {names}. "
             "What is said of balance does not speak of it.",
             names=listed(names),
-            min_cell=study.bundle.rules.min_cell,
+            min_cell=study.bundle.rules.min_contributors,
         )
         if names
         else ""
