@@ -59,7 +59,7 @@ REHASHED: dict[str, tuple[list[Change], str]] = {
     "notes": ([in_table("effects.csv", lambda d: d.assign(note="trust me"))], "note: published trust me"),
     "a column more": ([in_table("effects.csv", lambda d: d.assign(evil=1))], "evil"),
     "the currency of a table": ([lambda b: _mark(b, currency="XTS")], "currency in its stamp: “XTS”"),
-    "the caps of a table": ([lambda b: _mark(b, **{"winsorise": "0.5"})], "winsorise in its stamp"),
+    "the base period of a table": ([lambda b: _mark(b, **{"[panel] base_period": "1999"})], "[panel] base_period in its stamp"),
     "the plan's result": ([lambda b: _replace(b, '["did"]', '["did", "main"]')], "main was not published"),
 }  # fmt: skip
 

@@ -372,12 +372,6 @@ def test_refused_rows_are_named_by_file_line_and_column(
 ) -> None:
     if hashed:
         monkeypatch.setenv("RETRAIN_EVAL_KEY", "775f38c45fbbe0b4793757b97bc84b7863342ca84daf38048e8f658816fceb98")
-    if hashed and " " in "".join(changed.values()).split("\n")[2]:
-        # spaces around an identifier do not change its hash: such rows are sound
-        with Store.open(tmp_path / "s.duckdb", identifiers="hmac") as store:
-            store.ingest_all(records(tmp_path, **changed))
-            assert store.rejects().empty
-        return
     refusals = tmp_path / "refusals.csv"
     with Store.open(tmp_path / "s.duckdb", identifiers="hmac" if hashed else "plain") as store:
         files = records(tmp_path, **changed)

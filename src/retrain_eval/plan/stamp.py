@@ -8,6 +8,8 @@ import msgspec
 
 from retrain_eval.plan.study_file import Match, Panel, Quality, StudyFile
 
+FACTS = ("unit", "frequency", "currency")  # of every study; further ones are named after their section
+
 
 def stamp_of(study: StudyFile) -> dict[str, str]:
     """Return the facts of a study file that its tables depend on.

@@ -18,7 +18,7 @@ from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.resources import resource
 from retrain_eval.common.untrusted import in_a_line, shown
 from retrain_eval.plan.registered import PLAN
-from retrain_eval.plan.stamp import stamp_of
+from retrain_eval.plan.stamp import FACTS, stamp_of
 from retrain_eval.plan.study_file import About, Release, shipped_profiles
 from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release.bundle import Bundle, shipped_rules
@@ -104,13 +104,13 @@ def _files(bundle: Bundle, published: Results) -> Iterator[str]:
                 yield f"{name}, {key}: {_short(value)}, and the manifest has {_short(listed[name].get(key))}"
 
 
-def _stamps(bundle: Bundle, published: Results) -> Iterator[str]:
+def _stamps(bundle: Bundle, _published: Results) -> Iterator[str]:
     """Compare the stamps of the additive tables with the study file; tables of earlier versions have none."""
     if not _this_program(bundle):
         return
     expected = stamp_of(bundle.study_file)
-    for name, table in published.kept().items():
-        stated = {fact for fact in table.stamp if fact in expected or fact.startswith("[")}
+    for name, table in bundle.tables().items():
+        stated = {fact for fact in table.stamp if fact in FACTS or fact.startswith("[")}
         for fact in sorted({*stated, *expected}) if stated else []:
             here, there = table.stamp.get(fact), expected.get(fact)
             if here != there:
