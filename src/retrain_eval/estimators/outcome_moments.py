@@ -30,11 +30,13 @@ from retrain_eval.common.sources import (
 )
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.dominance import absolute_totals, cap, largest
+from retrain_eval.tables.moments.keyed_sums import keyed_sums
 from retrain_eval.tables.moments.moments import INCOMPLETE
 from retrain_eval.tables.moments.numbering import number_cells
 from retrain_eval.tables.moments.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
 from retrain_eval.tables.moments.products import cluster_moments, unit_moments
 from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
+from retrain_eval.tables.noise.person_keys import has_keys
 from retrain_eval.tables.stamps import levels_of, winsorise_stamp
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def outcome_moments(
     *,
     unbalanced: str = "refuse",
     winsorise: float | None = None,
+    kind: str | None = None,
     memory_limit: str | None = None,
 ) -> OutcomeMoments:
     """Sum a long table, or stored outcome paths, to outcome moments, inside DuckDB.
@@ -85,6 +88,11 @@ def outcome_moments(
         For an outcome that is an amount: amounts beyond this quantile of either tail of their period are set to it, or
         to the third largest if that is nearer to zero, 1 for no value; and the largest contributions to each cell are
         kept, which a release checks for dominance. Negative amounts are cut where those of the opposite sign would be.
+    kind : {"amount", "log", "binary", "score"}, optional
+        How the outcome is protected, if the source has the keys of people (`with_keys`): amounts carry the noise of
+        their person, as a factor or, for logarithms of amounts, as a term; people are counted by value of a score or of
+        a binary outcome. Left out: binary if all values are 0 and 1, a score if they are twelve others at most, an
+        amount otherwise.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 
@@ -126,13 +134,16 @@ def outcome_moments(
     apart = tuple(name for name in numbers if name not in levels) if _many(relation, numbers) else ()
     strata = (*levels, *(name for name in controls if name not in (*levels, *apart)))
     complete = "drop" if unbalanced == "allow" else unbalanced
-    columns = Columns(unit, time if isinstance(time, str) else "", cohort, outcome, strata, weights, cluster)
+    keyed = has_keys(relation)
+    columns = Columns(
+        unit, time if isinstance(time, str) else "", cohort, outcome, strata, weights, cluster, keyed=keyed
+    )
     times = stored_periods(relation, time, outcome)
     if times is None:
-        found = _sum_rows(relation, columns, complete, winsorise)
+        found = _sum_rows(relation, columns, complete, winsorise, kind)
     else:
         with build_wide_paths(relation, columns, times, unbalanced=complete) as paths:
-            found = _sum_paths(paths, columns, winsorise)
+            found = _sum_paths(paths, columns, winsorise, kind=kind)
     by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and found.n_dropped else ()))
     if by_person and winsorise not in (None, 1):
         raise InputError(
@@ -195,18 +206,18 @@ def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[s
 
 
 def _sum_rows(
-    relation: duckdb.DuckDBPyRelation, columns: Columns, unbalanced: str, winsorise: float | None
+    relation: duckdb.DuckDBPyRelation, columns: Columns, unbalanced: str, winsorise: float | None, kind: str | None
 ) -> OutcomeMoments:
     """Sum a long table: whole, or one range of units after another, because moments add."""
     times = check_rows(relation, columns, unbalanced)
-    # a cluster may have units in several ranges, and a cap is a quantile of all
-    apart = columns.cluster is None and winsorise is None
+    # a cluster may have units in several ranges; a cap is a quantile of all, and the kind of an outcome shows in all
+    apart = columns.cluster is None and winsorise is None and not columns.keyed
     ranges = ranges_of_units(relation, columns, len(times)) if apart else []
     if len(ranges) > 1:
         with suppress(RetrainEvalError):  # to refuse units, all of them are counted
             return _sum_ranges(relation, columns, times, unbalanced, ranges)
     with lay_out(relation, columns, times, unbalanced=unbalanced) as paths:
-        return _sum_paths(paths, columns, winsorise)
+        return _sum_paths(paths, columns, winsorise, kind=kind)
 
 
 def _sum_ranges(
@@ -220,7 +231,11 @@ def _sum_ranges(
 
 
 def _sum_paths(
-    paths: Paths, columns: Columns, winsorise: float | None = None, reference: Floats | None = None
+    paths: Paths,
+    columns: Columns,
+    winsorise: float | None = None,
+    reference: Floats | None = None,
+    kind: str | None = None,
 ) -> OutcomeMoments:
     """Sum the paths of a table by cell."""
     if winsorise is not None:
@@ -253,6 +268,9 @@ def _sum_paths(
         clusters=clusters,
         largest=tops,
         absolute=totals,
+        keyed=keyed_sums(paths, cells, reference, columns.outcome, kind, clustered=columns.cluster is not None)
+        if columns.keyed
+        else None,
     )
 
 

@@ -20,7 +20,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from scipy import sparse
 
 from retrain_eval.common.arrays import Bools, Floats, Index
@@ -30,10 +29,10 @@ from retrain_eval.common.periods import parse_period
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.clusters import Clusters
-from retrain_eval.tables.file import read_table, write_table
-from retrain_eval.tables.largest import N_LARGEST
 from retrain_eval.tables.moments.cell_sums import merge_cells
 from retrain_eval.tables.moments.dominance import merge, merge_totals
+from retrain_eval.tables.moments.keyed_sums import KeyedSums
+from retrain_eval.tables.moments.moments_file import read_moments, write_moments
 from retrain_eval.tables.recipe import Recipe, recorded
 from retrain_eval.tables.stamps import in_order, without_levels
 
@@ -79,6 +78,8 @@ class MomentTable(Additive):
         The cells of each cluster, and its sums there if clusters are few. None if each unit is its own cluster.
     largest, absolute : ndarray, shapes (C, T, 5) and (C, T), optional
         The largest contributions w·|Y| to each cell and period, and Σ w·|Y|; they never leave the agency.
+    keyed : KeyedSums, optional
+        What the protected table is made from, if the source had the keys of people; they never leave the agency.
     source : callable, optional
         `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or subset have none.
     stamp : dict of str
@@ -104,6 +105,7 @@ class MomentTable(Additive):
     clusters: Clusters | None = field(default=None, compare=False, repr=False)
     largest: Floats | None = field(default=None, compare=False, repr=False)
     absolute: Floats | None = field(default=None, compare=False, repr=False)
+    keyed: KeyedSums | None = field(default=None, compare=False, repr=False)
     stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -184,6 +186,7 @@ class MomentTable(Additive):
             clusters=None if self.clusters is None else self.clusters.subset(np.full(len(self.cells), -1)),
             largest=None if self.largest is None else self.largest[:0],
             absolute=None if self.absolute is None else self.absolute[:0],
+            keyed=self.keyed and self.keyed.subset(np.arange(0), np.full(len(self.cells), -1)),
         )
 
     def _plus(self, other: Self) -> Self:
@@ -199,6 +202,7 @@ class MomentTable(Additive):
         cells, first, second, group = merge_cells(stacked, keys, first, second, self._order)
         mine, theirs = self.clusters, other.clusters
         clusters = mine.plus(theirs, offset, shift).merge(group) if mine and theirs else None
+        both = self.keyed.beside(other.keyed, shift) if self.keyed and other.keyed else None
         return replace(
             self,
             cells=cells,
@@ -210,6 +214,7 @@ class MomentTable(Additive):
             source=None,
             largest=merge([self.largest, other.largest], group, len(cells)),
             absolute=merge_totals([self.absolute, other.absolute], group, len(cells)),
+            keyed=both and both.merged(group, len(cells)),
         )
 
     def _plus_empty(self, empty: Self) -> Self:
@@ -258,7 +263,8 @@ class MomentTable(Additive):
         cells = self.cells.iloc[index].reset_index(drop=True)
         largest, absolute = (None if found is None else found[index] for found in (self.largest, self.absolute))
         part = replace(self, cells=cells, first=self.first[index], second=second, n_clusters=n_clusters, source=None)
-        return replace(part, clusters=clusters, largest=largest, absolute=absolute)
+        keyed = self.keyed and self.keyed.subset(index, place)
+        return replace(part, clusters=clusters, largest=largest, absolute=absolute, keyed=keyed)
 
     @recorded
     def collapse(self, over: str | Iterable[str]) -> Self:
@@ -276,44 +282,14 @@ class MomentTable(Additive):
         whole = replace(self, strata=strata, cells=cells, first=first, second=second, numbers=numbers, source=None)
         clusters = None if self.clusters is None else self.clusters.merge(group)
         stamp = without_levels(self.stamp, gone)
-        return replace(whole, clusters=clusters, largest=largest, absolute=absolute, stamp=stamp)
+        keyed = self.keyed and self.keyed.merged(group, len(cells))
+        return replace(whole, clusters=clusters, largest=largest, absolute=absolute, keyed=keyed, stamp=stamp)
 
     # ---- keeping ---------------------------------------------------------------------------------------------
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write one row per cell: keys, ``n``, ``first``, and the ``second`` moments with each later cell."""
-        order = sorted(self.second)
-        with_cells = [[b for a, b in order if a == c] for c in range(len(self.cells))]
-        blocks = [[self.second[c, b].ravel().tolist() for b in found] for c, found in enumerate(with_cells)]
-        table = pa.table(
-            {
-                "cell": pa.array(range(len(self.cells)), pa.int32()),
-                "cohort": pa.array([None if pd.isna(g) else float(g) for g in self.cells["cohort"]], pa.float64()),
-                **{name: pa.array(self.cells[name].astype(str).tolist(), pa.string()) for name in self.strata},
-                "n": pa.array(self.cells["n"].tolist(), pa.int64()),
-                "first": pa.array(self.first.tolist(), pa.list_(pa.float64())),
-                "second_with": pa.array(with_cells, pa.list_(pa.int32())),
-                "second": pa.array(blocks, pa.list_(pa.list_(pa.float64()))),
-                **_clusters_of_cells(self),
-                **({} if self.largest is None else {"largest": pa.array(self.largest.tolist())}),
-                **({} if self.absolute is None else {"absolute": pa.array(self.absolute.tolist())}),
-            }
-        )
-        facts = {
-            "outcome": self.outcome,
-            "times": list(self.times),
-            "strata": list(self.strata),
-            "reference": self.reference.tolist(),
-            "cluster": self.cluster,
-            "n_clusters": self.n_clusters,
-            "n_dropped": self.n_dropped,
-            "weighted": self.weighted,
-            "numbers": list(self.numbers),
-            "by_person": list(self.by_person),
-            **({} if self.clusters is None else {"clusters": self.clusters.count.tolist()}),
-            **({} if self.clusters is None else {"sums_withheld": self.clusters.withheld}),
-        }
-        write_table(path, "outcome_moments", table, facts, self.stamp)
+        write_moments(self, path)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Self:
@@ -324,70 +300,4 @@ class MomentTable(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts, stamp = read_table(path, "outcome_moments")
-        strata, size = tuple(facts["strata"]), 1 + len(facts["times"])
-        cells = pd.DataFrame({"cohort": pd.array(table["cohort"].to_pylist(), dtype="Float64")})
-        for name in strata:
-            cells[name] = pd.Series(table[name].to_pylist(), dtype="str")
-        cells["n"] = table["n"].to_pylist()
-        second = {
-            (c, d): np.array(block).reshape(size, size)
-            for c, (found, blocks) in enumerate(
-                zip(table["second_with"].to_pylist(), table["second"].to_pylist(), strict=True)
-            )
-            for d, block in zip(found, blocks, strict=True)
-        }
-        return cls(
-            outcome=facts["outcome"],
-            times=tuple(facts["times"]),
-            strata=strata,
-            cells=cells,
-            first=np.array(table["first"].to_pylist()).reshape(len(cells), size),
-            second=second,
-            reference=np.array(facts["reference"]),
-            cluster=facts["cluster"],
-            n_clusters=facts["n_clusters"],
-            n_dropped=facts["n_dropped"],
-            weighted=facts["weighted"],
-            numbers=tuple(facts["numbers"]),
-            by_person=tuple(facts["by_person"]),
-            clusters=_read_clusters(table, facts, size),
-            largest=_read_amounts(table, "largest", (len(cells), size - 1, N_LARGEST)),
-            absolute=_read_amounts(table, "absolute", (len(cells), size - 1)),
-            stamp=stamp,
-        )
-
-
-def _clusters_of_cells(moments: MomentTable) -> dict[str, pa.Array]:
-    """Return, for each cell, the clusters in it, and their people and sums if these are kept."""
-    clusters = moments.clusters
-    if clusters is None:
-        return {}
-    inside = [np.flatnonzero(clusters.cell == c) for c in range(len(moments.cells))]
-    found = {"clusters": pa.array([clusters.row[i].tolist() for i in inside], pa.list_(pa.int32()))}
-    if clusters.n is not None and clusters.first is not None:
-        n, first = clusters.n, clusters.first
-        found["clusters_n"] = pa.array([n[i].tolist() for i in inside], pa.list_(pa.int64()))
-        found["clusters_first"] = pa.array([first[i].tolist() for i in inside], pa.list_(pa.list_(pa.float64())))
-    return found
-
-
-def _read_clusters(table: pa.Table, facts: dict[str, Any], size: int) -> Clusters | None:
-    if "clusters" not in facts:
-        return None
-    rows = table["clusters"].to_pylist()
-    row = np.array([j for found in rows for j in found], dtype=np.int64)
-    cell = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
-    order = np.lexsort((cell, row))
-    n = first = None
-    if "clusters_n" in table.column_names:
-        n = np.array([j for found in table["clusters_n"].to_pylist() for j in found], dtype=np.int64)[order]
-        sums = [values for found in table["clusters_first"].to_pylist() for values in found]
-        first = np.array(sums).reshape(len(row), size)[order]
-    count = np.array(facts["clusters"], dtype=np.int64)
-    return Clusters(row[order], cell[order], count, n, first, bool(facts["sums_withheld"]))
-
-
-def _read_amounts(table: pa.Table, name: str, shape: tuple[int, ...]) -> Floats | None:
-    """Return what is known of the largest contributions, which a release does not contain."""
-    return np.array(table[name].to_pylist(), dtype=float).reshape(shape) if name in table.column_names else None
+        return cls(**read_moments(path))

@@ -20,6 +20,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import is_table, query, refuse_broken_rows, require_columns, sql_name, sql_text
 from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import units_having
+from retrain_eval.tables.noise.person_keys import PERSON_KEY
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
@@ -40,6 +41,7 @@ class Columns:
     weights: str | None = None
     cluster: str | None = None
     numbers: tuple[str, ...] = ()
+    keyed: bool = False  # whether there is a column of the keys of people
 
     def names(self) -> list[str]:
         """Return every column used, each once."""
@@ -58,6 +60,8 @@ class Columns:
         found["w"] = "1.0::DOUBLE" if self.weights is None else f"CAST({sql_name(self.weights)} AS DOUBLE)"
         if self.cluster is not None:
             found["cluster"] = sql_name(self.cluster)
+        if self.keyed:
+            found |= {name: f"{PERSON_KEY}.{name}" for name in ("record", "factor", "element")}
         return found | {f"x_{i}": f"CAST({sql_name(name)} AS DOUBLE)" for i, name in enumerate(self.numbers)}
 
     def labels(self) -> str:

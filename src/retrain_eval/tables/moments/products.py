@@ -25,13 +25,17 @@ Pairs = dict[tuple[int, int], Floats]
 _FETCHED, _MULTIPLIED = 650_000, 200_000
 
 
-def unit_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Floats, Pairs]:
-    """Return Σz by cell, shape (C, 1 + T), and Σzzᵀ by cell, where z = w (1, Y − reference)."""
+def unit_moments(paths: Paths, cells: Cells, reference: Floats, noise: str | None = None) -> tuple[Floats, Pairs]:
+    """Return Σz by cell, shape (C, 1 + T), and Σzzᵀ by cell, where z = w (1, Y − reference).
+
+    With ``noise``, Y is noisy: ``"amount"`` multiplies it by the factor of the unit's person, and ``"log"`` adds the
+    logarithm of the factor.
+    """
     size = 1 + len(reference)
     first = np.zeros((len(cells.table), size))
     second: Pairs = {}
     with threadpool_limits(1, user_api="blas"), np.errstate(over="ignore", invalid="ignore"):
-        for cell, z in _units(paths, cells, reference):
+        for cell, z in _units(paths, cells, reference, noise):
             order = np.argsort(cell, kind="stable")
             cell, z = cell[order], z.take(order, axis=1)
             starts = np.flatnonzero(np.diff(cell, prepend=-1))
@@ -43,7 +47,7 @@ def unit_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Floats,
     return first, second
 
 
-def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pairs, Clusters]:
+def cluster_moments(paths: Paths, cells: Cells, reference: Floats, noise: str | None = None) -> tuple[Pairs, Clusters]:
     """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and the cells of each cluster."""
     second: Pairs = defaultdict(lambda: np.zeros((1 + len(reference),) * 2))
     found = Collector()
@@ -52,7 +56,7 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pair
         threadpool_limits(1, user_api="blas"),
         np.errstate(over="ignore", invalid="ignore"),
     ):
-        for cluster, cell, n, totals in _cluster_totals(by_cluster, cells, reference):
+        for cluster, cell, n, totals in _cluster_totals(by_cluster, cells, reference, noise):
             found.add(cluster, cell, n, totals.T)
             # the entries of a cluster are adjacent: compare each with itself, with the next, the one after …
             for step in range(len(cluster)):
@@ -67,11 +71,13 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pair
     return dict(sorted(second.items())), found.clusters()
 
 
-def _cluster_totals(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Index, Index, Floats]]:
+def _cluster_totals(
+    paths: Paths, cells: Cells, reference: Floats, noise: str | None
+) -> Iterator[tuple[Index, Index, Index, Floats]]:
     """Yield cluster, cell, units and Σz of complete clusters from a table that is sorted by cluster and cell."""
     none = np.empty(0, np.intp)
     held = none, none, none, np.empty((1 + len(reference), 0))
-    for cluster, cell, z in _units_by_cluster(paths, cells, reference):
+    for cluster, cell, z in _units_by_cluster(paths, cells, reference, noise):
         together = np.r_[held[0], cluster], np.r_[held[1], cell], np.r_[held[2], np.ones_like(cluster)]
         sums = np.hstack([held[3], z])
         key = together[0] * len(cells.table) + together[1]
@@ -88,21 +94,27 @@ def _cluster_totals(paths: Paths, cells: Cells, reference: Floats) -> Iterator[t
         yield held
 
 
-def _units_by_cluster(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Index, Floats]]:
+def _units_by_cluster(
+    paths: Paths, cells: Cells, reference: Floats, noise: str | None
+) -> Iterator[tuple[Index, Index, Floats]]:
     def read(units: pa.Table) -> tuple[Index, Index, Floats]:
-        return np.asarray(units["cluster"].to_numpy(), np.intp), cells.of(units), _weighted(units, reference)
+        return np.asarray(units["cluster"].to_numpy(), np.intp), cells.of(units), _weighted(units, reference, noise)
 
-    return map(read, _parts(paths, cells, ["cluster"]))
+    return map(read, parts_of(paths, cells, ["cluster", *_factor(noise)]))
 
 
-def _units(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Floats]]:
+def _units(paths: Paths, cells: Cells, reference: Floats, noise: str | None) -> Iterator[tuple[Index, Floats]]:
     def read(units: pa.Table) -> tuple[Index, Floats]:
-        return cells.of(units), _weighted(units, reference)
+        return cells.of(units), _weighted(units, reference, noise)
 
-    return map(read, _parts(paths, cells, []))
+    return map(read, parts_of(paths, cells, _factor(noise)))
 
 
-def _parts(paths: Paths, cells: Cells, more: list[str]) -> Iterator[pa.Table]:
+def _factor(noise: str | None) -> list[str]:
+    return [] if noise is None else ["factor"]
+
+
+def parts_of(paths: Paths, cells: Cells, more: list[str]) -> Iterator[pa.Table]:
     """Yield the units in order, a part at a time."""
     columns = [*_columns(paths, cells), *more]
     fetched, part = _rows(_FETCHED, len(columns)), _rows(_MULTIPLIED, len(columns))
@@ -120,11 +132,15 @@ def _rows(values: int, n_columns: int) -> int:
     return max(1024, values // n_columns)
 
 
-def _weighted(units: pa.Table, reference: Floats) -> Floats:
+def _weighted(units: pa.Table, reference: Floats, noise: str | None) -> Floats:
     """Return z = w (1, Y − reference), shape (1 + T, n)."""
     z = np.empty((1 + len(reference), units.num_rows))
     z[0] = units["w"].to_numpy()
+    factor = None if noise is None else np.asarray(units["factor"].to_numpy(), np.float64)
     for i, centre in enumerate(reference):
-        np.subtract(units[f"y_{i}"].to_numpy(), centre, out=z[1 + i])
+        y = units[f"y_{i}"].to_numpy()
+        if factor is not None:
+            y = y * factor if noise == "amount" else y + np.log(factor)
+        np.subtract(y, centre, out=z[1 + i])
     z[1:] *= z[0]
     return z

@@ -15,7 +15,7 @@ from retrain_eval.common.arrays import Ints
 from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.changes import Changes
 
-MOST = 2  # by which a count moves further so that parts add up
+MOST = 2  # by which a count moves further, in each of two rounds, so that parts add up
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Register:
     def parts(self, whole: int, counts: Sequence[int], keys: Keys) -> Ints | None:
         """Return published counts of the disjoint parts of a whole, which add up to its published count.
 
-        Parts that are not published yet absorb the difference, the largest first, each by at most 2, and none is moved
-        into 1 … js. None: the parts cannot be made to add up, and none of them may be published.
+        Parts that are not published yet absorb the difference, the largest first, each by at most 2 and, if that is not
+        enough, by 2 more; none is moved into 1 … js. None: the parts cannot be made to add up, and none of them may be published.
 
         Parameters
         ----------
@@ -68,7 +68,8 @@ class Register:
             changed = self.changes.change(list(counts), keys).tolist()
             values = [new if old is None else old for old, new in zip(of, changed, strict=True)]
         # equal counts in the order of keys, so that the order of parts does not matter
-        for part in sorted(range(len(values)), key=lambda part: (-counts[part], int(keys[part]))):
+        largest_first = sorted(range(len(values)), key=lambda part: (-counts[part], int(keys[part])))
+        for part in largest_first * 2:
             step = max(-MOST, min(MOST, whole - sum(values)))
             if step and not known[part] and values[part] > 0 and values[part] + step > self.changes.never:
                 values[part] += step

@@ -1,0 +1,281 @@
+r"""Protect outcome moments: noisy amounts or changed counts, centred with published counts, and a redrawn scatter.
+
+With n people in a cell of whom ñ are published, weights ``Σw`` become ``W = Σw · ñ/n``, and sums are taken about the
+reference path with W, so that the mean is ``Σ w Y δ / W`` and no quarter without amounts tells n. The scatter about the
+mean is redrawn (`redrawn`) and put back about the released mean; the variance of changed counts is added, so that
+standard errors know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+from retrain_eval.common.arrays import Floats, Index, Ints
+from retrain_eval.common.errors import DisclosureError
+from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.merging import merge_smallest_level, relabel
+from retrain_eval.tables.moments.dominance import dominated
+from retrain_eval.tables.moments.keyed_sums import KeyedSums
+from retrain_eval.tables.noise.register import Register
+from retrain_eval.tables.noise.scatter import redrawn
+
+IMPLIED = 10  # times the smallest number of people: so many with one value follow from the sample's definition
+
+
+def protect_moments(
+    name: str, moments: OutcomeMoments, rules: Release, register: Register, order: dict[str, Sequence[str]]
+) -> tuple[OutcomeMoments, list[str]]:
+    """Return the moments as they may be released, and a record of what was merged.
+
+    Parameters
+    ----------
+    name : str
+        Of the table, for the record and for errors.
+    moments : OutcomeMoments
+        With keyed sums.
+    rules : Release
+    register : Register
+        The counts of this edition.
+    order : dict of str → sequence of str
+        Levels of strata from low to high: a level with too few people joins a neighbour.
+
+    Raises
+    ------
+    DisclosureError
+        If the source had no keys of people; if a cell has too few people, too few with an amount or with a value, or is
+        dominated by few of them, and no stratum is left to merge.
+    """
+    if moments.keyed is None:
+        raise DisclosureError(
+            f"the moments {name!r} were summed without the keys of people; give them to the source: run.keyed(rows)",
+            public="it was summed without the keys of people",
+        )
+    record: list[str] = []
+    while True:
+        fault = _fault(moments, rules)
+        published = None if fault else _published(moments, register)
+        if published is not None:
+            break
+        fault = fault or Fault(int(moments.cells["n"].to_numpy().argmin()), "counts cannot be made to add up")
+        if not moments.strata:
+            raise DisclosureError(f"the moments {name!r}: in a cohort, {fault.why}", public=f"in a cohort, {fault.why}")
+        moments, line = _coarser(moments, fault, order)
+        record.append(f"Moments {name}: {line}, because in a cell {fault.why}.")
+    return _protected(moments, published, rules, register), record
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A cell that breaks a rule, and why, without numbers of people."""
+
+    cell: int
+    why: str
+
+
+def _fault(moments: OutcomeMoments, rules: Release) -> Fault | None:
+    """Return the smallest cell that breaks a rule."""
+    assert moments.keyed is not None
+    fewest, n = rules.min_contributors, moments.cells["n"].to_numpy()
+    if n.min() < fewest:
+        return Fault(int(n.argmin()), f"there are fewer than {fewest} people")
+    sides, what = _sides(moments.keyed, n)
+    # what is so of everyone in the sample, such as being without work before the start, tells of no one
+    implied = (sides.sum(axis=0) == 0) & (n.sum() >= IMPLIED * fewest)
+    small = (sides < fewest) & ~implied
+    if small.any():
+        smallest = np.where(small, sides, n.max() + 1).min(axis=(1, 2))
+        return Fault(int(smallest.argmin()), f"fewer than {fewest} people {what}")
+    if moments.largest is not None and moments.absolute is not None:
+        rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
+        over = np.flatnonzero(dominated(moments.largest, moments.absolute, **rule))
+        if len(over):
+            return Fault(int(over[n[over].argmin()]), "few people dominate the amounts; set a cap for the outcome")
+    return None
+
+
+def _sides(keyed: KeyedSums, n: Ints) -> tuple[Ints, str]:
+    """Return the people with an amount, or with each value and with none, shape (C, T, V or V + 1)."""
+    if keyed.noisy:
+        return keyed.count, "have an amount"
+    rest = n[:, None, None] - keyed.count.sum(axis=2, keepdims=True)
+    return np.concatenate([keyed.count, rest], axis=2), "have one of the values"
+
+
+def _coarser(moments: OutcomeMoments, fault: Fault, order: dict[str, Sequence[str]]) -> tuple[OutcomeMoments, str]:
+    """Merge the level of a cell with a neighbour, or sum over the last stratum; say what was done."""
+    stratum = moments.strata[-1]
+    if stratum not in moments.numbers:  # values of a number are no levels
+        names = merge_smallest_level(moments, stratum, (fault.cell,), order.get(stratum, ()))
+        if len(set(names.values())) > 1:
+            merged = ", ".join(dict.fromkeys(new for old, new in names.items() if old != new))
+            return relabel(moments, stratum, names), f"{stratum} {merged} merged"
+    return moments.collapse(over=stratum), f"summed over {stratum}"
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Published counts of units by cell, shape (C,), and of units with each value, shape (C, T, V)."""
+
+    n: Ints
+    count: Ints
+
+
+def _published(moments: OutcomeMoments, register: Register) -> _Published | None:
+    """Return published counts, cells fitted to their cohort and cohorts to everyone; None if they do not fit."""
+    keyed = moments.keyed
+    assert keyed is not None
+    n, key = moments.cells["n"].to_numpy(np.int64), keyed.cells.key
+    cohorts = _cohorts(moments)
+    whole = [int(n[cells].sum()) for cells in cohorts]
+    with np.errstate(over="ignore"):
+        keys = np.array([key[cells].sum(dtype=np.uint64) for cells in cohorts], dtype=np.uint64)
+        everyone = register.count(sum(whole), int(keys.sum(dtype=np.uint64)))
+    fitted = register.parts(everyone, whole, keys)
+    if fitted is None:
+        return None
+    found = np.zeros(len(n), np.int64)
+    counts = keyed.count.copy()
+    for cells, total in zip(cohorts, fitted.tolist(), strict=True):
+        parts = register.parts(total, n[cells].tolist(), key[cells]) if len(cells) > 1 else np.array([total])
+        if parts is None:
+            return None
+        found[cells] = parts
+        if keyed.noisy:
+            continue
+        for t, v in np.ndindex(*counts.shape[1:]):
+            of, of_keys = keyed.count[cells, t, v], keyed.key[cells, t, v]
+            with np.errstate(over="ignore"):
+                together = register.count(int(of.sum()), int(of_keys.sum(dtype=np.uint64)))
+            parts = register.parts(together, of.tolist(), of_keys) if len(cells) > 1 else np.array([together])
+            if parts is None:
+                return None
+            counts[cells, t, v] = parts
+    if not keyed.noisy:  # no more people with a value than people
+        excess = np.maximum(counts.sum(axis=2) - found[:, None], 0)
+        largest = counts.argmax(axis=2)[..., None]
+        np.put_along_axis(counts, largest, np.take_along_axis(counts, largest, 2) - excess[..., None], 2)
+    return _Published(found, counts)
+
+
+def _cohorts(moments: OutcomeMoments) -> list[Index]:
+    """Return the cells of each cohort."""
+    cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
+    return [np.flatnonzero(cohort == value) for value in np.unique(cohort)]
+
+
+def _protected(moments: OutcomeMoments, published: _Published, rules: Release, register: Register) -> OutcomeMoments:
+    """Return the released table: its sums are those of noisy paths or changed counts, about ñ."""
+    keyed = moments.keyed
+    assert keyed is not None
+    n = moments.cells["n"].to_numpy(np.int64)
+    factor = published.n / n
+    first, second = (keyed.first, keyed.second) if keyed.noisy else (moments.first, moments.second)
+    assert first is not None and second is not None
+    weight = first[:, 0] * factor
+    totals = first[:, 1:] + first[:, :1] * moments.reference
+    ones = np.zeros_like(totals)  # Σw of those who are counted by value, per person
+    if not keyed.noisy:
+        share = np.divide(keyed.weight, keyed.count, out=np.zeros_like(keyed.weight), where=keyed.count > 0)
+        totals = (share * published.count * keyed.values).sum(axis=2)
+        ones = np.sqrt(((share * keyed.values) ** 2 * (keyed.count > 0)).sum(axis=2))
+    released = np.column_stack([weight, totals - weight[:, None] * moments.reference])
+    blocks = _redrawn(moments, first, dict(second), released, factor)
+    variance = rules.count_variance
+    for c in range(len(n)):
+        each = first[c, 0] / n[c]
+        direction = each * np.concatenate([[1.0], -moments.reference])
+        noise = variance * np.outer(direction, direction)
+        noise[1:, 1:] += variance * np.diag(ones[c] ** 2)
+        blocks[c, c] = blocks[c, c] + noise
+    total = int(published.n.sum())
+    clusters = moments.clusters and replace(
+        moments.clusters.without_sums(withheld=True),
+        count=np.maximum(np.rint(moments.clusters.count * (total / n.sum())), 1).astype(np.int64),
+    )
+    with np.errstate(over="ignore"):
+        key = keyed.cells.key.sum(dtype=np.uint64, keepdims=True) + np.uint64(1)
+    [dropped] = register.changes.change([moments.n_dropped], key).tolist()
+    return replace(
+        moments,
+        cells=moments.cells.assign(n=published.n),
+        first=released,
+        second=dict(sorted(blocks.items())),
+        n_clusters=total if clusters is None else clusters.total,
+        n_dropped=dropped if moments.n_dropped >= rules.min_contributors else 0,
+        clusters=clusters,
+        largest=None,
+        absolute=None,
+        keyed=None,
+        source=None,
+        stamp={**moments.stamp, "noise": noise_stamp(rules)},
+    )
+
+
+def noise_stamp(rules: Release) -> str:
+    """Return what the numbers of a protected table went through; tables under other rules do not add."""
+    return (
+        f"amounts {rules.noise_smallest:g} to {rules.noise_largest:g}, "
+        f"counts v = {rules.count_variance:g}, js = {rules.count_gap}"
+    )
+
+
+def _redrawn(
+    moments: OutcomeMoments,
+    first: Floats,
+    second: dict[tuple[int, int], Floats],
+    released: Floats,
+    factor: Floats,
+) -> dict[tuple[int, int], Floats]:
+    """Redraw the scatter about the mean of cells that share clusters together, and put it about the released means.
+
+    With residuals r = w (Y − mean), the coordinates are (w, r); w stays apart where it is 1 for everyone.
+    """
+    assert moments.keyed is not None
+    size, n = first.shape[1], moments.cells["n"].to_numpy()
+    own = moments.weighted or moments.cluster is not None
+    blocks: dict[tuple[int, int], Floats] = {}
+    for cells in _together(len(n), list(second)):
+        joint = np.zeros((len(cells) * size, len(cells) * size))
+        place = {int(c): slice(i * size, (i + 1) * size) for i, c in enumerate(cells)}
+        for (c, d), block in second.items():
+            if c in place:
+                inner = _about(-first[c, 1:] / first[c, 0]) @ block @ _about(-first[d, 1:] / first[d, 0]).T
+                joint[place[c], place[d]] = inner
+                joint[place[d], place[c]] = inner.T
+        used = np.ones(len(joint), dtype=bool)
+        if not own:
+            used[::size] = False
+        keys = moments.keyed.cells.key[cells].tolist()
+        drawn = joint.copy()
+        drawn[np.ix_(used, used)] = redrawn(
+            joint[np.ix_(used, used)], float(n[cells].min()), keys, f"{moments.outcome} {moments.times}"
+        )
+        if not own:
+            drawn[np.ix_(~used, used)] = drawn[np.ix_(used, ~used)] = 0.0
+        for c, d in second:
+            if c in place:
+                inner = drawn[place[c], place[d]] * np.sqrt(factor[c] * factor[d])
+                blocks[c, d] = (
+                    _about(released[c, 1:] / released[c, 0]) @ inner @ _about(released[d, 1:] / released[d, 0]).T
+                )
+    return blocks
+
+
+def _about(mean: Floats) -> Floats:
+    """Return the map of (w, r) to (w, r + w · mean)."""
+    found = np.eye(1 + len(mean))
+    found[1:, 0] = mean
+    return found
+
+
+def _together(n_cells: int, pairs: list[tuple[int, int]]) -> list[Index]:
+    """Return the cells that share clusters, directly or through others."""
+    rows, columns = np.array(pairs).reshape(-1, 2).T
+    graph = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n_cells, n_cells))
+    _, labels = sparse.csgraph.connected_components(graph, directed=False)
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
