@@ -186,7 +186,7 @@ def cost_per_trainee(run: rte.Run) -> float:
 def event_moments(run: rte.Run, followed: duckdb.DuckDBPyRelation, outcome: str, by: str = "") -> rte.OutcomeMoments:
     """Sum the matched people's paths around the start of training to outcome moments."""
     return rte.outcome_moments(
-        followed,
+        run.keyed(followed),
         unit="match_id",
         time="clock",
         cohort="cohort",
@@ -383,7 +383,8 @@ def truth(run: rte.Run) -> None:
             WHERE event_time BETWEEN {-BEFORE} AND {AFTER}
             """
         )
-        moments = rte.outcome_moments(rows, unit="person_id", time="clock", cohort="cohort", outcome=outcome)
+        keyed = run.keyed(rows)
+        moments = rte.outcome_moments(keyed, unit="person_id", time="clock", cohort="cohort", outcome=outcome)
         run.publish(f"truth_{outcome}", moments)
         main = outcome == run.study.did.outcome
         run.publish("truth_event_study" if main else f"truth_event_study_{outcome}", rte.known_effects(moments))

@@ -145,6 +145,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     profile: str = "default"
+    exact: bool = False
     min_contributors: Annotated[int, msgspec.Meta(ge=3)] = 10
     noise_smallest: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     noise_largest: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
@@ -342,7 +343,7 @@ def read_study(path: str | Path) -> StudyFile:
         for name, files in study.records.items()
         if not files
     ]
-    checks = [partial(_check_name, study, path), partial(_check_panel, study, path)]
+    checks = [partial(check, study, path) for check in (_check_name, _check_panel, _check_rules)]
     checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
     for check in checks:
         try:
@@ -390,6 +391,24 @@ def _check_name(study: StudyFile, path: Path) -> None:
     """Refuse a study name that is not a folder name on every system: the report has a folder of that name."""
     if not is_plain_name(name := study.study.name):
         raise InputError("the study's name is not a valid folder name", file=path, column="name", value=name, rule=RULE)
+
+
+def _check_rules(study: StudyFile, path: Path) -> None:
+    """Refuse rules that protect nothing without saying so, and rules that contradict each other."""
+    rules = study.release
+    if rules.exact == rules.noisy:
+        raise InputError(
+            "numbers are to be exact and noisy" if rules.exact else "nothing protects the people behind the numbers",
+            file=path,
+            column="release",
+            rule="noise on amounts and changed counts, or exact = true for records that are public already",
+            fix='start from a shipped profile: profile = "default", "public_use" or "open"',
+        )
+    if rules.noise_smallest > rules.noise_largest:
+        raise InputError(
+            "the smallest size of noise is above the largest", file=path, column="noise_smallest",
+            value=f"{rules.noise_smallest:g} > {rules.noise_largest:g}",
+        )  # fmt: skip
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

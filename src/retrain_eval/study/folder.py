@@ -34,6 +34,7 @@ from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.release.results import Results
 from retrain_eval.release.verification.within import check_edition
 from retrain_eval.report.building import book, pdf
+from retrain_eval.study.release_key import release_key
 from retrain_eval.study.run import Run, Say
 from retrain_eval.study.script import SCRIPT, analysis_of, load_script
 
@@ -143,13 +144,15 @@ class Study:
                 for line in (f"records as of vintage {as_of}", *store.incomplete()):
                     say(line)
             analyse = analysis_of(self._script)
+            secret = release_key(self.store_path.parent, self.file.release, store, say)
             key = provenance.run_key(self.file, self.folder / SCRIPT, store, self.package)
+            key["release_key"] = "" if secret is None else secret.fingerprint()
             if not force and (results := provenance.last_run(self._results, key)[2]) is not None:
                 say("nothing has changed since the last run")
                 self._require(results)
                 return results
             inputs = provenance.inputs_of(store)
-            run = Run(self.file, store, say)
+            run = Run(self.file, store, say, secret)
             try:
                 analyse(run)
             except (DesignError, DisclosureError) as error:

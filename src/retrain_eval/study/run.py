@@ -33,6 +33,7 @@ from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.ties import MANY, RELABELLINGS, count_ties, effects_relabelled, moved, ties_table
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
+from retrain_eval.tables.noise.person_keys import ReleaseKey, with_keys
 from retrain_eval.tables.recipe import recipe_of
 from retrain_eval.tables.statistics import Ties
 
@@ -55,17 +56,43 @@ class Run:
         Filled by `publish`.
     say : callable
         Prints one line of progress.
+    key : ReleaseKey, optional
+        What `keyed` gives keys with; none if the rules attach no noise.
     """
 
     study: StudyFile
     store: Store
     say: Say
+    key: ReleaseKey | None = field(default=None, repr=False)
     results: Results = field(default_factory=Results)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
         """The store's DuckDB connection, records loaded."""
         return self.store.con
+
+    def keyed(self, rows: duckdb.DuckDBPyRelation, person: str = "person_id") -> duckdb.DuckDBPyRelation:
+        """Give rows the keys of their people, so that what is summed over them can be protected and released.
+
+        Parameters
+        ----------
+        rows : DuckDB relation
+            On this store's connection, with one person per row.
+        person : str
+            Column of the identifier.
+
+        Returns
+        -------
+        DuckDB relation
+            With a column ``person_key``; unchanged if the study's profile is ``open``, which releases exact numbers.
+
+        Examples
+        --------
+        In a study's ``run.py``::
+
+            moments = rte.outcome_moments(run.keyed(run.con.table("followed")), unit="person_id", ...)
+        """
+        return rows if self.key is None else with_keys(self.con, rows, person, self.key)
 
     @property
     def _seed(self) -> int:

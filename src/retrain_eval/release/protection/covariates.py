@@ -78,8 +78,8 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
-            f"Covariates {name}: {listed} withheld, of which a value has fewer than {rules.min_contributors} people, or "
-            "which "
+            f"Covariates {name}: {listed} withheld, of which a value has fewer than {rules.min_contributors} people, "
+            "or which "
             "few people dominate."
         )
     if told_nowhere:

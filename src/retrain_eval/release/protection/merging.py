@@ -14,25 +14,6 @@ from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
 from retrain_eval.tables.stamps import relabelled_stamp
 
-Sizes = list[tuple[float, tuple[int, ...]]]
-
-
-def sizes(moments: OutcomeMoments) -> Sizes:
-    """Return the number of units of each cell, and the number of matched sets that each pair of cells shares.
-
-    If two cells shared a single set, its paths could be read off. The number of shared sets is the cross product of the
-    cells' weights, each divided by its cell's mean weight.
-    """
-    n = moments.cells["n"].to_numpy()
-    weight = moments.first[:, 0] / n
-    found: Sizes = [(float(n[c]), (c,)) for c in range(len(n))]
-    found += [
-        (float(round(block[0, 0] / (weight[c] * weight[d]), 6)), (c, d))
-        for (c, d), block in moments.second.items()
-        if c != d
-    ]
-    return found
-
 
 def merge_smallest_level(
     moments: OutcomeMoments, stratum: str, cells: tuple[int, ...], order: Sequence[str]
@@ -83,68 +64,6 @@ def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> 
         stamp=relabelled_stamp(moments.stamp, stratum, names),
     )
     return wide.collapse(over=helper)
-
-
-def pool_covariance(moments: OutcomeMoments, small: Sequence[int], needed: float) -> OutcomeMoments:
-    """Return the moments with the covariance of small cells replaced by one pooled over them.
-
-    Parameters
-    ----------
-    moments : OutcomeMoments
-        Not clustered.
-    small : sequence of int
-        Cells whose own second moments must not be published.
-    needed : float
-        Smallest number of people for a covariance; the next larger cells are pooled too until it is reached.
-
-    Returns
-    -------
-    OutcomeMoments
-        Means are unchanged; standard errors use the pooled covariance for these cells.
-
-    Notes
-    -----
-    With ``z = (1, Y − Ȳ_c)``, the cell's ``Σ w² z zᵀ`` becomes ``Σ_c w²`` times its mean over the pooled cells.
-    """
-    n = moments.cells["n"].to_numpy()
-    pooled = list(small)
-    for cell in np.argsort(n, kind="stable"):
-        if n[pooled].sum() >= needed:
-            break
-        if cell not in pooled:
-            pooled.append(int(cell))
-    size = 1 + len(moments.times)
-    shifts = []
-    total, squares = np.zeros((size, size)), 0.0
-    for c in pooled:
-        centre = np.eye(size)
-        centre[1:, 0] = moments.first[c, 1:] / moments.first[c, 0]
-        inverse = np.linalg.inv(centre)
-        total += inverse @ moments.second[c, c] @ inverse.T
-        squares += moments.second[c, c][0, 0]
-        shifts.append(centre)
-    second = dict(moments.second)
-    for c, centre in zip(pooled, shifts, strict=True):
-        second[c, c] = centre @ (total * (moments.second[c, c][0, 0] / squares)) @ centre.T
-    return replace(moments, second=second)
-
-
-def round_moments(moments: OutcomeMoments, base: int) -> OutcomeMoments:
-    """Return the moments with counts rounded and sums scaled accordingly; means and covariances do not change."""
-    if base == 1:
-        return moments
-    n = moments.cells["n"].to_numpy()
-    rounded = round_counts(n, base)
-    factor = rounded / n
-    second = {(c, d): block * np.sqrt(factor[c] * factor[d]) for (c, d), block in moments.second.items()}
-    return replace(
-        moments,
-        cells=moments.cells.assign(n=rounded),
-        first=moments.first * factor[:, None],
-        second=second,
-        n_clusters=int(rounded.sum()) if moments.clusters is None else moments.n_clusters,
-        n_dropped=int(round_counts(np.array([moments.n_dropped]), base)[0]),
-    )
 
 
 def round_life_table(table: LifeTable, base: int) -> LifeTable:

@@ -8,7 +8,7 @@ standard errors know it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +28,7 @@ IMPLIED = 10  # times the smallest number of people: so many with one value foll
 
 
 def protect_moments(
-    name: str, moments: OutcomeMoments, rules: Release, register: Register, order: dict[str, Sequence[str]]
+    name: str, moments: OutcomeMoments, rules: Release, register: Register, order: Mapping[str, Sequence[str]]
 ) -> tuple[OutcomeMoments, list[str]]:
     """Return the moments as they may be released, and a record of what was merged.
 
@@ -41,7 +41,7 @@ def protect_moments(
     rules : Release
     register : Register
         The counts of this edition.
-    order : dict of str → sequence of str
+    order : mapping of str → sequence of str
         Levels of strata from low to high: a level with too few people joins a neighbour.
 
     Raises
@@ -50,6 +50,8 @@ def protect_moments(
         If the source had no keys of people; if a cell has too few people, too few with an amount or with a value, or is
         dominated by few of them, and no stratum is left to merge.
     """
+    if not rules.noisy:
+        return replace(moments, largest=None, absolute=None, keyed=None, source=None), []
     if moments.keyed is None:
         raise DisclosureError(
             f"the moments {name!r} were summed without the keys of people; give them to the source: run.keyed(rows)",
@@ -106,7 +108,7 @@ def _sides(keyed: KeyedSums, n: Ints) -> tuple[Ints, str]:
     return np.concatenate([keyed.count, rest], axis=2), "have one of the values"
 
 
-def _coarser(moments: OutcomeMoments, fault: Fault, order: dict[str, Sequence[str]]) -> tuple[OutcomeMoments, str]:
+def _coarser(moments: OutcomeMoments, fault: Fault, order: Mapping[str, Sequence[str]]) -> tuple[OutcomeMoments, str]:
     """Merge the level of a cell with a neighbour, or sum over the last stratum; say what was done."""
     stratum = moments.strata[-1]
     if stratum not in moments.numbers:  # values of a number are no levels
@@ -175,7 +177,8 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
     n = moments.cells["n"].to_numpy(np.int64)
     factor = published.n / n
     first, second = (keyed.first, keyed.second) if keyed.noisy else (moments.first, moments.second)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     weight = first[:, 0] * factor
     totals = first[:, 1:] + first[:, :1] * moments.reference
     ones = np.zeros_like(totals)  # Σw of those who are counted by value, per person

@@ -86,11 +86,11 @@ def publish(
     for name in not_made:  # tables with no rows left
         if name in tables and tables[name].empty:
             del tables[name]
-    for name in tables:
+    for name in () if rules.exact else tables:
         tables[name], notes = apply(name, tables[name], rules.min_contributors)
         tables[name] = round_table(tables[name], rules.round_counts)
         record += notes
-    for name in SAID_OF_RESULTS:
+    for name in () if rules.exact else SAID_OF_RESULTS:
         if name in tables:
             tables[name], notes = of_published(name, tables[name], tables.get("effects"), rules.min_contributors)
             record += notes
@@ -162,7 +162,7 @@ def _with_covariance(
             why = f"the protected tables do not give them: {_first_line(error)}"
             record.append(f"{_name(part)}: estimates stand as they are: {why}")
             part = replace(part, estimates=None)
-    printed, notes = apply("effects", standing, rules.min_contributors)
+    printed, notes = (standing, []) if rules.exact else apply("effects", standing, rules.min_contributors)
     printed = round_table(printed, rules.round_counts)
     printed = round_significant(printed, rules.significant_figures)
     rows = with_inference(part, printed)

@@ -1,8 +1,8 @@
 r"""Keyed sums of outcome moments: what their protected version is made from. They never leave the agency.
 
-An *amount* enters with its person's noise, ``Y·δ``, and a *log* amount as ``Y + ln δ``, so that first and second moments
-of noisy paths are kept beside the exact ones, and people with an amount are counted in each period. Of a *score*, which
-has few values, and of a *binary* outcome, people are counted by value and period; each count has its cell key.
+An *amount* enters with its person's noise, ``Y·δ``, and a *log* amount as ``Y + ln δ``: moments of noisy paths are kept
+beside the exact ones, and people with an amount are counted in each period. Of a *score*, which has few values, and of
+a *binary* outcome, people are counted by value and period; each count has its cell key.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class Register:
         """Return published counts of the disjoint parts of a whole, which add up to its published count.
 
         Parts that are not published yet absorb the difference, the largest first, each by at most 2 and, if that is not
-        enough, by 2 more; none is moved into 1 … js. None: the parts cannot be made to add up, and none of them may be published.
+        enough, by 2 more; none is moved into 1 … js. None: the parts cannot be made to add up, and none may be
+        published.
 
         Parameters
         ----------
