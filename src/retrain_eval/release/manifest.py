@@ -83,7 +83,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     packages: dict[str, Line] = {}
     python: Line = ""
     seed: Count = 0
-    rules: dict[str, str | int | float] = {}
+    rules: dict[str, str | bool | int | float] = {}
     artefacts: dict[str, Artefact] = {}
     protection: list[Line] = []
     plan: list[dict[str, Any]] = []

@@ -85,12 +85,13 @@ def _fault(moments: OutcomeMoments, rules: Release) -> Fault | None:
     fewest, n = rules.min_contributors, moments.cells["n"].to_numpy()
     if n.min() < fewest:
         return Fault(int(n.argmin()), f"there are fewer than {fewest} people")
-    sides, what = _sides(moments.keyed, n)
+    few = _few(moments.keyed, n)
     # what is so of everyone in the sample, such as being without work before the start, tells of no one
-    implied = (sides.sum(axis=0) == 0) & (n.sum() >= IMPLIED * fewest)
-    small = (sides < fewest) & ~implied
+    implied = (few.sum(axis=0) == 0) & (n.sum() >= IMPLIED * fewest)
+    small = (few < fewest) & ~implied
     if small.any():
-        smallest = np.where(small, sides, n.max() + 1).min(axis=(1, 2))
+        smallest = np.where(small, few, n.max() + 1).min(axis=1)
+        what = "have an amount" if moments.keyed.noisy else "have another value than the others"
         return Fault(int(smallest.argmin()), f"fewer than {fewest} people {what}")
     if moments.largest is not None and moments.absolute is not None:
         rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
@@ -100,12 +101,13 @@ def _fault(moments: OutcomeMoments, rules: Release) -> Fault | None:
     return None
 
 
-def _sides(keyed: KeyedSums, n: Ints) -> tuple[Ints, str]:
-    """Return the people with an amount, or with each value and with none, shape (C, T, V or V + 1)."""
+def _few(keyed: KeyedSums, n: Ints) -> Ints:
+    """Return the people with an amount, or without the most frequent value, by cell and period, shape (C, T)."""
     if keyed.noisy:
-        return keyed.count, "have an amount"
-    rest = n[:, None, None] - keyed.count.sum(axis=2, keepdims=True)
-    return np.concatenate([keyed.count, rest], axis=2), "have one of the values"
+        return keyed.count[:, :, 0]
+    rest = n[:, None] - keyed.count.sum(axis=2)
+    few: Ints = n[:, None] - np.maximum(keyed.count.max(axis=2), rest)
+    return few
 
 
 def _coarser(moments: OutcomeMoments, fault: Fault, order: Mapping[str, Sequence[str]]) -> tuple[OutcomeMoments, str]:
