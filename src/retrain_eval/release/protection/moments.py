@@ -21,6 +21,7 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
+from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
@@ -130,21 +131,14 @@ class _Published:
 
 
 def _published(moments: OutcomeMoments, register: Register) -> _Published | None:
-    """Return published counts, cells fitted to their cohort and cohorts to everyone; None if they do not fit."""
+    """Return published counts, those of cells fitted to their cohort; None if they do not fit."""
     keyed = moments.keyed
     assert keyed is not None
     n, key = moments.cells["n"].to_numpy(np.int64), keyed.cells.key
-    cohorts = _cohorts(moments)
-    whole = [int(n[cells].sum()) for cells in cohorts]
-    with np.errstate(over="ignore"):
-        keys = np.array([key[cells].sum(dtype=np.uint64) for cells in cohorts], dtype=np.uint64)
-        everyone = register.count(sum(whole), int(keys.sum(dtype=np.uint64)))
-    fitted = register.parts(everyone, whole, keys)
-    if fitted is None:
-        return None
     found = np.zeros(len(n), np.int64)
     counts = keyed.count.copy()
-    for cells, total in zip(cohorts, fitted.tolist(), strict=True):
+    for cells in _cohorts(moments):
+        total = _whole(register, n[cells], key[cells])
         parts = register.parts(total, n[cells].tolist(), key[cells]) if len(cells) > 1 else np.array([total])
         if parts is None:
             return None
@@ -153,8 +147,7 @@ def _published(moments: OutcomeMoments, register: Register) -> _Published | None
             continue
         for t, v in np.ndindex(*counts.shape[1:]):
             of, of_keys = keyed.count[cells, t, v], keyed.key[cells, t, v]
-            with np.errstate(over="ignore"):
-                together = register.count(int(of.sum()), int(of_keys.sum(dtype=np.uint64)))
+            together = _whole(register, of, of_keys)
             parts = register.parts(together, of.tolist(), of_keys) if len(cells) > 1 else np.array([together])
             if parts is None:
                 return None
@@ -164,6 +157,11 @@ def _published(moments: OutcomeMoments, register: Register) -> _Published | None
         largest = counts.argmax(axis=2)[..., None]
         np.put_along_axis(counts, largest, np.take_along_axis(counts, largest, 2) - excess[..., None], 2)
     return _Published(found, counts)
+
+
+def _whole(register: Register, n: Ints, keys: Keys) -> int:
+    with np.errstate(over="ignore"):
+        return register.count(int(n.sum()), int(keys.sum(dtype=np.uint64)))
 
 
 def _cohorts(moments: OutcomeMoments) -> list[Index]:

@@ -15,7 +15,7 @@ from retrain_eval.common.arrays import Ints
 from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.changes import Changes
 
-MOST = 2  # by which a count moves further, in each of two rounds, so that parts add up
+MOST, ROUNDS = 2, 3  # by how much a count moves further in each round, so that parts add up
 
 
 @dataclass
@@ -50,9 +50,9 @@ class Register:
     def parts(self, whole: int, counts: Sequence[int], keys: Keys) -> Ints | None:
         """Return published counts of the disjoint parts of a whole, which add up to its published count.
 
-        Parts that are not published yet absorb the difference, the largest first, each by at most 2 and, if that is not
-        enough, by 2 more; none is moved into 1 … js. None: the parts cannot be made to add up, and none may be
-        published.
+        Parts that are not published yet absorb the difference, the largest first, by at most 2 each and, if that is not
+        enough, in two more rounds; none is moved into 1 … js. None: the parts cannot be made to add up, which happens
+        if most are published already, and none may be published.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Register:
             values = [new if old is None else old for old, new in zip(of, changed, strict=True)]
         # equal counts in the order of keys, so that the order of parts does not matter
         largest_first = sorted(range(len(values)), key=lambda part: (-counts[part], int(keys[part])))
-        for part in largest_first * 2:
+        for part in largest_first * ROUNDS:
             step = max(-MOST, min(MOST, whole - sum(values)))
             if step and not known[part] and values[part] > 0 and values[part] + step > self.changes.never:
                 values[part] += step

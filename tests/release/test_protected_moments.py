@@ -1,0 +1,172 @@
+"""Protected outcome moments: means of noisy paths about published counts, honest errors, and nothing to read n from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+import retrain_eval as rte
+from keyed_panels import RULES, factors, keyed, panel
+from retrain_eval.common.errors import DisclosureError
+from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.moments import noise_stamp, protect_moments
+from retrain_eval.tables.noise.changes import Changes
+from retrain_eval.tables.noise.register import Register
+
+ROLES: dict[str, Any] = {"unit": "person", "time": "time", "cohort": "cohort"}
+
+
+def register() -> Register:
+    return Register(Changes(RULES.count_variance, RULES.count_gap))
+
+
+def protected(moments: rte.OutcomeMoments, rules: Any = RULES) -> tuple[rte.OutcomeMoments, list[str]]:
+    return protect_moments("x", moments, rules, register(), {})
+
+
+def simple(moments: rte.OutcomeMoments) -> pd.Series[float]:
+    return moments.att_gt(base_period="universal").aggregate("simple").to_frame().iloc[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": "weight"}, {"weights": "weight", "cluster": "pair"}])
+def test_means_are_of_noisy_paths_over_published_counts(options: dict[str, str]) -> None:
+    frame = panel()
+    rows = keyed(frame)
+    exact = rte.outcome_moments(rows, outcome="pay", by="band", **ROLES, **options)
+    safe, record = protected(exact)
+    assert record == []
+    weight = frame["weight"] if options else 1.0
+    noisy = frame.assign(y=frame["pay"] * frame["person"].map(factors(rows)) * weight, w=weight)
+    sums = noisy.groupby(["band", "cohort", "time"])[["y", "w"]].sum()
+    for c, (cohort, band, n) in enumerate(safe.cells[["cohort", "band", "n"]].itertuples(index=False, name=None)):
+        of = sums.loc[band, 0 if pd.isna(cohort) else cohort]
+        ratio = n / exact.cells["n"][c]
+        assert safe.first[c, 0] == pytest.approx(of["w"].iloc[0] * ratio)
+        assert safe.means()[c] == pytest.approx((of["y"] / (of["w"] * ratio)).to_numpy(), rel=1e-9)
+        assert abs(n - exact.cells["n"][c]) <= 9
+    assert safe.keyed is safe.largest is safe.absolute is None
+    assert safe.stamp["noise"] == noise_stamp(RULES)
+    one, other = simple(exact), simple(safe)
+    assert abs(one["estimate"] - other["estimate"]) < one["std_error"]
+    assert other["std_error"] / one["std_error"] == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("outcome", ["employed", "score"])
+def test_scores_are_sums_of_published_counts_by_value(outcome: str) -> None:
+    exact = rte.outcome_moments(keyed(panel()), outcome=outcome, **ROLES)
+    of = register()
+    safe, _ = protect_moments("x", exact, RULES, of, {})
+    assert exact.keyed is not None
+    published = np.array([[[of.published[int(k)] for k in row] for row in cell] for cell in exact.keyed.key])
+    keyed_values = exact.keyed.values  # noqa: PD011
+    means = np.einsum("ctv,v->ct", published, keyed_values) / safe.cells["n"].to_numpy()[:, None]
+    assert safe.means() == pytest.approx(means)
+    assert np.abs(published - exact.keyed.count).max() <= 5
+
+
+def test_second_moments_are_those_of_a_scatter_and_know_the_changed_counts() -> None:
+    exact = rte.outcome_moments(keyed(panel(240)), outcome="employed", **ROLES)
+    safe, _ = protected(exact)
+    n, mean = safe.cells["n"].to_numpy(), safe.means() - safe.reference
+    for c in range(2):
+        assert np.linalg.eigvalsh(safe.second[c, c]).min() > -1e-9
+        about = np.eye(7)
+        about[1:, 0] = -mean[c]
+        inner = about @ safe.second[c, c] @ about.T
+        # Σw² is ñ, plus v for the count; a mean of ones has p (1 − p) per person, redrawn, plus v for its own count
+        assert inner[0, 0] == pytest.approx(n[c] + 2)
+        p = safe.means()[c]
+        assert np.diag(inner)[1:] == pytest.approx(n[c] * p * (1 - p) + 2 + 2 * p**2, rel=0.35)
+    assert 0.9 < simple(safe)["std_error"] / simple(exact)["std_error"] < 1.3
+
+
+def test_a_quarter_of_zeros_does_not_tell_n() -> None:
+    """Sums about a reference tell n where everyone is out of work: Σ(Y − reference) = −n · reference."""
+    hits = {"exact": 0, "protected": 0}
+    for seed in range(60):
+        frame = panel(210 + seed, seed=seed)
+        frame.loc[frame["time"] == 2, "pay"] = 0.0
+        exact = rte.outcome_moments(keyed(frame, f"a secret of draw {seed:04d}".encode()), outcome="pay", **ROLES)
+        keys, about = exact.keyed, np.array([0, *[100.0] * 6])  # another reference path than zero in that period
+        assert keys is not None
+        assert keys.first is not None
+        moved = replace(
+            exact,
+            reference=exact.reference + 100,
+            first=exact.first - exact.first[:, :1] * about,
+            keyed=replace(keys, first=keys.first - keys.first[:, :1] * about),
+        )
+        safe, _ = protected(moved)
+        for name, table in (("exact", moved), ("protected", safe)):
+            hits[name] += round(float(-table.first[0, 3] / table.reference[2])) == int(exact.cells["n"][0])
+    assert hits["exact"] == 60
+    assert hits["protected"] <= 60 * 0.28 + 3 * np.sqrt(60 * 0.28 * 0.72)  # the chance that a count is not changed
+
+
+def test_small_levels_are_merged_and_too_small_cohorts_withheld() -> None:
+    frame = panel(300)
+    frame["band"] = np.where(frame["person"].str[1:].astype(int) < 12, "few", frame["band"])
+    exact = rte.outcome_moments(keyed(frame), outcome="pay", by="band", **ROLES)
+    safe, [line] = protected(exact)
+    assert "fewer than 10 people" in line
+    assert "few" not in set(safe.cells["band"])
+    alone = panel(60)
+    alone["cohort"] = np.where(alone["person"].isin(["é1", "é2", "é3"]), 3, 0)
+    with pytest.raises(DisclosureError, match="fewer than 10 people") as caught:
+        protected(rte.outcome_moments(keyed(alone), outcome="pay", **ROLES))
+    assert "3" not in caught.value.public
+
+
+def test_few_earners_in_a_large_cell_are_few() -> None:
+    frame = panel(300)
+    few = frame["person"].isin(["é0", "é3", "é6"])
+    frame.loc[(frame["cohort"] == 3) & (frame["time"] == 4) & ~few, ["pay", "employed"]] = 0
+    for outcome, what in (("pay", "have an amount"), ("employed", "another value")):
+        with pytest.raises(DisclosureError, match=what):
+            protected(rte.outcome_moments(keyed(frame), outcome=outcome, **ROLES))
+
+
+def test_no_one_in_a_cell_is_withheld_and_no_one_at_all_is_implied() -> None:
+    frame = panel(300)
+    frame.loc[frame["time"] == 2, ["pay", "employed"]] = 0  # everyone is out of work before the start
+    for outcome in ("pay", "employed"):
+        safe, record = protected(rte.outcome_moments(keyed(frame), outcome=outcome, **ROLES))
+        assert record == []
+        assert safe.means()[:, 2] == pytest.approx([0, 0], abs=1e-9)
+    frame = panel(300)
+    frame.loc[(frame["time"] == 2) & (frame["cohort"] == 3), ["pay", "employed"]] = 0
+    for outcome in ("pay", "employed"):
+        with pytest.raises(DisclosureError):
+            protected(rte.outcome_moments(keyed(frame), outcome=outcome, **ROLES))
+
+
+def test_without_keys_a_table_is_withheld_and_open_rules_release_it_as_it_is() -> None:
+    exact = rte.outcome_moments(panel(60), outcome="pay", **ROLES)
+    with pytest.raises(DisclosureError, match=r"run\.keyed"):
+        protected(exact)
+    same, record = protected(exact, Release(exact=True))
+    assert record == []
+    assert np.array_equal(same.first, exact.first)
+
+
+def test_the_order_of_tables_and_threads_change_no_bit() -> None:
+    frame = panel(400)
+    tables = []
+    for threads in (1, 4):
+        con = duckdb.connect(config={"threads": threads})
+        rows = keyed(frame.sample(frac=1, random_state=threads), con=con)
+        of = register()
+        whole = rte.outcome_moments(rows, outcome="pay", **ROLES)
+        parts = rte.outcome_moments(rows, outcome="pay", by="band", **ROLES)
+        tables.append([protect_moments("x", table, RULES, of, {})[0] for table in (whole, parts)])
+    for one, other in zip(*tables, strict=True):
+        assert np.array_equal(one.first, other.first)
+        for pair in one.second:
+            assert np.array_equal(one.second[pair], other.second[pair])
+    whole, parts = tables[0]
+    assert parts.collapse("band").cells["n"].tolist() == whole.cells["n"].tolist()
