@@ -195,7 +195,7 @@ def event_moments(run: rte.Run, followed: duckdb.DuckDBPyRelation, outcome: str,
         weights="weight",
         cluster="subclass",
         unbalanced="drop",
-        winsorise=run.study.release.winsorise if outcome == "earnings" else None,
+        **run.study.outcome_options(outcome),
     )
 
 

@@ -11,7 +11,8 @@ import typer
 
 from places import ROOT
 from retrain_eval.cli import app
-from retrain_eval.plan.study_file import PROFILES, StudyFile
+from retrain_eval.plan.rules import PROFILES
+from retrain_eval.plan.study_file import StudyFile
 
 
 def fields() -> dict[str, dict[str, str]]:

@@ -29,7 +29,7 @@ from retrain_eval.common.sources import (
     sql_name,
 )
 from retrain_eval.estimators.moments import OutcomeMoments
-from retrain_eval.tables.moments.dominance import absolute_totals, cap, largest
+from retrain_eval.tables.moments.dominance import absolute_totals, cap_at, cap_at_quantile, largest
 from retrain_eval.tables.moments.keyed_sums import keyed_sums
 from retrain_eval.tables.moments.moments import INCOMPLETE
 from retrain_eval.tables.moments.numbering import number_cells
@@ -37,7 +37,8 @@ from retrain_eval.tables.moments.paths import Columns, Paths, check_rows, lay_ou
 from retrain_eval.tables.moments.products import cluster_moments, unit_moments
 from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
 from retrain_eval.tables.noise.person_keys import has_keys
-from retrain_eval.tables.stamps import levels_of, winsorise_stamp
+from retrain_eval.tables.stamps import cap_stamp, levels_of, winsorise_stamp
+from retrain_eval.tables.winsorise import check_cap
 
 if TYPE_CHECKING:
     from retrain_eval.estimators.did.group_time import GroupTimeEffects
@@ -59,6 +60,7 @@ def outcome_moments(
     *,
     unbalanced: str = "refuse",
     winsorise: float | None = None,
+    cap: float | None = None,
     kind: str | None = None,
     memory_limit: str | None = None,
 ) -> OutcomeMoments:
@@ -88,6 +90,9 @@ def outcome_moments(
         For an outcome that is an amount: amounts beyond this quantile of either tail of their period are set to it, or
         to the third largest if that is nearer to zero, 1 for no value; and the largest contributions to each cell are
         kept, which a release checks for dominance. Negative amounts are cut where those of the opposite sign would be.
+    cap : float, optional
+        For an outcome that is an amount: amounts above this, and below its negative, are set to it. Unlike
+        ``winsorise``, it does not depend on the people in the sample, so that no one's presence moves it.
     kind : {"amount", "log", "binary", "score"}, optional
         How the outcome is protected, if the source has the keys of people (`with_keys`): amounts carry the noise of
         their person, as a factor or, for logarithms of amounts, as a term; people are counted by value of a score or of
@@ -122,6 +127,8 @@ def outcome_moments(
     >>> m.att_gt().aggregate("simple").to_frame()["estimate"].item()
     3.0
     """
+    if cap is not None:
+        check_cap(cap, winsorise)
     levels, controls = ((names,) if isinstance(names, str) else tuple(names) for names in (by, covariates))
     relation = as_relation(
         source,
@@ -140,12 +147,12 @@ def outcome_moments(
     )
     times = stored_periods(relation, time, outcome)
     if times is None:
-        found = _sum_rows(relation, columns, complete, winsorise, kind)
+        found = _sum_rows(relation, columns, complete, winsorise, cap, kind)
     else:
         with build_wide_paths(relation, columns, times, unbalanced=complete) as paths:
-            found = _sum_paths(paths, columns, winsorise, kind=kind)
+            found = _sum_paths(paths, columns, winsorise, cap, kind=kind)
     by_person = (*apart, *((INCOMPLETE,) if unbalanced == "allow" and found.n_dropped else ()))
-    if by_person and winsorise not in (None, 1):
+    if by_person and (cap is not None or winsorise not in (None, 1)):
         raise InputError(
             "people are read one by one here, and would not be winsorised",
             column=by_person[0],
@@ -167,7 +174,7 @@ def outcome_moments(
         numbers=tuple(name for name in numbers if name in strata),
         by_person=by_person,
         source=people if by_person else None,
-        stamp={**levels_of(relation, strata), **winsorise_stamp(winsorise)},
+        stamp={**levels_of(relation, strata), **winsorise_stamp(winsorise), **cap_stamp(cap)},
     )
 
 
@@ -206,18 +213,23 @@ def _numbers(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> tuple[s
 
 
 def _sum_rows(
-    relation: duckdb.DuckDBPyRelation, columns: Columns, unbalanced: str, winsorise: float | None, kind: str | None
+    relation: duckdb.DuckDBPyRelation,
+    columns: Columns,
+    unbalanced: str,
+    winsorise: float | None,
+    cap: float | None,
+    kind: str | None,
 ) -> OutcomeMoments:
     """Sum a long table: whole, or one range of units after another, because moments add."""
     times = check_rows(relation, columns, unbalanced)
     # a cluster may have units in several ranges; a cap is a quantile of all, and the kind of an outcome shows in all
-    apart = columns.cluster is None and winsorise is None and not columns.keyed
+    apart = columns.cluster is None and winsorise is None and cap is None and not columns.keyed
     ranges = ranges_of_units(relation, columns, len(times)) if apart else []
     if len(ranges) > 1:
         with suppress(RetrainEvalError):  # to refuse units, all of them are counted
             return _sum_ranges(relation, columns, times, unbalanced, ranges)
     with lay_out(relation, columns, times, unbalanced=unbalanced) as paths:
-        return _sum_paths(paths, columns, winsorise, kind=kind)
+        return _sum_paths(paths, columns, winsorise, cap, kind=kind)
 
 
 def _sum_ranges(
@@ -234,15 +246,18 @@ def _sum_paths(
     paths: Paths,
     columns: Columns,
     winsorise: float | None = None,
+    limit: float | None = None,
     reference: Floats | None = None,
     kind: str | None = None,
 ) -> OutcomeMoments:
     """Sum the paths of a table by cell."""
     if winsorise is not None:
-        cap(paths, winsorise)
+        cap_at_quantile(paths, winsorise)
+    if limit is not None:
+        cap_at(paths, limit)
     reference = reference_path(paths) if reference is None else reference
     cells = number_cells(paths, columns.by)
-    amounts = winsorise is not None
+    amounts = winsorise is not None or limit is not None
     tops = largest(paths, cells.group, cells.order) if amounts else None
     totals = absolute_totals(paths, cells.group, cells.order) if amounts else None
     first, second = unit_moments(paths, cells, reference)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -22,10 +21,11 @@ from retrain_eval.common.periods import rule as period_rule
 from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import own_bytes, parse_toml
 from retrain_eval.plan.keys import check_keys
+from retrain_eval.plan.rules import Release as Release
+from retrain_eval.plan.rules import check_rules, rename_rules, with_profile
 from retrain_eval.plan.strata import Stratum, check_stratum
 
 FILE = "study.toml"
-PROFILES = Path(__file__).parent / "profiles"
 
 
 Frequency = Literal["year", "quarter", "month", "week", "two-week interval"]  # retrain_eval.common.periods.FREQUENCIES
@@ -138,47 +138,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     required: tuple[str, ...] = ()
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """``[release]``: the disclosure rules, those of a profile unless the study file says otherwise.
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """``[outcomes.NAME]``: what an outcome is, which decides how it is protected, and a cap on an amount."""
 
-    Profiles are files in ``plan/profiles``, which say where each figure comes from, or a file beside the study.
-    """
-
-    profile: str = "default"
-    exact: bool = False
-    min_contributors: Annotated[int, msgspec.Meta(ge=3)] = 10
-    noise_smallest: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    noise_largest: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    count_variance: Annotated[float, msgspec.Meta(ge=0, le=4)] = 0.0
-    count_gap: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
-    within: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    certainty: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
-    max_leverage: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
-    round_counts: Annotated[int, msgspec.Meta(ge=1)] = 1
-    significant_figures: Annotated[int, msgspec.Meta(ge=2, le=10)] = 10
-    dominance_n: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
-    dominance_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
-    p_percent: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    winsorise: Annotated[float, msgspec.Meta(gt=0.5, le=1)] = 1.0
-
-    @property
-    def noisy(self) -> bool:
-        """Whether noise is attached to people, so that a run needs the release key."""
-        return self.count_variance > 0 or self.noise_largest > 0
-
-
-OLDER_NAMES = {"min_cell": "min_contributors"}  # of rules in study files and bundles of earlier versions
-
-
-def with_names_of_today(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return rules under the names that they have now.
-
-    Examples
-    --------
-    >>> with_names_of_today({"min_cell": 5})
-    {'min_contributors': 5}
-    """
-    return {OLDER_NAMES.get(name, name): value for name, value in rules.items()}
+    kind: Literal["amount", "log", "binary", "score"] | None = None
+    cap: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +161,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     panel: Panel = Panel()
     quality: Quality = Quality()
     strata: dict[str, Stratum] = {}
+    outcomes: dict[str, Outcome] = {}
     match: Match | None = None
     did: Did | None = None
     survival: Survival | None = None
@@ -258,6 +223,10 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
                 raise
 
         return re.sub(r"\bearnings_(\d[\dQM]*)\b", stored, text, flags=re.ASCII)
+
+    def outcome_options(self, name: str) -> dict[str, Any]:
+        """Return the keywords of `retrain_eval.outcome_moments` that ``[outcomes.NAME]`` gives."""
+        return msgspec.structs.asdict(self.outcomes.get(name, Outcome()))
 
     def did_options(self) -> dict[str, Any]:
         """Return the keywords of `att_gt` that the study file gives, the study's seed among them but not the outcome.
@@ -331,9 +300,9 @@ def read_study(path: str | Path) -> StudyFile:
         raise InputError("the study file is not UTF-8", file=path, rule=str(error), fix="save it as UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
-    _rename_rules(raw)
+    rename_rules(raw)
     check_keys(raw, StudyFile, "", path)
-    raw["release"] = _with_profile(raw.get("release", {}), path)
+    raw["release"] = with_profile(raw.get("release", {}), path)
     try:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
@@ -343,7 +312,8 @@ def read_study(path: str | Path) -> StudyFile:
         for name, files in study.records.items()
         if not files
     ]
-    checks = [partial(check, study, path) for check in (_check_name, _check_panel, _check_rules)]
+    checks = [partial(check, study, path) for check in (_check_name, _check_panel)]
+    checks.append(partial(check_rules, study.release, path))
     checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
     for check in checks:
         try:
@@ -355,60 +325,10 @@ def read_study(path: str | Path) -> StudyFile:
     return study
 
 
-def _rename_rules(raw: dict[str, Any]) -> None:
-    """Give the rules of ``[release]`` the names that they have now."""
-    if isinstance(raw.get("release"), dict):
-        raw["release"] = with_names_of_today(raw["release"])
-
-
-def shipped_profiles() -> dict[str, Path]:
-    """Return the profiles of disclosure rules that the package ships, by name."""
-    return {file.stem: file for file in sorted(PROFILES.glob("*.toml"))}
-
-
-def _with_profile(release: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the rules of the profile that ``[release]`` names, and what it overrides."""
-    name = str(release.get("profile", "default"))
-    shipped = shipped_profiles()
-    file = path.parent / name if name.endswith(".toml") else shipped.get(name)
-    if file is None or not file.is_file():
-        raise InputError(
-            "no such profile of disclosure rules", file=path, column="profile", value=name,
-            fix=f"use one of {', '.join(shipped)}, or a file beside the study such as rules.toml",
-        )  # fmt: skip
-    try:
-        rules = parse_toml(own_bytes(file, "the profile"))
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError("the profile is not valid TOML", file=file, rule=str(error)) from None
-    rules = with_names_of_today(rules)
-    check_keys({"release": rules}, StudyFile, "", file)
-    return {**rules, **release}
-
-
 def _check_name(study: StudyFile, path: Path) -> None:
     """Refuse a study name that is not a folder name on every system: the report has a folder of that name."""
     if not is_plain_name(name := study.study.name):
         raise InputError("the study's name is not a valid folder name", file=path, column="name", value=name, rule=RULE)
-
-
-def _check_rules(study: StudyFile, path: Path) -> None:
-    """Refuse rules that protect nothing without saying so, and rules that contradict each other."""
-    rules = study.release
-    if rules.exact == rules.noisy:
-        raise InputError(
-            "numbers are to be exact and noisy" if rules.exact else "nothing protects the people behind the numbers",
-            file=path,
-            column="release",
-            rule="noise on amounts and changed counts, or exact = true for records that are public already",
-            fix='start from a shipped profile: profile = "default", "public_use" or "open"',
-        )
-    if rules.noise_smallest > rules.noise_largest:
-        raise InputError(
-            "the smallest size of noise is above the largest", file=path, column="noise_smallest",
-            value=f"{rules.noise_smallest:g} > {rules.noise_largest:g}",
-        )  # fmt: skip
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

@@ -23,7 +23,8 @@ from retrain_eval.common.untrusted import read_bytes, read_toml, shown
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.registered import Registration, read_plan
-from retrain_eval.plan.study_file import FILE, Release, StudyFile, shipped_profiles, with_names_of_today
+from retrain_eval.plan.rules import Release, shipped_profiles, with_names_of_today
+from retrain_eval.plan.study_file import FILE, StudyFile
 from retrain_eval.release.layout import ADDITIVE, read_table
 from retrain_eval.release.manifest import manifest_problems, read_manifest
 from retrain_eval.release.opening import MANIFEST, SIGNATURE, check_files, inventory, limit_of

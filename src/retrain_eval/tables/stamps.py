@@ -24,6 +24,11 @@ def winsorise_stamp(quantile: float | None) -> dict[str, str]:
     return {} if quantile is None else {"winsorise": f"{quantile:g}"}
 
 
+def cap_stamp(cap: float | None) -> dict[str, str]:
+    """Return the stamp of amounts that were cut at a cap."""
+    return {} if cap is None else {"cap": f"{cap:g}"}
+
+
 def in_order(levels: Iterable[str], column: str, stamp: Mapping[str, str]) -> list[str]:
     """Return the levels of a column in canonical order: as registered in the stamp, by value, or as texts.
 

@@ -5,6 +5,8 @@ If fewer units shared the limit, someone who knows all the others could subtract
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from retrain_eval.common.arrays import Floats
@@ -22,6 +24,19 @@ def check_quantile(quantile: float) -> None:
     """
     if not 0.5 < quantile <= 1:
         raise InputError("winsorise is a quantile above 0.5, at most 1", column="winsorise", value=quantile)
+
+
+def check_cap(cap: float, quantile: float | None) -> None:
+    """Refuse a cap that is not a finite amount above zero, and a cap beside a quantile.
+
+    Raises
+    ------
+    InputError
+    """
+    if not 0 < cap < math.inf:
+        raise InputError("a cap is a finite amount above zero", column="cap", value=cap)
+    if quantile is not None:
+        raise InputError("amounts are cut at a cap or at a quantile", column="cap", fix="leave out winsorise")
 
 
 def limits_sql(column: str, quantile: float) -> tuple[str, str]:

@@ -18,8 +18,9 @@ from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.resources import resource
 from retrain_eval.common.untrusted import in_a_line, shown
 from retrain_eval.plan.registered import PLAN
+from retrain_eval.plan.rules import Release, shipped_profiles
 from retrain_eval.plan.stamp import FACTS, stamp_of
-from retrain_eval.plan.study_file import About, Release, shipped_profiles
+from retrain_eval.plan.study_file import About
 from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release.bundle import Bundle, shipped_rules
 from retrain_eval.release.protection.protect import artefacts

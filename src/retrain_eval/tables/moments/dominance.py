@@ -12,7 +12,7 @@ from retrain_eval.tables.moments.paths import Paths
 from retrain_eval.tables.winsorise import check_quantile, clipped_sql, limits_sql
 
 
-def cap(paths: Paths, quantile: float) -> None:
+def cap_at_quantile(paths: Paths, quantile: float) -> None:
     """Winsorise the amounts of each period; see `retrain_eval.tables.winsorise`.
 
     Raises
@@ -27,6 +27,12 @@ def cap(paths: Paths, quantile: float) -> None:
     limits = paths.query(f"SELECT {ends} FROM {paths.table}").fetchall()[0]
     pairs = zip(paths.per_period, limits[::2], limits[1::2], strict=True)
     capped = ", ".join(f"{y} = {clipped_sql(y, repr(float(low)), repr(float(high)))}" for y, low, high in pairs)
+    paths.query(f"UPDATE {paths.table} SET {capped}")
+
+
+def cap_at(paths: Paths, limit: float) -> None:
+    """Set amounts above a limit, and below its negative, to it."""
+    capped = ", ".join(f"{y} = {clipped_sql(y, repr(-float(limit)), repr(float(limit)))}" for y in paths.per_period)
     paths.query(f"UPDATE {paths.table} SET {capped}")
 
 
