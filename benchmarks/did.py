@@ -84,17 +84,19 @@ def measure(file: Path, task: str, memory: str) -> None:
 
     import retrain_eval as rte
 
+    # imported when first used: not timed
+    build, periods, sums = rte.build_outcome_paths, rte.path_periods, rte.outcome_moments
     with duckdb.connect(str(file), config={"memory_limit": memory, "threads": THREADS}) as con:
         table = "paths" if task == "from stored paths" else "panel"
         strata = ("age_band", "education") if task == "by 20 cells" else ()
         if task == "store paths":
             start, before = time.perf_counter(), time.process_time()
-            rte.build_outcome_paths(con, ["earnings"])
+            build(con, ["earnings"])
             rows = 0
         else:
             start, before = time.perf_counter(), time.process_time()
-            period = rte.path_periods(con) if table == "paths" else "period"
-            moments = rte.outcome_moments(
+            period = periods(con) if table == "paths" else "period"
+            moments = sums(
                 con.table(table), unit="person_id", time=period, cohort="cohort", outcome="earnings", by=strata
             )
             effects = moments.att_gt()

@@ -13,8 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import retrain_eval as rte
 from attacked import Change, changed, in_manifest, in_recipes, in_table, set_cell, written
 from retrain_eval.common.errors import ReleaseError
+from retrain_eval.plan.stamp import stamp_of
+from retrain_eval.plan.study_file import read_study
 from retrain_eval.release.verification.verify import verify
 from retrain_eval.release.verification.within import verify_within
 
@@ -55,8 +58,17 @@ REHASHED: dict[str, tuple[list[Change], str]] = {
     "verdicts": ([in_table("verdicts.csv", lambda d: d.assign(verdict="HACKED"))], "verdicts att_by_band, row 1, verdict"),
     "notes": ([in_table("effects.csv", lambda d: d.assign(note="trust me"))], "note: published trust me"),
     "a column more": ([in_table("effects.csv", lambda d: d.assign(evil=1))], "evil"),
+    "the currency of a table": ([lambda b: _mark(b, currency="XTS")], "currency in its stamp: “XTS”"),
+    "the base period of a table": ([lambda b: _mark(b, **{"[panel] base_period": "1999"})], "[panel] base_period in its stamp"),
     "the plan's result": ([lambda b: _replace(b, '["did"]', '["did", "main"]')], "main was not published"),
 }  # fmt: skip
+
+
+def _mark(folder: Path, **facts: str) -> None:
+    path = sorted((folder / "moments").glob("*.parquet"))[0]
+    table = rte.OutcomeMoments.read_parquet(path)
+    table.mark({**stamp_of(read_study(folder)), **facts})
+    table.to_parquet(path)
 
 
 def _replace(folder: Path, old: str, new: str) -> None:

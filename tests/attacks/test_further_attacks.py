@@ -248,7 +248,7 @@ def long_number(folder: Path) -> None:
 def test_what_is_no_bundle_ends_in_a_message(spells: Path, tmp_path: Path, change: object, options: tuple) -> None:
     """Exit code 1, no traceback, and nothing that a terminal obeys."""
     bundle = Path(shutil.copytree(spells, tmp_path / "b"))
-    change(bundle)  # type: ignore[operator]
+    change(bundle)
     if change is dotted:
         rehash(bundle)
     code, text = small_study.cli("verify", bundle, *options)

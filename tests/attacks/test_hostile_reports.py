@@ -73,7 +73,7 @@ def _poisoned(edition: Path, target: Path) -> Path:
 
     def manifest(facts: dict[str, object]) -> None:
         words = dict.fromkeys(("title", "question", "data", "citation", "unit", "currency"), POISON)
-        facts["study"] = {**facts["study"], **words, "limitations": [POISON]}  # type: ignore[dict-item]
+        facts["study"] = {**facts["study"], **words, "limitations": [POISON]}
         facts |= {"approved_by": POISON, "protection": [POISON], "python": POISON, "packages": {"duckdb": POISON}}
         facts["inputs"] = [{"name": POISON, "file": POISON, "rows_in": 1, "rows_rejected": 0, "sha256": "a" * 64}]
 

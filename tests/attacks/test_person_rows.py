@@ -318,7 +318,7 @@ def test_samples_that_are_refused(people: pd.DataFrame, broken: Any, options: di
 def test_an_outcome_that_some_people_of_a_sample_lack(people: pd.DataFrame) -> None:
     sample = rte.match(people, "treat ~ age", unit="person")
     for source in (people.iloc[:9], pd.concat([people, people]), people.assign(pay=np.nan)):
-        text = fails(lambda source=source: sample.att("pay", source))  # type: ignore[misc]
+        text = fails(lambda source=source: sample.att("pay", source))
         assert re.search(r"\d+ unit\(s\) of the sample have", text)
         assert CANARY.search(text) is None, text
 
@@ -333,9 +333,7 @@ def test_spells_and_registers_that_are_refused(people: pd.DataFrame) -> None:
     con.register("a", pd.concat([people, people.iloc[:3]]))
     con.register("b", people.assign(record_id=people["number"], born=people["name"]))
     for who, forms in (("a", {"name": "name"}), ("b", {"born": "date"})):
-        told.append(
-            fails(lambda who=who, forms=forms: rte.link_exactly(con, who, "b", {"p": forms}, person="person"))  # type: ignore[misc]
-        )
+        told.append(fails(lambda who=who, forms=forms: rte.link_exactly(con, who, "b", {"p": forms}, person="person")))
     for text in told:
         assert CANARY.search(text) is None, text
 
@@ -374,8 +372,6 @@ def test_refused_rows_are_named_by_file_line_and_column(
 ) -> None:
     if hashed:
         monkeypatch.setenv("RETRAIN_EVAL_KEY", "775f38c45fbbe0b4793757b97bc84b7863342ca84daf38048e8f658816fceb98")
-    if hashed and " " in "".join(changed.values()).split("\n")[2]:
-        pytest.skip("spaces around an identifier do not change its hash")
     refusals = tmp_path / "refusals.csv"
     with Store.open(tmp_path / "s.duckdb", identifiers="hmac" if hashed else "plain") as store:
         files = records(tmp_path, **changed)

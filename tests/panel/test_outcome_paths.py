@@ -120,9 +120,9 @@ def test_what_cannot_be_right_is_refused(con: duckdb.DuckDBPyConnection) -> None
     for times in ([8076, 8077], [8077, 8076, 8079], [8076, 8076, 8079]):
         with pytest.raises(InputError, match="one ascending period for each value"):
             outcome_moments(paths, time=times, **names)
-    with pytest.raises(InputError, match="so time is no column"):
+    with pytest.raises(InputError, match="so time is not a column"):
         outcome_moments(paths, time="period", **names)
-    with pytest.raises(InputError, match="no fixed-size array"):
+    with pytest.raises(InputError, match="not a fixed-size array"):
         outcome_moments(con.table("panel"), time=PERIODS, **names)
     with pytest.raises(DesignError, match=r"1 unit.* not observed in all 3 periods"):
         outcome_moments(paths, time=PERIODS, **names)

@@ -186,9 +186,9 @@ def expected(path: Path, *, finite: bool) -> list[tuple[object, ...]] | None:
         for name in ("y", "w"):
             there = [value for value in columns[name] if value is not None]
             if not finite and there and {value.lower() for value in there} <= {"true", "false"}:  # 1 and 0
-                columns[name] = [None if value is None else value.lower() == "true" for value in columns[name]]  # type: ignore[misc]
+                columns[name] = [None if value is None else value.lower() == "true" for value in columns[name]]
                 continue
-            columns[name] = [strict_number(value, finite) for value in columns[name]]  # type: ignore[misc]
+            columns[name] = [strict_number(value, finite) for value in columns[name]]
     except Refused:
         return None
     return list(zip(*(columns[name] for name in COLUMNS), strict=True))

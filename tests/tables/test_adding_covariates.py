@@ -112,5 +112,5 @@ def test_counts_of_other_steps_or_bins_and_statistics_of_other_kinds_are_refused
     ranks = SignedRanks(4, 9.0, 10.0, 30.0)
     shares = Shares("employed", "", ("",), ("share",), np.array([1]), np.array([20]), np.ones(1), np.ones(1))
     with pytest.raises(InputError, match="two kinds"):
-        _ = ranks + shares  # type: ignore[operator]
+        _ = ranks + shares
     assert (ranks + ranks).n == 8

@@ -98,30 +98,32 @@ def test_a_file_holds_what_was_written(name: str, tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused(name: str, tmp_path: Path) -> None:
     made, path = MADE[name](), tmp_path / "x.parquet"
     made.to_parquet(path)
-    table, facts = read_table(path, "statistic")
+    table, facts, stamp = read_table(path, "statistic")
     for column in table.column_names:
         if column in made.inside:
             continue
         if column == "clusters":  # which files of before do not have
             continue
-        write_table(path, "statistic", table.drop_columns([column]), facts)
+        write_table(path, "statistic", table.drop_columns([column]), facts, stamp)
         with pytest.raises(InputError, match="lacks a column"):
             Statistic.read_parquet(path)
         if isinstance(table[column][0].as_py(), list):
             short = pa.array([table[column][0].as_py()[:-1]], table[column].type)
-            write_table(path, "statistic", table.set_column(table.column_names.index(column), column, short), facts)
+            write_table(
+                path, "statistic", table.set_column(table.column_names.index(column), column, short), facts, stamp
+            )
             with pytest.raises(InputError, match=r"numbers in the file are no|holds something else"):
                 Statistic.read_parquet(path)
         texts = pa.array(["text"])
-        write_table(path, "statistic", table.set_column(table.column_names.index(column), column, texts), facts)
+        write_table(path, "statistic", table.set_column(table.column_names.index(column), column, texts), facts, stamp)
         if not isinstance(getattr(made, column), str):
             with pytest.raises(InputError, match=r"numbers in the file are no|holds something else"):
                 Statistic.read_parquet(path)
     for other, words in (({"kind": "horoscope"}, "unknown kind of statistic"), ({}, "unknown kind of statistic")):
-        write_table(path, "statistic", table, other)
+        write_table(path, "statistic", table, other, stamp)
         with pytest.raises(InputError, match=words):
             Statistic.read_parquet(path)
-    write_table(path, "statistic", pa.concat_tables([table, table]), facts)
+    write_table(path, "statistic", pa.concat_tables([table, table]), facts, stamp)
     with pytest.raises(InputError, match="2 rows"):
         Statistic.read_parquet(path)
     path.write_bytes(b"PAR1")
@@ -212,5 +214,5 @@ def test_what_is_not_alike_does_not_add() -> None:
 
 def test_no_ranks_are_no_file_of_ranks(tmp_path: Path) -> None:
     SignedRanks(10, 60.0, 55.0, 385.0).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="no signed ranks"):
+    with pytest.raises(InputError, match="not valid signed ranks"):
         Statistic.read_parquet(tmp_path / "x.parquet")

@@ -20,7 +20,7 @@ from retrain_eval.common.sql import sql_text as sql_text
 from retrain_eval.common.text.columns import Roles, fault, fault_sql, read_text, used
 from retrain_eval.common.text.missing_values import MISSING_VALUES, is_missing_sql
 from retrain_eval.common.text.raw_file import open_raw
-from retrain_eval.common.withholding import withhold_header
+from retrain_eval.common.withholding import rows_where, withhold_header
 
 Source: TypeAlias = "duckdb.DuckDBPyRelation | pd.DataFrame | pa.Table | str | os.PathLike[str]"
 
@@ -206,6 +206,8 @@ def numbers_among(relation: duckdb.DuckDBPyRelation, names: Iterable[str]) -> tu
 def stated_levels(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> dict[str, list[str]]:
     """Return the levels, in their order, of the columns whose type states them: an ENUM, or a pandas Categorical.
 
+    Levels in alphabetical order state nothing: pandas sorts those that it finds in a column.
+
     Examples
     --------
     >>> import pandas as pd
@@ -216,4 +218,38 @@ def stated_levels(relation: duckdb.DuckDBPyRelation, columns: Iterable[str]) -> 
     types = dict(zip(relation.columns, relation.types, strict=True))
     enums = {name: types[name] for name in columns if name in types and types[name].id == "enum"}
     values = {name: cast(list[str], dict(kind.children)["values"]) for name, kind in enums.items()}
-    return {name: [str(level) for level in levels] for name, levels in values.items()}
+    texts = {name: [str(level) for level in levels] for name, levels in values.items()}
+    return {name: levels for name, levels in texts.items() if levels != sorted(levels)}
+
+
+def refuse_broken_rows(
+    relation: duckdb.DuckDBPyRelation, rules: Mapping[str, tuple[str, str]], *, order: str | None = None
+) -> None:
+    """Refuse rows that break a rule; the message says how many, and how to list them.
+
+    Parameters
+    ----------
+    relation : DuckDBPyRelation
+    rules : mapping of str to (str, str)
+        Rule → column, and the SQL condition of rows that break it.
+    order : str, optional
+        SQL order in which the first such row is looked for, whose value is shown; None: no value.
+
+    Raises
+    ------
+    InputError
+        For the first rule that some row breaks.
+    """
+    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
+    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
+    for (rule, (column, condition)), n_broken in zip(rules.items(), broken, strict=True):
+        if n_broken:
+            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {order} LIMIT 1"
+            raise InputError(
+                f"{n_broken} row(s) break a rule",
+                row=rows_where(condition),
+                column=column,
+                value=None if order is None else query(relation, first).fetchall()[0][0],
+                rule=rule,
+                fix="correct or remove these rows",
+            )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
+
+from retrain_eval.common.errors import unknown_columns
 
 # no network access: no extension is fetched, and none that could read from a network is loaded
 OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
@@ -55,7 +57,8 @@ def scratch(con: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation) -> Iterato
     finally:
         for name in tables.names:
             drop = f"DROP TABLE IF EXISTS {name}"
-            con.execute(drop) if isinstance(con, duckdb.DuckDBPyConnection) else con.query("source", drop)
+            with suppress(duckdb.Error):  # of a transaction that failed: the error that made it fail matters more
+                con.execute(drop) if isinstance(con, duckdb.DuckDBPyConnection) else con.query("source", drop)
 
 
 def scratch_name(what: str) -> str:
@@ -91,10 +94,27 @@ def no_rows(*columns: str) -> str:
 
 
 def select(con: duckdb.DuckDBPyConnection, table: str, *columns: str) -> str:
-    """Return a SELECT of columns of a table; those that it lacks are NULL, of the type that may follow their name."""
-    have = con.table(table).columns
-    names = {column: column.partition(" ")[0] for column in columns}
-    selected = [sql_name(name) if name in have else _null(column) for column, name in names.items()]
+    """Return a SELECT of columns of a table.
+
+    A column whose type follows its name may be absent, and is NULL then; case does not matter, as in SQL.
+
+    Raises
+    ------
+    InputError
+        If the table lacks a column without a type.
+    """
+    have = {column.casefold() for column in con.table(table).columns}
+    selected, missing = [], []
+    for column in columns:
+        name, _, kind = column.partition(" ")
+        if name.casefold() in have:
+            selected.append(sql_name(name))
+        elif kind:
+            selected.append(_null(column))
+        else:
+            missing.append(name)
+    if missing:
+        raise unknown_columns(missing, con.table(table).columns, kind=f"column of {table}")
     return f"SELECT {', '.join(selected)} FROM {sql_name(table)}"
 
 

@@ -17,6 +17,7 @@ A table ends a statement: the next statement reads the steps that follow it and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from inspect import cleandoc
 from textwrap import indent
 from typing import ClassVar
@@ -137,11 +138,14 @@ class Pipeline:
 
     def build(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make the tables, statement by statement, and drop the intermediate ones."""
-        for statement in self._statements():
-            con.execute(statement)
-        for one in self.steps:
-            if one.dropped:
-                con.execute(f"DROP TABLE temp.{one.name}")
+        try:
+            for statement in self._statements():
+                con.execute(statement)
+        finally:
+            for one in self.steps:
+                if one.dropped:
+                    with suppress(duckdb.Error):  # of a transaction that failed, or before the table was made
+                        con.execute(f"DROP TABLE IF EXISTS temp.{one.name}")
 
     def __str__(self) -> str:
         return ";\n\n".join(self._statements())

@@ -122,16 +122,30 @@ def read_json(folder: Path, name: str, limit: int = MAX_BYTES, *, missing_number
         allows NaN.
     """
     text = read_text(folder, name, limit)
+    try:
+        return parse_json(text, missing_numbers=missing_numbers)
+    except (ValueError, RecursionError) as error:
+        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as JSON: {shown(error)}") from None
+
+
+def parse_json(text: str, *, missing_numbers: bool = False) -> Any:
+    """Return what a JSON text holds.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, is nested too deeply, or has a key twice or a number that is not finite. ``missing_numbers``
+        allows NaN.
+    """
 
     def constant(word: str) -> float:
         if word == "NaN" and missing_numbers:
             return math.nan
         raise ValueError(f"{word} is not a number")
 
-    try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=constant, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise ReleaseError(f"{folder}, {shown(name)}: cannot be read as JSON: {shown(error)}") from None
+    if depth_of(text.encode()) > MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} brackets within each other")
+    return json.loads(text, object_pairs_hook=_once, parse_constant=constant, parse_float=_finite)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

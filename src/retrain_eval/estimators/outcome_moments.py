@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError, RetrainEvalError
@@ -28,16 +27,15 @@ from retrain_eval.common.sources import (
     query,
     require_columns,
     sql_name,
-    stated_levels,
 )
 from retrain_eval.estimators.moments import OutcomeMoments
-from retrain_eval.tables.additive import levels_stamp
 from retrain_eval.tables.moments.dominance import absolute_totals, cap, largest
 from retrain_eval.tables.moments.moments import INCOMPLETE
-from retrain_eval.tables.moments.numbering import cells_in_order, number_cells
+from retrain_eval.tables.moments.numbering import number_cells
 from retrain_eval.tables.moments.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
 from retrain_eval.tables.moments.products import cluster_moments, unit_moments
 from retrain_eval.tables.moments.wide import build_wide_paths, stored_periods
+from retrain_eval.tables.stamps import levels_of, winsorise_stamp
 
 if TYPE_CHECKING:
     from retrain_eval.estimators.did.group_time import GroupTimeEffects
@@ -158,7 +156,7 @@ def outcome_moments(
         numbers=tuple(name for name in numbers if name in strata),
         by_person=by_person,
         source=people if by_person else None,
-        stamp=levels_stamp(stated_levels(relation, strata)),
+        stamp={**levels_of(relation, strata), **winsorise_stamp(winsorise)},
     )
 
 
@@ -170,7 +168,7 @@ def _people(relation: duckdb.DuckDBPyRelation, **options: Any) -> GroupTimeEffec
 
 
 def _many(relation: duckdb.DuckDBPyRelation, numbers: tuple[str, ...]) -> bool:
-    """Whether numbers take so many combinations of values that cells are no summary."""
+    """Return whether numbers take so many combinations of values that cells would not summarise them."""
     if not numbers:
         return False
     values = ", ".join(sql_name(name) for name in numbers)
@@ -218,20 +216,7 @@ def _sum_ranges(
     for where in ranges:
         with lay_out(relation, columns, times, unbalanced=unbalanced, where=where) as paths:
             parts.append(_sum_paths(paths, columns, reference=parts[0].reference if parts else None))
-    found = reduce(add, parts)
-    # added cells come in the order they were met
-    return found if len(found.cells) == len(parts[0].cells) else _in_order(found, cells_in_order(relation, columns))
-
-
-def _in_order(moments: OutcomeMoments, order: Sequence[tuple[object, ...]]) -> OutcomeMoments:
-    """Return the moments with their cells in an order: (cohort or None, level, …) each."""
-    place = {key: number for number, key in enumerate(order)}
-    keys = zip(moments.cells["cohort"].astype(object), *(moments.cells[name] for name in moments.strata), strict=True)
-    index = np.argsort([place[(None if pd.isna(cohort) else cohort, *rest)] for cohort, *rest in keys])
-    new = {int(old): number for number, old in enumerate(index)}  # a range has no clusters: cells pair with themselves
-    second = {(new[c], new[d]): block for (c, d), block in moments.second.items()}
-    cells = moments.cells.iloc[index].reset_index(drop=True)
-    return replace(moments, cells=cells, first=moments.first[index], second=second)
+    return reduce(add, parts)
 
 
 def _sum_paths(

@@ -13,9 +13,10 @@ from retrain_eval.common.sql import no_rows
 from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.panel.coverage import GAPS, PEOPLE, PERIODS
 
-RECORD = ("person_id", "period", "wages", "employer_id", "hours", "naics", "isco")  # what is read of a wage record
+# what is read of a wage record; a column whose type is given may be absent
+RECORD = ("person_id", "period", "wages", "employer_id VARCHAR", "hours DOUBLE", "naics VARCHAR", "isco VARCHAR")
 PERSON = ("person_id", "region VARCHAR")
-ENROLMENT = ("person_id", "programme_id", "entry", "exit INTEGER")
+ENROLMENT = ("person_id", "programme_id VARCHAR", "entry", "exit INTEGER")
 DISPLACEMENT = ("person_id", "displaced_on DATE")
 
 

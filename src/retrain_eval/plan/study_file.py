@@ -253,13 +253,8 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
 
     def sha256(self) -> str:
         """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""
-        return canonical_hash(self)
-
-
-def canonical_hash(section: msgspec.Struct) -> str:
-    """Return the SHA-256 of a section: the same for files that differ in comments, order or spelling of defaults."""
-    canonical = json.dumps(msgspec.to_builtins(section), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+        canonical = json.dumps(msgspec.to_builtins(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 Section = TypeVar("Section", bound=msgspec.Struct)

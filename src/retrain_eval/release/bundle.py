@@ -140,7 +140,7 @@ class Bundle:
 
     @cached_property
     def withheld_covariates(self) -> tuple[str, ...]:
-        """Covariates that balance does not show, because a value of theirs is of too few people."""
+        """Covariates missing from the balance table because one of their values has too few people."""
         of = (table for table in self.tables().values() if isinstance(table, CovariateMoments))
         return tuple(name for moments in of for name in moments.withheld)
 
@@ -151,7 +151,7 @@ class Bundle:
 
     @property
     def matching(self) -> pd.DataFrame | None:
-        """Who was matched, over all people and by stratum."""
+        """Counts of matched people, in total and by stratum."""
         return self._table("matching.csv")
 
     @property
@@ -161,7 +161,7 @@ class Bundle:
 
     @property
     def linkage(self) -> pd.DataFrame | None:
-        """Share of people found in the wage records, over all and by stratum."""
+        """Share of people found in the wage records, in total and by stratum."""
         return self._table("linkage.csv")
 
     @property
@@ -186,17 +186,17 @@ class Bundle:
 
     @property
     def bounds(self) -> pd.DataFrame | None:
-        """Bounds of the mean effect when trends are not parallel."""
+        """Bounds on the mean effect if trends are not parallel."""
         return self._table("bounds.csv")
 
     @property
     def pretest_power(self) -> pd.DataFrame | None:
-        """Differences in trends that a look at the pre-trends would have found."""
+        """Differences in trends that a pre-trend test would have detected."""
         return self._table("pretest_power.csv")
 
     @property
     def rosenbaum(self) -> pd.DataFrame | None:
-        """Bounds of the p-value under hidden bias of each strength."""
+        """Bounds on the p-value under hidden bias of each strength."""
         return self._table("rosenbaum.csv")
 
     @property
@@ -206,12 +206,12 @@ class Bundle:
 
     @property
     def oster(self) -> pd.DataFrame | None:
-        """Selection on what is not seen, relative to what is, that would explain an estimate away."""
+        """Selection on unobservables, relative to observables, that would explain an estimate away."""
         return self._table("oster.csv")
 
     @property
     def ties(self) -> pd.DataFrame | None:
-        """Choices between controls equally near, and how far effects move with the order of identifiers."""
+        """Choices between equally near controls, and how much effects change with the order of identifiers."""
         return self._table("ties.csv")
 
     @property
@@ -226,7 +226,7 @@ class Bundle:
 
     @cached_property
     def rules(self) -> Release:
-        """The disclosure rules it was released under."""
+        """The disclosure rules under which it was released."""
         try:
             return msgspec.convert(self.manifest.get("rules"), Release)
         except msgspec.ValidationError as error:

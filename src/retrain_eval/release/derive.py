@@ -1,8 +1,8 @@
-"""Make results again from additive tables, by the recipes that say how they were made.
+"""Re-derive results from additive tables by following their recipes.
 
-Only verbs from two lists are allowed: the functions named here, and the methods marked as recorded of the classes named
-here. Each applies to one kind of object only, with options of the declared types and within limits: a recipe file does
-not run its own code, nor more work than a study can need.
+Only verbs from two lists are allowed: the functions named here, and the recorded methods of the classes named here.
+Each applies to one kind of object, with options of the declared types and within limits, so that a recipe file can run
+neither its own code nor more work than a study can need.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-# allowed methods by class: those marked as recorded, collected once, never looked up by a name from a file
+# allowed methods by class: the recorded ones, collected once; names from a file are never looked up on an object
 METHODS: Mapping[type, Mapping[str, Callable[..., Any]]] = {
     kind: {name: method for name, method in inspect.getmembers(kind) if is_recorded(method)}
     for kind in (OutcomeMoments, LifeTable, Spells, GroupTimeEffects, EffectTable)
@@ -91,13 +91,13 @@ METHODS: Mapping[type, Mapping[str, Callable[..., Any]]] = {
 
 
 class Deriver:
-    """Repeats derivations from one set of tables; steps that several share are made once.
+    """Repeats derivations from one set of tables; shared steps are computed once.
 
     Parameters
     ----------
     tables : mapping of str → OutcomeMoments, LifeTable, CovariateMoments, SampleCounts or EffectTable
-        By the names that derivations give, such as ``"moments/matched"``; effects that were released with their
-        covariance are ``"effects/..."``.
+        Tables under the names that derivations use, such as ``"moments/matched"``. Effects released with their
+        covariance are named ``"effects/..."``.
 
     Examples
     --------
@@ -120,7 +120,7 @@ class Deriver:
         InputError
             If a table, a verb, an option or a level is not there.
         DesignError
-            If what is left in the tables cannot answer.
+            If the protected tables do not contain enough to compute it.
         """
         if derivation.of not in self.tables:
             raise unknown("table", derivation.of, self.tables)
@@ -133,7 +133,7 @@ class Deriver:
         return made
 
     def rows(self, part: Part) -> pd.DataFrame:
-        """Return the rows of a part, made again.
+        """Return the re-derived rows of a part.
 
         Raises
         ------

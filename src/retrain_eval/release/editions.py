@@ -22,7 +22,7 @@ def edition_names(folder: Path) -> list[str]:
 def approval(
     folder: Path, edition: str, *, approved_by: str = "", corrects: str | None = None, reason: str = ""
 ) -> dict[str, Any]:
-    """Return what the manifest says of an edition's standing.
+    """Return the approval and correction fields of an edition's manifest.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def approval(
     edition : str
         Name of the edition to be written.
     approved_by : str
-        Who approved it; a draft where nobody did.
+        Who approved it; empty for a draft.
     corrects : str, optional
         The edition that it corrects.
     reason : str
@@ -74,7 +74,7 @@ def corrections(folder: Path) -> dict[str, str]:
 
 
 def origin(folder: Path, edition: str) -> list[str]:
-    """Return an edition, the one it corrects, the one that corrects, and so on back to the first."""
+    """Return an edition, the edition it corrects, the one that edition corrects, and so on back to the first."""
     line = [edition]
     while (found := _corrects(folder / line[-1])) and found not in line:
         line.append(found)

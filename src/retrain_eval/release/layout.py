@@ -90,7 +90,7 @@ ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
     "statistics": _reading(Statistic.read_parquet),
 }
 SIGNIFICANT_DIGITS = 10
-# options of what a row says, not found by it
+# columns with options of a row, as opposed to its results
 OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
 _KEYS = (
     "cohort",
@@ -114,7 +114,7 @@ _WORDS = (
 
 
 def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Round what is neither a key nor a count.
+    """Round the numbers that are neither keys nor counts.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def round_significant(frame: pd.DataFrame, digits: int) -> pd.DataFrame:
 
 
 def effects_frame(name: str, effects: EffectTable) -> pd.DataFrame:
-    """Return the rows of an EffectTable in the layout; ``note`` says how many clusters they rest on where few."""
+    """Return the rows of an EffectTable in the layout; ``note`` states the number of clusters if it is small."""
     n = effects.n_clusters
     note = [""] * len(effects) if n is None else [f"{k} clusters" if k < REPORTED else "" for k in n.tolist()]
     return effects.to_frame().assign(result=name, note=note)[list(EFFECTS)]
@@ -157,7 +157,7 @@ def check_table(name: str, frame: pd.DataFrame) -> None:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that would be no file of its own folder."""
+    """Refuse a name that is not a plain file name."""
     plain = name == Path(name).name and "\\" not in name and not name.startswith(".") and name.isprintable()
     if not name or not plain or len(name.encode()) > _LONGEST:
         raise InputError(f"{name!r} cannot name a result", rule="a plain file name", fix="use letters, digits and _")

@@ -1,4 +1,4 @@
-"""What a run leaves inside the agency and a release takes out: named results, in one layout for both."""
+"""Named results: a run keeps them inside the agency, a release publishes them, and both use one layout."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import Derivation, Recipe, trace
 from retrain_eval.tables.statistics import Statistic
 
-FROM_SUMS = "from_sums_by_cluster"  # fact about effects: a table with sums by cluster gives them, errors included
-# of the facts about estimates, those that inference needs; others may be counts that a release rounds
+FROM_SUMS = "from_sums_by_cluster"  # fact about effects: they and their errors follow from a table's sums by cluster
+# the facts about estimates that inference needs; others may be counts, which a release rounds
 _FACTS = (
     "level", "df", "n_clusters", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast",
     "anticipation",
@@ -49,30 +49,30 @@ _FACTS = (
 @summarised
 @dataclass(frozen=True)
 class Part:
-    """Neighbouring rows of one table that were made by one call.
+    """Consecutive rows of one table that were made by one call.
 
     Attributes
     ----------
     table : str
         Name of the table.
     rows : int
-        How many there are.
+        Number of rows.
     result : str or None
-        Name of the result that the rows are of, or say something of.
+        Name of the result that the rows belong to or describe.
     derivation : Derivation or None
-        How they follow from a table that is kept; None: they are what was counted or estimated from people.
+        How the rows follow from a kept table; None if they were counted or estimated from people.
     covariance : list of list of float or None
-        Covariance of the estimates, where it does not follow from a table.
+        Covariance of the estimates, if it does not follow from a table.
     estimates : Derivation or None
-        How the estimates beside a covariance follow from a table that is kept, though their errors do not.
+        How the estimates follow from a kept table, if their covariance does not.
     meta : dict or None
-        Facts about those estimates that what is made of them needs: confidence level, degrees of freedom.
+        Facts about the estimates that later computations need: confidence level, degrees of freedom.
     recipe : Recipe or None
-        What ``derivation`` is read from, once the run has said which tables it keeps.
+        Source of ``derivation``, which is resolved once the run has named the tables it keeps.
     same_as : Recipe or None
-        What ``estimates`` is read from, where another program made the rows.
+        Source of ``estimates``, if the rows were computed from single records.
     effects : EffectTable or None
-        What the rows were, during a run: others may be made of it.
+        The table of effects itself, during a run; other results may be derived from it.
     """
 
     table: str
@@ -90,7 +90,7 @@ class Part:
 @summarised
 @dataclass
 class Results:
-    """Everything a study found, by name.
+    """All results of a study, by name.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Results:
     statistics : dict of Statistic
         Sums that single tests and bounds need.
     parts : list of Part
-        What the rows of the tables were made by, in the order of the rows; a table without parts is one as it stands.
+        How the rows of the tables were made, in the order of the rows. A table without parts is kept as it is.
 
     Examples
     --------
@@ -123,19 +123,19 @@ class Results:
     parts: list[Part] = field(default_factory=list)
 
     def add_effects(self, name: str, effects: EffectTable, estimates: EffectTable | None = None) -> None:
-        """Keep an EffectTable under a name of its own; several calls with one name append.
+        """Keep an EffectTable under a name; several calls with one name append.
 
         Parameters
         ----------
         name : str
         effects : EffectTable
         estimates : EffectTable, optional
-            The same estimates, and counts, made from a table that is kept, where ``effects`` come from single records.
+            The same estimates and counts, computed from a kept table, if ``effects`` were computed from single records.
 
         Raises
         ------
         InputError
-            If the two differ, or ``estimates`` do not know how they were made.
+            If the two differ, or ``estimates`` has no recipe.
         """
         check_name(name)
         if estimates is not None:
@@ -149,15 +149,15 @@ class Results:
         self._append(part, effects_frame(name, effects))
 
     def withhold(self, result: str, reason: str, table: str = "effects") -> None:
-        """List a result that cannot be published, with its reason; once for each result and table.
+        """List a result that cannot be published, with the reason; once per result and table.
 
         Parameters
         ----------
         result : str
         reason : str
-            As it may be published: without a count of few people.
+            Publishable text, without small counts.
         table : str
-            The table that its rows would be in.
+            The table that would hold its rows.
 
         Examples
         --------
@@ -172,7 +172,7 @@ class Results:
             self._append(Part("withheld", 1), row)
 
     def withheld(self) -> dict[str, str]:
-        """Return the results that are withheld, with their reasons; a row on a result has its table in the name."""
+        """Return the withheld results with their reasons; rows about a result are listed as ``result: table``."""
         rows = self.tables.get("withheld", pd.DataFrame(columns=list(TABLES["withheld"])))
         return {
             str(result) if table == "effects" else f"{result}: {table}": str(reason)
@@ -194,8 +194,31 @@ class Results:
                 lines.append(f"{name} was not published; known: {', '.join(dict.fromkeys(names)) or 'none'}")
         return lines
 
+    def add_additive(self, name: str, table: Additive) -> None:
+        """Keep an additive table, from which a release makes results again, under a name of its own.
+
+        Raises
+        ------
+        InputError
+            If the name is taken, or cannot be that of a file; if the table is of no kind that a release can hold.
+        """
+        check_name(name)
+        kinds = {
+            "moments": OutcomeMoments,
+            "life_tables": LifeTable,
+            "covariates": CovariateMoments,
+            "statistics": Statistic,
+        }
+        for kind, of in kinds.items():
+            if isinstance(table, of):
+                tables: dict[str, Additive] = getattr(self, kind)
+                if tables.setdefault(name, table) is not table:
+                    raise InputError(f"{kind.replace('_', ' ')} {name!r} are published already", fix="use another name")
+                return
+        raise InputError(f"{table.noun} cannot be kept by themselves", value=name, fix="publish the table they give")
+
     def add_counts(self, counts: SampleCounts) -> None:
-        """Keep counts of people, and the table that is printed of them, under the name of their kind."""
+        """Keep counts of people, and the table printed from them, under the name of their kind."""
         self.counts[counts.kind] = counts
         self.add_table(counts.kind, counted(counts))
 
@@ -204,19 +227,19 @@ class Results:
     ) -> None:
         """Keep a table; several calls with one name append.
 
-        Of a sample flow, common support and linkage rates the counts of people are kept, which add up, and the table
-        as it follows from them.
+        For the sample flow, common support and linkage rates, the additive counts of people are kept, and the table is
+        derived from them.
 
         Parameters
         ----------
         name : str
         frame : DataFrame
-            What a `recorded` function returned knows how it was made, and a release makes it again; any other frame is
-            kept as it stands.
+            A frame returned by a `recorded` function carries its recipe, and a release re-derives it; any other frame
+            is kept as it is.
         result : str, optional
-            The result that the rows are about; goes into the column of that name.
+            The result that the rows describe; fills the column ``result``.
         recipe : Recipe, optional
-            How the frame was made, where it does not know itself.
+            How the frame was made, if it does not carry a recipe itself.
 
         Raises
         ------
@@ -243,9 +266,9 @@ class Results:
         return self._append(Part(name, len(frame), result, recipe=recipe), frame[list(TABLES[name])])
 
     def resolved(self) -> list[Part]:
-        """Return the parts with what their recipes say, read against the tables that are kept.
+        """Return the parts with their recipes resolved against the kept tables.
 
-        Effects that follow from no table are kept with their covariance, and later ones may follow from them.
+        Effects that follow from no table are kept with their covariance, and later results may follow from them.
         """
         known = {id(table): name for name, table in self.kept().items()}
         clustered = {
@@ -298,7 +321,7 @@ class Results:
         self.tables[part.table] = pd.concat([*known, frame], ignore_index=True)
 
     def write(self, folder: Path, digits: int = SIGNIFICANT_DIGITS) -> None:
-        """Write the layout into an existing, empty folder, numbers but for counts and keys to so many digits.
+        """Write the layout into an existing, empty folder, with numbers other than counts and keys rounded.
 
         Raises
         ------
@@ -334,7 +357,7 @@ class Results:
 
 
 def is_withheld(effects: pd.DataFrame) -> pd.Series[bool]:
-    """Return which rows of a table of effects say that they are withheld."""
+    """Return which rows of a table of effects are marked as withheld."""
     return effects["note"].astype("str").str.startswith("withheld").fillna(value=False).astype(bool)
 
 
@@ -345,7 +368,7 @@ def standing_effects(part: Part, rows: pd.DataFrame) -> EffectTable:
 
 
 def _rests_on_sums(effects: EffectTable | None) -> bool:
-    """Whether errors are the jackknife's, for which a table has to hold sums by cluster."""
+    """Whether errors come from the jackknife, which needs a table with sums by cluster."""
     return effects is not None and effects.meta.get("variance") == "CV3"
 
 

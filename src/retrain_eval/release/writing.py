@@ -1,4 +1,4 @@
-"""Write a release bundle: protect, check, and put a whole folder in place, or nothing."""
+"""Write a release bundle: protect the results, check them, and put the complete folder in place, or nothing."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from retrain_eval.release.verification.consistency import own_schemas
 from retrain_eval.release.verification.labels import made_of
 
 _DIGITS_OF_RECIPES = 6
-DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # the standing of an edition nobody approved
+DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # approval fields of an edition not yet approved
 
 
-# the packages whose version decides a number or a page
+# the packages whose version can change a number or a page
 _PACKAGES = (
     "retrain-eval",
     "duckdb",
@@ -62,14 +62,14 @@ def write(
     replace: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
-    """Protect the results and write them as an edition, whole or not at all.
+    """Protect the results and write them as an edition, completely or not at all.
 
     Parameters
     ----------
     results : Results
-        What the run found.
+        The results of the run.
     study_folder : Path
-        Folder of the study; its ``study.toml``, and ``plan.json`` if there is one, go into the bundle as they stand.
+        Folder of the study; its ``study.toml``, and ``plan.json`` if there is one, are copied unchanged.
     study : StudyFile
         The study as run.
     target : Path
@@ -77,19 +77,19 @@ def write(
     inputs : sequence of mapping
         Name, file, SHA-256 and row counts of every file that was loaded. No SHA-256 goes into the edition.
     standing : mapping, optional
-        What the manifest is to say beside: ``approved_by``, ``corrects``, ``script_sha256``. A draft by default.
+        Further fields of the manifest: ``approved_by``, ``corrects``, ``script_sha256``. A draft by default.
     opened : mapping
-        By hash of a registered plan, the SHA-256 of the record files that had been read by then.
+        Hash of a registered plan → the SHA-256 of the record files that had been read by then.
     replace : bool
-        Overwrite a draft that differs. A draft that differs only in its approval needs no such leave, and an
-        approved edition is never overwritten.
+        Overwrite a draft that differs. A draft that differs only in its approval is always overwritten, and an
+        approved edition never is.
     say : callable
-        Given the reason why a table cannot be published as only the agency may read it.
+        Called with the reason why a table cannot be published. The text is for the agency only.
 
     Returns
     -------
     Bundle
-        The edition, opened; an edition that already holds the same bytes is left as it is.
+        The opened edition; an edition that already holds the same bytes is left unchanged.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def write(
         If the edition exists and differs, and is approved or ``replace`` is not set; if tables contradict each other;
         or if a result that ``[plan] required`` names is withheld.
     DisclosureError
-        If nothing is left to publish, or with an earlier edition something would follow of few people.
+        If nothing is left to publish, or if the difference from an earlier edition would reveal a small count.
     """
     _check_recipes(results)
     order = {name: stratum.levels() for name, stratum in study.strata.items()}
@@ -127,11 +127,11 @@ def write(
 
 
 class _Unchanged(Exception):
-    """An edition already holds the same bytes, and is left as it is."""
+    """Raised if an edition already holds the same bytes, so that it is left unchanged."""
 
 
 def _check_recipes(results: Results) -> None:
-    """Refuse a result that is not what its recipe makes: something was changed on the way."""
+    """Refuse a result that its recipe does not reproduce, because it was changed after it was computed."""
     deriver = Deriver(results.kept())
     for part, rows in results.blocks():
         if part.covariance is not None:
@@ -140,7 +140,7 @@ def _check_recipes(results: Results) -> None:
                 check_same_estimates(str(part.result), rows, again)
             deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, rows))
         elif part.derivation is not None:
-            # results are kept to ten digits, and what is made of them can lose a few
+            # results are kept to ten digits, and numbers computed from them can lose a few of these
             own = rows.drop(columns=list(FOLLOWING.get(part.table, ())))
             found = compare(own, deriver.rows(part), _DIGITS_OF_RECIPES)
             if found:
@@ -148,7 +148,7 @@ def _check_recipes(results: Results) -> None:
 
 
 def _check_earlier(safe: Results, target: Path, rules: Release) -> None:
-    """Refuse tables that differ from those of a published edition by few people."""
+    """Refuse tables that differ from those of a published edition by only a few people."""
     for folder in sorted(target.parent.glob("[!.]*")):
         if folder == target or not (folder / MANIFEST).exists():
             continue

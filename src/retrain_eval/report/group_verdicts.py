@@ -19,13 +19,21 @@ def verdict_rows(study: Study, prefix: str = "att_by_") -> pd.DataFrame:
     rows = study.bundle.verdicts
     assert rows is not None
     rows = rows[rows["result"].str.startswith(prefix) & ~missing(rows["level"])].reset_index(drop=True)
-    order = {level: i for name, block in rows.groupby("subgroup", sort=False)
-             for i, level in enumerate(study.in_order(block["level"], str(name)))}  # fmt: skip
-    groups = {name: i for i, name in enumerate(dict.fromkeys(rows["subgroup"]))}
-    rows = rows.sort_values(["subgroup", "level"], key=lambda s: s.map(groups | order))
+    rows = in_study_order(study, rows)
     rows["panel"] = group_headings(study, rows)
     rows["label"] = rows["level"].map(study.words.name)
     return rows.reset_index(drop=True)
+
+
+def in_study_order(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows by subgroup, as they are first met, and by level within each, in the order of the study file."""
+    blocks = [
+        block.iloc[
+            pd.Categorical(block["level"], study.in_order(block["level"], str(name))).codes.argsort(kind="stable")
+        ]
+        for name, block in rows.groupby("subgroup", sort=False)
+    ]
+    return pd.concat(blocks) if blocks else rows
 
 
 def group_headings(study: Study, rows: pd.DataFrame) -> pd.Series:

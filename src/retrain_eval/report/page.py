@@ -20,6 +20,7 @@ from retrain_eval.common.numerics.joint import TEST_COLUMNS
 from retrain_eval.plan.registered import Registration, Standing, deviations, exploratory, in_force, stated_standing
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.layout import TABLES
 from retrain_eval.release.results import is_withheld
 from retrain_eval.report.language.catalogue import ENGLISH, _, speak
 from retrain_eval.report.words import Words
@@ -27,25 +28,6 @@ from retrain_eval.sample.balance.rating import BalanceVerdict, balance_verdict
 from retrain_eval.sample.ties import MANY
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown next to our own
-TABLES = (
-    "effects",
-    "balance",
-    "overlap",
-    "matching",
-    "baseline_paths",
-    "flow",
-    "linkage",
-    "means",
-    "tests",
-    "verdicts",
-    "bounds",
-    "pretest_power",
-    "rosenbaum",
-    "e_values",
-    "oster",
-    "ties",
-    "dictionary",
-)
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
 EARLIER, LANGUAGE = "RETRAIN_EARLIER", "RETRAIN_LANGUAGE"
 

@@ -67,7 +67,7 @@ class Table:
         numbers = pd.Series(range(len(self.cells)))
         blocks: Iterable[tuple[Hashable, pd.Series[int]]] = [(None, numbers)]
         if self.groups:
-            blocks = numbers.groupby(self.cells[self.groups].to_numpy(), sort=False)
+            blocks = numbers.groupby(self.cells[self.groups].to_numpy(), sort=False, dropna=False)
         return _TEMPLATE.render(
             columns=columns,
             numbers={column: number for number, column in enumerate(columns)},

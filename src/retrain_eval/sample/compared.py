@@ -1,4 +1,4 @@
-"""The people whose covariates are compared, before and after matching: balance and covariate moments are of them."""
+"""The people whose covariates are compared before and after matching, for balance and covariate moments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Compared:
     before : mapping of str → int ndarray
         ``treated`` and ``control`` → units before matching.
     after : mapping of str → (int ndarray, ndarray)
-        The same → rows of the sample: the unit and its weight. A unit may stand in several.
+        The same → rows of the sample: the unit and its weight. A unit may be in several rows.
     """
 
     units: Units
@@ -43,7 +43,7 @@ class Compared:
 
     @cached_property
     def balance(self) -> pd.DataFrame:
-        """The balance table, made when first asked for: among millions of cells this takes longer than matching."""
+        """The balance table, computed on first access: for millions of cells this takes longer than matching."""
         cell, n_cells = self.units.cell, len(self.units.cells)
 
         def arm(who: Ints, weight: Floats) -> Arm:

@@ -1,4 +1,4 @@
-"""Who was matched, by stratum, and how the groups' outcome ran before the programme; in SQL where the people lie."""
+"""Counts of matched people by stratum, and mean outcomes before the programme, computed in SQL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GROUPS = {
 
 
 def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Tabulate who was matched, over all people and by stratum.
+    """Tabulate the matched people, in total and by stratum.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
     DataFrame
         ``subgroup, level, n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean``; the
         first row is over all people, with ``subgroup`` and ``level`` missing. ``ess_control`` is Kish's effective
-        number of controls, (Σw)²/Σw²; ``reuse_mean`` is in how many comparisons a matched control stands. With risk
-        sets, who could be a control depends on the moment: ``n_control`` is missing by stratum.
+        number of controls, (Σw)²/Σw²; ``reuse_mean`` is the mean number of comparisons per matched control. With risk
+        sets, the possible controls depend on the elapsed duration, so ``n_control`` is missing by stratum.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] =
 
 
 def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, columns: Mapping[int, str]) -> pd.DataFrame:
-    """Return the mean outcome before the programme, period by period, of those trained and of controls.
+    """Return the mean outcome of trainees and controls in each period before the programme.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, colu
     -------
     DataFrame
         ``outcome, group, time, mean, n``. Groups are ``treated``, ``treated matched``, ``control before`` and ``control
-        matched``, the last by their weights; people without a value in a period do not count in it.
+        matched``, the last one weighted; people without a value in a period are not counted in it.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, colu
 
 
 def treatment(sample: MatchedSample) -> str:
-    """Return the candidates' column that says who is treated: with risk sets, the one of when training began."""
+    """Return the candidates' treatment column; with risk sets, the column of the period in which training began."""
     a = sample.audit
     return str(a["entry"]) if a["method"] == "riskset" else parse_formula(str(a["formula"])).treat
 
@@ -154,7 +154,7 @@ def treated_sql(sample: MatchedSample) -> str:
 
 @contextmanager
 def people_sql(relation: duckdb.DuckDBPyRelation, sample: MatchedSample, columns: Sequence[str]) -> Iterator[str]:
-    """Give SQL with one row per candidate: _treated, _weight_treated, _weight_control, _uses, the columns."""
+    """Return SQL with one row per candidate: _treated, _weight_treated, _weight_control, _uses and the columns."""
     unit = str(sample.audit["unit"])
     require_columns(relation, [unit, treatment(sample)])
     absent = [column for column in columns if column not in relation.columns]

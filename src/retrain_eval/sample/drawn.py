@@ -1,4 +1,4 @@
-"""A sample as arrays: who is in it, with what weight and in which set. Tables, balance and inference read it."""
+"""A sample as arrays (units, weights and matched sets), which tables, balance and inference are computed from."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Drawn:
         Its column of ids.
     formula : TreatmentFormula
     units : Units
-        Everybody in the source.
+        All units of the source.
     rows : int ndarray, shape (R,)
         Number of the unit in each row.
     treated : bool ndarray, shape (R,)
-        In which role.
+        Whether the row is a treated unit.
     weight : ndarray, shape (R,)
     subclass : int ndarray, shape (R,), optional
         0 = in none, or in several. None where the method makes no sets.
@@ -41,8 +41,8 @@ class Drawn:
     score : callable, optional
         Returns the score of each cell; None where units were compared by their covariates alone.
     influence : callable, optional
-        Takes outcomes, shape (R, K), and returns the influence of each row on the K effects, with the weights'
-        own estimation in it. None where weights are not estimated.
+        Takes outcomes, shape (R, K), and returns the influence of each row on the K effects, including the estimation
+        of the weights. None if weights are not estimated.
     """
 
     relation: duckdb.DuckDBPyRelation

@@ -62,8 +62,8 @@ def match(
         Column of the unit's id, integer or text. Ids take part in settling ties: integers by value, text by code point.
     method : {"nearest", "riskset", "cem", "ebal", "ipw"}
         ``nearest``: greedy nearest-neighbour matching. ``riskset``: the same among those who are still unemployed and
-        untreated after as long a time; see `retrain_eval.sample.methods.riskset.match_riskset` for what differs.
-        ``cem``: everybody in the same cell of coarsened covariates (`retrain_eval.sample.methods.cem.match_cem`).
+        untreated after the same elapsed time; see `retrain_eval.sample.methods.riskset.match_riskset`.
+        ``cem``: all units in the same cell of coarsened covariates (`retrain_eval.sample.methods.cem.match_cem`).
         ``ebal``: controls weighted until their means equal those of the treated
         (`retrain_eval.sample.methods.ebal.match_ebal`). ``ipw``: controls weighted by the odds of treatment
         (`retrain_eval.sample.methods.ipw.match_ipw`).
@@ -93,8 +93,8 @@ def match(
         Whether the estimated score is the probability (if left out) or the linear predictor. Calipers are in
         standard deviations of the one chosen.
     discard : {"none", "treated", "control", "both"}
-        Whom to leave out beforehand because nobody of the other arm has a score as small, or as large. The
-        caliper's deviation is then that of those who stay.
+        The arms from which to drop, before matching, units whose score is outside the range of the other arm. The
+        caliper then uses the standard deviation of the remaining units.
     start, entry, end : str, optional
         ``riskset`` only: columns with the periods in which unemployment began, training began (NULL = never), and
         unemployment ended (NULL = it lasts).
@@ -119,8 +119,8 @@ def match(
         For an unknown keyword, column or method, a keyword the method does not read, a missing or non-finite
         covariate, a repeated id, or a treatment that is not 0 or 1. The unit is named.
     DesignError
-        If nobody is treated, or everybody is; if covariates separate the arms, or weights cannot balance them (the
-        covariate is named); or if no treated unit finds a control.
+        If no unit is treated, or all are; if covariates separate the arms, or weights cannot balance them (the
+        covariate is named); or if no treated unit has a control.
 
     Notes
     -----
@@ -132,7 +132,7 @@ def match(
     With ``ratio`` above 1 the search for a further control goes on from the earlier ones
     (`retrain_eval.sample.methods.nearest_search`). On the Mahalanobis distance, which has no sequence, the lowest id is
     taken. ``audit["ties_broken"]`` counts the choices in which another free control was as near, of
-    ``audit["n_choices"]``; `retrain_eval.sample.ties.effects_relabelled` shows what they matter.
+    ``audit["n_choices"]``; `retrain_eval.sample.ties.effects_relabelled` shows how much they matter.
 
     References
     ----------

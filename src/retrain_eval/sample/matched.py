@@ -56,7 +56,7 @@ class MatchedSample:
     Notes
     -----
     Both relations are temporary tables on the source's own connection, so they join with its tables and can be kept
-    with ``sample.pairs.create("pairs")``. For a source that is no relation, ``sample.weights.df()`` gives pandas.
+    with ``sample.pairs.create("pairs")``. If the source is not a relation, use ``sample.weights.df()`` for pandas.
 
     ``audit["pairs_sha256"]`` is the hash of the UTF-8 lines ``treated_id <TAB> control_id <LF>`` in the order of
     ``pairs``: by treated id, then in the order matched. ``audit["weights_sha256"]`` is that of ``id <TAB> weight <LF>``
@@ -74,10 +74,10 @@ class MatchedSample:
 
     @property
     def cluster(self) -> str | None:
-        """Column of `weights` that tells independent observations apart; None: each unit is one.
+        """Column of `weights` that identifies independent clusters; None if each unit is independent.
 
-        Give it to `retrain_eval.outcome_moments`. Matched sets without replacement and the cells of ``cem`` are
-        clusters; after matching with replacement, and with weights, units are.
+        Pass it to `retrain_eval.outcome_moments`. Matched sets without replacement and the cells of ``cem`` are
+        clusters; after matching with replacement, and with weights, units are independent.
         """
         cluster = self.audit["cluster"]
         return None if cluster is None else str(cluster)
@@ -108,15 +108,15 @@ class MatchedSample:
     def covariate_moments(
         self, *, winsorise: float = 1.0, cuts: Mapping[str, Sequence[float]] = MappingProxyType({})
     ) -> CovariateMoments:
-        """Return the sums over people that `balance` follows from, for a release.
+        """Return the sums over people from which `balance` can be computed, for a release.
 
         Parameters
         ----------
         winsorise : float
             Amounts beyond this quantile of either tail, or beyond the third largest, are set to it; 1 leaves them.
         cuts : mapping of str to sequence of float
-            Column → where it is cut into strata that are published too: what is told of its distribution must not
-            give away the few between a cut and a decile.
+            Column → the values at which it is cut into published strata. Its distribution function is then protected
+            at these values too, because people between a cut and a decile could be counted by subtraction.
 
         Examples
         --------
@@ -151,9 +151,9 @@ class MatchedSample:
     def overlap(self, bins: int = 20, *, treated_matched: bool = False) -> pd.DataFrame:
         """Return how many units lie in each of ``bins`` equal bins of the score.
 
-        Groups are ``treated`` (all), ``control before`` (all) and ``control matched``; if it is asked for, also
-        ``treated matched``, which stands for ``treated`` in a release where few were not matched. These are raw
-        counts; the release layer protects small ones.
+        Groups are ``treated`` (all), ``control before`` (all), ``control matched`` and, on request, ``treated
+        matched``, which replaces ``treated`` in a release if only few were not matched. These are raw counts; the
+        release protects small ones.
         """
         if self._score is None:
             raise DesignError(f"{self.audit['distance']} has no score whose support could be compared")
@@ -174,7 +174,7 @@ class MatchedSample:
 @summarised
 @dataclass(frozen=True)
 class _Sets:
-    """Matched sets as arrays over those matched: who is in which, and with what weight."""
+    """Matched sets as arrays over the matched units: membership and weights."""
 
     rows: Ints  # numbers of the units matched, ascending
     share: Floats  # of a pair within its treated unit's comparison
@@ -215,7 +215,7 @@ def assemble(
     Parameters
     ----------
     relation : DuckDBPyRelation
-        The source; the tables are stored beside it.
+        The source; the tables are stored on its connection.
     unit : str
         Name of the id column.
     formula : TreatmentFormula
@@ -225,9 +225,9 @@ def assemble(
     pairs : Pairs
         At least one.
     choices : mapping
-        What was asked for and estimated; the audit begins with it.
+        The options and estimates with which the audit begins.
     again : callable, optional
-        Returns the pairs that the units would make in another order.
+        Returns the pairs for another order of the units.
     """
     sets = _Sets.build(pairs)
     treated_ids, control_ids = units.ids.take(pa.array(pairs.treated)), units.ids.take(pa.array(pairs.control))
@@ -292,7 +292,7 @@ def finish(
     facts: Mapping[str, object],
     pair_table: Mapping[str, object],
 ) -> MatchedSample:
-    """Store the tables, and promise balance and overlap, which are computed when first asked for."""
+    """Store the tables; balance and overlap are computed on first access."""
     units, n_cells = drawn.units, len(drawn.units.cells)
     all_treated, all_control = np.flatnonzero(units.treated), np.flatnonzero(~units.treated)
     matched_control = drawn.rows[~drawn.treated]

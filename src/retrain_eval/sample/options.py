@@ -1,4 +1,4 @@
-"""What may be asked of `match`, and which method reads what."""
+"""The options of `match`, and which method uses which."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READ_BY = {
     **dict.fromkeys(("cutpoints", "grouping"), ("cem",)),
     "moments": ("ebal",),
     "estimand": ("ipw",),
-}  # formula, unit, method, exact and seed are read by all
+}  # formula, unit, method, exact and seed are used by all methods
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ class Options:
 
     @property
     def order(self) -> str:
-        """Return who chooses first: the largest score where there is one, unless another order was asked for."""
+        """Return the order in which units choose: by default from the largest score, or of the data without a score."""
         return self.m_order or ("data" if self.distance in DISTANCES else "largest")
 
     def check(self) -> None:
-        """Refuse unknown values, and keywords that the method does not read.
+        """Refuse unknown values, and keywords that the method does not use.
 
         Raises
         ------
         InputError
-            Naming the keyword and what exists.
+            Names the keyword and lists the choices.
         """
         for name, value, known in (
             ("matching method", self.method, METHODS),
@@ -115,7 +115,7 @@ class Options:
             raise InputError("replace must be True or False", column="replace", value=self.replace)
 
     def _check_distance(self) -> None:
-        """Refuse what needs a score where units are compared by their covariates, and a link where none is fitted."""
+        """Refuse options that need a score if units are compared by covariates, and a link if no score is estimated."""
         if self.link is not None and self.distance != "glm":
             raise InputError("link is read by the estimated score only", column="link", fix='with distance="glm"')
         if self.distance not in DISTANCES:
@@ -136,5 +136,5 @@ class Options:
 
 
 def is_whole(value: object) -> bool:
-    """Tell whether a value is an integer and no truth value."""
+    """Return whether a value is an int, not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)

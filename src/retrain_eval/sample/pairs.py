@@ -11,7 +11,7 @@ from retrain_eval.common.shown import summarised
 @summarised
 @dataclass(frozen=True)
 class Pairs:
-    """Who is matched to whom, by treated unit in id order and then in the order matched.
+    """Matched pairs, ordered by the id of the treated unit and then by the order of matching.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Pairs:
     choices : int
         How often a control was chosen: once for each pair or, with replacement, once for each treated unit.
     ties_broken : int
-        Choices in which another control, free as well, was exactly as near. None where all of them are kept.
+        Choices in which another free control was exactly as near. None if all ties are kept.
     """
 
     treated: Ints

@@ -1,4 +1,4 @@
-"""From the register to the people who could be matched: who is lost to refused rows, linkage and observation."""
+"""Sample flow from the register to the candidates: people lost to refused rows, linkage and observation."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def sample_flow(
     sample : MatchedSample
         What it returned.
     reason : str
-        Why somebody who was observed is no candidate.
+        Why people who were observed are not candidates.
 
     Returns
     -------
     DataFrame
-        ``step, group, n, reason``: everyone on the register; without those of whom a row was refused, one step for each
-        record type; without those of whom ``linkage`` has no row, or says that they were not linked; without those
-        who are observed in no period; the candidates, and those matched. A step is there if anybody is lost by it.
+        ``step, group, n, reason``. The steps are: everyone on the register; minus people with a refused row, one step
+        per record type; minus people without a row in ``linkage``; minus people who were not linked; minus people who
+        are observed in no period; the candidates; and the matched people. Steps that lose no one are omitted.
 
     Examples
     --------

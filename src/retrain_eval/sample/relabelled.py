@@ -1,4 +1,4 @@
-"""The same match if people had had other identifiers."""
+"""The same match with other identifiers, to see how much ties settled by identifier matter."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from retrain_eval.sample.units import Units
 
 
 def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedSample]:
-    """Yield the sample that the same call would have drawn under other identifiers, one random order after another.
+    """Yield the samples that the same call would draw if identifiers were in another, random order.
 
-    Scores, strata and the caliper stay; ties, and an order of choices by identifier, go by the new order. The tables of
-    what is yielded hold the true identifiers.
+    Scores, strata and the caliper are unchanged; ties, and an order of choices by identifier, follow the new order. The
+    tables of the yielded samples have the true identifiers.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def relabelled(sample: MatchedSample, seed: int = 20260101) -> Iterator[MatchedS
 
 
 def in_order(units: Units, choose: Callable[[Units], Pairs], order: Ints) -> Pairs:
-    """Return the pairs that ``choose`` makes of the units in another order, by their own numbers."""
+    """Return the pairs that ``choose`` forms with the units in another order, by their original numbers."""
     more = {name: column[order] for name, column in units.more.items()}
     pairs = choose(replace(units, treated=units.treated[order], cell=units.cell[order], more=more, apart=False))
     return replace(pairs, treated=order[pairs.treated], control=order[pairs.control])

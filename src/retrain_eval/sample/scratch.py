@@ -1,4 +1,4 @@
-"""Tables of a sample on the connection of its source, and the hashes that tell two samples apart."""
+"""Tables of a sample on the connection of its source, and the hashes that identify a sample."""
 
 from __future__ import annotations
 

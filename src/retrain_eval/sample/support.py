@@ -1,4 +1,4 @@
-"""What matching asks of scores and strata: their numbers, their support, the width of a caliper."""
+"""Helpers for scores and strata in matching: numbering, common support, width of a caliper."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DISCARDS = ("none", "treated", "control", "both")
 
 
 def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]:
-    """Give the cells of each combination of the exact columns in which both arms are there, and its name.
+    """Yield the name and the cells of each combination of the exact columns that has both arms.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def by_stratum(units: Units, exact: Sequence[str]) -> Iterator[tuple[str, Ints]]
 
 
 def rows_of(cells: pd.DataFrame, rows: Ints) -> pd.DataFrame:
-    """Return some rows, numbered anew, with the levels that they have; no copy where they are all."""
+    """Return some rows, renumbered, with only the levels that occur; no copy is made if these are all rows."""
     if len(rows) == len(cells):
         return cells
     some = cells.iloc[rows].reset_index(drop=True)
@@ -58,7 +58,7 @@ def given_score(units: Units, distance: str) -> Floats:
 
 
 def common_support(score: Floats, treated: Bools, discard: str) -> Bools:
-    """Return who stays: those of the arms named whose score lies between the extremes of the other arm."""
+    """Return which units to keep: in the named arms, those with a score within the range of the other arm."""
     kept = np.ones(len(score), dtype=bool)
     for arm, name in ((treated, "treated"), (~treated, "control")):
         if discard in (name, "both"):
@@ -71,7 +71,7 @@ def common_support(score: Floats, treated: Bools, discard: str) -> Bools:
 
 
 def caliper_width(score: Floats, treated: Bools, caliper: float | None, sd: str) -> float:
-    """Return the largest distance allowed: so many standard deviations of all units, or of the two arms."""
+    """Return the largest distance allowed, a multiple of the standard deviation of all units or of the two arms."""
     if caliper is None:
         return float("inf")
     if sd == "full":

@@ -1,4 +1,4 @@
-"""How much a matched sample owes to the order of identifiers: tied choices, and the effect under other orders."""
+"""How much a matched sample depends on the order of identifiers: tied choices, and the effect under other orders."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from retrain_eval.tables.statistics import Ties
 
 MANY = 0.1  # share of choices beyond which the effect is computed under other orders
 RELABELLINGS = 25
-DIGITS = 2  # significant, of how far an effect moves: more would tell about the few people who change places
+DIGITS = 2  # significant digits of the change in an effect; more could reveal the few people who change places
 TIES = ("result", "n_choices", "n_tied", "share", "relabellings", "sd", "spread")
 
 
 def count_ties(sample: MatchedSample) -> Ties | None:
-    """Return in how many choices of a control another one was as near; None where the method makes no choices.
+    """Return the number of choices in which another control was equally near; None for methods without choices.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def count_ties(sample: MatchedSample) -> Ties | None:
 def effects_relabelled(
     people: Source, sample: MatchedSample, outcome: str, *, times: int = RELABELLINGS, seed: int = 20260101
 ) -> Floats:
-    """Return the effect on an outcome if people had had other identifiers.
+    """Return the effect on an outcome under other orders of identifiers.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def effects_relabelled(
     Raises
     ------
     InputError
-        If a person whom some order matches has no outcome.
+        If a person matched under some order has no outcome.
     DesignError
         If the sample is from risk sets, where outcomes depend on the period from which a person is followed, or cannot
         be drawn again: `retrain_eval.sample.relabelled.relabelled`.
@@ -99,14 +99,14 @@ def _difference(drawn: Drawn, y: Floats) -> float:
 
 
 def moved(ties: Ties, effects: Floats) -> Ties:
-    """Return the counts with how far the effect moves over relabellings, to `DIGITS` significant digits."""
+    """Return the counts with the spread of the effect over relabellings, to `DIGITS` significant digits."""
     sd, spread = (float(f"{value:.{DIGITS}g}") for value in (effects.std(ddof=1), np.ptp(effects)))
     return Ties(ties.choices, ties.tied, len(effects), sd, spread)
 
 
 @recorded
 def ties_table(ties: Ties) -> pd.DataFrame:
-    """Return what is published: counts, their share, and the deviation and the range of effects over relabellings.
+    """Return the published row: counts, share of ties, and standard deviation and range of the relabelled effects.
 
     Examples
     --------

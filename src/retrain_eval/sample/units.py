@@ -51,7 +51,7 @@ class Units:
         Rows of the columns asked for, numbers as float64, the rest as text: distinct ones in ascending order, or
         (beyond `MAX_CELLS`) those of all units in theirs, with text as categories.
     more : dict of ndarray, each of shape (n,)
-        Columns that are no part of the cells, float64 with NaN where missing.
+        Columns outside the cells, float64 with NaN where missing.
     apart : bool
         Whether each unit is a cell of its own, in their order.
     """
@@ -64,7 +64,7 @@ class Units:
     apart: bool = False
 
     def of_units(self, of_cells: AnyArray) -> AnyArray:
-        """Return what is known of cells for each unit; no copy where both are the same."""
+        """Return the cells' values for each unit; no copy is made if each unit is a cell."""
         return of_cells if self.apart else of_cells[self.cell]
 
 
@@ -90,9 +90,9 @@ def load_units(
         Columns that make the cells. Covariates are numbers, booleans or text; the others (a given score, exact
         strata) may be of any type.
     more : sequence of str
-        Whole numbers that come along and may be missing.
+        Further columns of whole numbers, which may be missing.
     both_arms : bool
-        Refuse a source in which nobody, or everybody, is treated.
+        Refuse a source in which no unit, or every unit, is treated.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def load_units(
 class _Flow:
     """Columns of a query in the order of ids, read batch by batch into arrays, so that they are in memory once.
 
-    ``sound`` tells whether all ids are there, all treatments 0 or 1, and all values of cells there and finite.
+    ``sound`` is true if no id is missing, all treatments are 0 or 1, and all values of cells are present and finite.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ def ascending(ids: AnyArray) -> Ints:
 def share_cells(frame: pd.DataFrame) -> tuple[pd.DataFrame, Ints] | None:
     """Return the distinct rows in ascending order, text as text, and which of them each row is.
 
-    None beyond `MAX_CELLS`, which the first rows mostly tell: rows with different hashes are different.
+    None beyond `MAX_CELLS`; the first rows usually show this, because rows with different hashes are different.
     """
     first = frame.iloc[: MAX_CELLS * 6 // 5]
     if len(first) > MAX_CELLS and pd.util.hash_pandas_object(first, index=False).nunique() > MAX_CELLS:

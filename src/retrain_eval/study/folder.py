@@ -161,7 +161,7 @@ class Study:
                 lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
             )
         for table in run.results.kept().values():
-            table.stamp.update(stamp_of(self.file))
+            table.mark(stamp_of(self.file))
         provenance.write_run(self._results, run.results, key, inputs)
         self._require(run.results)
         return run.results

@@ -21,6 +21,7 @@ from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdict
 from retrain_eval.estimators.inference.robustness import robustness
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.records.store import Store
 from retrain_eval.release.layout import TABLES
@@ -30,14 +31,13 @@ from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.ties import MANY, RELABELLINGS, count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
-from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recipe_of
-from retrain_eval.tables.statistic import Statistic
 from retrain_eval.tables.statistics import Ties
 
 Say = Callable[[str], None]
-Result = EffectTable | OutcomeMoments | LifeTable | Spells | Statistic | pd.DataFrame
+Result = EffectTable | Additive | Spells | pd.DataFrame
 
 
 @summarised
@@ -142,7 +142,7 @@ class Run:
         name : str
             Of effects, the name that the report finds them by; of outcome moments, life tables and statistics, the name
             of their file; of a table that the report prints, the name of that table, such as ``"means"``.
-        result : EffectTable, OutcomeMoments, LifeTable, Spells, Statistic or DataFrame; or a function
+        result : EffectTable, additive table, Spells or DataFrame; or a function
             A function of nothing that returns one is called here, as in
             ``run.publish("mean", lambda: spells.rmst(tau=8))``: if the records cannot give the result, it is listed as
             withheld with the reason, and the run goes on; see `attempt`.
@@ -156,8 +156,9 @@ class Run:
         Raises
         ------
         InputError
-            If ``result`` is something else; if a printed table has another name or other columns than the report's; if
-            effects and ``estimates`` differ by more than 1e-7 of an estimate or of its standard error, or in counts.
+            If ``result`` is something else, or its name is taken or cannot be that of a file; if a printed table has
+            another name or other columns than the report's; if effects and ``estimates`` differ by more than 1e-7 of an
+            estimate or of its standard error, or in counts.
         """
         if not callable(result):
             self._keep(name, result, of, estimates)
@@ -177,19 +178,14 @@ class Run:
             raise InputError("only a printed table is about a result", column="of", value=of, fix="leave out of=")
         elif isinstance(result, EffectTable):
             self.results.add_effects(name, result, estimates)
-        elif isinstance(result, OutcomeMoments):
-            self.results.moments[name] = result
-        elif isinstance(result, Spells):
-            self.results.life_tables[name] = result.table
-        elif isinstance(result, LifeTable):
-            self.results.life_tables[name] = result
-        elif isinstance(result, Statistic):
-            self.results.statistics[name] = result
+        elif isinstance(table := getattr(result, "table", result), Additive):
+            table.mark(stamp_of(self.study))
+            self.results.add_additive(name, table)
         else:
             raise InputError(
                 f"a {type(result).__name__} cannot be published",
                 value=name,
-                fix="give effects, outcome moments, a life table, a statistic or a table that the report prints",
+                fix="give effects, an additive table such as outcome moments, or a table that the report prints",
             )
 
     def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
@@ -208,7 +204,7 @@ class Run:
         for stratum in self.study.strata.values():
             cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
         moments = sample.covariate_moments(winsorise=self.study.release.winsorise, cuts=cuts)
-        self.results.covariates["matched"] = moments
+        self.publish("matched", moments)
         self.publish("balance", covariate_balance(moments))
         try:
             self.publish("overlap", sample.overlap(treated_matched=True))

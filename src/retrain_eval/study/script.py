@@ -40,7 +40,7 @@ def load_script(folder: Path, study: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except ImportError as error:
-        if not (error.name or "").startswith("retrain_eval"):
+        if (error.name or "").partition(".")[0] != "retrain_eval":
             raise
         raise InputError(
             f"{SCRIPT} imports what this version does not have: {error.msg}",

@@ -1,5 +1,5 @@
-"""The additive tables, from which every published number is computed, and how people are summed to them.
+"""The additive tables from which every published number is computed, and the sums over people that fill them.
 
 ``moments/`` (outcome moments), ``life_table/`` (life tables), ``covariates/``, and counts and statistics in this
-folder. They add, are written to Parquet and read back. Imports `common`; knows no study, and no estimator.
+folder. Tables can be added, written to Parquet and read back. Imports `common`; does not know studies or estimators.
 """

@@ -1,4 +1,4 @@
-"""What all additive tables share: they are sums over people, so the tables of two disjoint groups of people add.
+"""The base of all additive tables: sums over people, so that tables of two disjoint groups of people can be added.
 
 ====================  ==================================================================================
 table                 one row per
@@ -7,7 +7,7 @@ table                 one row per
 `SpellTable`          levels × entry × duration × cause: spells and their weights
 `CovariateMoments`    covariate × arm × stage of matching: sums and distribution functions
 `SampleCounts`        step or level × group: people
-`Statistic`           test or bound: the sums that it follows from
+`Statistic`           test or bound: the sums from which it is computed
 ====================  ==================================================================================
 """
 
@@ -15,16 +15,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
 import pandas as pd
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.common.levels import is_missing
 from retrain_eval.tables.recipe import Recipe
-
-_LEVELS, _BETWEEN = "levels of ", " | "
 
 
 class Additive(ABC):
@@ -33,21 +30,21 @@ class Additive(ABC):
     Attributes
     ----------
     cells : DataFrame
-        One row per cell, among its columns how many people are in it.
+        One row per cell, with the number of people in it.
     stamp : dict of str
         What the numbers mean beyond the table's own fields: currency, base period, frequency, caps, registered levels,
-        matching options. A run fills it from the study file; elsewhere it has the levels that columns state.
+        matching options. A run fills it from the study file; otherwise it only has the levels that column types state.
     """
 
     @property
     @abstractmethod
     def noun(self) -> str:
-        """What messages call it."""
+        """The name of the table in messages."""
 
     if TYPE_CHECKING:  # fields of most tables, which a property of this class would give a default
 
         @property
-        def stamp(self) -> dict[str, str]:
+        def stamp(self) -> Mapping[str, str]:
             """What the numbers mean."""
 
         @property
@@ -63,13 +60,39 @@ class Additive(ABC):
     def alike(self) -> Mapping[str, object]:
         """The fields that two tables must share to be added."""
 
+    def mark(self, facts: Mapping[str, str]) -> None:
+        """Add facts to the stamp of this table, and of no other.
+
+        Raises
+        ------
+        InputError
+            If the stamp has another value of one already: a table of another study is not relabelled.
+        """
+        for name, value in facts.items():
+            if self.stamp.get(name, value) != value:
+                raise InputError(
+                    f"{self.noun} of another study: their {name} differs",
+                    value=f"{self.stamp[name]} and {value}",
+                    rule="what a study publishes means what its study file says",
+                )
+        object.__setattr__(self, "stamp", {**self.stamp, **facts})
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no one in the table."""
+        return not len(self.cells)
+
     @abstractmethod
     def empty(self) -> Self:
-        """Return the same table of nobody: adding it changes nothing."""
+        """Return an empty table of the same kind: adding it changes nothing."""
 
     @abstractmethod
     def _plus(self, other: Self) -> Self:
-        """Return the sums over the people of both, in canonical order; the two are alike."""
+        """Return the sums over the people of both tables, in canonical order; the two describe the same thing."""
+
+    def _plus_empty(self, empty: Self) -> Self:
+        """Return this table, with what one without people may still say."""
+        return self
 
     @abstractmethod
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
@@ -81,15 +104,17 @@ class Additive(ABC):
         """Read what `to_parquet` wrote."""
 
     def __add__(self, other: Self) -> Self:
-        """Return the table of the union of two disjoint groups of people: no one, and no cluster, is in both.
+        """Return the table of the union of two disjoint groups of people, which share no person and no cluster.
 
         Raises
         ------
         InputError
-            If the two are not tables of one kind, or do not describe the same thing: names what differs.
+            If the two are not tables of one kind, or do not describe the same thing; the difference is named.
         """
         check_addable(self, other)
-        return self._plus(other)
+        if other.is_empty:
+            return self._plus_empty(other)
+        return other._plus_empty(self) if self.is_empty else self._plus(other)
 
     def subset(self, /, **levels: object) -> Self:
         """Return the table of the people with these levels.
@@ -117,6 +142,9 @@ def check_addable(one: Additive, other: Additive) -> None:
     if not isinstance(other, Additive) or one.noun != other.noun:
         kinds = f"{one.noun} and {getattr(other, 'noun', f'a {type(other).__name__}')}"
         raise InputError(f"{kinds} do not add up", fix="add tables of one kind")
+    kinds_of = [str(getattr(table, "kind", "")).replace("_", " ") for table in (one, other)]
+    if kinds_of[0] != kinds_of[1]:
+        raise InputError(f"cannot add {one.noun} of two kinds", value=" and ".join(kinds_of))
     mine, theirs = one.alike, other.alike
     for name in mine:
         if mine[name] != theirs[name]:
@@ -134,55 +162,3 @@ def check_addable(one: Additive, other: Additive) -> None:
                 rule="tables add where their stamps are equal",
                 fix="run both from one study file",
             )
-
-
-def in_order(levels: Iterable[str], column: str, stamp: Mapping[str, str]) -> list[str]:
-    """Return the levels of a column in canonical order: as registered in the stamp, else by number or alphabet.
-
-    A missing level comes last.
-
-    Examples
-    --------
-    >>> in_order({"10", "9", "(missing)"}, "tenure", {})
-    ['9', '10', '(missing)']
-    >>> in_order({"40 and over", "under 40"}, "age", levels_stamp({"age": ["under 40", "40 and over"]}))
-    ['under 40', '40 and over']
-    """
-    registered = stamp.get(_LEVELS + column, "").split(_BETWEEN)
-    place = {level: number for number, level in enumerate(registered)}
-    return sorted(levels, key=lambda level: (is_missing(level), place.get(level, len(place)), _natural(level)))
-
-
-def levels_stamp(levels: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the stamp of columns whose levels are registered, in their order: tables with others do not add."""
-    return {_LEVELS + column: _BETWEEN.join(names) for column, names in levels.items()}
-
-
-def relabelled_stamp(stamp: Mapping[str, str], column: str, names: Mapping[str, str]) -> dict[str, str]:
-    """Return a stamp in which levels of a column have other names, one for several where they were merged.
-
-    Examples
-    --------
-    >>> stamp = levels_stamp({"age": ["under 25", "25 to 39", "40 and over"]})
-    >>> relabelled_stamp(stamp, "age", {"under 25": "under 40", "25 to 39": "under 40"})
-    {'levels of age': 'under 40 | 40 and over'}
-    """
-    registered = stamp.get(_LEVELS + column)
-    if registered is None:
-        return dict(stamp)
-    levels = dict.fromkeys(names.get(level, level) for level in registered.split(_BETWEEN))
-    return {**stamp, **levels_stamp({column: list(levels)})}
-
-
-def without_levels(stamp: Mapping[str, str], columns: Iterable[str]) -> dict[str, str]:
-    """Return a stamp without the levels of columns that are summed out."""
-    gone = {_LEVELS + column for column in columns}
-    return {name: value for name, value in stamp.items() if name not in gone}
-
-
-def _natural(level: str) -> tuple[bool, float, str]:
-    """Sort numbers by value, before texts."""
-    try:
-        return False, float(level), level
-    except ValueError:
-        return True, 0.0, level

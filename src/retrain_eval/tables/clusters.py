@@ -1,7 +1,8 @@
-"""Which cells of a table each cluster lies in, and its sums there where clusters are few.
+"""The cells of a table in which each cluster occurs, and its sums there if there are few clusters.
 
-Clusters are counted in the cells that an estimate uses, and the jackknife leaves one out at a time: both need to know
-where each cluster lies. Of many small clusters, such as matched sets, it is enough how many lie in the same cells.
+Clusters are counted in the cells that an estimate uses, and the jackknife leaves out one at a time, so both need the
+cells of each cluster. For many small clusters, such as matched sets, the number of clusters with the same cells is
+sufficient.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ from retrain_eval.common.arrays import AnyInts, Bools, Floats, Index, Ints
 from retrain_eval.common.numerics.jackknife import FEW
 from retrain_eval.common.shown import summarised
 
-# sums are kept of so many clusters, and numbers, at most, and then only of clusters of so many people on average
+# limits for keeping sums: most clusters, most numbers, and fewest people per cluster on average
 MAX_CLUSTERS, MAX_NUMBERS, MEAN_SIZE = 2_000, 2_000_000, 10
 
 
 @summarised
 @dataclass(frozen=True)
 class Clusters:
-    """Rows are clusters, or sets of cells with the number of clusters that lie in exactly these.
+    """One row per cluster, or per set of cells with the number of clusters that occur in exactly these cells.
 
     Attributes
     ----------
     row, cell : int ndarray, shape (E,)
-        Pairs of a row and a cell that it lies in, ascending.
+        Pairs of a row and one of its cells, ascending.
     count : int ndarray, shape (S,)
-        Clusters of each row: one each where sums are kept.
+        Number of clusters of each row; 1 if sums are kept.
     n : int ndarray, shape (E,), optional
         People of the cluster in the cell.
     first : ndarray, shape (E, 1 + T), optional
         The cluster's part of ``OutcomeMoments.first[cell]``.
     withheld : bool
-        Whether sums were kept once and taken out for a release.
+        Whether sums were kept and then removed for a release.
     """
 
     row: Ints
@@ -52,17 +53,17 @@ class Clusters:
         return int(self.count.sum())
 
     def table(self, n_cells: int) -> sparse.csr_array:
-        """Return which row lies in which cell, as ones, shape (S, n_cells)."""
+        """Return an indicator matrix of the cells of each row, shape (S, n_cells)."""
         ones = np.ones(len(self.row), dtype=np.int64)
         return sparse.csr_array((ones, (self.row, self.cell)), shape=(len(self.count), n_cells))
 
     def touching(self, uses: Bools) -> Bools:
-        """Return whether a row lies in any of the cells that an estimate uses: (R, C) to (S, R)."""
+        """Return whether each row occurs in any of the cells that an estimate uses: (R, C) to (S, R)."""
         found: Bools = (self.table(uses.shape[1]) @ sparse.csr_array(uses.T.astype(np.int64))).toarray() > 0
         return found
 
     def count_in(self, uses: Bools) -> Ints:
-        """Return the clusters in the cells that each estimate uses, (R, C) to (R,).
+        """Return the number of clusters in the cells that each estimate uses: (R, C) to (R,).
 
         Examples
         --------
@@ -73,7 +74,7 @@ class Clusters:
         return np.asarray(self.count @ self.touching(uses), dtype=np.int64)
 
     def subset(self, place: Ints) -> Clusters:
-        """Return the clusters in some cells, numbered anew by ``place``; those with −1 are left out."""
+        """Return the clusters with cells renumbered by ``place``; cells with −1 are dropped."""
         kept = place[self.cell] >= 0
         rows, row = np.unique(self.row[kept], return_inverse=True)
         part = replace(
@@ -87,11 +88,11 @@ class Clusters:
         return part._sorted()
 
     def merge(self, group: AnyInts) -> Clusters:
-        """Return the clusters with cells added up, ``group`` being the new cell of each."""
+        """Return the clusters with cells added up; ``group`` is the new cell of each old one."""
         return replace(self, cell=np.asarray(group, dtype=np.int64)[self.cell])._sorted()
 
     def plus(self, other: Clusters, offset: int, shift: Floats) -> Clusters:
-        """Return these and other clusters, whose cells are numbered from ``offset`` on and whose sums are shifted."""
+        """Return these clusters together with others, whose cells start at ``offset`` and whose sums are shifted."""
         sums = self.first is not None and other.first is not None
         mine, theirs = (self, other) if sums else (self.without_sums(), other.without_sums())
         both = replace(
@@ -108,7 +109,7 @@ class Clusters:
         return both._sorted()
 
     def leave_out(self, number: int) -> Clusters:
-        """Return all clusters but one, whose sums are kept."""
+        """Return all clusters except one; sums must be kept."""
         kept = self.row != number
         return replace(
             self,
@@ -120,17 +121,17 @@ class Clusters:
         )
 
     def without_sums(self, *, withheld: bool = False) -> Clusters:
-        """Return only which cells clusters lie in, and how many lie in the same."""
+        """Return the clusters without sums: only sets of cells and the number of clusters with each."""
         return replace(self, n=None, first=None, withheld=self.withheld or withheld)._sorted()
 
     def frequent(self, least: int) -> Clusters:
-        """Return the clusters of sets of cells that at least so many lie in: of rare ones, the count would be small."""
+        """Return the sets of cells with at least a minimum number of clusters; rarer sets would reveal small counts."""
         kept = (self.count >= least)[self.row]
         rows, row = np.unique(self.row[kept], return_inverse=True)
         return replace(self, row=row.astype(np.int64), cell=self.cell[kept], count=self.count[rows])
 
     def _sorted(self) -> Clusters:
-        """Return the pairs ascending and each once: sums added up, or rows of the same cells made one."""
+        """Return sorted, unique pairs, with sums added up or rows with the same cells merged."""
         key = self.row * (int(self.cell.max(initial=0)) + 1) + self.cell
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.diff(key[order], prepend=-1))
@@ -145,7 +146,7 @@ class Clusters:
 
 
 def _signatures(row: Ints, cell: Ints, count: Ints) -> tuple[Ints, Ints, Ints]:
-    """Make one row of rows that lie in the same cells."""
+    """Merge rows that have the same cells."""
     sizes = np.bincount(row, minlength=len(count))
     rows, cells, counts, n = [row[:0]], [cell[:0]], [count[:0]], 0
     for size in np.unique(sizes[sizes > 0]):
@@ -160,7 +161,7 @@ def _signatures(row: Ints, cell: Ints, count: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def keeps_sums(n_clusters: int, n_people: int) -> bool:
-    """Whether sums are kept of so many clusters of so many people: few clusters, or large ones, such as regions.
+    """Return whether sums by cluster are kept: if clusters are few, or large, such as regions.
 
     Examples
     --------
@@ -171,7 +172,7 @@ def keeps_sums(n_clusters: int, n_people: int) -> bool:
 
 
 class Collector:
-    """Takes clusters a chunk at a time, as they are read, and keeps what `Clusters` is to hold of them."""
+    """Collects the contents of `Clusters` while clusters are read chunk by chunk."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Ints, Ints, Ints, Floats]] | None = []
@@ -179,7 +180,7 @@ class Collector:
         self.n_clusters = self._n_people = self._n_numbers = 0
 
     def add(self, cluster: Index, cell: Index, n: Ints, first: Floats) -> None:
-        """Take whole clusters: ascending numbers, the cells that they lie in, people and sums (E, 1 + T) there."""
+        """Add complete clusters: ascending numbers, their cells, and the people and sums (E, 1 + T) in each cell."""
         _, row = np.unique(cluster, return_inverse=True)
         row, cell = row.astype(np.int64), cell.astype(np.int64)
         n_rows = int(row.max()) + 1
@@ -193,7 +194,7 @@ class Collector:
             self._parts = None
 
     def clusters(self) -> Clusters:
-        """Return what is kept."""
+        """Return the collected clusters."""
         if self._parts is None or not keeps_sums(self.n_clusters, self._n_people):
             return together(self._sets)
         row, cell, n, first = (np.concatenate(found) for found in zip(*self._parts, strict=True))

@@ -1,7 +1,7 @@
-"""Counts of people that add up: how far they came, who was matched or linked, and where their scores lie.
+"""Additive counts of people: the sample flow, matched and linked people, and the distribution of scores.
 
-They are the additive tables behind the sample flow, the table of who was matched, common support and linkage rates.
-What is kept are sums over people, so that the counts of two agencies add; what is printed follows from them.
+They are the additive tables behind the sample flow, the matching table, common support and linkage rates. The sums over
+people are kept, so that the counts of two agencies can be added, and the printed tables are computed from them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.additive import Additive, in_order
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe, recorded
+from retrain_eval.tables.stamps import in_order
 
-# of each kind: what tells its rows apart, and what is counted
+# for each kind, the key columns of its rows, and the columns that are summed
 KEYS: Mapping[str, tuple[str, ...]] = {
     "flow": ("step", "group", "reason"),
     "matching": ("subgroup", "level"),
@@ -53,17 +54,17 @@ _KIND = "sample_counts"
 @summarised
 @dataclass(frozen=True)
 class SampleCounts(Additive):
-    """People counted.
+    """Counts of people, of one of four kinds.
 
     Attributes
     ----------
     kind : {"flow", "matching", "overlap", "linkage"}
     cells : DataFrame
-        ``flow``: ``step, group, reason, stopped``, where ``stopped`` are the people whose last step it was; ``reason``
-        says why those who stopped at the step before are not here. ``matching``: ``subgroup, level, n_treated,
-        n_treated_matched, n_control, n_control_matched``, and of the matched controls ``comparisons`` they stand in
-        and ``sum_w, sum_w2`` of their weights. ``overlap``: ``bin_low, bin_high, group, n``. ``linkage``: ``subgroup,
-        level, n, n_linked``. A count that is missing is withheld.
+        ``flow``: ``step, group, reason, stopped``, where ``stopped`` is the number of people for whom this was the last
+        step, and ``reason`` is why people stopped at the step before. ``matching``: ``subgroup, level, n_treated,
+        n_treated_matched, n_control, n_control_matched`` and, for matched controls, the number of ``comparisons`` and
+        the sums ``sum_w, sum_w2`` of their weights. ``overlap``: ``bin_low, bin_high, group, n``. ``linkage``:
+        ``subgroup, level, n, n_linked``. A missing count was withheld.
 
     Examples
     --------
@@ -77,12 +78,12 @@ class SampleCounts(Additive):
 
     kind: str
     cells: pd.DataFrame
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def of(cls, kind: str, frame: pd.DataFrame, stamp: Mapping[str, str] | None = None) -> Self:
-        """Keep what adds up of a table as it is printed; what is counted of a flow are those who stop.
+        """Return the additive counts behind a printed table; for a flow, the people who stop at each step.
 
         Raises
         ------
@@ -105,7 +106,7 @@ class SampleCounts(Additive):
 
     @property
     def noun(self) -> str:
-        """What messages call it."""
+        """The name of the counts in messages."""
         return f"counts of {self.kind}"
 
     @property
@@ -114,14 +115,12 @@ class SampleCounts(Additive):
         return {}
 
     def empty(self) -> Self:
-        """Return the counts of nobody."""
+        """Return the same table with all counts zero."""
         return replace(self, cells=self.cells.iloc[:0])
 
     def _plus(self, other: Self) -> Self:
         """Add the counts of other people; a count that one of the two withholds is withheld."""
-        if not len(self.cells) or not len(other.cells):
-            return self if len(self.cells) else other
-        if self.kind in ("flow", "overlap"):  # a step, or a bin, is what it is next to the others
+        if self.kind in ("flow", "overlap"):  # a step or a bin has a meaning only among the others
             for group in dict.fromkeys([*self.cells["group"], *other.cells["group"]]):
                 mine, theirs = (_steps(cells, str(group), self.kind) for cells in (self.cells, other.cells))
                 if mine != theirs:
@@ -149,8 +148,8 @@ class SampleCounts(Additive):
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
-        facts = {"kind": self.kind, **({"stamp": self.stamp} if self.stamp else {})}
-        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), facts)
+        rows = pa.Table.from_pandas(self.cells, preserve_index=False)
+        write_table(path, _KIND, rows, {"kind": self.kind}, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> SampleCounts:
@@ -161,9 +160,9 @@ class SampleCounts(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, _KIND)
+        table, facts, stamp = read_table(path, _KIND)
         cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
-        return cls.of(str(facts["kind"]), cells, facts.get("stamp"))
+        return cls.of(str(facts["kind"]), cells, stamp)
 
 
 def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:
@@ -173,7 +172,7 @@ def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...
 
 @recorded
 def counted(counts: SampleCounts) -> pd.DataFrame:
-    """Return the table that is printed of counts.
+    """Return the printed table of counts.
 
     Parameters
     ----------
@@ -182,16 +181,16 @@ def counted(counts: SampleCounts) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``flow``: ``step, group, n, reason``, with the people who came so far. ``matching``: ``subgroup, level,
-        n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean``: Kish's effective number
-        of controls, (Σw)²/Σw², and the comparisons that a matched control stands in on average. ``overlap``:
-        ``bin_low, bin_high, group, n``. ``linkage``: ``subgroup, level, n, n_linked, rate``.
+        ``flow``: ``step, group, n, reason``, where ``n`` is the number of people who reached the step. ``matching``:
+        ``subgroup, level, n_treated, n_treated_matched, n_control, n_control_matched, ess_control, reuse_mean``; the
+        last two are Kish's effective number of controls, (Σw)²/Σw², and the mean number of comparisons per matched
+        control. ``overlap``: ``bin_low, bin_high, group, n``. ``linkage``: ``subgroup, level, n, n_linked, rate``.
     """
     return _PRINTED[counts.kind](counts.cells)
 
 
 def _stopped(flow: pd.DataFrame) -> pd.Series[int]:
-    """Return how many people of each step come to no later one."""
+    """Return, for each step, the number of people who do not reach a later one."""
     after = flow.groupby("group", sort=False)["n"].shift(-1).fillna(0)
     stopped: pd.Series[int] = (flow["n"] - after).astype("int64")
     if (stopped < 0).any():
@@ -216,7 +215,7 @@ def _matching(cells: pd.DataFrame) -> pd.DataFrame:
     matched = cells["n_control_matched"].astype("Float64")
     return cells.assign(
         ess_control=(cells["sum_w"] ** 2 / cells["sum_w2"].mask(cells["sum_w2"] == 0)).astype("float64"),
-        # weighting makes no comparisons of one with another
+        # weighting methods have no one-to-one comparisons
         reuse_mean=(cells["comparisons"].mask(cells["comparisons"] == 0) / matched).astype("float64"),
     )[list(MATCHING)]
 

@@ -1,4 +1,4 @@
-"""The largest contributions of single units to a sum, which a rule of dominance is checked with."""
+"""The largest contributions of single units to a sum, needed to check dominance rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from retrain_eval.common.arrays import Floats
 
-N_LARGEST = 5  # contributions kept; a rule may be about so many
+N_LARGEST = 5  # contributions kept, the largest n of an (n, k) rule
 
 
 def largest_sql(contribution: str) -> str:

@@ -1,8 +1,8 @@
-"""How a result was made: the verbs that lead to it from a table that is kept.
+"""Recipes: the calls that lead from a kept table to a result.
 
-A method or function marked `recorded` leaves a `Recipe` on what it returns. Followed back to an additive table
-that a release holds, the recipes become a `Derivation`: names and plain values that a file can keep, and that
-anyone repeats with `repeat`. So each published number says, by itself, how it follows from the tables.
+A method or function marked `recorded` attaches a `Recipe` to its return value. Traced back to an additive table in a
+release, recipes become a `Derivation`: names and plain values that a file can hold and that anyone can replay with
+`repeat`. Each published number thus carries the steps by which it follows from the tables.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _MARK = "__recorded__"
 @summarised
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """One step: ``verb`` was asked of an object, with these options.
+    """One step: ``verb`` was called on an object with these options.
 
     Attributes
     ----------
     of : object
-        What it was asked of; it may have a recipe itself.
+        The object on which it was called, which may have a recipe itself.
     verb : str
     options : mapping
-        Every keyword, those left at their default too, so that a later default changes nothing.
+        All keywords, including those left at their default, so that a later change of a default has no effect.
     """
 
     of: object
@@ -53,7 +53,7 @@ class Derivation:
     of : str
         Name of the table, such as ``"moments/matched"``.
     steps : tuple of (str, dict)
-        Verbs and their options, the first step first.
+        Verbs and their options, in order of application.
     """
 
     of: str
@@ -61,11 +61,11 @@ class Derivation:
 
 
 def recorded(verb: Callable[Concatenate[Of, P], Made]) -> Callable[Concatenate[Of, P], Made]:
-    """Mark a method, or a function of one object, whose result is to know how it was made.
+    """Mark a method, or a function of one object, so that its result records how it was made.
 
-    The result keeps the recipe as its attribute ``recipe``, a field that `dataclasses.replace` does not carry over: a
-    changed result is not what the recipe makes. Of an object with an attribute ``table``, the recipe begins there.
-    Whatever is asked, or returned, can say by a method ``reads_people(options)`` that the table alone is not enough.
+    The result holds the recipe in its attribute ``recipe``, a field that `dataclasses.replace` does not copy, because
+    a changed result is not what the recipe produces. If the object has an attribute ``table``, the recipe starts there.
+    The object or the result can report by a method ``reads_people(options)`` that the table alone is not sufficient.
 
     Examples
     --------
@@ -92,13 +92,13 @@ def recorded(verb: Callable[Concatenate[Of, P], Made]) -> Callable[Concatenate[O
 
 
 def _reads_people(asked: object, options: Mapping[str, object]) -> bool:
-    """Whether an object says that it had to go back to the people, so that its table alone does not give the result."""
+    """Return whether an object read rows of people, so that its table alone does not give the result."""
     says = getattr(asked, "reads_people", None)
     return callable(says) and bool(says(options))
 
 
 def recipe_of(verb: Callable[..., object], of: object, /, *args: object, **kwargs: object) -> Recipe:
-    """Return the recipe of a call, for results that cannot carry it themselves, such as frames."""
+    """Return the recipe of a call, for results that cannot hold it themselves, such as frames."""
     given = inspect.signature(verb).bind(of, *args, **kwargs)
     given.apply_defaults()
     _, *options = given.arguments.items()
@@ -106,12 +106,12 @@ def recipe_of(verb: Callable[..., object], of: object, /, *args: object, **kwarg
 
 
 def is_recorded(verb: object) -> bool:
-    """Whether `recorded` marks it."""
+    """Return whether a function or method is marked as `recorded`."""
     return hasattr(verb, _MARK)
 
 
 def repeat(verb: Callable[..., object], of: object, options: Mapping[str, Any]) -> Any:
-    """Call a verb with the options of a recipe, by their names; ``*names`` and ``**options`` are spread again."""
+    """Call a verb with the options of a recipe by name, unpacking ``*names`` and ``**options`` again."""
     signature = inspect.signature(verb)
     first, *others = signature.parameters
     for name in options:
@@ -124,7 +124,7 @@ def repeat(verb: Callable[..., object], of: object, options: Mapping[str, Any]) 
 
 
 def trace(recipe: object, known: Mapping[int, str]) -> Derivation | None:
-    """Follow a recipe, or the recipe of a result, back to a table that is known.
+    """Trace a recipe, or the recipe of a result, back to a known table.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def trace(recipe: object, known: Mapping[int, str]) -> Derivation | None:
     Returns
     -------
     Derivation or None
-        None where no step is made of a table that is known.
+        None if the steps do not start from a known table.
     """
     steps: list[tuple[str, dict[str, Any]]] = []
     step = recipe if isinstance(recipe, Recipe) else getattr(recipe, "recipe", None)
@@ -148,7 +148,7 @@ def trace(recipe: object, known: Mapping[int, str]) -> Derivation | None:
 
 
 def _plain(name: str, value: object) -> Any:
-    """Return a value as JSON would give it back."""
+    """Return a value as it would be after a round trip through JSON."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -1,4 +1,4 @@
-"""What sums for a test or a bound have in common: a kind, a file of one row, and counts of people."""
+"""The base of all sums for a test or a bound: a kind, a file with one row, and counts of people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError, unknown
-from retrain_eval.tables.additive import Additive, check_addable
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe
 
@@ -23,56 +23,50 @@ _FILE = "statistic"
 
 @dataclass(frozen=True, eq=False)
 class Statistic(Additive):
-    """What all of them share: a kind, a file of one row, and counts of people."""
+    """The base class of statistics: a kind, a file with one row, and counts of people."""
 
     noun = "statistics"
     kind: ClassVar[str] = ""
     same: ClassVar[tuple[str, ...]] = ()  # fields that two must share to be added
-    scales: ClassVar[tuple[str, ...]] = ()  # what sums are measured from, and in
-    inside: ClassVar[tuple[str, ...]] = ()  # what a release leaves out
-    stamp: dict[str, str] = field(default_factory=dict, kw_only=True, repr=False)
+    scales: ClassVar[tuple[str, ...]] = ()  # the origin and the scale of sums
+    inside: ClassVar[tuple[str, ...]] = ()  # fields that a release drops
+    stamp: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     recipe: Recipe | None = field(default=None, init=False, repr=False)
 
     @property
     @abstractmethod
     def parts(self) -> tuple[Sequence[str], Ints]:
-        """Names of the groups that are counted, and how many people, or pairs, each has."""
+        """The names of the groups that are counted, and the number of people, or pairs, in each."""
 
     @property
     def cells(self) -> pd.DataFrame:
-        """Columns ``part`` and ``n``, as other additive tables count their people."""
+        """The counts of people with columns ``part`` and ``n``, like the cells of other additive tables."""
         names, n = self.parts
         return pd.DataFrame({"part": list(names), "n": n})
 
     @property
     def alike(self) -> Mapping[str, object]:
-        """Fields of its own, which two statistics must share to be added."""
+        """The fields that two statistics must share to be added."""
         values = {name: getattr(self, name) for name in self.same}
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
     def empty(self) -> Self:
-        """Return the statistic of nobody: every sum is zero."""
+        """Return the same statistic with every sum zero."""
         kept = (*self.same, *self.inside, *self.scales)
         zero: dict[str, Any] = {
             name: np.zeros_like(value) if isinstance(value, np.ndarray) else type(value)(0)
             for name in _fields(type(self))
             if name not in kept and (value := getattr(self, name)) is not None
         }
-        return replace(self, **zero)
+        return replace(self.released(), **zero)
 
-    def __add__(self, other: Self) -> Self:
-        """Return the statistic of the people of both; see the kind for what that means."""
-        if type(self) is not type(other):
-            kinds = " and ".join(getattr(item, "kind", type(item).__name__).replace("_", " ") for item in (self, other))
-            raise InputError("cannot add statistics of two kinds", value=kinds)
-        check_addable(self, other)
-        for empty, whole in ((other, self), (self, other)):
-            if not empty.parts[1].any():
-                return whole
-        return self._plus(other)
+    @property
+    def is_empty(self) -> bool:
+        """Whether no one is counted."""
+        return not self.parts[1].any()
 
     def released(self) -> Self:
-        """Return it without what stays inside."""
+        """Return the statistic without the fields that never leave the agency."""
         nothing: dict[str, Any] = dict.fromkeys(self.inside)
         return replace(self, **nothing)
 
@@ -84,19 +78,18 @@ class Statistic(Additive):
             for name, value in values.items()
             if value is not None
         }
-        facts = {"kind": self.kind, **({"stamp": self.stamp} if self.stamp else {})}
-        write_table(path, _FILE, pa.table(row), facts)
+        write_table(path, _FILE, pa.table(row), {"kind": self.kind}, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Statistic:
-        """Read what `to_parquet` wrote, of whatever kind.
+        """Read a file written by `to_parquet`, of any kind.
 
         Raises
         ------
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, _FILE)
+        table, facts, stamp = read_table(path, _FILE)
         kinds = {made.kind: made for made in Statistic.__subclasses__()}
         made = kinds.get(str(facts.get("kind")))
         if made is None:
@@ -108,16 +101,16 @@ class Statistic(Additive):
         if missing := [name for name in needed if name not in row and name not in made.inside]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         try:
-            found = made(**{name: _array(value) for name, value in row.items()}, stamp=dict(facts.get("stamp", {})))
+            found = made(**{name: _array(value) for name, value in row.items()}, stamp=stamp)
             sound = found.sound()
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             raise InputError("the file holds something else", file=path, rule=str(error).splitlines()[0]) from None
         if not sound:
-            raise InputError(f"the numbers in the file are no {made.kind.replace('_', ' ')}", file=path)
+            raise InputError(f"the numbers in the file are not valid {made.kind.replace('_', ' ')}", file=path)
         return found
 
     def sound(self) -> bool:
-        """Whether shapes and numbers are possible ones."""
+        """Return whether shapes and numbers are consistent."""
         n = self.parts[1]
         return bool(np.issubdtype(n.dtype, np.integer) and (n >= 0).all() and len(n) == len(self.parts[0]))
 
@@ -127,7 +120,7 @@ def _fields(made: type[Statistic]) -> list[str]:
 
 
 def _array(value: Any) -> Any:
-    """Return a list as it was: of texts a tuple, of numbers an array."""
+    """Return a list in its original type: a tuple of texts, or an array of numbers."""
     if not isinstance(value, list):
         return value
     return tuple(value) if all(isinstance(item, str | None) for item in value) else np.array(value)

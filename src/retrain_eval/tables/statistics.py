@@ -1,6 +1,6 @@
-"""The kinds of statistic. Each says in its docstring what adding two of them means.
+"""The kinds of statistic. The docstring of each states what adding two of them means.
 
-Fields that are None once released never leave the agency.
+Fields that are None in a release never leave the agency.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.shown import summarised
 
-# given on from here, because whoever reads one needs all kinds to be known
+# re-exported here so that importing it registers every subclass
 from retrain_eval.tables.largest import largest_of
 from retrain_eval.tables.statistic import Statistic as Statistic
 
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class SignedRanks(Statistic):
-    """Sums of Wilcoxon's signed ranks of matched pairs, as the Rosenbaum bounds read them.
+    """Sums of Wilcoxon's signed ranks of matched pairs, from which the Rosenbaum bounds are computed.
 
-    Two agencies' sums add up to those of the signed-rank test stratified by agency, in which pairs are ranked within.
+    The sums of two agencies add up to those of the signed-rank test stratified by agency, with pairs ranked within it.
 
     Attributes
     ----------
     n : int
         Pairs whose outcomes differ.
     positive, total, squares : float
-        Sum of the ranks of pairs in which the treated has more, of all ranks, and of their squares.
+        Sum of the ranks of pairs with a positive difference, of all ranks, and of their squares.
     """
 
     kind: ClassVar[str] = "signed_ranks"
@@ -48,11 +48,11 @@ class SignedRanks(Statistic):
         return ("pairs",), np.array([self.n])
 
     def sound(self) -> bool:
-        """Whether the sums can be those of ranks."""
+        """Return whether the sums can be sums of ranks."""
         return super().sound() and 0 <= self.positive <= self.total and 0 <= self.total <= self.squares < np.inf
 
     def _plus(self, other: Self) -> Self:
-        """Return the sums over the pairs of both, ranked within each."""
+        """Return the sums over the pairs of both, with ranks within each."""
         return replace(
             self,
             n=self.n + other.n,
@@ -64,17 +64,17 @@ class SignedRanks(Statistic):
 
 @dataclass(frozen=True, eq=False)
 class Ties(Statistic):
-    """Choices of a control in which another one was as near: `retrain_eval.sample.ties`.
+    """Choices of a control in which another one was equally near: `retrain_eval.sample.ties`.
 
-    Counts of two agencies add up. How far an effect over both would move does not follow from the parts.
+    The counts of two agencies add up. The change in an effect over both does not follow from the parts.
 
     Attributes
     ----------
     choices, tied : int
     relabellings : int
-        How often the effect was computed with identifiers in another order; 0 for not at all.
+        Number of times the effect was computed with identifiers in another order; 0 for none.
     sd, spread : float
-        Standard deviation of these effects, and the largest less the smallest.
+        Standard deviation and range of these effects.
     """
 
     kind: ClassVar[str] = "ties"
@@ -95,27 +95,24 @@ class Ties(Statistic):
         return ("choices",), np.array([self.choices])
 
     def sound(self) -> bool:
-        """Whether some of the choices are tied, and effects that were computed differ by finite amounts."""
+        """Return whether ties do not exceed choices, and the spread of effects, if computed, is finite."""
         moves = np.array([self.sd, self.spread])
         known = ((moves >= 0) & (moves < np.inf)) if self.relabellings > 0 else np.isnan(moves)
         return super().sound() and 0 <= self.tied <= self.choices and bool(known.all())
 
     def _plus(self, other: Self) -> Self:
         """Return the counts of both."""
-        return replace(
-            self,
-            choices=self.choices + other.choices,
-            tied=self.tied + other.tied,
-            relabellings=0,
-            sd=np.nan,
-            spread=np.nan,
-        )
+        return replace(self.empty(), choices=self.choices + other.choices, tied=self.tied + other.tied)
+
+    def empty(self) -> Self:
+        """Return no choices; the effect was not computed under other orders."""
+        return replace(self, choices=0, tied=0, relabellings=0, sd=np.nan, spread=np.nan)
 
 
 @summarised
 @dataclass(frozen=True, eq=False)
 class Spread(Statistic):
-    """Weighted sums of an outcome within arms, for its pooled standard deviation. They add as they stand.
+    """Weighted sums of an outcome within arms, for its pooled standard deviation. They can be added directly.
 
     Attributes
     ----------
@@ -153,7 +150,7 @@ class Spread(Statistic):
         return self.arms, self.n
 
     def sound(self) -> bool:
-        """Whether there is a finite sum for each arm."""
+        """Return whether there is a finite sum for each arm."""
         sums = (self.sum_w, self.sum_w2, self.sum_wy, self.sum_wy2)
         alike = all(len(item) == len(self.n) and np.isfinite(item).all() for item in sums)
         return super().sound() and alike and bool(np.isfinite(self.reference))
@@ -174,29 +171,29 @@ class Spread(Statistic):
 
 
 def _both(join: Callable[[T, T], T], one: T | None, other: T | None) -> T | None:
-    """Join what two statistics know, where both do."""
+    """Combine a field of two statistics if both have it."""
     return None if one is None or other is None else join(one, other)
 
 
 @summarised
 @dataclass(frozen=True, eq=False)
 class Scores(Statistic):
-    """Observed less expected ends by group, and their covariance, as the log-rank tests read them.
+    """Observed minus expected events by group, and their covariance, from which log-rank tests are computed.
 
-    Two agencies' scores add up to those of the test stratified by agency, in which risk sets are compared within.
+    The scores of two agencies add up to those of the test stratified by agency, with risk sets compared within it.
 
     Attributes
     ----------
     test : str
         Its name.
     levels : tuple of str
-        Groups at risk when something happens; deviations add up to zero over them.
+        Groups at risk at event times; deviations add up to zero over them.
     n : int ndarray
         Spells of each group.
     deviation : ndarray, shape (G,)
     covariance : ndarray, shape (G, G)
     clusters : int
-        Clusters behind the covariance, where they are few; 0: spells are independent, or clusters many.
+        Number of clusters behind the covariance if it is small; 0 if spells are independent or clusters are many.
     """
 
     kind: ClassVar[str] = "scores"
@@ -214,7 +211,7 @@ class Scores(Statistic):
         return self.levels, self.n
 
     def sound(self) -> bool:
-        """Whether there is a finite deviation for each group, and a covariance of each two."""
+        """Return whether there is a finite deviation for each group, and a covariance for each pair."""
         shape = self.deviation.shape == self.n.shape and self.covariance.shape == (len(self.n), len(self.n))
         return super().sound() and shape and bool(np.isfinite([*self.deviation, *self.covariance.ravel()]).all())
 
@@ -232,16 +229,16 @@ class Scores(Statistic):
 @summarised
 @dataclass(frozen=True, eq=False)
 class Shares(Statistic):
-    """Weights of those counted and of those with a property, such as being employed.
+    """Sums of weights of the people counted and of those with a property, such as being employed.
 
-    They add as they stand.
+    They can be added directly.
 
     Attributes
     ----------
     outcome, subgroup : str
         ``subgroup`` is empty where there are no groups.
     level, estimand : tuple of str
-        Of each row: the group, and what is counted.
+        The group and the property of each row.
     time : int ndarray
         Quarters after the event.
     n : int ndarray
@@ -272,7 +269,7 @@ class Shares(Statistic):
         return [f"{level}, {estimand}, {time}".lstrip(", ") for level, estimand, time in keys], self.n
 
     def sound(self) -> bool:
-        """Whether each row has a part of a weight."""
+        """Return whether the weight with the property is at most the total weight in each row."""
         sums = len(self.sum_w) == len(self.n) == len(self.sum_wx)
         return super().sound() and sums and bool(((self.sum_wx >= 0) & (self.sum_wx <= self.sum_w)).all())
 
@@ -290,9 +287,9 @@ class Shares(Statistic):
 @summarised
 @dataclass(frozen=True, eq=False)
 class CrossProducts(Statistic):
-    """Sums of products of what a regression is of: `retrain_eval.sample.hidden_bias.cross_products.cross_products`.
+    """Cross products for a regression: `retrain_eval.sample.hidden_bias.cross_products.cross_products`.
 
-    They add as they stand, to the regression over the people of both.
+    They can be added directly, which gives the regression over the people of both.
 
     Attributes
     ----------
@@ -302,15 +299,15 @@ class CrossProducts(Statistic):
     n : int
         People.
     reference, scale : ndarray, shape (2 + k,)
-        Of the treatment, the covariates and the outcome: z = (x − reference) / scale.
+        Origin and scale of the treatment, the covariates and the outcome: z = (x − reference) / scale.
     products : ndarray, shape (3 + k, 3 + k)
         Σ v vᵀ of v = (1, z).
     smallest : int, optional
-        The fewest people in a cell of two columns of few values.
+        The smallest number of people in a cell of two columns with few values.
     missing : int, optional
         People left out, because they have no outcome.
     largest, amounts : ndarray, optional
-        The largest |x| of amounts in each group of a column of few values, and the sums of |x|.
+        The largest |x| of amounts in each group of a column with few values, and the sums of |x|.
     """
 
     kind: ClassVar[str] = "cross_products"
@@ -331,17 +328,17 @@ class CrossProducts(Statistic):
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
-        """Everybody."""
+        """Everyone, as a single group."""
         return ("all",), np.array([self.n])
 
     def sound(self) -> bool:
-        """Whether there is a finite product of each two columns."""
+        """Return whether there is a finite product for each pair of columns."""
         size = 2 + len(self.columns)
         shapes = self.reference.shape == self.scale.shape == (size,) and self.products.shape == (size + 1, size + 1)
         return super().sound() and shapes and bool(np.isfinite(self.products).all() and (self.scale > 0).all())
 
     def _plus(self, other: Self) -> Self:
-        """Return the sums over the people of both; what only the agency knows is known of neither."""
+        """Return the sums over the people of both; internal fields are kept only if both have them."""
         shift = np.diag([1.0, *(other.scale / self.scale)])
         shift[1:, 0] = (other.reference - self.reference) / self.scale
         mine, theirs = (None if item.amounts is None else item.amounts.shape for item in (self, other))
@@ -350,7 +347,7 @@ class CrossProducts(Statistic):
             self,
             n=self.n + other.n,
             products=self.products + shift @ other.products @ shift.T,
-            # a cell of both is of no fewer people than that of either
+            # a cell of the sum has at least as many people as in either part
             smallest=_both(min, self.smallest, other.smallest),
             missing=_both(operator.add, self.missing, other.missing),
             largest=_both(largest_of, self.largest, other.largest) if alike else None,

@@ -1,6 +1,6 @@
 """Winsorising: amounts far from zero are set to a limit that at least three units share.
 
-Of fewer units, one who knows all others could subtract them from a sum and learn the amount of the last.
+If fewer units shared the limit, someone who knows all the others could subtract them and learn the last amount.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import InputError
 
-_SHARING = 3  # units that have the amount of a limit, at least
+_SHARING = 3  # smallest number of units that share a limit
 
 
 def check_quantile(quantile: float) -> None:
@@ -28,8 +28,8 @@ def limits_sql(column: str, quantile: float) -> tuple[str, str]:
     """Return the values below and above which a column is cut, as SQL aggregates.
 
     Amounts far from zero are cut on both sides: above the quantile of the positive tail, and below its mirror image,
-    the one that the negated column would have. At least three units share a limit, and neither lies beyond zero, so
-    that of amounts without a sign change only the tail away from zero is cut.
+    the one that the negated column would have. At least three units share a limit, and neither limit lies beyond zero,
+    so that if all amounts have the same sign, only the tail away from zero is cut.
     """
     high = f"least(quantile_cont({column}, {quantile!r}), list_min(max({column}, {_SHARING})))"
     low = f"greatest(-quantile_cont(-{column}, {quantile!r}), list_max(min({column}, {_SHARING})))"

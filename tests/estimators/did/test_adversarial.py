@@ -147,9 +147,9 @@ CASES: dict[str, Case] = {
         lambda: PANEL[PANEL["g"] > 0],
         refused("no never-treated controls"),
         {
-            "not yet": left_out("cohort 4, period 6: nobody is left untreated"),
+            "not yet": left_out("cohort 4, period 6: no untreated unit is left"),
             TWO_WAY: ANSWER,
-            "sun_abraham": left_out("nobody is never treated: cohort 6 is the control"),
+            "sun_abraham": left_out("no unit is never treated: cohort 6 is the control"),
             ("imputation", "etwfe"): left_out("period 6: 0 unit.* left untreated"),
             "wages": refused("everyone .* is treated"),
         },
@@ -158,7 +158,7 @@ CASES: dict[str, Case] = {
         lambda: PANEL[PANEL["g"] == 4],
         refused("no never-treated controls"),
         {
-            "not yet": refused("nobody is left untreated"),
+            "not yet": refused("no untreated unit is left"),
             TWO_WAY: refused("collinear with the other effects"),
             SATURATED: refused("no effect can be estimated"),
             "wages": refused("everyone .* is treated"),
@@ -166,7 +166,7 @@ CASES: dict[str, Case] = {
     ),
     "nobody treated": (
         lambda: PANEL.assign(g=0),
-        refused("nobody is"),
+        refused("no unit is"),
         {"wages": refused("everyone .* is untreated")},
     ),
     "one unit": (
@@ -218,7 +218,7 @@ CASES: dict[str, Case] = {
     "a level without treated": (
         lambda: PANEL[(PANEL["band"] == "a") | (PANEL["g"] == 0)],
         ANSWER,
-        {"by band": left_out("nobody is treated in band = b")},
+        {"by band": left_out("no unit is treated in band = b")},
     ),
     "a propensity perfectly separated": (
         lambda: PANEL.assign(

@@ -312,12 +312,12 @@ def test_everyone_treated_needs_not_yet_treated() -> None:
         m.att_gt()
     gt = m.att_gt(control="not_yet_treated")
     assert set(gt.rows["cohort"]) == {3}
-    assert any("nobody is left untreated" in note for note in gt.notes)
+    assert any("no untreated unit is left" in note for note in gt.notes)
 
 
 def test_nobody_treated() -> None:
     data = simulate(np.random.default_rng(4)).assign(g=0)
-    with pytest.raises(DesignError, match="nobody is treated"):
+    with pytest.raises(DesignError, match="no unit is treated"):
         rte.outcome_moments(data, **MOMENTS).att_gt()
 
 
@@ -331,7 +331,7 @@ def test_one_treated_unit_has_no_standard_error_and_is_refused() -> None:
 def test_one_control_unit_has_no_standard_error_and_is_refused() -> None:
     data = simulate(np.random.default_rng(4))
     data = data[(data["g"] > 0) | (data["id"] == 0)]
-    with pytest.raises(DesignError, match="one unit is left untreated"):
+    with pytest.raises(DesignError, match="only one untreated unit is left"):
         rte.outcome_moments(data, **MOMENTS).att_gt()
 
 

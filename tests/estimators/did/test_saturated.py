@@ -296,7 +296,7 @@ def test_a_missing_wave_shifts_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d.assign(g=0), "nobody is first treated"),
+        (lambda d: d.assign(g=0), "no unit is first treated"),
         (lambda d: d.assign(g=1), "cohort 1 is treated from the first period on"),
         (lambda d: d[d["g"] == 4], "can be estimated|untreated"),
         (lambda d: d[d["id"] == 0], "can be estimated|untreated"),

@@ -160,10 +160,10 @@ def test_a_missing_wave_shifts_nothing() -> None:
 @pytest.mark.parametrize(
     ("change", "call", "words"),
     [
-        (lambda d: d.assign(g=0), {}, "nobody is first treated"),
+        (lambda d: d.assign(g=0), {}, "no unit is first treated"),
         (lambda d: d.assign(g=1), {}, "cohort 1 is treated from the first period on"),
         (lambda d: d[d["g"] == 4], {}, "collinear with the other effects: treated"),
-        (lambda d: d[d["g"] == 4], {"event_window": (-3, 2)}, "nobody is never treated"),
+        (lambda d: d[d["g"] == 4], {"event_window": (-3, 2)}, "no unit is never treated"),
         (lambda d: d[d["id"] < 2], {}, "collinear|too few"),
         (lambda d: d[(d["g"] != 3) | (d["id"] == 0)], {"event_window": (-2, 3)}, "1 unit is seen at event time 3"),
         (lambda d: d[d["id"].isin([0, 6])], {}, "1 unit is treated, which gives no standard error"),

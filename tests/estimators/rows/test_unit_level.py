@@ -423,13 +423,13 @@ def test_everyone_and_nobody_treated(options: dict[str, Any]) -> None:
         fit(everyone, **options)
     gt = fit(everyone, **options, control="not_yet_treated")
     assert set(gt.rows["cohort"]) == {3}
-    with pytest.raises(DesignError, match="nobody is treated"):
+    with pytest.raises(DesignError, match="no unit is treated"):
         fit(data.assign(g=0), **options)
 
 
 def test_one_unit_and_no_rows() -> None:
     data = people()
-    with pytest.raises(DesignError, match="nobody is treated"):
+    with pytest.raises(DesignError, match="no unit is treated"):
         fit(data[data["id"] == data.loc[data["g"] == 0, "id"].iloc[0]])
     with pytest.raises(DesignError, match="no rows"):
         fit(data[data["t"] > 9])
@@ -465,7 +465,7 @@ def test_what_cannot_be_right_is_refused() -> None:
             fit(changed)
     with pytest.raises(DesignError, match="not observed in all 5 periods"):
         fit(data.drop(index=3))
-    with pytest.raises(InputError, match="nobody is seen twice"):
+    with pytest.raises(InputError, match="each unit appears once"):
         fit(data, panel=False)
     with pytest.raises(InputError, match="too large to be squared"):
         fit(data.assign(age=data["age"] * 1e200))
@@ -501,7 +501,7 @@ def test_dropped_units_are_said() -> None:
         ({"covariates": ("agee",)}, "unknown covariate 'agee'"),
         ({"cluster": "schol"}, "unknown column 'schol'"),
         ({"anticipation": -1}, "anticipation"),
-        ({"time": (1, 2)}, "no fixed-size array"),
+        ({"time": (1, 2)}, "not a fixed-size array"),
     ],
 )
 def test_unknown_keywords_are_refused(options: dict[str, Any], words: str) -> None:

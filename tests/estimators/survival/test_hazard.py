@@ -122,8 +122,8 @@ def test_periods_in_which_none_or_all_end_are_left_out_and_said() -> None:
     full = discrete_hazard(one(duration, cause, arm=arm), "arm", link="logit")
     assert full.meta["periods"] == ["1", "3"]
     assert full.meta["notes"] == [
-        "nobody at risk ends in period 2: left out, the hazard there being zero",
-        "everybody at risk ends in period 4: left out, the hazard there being one",
+        "no spell at risk ends in period 2, left out because the hazard is zero",
+        "every spell at risk ends in period 4, left out because the hazard is one",
     ]
     cut = discrete_hazard(one([1, 1, 1, 2, 2, 2, 2, 2], [1, 0, 0, 1, 0, 1, 0, 0], arm=list("abababab")), "arm", "logit")
     assert cut.frame["estimand"].tolist()[:2] == ["arm[T.b]", "Intercept"]
@@ -209,7 +209,7 @@ def test_infinite_coefficients_are_refused_by_name() -> None:
     with pytest.raises(DesignError, match=r"no event in level '55\+' of 'age'"):
         discrete_hazard(people_table(none), "age")
     quiet = data.assign(cause=data["cause"].where((data["arm"] == "control") | (data["quarters"] != 3), "0"))
-    with pytest.raises(DesignError, match=r"nobody at risk ends where 'arm\[T.trained\]:period\[T.3\]' applies"):
+    with pytest.raises(DesignError, match=r"no spell at risk ends where 'arm\[T.trained\]:period\[T.3\]' applies"):
         discrete_hazard(people_table(quiet), "arm * period")
     control = data.assign(cause=data["cause"].where((data["arm"] == "trained") | (data["quarters"] != 3), "0"))
     with pytest.raises(DesignError, match=r"'arm\[T.trained\]:period\[T.3\]'.* infinite"):
@@ -228,7 +228,7 @@ def test_a_group_of_which_all_end_is_named() -> None:
 def test_nothing_to_model_is_said() -> None:
     with pytest.raises(DesignError, match="every spell is censored"):
         discrete_hazard(one([1, 2, 3], [0, 0, 0], arm=list("aab")), "arm")
-    with pytest.raises(DesignError, match="there is nothing to model"):
+    with pytest.raises(DesignError, match="nothing can be modelled"):
         discrete_hazard(one([1, 1, 1], [1, 1, 1], arm=list("aab")), "arm")
     with pytest.raises(DesignError, match=r"'region\[T.trained\]' is a combination of 'arm\[T.trained\]'"):
         discrete_hazard(people_table(people().assign(region=lambda f: f["arm"])), "arm + region")

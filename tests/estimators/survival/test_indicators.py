@@ -89,7 +89,7 @@ def test_what_a_panel_cannot_say_is_refused() -> None:
     with pytest.raises(InputError, match=r"w changes within \d+ person\(s\)"):
         employment_after(data.assign(w=np.arange(len(data)) + 1.0), **PROBABILITY)
     nobody = data.assign(employed=data["employed"].where(data["to_exit"] != 2, 0.0))
-    with pytest.raises(DesignError, match="nobody in all counts"):
+    with pytest.raises(DesignError, match="no one in all counts"):
         employment_after(nobody, quarters=(2, 4))
 
 

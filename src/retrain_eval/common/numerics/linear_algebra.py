@@ -137,8 +137,9 @@ def inverse_and_rank(covariance: Floats, tolerance: float | None = None) -> tupl
     ----------
     covariance : ndarray, shape (k, k)
     tolerance : float, optional
-        Share of the largest variance of a direction below which one is rounding; that of NumPy by default. With one
-        tolerance for both, the inverse does not magnify a direction that the rank does not count.
+        Share of the largest variance of a direction below which one is rounding, for both: the inverse does not magnify
+        a direction that the rank does not count. None: NumPy's defaults, which differ: k·ε for the rank, 1e-15 for the
+        inverse.
 
     Examples
     --------

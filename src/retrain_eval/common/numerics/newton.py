@@ -7,12 +7,16 @@ is a function of each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from retrain_eval.common.arrays import Floats
+from retrain_eval.common.errors import DesignError
 from retrain_eval.common.shown import summarised
+
+_MAX_HALVED = 34  # a step of 1e-10 of its length
 
 
 @summarised
@@ -35,6 +39,10 @@ class Step:
     last: bool = False
 
 
+class NoHigher(DesignError):
+    """Raised where a step can be halved forever without a higher likelihood, though the score is not zero."""
+
+
 Rule = Callable[[Floats, Floats], Step]
 Derivatives = Callable[[Floats], tuple[float | None, Floats, Floats]]
 
@@ -54,6 +62,7 @@ class Newton:
         self._rule, self._rounding = rule, rounding
         self._value = -np.inf
         self._step: Step | None = None
+        self._halved, self.n_steps = 0, 0
 
     @property
     def size(self) -> float:
@@ -73,10 +82,13 @@ class Newton:
         if value is not None:
             decreased = not np.isfinite(value) or value < self._value - self._rounding
             if decreased and self._step is not None:
-                self._step = Step(self._step.move / 2, self._step.size / 2)
+                self._step, self._halved = Step(self._step.move / 2, self._step.size / 2), self._halved + 1
+                if self._halved > _MAX_HALVED:
+                    raise NoHigher("the likelihood cannot be raised although its score is not zero")
                 halfway: Floats = at - self._step.move
                 return halfway
             self._value = value
+        self._halved, self.n_steps = 0, self.n_steps + 1
         self._step = self._rule(score, information)
         return at + self._step.move
 
@@ -96,7 +108,7 @@ def maximise(
     rounding : float
         A likelihood that decreases by no more than this has not decreased.
     limit : int
-        Evaluations of the derivatives at most.
+        Steps at most; halves of one count as one.
 
     Examples
     --------
@@ -112,10 +124,11 @@ def maximise(
     (array([3.]), 1)
     """
     search, at = Newton(rule, rounding), start
-    for iteration in range(limit):
-        at = search.move(at, *derivatives(at))
-        if search.done:
-            return at, iteration
+    with suppress(NoHigher):
+        while search.n_steps < limit:
+            at = search.move(at, *derivatives(at))
+            if search.done:
+                return at, search.n_steps - 1
     return None
 
 

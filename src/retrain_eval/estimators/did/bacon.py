@@ -29,7 +29,7 @@ def bacon(moments: MomentTable) -> pd.DataFrame:
     Raises
     ------
     DesignError
-        If nobody is first treated after the first period, or nothing can be compared.
+        If no unit is first treated after the first period, or no comparison is possible.
 
     Notes
     -----
@@ -105,7 +105,7 @@ def twfe_weights(moments: MomentTable) -> pd.DataFrame:
     Raises
     ------
     DesignError
-        If nobody is first treated after the first period, or treatment is collinear with the effects.
+        If no unit is first treated after the first period, or treatment is collinear with the fixed effects.
 
     Notes
     -----

@@ -49,7 +49,7 @@ class AttGtOptions:
     @property
     def facts(self) -> Mapping[str, object]:
         """What results say of how they were made."""
-        return vars(self)
+        return dict(vars(self))
 
 
 def require_known(name: str, value: str, known: Sequence[str]) -> None:
@@ -81,9 +81,9 @@ def comparisons(
     never = mask & (cohort > times[-1] + anticipation)
     treated_cohorts = sorted({float(g) for g in cohort[mask & ~never]})
     if not treated_cohorts:
-        notes.append(f"nobody is treated{where}")
+        notes.append(f"no unit is treated{where}")
     if options.control == "never_treated" and not never.any():
-        notes.append(f'there are no never-treated controls{where}; control="not_yet_treated" may do')
+        notes.append(f'there are no never-treated controls{where}; try control="not_yet_treated"')
         return
     for g in treated_cohorts:
         before = np.flatnonzero(times < g - anticipation)
@@ -106,8 +106,8 @@ def comparisons(
                 control = mask & (cohort > max(times[t], times[base]) + anticipation) & (cohort != g)
             n_control = int(n[control].sum())
             if n_control < 2:
-                left = "nobody is" if n_control == 0 else "one unit is"
-                notes.append(f"cohort {g:g}, period {times[t]}{where}: {left} left untreated to compare with")
+                left = "no untreated unit" if n_control == 0 else "only one untreated unit"
+                notes.append(f"cohort {g:g}, period {times[t]}{where}: {left} is left to compare with")
                 continue
             yield Comparison(g, t, base, treated, control)
 

@@ -100,7 +100,7 @@ def infer(
 
     Parameters
     ----------
-    moments : MomentTable, or what stands for it where people were read
+    moments : MomentTable, or a substitute computed from rows of people
     influence : sparse array, shape (K, C · (1 + T))
     rows : DataFrame
         Keys and ``estimate`` of the K estimates.

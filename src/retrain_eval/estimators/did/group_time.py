@@ -19,7 +19,7 @@ from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import Recipe, recorded
 
 KINDS = ("simple", "dynamic", "group", "calendar")
-# kind: the column that its rows are told apart by, and what the overall row averages
+# kind → the column that identifies its rows and over which the overall row averages
 _KEY = {"dynamic": "event_time", "group": "cohort", "calendar": "time"}
 
 
@@ -30,8 +30,8 @@ class GroupTimeEffects:
 
     Attributes
     ----------
-    moments : MomentTable, or what stands for it where people were read
-        The table that everything is read from; products of influence functions where people were read.
+    moments : MomentTable, or a substitute computed from rows of people
+        The table behind all estimates; with rows of people, products of influence functions.
     facts : mapping
         How they were estimated, for ``meta`` of results.
     rows : DataFrame, K rows
@@ -79,7 +79,7 @@ class GroupTimeEffects:
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     def reads_people(self, _: Mapping[str, object]) -> bool:
-        """Whether people were read, because cells did not do."""
+        """Whether rows of people were read, because cell moments are not sufficient."""
         return not isinstance(self.moments, MomentTable)
 
     def combine(self, effects: sparse.csr_array, shares: sparse.csr_array | None = None) -> sparse.csr_array:
@@ -108,7 +108,7 @@ class GroupTimeEffects:
 
     @cached_property
     def without(self) -> tuple[Floats, Floats]:
-        """Effects and Σw of the rows without each cluster, shape (G, K) both; NaN where there is no effect."""
+        """The leave-one-cluster-out effects and their Σw, each of shape (G, K); NaN if an effect is not identified."""
         if self.at_once is not None:
             return self.at_once()
         pairs = [aligned(self, effects) for effects in self.redone]

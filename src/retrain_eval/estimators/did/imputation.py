@@ -213,7 +213,9 @@ def _dummies(data: Panel, plan: Plan) -> tuple[Bools, Bools, Bools]:
     last_control = np.isinf(data.cohort)
     if plan.never and not last_control.any():
         last = max(data.cohorts)
-        plan.notes.append(f"nobody is never treated: cohort {last:g} is the control, and its treated periods are out")
+        plan.notes.append(
+            f"no unit is never treated: cohort {last:g} is the control, and its treated periods are left out"
+        )
         observed &= times < last - plan.anticipation
         last_control = data.cohort == last
     own = (times >= start[:, None]) & np.isfinite(start)[:, None]

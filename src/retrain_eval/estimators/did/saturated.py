@@ -106,8 +106,8 @@ def imputation(
     aggregation, by, anticipation, seed
         See `sun_abraham`.
     pretrends : int
-        With "dynamic": so many leads of treatment, from a regression on untreated observations only. They test the
-        assumptions, measured from all earlier periods, and are no part of the effects' fit.
+        With "dynamic": the number of leads of treatment, estimated from untreated observations only and relative to all
+        earlier periods. They test the assumptions and do not enter the fit of the effects.
 
     Returns
     -------
@@ -179,8 +179,8 @@ def etwfe(
 
     Notes
     -----
-    Wooldridge (2021, eq. 6.33). Unit effects stand for its cohort dummies: in a balanced panel coefficients and
-    clustered standard errors are the same. The cohort means of the covariates are taken as fixed.
+    Wooldridge (2021, eq. 6.33). Unit effects replace its cohort dummies; in a balanced panel, coefficients and
+    clustered standard errors are the same. The cohort means of the covariates are treated as fixed.
 
     Examples
     --------

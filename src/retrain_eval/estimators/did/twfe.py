@@ -118,7 +118,7 @@ def panel(moments: MomentTable, mask: Bools | None = None, *, pooled: bool = Tru
     Raises
     ------
     DesignError
-        If nobody is first treated after the first period.
+        If no unit is first treated after the first period.
     """
     if INCOMPLETE in moments.by_person:
         raise DesignError('this estimator needs complete paths: make the moments with unbalanced="drop"')
@@ -129,7 +129,7 @@ def panel(moments: MomentTable, mask: Bools | None = None, *, pooled: bool = Tru
     notes = [f"cohort {g:g} is treated from the first period on and is left out" for g in sorted(set(cohort[early]))]
     used = np.flatnonzero(chosen & ~early)
     if not np.isfinite(cohort[used]).any():
-        raise DesignError("nobody is first treated after the first period" + "".join(f"\n  {note}" for note in notes))
+        raise DesignError("no unit is first treated after the first period" + "".join(f"\n  {note}" for note in notes))
     if pooled:
         kept, place = np.unique(cohort[used], return_inverse=True)
     else:
@@ -316,7 +316,7 @@ def _regress(
     try:
         fit = least_squares(data, x, [f"event time {e:g}" for e in used])
     except DesignError as error:
-        hint = "" if np.isinf(data.cohort).any() else "; nobody is never treated, so take a narrower event_window"
+        hint = "" if np.isinf(data.cohort).any() else "; no unit is never treated, so use a narrower event_window"
         raise DesignError(f"{error}{hint}") from None
     base = max({float(e) for e in event[reference]}, default=np.nan)
     keys = sorted({*used, base})

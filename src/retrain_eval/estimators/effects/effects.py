@@ -15,7 +15,6 @@ import pandas as pd
 from retrain_eval.estimators.effects.estimates import EstimateTable
 from retrain_eval.estimators.effects.heterogeneity import Heterogeneity, heterogeneity
 from retrain_eval.estimators.effects.honest import relative_magnitude, smoothness
-from retrain_eval.estimators.effects.plots import plot
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,4 +66,6 @@ class EffectTable(EstimateTable):
         >>> type(table.plot()).__name__
         'ggplot'
         """
+        from retrain_eval.estimators.effects.plots import plot  # with plotnine, which estimates need not wait for
+
         return plot(self, title)

@@ -213,7 +213,7 @@ def verdicts(
     power: float = 0.8,
     seed: int = 20260101,
 ) -> pd.DataFrame:
-    """Return the ``levels`` of `heterogeneity`, with ``smallest_worthwhile`` beside them."""
+    """Return the ``levels`` of `heterogeneity`, with a column ``smallest_worthwhile``."""
     judged = heterogeneity(effects, smallest_worthwhile, level=level, power=power, seed=seed)
     return judged.levels.assign(smallest_worthwhile=judged.smallest_worthwhile)
 

@@ -110,7 +110,7 @@ def relative_magnitude(
     Raises
     ------
     InputError, DesignError
-        For a negative m, an event time that does not occur, or a table that is no event study.
+        For a negative m, an event time that does not occur, or a table that is not an event study.
 
     Notes
     -----
@@ -194,7 +194,7 @@ def smoothness(
     _check(m, level)
     back, ahead = study.ago, study.ahead
     weight = target[study.after]
-    # δ bends at the waves, each by m times the periods that it stands for: half of those to either side
+    # δ bends at the waves, each by m times the periods that it represents: half of those on either side
     waves = np.concatenate([-back, [0.0], ahead])
     share = np.append((waves[2:] - waves[:-2]) / 2, 0.0)
     bends = dict(zip(waves[1:].tolist(), share.tolist(), strict=True))

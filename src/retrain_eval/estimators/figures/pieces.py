@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 p9: Any = plotnine  # its annotations cover only some of its functions
 Plot: TypeAlias = Any
 
-BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito: told apart by everyone
+BLUE, VERMILION, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe-Ito, colour-blind safe
 INK, GREY, RULE = "#1d2a35", "#5b6873", "#dde3e8"
 COLOURS, SHAPES = (BLUE, VERMILION, GREEN, PINK, GREY), ("o", "s", "^", "D", "v")
 THEME = p9.theme_minimal(base_size=9, base_family="DejaVu Sans") + p9.theme(

@@ -22,7 +22,7 @@ GAMMAS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.75, 2.0, 2.5, 3.0)
 ALPHA = 0.05
 OBSERVED_SHARE = 1.3  # R² max over the R² with controls, Oster's bound
 _RR_PER_SD, _RR_LIMIT = 0.91, 1.78  # of a standardised mean difference
-_MOST = 1e6  # a Γ beyond which nobody asks
+_MOST = 1e6  # largest Γ that is searched
 
 
 @summarised

@@ -49,7 +49,7 @@ def pretest_power(
     InputError
         For a power outside (1 − level, 1).
     DesignError
-        If the table is no event study, or has no sampling error.
+        If the table is not an event study, or has no sampling error.
 
     Notes
     -----

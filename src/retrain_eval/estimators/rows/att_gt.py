@@ -183,8 +183,8 @@ def att_gt(
     panel : bool
         False: repeated cross sections, one row per unit; a period is compared with another's people.
     unbalanced : {"refuse", "drop", "allow"}
-        Units that lack a period: refuse them, drop them, or compare whoever is observed in either of two periods, as
-        cross sections whose rows of one unit are not independent.
+        Units that lack a period: refuse them, drop them, or compare all units observed in either of two periods, as
+        cross sections in which rows of one unit are not independent.
     seed : int
         Seed of the draws behind the critical values of simultaneous bands.
     memory_limit : str, optional

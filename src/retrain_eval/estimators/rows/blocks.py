@@ -135,7 +135,7 @@ def sum_units(table: UnitTable) -> Sums:
                 moment[c, side] += weighted @ y.T
                 np.minimum(low[c, side], x.min(axis=1), out=low[c, side])
                 np.maximum(high[c, side], x.max(axis=1), out=high[c, side])
-    if both is not None and not both.any():  # cross sections: nobody is seen twice
+    if both is not None and not both.any():  # cross sections: each unit appears once
         both[:, np.arange(n_sides), np.arange(n_sides)] = n
     if not (np.isfinite(gram).all() and np.isfinite(moment).all()):
         raise DesignError("sums of squares overflow: use a larger unit for the outcome")

@@ -34,8 +34,8 @@ def first_job_spells(
     DuckDBPyRelation
         ``id``, ``quarters`` (the first quarter after the event, from 1, with employment; or the last one known to be
         without, from the first on), ``cause`` ("job", or NULL if censored) and ``keep``. The quarter of the event
-        itself does not count. `retrain_eval.Spells` reads them with ``event="job"``, or ``censored=()`` where perhaps
-        nobody has found a job. People of whose first quarter nothing is known are left out.
+        itself does not count. `retrain_eval.Spells` reads them with ``event="job"``, or with ``censored=()`` if it is
+        possible that no one has found a job. People whose first quarter is unknown are left out.
 
     Raises
     ------

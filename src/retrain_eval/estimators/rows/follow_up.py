@@ -89,7 +89,7 @@ def employment_after(
     -----
     With quarters 2 and 4 after exit, "same employer since quarter 2" is the measure of retention of the US Workforce
     Innovation and Opportunity Act (20 CFR 677.155(a)(1)(vi)): of the participants employed in the second quarter after
-    exit, the share employed by the same employer in the fourth. The panel's main employer stands for the
+    exit, the share employed by the same employer in the fourth. The panel's main employer is used as the
     employer, so that a person who keeps a job that has become a side job is not counted, and a
     successor employer is another one.
 
@@ -227,7 +227,7 @@ def _count(
         for estimand, quarter, base, hit in _shares(asked, period):
             counted = (group == number) & np.array([base(pattern) for pattern in known])
             if weight[counted].sum() == 0:
-                raise DesignError(f"nobody in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}")
+                raise DesignError(f"no one in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}")
             keys = {"subgroup": group_name(levels) or None, "level": group_name(name) or None}
             successes = counted & np.array([hit(pattern) for pattern in known])
             rows.append(({**keys, "estimand": estimand, "time": quarter}, counted, successes))

@@ -1,4 +1,4 @@
-"""The same questions put to regression packages, on rows: the second engine beside the moments.
+"""The same estimates from regression packages, on rows: a second engine to check the moments against.
 
 pyfixest and linearmodels are imported where used: each costs seconds that no other command should pay.
 """
@@ -228,9 +228,9 @@ def event_study_rows(
     Raises
     ------
     InputError
-        If the reference is no period of the data.
+        If the reference is not a period of the data.
     DesignError
-        If effects are collinear with unit and period effects: everyone or nobody is treated.
+        If effects are collinear with unit and period effects, because all units or none are treated.
 
     Notes
     -----

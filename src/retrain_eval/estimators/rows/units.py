@@ -195,7 +195,7 @@ def open_units(
     columns : Columns
         Names of its columns; ``by`` holds strata and categories.
     strata : sequence of str
-        Columns that tell cells apart, besides the cohort.
+        Columns that identify cells, in addition to the cohort.
     categories : sequence of str
         Covariates that are categories.
     keep_gaps, panel : bool

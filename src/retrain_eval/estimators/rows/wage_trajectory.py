@@ -1,6 +1,6 @@
 """Panel models of wage trajectories: how wages grow with time since exit, for trained and not, with linearmodels.
 
-These read person-period rows, since unit effects of unbalanced wages are no function of the moments. linearmodels is
+They read person-period rows: unit effects of unbalanced wages are not a function of the moments. linearmodels is
 imported where it is used: it costs a second and a half that no other command should pay.
 """
 
@@ -132,7 +132,7 @@ def wage_trajectory(
     rows = _read(used, outcome, unit, time, exit, treated, tuple(covariates), cluster)
     if treated is not None and len(np.unique(rows.treated)) < 2:
         arm = "treated" if rows.treated[0] else "untreated"
-        raise DesignError(f"everyone with an outcome after exit is {arm}; there is nobody to compare with")
+        raise DesignError(f"everyone with an outcome after exit is {arm}; there is no one to compare with")
     for value, arm in ((1.0, "treated"), (0.0, "untreated")) if treated is not None else ():
         if len(np.unique(rows.unit[rows.treated == value])) < 2:
             raise DesignError(f"one unit with an outcome after exit is {arm}, which gives no standard error")
@@ -199,7 +199,7 @@ def _read(
     covariates: tuple[str, ...],
     cluster: str | None,
 ) -> _Rows:
-    """Fetch the rows after exit that have an outcome, sorted; refuse duplicates and what is no finite number."""
+    """Fetch the rows after exit that have an outcome, sorted; refuse duplicates and values that are not finite."""
     named = [outcome, unit, time, exit, *covariates, *(c for c in (treated, cluster) if c is not None)]
     require_columns(relation, named)
     numbers = {"_y": outcome, "_exit": exit, **{f"_x{i}": name for i, name in enumerate(covariates)}}

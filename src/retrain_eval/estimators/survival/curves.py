@@ -135,7 +135,7 @@ class _Steps:
 
 
 def _survival(risk: RiskSet) -> _Steps:
-    # where all at risk end, weights may leave a rounding error; the counts say that nobody is left
+    # if all spells at risk end, weights may leave a rounding error, although the counts show that none are left
     last = risk.n_events == risk.n
     hazard = np.where(last, 1.0, risk.events / risk.weight)
     rate = np.where(last, 0.0, 1 / np.where(last, 1.0, risk.weight - risk.events))
@@ -256,7 +256,7 @@ def variance_name(table: LifeTable, otherwise: str = "infinitesimal jackknife, b
 
 
 def facts(table: LifeTable, conf_type: str, variance: str) -> dict[str, object]:
-    """Return what a curve's ``meta`` says of how it was made."""
+    """Return the entries of a curve's ``meta`` that describe how it was estimated."""
     return {
         "conf_type": conf_type,
         "variance": variance,
@@ -275,7 +275,7 @@ def require_rows(n_rows: int, times: Sequence[float] | None) -> None:
     """Refuse a curve without rows, or with more than a covariance can hold."""
     if n_rows == 0:
         if times is not None and not len(times):
-            raise DesignError("none of the durations asked for can be told apart")
+            raise DesignError("none of the requested durations is kept in the coarsened table")
         raise InputError("no group is observed for so long", column="times", value=list(times or ()))
     if n_rows > MAX_ROWS:
         raise InputError(
@@ -296,7 +296,7 @@ def with_scaled_interval(table: EffectTable, interval: Interval, ceiling: float 
 
 
 def with_interval(table: EffectTable, low: Floats, high: Floats) -> EffectTable:
-    """Return the table with this interval and no p-value: that a level is zero is no hypothesis."""
+    """Return the table with this interval and no p-value: that a level is zero is not a hypothesis of interest."""
     return replace(table, frame=table.frame.assign(ci_low=low, ci_high=high, p_value=np.nan))
 
 

@@ -25,7 +25,7 @@ def spell_flow(
     ----------
     table : LifeTable
     spells, ended, censored : (str, str)
-        Name of each step and the reason beside it.
+        Name and reason of each step.
     group : str
 
     Returns

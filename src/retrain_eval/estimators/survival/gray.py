@@ -1,6 +1,6 @@
 r"""Gray's test of equal cumulative incidence of a cause between groups, from a life table.
 
-In group ``g``, ``R_g = Y_g (1 − F_g(t−))/S_g(t−)`` stands for the spells at risk of the subdistribution: those that
+In group ``g``, ``R_g = Y_g (1 − F_g(t−))/S_g(t−)`` estimates the risk set of the subdistribution: the spells that
 have not ended by the cause. The score compares ends by the cause with those expected, as the log-rank test does with
 hazards (Gray 1988, with weights ρ = 0):
 

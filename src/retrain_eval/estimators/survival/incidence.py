@@ -188,7 +188,7 @@ def _steps(table: LifeTable, risk: RiskSet, causes: Sequence[str]) -> _Steps:
     events = np.stack(
         [np.bincount(place, weights=np.where(cause == name, weight, 0.0), minlength=len(risk.times)) for name in causes]
     ).astype(float)
-    # where all at risk end, weights may leave a rounding error; the counts say that nobody is left
+    # if all spells at risk end, weights may leave a rounding error, although the counts show that none are left
     last = risk.n_events == risk.n
     at_risk = np.where(last, risk.events, risk.weight)
     survival = np.append(1.0, np.cumprod(np.where(last, 0.0, 1 - risk.events / at_risk)))

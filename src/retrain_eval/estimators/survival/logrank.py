@@ -216,14 +216,14 @@ class _Scores:
         self.times = block[0][1].times
         weight, events = np.zeros((len(self.times), n_levels)), np.zeros((len(self.times), n_levels))
         for place, risk in block:
-            # the difference of two sums of weights may leave a rounding error where nobody is at risk
+            # the difference of two sums of weights may leave a rounding error where no spell is at risk
             weight[:, place], events[:, place] = np.where(risk.n > 0, risk.weight, 0.0), risk.events
         self.total, self.ended = weight.sum(axis=1), events.sum(axis=1)
         some = self.ended > 0
         divisor = np.where(some, self.total, 1.0)
         self.share = np.where(some[:, None], weight / divisor[:, None], 0.0)
-        everybody = sum(risk.n for _, risk in block) == sum(risk.n_events for _, risk in block)
-        self.hazard = np.where(some, np.where(everybody, 1.0, self.ended / divisor), 0.0)
+        all_end = sum(risk.n for _, risk in block) == sum(risk.n_events for _, risk in block)
+        self.hazard = np.where(some, np.where(all_end, 1.0, self.ended / divisor), 0.0)
         before = np.append(1.0, np.cumprod(1 - self.hazard)[:-1])
         self.factor = before**rho * (1 - before) ** gamma
         self.observed = self.factor @ events

@@ -33,11 +33,10 @@ class Spells:
         See `retrain_eval.tables.life_table.counting.life_table`. Codes of ``cause`` other than 0/1, true/false and NULL
         need ``event`` or ``censored``.
     cluster : str, optional
-        Column that standard errors are clustered by wherever a method is not told otherwise: the matched set, the
-        person who has several spells.
+        Default column to cluster standard errors by: the matched set, or the person if people have several spells.
     exit : str, optional
-        The same as ``duration``, by the name that belongs beside ``entry``: a spell is at risk on (entry, exit], be it
-        in quarters since its beginning or in years of age.
+        Another name for ``duration``, for use with ``entry``: a spell is at risk on (entry, exit], for example in
+        quarters since its beginning or in years of age.
 
     Attributes
     ----------
@@ -324,7 +323,7 @@ class Spells:
         return f"Spells of {self.table.duration}{by}: {censoring(self.table)}"
 
     def reads_people(self, options: Mapping[str, object]) -> bool:
-        """Whether the table does not do for these options: another cluster needs the rows."""
+        """Return whether these options need the rows, because the table was clustered by another column."""
         return options.get("cluster") not in (None, self.table.cluster)
 
     def _with(self, cluster: str | None) -> LifeTable:

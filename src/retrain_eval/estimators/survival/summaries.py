@@ -76,7 +76,7 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
         If τ is beyond the last duration of a group whose curve has not reached zero: the mean is not
         identified there. A group of which a level is missing is left out instead.
     DesignError
-        If τ is the `LifeTable.exact_until` of a table that keeps no duration exactly, zero: there is no mean up to it.
+        If τ is zero because the table keeps no duration exactly (see `LifeTable.exact_until`).
 
     Examples
     --------
@@ -100,7 +100,7 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
     lengths: list[Floats] = []
     for risk, block in _blocks(risk_sets(table)):
         if tau > risk.times[-1] and survival[block][-1] > 0:
-            if is_missing(group_name(risk.level)):  # it does not decide what can be said of the others
+            if is_missing(group_name(risk.level)):  # it does not limit the estimates of the other groups
                 continue
             raise InputError(
                 f"the curve of {group_name(risk.level) or 'all'} ends at {risk.times[-1]:g} above zero",

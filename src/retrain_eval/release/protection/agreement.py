@@ -1,6 +1,7 @@
-"""What tables that were counted say of the same people: they have to agree, though none follows from another.
+"""Check that tables which were counted separately agree about the same people.
 
-A release that contradicts itself is refused, so that `verify` may name a contradiction as an alteration.
+None of these tables follows from another, so none can be re-derived. A release whose tables contradict each other is
+refused; `verify` may therefore report a contradiction as an alteration.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from retrain_eval.tables.covariates.covariates import AFTER, BEFORE, CovariateMo
 
 ARMS = ("treated", "control")
 OVERLAP = {"treated": ("treated", BEFORE), "control before": ("control", BEFORE), "control matched": ("control", AFTER)}
-# counts that levels of a stratum add up to
+# counts that the levels of a stratum must add up to
 _ADD_UP: Mapping[str, tuple[str, ...]] = {
     "matching": ("n_treated", "n_treated_matched", "n_control", "n_control_matched"),
     "linkage": ("n", "n_linked"),
@@ -24,17 +25,18 @@ _ADD_UP: Mapping[str, tuple[str, ...]] = {
 
 
 def contradictions(results: Results, rules: Release) -> list[str]:
-    """Name what two tables, or two rows of one, say differently of the same people.
+    """Return the contradictions between two tables, or two rows of one table, about the same people.
 
     Parameters
     ----------
     results : Results
-        As published: counts rounded, small ones withheld. What is withheld is not compared.
+        As published, with counts rounded and small counts withheld. Withheld counts are not compared.
     rules : Release
 
     Returns
     -------
     list of str
+        One line per contradiction.
     """
     base, tables = rules.round_counts, results.tables
     people = _people(results)
@@ -60,7 +62,7 @@ def contradictions(results: Results, rules: Release) -> list[str]:
 
 
 def _of_one_arm(name: str, moments: CovariateMoments) -> Iterator[str]:
-    """See that all covariates of an arm are of the same people, and that shares are of zeros and ones."""
+    """Check that all covariates of an arm cover the same people, and that shares are of zeros and ones."""
     for (arm, stage), rows in moments.cells.groupby(["arm", "stage"], sort=False):
         for column in ("n", "people", "sum_w", "sum_w2"):
             values = rows[column].to_numpy(dtype=float)
@@ -73,7 +75,7 @@ def _of_one_arm(name: str, moments: CovariateMoments) -> Iterator[str]:
 
 
 def _people(results: Results) -> dict[tuple[str, str], int]:
-    """Return how many people an arm has at a stage, by the covariate moments."""
+    """Return the number of people in each arm and stage according to the covariate moments."""
     found: dict[tuple[str, str], int] = {}
     for moments in results.covariates.values():
         for (arm, stage), rows in moments.cells.groupby(["arm", "stage"], sort=False):
@@ -82,13 +84,13 @@ def _people(results: Results) -> dict[tuple[str, str], int]:
 
 
 def _split(frame: pd.DataFrame) -> tuple[pd.Series, pd.DataFrame]:
-    """Return the row over everybody, and the rows of levels."""
+    """Return the row for all people, and the rows for levels of strata."""
     whole = frame["subgroup"].isna()
     return frame[whole].iloc[0], frame[~whole]
 
 
 def _against(everybody: pd.Series, people: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """Hold who was matched against the people of the covariate moments."""
+    """Compare the counts of the matching table with those of the covariate moments."""
     for arm in ARMS:
         for stage, column in ((BEFORE, f"n_{arm}"), (AFTER, f"n_{arm}_matched")):
             known = people.get((arm, stage))
@@ -97,7 +99,7 @@ def _against(everybody: pd.Series, people: Mapping[tuple[str, str], int]) -> Ite
 
 
 def _sums(name: str, everybody: pd.Series, parts: pd.DataFrame, base: int) -> Iterator[str]:
-    """Add up the levels of each stratum."""
+    """Check that the levels of each stratum add up to the count for all people."""
     for stratum, rows in parts.groupby("subgroup", sort=False):
         for column in _ADD_UP[name]:
             if rows[column].isna().any() or pd.isna(everybody[column]):
@@ -118,7 +120,7 @@ def _within(name: str, frame: pd.DataFrame, pairs: list[tuple[str, str]]) -> Ite
 
 
 def _within_size(matching: pd.DataFrame, base: int) -> Iterator[str]:
-    """Hold the effective number of controls, and how often they are used, to what a number of controls allows."""
+    """Check that the effective number of controls does not exceed the number of controls."""
     n = matching["n_control_matched"].astype("Float64") + base
     for row in np.flatnonzero((matching["ess_control"].astype("Float64") > n).fillna(value=False)):
         effective, all_of = matching["ess_control"].iloc[row], n.iloc[row] - base
@@ -126,21 +128,21 @@ def _within_size(matching: pd.DataFrame, base: int) -> Iterator[str]:
 
 
 def _effective(results: Results, everybody: pd.Series, rules: Release) -> Iterator[str]:
-    """Hold the effective number of controls against the weights of the covariate moments, each of one person."""
+    """Compare the effective number of controls with the weights in the covariate moments, if each row is one person."""
     for moments in results.covariates.values():
         rows = moments.cells[(moments.cells["arm"] == "control") & (moments.cells["stage"] == AFTER)]
         told = everybody["ess_control"]
         if rows.empty or pd.isna(told) or rows["n"].iloc[0] != rows["people"].iloc[0]:
             continue
         effective = float(rows["sum_w"].iloc[0] ** 2 / rows["sum_w2"].iloc[0])
-        # scaling to rounded counts scales this number alike
+        # rounding the counts scales this number by the same factor
         slack = 10.0 ** (np.floor(np.log10(effective)) + 1 - rules.significant_figures) + rules.round_counts - 1
         if abs(float(told) - effective) > slack:
             yield f"matching, ess_control: {told:g}, and {effective:g} by the weights in the covariate moments"
 
 
 def _flow_holds(flow: pd.DataFrame, everybody: pd.Series) -> Iterator[str]:
-    """Look for the number of candidates and of the matched among the steps of the flow."""
+    """Check that the numbers of candidates and of matched people occur among the steps of the flow."""
     for arm in ARMS:
         counts = flow.loc[flow["group"] == arm, "n"]
         if counts.isna().any() or not len(counts):
@@ -151,7 +153,7 @@ def _flow_holds(flow: pd.DataFrame, everybody: pd.Series) -> Iterator[str]:
 
 
 def _declines(flow: pd.DataFrame) -> Iterator[str]:
-    """Name a step of a flow with more people than the one before."""
+    """Yield the steps of a flow that have more people than the step before."""
     for group, rows in flow.groupby("group", sort=False):
         counts = rows["n"].dropna().astype(int)
         for step, before, now in zip(rows.loc[counts.index, "step"][1:], counts, counts[1:], strict=False):
@@ -160,7 +162,7 @@ def _declines(flow: pd.DataFrame) -> Iterator[str]:
 
 
 def _overlap(overlap: pd.DataFrame, people: Mapping[tuple[str, str], int], base: int) -> Iterator[str]:
-    """Add up the bins of each group, and see that they follow each other over one range."""
+    """Check that the bins of each group are contiguous, cover the same range and add up to the people of the group."""
     ends = overlap.groupby("group", sort=False).agg(low=("bin_low", "min"), high=("bin_high", "max"))
     for group, rows in overlap.groupby("group", sort=False):
         of = people.get(OVERLAP.get(str(group), ("", "")))

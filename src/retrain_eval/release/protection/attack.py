@@ -1,4 +1,4 @@
-"""What could be worked out from what is published: small counts from sums, a path from products, people from editions.
+"""Attacks on published tables: small counts from sums, a path from products, people from differences between editions.
 
 The attacker knows the rules, the names of all levels, and that counts are whole and not negative. `protect` runs the
 attack on counts before anything is written, and a release runs the comparison with earlier editions.
@@ -33,13 +33,13 @@ _WHOLE = 1e-6
 
 @dataclass(frozen=True)
 class Count:
-    """One published count: of people of an arm with the levels given; any level of what is not given.
+    """One published count of the people in an arm with the given levels; strata that are not given are summed over.
 
     Attributes
     ----------
     arm : {"treated", "control"}
     total : int
-        Of the table that it is in: tables of one total are taken to be of the same people.
+        Total of its table. Tables with the same total are assumed to cover the same people.
     levels : mapping of str → frozenset of str
     n : int
     """
@@ -51,7 +51,7 @@ class Count:
 
 
 def counts(tables: Iterable[OutcomeMoments]) -> list[Count]:
-    """Return the counts of cells; a merged level stands for the levels it was merged from."""
+    """Return the counts of cells; a merged level represents the levels it was merged from."""
     found = []
     for table in tables:
         treated = table.cells["cohort"].notna().to_numpy()
@@ -66,7 +66,7 @@ def counts(tables: Iterable[OutcomeMoments]) -> list[Count]:
 
 
 def counts_of_matching(frame: pd.DataFrame) -> list[Count]:
-    """Return the counts of a table of who was matched, by stratum."""
+    """Return the counts by stratum in a matching table."""
     found = []
     everybody = frame[frame["subgroup"].isna()]
     for arm in ARMS:
@@ -89,29 +89,29 @@ def every_level(found: Iterable[Count]) -> dict[str, frozenset[str]]:
 
 
 def recoverable(published: Sequence[Count], small: Sequence[Count], every: Levels, base: int = 1) -> pd.DataFrame:
-    """Bound small counts by linear programmes over everything that is published of the same people.
+    """Bound small counts by linear programmes over all published counts of the same people.
 
     Parameters
     ----------
     published : sequence of Count
     small : sequence of Count
-        Counts that are not published, and not to be found out.
+        Counts that are not published and must not be recoverable.
     every : mapping of str → frozenset of str
-        All levels that there are: the attacker reads them in the study file.
+        All levels of each stratum; the attacker reads them in the study file.
     base : int
         Multiple that published counts are rounded to.
 
     Returns
     -------
     DataFrame
-        One row per small count: ``arm, levels, n, low, high, exact``; ``exact`` where one whole number is left. A
-        count that the published ones contradict (its table is of other people) is bounded by nothing.
+        One row per small count: ``arm, levels, n, low, high, exact``; ``exact`` is true if only one whole number is
+        possible. A count that contradicts the published ones (its table covers other people) has no bounds.
 
     Notes
     -----
-    Unknown is the number of people in each combination of levels; each published count is a sum of them, known to
-    within its rounding. The least and the largest value of a small count are two linear programmes (Fischetti and
-    Salazar 2001 call the pair the attacker's subproblems).
+    The unknowns are the numbers of people in each combination of levels; each published count is a sum of them, known
+    up to its rounding. The smallest and largest possible values of a small count are the solutions of two linear
+    programmes (Fischetti and Salazar 2001 call the pair the attacker's subproblems).
 
     Examples
     --------
@@ -131,7 +131,7 @@ def recoverable(published: Sequence[Count], small: Sequence[Count], every: Level
         matrix = np.array([_members(count.levels, names, universe) for count in same]).reshape(len(same), len(universe))
         slack = (base - 1) / 2
         sizes = np.array([count.n for count in same], dtype=float)
-        # everybody of the table is known to be somewhere
+        # everyone in the table is in one of the cells
         matrix = np.vstack([matrix, np.ones(len(universe))])
         sizes = np.append(sizes, target.total)
         goal = _members(target.levels, names, universe)
@@ -155,31 +155,31 @@ def _members(levels: Levels, names: Sequence[str], universe: Sequence[tuple[str,
 
 
 def _extreme(goal: Floats, matrix: Floats, value: Floats, slack: float) -> float | None:
-    """Return the least value of ``goal``; None where nothing satisfies what is published."""
+    """Return the smallest value of ``goal``; None if nothing satisfies the published counts."""
     limits = np.concatenate([value + slack, -(value - slack)])
     found = linprog(goal, A_ub=np.vstack([matrix, -matrix]), b_ub=limits, bounds=(0, None), method="highs")
     return None if found.fun is None else float(found.fun)
 
 
 def complete_path(products: Floats, known: Mapping[int, float]) -> Floats:
-    """Complete a path of which a part is known, from the products of the paths of its cell.
+    """Complete a partly known path from the products of the paths in its cell.
 
     Parameters
     ----------
     products : ndarray, shape (1 + T, 1 + T)
         Σ z zᵀ with z = (1, Y − reference), of unit weights.
     known : mapping of int → float
-        Coordinates of z that the attacker knows; 0 is the one that is 1.
+        Coordinates of z that the attacker knows; coordinate 0 is the constant 1.
 
     Returns
     -------
     ndarray, shape (1 + T,)
-        The only z in the span of the cell's paths that agrees, if there is but one; else the one nearest to zero.
+        The z in the span of the cell's paths that agrees with the known coordinates; if several do, the shortest.
 
     Notes
     -----
-    The column space of ``Σ z zᵀ`` is the span of the paths. With no more people than coordinates it is a part of the
-    whole space, and as many known coordinates as people fix the others.
+    The column space of ``Σ z zᵀ`` is the span of the paths. If there are fewer people than coordinates, it is a proper
+    subspace, and knowing as many coordinates as there are people determines the others.
     """
     values, vectors = np.linalg.eigh(products)
     span = vectors[:, values > values.max() * 1e-10]
@@ -190,21 +190,21 @@ def complete_path(products: Floats, known: Mapping[int, float]) -> Floats:
 
 
 def path_interval(products: Floats, path: Floats, unknown: int) -> float:
-    """Return half the width of the interval that the products leave for one unknown coordinate of a path.
+    """Return half the width of the interval to which the products confine one unknown coordinate of a path.
 
     No person's leverage ``zᵀ (Σ z zᵀ)⁻¹ z`` exceeds one, which bounds the coordinate given all others.
     """
     inverse = np.linalg.pinv(products, rcond=1e-12, hermitian=True)
     others = np.arange(len(path)) != unknown
     z = path[others]
-    # the least leverage over the unknown coordinate is that of the others alone
+    # minimised over the unknown coordinate, the leverage is that of the other coordinates alone
     block = np.linalg.pinv(products[np.ix_(others, others)], rcond=1e-12, hermitian=True)
     slack = max(1.0 - float(z @ block @ z), 0.0)
     return float(np.sqrt(slack / inverse[unknown, unknown]))
 
 
 def differences(new: Mapping[str, Additive], old: Mapping[str, Additive], min_cell: int, base: int = 1) -> list[str]:
-    """Name the cells whose few newcomers, or leavers, follow from two editions.
+    """Return the cells for which two editions reveal a small number of added or removed people.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def differences(new: Mapping[str, Additive], old: Mapping[str, Additive], min_ce
         The tables of two editions, by name.
     min_cell : int
     base : int
-        Multiple that counts are rounded to: a difference below it says nothing exactly.
+        Multiple that counts are rounded to; differences of rounded counts are not exact.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def differences(new: Mapping[str, Additive], old: Mapping[str, Additive], min_ce
 
 
 def _keys_of(table: Additive) -> tuple[list[str], str]:
-    """Return the columns that tell cells apart, and what the table is of."""
+    """Return the key columns of the cells, and what the table measures."""
     if isinstance(table, LifeTable):
         return [*table.by, "duration", "cause"], table.duration
     if isinstance(table, CovariateMoments):

@@ -1,4 +1,4 @@
-"""Columns that follow from other published numbers: made from what is printed, so that anybody makes them again."""
+"""Columns that follow from other published numbers, computed from the printed values so that anyone can repeat it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from retrain_eval.estimators.rows.follow_up import with_logit_interval
 from retrain_eval.release.layout import round_significant
 from retrain_eval.release.results import Part, standing_effects
 
-# by table: columns that are made of a row of the effects and of what is printed beside them
+# by table: columns computed from a row of the effects and from other columns of the same printed row
 FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "e_values": ("estimate", "std_error", "risk_ratio", "e_value", "e_value_limit"),
 }
 
 
 def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.DataFrame]:
-    """Return the tables with E-values of the effects as they are printed, standardised by the printed deviation.
+    """Return the tables with E-values computed from the printed effects and the printed standard deviation.
 
     Parameters
     ----------
     tables : mapping of str → DataFrame
-        Protected, their counts rounded.
+        Protected tables with rounded counts.
     digits : int
-        Significant figures of what is printed.
+        Significant figures of printed numbers.
     """
     effects = tables.get("effects")
     if effects is None or "e_values" not in tables:
@@ -50,26 +50,26 @@ def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.Da
 
 
 def with_estimates(standing: pd.DataFrame, derived: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with the estimates and counts that the released tables give.
+    """Return the rows with estimates and counts re-derived from the released tables.
 
     Raises
     ------
     InputError
-        If the tables give no such rows.
+        If the tables do not yield these rows.
     """
     again = same_rows(standing, derived)
     return standing.assign(**{name: again[name].to_numpy() for name in ("estimate", *COUNTS)})
 
 
 def with_inference(part: Part, printed: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of effects whose errors, intervals, bands and p-values are those of the covariance beside them.
+    """Return rows of effects with errors, intervals, bands and p-values computed from the part's covariance.
 
     Parameters
     ----------
     part : Part
-        With a covariance, and the facts of its inference: level, degrees of freedom, kind of interval, seed.
+        A part with a covariance and the settings of its inference: level, degrees of freedom, kind of interval, seed.
     printed : DataFrame
-        Its rows, as they are printed.
+        Its rows as printed.
     """
     table = standing_effects(part, printed)
     meta = dict(part.meta or {})

@@ -1,7 +1,7 @@
-"""Counts of people made safe: no count of few, and none that follows from two that are told.
+"""Protect counts of people: withhold small counts and counts that follow from two published ones.
 
-Where few people lie between two counts, the later one is told, because estimates say how many people they are of, and
-the earlier one is withheld.
+If only few people lie between two counts, the earlier one is withheld and the later one is published, because
+estimates state the number of people they are based on.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ def protect_counts(counts: SampleCounts, rules: Release) -> tuple[SampleCounts, 
     Parameters
     ----------
     counts : SampleCounts
-        As they are inside the agency.
+        The unprotected counts.
     rules : Release
 
     Returns
     -------
     SampleCounts, list of str
-        And a record of what was done. A step of a flow is withheld where few stop between it and the next that is
-        told. Of a stratum no level is told if one has few people, since it would follow from the others; where few of
-        a level, or of all, are left out, it is not told how many there were before. Neighbouring bins are pooled until
-        each holds enough people or none; those of controls also enough, or none, who were not matched.
+        The protected counts, and a record of what was done.
+
+    Notes
+    -----
+    A step of a flow is withheld if few people stop between it and the next published step. If one level of a stratum
+    has few people, all its levels are withheld, because that level would follow from the others. If few people of a
+    level, or of all, were dropped, the count before dropping is withheld. Neighbouring bins are pooled until each
+    holds enough people or none; bins of controls must also hold enough unmatched controls, or none.
     """
     cells, record = _PROTECT[counts.kind](counts.cells.copy(), rules.min_cell)
     return SampleCounts.of(counts.kind, _rounded(counts.kind, cells, rules.round_counts), counts.stamp), record
@@ -51,7 +55,7 @@ def _flow(cells: pd.DataFrame, minimum: int) -> Protected:
     hidden = np.isnan(stopped)
     known = int(hidden.sum())
     for _, rows in cells.groupby("group", sort=False):
-        pending = 0.0  # people between here and the next step that is told
+        pending = 0.0  # people between this step and the next published one
         for at in rows.index[::-1]:
             pending += 0.0 if np.isnan(stopped[at]) else stopped[at]
             hidden[at] |= 0 < pending < minimum
@@ -72,8 +76,8 @@ def _matching(cells: pd.DataFrame, minimum: int) -> Protected:
 
 def _linkage(cells: pd.DataFrame, minimum: int) -> Protected:
     cells, record = _strata("linkage", cells, minimum)
-    told = cells["subgroup"].isna() | cells["n"].notna()  # else there is no rate
-    return cells[told].reset_index(drop=True), record
+    has_rate = cells["subgroup"].isna() | cells["n"].notna()
+    return cells[has_rate].reset_index(drop=True), record
 
 
 def _strata(kind: str, cells: pd.DataFrame, minimum: int) -> Protected:
@@ -92,7 +96,7 @@ def _strata(kind: str, cells: pd.DataFrame, minimum: int) -> Protected:
         cells[name] = cells[name].mask(everybody & small[name])
     if (small.any(axis=1) & everybody).any():
         record.append(f"Table {kind}: a count below {minimum} over all people is withheld.")
-    # one level alone would follow from the others
+    # a single withheld level would follow from the other levels
     gone = ~everybody & cells["subgroup"].isin(cells.loc[small.any(axis=1), "subgroup"])
     if gone.any():
         names = ", ".join(dict.fromkeys(cells.loc[gone, "subgroup"]))
@@ -114,7 +118,7 @@ def _overlap(cells: pd.DataFrame, minimum: int) -> Protected:
     for group, n in of.items():
         rows = [n]
         if group in ("control before", "control matched") and {"control before", "control matched"} <= set(of):
-            # whoever subtracts the matched controls from all of them is left with the others
+            # subtracting the matched controls from all controls gives the unmatched ones
             before, after = of["control before"], of["control matched"]
             rows = [before, after, np.maximum(before - after, 0)]
         ends = pool_bins(np.array(rows), minimum)
@@ -129,18 +133,18 @@ def _overlap(cells: pd.DataFrame, minimum: int) -> Protected:
 
 
 def pool_bins(n: Ints, minimum: int) -> Ints:
-    """Return the last bin of each pool of neighbouring bins that holds enough people, or none, of every row.
+    """Return the last bin of each pool of neighbouring bins, such that every row has enough people or none in a pool.
 
     Parameters
     ----------
     n : int ndarray, shape (K, B)
-        People of K groups by bin.
+        People by group and bin.
     minimum : int
 
     Returns
     -------
     int ndarray
-        Ascending; what is left over at the end joins the pool before. Bins beyond the last person are left apart.
+        Ascending. A remainder at the end joins the last pool. Bins beyond the last person are not pooled.
 
     Examples
     --------
@@ -171,16 +175,18 @@ def _few(count: pd.Series[int], minimum: int) -> pd.Series[bool]:
 
 
 def _rounded(kind: str, cells: pd.DataFrame, base: int) -> pd.DataFrame:
-    """Round the counts; sums of weights fit the rounded number of people, so that what they yield stays."""
+    """Round the counts and scale sums of weights accordingly, which leaves the ratios computed from them unchanged."""
     if base == 1 or cells.empty:
         return cells
     if kind == "flow":
         for _, rows in cells.groupby("group", sort=False):
-            # the people at each step are rounded, and those who stop are what lies between
-            told = rows.index[rows["stopped"].notna()][::-1]
-            came = np.cumsum(rows.loc[told, "stopped"].to_numpy(dtype=np.int64))
+            # round the people at each step; those who stop are the differences
+            published = rows.index[rows["stopped"].notna()][::-1]
+            came = np.cumsum(rows.loc[published, "stopped"].to_numpy(dtype=np.int64))
             stopped = np.diff(round_counts(came, base), prepend=np.int64(0))
-            cells["stopped"] = cells["stopped"].mask(cells.index.isin(told), pd.Series(stopped, told, dtype="Int64"))
+            cells["stopped"] = cells["stopped"].mask(
+                cells.index.isin(published), pd.Series(stopped, published, dtype="Int64")
+            )
         return cells
     for name in [name for name in SUMS[kind] if name.startswith("n")]:
         exact = cells[name]

@@ -1,4 +1,4 @@
-"""Covariate moments made safe: no count of few people in them, and none that follows from two of their stages."""
+"""Protect covariate moments: remove small counts, including those that follow from two stages by subtraction."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ from retrain_eval.tables.moments.dominance import dominated
 
 
 def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> tuple[CovariateMoments, list[str]]:
-    """Merge rare levels of texts, withhold what is of few people still, and round the counts.
+    """Merge rare levels of text columns, withhold covariates whose counts are still small, and round the counts.
 
     Parameters
     ----------
     name : str
-        Of the table, for the record.
+        Name of the table, for the record.
     moments : CovariateMoments
-        As they are inside the agency.
+        The unprotected moments.
     rules : Release
 
     Returns
     -------
     CovariateMoments, list of str
-        Without the stage ``apart``, and a record of what was done. A 0/1 covariate, or one of three values, needs the
-        minimum behind each of its values in each arm and stage, or nobody, and so do combinations with another that
-        follow because some cannot be; an amount must not be dominated by few. The
-        people by whom an arm before matching differs from the arm after it are held to the same; where they are too
-        few, the sums before matching are left out, and those after it stand for them.
+        The moments without the stage ``apart``, and a record of what was done.
+
+    Notes
+    -----
+    Each value of a covariate with two or three values must occur for at least the minimum number of people, or for
+    none, in each arm and stage. The same holds for combinations of two covariates whose counts follow by subtraction
+    because other combinations are impossible. A few people must not dominate an amount. The same minimum applies to
+    the people dropped by matching; if they are too few, the sums before matching are withheld and the sums after
+    matching represent them.
 
     Raises
     ------
@@ -59,7 +63,7 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
         nothing_left = bool(notes) and len(block["covariate"].unique()) < 2  # all levels are one
         record += [f"Covariates {name}: {column} {note}" for note in notes]
         block = _beside(block, told)
-        # one level of a text alone would follow from the others
+        # a single withheld level of a text column would follow from the other levels
         gone = nothing_left or bool(_few(block[block["stage"] != APART], rules).any())
         for covariate, cells in block.groupby("covariate", sort=False):
             if gone:
@@ -98,7 +102,7 @@ def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> 
 
 
 def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:
-    """Count the fewest people with a combination of values that follows from a covariate told already."""
+    """Lower ``smallest`` to the smallest count that follows from combinations with covariates published already."""
     smallest = [
         min([smallest, *(n for other, n in zip(others, fewest, strict=True) if other in told)])
         for smallest, others, fewest in zip(cells["smallest"], cells["beside"], cells["fewest_beside"], strict=True)
@@ -107,7 +111,7 @@ def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:
 
 
 def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
-    """Return the rows to withhold: of too few people, a small count follows, or a few people dominate the amount."""
+    """Return the rows to withhold: too few people, a small count that follows, or an amount that a few dominate."""
     few: pd.Series[bool] = (cells["people"] < rules.min_cell) | (cells["smallest"] < rules.min_cell)
     if not len(cells):
         return few
@@ -119,7 +123,7 @@ def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
 
 
 def _merged(block: pd.DataFrame, rules: Release) -> tuple[pd.DataFrame, list[str]]:
-    """Merge the rarest level of a text with the next rare one until none is too rare; a block of one row has none."""
+    """Merge the rarest level of a text column with the next rarest one until no level is too rare."""
     notes = []
     while len(block["covariate"].unique()) > 1 and _few(block[block["stage"] != APART], rules).any():
         either = block[block["stage"] != APART].groupby("covariate", sort=False)["ones"].sum().sort_values()
@@ -132,7 +136,7 @@ def _merged(block: pd.DataFrame, rules: Release) -> tuple[pd.DataFrame, list[str
 
 
 def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.DataFrame]:
-    """Yield the rows of each level in order, the two of a pair as one: levels exclude each other, so their sums add."""
+    """Yield the rows of each level in order, with a pair merged: levels exclude each other, so their sums add up."""
     for level, cells in block.groupby("covariate", sort=False):
         if level == pair[1]:
             continue
@@ -142,14 +146,14 @@ def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.Da
             cells = cells.assign(covariate=merged, **sums)
             without = cells["people"] - cells["ones"]
             everybody = (cells["ones"] == 0) | (without == 0)
-            for name in ("beside", "fewest_beside"):  # they are of the two levels apart
+            for name in ("beside", "fewest_beside"):  # these refer to the unmerged levels
                 cells[name] = pd.Series([[] for _ in range(len(cells))], cells.index)
             cells["smallest"] = cells[["ones"]].assign(w=without).min(axis=1).mask(everybody, cells["people"])
         yield cells
 
 
 def _rounded(cells: pd.DataFrame, base: int) -> pd.DataFrame:
-    """Round the counts, and scale all sums to fit: means and spreads stay."""
+    """Round the counts and scale all sums accordingly, which leaves means and variances unchanged."""
     if base == 1 or cells.empty:
         return cells
     people = round_counts(cells["people"].to_numpy(), base)

@@ -1,4 +1,4 @@
-"""Distribution functions made safe: points are left out until between any two are enough people, or nobody."""
+"""Protect distribution functions: drop points until every interval between two points holds enough people, or none."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from retrain_eval.common.arrays import Bools, Ints
 from retrain_eval.release.protection.counts import pool_bins
 from retrain_eval.tables.covariates.covariates import APART, BEFORE
 
-_FREE = 3  # frequencies more than equations: a sum and a sum of squares are told as well
-_FEWEST = 5  # bins, below which the treated before matching are left out instead of joining more
+_FREE = 3  # surplus of unknown frequencies over equations: the sum and the sum of squares are published as well
+_FEWEST = 5  # with fewer bins, drop the treated before matching rather than merge more bins
 
 
 def protect_distribution(cells: pd.DataFrame, minimum: int) -> pd.DataFrame:
-    """Leave out points of a covariate's distribution functions.
+    """Drop points of a covariate's distribution functions that would reveal small counts.
 
     Parameters
     ----------
     cells : DataFrame
         Rows of one covariate: each arm and stage.
     minimum : int
-        Of people between two points that are told, also in the stage ``apart``. Those at which strata are cut are the
-        last to go, since counts up to them are known. Where values are so few that their frequencies would follow
-        from the counts, the sum and the sum of squares, and one is of fewer people, no point is left.
+        Smallest number of people between two published points, in the stage ``apart`` too. Points at which strata are
+        cut are dropped last, because the counts up to them are known anyway. If a covariate has so few values that
+        their frequencies would follow from the counts, the sum and the sum of squares, and one of these values has
+        fewer people than the minimum, all points are dropped.
 
     Returns
     -------
     DataFrame
-        With shorter lists ``edges`` and ``sum_below``; those of the treated before matching are empty where few of them
-        are not matched, so that those after it stand for them.
+        The rows with shorter lists ``edges`` and ``sum_below``. If only few of the treated were not matched, the lists
+        of the treated before matching are empty, and those after matching represent them.
     """
     if not len(cells["edges"].iloc[0]):
         return cells
     early = cells["stage"].isin([BEFORE, APART])
     few = cells.loc[(cells["stage"] == APART) & cells["people"].between(1, minimum - 1), "arm"]
-    hidden = early & cells["arm"].isin(few)  # those after matching will stand for these
+    hidden = early & cells["arm"].isin(few)  # the rows after matching represent these
     ends = _ends(cells[~hidden], minimum)
     without = hidden | (early & (cells["arm"] == "treated"))
     if len(ends) < _FEWEST and len(_ends(cells[~without], minimum)) > len(ends):
@@ -51,7 +52,7 @@ def protect_distribution(cells: pd.DataFrame, minimum: int) -> pd.DataFrame:
 
 
 def _bins(cells: pd.DataFrame, column: str) -> Ints:
-    """Return how many lie between each two edges, and beyond the last, by row."""
+    """Return the counts between consecutive edges and beyond the last edge, one row per row of ``cells``."""
     below = np.array(cells[column].tolist(), dtype=float).reshape(len(cells), -1)
     if column == "people_below":
         below = np.column_stack([below, cells["people"].to_numpy(dtype=float)])
@@ -59,7 +60,7 @@ def _bins(cells: pd.DataFrame, column: str) -> Ints:
 
 
 def _ends(cells: pd.DataFrame, minimum: int) -> Ints:
-    """Return the last bin of each pool: first within the cuts, then over those next to which there are too few."""
+    """Return the last bin of each pool: bins are pooled within the cuts first, then across cuts with too few people."""
     people = _bins(cells, "people_below")
     cuts = np.append(np.flatnonzero(cells["forced"].iloc[0]) + 1, people.shape[1])
     ends = np.concatenate(
@@ -69,7 +70,7 @@ def _ends(cells: pd.DataFrame, minimum: int) -> Ints:
 
 
 def _settled(cells: pd.DataFrame, ends: Ints, minimum: int) -> Bools:
-    """Return in which rows the frequency of a rare value would follow from what is told."""
+    """Return whether the frequency of a rare value would follow from the published numbers, for each row."""
     values = np.add.reduceat(_bins(cells, "values_below"), [0, *(ends[:-1] + 1)], axis=1)
     free = np.maximum(values - 1, 0).sum(axis=1)
     rare = (cells["people"] > 0) & (cells["rarest"] < minimum)

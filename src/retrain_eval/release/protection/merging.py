@@ -1,4 +1,4 @@
-"""Make an additive table coarser: merge levels, share covariances, round counts. Means of what is left stay exact."""
+"""Coarsen an additive table: merge levels, pool covariances, round counts. Means of the remaining cells stay exact."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from scipy import sparse
 
 from retrain_eval.common.arrays import Ints
 from retrain_eval.estimators.moments import OutcomeMoments
-from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
+from retrain_eval.tables.stamps import relabelled_stamp
 
 Sizes = list[tuple[float, tuple[int, ...]]]
 
 
 def sizes(moments: OutcomeMoments) -> Sizes:
-    """Return the number of units of each cell, and of the matched sets that each two cells share, with the cells.
+    """Return the number of units of each cell, and the number of matched sets that each pair of cells shares.
 
-    Of one shared set, the paths could be read. A product of two cells' weights within a set is one where every weight
-    is its cell's mean.
+    If two cells shared a single set, its paths could be read off. The number of shared sets is the cross product of the
+    cells' weights, each divided by its cell's mean weight.
     """
     n = moments.cells["n"].to_numpy()
     weight = moments.first[:, 0] / n
@@ -37,28 +37,28 @@ def sizes(moments: OutcomeMoments) -> Sizes:
 def merge_smallest_level(
     moments: OutcomeMoments, stratum: str, cells: tuple[int, ...], order: Sequence[str]
 ) -> dict[str, str]:
-    """Return the levels of a stratum by the names they have once the level of small cells has joined a neighbour.
+    """Return new names for the levels of a stratum, with the level of the small cell merged into a neighbour.
 
     Parameters
     ----------
     moments : OutcomeMoments
     stratum : str
     cells : tuple of int
-        The small cell, or the two that share few sets.
+        The small cell, or the two cells that share few sets.
     order : sequence of str
-        Levels from low to high, where they have an order; others follow as they appear.
+        Levels from low to high, if they are ordered; other levels follow in order of appearance.
 
     Returns
     -------
     dict of str → str
-        All of one name where two levels are left: the stratum is then summed out.
+        Old → new name. If only two levels are left, both get the same name, and the stratum is then summed out.
     """
     names = moments.cells[stratum].astype("str")
     parts = {name: name.split(JOIN) for name in names.unique()}
     place = {level: number for number, level in enumerate(order)}
     levels = sorted(parts, key=lambda name: min(place.get(part, len(place)) for part in parts[name]))
     if len(cells) == 2 and names[cells[0]] != names[cells[1]]:
-        pair = {str(names[cells[0]]), str(names[cells[1]])}  # the two that share few sets become one
+        pair = {str(names[cells[0]]), str(names[cells[1]])}  # merge the two levels that share few sets
     elif len(levels) == 1:
         return {levels[0]: levels[0]}
     else:
@@ -71,11 +71,11 @@ def merge_smallest_level(
 
 
 def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> OutcomeMoments:
-    """Return the moments with levels of a stratum renamed, and added up where two have one name."""
+    """Return the moments with the levels of a stratum renamed; levels that get the same name are added up."""
     renamed = [names.get(name, name) for name in moments.cells[stratum].astype("str")]
     cells = moments.cells.assign(**{stratum: renamed})
     helper = "_merged"
-    # one stratum more than there is, summed out again: the sums of `collapse` are those wanted
+    # add a helper stratum and sum it out again, so that `collapse` adds up cells with equal names
     wide = replace(
         moments,
         strata=(*moments.strata, helper),
@@ -86,21 +86,21 @@ def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> 
 
 
 def pool_covariance(moments: OutcomeMoments, small: Sequence[int], needed: float) -> OutcomeMoments:
-    """Return the moments with the paths of small cells taken to vary about their mean as those of all of them do.
+    """Return the moments with the covariance of small cells replaced by one pooled over them.
 
     Parameters
     ----------
     moments : OutcomeMoments
-        Without a cluster.
+        Not clustered.
     small : sequence of int
-        Cells whose own second moments are not to be published.
+        Cells whose own second moments must not be published.
     needed : float
-        People that a covariance has to be of; the next larger cells join until it is.
+        Smallest number of people for a covariance; the next larger cells are pooled too until it is reached.
 
     Returns
     -------
     OutcomeMoments
-        Means are unchanged; standard errors rest on the pooled covariance where these cells enter.
+        Means are unchanged; standard errors use the pooled covariance for these cells.
 
     Notes
     -----
@@ -130,7 +130,7 @@ def pool_covariance(moments: OutcomeMoments, small: Sequence[int], needed: float
 
 
 def round_moments(moments: OutcomeMoments, base: int) -> OutcomeMoments:
-    """Return the moments with counts rounded, and all sums scaled to fit: means and covariances in a cell stay."""
+    """Return the moments with counts rounded and sums scaled accordingly; means and covariances do not change."""
     if base == 1:
         return moments
     n = moments.cells["n"].to_numpy()
@@ -148,7 +148,7 @@ def round_moments(moments: OutcomeMoments, base: int) -> OutcomeMoments:
 
 
 def round_life_table(table: LifeTable, base: int) -> LifeTable:
-    """Return the life table with counts rounded, and sums of weights scaled to fit."""
+    """Return the life table with counts rounded and sums of weights scaled accordingly."""
     if base == 1:
         return table
     n = table.cells["n"].to_numpy()
@@ -167,7 +167,7 @@ def round_life_table(table: LifeTable, base: int) -> LifeTable:
 
 
 def round_counts(n: Ints, base: int) -> Ints:
-    """Round to the nearest multiple, halves up.
+    """Round to the nearest multiple of ``base``, with halves rounded up.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Protect first, estimate second: the additive tables are made safe here, before rows are made of them again."""
+"""Protect the additive tables before the rows of results are re-derived from them."""
 
 from __future__ import annotations
 
@@ -41,23 +41,24 @@ def protect(
 ) -> tuple[Results, list[str]]:
     """Return the results as they may be published, and a record of what was merged and withheld.
 
-    A table that cannot be protected is left out, and what follows from it is listed as withheld with the reason.
+    A table that cannot be protected is dropped, and the results that follow from it are listed as withheld, with the
+    reason.
 
     Parameters
     ----------
     results : Results
-        What the run found.
+        The results of the run.
     rules : Release
         ``[release]`` of the study file.
     order : mapping of str → sequence of str, optional
         Levels of strata from low to high: a level that is too small joins a neighbour.
     say : callable
-        Given the reason why a table is left out as only the agency may read it, with its counts.
+        Called with the reason why a table is dropped. The text contains small counts and is for the agency only.
 
     Returns
     -------
     Results, list of str
-        The record counts no few people.
+        The record contains no small counts.
 
     Raises
     ------
@@ -109,7 +110,7 @@ _KINDS = {"moments": "Moments", "life_tables": "Life table", "covariates": "Cova
 
 
 def _refuse_empty(results: Results, safe: Results, gone: Mapping[str, DisclosureError]) -> None:
-    """Refuse an edition of which nothing is left, for the first reason."""
+    """Refuse an edition with nothing left to publish, giving the first reason."""
     effects, left = results.tables.get("effects"), safe.tables.get("effects")
     no_estimate = effects is not None and (left is None or not left["estimate"].notna().any())
     of_tables = [error for name, error in gone.items() if not name.startswith("statistics/")]
@@ -134,7 +135,7 @@ def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
 
 
 def _fewest(frame: pd.DataFrame) -> int | None:
-    """Return the smallest count of people in a table, but for nobody."""
+    """Return the smallest count of people in a table, ignoring zeros."""
     columns = [column for column in frame.columns if is_count(column) or column == "stopped"]
     people = frame[columns].to_numpy(dtype=float, na_value=np.nan)
     return int(people[people > 0].min()) if (people > 0).any() else None
@@ -143,9 +144,9 @@ def _fewest(frame: pd.DataFrame) -> int | None:
 def _merge(
     moments: Mapping[str, OutcomeMoments], rules: Release, order: Orders, others: Sequence[Count]
 ) -> tuple[Kept, list[str], dict[str, DisclosureError]]:
-    """Merge levels, the last stratum's first, until each table holds the rule and several give no small cell away.
+    """Merge levels, those of the last stratum first, until each table meets the rules and no small cell can be derived.
 
-    A table that does not hold it with no strata left is returned apart, with the reason.
+    A table that breaks a rule even without strata is returned separately, with the reason.
     """
     safe, record, failed = dict(moments), list[str](), dict[str, DisclosureError]()
     for name in moments:
@@ -155,7 +156,7 @@ def _merge(
                 del safe[name]
                 break
             stratum = safe[name].strata[-1]
-            number = stratum in safe[name].numbers  # there is no level between two numbers
+            number = stratum in safe[name].numbers  # the values of a number cannot be merged into a level
             names = {} if number else merge_smallest_level(safe[name], stratum, found.cells, order.get(stratum, ()))
             if len(set(names.values())) <= 1:
                 record.append(f"Moments {name}: summed over {stratum}, {found.why}.")
@@ -168,7 +169,7 @@ def _merge(
     while safe and _follows([*counts(safe.values()), *others], small, every, rules.round_counts):
         name = max(safe, key=lambda name: len(safe[name].cells) * bool(safe[name].strata))
         if not safe[name].strata:
-            name = list(safe)[-1]  # the last that the run kept: the first are those of its main question
+            name = list(safe)[-1]  # the last table that the run kept; the first ones answer its main question
             failed[name] = DisclosureError(
                 f"with the moments {name!r}, a small cell follows from tables whose cells hold the rule; publish fewer",
                 public="with other tables, a count of few people would follow",
@@ -182,7 +183,7 @@ def _merge(
 
 
 def _follows(published: Sequence[Count], small: Sequence[Count], every: Levels, base: int) -> bool:
-    """Return whether a small count follows from what is published of the same people; of others nothing is known."""
+    """Return whether a small count follows from the published counts of the same people."""
     known = {(count.arm, count.total) for count in published}
     of_those = [count for count in small if (count.arm, count.total) in known]
     return bool(of_those) and bool(recoverable(published, of_those, every, base)["exact"].any())
@@ -194,7 +195,7 @@ def _merges(names: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class _Broken:
-    """A cell, or two that share sets, that breaks a rule: why a stratum is merged, and what a cohort is told."""
+    """A cell, or two cells that share sets, that break a rule, with the texts for the record and for the errors."""
 
     cells: tuple[int, ...]
     why: str
@@ -203,9 +204,9 @@ class _Broken:
 
 
 def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
-    """Return the smallest cell, or two that share sets, that break a rule, or a cell that few units dominate.
+    """Return the smallest cell, or pair of cells sharing sets, that breaks a rule, or a cell that few units dominate.
 
-    Cells whose covariance can be pooled need no more than the minimum.
+    Cells whose covariance can be pooled only need the minimum number of people.
     """
     broken: list[tuple[float, tuple[int, ...], float]] = []
     for size, cells in sizes(moments):
@@ -229,7 +230,7 @@ def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
         return _Broken(cells, f"whose smallest cell was below {needed:g}", cohort, public)
     if moments.largest is not None:
         total = moments.absolute
-        if total is None:  # written by an edition of this package that kept signed sums only
+        if total is None:  # written by a version of this package that kept signed sums only
             total = moments.first[:, 1:] + moments.first[:, :1] * moments.reference
         rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
         if len(cells_of := np.flatnonzero(dominated(moments.largest, total, **rule))):
@@ -240,16 +241,16 @@ def _broken(moments: OutcomeMoments, rules: Release) -> _Broken | None:
 
 
 def second_moments_need(moments: OutcomeMoments, rules: Release, n_cells: int = 1) -> float:
-    """Return the people, or sets, that products of their paths have to be summed over.
+    """Return the number of people, or sets, that sums of products of paths must cover.
 
-    Their mean leverage is the number of coordinates over the number of people: one for the sum of weights and one for
-    each period, of both paths where two cells share sets.
+    The mean leverage is the number of coordinates over the number of people. The coordinates are the sum of weights and
+    the periods, counted for both cells if two cells share sets.
     """
     return float(np.ceil(n_cells * (1 + len(moments.times)) / rules.max_leverage))
 
 
 def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tuple[OutcomeMoments, list[str]]:
-    """Pool the covariances of cells that are too small for their own, withhold small counts and round the others."""
+    """Pool the covariances of cells too small to have their own, withhold small counts and round the others."""
     moments, record = _protect_clusters(name, moments, rules)
     if moments.cluster is None:
         needed = second_moments_need(moments, rules)
@@ -271,10 +272,10 @@ def _protect_moments(name: str, moments: OutcomeMoments, rules: Release) -> tupl
 
 
 def _protect_clusters(name: str, moments: OutcomeMoments, rules: Release) -> tuple[OutcomeMoments, list[str]]:
-    """Withhold sums by cluster unless each is of enough people, and sets of cells that few small clusters lie in.
+    """Withhold sums by cluster unless each covers enough people, and sets of cells with few small clusters.
 
-    Sums say what share of a cell's people lies in a cluster, from which rounded counts would follow; and whether few
-    units dominate them is not known. How many large clusters there are, such as regions, is not a number of people.
+    The sums reveal what share of a cell's people is in a cluster, from which exact counts would follow, and it is not
+    known whether few units dominate them. The number of large clusters, such as regions, is not a number of people.
     """
     clusters, record = moments.clusters, list[str]()
     if clusters is None:
@@ -296,9 +297,9 @@ def _protect_clusters(name: str, moments: OutcomeMoments, rules: Release) -> tup
 
 
 def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[LifeTable, list[str]]:
-    """Merge durations until no count is small, and round the others.
+    """Merge durations until no count is small, and round the counts.
 
-    Clusters are refused: of how many two cells share is a count as well.
+    Clustered tables are refused, because the number of clusters that two cells share is a count as well.
     """
     if table.cluster is not None:
         raise DisclosureError(
@@ -315,7 +316,7 @@ def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[Li
         record.append(
             f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than {rules.min_cell}."
         )
-    if table.merged:  # here, or by the study
+    if table.merged:  # by this function or by the study
         what = ", ".join(
             "its causes are one" if part == "causes" else f"{part} merged" if JOIN in part else f"summed over {part}"
             for part in table.merged

@@ -1,4 +1,4 @@
-"""Rows as they are published: made again from protected tables where they follow from them, and under the rules."""
+"""Re-derive rows from the protected tables and apply the disclosure rules to all rows."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ MERGED = "withheld: needs cells that are merged"
 def publish(
     results: Results, kept: Tables, rules: Release, gone: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Results, list[str]]:
-    """Make every row again that follows from a protected table, and apply the rules to all rows.
+    """Re-derive every row that follows from a protected table, and apply the rules to all rows.
 
-    Doing it twice changes nothing, so that `verify` does the same to a bundle and compares.
+    Applying this function to its own output changes nothing, so `verify` applies it to a bundle and compares.
 
     Parameters
     ----------
     results : Results
-        Rows, and what they were made by.
+        Rows, and how they were made.
     kept : mapping of str → OutcomeMoments or LifeTable
-        The protected tables, by the names that derivations give.
+        The protected tables, under the names that derivations use.
     rules : Release
     gone : mapping of str → str
-        Tables that cannot be protected, by the same names, with the reason: what follows from them is withheld.
+        Tables that cannot be protected, under the same names, with the reason. Whatever follows from them is withheld.
 
     Returns
     -------
     Results, list of str
-        Tables and parts only, and a record of what was withheld. The table ``withheld`` lists the results of which
-        nothing is left, those that the run withheld among them.
+        Tables and parts only, and a record of what was withheld. The table ``withheld`` lists the results that are
+        withheld completely, including those that the run withheld.
 
     Raises
     ------
     DisclosureError
-        If a table of counts, or of covariates, was put there by hand.
+        If a table of counts or of covariates was added by hand.
     """
     deriver, record = Deriver(kept), list[str]()
     parts: list[Part] = []
@@ -83,7 +83,7 @@ def publish(
         blocks[part.table].append(rows.assign(**{PART: len(parts)}))
         parts.append(part)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in blocks.items()}
-    for name in not_made:  # of which nothing is left
+    for name in not_made:  # tables with no rows left
         if name in tables and tables[name].empty:
             del tables[name]
     for name in tables:
@@ -96,7 +96,7 @@ def publish(
             record += notes
     tables = complete(tables, rules.significant_figures)
     left = pd.concat([frame[PART] for frame in tables.values()]).value_counts() if tables else {}
-    if "effects" in tables:  # a variance of what is withheld would give it away
+    if "effects" in tables:  # the variance of a withheld estimate would reveal its number of people
         effects = tables["effects"]
         parts = [
             part if part.covariance is None else _without_withheld(part, is_withheld(effects[effects[PART] == number]))
@@ -112,7 +112,7 @@ def publish(
 
 
 def _from_sums(part: Part, kept: Tables) -> Part:
-    """Re-derive a part where its table has the sums by cluster, instead of using the covariance stored with it."""
+    """Re-derive a part if its table has the sums by cluster, instead of using the covariance stored with it."""
     if part.estimates is None or not (part.meta or {}).get(FROM_SUMS):
         return part
     table = kept.get(part.estimates.of)
@@ -124,7 +124,7 @@ def _from_sums(part: Part, kept: Tables) -> Part:
 def _made_again(
     part: Part, standing: pd.DataFrame, deriver: Deriver, gone: Mapping[str, str]
 ) -> tuple[Part, pd.DataFrame, str]:
-    """Make the rows of a part from the protected tables; where those do not give them, say why they are withheld."""
+    """Re-derive the rows of a part from the protected tables, or return the reason why they are withheld."""
     assert part.derivation is not None
     try:
         rows = deriver.rows(part)
@@ -137,7 +137,7 @@ def _made_again(
 
 
 def _wholly_withheld(published: Results) -> list[tuple[str, str, str]]:
-    """Return the results none of whose estimates is left, with their notes."""
+    """Return the results whose estimates are all withheld, with their notes."""
     effects = published.tables.get("effects")
     if effects is None:
         return []
@@ -150,9 +150,9 @@ def _wholly_withheld(published: Results) -> list[tuple[str, str, str]]:
 def _with_covariance(
     part: Part, standing: pd.DataFrame, deriver: Deriver, rules: Release
 ) -> tuple[Part, pd.DataFrame, list[str]]:
-    """Make errors from the released covariance and, where it can be, estimates from the protected tables.
+    """Compute errors from the released covariance and, if possible, estimates from the protected tables.
 
-    What is made of these effects is made of what is printed, and so is their inference.
+    The inference, and everything else derived from these effects, uses the printed values.
     """
     record: list[str] = []
     if part.estimates is not None:
@@ -187,7 +187,7 @@ def _without_withheld(part: Part, withheld: pd.Series[bool]) -> Part:
 
 
 def _without_numbers(part: Part, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what is left of rows that cannot be made again: of effects the keys, to show that they are withheld."""
+    """Return what remains of rows that cannot be re-derived: for effects, the keys, to show that they are withheld."""
     if part.table != "effects":
         return rows.iloc[:0]
     rows = rows.assign(**dict.fromkeys(NUMBERS, float("nan")), note=MERGED)

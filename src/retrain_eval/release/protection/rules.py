@@ -1,7 +1,7 @@
 """Disclosure rules for the rows of tables: a minimum number of people behind every published number.
 
-Each function takes one kind of table and returns it protected, with a line for every thing it withheld or merged. The
-additive tables have rules of their own, in `retrain_eval.release.protection.protect`.
+Each function takes one kind of table and returns the protected table and one line for everything it withheld or merged.
+Additive tables have their own rules, in `retrain_eval.release.protection.protect`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import pandas as pd
 from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.release.results import is_withheld
 
-PART = "_part"  # column that says which part of the results a row belongs to
+PART = "_part"  # column with the number of the part that a row belongs to
 SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
 
 
 def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Apply the rule of a table to its rows; doing it twice changes nothing."""
+    """Apply the rule of a table to its rows; applying it again changes nothing."""
     if name == "effects":
         return _effects(frame, min_cell)
     if name == "verdicts":
@@ -25,7 +25,7 @@ def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, 
 
 
 def is_count(column: str) -> bool:
-    """Whether a column counts people; those needed to settle a verdict are nobody yet."""
+    """Return whether a column counts people; ``n_needed`` counts hypothetical people and is exempt."""
     return column == "n" or (column.startswith("n_") and column != "n_needed")
 
 
@@ -41,10 +41,10 @@ def round_table(frame: pd.DataFrame, base: int) -> pd.DataFrame:
 
 
 def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Withhold estimates from fewer than ``min_cell`` people on either side, or from nobody knows how many."""
+    """Withhold estimates with fewer than ``min_cell`` people in either arm, or with an unknown number of people."""
     counts = frame[list(COUNTS)].astype("Float64")
     small = (counts < min_cell).fillna(value=False).any(axis=1) | counts.isna().all(axis=1)
-    small &= ~is_withheld(frame)  # once is enough
+    small &= ~is_withheld(frame)  # not those that are withheld already
     frame = frame.copy()
     frame[list(COUNTS)] = frame[list(COUNTS)].astype("Int64")
     frame.loc[small, list(NUMBERS)] = float("nan")
@@ -58,7 +58,7 @@ def _effects(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str
 
 
 def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Withhold counts from 1 to ``min_cell`` − 1, and any mean beside them or beside no count at all."""
+    """Withhold counts from 1 to ``min_cell`` − 1, and any mean whose count is small or missing."""
     n = frame["n"].astype("Float64")
     small = ((n != 0) & ~(n >= min_cell)).fillna(value=True).to_numpy(dtype=bool)
     hides = frame[[column for column in ("n", "mean") if column in frame.columns]].notna().any(axis=1) & small
@@ -70,7 +70,7 @@ def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
 
 
 def _verdicts(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Withhold what is said of levels with fewer than ``min_cell`` people on either side."""
+    """Drop the verdicts on levels with fewer than ``min_cell`` people in either arm."""
     counts = frame[list(COUNTS)].astype("Float64")
     small = ((counts < min_cell).fillna(value=False).any(axis=1) | counts.isna().all(axis=1)).to_numpy()
     return frame[~small].reset_index(drop=True), (
@@ -81,9 +81,9 @@ def _verdicts(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[st
 def of_published(
     name: str, frame: pd.DataFrame, effects: pd.DataFrame | None, min_cell: int
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out what is said of results not all of whose estimates are published: only they say how many people.
+    """Drop rows about results whose estimates are not all published, because only estimates state the number of people.
 
-    What is said of no result, but of a sample, stays.
+    Rows that are about a sample, not a result, are kept.
     """
     kept = frame["result"].isna()
     if effects is not None:

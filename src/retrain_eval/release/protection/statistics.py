@@ -1,4 +1,4 @@
-"""Sums for tests and bounds made safe: withheld where they are of few people, and scaled where counts are rounded."""
+"""Protect the sums behind tests and bounds: withhold those of few people, and scale the others to rounded counts."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ def protect_statistic(name: str, statistic: Statistic, rules: Release) -> tuple[
     Parameters
     ----------
     name : str
-        Of the statistic, for the record.
+        Name of the statistic, for the record.
     statistic : Statistic
-        As it is inside the agency.
+        The unprotected statistic.
     rules : Release
 
     Returns
     -------
     Statistic, list of str
-        Each group has the minimum of people. Of cross products, each cell of two columns of few values holds it too, or
-        nobody; of shares, those with a property and those without; amounts are not dominated by few. Where counts
-        are rounded, sums are those of a rounded number of people of the same kind:
-
-        * sums of weights, of amounts and of products are multiplied by rounded over exact count, so that means, spreads
-          and regressions stay;
-        * deviations by the same, and their covariance by its square, so that a test stays;
-        * sums of ranks by the ratio of such sums of 1, …, n, because a sum of ranks tells the number of pairs exactly.
-          Bounds of the p-value move a little with the number of pairs.
+        The protected statistic, and a record of what was done.
 
     Raises
     ------
     DisclosureError
         If it may not be published.
+
+    Notes
+    -----
+    Each group must have the minimum number of people. For cross products, so must each cell of two columns with few
+    values, unless it is empty; for shares, the people with the property and those without it. A few people must not
+    dominate an amount. If counts are rounded, sums are rescaled to the rounded number of people:
+
+    * sums of weights, amounts and products are multiplied by rounded count over exact count, which leaves means,
+      variances and regressions unchanged;
+    * deviations are multiplied by the same factor and their covariance by its square, which leaves tests unchanged;
+    * sums of ranks are multiplied by the ratio of the sums of 1, …, n for the two counts, because a sum of ranks
+      reveals the exact number of pairs. Bounds on the p-value change slightly.
     """
     few = int(statistic.parts[1].min(initial=rules.min_cell))
     reason = (

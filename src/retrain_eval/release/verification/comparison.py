@@ -1,4 +1,4 @@
-"""Whether two tables hold the same numbers: one as it was published, one as it was made again."""
+"""Compare a published table with the re-derived one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pandas as pd
 
 from retrain_eval.common.arrays import Bools, Floats
 
-_NOISE = 1e-12  # share of the largest number beside it below which a difference is rounding of the machine
-_P_NOISE = 100.0  # how many times more of a p-value is lost: it is far out on a curve
+_NOISE = 1e-12  # share of the largest comparable number below which a difference is floating-point error
+_P_NOISE = 100.0  # the error of a p-value is this many times larger, because it comes from the tail of a distribution
 
 
 def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_row: bool = False) -> list[str]:
-    """Name the fields that differ; ``by_row`` where numbers of one unit stand in a row, and not in a column."""
+    """Return the fields that differ; ``by_row`` if numbers on one scale are in a row, not in a column."""
     found, beside = [], None
     if by_row:
         numbers = derived.select_dtypes("number").abs().replace(np.inf, np.nan).max(axis=1)
@@ -21,7 +21,7 @@ def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_r
         old, new = published[column].reset_index(drop=True), derived[column].reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
             a, b = (values.to_numpy(dtype=float, na_value=np.nan) for values in (old, new))
-            # a p-value may be small beside others and still have all its digits
+            # a p-value may be much smaller than others and still have all its digits
             same = agree(a, b, digits, _P_NOISE * np.abs(b) if column.startswith("p_") else beside)
         else:
             same = (old.astype("str").fillna("") == new.astype("str").fillna("")).to_numpy(dtype=bool)
@@ -31,9 +31,9 @@ def compare(published: pd.DataFrame, derived: pd.DataFrame, digits: int, *, by_r
 
 
 def agree(published: Floats, derived: Floats, digits: int, beside: Floats | None = None) -> Bools:
-    """Whether each published number is the derived one, rounded to so many significant digits.
+    """Return whether each published number is the derived one, rounded to ``digits`` significant digits.
 
-    What is lost to the machine is a share of the largest number ``beside`` it: by default, of all of them.
+    Floating-point error is allowed as a share of ``beside``, by default the largest of all the numbers.
 
     Examples
     --------

@@ -18,6 +18,7 @@ from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.resources import resource
 from retrain_eval.common.untrusted import in_a_line, shown
 from retrain_eval.plan.registered import PLAN
+from retrain_eval.plan.stamp import FACTS, stamp_of
 from retrain_eval.plan.study_file import About, Release, shipped_profiles
 from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release.bundle import Bundle, shipped_rules
@@ -42,7 +43,7 @@ def disagreements(bundle: Bundle, published: Results) -> list[str]:
         What its tables hold.
     """
     lines: list[str] = []
-    for check in (_study, _rules, _inputs, _files, _dictionary, _required, _plan):
+    for check in (_study, _rules, _inputs, _files, _stamps, _dictionary, _required, _plan):
         try:
             lines += check(bundle, published)
         except (InputError, ReleaseError) as error:
@@ -101,6 +102,19 @@ def _files(bundle: Bundle, published: Results) -> Iterator[str]:
         for key, value in present[name].items():
             if listed[name].get(key) != value:
                 yield f"{name}, {key}: {_short(value)}, and the manifest has {_short(listed[name].get(key))}"
+
+
+def _stamps(bundle: Bundle, _published: Results) -> Iterator[str]:
+    """Compare the stamps of the additive tables with the study file; tables of earlier versions have none."""
+    if not _this_program(bundle):
+        return
+    expected = stamp_of(bundle.study_file)
+    for name, table in bundle.tables().items():
+        stated = {fact for fact in table.stamp if fact in FACTS or fact.startswith("[")}
+        for fact in sorted({*stated, *expected}) if stated else []:
+            here, there = table.stamp.get(fact), expected.get(fact)
+            if here != there:
+                yield f"{name}, {shown(fact)} in its stamp: {_short(here)}, and study.toml has {_short(there)}"
 
 
 def _dictionary(bundle: Bundle, published: Results) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Whether the label of a number and the table that it is made of belong together.
+"""Check that the label of a number and the table it is computed from belong together.
 
-A recipe says what a number is made of, and its label what it is. Who alters a bundle can point a recipe to another
-table, so that a number of other people follows under the same label. A release therefore writes down which table each
-result was made of; and where a label itself names a table, a stratum or another result, the recipe has to be of that.
+A recipe states how a number is computed, and its label states what the number is. Someone who alters a bundle can point
+a recipe to another table, so that the same label shows a number about other people. A release therefore records the
+source table of each result; and if a label itself names a table, a stratum or another result, the recipe must match it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from retrain_eval.release.protection.rules import SAID_OF_RESULTS
 from retrain_eval.release.results import Part
 from retrain_eval.tables.recipe import Derivation
 
-_OF_EFFECTS = ("pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects")  # what is asked of a result
+_OF_EFFECTS = ("pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects")  # computed from a result
 
 _WORDS = ("att", "did", "event_study", "km", "cox")  # a result of the table "matched" may be "matched" or "att_matched"
 
 
 def made_of(parts: Sequence[Part]) -> list[dict[str, str]]:
-    """Return which table the rows of each part are made of, for the manifest; empty where of none.
+    """Return the source table of each part, for the manifest; empty for rows that do not come from a table.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def _source(part: Part) -> str:
 
 
 def label_problems(parts: Sequence[Part], manifest: Mapping[str, Any]) -> list[str]:
-    """Name results that the manifest lists and that are missing, are there unlisted, or are made of another table."""
+    """Return results that are missing, are not listed in the manifest, or come from another table than it lists."""
     if manifest["bundle_version"] < 2 and "made_of" not in manifest:
         return []
     listed = Counter((one["table"], one.get("result", ""), one.get("of", "")) for one in manifest.get("made_of", []))
@@ -64,7 +64,7 @@ def label_problems(parts: Sequence[Part], manifest: Mapping[str, Any]) -> list[s
 def untied(
     part: Part, rows: pd.DataFrame, parts: Sequence[Part], tables: Collection[str], strata: Collection[str]
 ) -> str:
-    """Return why a part is not of what its label names; empty where it is, or its label names nothing.
+    """Return why a part does not match what its label names; empty if it does, or if its label names nothing.
 
     Parameters
     ----------

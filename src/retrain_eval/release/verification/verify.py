@@ -1,4 +1,4 @@
-"""Check that a release bundle is what was released, and that its numbers follow from its tables."""
+"""Check that a release bundle is unaltered and that its numbers follow from its tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHOWN = 20  # numbers that differ, named one by one
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found.
+    """The outcome of `verify`.
 
     Attributes
     ----------
@@ -44,21 +44,21 @@ class Verification:
     n_files : int
         Files checked against the manifest.
     problems : tuple of str
-        One line for each file, and each number, that is not as it should be.
+        One line for each file and each number that is wrong.
     n_rederived : int
-        Numbers that were computed again from the additive tables of the bundle, or from other printed numbers.
+        Numbers re-derived from the additive tables of the bundle, or from other printed numbers.
     on_covariance : dict of str → int
-        Errors, intervals and p-values computed again from a covariance that stands as it was released, by result.
+        Errors, intervals and p-values re-derived from a covariance that is itself only stated, by result.
     stated : dict of str → int
-        Numbers that follow from nothing that is released, by table or result.
+        Numbers that follow from nothing in the bundle, by table or result.
     withheld : dict of str → str
         Results that the bundle lists as withheld, with their reasons.
     untied : dict of str → str
         Stated results that a recipe makes from a different table than their label names, with the reason.
     unchecked : tuple of str
-        What was not checked, with the reason: an edition of an earlier version holds less.
+        What was not checked, with the reason. Editions written by an earlier version contain less.
     origin : str
-        Who signed the edition, or that its origin is not proved.
+        Who signed the edition, or a statement that its origin is not proved.
     """
 
     path: Path
@@ -74,11 +74,11 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every file is as released and every number follows."""
+        """Whether every file is unaltered and every number follows."""
         return not self.problems
 
     def __str__(self) -> str:
-        """Return what was found, as the command line prints it."""
+        """Return the report that the command line prints."""
         if self.problems:
             listed = [*self.problems[:_SHOWN]]
             if (more := len(self.problems) - _SHOWN) > 0:
@@ -119,9 +119,9 @@ def verify(path: str | Path, *, signed_by: str | Path | None = None) -> Verifica
     Returns
     -------
     Verification
-        First every file is held against the SHA-256 in the manifest: missing, altered and extra files, by name. If
-        all are sound, every row that follows from an additive table is made again, the disclosure rules and the
-        rounding are applied again, and what differs is named; so is what tables say differently of the same people.
+        First, every file is compared with its SHA-256 in the manifest; missing, altered and extra files are named. If
+        all files match, every row that follows from an additive table is re-derived, the disclosure rules and the
+        rounding are applied again, and all differences are listed, as are contradictions between tables.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _not_rederived(error: Exception) -> str:
 
 
 def _verified(bundle: Bundle, n_files: int) -> Verification:
-    """Compare everything that a bundle of sound files says with what follows from its tables."""
+    """Compare the contents of a bundle whose files match the manifest with what follows from its tables."""
     published = Results.read(bundle.path)
     differences = [
         *_not_accounted_for(published),
@@ -224,7 +224,7 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
 
 
 def _by_label(results: Results) -> dict[tuple[str, str | None, int], tuple[Part, pd.DataFrame]]:
-    """Return each part with its rows by table, result, and how many parts of that label come before it."""
+    """Return each part with its rows, by table, result and number of earlier parts with the same label."""
     seen: Counter[tuple[str, str | None]] = Counter()
     labelled = {}
     for part, rows in results.blocks():
@@ -251,7 +251,7 @@ def _kinds(part: Part, rows: pd.DataFrame) -> Counter[str]:
 
 
 def _not_accounted_for(published: Results) -> list[str]:
-    """Name the tables with rows that no part of the recipes speaks of."""
+    """Return the tables whose number of rows differs from that in the recipes."""
     told = Counter({name: 0 for name in published.tables})
     for part in published.parts:
         told[part.table] += part.rows
@@ -263,23 +263,23 @@ def _not_accounted_for(published: Results) -> list[str]:
 
 
 def rederive(bundle: Bundle | str | Path, published: Results | None = None) -> Results:
-    """Return the results of a bundle, made again from its tables and not rounded.
+    """Return the results of a bundle, re-derived from its tables and not rounded.
 
     Parameters
     ----------
     bundle : Bundle or path
     published : Results, optional
-        What the bundle holds, where it has been read already.
+        The contents of the bundle, if they have been read already.
 
     Returns
     -------
     Results
-        Tables and parts; rows that follow from no table stand as they were published.
+        Tables and parts; rows that follow from no table are those that were published.
 
     Raises
     ------
     ReleaseError
-        If the folder is not a bundle, or is not as it was released.
+        If the folder is not a bundle, or was altered.
     """
     if not isinstance(bundle, Bundle):
         bundle = Bundle.open(bundle)

@@ -7,7 +7,7 @@ import pandas as pd
 from retrain_eval.common.levels import missing
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import draw_estimates, excludes_zero, tabulate_estimates
-from retrain_eval.report.group_verdicts import group_headings, verdict_rows
+from retrain_eval.report.group_verdicts import group_headings, in_study_order, verdict_rows
 from retrain_eval.report.language.catalogue import _, ngettext
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import Table
@@ -26,15 +26,7 @@ def group_rows(study: Study) -> pd.DataFrame:
             blocks.append(trial.assign(shape="experiment"))
     rows = pd.concat(blocks, ignore_index=True)
     rows = rows[rows["level"] != ""]
-    order = {result: i for i, result in enumerate(dict.fromkeys(rows["subgroup"]))}
-    levels = {
-        level: i
-        for name, block in rows.groupby("subgroup", sort=False)
-        for i, level in enumerate(study.in_order(block["level"], str(name)))
-    }
-    rows = rows.sort_values(
-        ["subgroup", "level", "shape"], key=lambda s: s.map(order | levels | {"own": 0, "experiment": 1})
-    )
+    rows = in_study_order(study, rows)  # the study's own before those of the experiment, as they were put together
     rows["panel"] = group_headings(study, rows)
     rows["label"] = rows["level"].map(study.words.name) + rows["shape"].map(
         {"own": "", "experiment": _(", experiment")}

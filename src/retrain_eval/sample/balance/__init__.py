@@ -1,1 +1,1 @@
-"""How alike treated units and controls are before and after matching, and the rating of it."""
+"""Covariate balance between treated units and controls, before and after matching, and its rating."""

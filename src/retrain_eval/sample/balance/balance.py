@@ -1,4 +1,4 @@
-"""How alike treated units and controls are, before and after matching; all from the cells of equal covariates."""
+"""Covariate balance between treated units and controls, before and after matching, computed from covariate cells."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Arm:
         return cls(sums, float((weight**2).sum()), int(np.count_nonzero(weight)))
 
     def summary(self, x: Floats) -> Summary:
-        """Return what balance reads of a covariate, given its value in each cell."""
+        """Return the summary of a covariate that balance needs, given its value in each cell."""
         total = self.weight.sum()
         mean = float((self.weight * x).sum() / total)
         freedom = total - self.squares / total
@@ -94,7 +94,7 @@ def balance_table(cells: pd.DataFrame, covariates: Sequence[str], score: Floats,
         ``ecdf_mean_*`` and ``ecdf_max_*`` are the mean and the largest vertical distance between the two weighted
         distribution functions, over the values that occur before matching; for a 0/1 covariate both are the
         difference in shares. ``effect_size_*`` is Hedges' g, or the Cox index of a 0/1 covariate, within the sample
-        compared (`effect_size`), and ``wwc`` what the What Works Clearinghouse concludes from the one after
+        compared (`effect_size`), and ``wwc`` is the What Works Clearinghouse category of the effect size after
         matching: ``satisfied`` (≤ .05), ``needs adjustment`` (≤ .25) or ``not satisfied``.
 
     References
@@ -131,7 +131,7 @@ def ecdf_distance(x: Floats, treated: Floats, control: Floats) -> tuple[float, f
 
 
 def numeric(cells: pd.DataFrame, covariates: Sequence[str]) -> Iterator[tuple[str, str, Floats, bool]]:
-    """Yield the rows of a balance table: the column, the name of the row, its value in each cell, whether it is 0/1."""
+    """Yield the rows of a balance table: column, name of the row, value in each cell, and whether it is 0/1."""
     for name in covariates:
         column = cells[name]
         if pd.api.types.is_numeric_dtype(column):

@@ -15,15 +15,16 @@ from retrain_eval.sample.balance.balance import numeric
 from retrain_eval.tables.covariates.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
 from retrain_eval.tables.covariates.distributions import Points, rarest
 from retrain_eval.tables.largest import N_LARGEST, largest_of, padded
+from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.winsorise import check_quantile, limits
 
-_FEW = 3  # values whose frequencies follow from a count, a sum and a sum of squares
+_FEW = 3  # with so few values, their frequencies follow from a count, a sum and a sum of squares
 
 
 @summarised
 @dataclass(frozen=True)
 class _Stage:
-    """People of an arm at a stage: rows, distinct people with their weights, and both by cell."""
+    """The people in one arm and stage: rows, distinct people with their weights, and both by cell."""
 
     n: int
     cell: Ints  # of each person
@@ -71,11 +72,11 @@ def sum_covariates(
     before : mapping of str → int ndarray
         Units of each arm.
     after : mapping of str → (int ndarray, ndarray)
-        Rows of the matched sample: the unit and its weight. A unit may stand in several.
+        Rows of the matched sample: the unit and its weight. A unit may be in several rows.
     winsorise : float
         Amounts beyond this quantile of either tail, or beyond the third largest, are set to it, as in outcome moments.
     cuts : mapping of str → sequence of float
-        Column → where it is cut into strata.
+        Column → the values at which it is cut into strata.
 
     Raises
     ------
@@ -128,15 +129,14 @@ def sum_covariates(
                     "fewest_beside": [_fewest(x, y, of.people_by_cell) for _, y in bound.get(name, ())],
                 }
             )
-    return CovariateMoments(
-        pd.DataFrame(rows, columns=[*RELEASED, *INSIDE]).astype({"covariate": "str", "column": "str"})
-    )
+    cells = pd.DataFrame(rows, columns=[*RELEASED, *INSIDE]).astype({"covariate": "str", "column": "str"})
+    return CovariateMoments(cells, stamp=winsorise_stamp(winsorise if winsorise < 1 else None))
 
 
 def _stages(before: Ints, rows: Ints, weight: Floats, cell: Ints, n_cells: int) -> Iterator[tuple[str, _Stage]]:
-    """Yield the people before matching, those after it, and those by whom the two can be told apart.
+    """Yield the people before matching, the people after it, and the people whose sums follow by subtraction.
 
-    Whoever subtracts a multiple of one sum from the other is left with the people whose weight is not the most common.
+    Subtracting a multiple of one sum from the other leaves the people whose weight is not the most common one.
     """
     of_unit = np.bincount(rows, weights=weight, minlength=len(cell)).astype(float)
     listed, counts = np.unique(np.round(of_unit[np.unique(rows)], 9), return_counts=True)
@@ -150,16 +150,17 @@ def _stages(before: Ints, rows: Ints, weight: Floats, cell: Ints, n_cells: int) 
 
 
 def _bound(listed: Sequence[tuple[str, str, Floats, bool]], there: Ints) -> dict[str, list[tuple[str, Floats]]]:
-    """Return for each 0/1 covariate the others with which it has a combination that nobody has.
+    """Return, for each 0/1 covariate, the covariates with which it has an empty combination.
 
-    Whoever knows of it, because none can be both over 50 and under 25, finds the other combinations by subtraction.
+    Anyone who knows that a combination is impossible, such as being both over 50 and under 25, can compute the counts
+    of the other combinations by subtraction.
     """
     found: dict[str, list[tuple[str, Floats]]] = {}
     shares = [(column, name, x, x[there] == 1) for column, name, x, binary in listed if binary]
     for one, (column, name, x, has) in enumerate(shares):
         for other_column, other, y, has_other in shares[:one]:
             if column == other_column:
-                continue  # levels of a text: each is told, or merged
+                continue  # levels of one text column, each of which is published or merged
             if not all((a & b).any() for a in (has, ~has) for b in (has_other, ~has_other)):
                 found.setdefault(name, []).append((other, y))
                 found.setdefault(other, []).append((name, x))
@@ -167,15 +168,15 @@ def _bound(listed: Sequence[tuple[str, str, Floats, bool]], there: Ints) -> dict
 
 
 def _fewest(x: Floats, y: Floats, people: Ints) -> int:
-    """Return the fewest people with a combination of two 0/1 covariates that anybody has."""
+    """Return the smallest non-zero number of people with a combination of two 0/1 covariates."""
     n = np.bincount((2 * (x == 1) + (y == 1)).astype(np.int64), weights=people, minlength=4)
     return int(n[n > 0].min(initial=people.sum()))
 
 
 def _smallest(x: Floats, people: Ints) -> int:
-    """Return the fewest people who share a value, where values are so few that sums tell how many have each."""
+    """Return the smallest number of people sharing a value, if there are so few values that sums reveal the counts."""
     held = people > 0
-    if len(np.unique(x[held][: 10 * _FEW])) > _FEW:  # sorting millions would tell the same
+    if len(np.unique(x[held][: 10 * _FEW])) > _FEW:  # a cheap check before sorting millions of values
         return int(people.sum())
     values, place = np.unique(x[held], return_inverse=True)
     if not 1 < len(values) <= _FEW:
@@ -186,6 +187,6 @@ def _smallest(x: Floats, people: Ints) -> int:
 def _largest(x: Floats, weight: Floats) -> list[float]:
     """Return the largest contributions w·|x| to a sum of amounts."""
     amount = weight * np.abs(x)
-    # a part of millions is sorted, not all
+    # partition instead of sorting millions of values
     top = np.partition(amount, len(amount) - min(N_LARGEST, len(amount)))[-N_LARGEST:]
     return padded(largest_of(top).tolist())

@@ -1,4 +1,4 @@
-"""Whether a matched sample is alike enough: one light per study, from the tables that a release publishes."""
+"""The balance rating of a matched sample, green, amber or red, from the tables that a release publishes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from retrain_eval.tables.covariates.balance_rows import WWC_ADJUST, WWC_SATISFIE
 
 GREEN, AMBER, RED = LIGHTS = ("green", "amber", "red")
 SPREAD = 2.0  # a variance ratio outside 1/2 to 2 is too far from one (Rubin 2001)
-FOUND = 0.9  # share of the trained for whom a control was found, below which the estimand is another one
-EFFECTIVE = 0.5  # effective controls per matched trained unit, below which a few controls carry the comparison
+FOUND = 0.9  # share of trainees with a control; below it, the estimand is a different one
+EFFECTIVE = 0.5  # effective controls per matched trainee; below it, the comparison rests on a few controls
 
 
 @summarised
 @dataclass(frozen=True)
 class BalanceVerdict:
-    """What balance allows one to conclude.
+    """The balance rating of a matched sample.
 
     Attributes
     ----------
     light : str
-        ``green``, ``amber`` or ``red``: the worst light of the checks.
+        ``green``, ``amber`` or ``red``: the worst rating of the checks.
     checks : DataFrame
-        ``check, value, where, light``: one row per check; ``where`` names the covariate that decides it.
+        ``check, value, where, light``: one row per check; ``where`` names the covariate that determines it.
     failed : tuple of str
         Covariates whose effect size is beyond .25, the largest first.
     """
@@ -37,22 +37,22 @@ class BalanceVerdict:
 
 
 def balance_verdict(balance: pd.DataFrame, matching: pd.DataFrame | None = None) -> BalanceVerdict:
-    """Judge a matched sample.
+    """Rate the balance of a matched sample.
 
     Parameters
     ----------
     balance : DataFrame
         As `MatchedSample.balance` returns it, or as released.
     matching : DataFrame, optional
-        As `matching_table` returns it; its row over all people is read. Counts that are withheld are not judged.
+        As `matching_table` returns it; only its row for all people is used. Withheld counts are not rated.
 
     Returns
     -------
     BalanceVerdict
         Checks: ``difference``, the largest effect size at baseline after matching (green to .05, amber to .25; the
-        score in the row ``distance`` is no covariate and is left out); ``spread``, the variance ratio
-        farthest from 1 (amber outside 1/2 to 2); ``found``, the share of treated units with a control (amber
-        below .9: the effect is one on the others only); ``effective``, effective controls per matched treated unit
+        score in the row ``distance`` is not a covariate and is ignored); ``spread``, the variance ratio farthest
+        from 1 (amber outside 1/2 to 2); ``found``, the share of treated units with a control (amber below .9, because
+        the effect is then that on a part of the treated); ``effective``, effective controls per matched treated unit
         (amber below .5).
 
     References
@@ -69,7 +69,7 @@ def balance_verdict(balance: pd.DataFrame, matching: pd.DataFrame | None = None)
     ('red', ('wage',))
     """
     rows = balance[balance["covariate"] != "distance"]
-    size = rows["effect_size_after"].abs().fillna(np.inf)  # unknown where arms do not vary and differ all the same
+    size = rows["effect_size_after"].abs().fillna(np.inf)  # NaN if neither arm varies but their means differ
     worst = int(size.to_numpy().argmax())
     checks: list[tuple[str, float, str, str]] = [
         ("difference", float(size.iloc[worst]), str(rows["covariate"].iloc[worst]), _light(float(size.iloc[worst])))

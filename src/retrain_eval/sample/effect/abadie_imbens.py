@@ -7,7 +7,7 @@ import numpy as np
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError
 
-NEIGHBOURS = 2  # of a control among controls, whose outcomes say how far outcomes scatter at its score
+NEIGHBOURS = 2  # nearest controls of a control, from which the variance of outcomes at its score is estimated
 
 
 def matching_variance(treated: Ints, control: Ints, y: Floats, scatter: Floats | None = None) -> Floats:
@@ -20,8 +20,8 @@ def matching_variance(treated: Ints, control: Ints, y: Floats, scatter: Floats |
     y : ndarray, shape (R, K)
         Outcomes.
     scatter : ndarray, shape (R, K), optional
-        Residuals whose squares estimate the variance of each outcome given covariates; see `local_residuals`. Without
-        them it is taken to be one number, from the differences within pairs.
+        Residuals whose squares estimate the conditional variance of each outcome; see `local_residuals`. Without them,
+        one variance for all units is estimated from the differences within pairs.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def matching_variance(treated: Ints, control: Ints, y: Floats, scatter: Floats |
 
 
 def nearest_controls(score: Floats, is_control: Bools, who: Ints, n_neighbours: int = NEIGHBOURS) -> Ints:
-    """Return the controls nearest in score to each of some controls, itself left out; ties by number.
+    """Return the nearest controls in score of each given control, excluding itself; ties are settled by number.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def nearest_controls(score: Floats, is_control: Bools, who: Ints, n_neighbours: 
     Raises
     ------
     DesignError
-        If there are not so many other controls.
+        If there are fewer other controls than that.
 
     Examples
     --------

@@ -31,7 +31,7 @@ VCES = {
 
 
 class Weighted(Protocol):
-    """What an effect needs to know of a matched or weighted sample."""
+    """The parts of a matched or weighted sample from which an effect is estimated."""
 
     @property
     def audit(self) -> Mapping[str, object]:
@@ -40,7 +40,7 @@ class Weighted(Protocol):
 
     @property
     def cluster(self) -> str | None:
-        """What tells independent observations apart."""
+        """The column that identifies independent clusters."""
         ...
 
     @property
@@ -71,14 +71,14 @@ def att(
         are read.
     vce : {"CR1", "HC1", "AI", "AI-robust", "M"}, optional
         ``CR1``: clustered by matched set (matching without replacement, ``cem``), or by person (risk sets). ``HC1``:
-        robust, weights taken as known. ``AI``: Abadie and Imbens (2006), one variance given covariates;
-        ``AI-robust``: one for each control, from its nearest controls in score. ``M``: with the estimation of the
-        weights. Left out: CR1 where `MatchedSample.cluster` names a column, AI after matching with replacement, M for
-        ``ipw`` and ``ebal``, whose weights are estimated: with them taken as known (HC1), errors are some 40% too
-        large.
+        robust, weights treated as known. ``AI``: Abadie and Imbens (2006), with one conditional variance for all units;
+        ``AI-robust``: with one for each control, from its nearest controls in score. ``M``: M-estimation, which takes
+        the estimation of the weights into account. By default, CR1 if `MatchedSample.cluster` names a column, AI after
+        matching with replacement, and M for ``ipw`` and ``ebal``: treating their estimated weights as known (HC1) makes
+        standard errors some 40% too large.
     bias_adjust : bool
-        For matched samples: compare residuals of a regression of the outcome on the formula's terms among matched
-        controls, by their weights (Abadie and Imbens 2011). Its estimation is left out of the standard error, as there.
+        For matched samples: compare residuals of a weighted regression of the outcome on the formula's terms among
+        matched controls (Abadie and Imbens 2011). As in that paper, the standard error ignores its estimation.
     level : float
         Confidence level.
 
@@ -86,8 +86,8 @@ def att(
     -------
     EffectTable
         One row per outcome, ``estimator`` is the method, ``estimand`` that of the sample. Intervals use Student's t
-        with n − 2 (HC1) or G − 1 (CR1) degrees of freedom, else the normal distribution. Of fewer than 50 clusters, the
-        covariance is the jackknife's (CV3; see `retrain_eval.common.numerics.jackknife.cv3`).
+        with n − 2 (HC1) or G − 1 (CR1) degrees of freedom, else the normal distribution. With fewer than 50 clusters,
+        the covariance is the jackknife's (CV3; see `retrain_eval.common.numerics.jackknife.cv3`).
 
     Raises
     ------
@@ -177,13 +177,13 @@ def att(
 
 
 def _jackknife(drawn: Drawn, y: Floats, place: Ints, n_clusters: int) -> Floats:
-    """Return the covariance of the differences from those without each matched set."""
+    """Return the jackknife covariance of the differences, leaving out one matched set at a time."""
     without = np.zeros((n_clusters, y.shape[1]))
     for sign, arm in ((1.0, drawn.treated), (-1.0, ~drawn.treated)):
         weight = np.where(arm, drawn.weight, 0.0)
         of_set, total = by_cell(weight[:, None] * y, place, n_clusters), np.bincount(place, weight, n_clusters)
         left, weights = of_set.sum(axis=0) - of_set, (total.sum() - total)[:, None]
-        alone = np.bincount(place, arm, n_clusters) == arm.sum()  # all of an arm lie in one set
+        alone = np.bincount(place, arm, n_clusters) == arm.sum()  # all units of an arm are in one set
         without += sign * np.divide(left, weights, out=np.full_like(left, np.nan), where=~alone[:, None])
     if np.isnan(without).any():
         raise DesignError("one matched set holds all treated units or all controls: no standard error can be given")
@@ -196,7 +196,7 @@ def _mean(y: Floats, weight: Floats) -> Floats:
 
 
 def _vce(vce: str | None, drawn: Drawn, method: str, cluster: str | None) -> str:
-    """Return the kind of standard error: the one asked for, if it fits, or the one of the design."""
+    """Return the kind of standard error: the requested one, if it fits the sample, or the default of the design."""
     fits = {
         "CR1": cluster is not None,
         "HC1": method != "riskset",
@@ -236,7 +236,7 @@ def _outcomes(sample: Weighted, names: Sequence[str], source: Source | None, num
 
 
 def _with_neighbours(drawn: Drawn) -> tuple[Ints, Ints]:
-    """Return the units whose outcomes are needed, the sample's first, and where each control's neighbours are."""
+    """Return the units whose outcomes are needed, the sample's first, and the position of each control's neighbours."""
     assert drawn.score is not None
     controls = drawn.rows[~drawn.treated]
     beside = nearest_controls(drawn.score()[drawn.units.cell], ~drawn.units.treated, controls, NEIGHBOURS)
@@ -252,7 +252,7 @@ def _scatter(drawn: Drawn, own: Floats, beside: Floats) -> Floats:
 
 
 def _residuals(drawn: Drawn, numbers: Ints, y: Floats) -> Floats:
-    """Subtract what the formula's terms predict of an untreated outcome, from matched controls by their weights."""
+    """Subtract the untreated outcome predicted by the formula's terms, fitted on the weighted matched controls."""
     cells, place = np.unique(drawn.units.cell[numbers], return_inverse=True)
     weight = np.zeros(len(numbers))
     weight[: len(drawn.rows)] = np.where(drawn.treated, 0.0, drawn.weight)

@@ -1,8 +1,8 @@
 """What each unit contributes to an effect whose weights are themselves estimated (M-estimation).
 
-Weights solve equations of their own. Stacked with that of the effect, they give the influence of a unit: what it would
-have with known weights, plus how it moves the weights times how these move the effect. Weights depend on covariates
-only, so all but the outcome is computed once per cell.
+The weights solve estimating equations. Stacked with the equation of the effect, they give the influence of a unit: its
+influence with known weights, plus its effect on the weights times their effect on the estimate. Weights depend on
+covariates only, so everything except the outcome is computed once per cell.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Terms = Callable[[pd.DataFrame], Design]
 @summarised
 @dataclass(frozen=True)
 class Part:
-    """Cells whose weights were estimated together, and the terms of the model that did it.
+    """Cells whose weights were estimated together, and the terms of the model.
 
     Attributes
     ----------
@@ -97,12 +97,12 @@ def balancing_influence(drawn: Drawn, parts: Sequence[Part], terms: Terms, y: Fl
     Parameters
     ----------
     drawn, parts, terms, y
-        As in `odds_influence`; the parts are the strata balanced by themselves.
+        As in `odds_influence`; the parts are the strata that were balanced separately.
 
     Notes
     -----
     With ``r = Y − xᵀγ``, where γ is the weighted regression of Y on x among controls, it is ``(r − τ)/n₁`` for the
-    treated and ``−w r/W`` for controls: what the weights balance adds no noise (Zhao and Percival 2017).
+    treated and ``−w r/W`` for controls: variation in balanced terms adds no noise (Zhao and Percival 2017).
     """
     treated, weight = drawn.treated, drawn.weight
     cell, n_cells = drawn.units.cell[drawn.rows], len(drawn.units.cells)
@@ -130,7 +130,7 @@ def _terms_of(part: Part, terms: Terms, cells: pd.DataFrame, weight: Floats) -> 
 @summarised
 @dataclass(frozen=True)
 class Standardised:
-    """Terms about their means in units of their standard deviations, the constant as it is; read in blocks."""
+    """Standardised terms, with the constant unchanged, read in blocks."""
 
     design: Design
     centre: Floats

@@ -37,8 +37,8 @@ def read_outcomes(relation: duckdb.DuckDBPyRelation, key: str, ids: pa.ChunkedAr
     Raises
     ------
     InputError
-        If a column does not exist or is no number, or an id has no row, several, or an outcome that is missing or not
-        finite.
+        If a column does not exist or is not numeric, or an id has no row, several rows, or an outcome that is missing
+        or not finite.
     """
     require_columns(relation, [key, *outcomes])
     types = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}

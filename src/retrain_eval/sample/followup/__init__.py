@@ -1,1 +1,1 @@
-"""Outcomes after entry: where follow-up is censored, and the weights that make up for it."""
+"""Outcomes after entry: censoring of follow-up, and the weights that correct for it."""

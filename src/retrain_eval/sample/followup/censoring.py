@@ -1,4 +1,4 @@
-"""Bring outcomes to a risk-set matched sample, and stop them where a control enters training."""
+"""Join outcomes to a risk-set matched sample, and censor them when a control enters training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def follow_outcomes(
     between: tuple[int, int] | None = None,
     censor: bool = True,
 ) -> duckdb.DuckDBPyRelation:
-    """Return the panel of the matched people, counted from entry; outcomes after a control's own entry are NULL.
+    """Return the panel of the matched people in time since entry; outcomes after a control's own entry are NULL.
 
     Parameters
     ----------
@@ -42,17 +42,16 @@ def follow_outcomes(
     between : (int, int), optional
         First and last ``event_time`` wanted; otherwise all that the panel has.
     censor : bool
-        Whether to blank outcomes from ``censored_at`` on. Without, the comparison is with waiting longer, and
-        includes what later training does.
+        Whether to blank outcomes from ``censored_at`` on. Otherwise, the comparison is with waiting longer, and
+        includes the effect of later training.
 
     Returns
     -------
     DuckDBPyRelation
         ``match_id, clock`` (unit and time for `retrain_eval.outcome_moments`), the person, ``treat, weight, subclass``,
         ``event_time`` (periods since entry or, for a control, since the same elapsed duration), ``clock`` (the same
-        on a calendar on which everybody's entry is period `ENTRY`), ``cohort`` (`ENTRY` for trainees, NULL for
-        controls), the period and the outcomes; as many rows as the panel has for
-        each ``match_id``.
+        on a calendar on which everyone enters in period `ENTRY`), ``cohort`` (`ENTRY` for trainees, NULL for controls),
+        the period and the outcomes; as many rows as the panel has for each ``match_id``.
 
     Raises
     ------
@@ -61,8 +60,8 @@ def follow_outcomes(
 
     Notes
     -----
-    Controls who are censored at k were unemployed until then. Those not censored are in work more often, so a plain
-    mean of uncensored outcomes is not a mean of what all controls would have earned: weigh them first with
+    Controls who are censored at k were unemployed until then. Uncensored controls are in work more often, so a plain
+    mean of uncensored outcomes is not the mean of what all controls would have earned: weight them first with
     `retrain_eval.sample.followup.censoring_weights.weight_for_censoring`, use survival methods on `follow_spells` for
     the effect on leaving unemployment, or ``censor=False`` for the effect against waiting.
 
@@ -103,7 +102,7 @@ def follow_outcomes(
 def follow_spells(
     sample: MatchedSample, source: Source, *, end: str, last: int, cause: str | None = None, censor: bool = True
 ) -> duckdb.DuckDBPyRelation:
-    """Return how long matched people stayed on after entry; a control's own entry censors.
+    """Return the durations of matched people after entry; a control's own entry censors them.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ def follow_spells(
     source : DuckDB relation, DataFrame, Arrow table or path
         One row per person.
     end : str
-        The period in which what is waited for happened, such as the first in a job; NULL = not yet.
+        The period in which the event happened, such as the first period in a job; NULL = not yet.
     last : int
         Last period on record; nothing is known after it.
     cause : str, optional
@@ -188,7 +187,7 @@ def follow_spells(
 
 
 def by_role(sample: MatchedSample) -> MatchedSample:
-    """Return the same pairs and weights with roles, ``match_id``, in place of people, who may have had several.
+    """Return the same pairs and weights by role, ``match_id``, instead of by person, who may have several roles.
 
     Parameters
     ----------
@@ -198,8 +197,8 @@ def by_role(sample: MatchedSample) -> MatchedSample:
     Returns
     -------
     MatchedSample
-        Its unit is ``match_id`` and its treatment ``treat``, as in what `follow_outcomes` returns; whoever was not
-        matched has no role.
+        Its unit is ``match_id`` and its treatment ``treat``, as in the result of `follow_outcomes`; unmatched people
+        have no role.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Let controls who stay untrained stand for those like them whose follow-up training has cut."""
+"""Inverse-probability-of-censoring weights for controls whose follow-up ends when they enter training."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ DIGITS = 6  # of a factor: sums of logarithms differ in the last bits between pr
 def weight_for_censoring(
     sample: MatchedSample, at_risk: Source, formula: str, *, time: str, follow: int
 ) -> MatchedSample:
-    r"""Weigh each control by one over the chance to have remained untrained for as long as outcomes are followed.
+    r"""Weight each control by the inverse probability of remaining untrained while outcomes are followed.
 
-    A control who enters training later is lost from then on. He was out of work, so those who are left are the luckier
-    ones, and their plain mean overstates what trainees would have earned. Each who stays is therefore weighted by
+    A control who enters training later is lost from then on. They were out of work, so the remaining controls are a
+    favourable selection, and their plain mean overstates what trainees would have earned. Each remaining control is
+    therefore weighted by
 
     .. math:: w_i \prod_{p_i < t \le p_i + F} \{1 - h_t(x_i)\}^{-1}
 
-    over the periods :math:`t` in which he could have entered, :math:`p_i` being the period from which he is followed
-    and :math:`F` = ``follow``. Who does enter within these periods gets weight 0.
+    over the periods :math:`t` in which they could have entered, :math:`p_i` being the period from which they are
+    followed and :math:`F` = ``follow``. Controls who enter within these periods get weight 0.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def weight_for_censoring(
         From ``match(method="riskset")``.
     at_risk : DuckDB relation, DataFrame, Arrow table or path
         One row per person and period in which the person could enter training: untrained, and out of work for all that
-        is known when the period begins. Of everybody, matched or not.
+        is known when the period begins. It covers everyone, matched or not.
     formula : str
         Hazard of entry, such as ``"enters ~ C(elapsed) + education + age"``: on the left whether the person enters in
         this period (0/1 or boolean), on the right what is known of them when it begins.
@@ -59,9 +60,9 @@ def weight_for_censoring(
     ------
     InputError
         If the sample is not from risk sets, a column does not exist or has no usable value, a person is twice at risk
-        in a period, or a matched control entered training in a period in which, by ``at_risk``, nobody could.
+        in a period, or a matched control entered training in a period in which ``at_risk`` does not have them.
     DesignError
-        If covariates tell who enters, or every control enters training.
+        If covariates predict entry perfectly, or every control enters training.
 
     Notes
     -----
@@ -76,7 +77,7 @@ def weight_for_censoring(
 
     Examples
     --------
-    Of four people alike who wait in period 10, one enters. The three others stand for all four.
+    Of four similar people who wait in period 10, one enters. The three others represent all four.
 
     >>> import pandas as pd, retrain_eval as rte
     >>> people = pd.DataFrame({"id": [1, 2, 3, 4, 5], "x": 0.0, "began": 8, "ended": 14,
@@ -133,7 +134,7 @@ def weight_for_censoring(
     lost = control & (factor == 0)
     if lost.sum() == control.sum():
         raise DesignError(
-            f"every control enters training within {follow} periods: nobody shows what would have come without it. "
+            f"every control enters training within {follow} periods, so no one is left to show outcomes without it. "
             "Follow for a shorter time, or compare with waiting longer (follow_outcomes with censor=False)."
         )
     table = {name: found[name] for name in found.column_names if name not in ("_row", "factor")}

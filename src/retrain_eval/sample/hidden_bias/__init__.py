@@ -1,1 +1,1 @@
-"""Sums of a matched sample from which bounds for hidden bias follow."""
+"""Sums over a matched sample from which sensitivity to hidden bias is computed."""

@@ -19,10 +19,11 @@ from retrain_eval.sample.composition import treated_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
 from retrain_eval.tables.largest import N_LARGEST, largest_of, largest_sql, padded
+from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.statistics import CrossProducts
 from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
-_FEW = 3  # values of a column so few that products tell how many people have each
+_FEW = 3  # with so few values in a column, products reveal how many people have each
 
 
 def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winsorise: float = 1.0) -> CrossProducts:
@@ -40,13 +41,13 @@ def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winso
     Returns
     -------
     CrossProducts
-        Of everybody with an outcome, matched or not, once each. Columns are measured from about their means, in about
-        their standard deviations, so that the normal equations keep their digits; 0/1 columns as they are.
+        Sums over everyone with an outcome, matched or not. Columns other than 0/1 are centred near their means and
+        scaled near their standard deviations, so that the normal equations keep their precision.
 
     Raises
     ------
     DesignError
-        If nobody has an outcome.
+        If no one has an outcome.
 
     Examples
     --------
@@ -88,20 +89,21 @@ def cross_products(people: Source, sample: MatchedSample, outcome: str, *, winso
         cells.missing,
         largest,
         amounts,
+        stamp=winsorise_stamp(winsorise if winsorise < 1 else None),
     )
 
 
 def regressions(people: Source, sample: MatchedSample, outcome: str) -> Regressions:
     """Regress the outcome on the treatment, without and with the covariates of the matching formula.
 
-    Everybody with an outcome counts once, matched or not: the raw comparison and the adjusted one are over the same
+    Everyone with an outcome counts once, matched or not, so that the raw and the adjusted comparison cover the same
     people.
     """
     return regressions_of(cross_products(people, sample, outcome))
 
 
 def regressions_of(found: CrossProducts) -> Regressions:
-    """Return the regressions that cross products give, a column that others determine left out.
+    """Return the regressions computed from cross products, dropping collinear columns.
 
     Raises
     ------
@@ -110,8 +112,8 @@ def regressions_of(found: CrossProducts) -> Regressions:
 
     Notes
     -----
-    With S the products about the means, the controls leave :math:`S_{ab} - S_{ax} S_{xx}^{-} S_{xb}` of the treatment
-    and the outcome (Frisch and Waugh 1933).
+    With S the products about the means, partialling out the covariates x leaves
+    :math:`S_{ab} - S_{ax} S_{xx}^{-} S_{xb}` of the treatment and the outcome (Frisch and Waugh 1933).
     """
     total = found.products[0]
     centred = found.products - np.outer(total, total) / total[0]
@@ -194,7 +196,7 @@ def _cells(
         """,
     ).df()
     if table.empty:
-        raise DesignError(f"nobody has a value of {outcome!r}")
+        raise DesignError(f"no one has a value of {outcome!r}")
     n, total, squares, treated = (table[c].to_numpy(dtype=float) for c in ("n", "total", "squares", "treated"))
     (missing,) = query(relation, f"SELECT count(*) FROM source WHERE {y} IS NULL").fetchall()[0]
     top = np.array([padded(values.tolist()) for values in table["top"]])
@@ -204,7 +206,7 @@ def _cells(
 
 
 def _place(x: Floats, n: Floats) -> tuple[float, float]:
-    """Return what a column is measured from, and in: round numbers near its mean and standard deviation."""
+    """Return the origin and the scale of a column: round numbers near its mean and standard deviation."""
     if np.isin(x, (0.0, 1.0)).all():
         return 0.0, 1.0
     mean = float(n @ x / n.sum())
@@ -212,7 +214,7 @@ def _place(x: Floats, n: Floats) -> tuple[float, float]:
 
 
 def _indicators(columns: Floats) -> Iterator[Floats]:
-    """Yield who has each value of each column that has few."""
+    """Yield which rows have each value, for the columns with few values."""
     for x in columns.T:
         values = np.unique(x)
         if len(values) <= _FEW:
@@ -220,7 +222,7 @@ def _indicators(columns: Floats) -> Iterator[Floats]:
 
 
 def _smallest(cells: _Cells, few: Floats) -> int:
-    """Return the fewest people who share values of two columns of few values, and of an outcome of 0 and 1."""
+    """Return the smallest number of people sharing the values of two columns with few values or of a 0/1 outcome."""
     counts = [(few * cells.n[:, None]).T @ few]
     ones = cells.total + cells.n * cells.middle
     if np.allclose(cells.squares + 2 * cells.middle * cells.total + cells.n * cells.middle**2, ones, atol=1e-6):

@@ -1,4 +1,4 @@
-"""How much hidden bias the effect of a matched sample bears: the sums it follows from, and the tables they give."""
+"""Sensitivity of a matched sample's effect to hidden bias: the sums it is computed from, and the resulting tables."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ OSTER = (
 
 @dataclass(frozen=True)
 class HiddenBias:
-    """How much hidden bias an estimate bears; a part is None where the design has none.
+    """Sensitivity of an estimate to hidden bias; a part is None if it does not apply to the design.
 
     Attributes
     ----------
     ranks : SignedRanks, optional
-        Of one-to-one pairs without replacement: what Rosenbaum's bounds stand on.
+        For one-to-one pairs without replacement: the sums behind Rosenbaum's bounds.
     spread : Spread
-        Of the outcome within the matched arms: what the E-value stands on.
+        Sums of the outcome within the matched arms, behind the E-value.
     products : CrossProducts, optional
-        Over all candidates: what Oster's bounds stand on.
+        Sums over all candidates, behind Oster's bounds.
     estimate, std_error : float
-        The effect that is asked about.
+        The effect in question.
     notes : tuple of str
         Why a part is missing.
     """
@@ -83,31 +83,31 @@ class HiddenBias:
 
     @property
     def rosenbaum(self) -> RosenbaumBounds | None:
-        """Bounds of the p-value by strength of hidden bias."""
+        """Bounds on the p-value by strength of hidden bias."""
         return None if self.ranks is None else rank_bounds(self.ranks, alternative=self.alternative)
 
     @property
     def sd(self) -> float:
-        """The standard deviation that the E-value stands on."""
+        """The standard deviation used by the E-value."""
         return deviation(self.spread)
 
     @property
     def e_value(self) -> EValue:
-        """What something unseen would have to be like to explain the effect away."""
+        """The strength of unmeasured confounding that would explain the effect away."""
         return e_value(self.estimate, self.std_error, self.sd)
 
     @property
     def regressions(self) -> Regressions | None:
-        """The outcome on the treatment, without and with the covariates."""
+        """The regressions of the outcome on the treatment, without and with the covariates."""
         return None if self.products is None else regressions_of(self.products)
 
     @property
     def oster(self) -> OsterBounds | None:
-        """Selection on the unseen, at the usual R² max."""
+        """Selection on unobservables at the usual R² max."""
         return None if (found := self.regressions) is None else oster_bounds(found)
 
     def statistics(self) -> Iterator[tuple[str, Statistic, Mapping[str, Any]]]:
-        """Yield the name of each table that follows from a statistic, the statistic, and the options of its making."""
+        """Yield each table that follows from a statistic: its name, the statistic and the options used."""
         yield "e_values", self.spread, {}
         if self.ranks is not None:
             yield "rosenbaum", self.ranks, {"alternative": self.alternative}
@@ -115,7 +115,7 @@ class HiddenBias:
             yield "oster", self.products, {}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return what is published, by name of the table, but for the name of the result."""
+        """Return the published tables by name, without the column of the result's name."""
         found = {name: MAKE[name](statistic, **options) for name, statistic, options in self.statistics()}
         effect = {"estimate": self.estimate, "std_error": self.std_error, **asdict(self.e_value)}
         return found | {"e_values": found["e_values"].assign(**effect)}
@@ -123,7 +123,7 @@ class HiddenBias:
 
 @recorded
 def rosenbaum_table(ranks: SignedRanks, alternative: str = "greater", gammas: Sequence[float] = GAMMAS) -> pd.DataFrame:
-    """Return ``gamma, p_value, n_pairs``, with a row more for the Γ at which the conclusion falls.
+    """Return ``gamma, p_value, n_pairs``, with one more row for the Γ at which the conclusion changes.
 
     Examples
     --------
@@ -141,13 +141,13 @@ def rosenbaum_table(ranks: SignedRanks, alternative: str = "greater", gammas: Se
 
 @recorded
 def e_value_table(spread: Spread) -> pd.DataFrame:
-    """Return one row with ``sd``; what is made of it and of the effect is left for whoever knows the effect."""
+    """Return one row with ``sd`` filled in; a release fills the columns that depend on the published effect."""
     return pd.DataFrame([{name: np.nan for name in E_VALUES[1:]} | {"sd": deviation(spread)}])
 
 
 @recorded
 def oster_table(products: CrossProducts) -> pd.DataFrame:
-    """Return the regressions, and Oster's bounds at the usual R² max and at the most sceptical one, 1.
+    """Return the regressions, and Oster's bounds at the usual R² max and at the most conservative one, 1.
 
     Raises
     ------
@@ -166,7 +166,7 @@ MAKE: Mapping[str, Any] = {"rosenbaum": rosenbaum_table, "e_values": e_value_tab
 def hidden_bias(
     people: Source, sample: MatchedSample, outcome: str, *, estimate: float, std_error: float, winsorise: float = 1.0
 ) -> HiddenBias:
-    """Ask how much hidden bias would overturn the effect estimated on a matched sample.
+    """Compute how much hidden bias would overturn the effect estimated on a matched sample.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ def hidden_bias(
     -------
     HiddenBias
         Rosenbaum's bounds test in the direction of the estimate. The E-value's standard deviation is that within the
-        matched arms, by their weights. Oster's bounds set the raw difference over all candidates against that with
-        the covariates of the matching formula; with risk sets there are none, since nobody who was not matched has
-        a period from which outcomes count.
+        matched arms, weighted. Oster's bounds compare the raw difference over all candidates with the one adjusted
+        for the covariates of the matching formula. With risk sets there are none, because unmatched people have no
+        period from which to follow their outcomes.
 
     Examples
     --------
@@ -234,7 +234,7 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
     DesignError
         If a treated person has several controls or a control serves several: pairs would not be independent.
     InputError
-        If somebody's outcome is missing.
+        If an outcome is missing.
     """
     relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
     counts = query(

@@ -1,4 +1,4 @@
-"""How an outcome spreads within the matched arms, as sums by arm."""
+"""The standard deviation of an outcome within the matched arms, from sums by arm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from retrain_eval.common.sources import Source, as_relation, query, sql_name
 from retrain_eval.sample.composition import people_sql
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.tables.largest import largest_sql, padded
+from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.statistics import Spread
 from retrain_eval.tables.winsorise import clipped_sql, limits_sql
 
@@ -29,7 +30,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
     Raises
     ------
     DesignError
-        If nobody matched has an outcome.
+        If no matched person has an outcome.
 
     Examples
     --------
@@ -68,7 +69,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
             """,
         ).fetchall()
     if not found:
-        raise DesignError(f"nobody matched has a value of {outcome!r}")
+        raise DesignError(f"no matched person has a value of {outcome!r}")
     treated, n, *sums, reference, top, absolute = zip(*found, strict=True)
     sum_w, sum_w2, sum_wy, sum_wy2 = (np.array(column, dtype=float) for column in sums)
     arms = tuple("treated" if arm else "control" for arm in treated)
@@ -84,6 +85,7 @@ def spread(people: Source, sample: MatchedSample, outcome: str, *, winsorise: fl
         float(reference[0]),
         largest,
         np.array(absolute, dtype=float)[:, None],
+        stamp=winsorise_stamp(winsorise if winsorise < 1 else None),
     )
 
 

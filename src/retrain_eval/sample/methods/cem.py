@@ -1,6 +1,6 @@
-"""Coarsened exact matching: people whose covariates are equal once they are coarsened are compared with each other.
+"""Coarsened exact matching: compare people whose coarsened covariates are equal.
 
-Everything is computed on distinct rows of covariates: their bins, the strata the bins make, and who is in each.
+Bins, strata and their members are computed on distinct rows of covariates.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def match_cem(
     Raises
     ------
     InputError
-        For cutpoints or a grouping that name no column of the formula, or make no sense for it.
+        For cutpoints or a grouping whose column is not in the formula, or that do not fit the column's type.
     DesignError
         If no stratum has both arms.
 
@@ -106,7 +106,7 @@ def match_cem(
 
 
 def stratum_weights(treated: Bools, stratum: Ints) -> tuple[Floats, Ints]:
-    """Return the weight of each unit and its subclass, 0 for both where a stratum has one arm only.
+    """Return the weight and the subclass of each unit, both 0 in strata with one arm only.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def _ascending(cuts: Sequence[object]) -> bool:
 def _coarse(
     cells: pd.DataFrame, covariates: Sequence[str], options: Options, cuts: Mapping[str, Sequence[float]]
 ) -> pd.DataFrame:
-    """Return what must be equal, by cell."""
+    """Return the coarsened values that must be equal, by cell."""
     grouping = options.grouping or {}
     for name in grouping:
         if name not in covariates:
@@ -218,7 +218,7 @@ def _coarse(
 
 
 def _separated(coarse: pd.DataFrame, units: Units) -> str:
-    """Name the columns that separate the arms by themselves."""
+    """Return the message that names the columns which separate the arms."""
     treated, total = cell_counts(units)
     arms = {name: arms_by_level(coarse[name], treated > 0, treated < total) for name in coarse}
     alone = [repr(name) for name, levels in arms.items() if not levels.all(axis=1).any()]
@@ -230,7 +230,7 @@ def _separated(coarse: pd.DataFrame, units: Units) -> str:
 
 
 def _grouped(column: pd.Series[str], groups: Sequence[Sequence[str]]) -> pd.Series[str]:
-    """Give the values of each group the name of its first."""
+    """Replace the values of each group by its first value."""
     known = sorted(set(column))
     first: dict[str, str] = {}
     for group in groups:

@@ -1,4 +1,4 @@
-r"""Entropy balancing: the weights of controls, as even as can be, under which their means are those of the treated.
+r"""Entropy balancing: the most even weights of controls under which their means equal those of the treated.
 
 The weights ``q_i ∝ exp(λᵀx_i)`` minimise ``Σ q log q`` under ``Σ q_i x_i = x̄₁``, with ``λ`` the minimum of the dual
 ``log Σ_i exp(λᵀ(x_i − x̄₁))``. It is convex; Newton's steps are halved where they overshoot. Convergence is not
@@ -72,7 +72,7 @@ def match_ebal(
     unit : str
     options : Options
         ``moments`` adds the squares (2), and the cubes (3), of every term with more than two values. ``exact``
-        balances within each combination of these columns; one with a single arm is left out.
+        balances within each combination of these columns; combinations with a single arm are dropped.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def match_ebal(
     Raises
     ------
     DesignError
-        If no weights balance a term (it is named): a mean of the treated lies outside what controls have, or on
-        its edge; or terms that contradict each other.
+        If no weights balance a term (it is named), because a mean of the treated is outside the range of the controls
+        or at its edge, or because terms contradict each other.
 
     References
     ----------
@@ -141,8 +141,8 @@ def match_ebal(
 def terms(formula: TreatmentFormula, cells: pd.DataFrame, *, moments: int) -> Design:
     """Return the constant, the terms of the formula, and their powers up to ``moments``.
 
-    Powers are of (x - middle) / half the range, which balances the same and keeps its digits; of a term with two
-    values they would say nothing new.
+    Powers are those of (x - middle) / half the range, which is equivalent but numerically stable. Terms with two values
+    have none, because their powers are collinear.
     """
     plain = Design.build(formula, cells)
     names: list[str] = ["Intercept"]
@@ -168,7 +168,7 @@ def balance(formula: TreatmentFormula, cells: pd.DataFrame, treated: Floats, tot
     cells : DataFrame, C rows
         Distinct rows of covariates.
     treated, total : ndarray, shape (C,)
-        Treated units and all units of each cell; both arms are there.
+        Treated units and all units of each cell; both arms must occur.
     moments : int
 
     Raises
@@ -236,7 +236,7 @@ class _Dual:
 
 
 def _check_range(design: Design, treated: Floats, control: Floats) -> None:
-    """Refuse a mean of the treated that controls, all weighing something, cannot have."""
+    """Refuse a mean of the treated that no positive weights of the controls can reach."""
     means = np.array([float((column * treated).sum() / treated.sum()) for column in design.columns])
     ends = [(float(column[control > 0].min()), float(column[control > 0].max())) for column in design.columns]
     lows, highs = np.array(ends).T
@@ -250,7 +250,7 @@ def _check_range(design: Design, treated: Floats, control: Floats) -> None:
 
 
 def _contradiction(design: Design, centre: Floats, scale: Floats, treated: Floats, control: Floats) -> str:
-    """Name the terms without any one of which the others could be balanced."""
+    """Return the message that names the terms whose removal, one at a time, makes balance possible."""
     freed = []
     for j in range(len(scale)) if design.n <= FEW else ():
         others = [i for i in range(len(scale)) if i != j]

@@ -1,4 +1,4 @@
-"""Inverse-probability weighting: units weighted by their estimated chance of treatment, Hajek-normalised."""
+"""Inverse-probability weighting with an estimated propensity score and Hajek-normalised weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from retrain_eval.sample.units import load_units
 def match_ipw(
     relation: duckdb.DuckDBPyRelation, formula: TreatmentFormula, unit: str, options: Options
 ) -> MatchedSample:
-    """Weight units by the inverse of the chance to be in the arm they are in.
+    """Weight units by the inverse probability of being in their arm.
 
     Called through ``retrain_eval.match(..., method="ipw")``.
 
@@ -38,7 +38,7 @@ def match_ipw(
     options : Options
         ``estimand``: ``ATT`` weighs treated units 1 and controls e/(1 − e); ``ATE`` 1/e and 1/(1 − e); ``ATO``, the
         effect where the arms overlap, 1 − e and e. ``exact`` fits a logit within each combination of these columns;
-        one with a single arm is left out.
+        combinations with a single arm are dropped.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def match_ipw(
     """
     units = load_units(relation, unit, formula.treat, formula.covariates, options.exact)
     treated, total = cell_counts(units)
-    # a cell in a stratum with one arm keeps the chance that its arm says, and takes no part
+    # a cell in a stratum with one arm keeps a score of 0 or 1 and is not used
     score, used = (treated > 0).astype(float), np.zeros(len(total), dtype=bool)
     parts, reports = [], {}
     for label, cells in by_stratum(units, options.exact):

@@ -1,4 +1,4 @@
-"""Units in a row by their score, the controls apart: where nearest-neighbour matching looks for partners.
+"""Units sorted by their score, with the controls separate: where nearest-neighbour matching searches.
 
 On an estimated linear predictor, people of ages 29 and 31 are equally far from one of 30, but not to the last bit of
 a computer's arithmetic. There distances count as equal within `Line.tie`, so that rounding does not choose pairs.
@@ -86,7 +86,7 @@ class Line:
         )
 
     def graded(self, distance: Floats) -> Floats:
-        """Return distances of which equal ones are equal to the last bit."""
+        """Return distances rounded such that equal ones are equal to the last bit."""
         return np.rint(distance / self.tie) if self.tie else distance
 
 

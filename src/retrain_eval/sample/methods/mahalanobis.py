@@ -1,4 +1,4 @@
-"""Nearest-neighbour matching on the Mahalanobis distance: every treated unit looks at every control of its stratum."""
+"""Nearest-neighbour matching on the Mahalanobis distance: each treated unit searches all controls of its stratum."""
 
 from __future__ import annotations
 

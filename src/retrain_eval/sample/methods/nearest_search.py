@@ -30,7 +30,7 @@ MAX_PAIRS = 20_000_000
 
 
 def match_without_replacement(line: Line, *, ratio: int, m_order: str, caliper: float, seed: int) -> Pairs:
-    """Give each treated unit up to ``ratio`` controls, each control used once; one round per match.
+    """Match each treated unit with up to ``ratio`` controls, each control used once; one round per match.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def greedy(search: Search, order: Ints, ratio: int, m_order: str, tie: float) ->
 
 
 def match_with_replacement(line: Line, *, ratio: int, ties: str, caliper: float) -> Pairs:
-    """Give each treated unit its ``ratio`` nearest controls, which others may use too.
+    """Match each treated unit with its ``ratio`` nearest controls, which other units may use too.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ class _Search:
     _stand: list[tuple[int, int, int, float]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take numbers that are read one by one out of NumPy, where each reading would make an object."""
+        """Convert arrays that are read one element at a time to lists, because each NumPy access creates an object."""
         line = self.line
         ends = line.place.tolist(), line.low.tolist(), line.high.tolist()
         self._stand = list(zip(*ends, line.treated_score.tolist(), strict=True))
@@ -256,7 +256,7 @@ class _Search:
         return control if control[1] <= self.caliper else None
 
     def _left_first(self, t: int, left: int, right: int, lost: int | None) -> bool:
-        """Tell whether the left of two controls at equal distance is no more steps away than the right one.
+        """Return whether the left of two controls at equal distance is at most as many steps away as the right one.
 
         Steps are counted from the outermost earlier match on each side, from the control just lost, or from the unit.
         """

@@ -1,4 +1,4 @@
-"""Risk sets: who is unemployed and untrained after how long, and the nearest of them for each trainee."""
+"""Risk sets: the people unemployed and untrained at each elapsed duration, and the nearest ones for each trainee."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WaitingTimes:
     exposed : int ndarray, shape (n,)
         Last elapsed duration at which the person could enter.
     trained_at : int ndarray, shape (n,)
-        Period of entry, `NEVER` = none known.
+        Period of entry; `NEVER` if none is known.
     last_period : int
         Last one on record.
     """
@@ -73,7 +73,7 @@ class WaitingTimes:
 
     @property
     def durations(self) -> Ints:
-        """Elapsed durations at which somebody enters."""
+        """Elapsed durations at which at least one person enters."""
         return np.unique(self.entered[self.entered >= 0])
 
 

@@ -1,9 +1,9 @@
-"""Risk-set matching: trainees with people who, after as long a time in unemployment, are still waiting.
+"""Risk-set matching: compare trainees with people still unemployed and untrained after the same elapsed time.
 
-Who never trains is known only in the end, and many never train because they found work first. To compare trainees with
-them conditions on the future (Fredriksson and Johansson 2008). A person who enters training after d periods of
-unemployment is therefore compared with people who after d periods are unemployed as well and have not been trained so
-far, whatever happens to them afterwards.
+It is known only at the end who never trains, and many people never train because they found work first. Comparing
+trainees with them conditions on the future (Fredriksson and Johansson 2008). A person who enters training after d
+periods of unemployment is therefore compared with people who are also unemployed after d periods and have not been
+trained so far, whatever happens to them afterwards.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def match_riskset(
     m_order: str | None,
     discard: str,
 ) -> MatchedSample:
-    """Match people who enter training with people still unemployed and untrained after as long a time.
+    """Match people who enter training with people still unemployed and untrained after the same elapsed time.
 
     Called through ``retrain_eval.match(..., method="riskset")``. Periods are whole numbers of one calendar: quarters,
     months or weeks.
@@ -74,12 +74,12 @@ def match_riskset(
     unit : str
     start, entry, end : str
         Columns: the period in which unemployment began; that in which training began, NULL = never; the first
-        period in which the person was no longer unemployed, NULL = it lasts. Records are taken to reach the
-        last period found in any of the three; a spell that lasts is known until then.
+        period in which the person was no longer unemployed, NULL = still unemployed. Records are assumed to reach the
+        last period found in any of the three; an unfinished spell is known until then.
     allow_later_treated : bool
-        Whether somebody who has not been trained yet may be a control, although training follows (Sianesi 2004).
-        ``censored_at`` then says when. Without them, controls are people who never train, which conditions on the
-        future: for comparison only.
+        Whether a person who has not been trained yet may be a control, although training follows (Sianesi 2004).
+        ``censored_at`` is then the period of that training. If false, controls are people who never train, which
+        conditions on the future; use it for comparison only.
     distance : str
         ``"glm"`` estimates the hazard of entry by a logit on person-periods, with an intercept for each elapsed
         duration; anything else names a numeric column with a score that does not change during unemployment.
@@ -96,31 +96,31 @@ def match_riskset(
     MatchedSample
         ``pairs`` has two more columns: ``elapsed`` (periods from the beginning of unemployment to entry) and
         ``censored_at`` (the control's own entry, NULL = never). ``weights`` has a row per person and role (and, with
-        replacement, elapsed duration), since a trainee may have been a control before: ``match_id`` numbers them, and
-        ``elapsed``, ``period`` (start + elapsed, from which outcomes are counted) and ``censored_at`` say the rest.
-        `retrain_eval.sample.followup.censoring` brings outcomes to them. Cluster by ``unit``.
+        replacement, elapsed duration), because a trainee may have been a control before. Its further columns are
+        ``match_id`` (number of the row), ``elapsed``, ``period`` (start + elapsed, from which outcomes are counted) and
+        ``censored_at``. `retrain_eval.sample.followup.censoring` joins outcomes to them. Cluster by ``unit``.
 
     Raises
     ------
     InputError
-        If a column does not exist, is no whole number, or its periods contradict each other; if an option does not
+        If a column does not exist, is not a whole number, or its periods contradict each other; if an option does not
         apply.
     DesignError
-        If nobody enters, covariates separate who enters, or nobody finds a control.
+        If no one enters, covariates predict entry perfectly, or no trainee has a control.
 
     Notes
     -----
-    A trainee is one with ``start <= entry <= end``: entry may end registered unemployment. A training that begins
-    later makes no trainee of the spell, but ends a control's follow-up like any other. At elapsed duration d the risk
-    set holds those with ``start + d < end``, ``start + d < entry``, and ``start + d`` within the records. Without
-    replacement a person is a control once at most.
+    A spell belongs to a trainee if ``start <= entry <= end``: entry may end registered unemployment. Training that
+    begins later does not make the spell a trainee's, but ends a control's follow-up like any other training. At
+    elapsed duration d, the risk set holds the spells with ``start + d < end``, ``start + d < entry``, and ``start + d``
+    within the records. Without replacement, a person is a control at most once.
 
-    Give everybody who waited, whatever became of them. Who is left out for what came later, such as people who never
-    found work, is missing among the controls only, and conditions on the future as static matching does.
+    Include everyone who waited, whatever happened to them later. Excluding people because of later events, for example
+    because they never found work, removes controls only, and conditions on the future as static matching does.
 
-    What is estimated is the effect of entering at d against waiting longer, at least. With outcomes cut at
-    ``censored_at`` it is that against no training so far, provided that among people alike entry at each duration
-    does not depend on what would follow.
+    The estimand is the effect of entering at d compared with waiting at least one period longer. With outcomes
+    censored at ``censored_at``, it is the effect compared with no training so far, provided that among similar people
+    entry at each duration does not depend on what would follow.
 
     References
     ----------
@@ -141,7 +141,7 @@ def match_riskset(
     ...     start="unemployed_from", entry="training_start", end="unemployed_until", exact="unemployed_from",
     ... )
 
-    Person 2 has found work when person 1 enters. Person 4 serves person 1, and nobody is left for person 3.
+    Person 2 has found work when person 1 enters. Person 4 is matched to person 1, and no control is left for person 3.
 
     >>> sample.pairs.fetchall()
     [(1, 1, 4, 3.0, 1.0, 2, None)]
@@ -170,7 +170,7 @@ def match_riskset(
     pairs = choose(units, spells)
     if len(pairs.treated) == 0:
         raise DesignError(
-            "no trainee has a control who is still unemployed and untrained after as long a time"
+            "no trainee has a control who is still unemployed and untrained after the same elapsed time"
             + (f", with equal {', '.join(exact)}" if exact else "")
             + (f", within the caliper of {caliper} SD ({width:.6g} on the score)" if caliper is not None else "")
         )
@@ -201,7 +201,7 @@ def _check_options(distance: str, link: str | None, m_order: str | None, discard
 
 
 def _check_periods(relation: duckdb.DuckDBPyRelation, unit: str, treat: str, columns: Sequence[str]) -> None:
-    """Name the first person whose periods are missing or contradict each other, or the treatment column."""
+    """Refuse spells whose periods are missing or contradict each other, or contradict the treatment column."""
     types = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
     require_columns(relation, (unit, *columns))
     for name in columns:

@@ -1,9 +1,9 @@
-r"""The hazard of entering training: a logit on person-periods, without a row for each.
+r"""The hazard of entering training: a logit on person-periods that needs no row per person-period.
 
-Let ``d_1 < … < d_J`` be the elapsed durations at which somebody enters. With ``x`` fixed at the beginning of
+Let ``d_1 < … < d_J`` be the elapsed durations at which at least one person enters. With ``x`` fixed at the beginning of
 unemployment, ``logit P(enters at d_j | still unemployed and untreated) = α_j + xᵀβ`` (Cox 1972, section 6;
-Allison 1982, equation 5). A person is in the sum for a first few of the ``d_j``, so the likelihood and its derivatives
-need, per person, only sums over these: ``Σ_j p_j`` and ``Σ_j p_j (1 − p_j)``.
+Allison 1982, equation 5). A person is at risk at the first few of the ``d_j``, so the likelihood and its derivatives
+only need sums over these per person: ``Σ_j p_j`` and ``Σ_j p_j (1 − p_j)``.
 
 References
 ----------
@@ -37,14 +37,14 @@ from retrain_eval.sample.models.propensity import (
 @summarised
 @dataclass(frozen=True)
 class AtRisk:
-    """How long people of the same covariates were at risk of entering.
+    """How long people with the same covariates were at risk of entering.
 
     Attributes
     ----------
     cell : int ndarray, shape (R,)
         Row of the covariates.
     periods : int ndarray, shape (R,)
-        At risk at the first so many of the durations at which somebody enters.
+        Number of durations with entries at which they were at risk, counted from the first.
     enters : bool ndarray, shape (R,)
         Enters at the last of them.
     count : ndarray, shape (R,)
@@ -58,7 +58,7 @@ class AtRisk:
 
     @classmethod
     def build(cls, cell: Ints, periods: Ints, enters: Bools, n_cells: int) -> AtRisk:
-        """Put equal people together, if there are cells of several; leave out who was never at risk."""
+        """Group equal people, if cells have several, and drop those who were never at risk."""
         here = periods > 0
         if n_cells == len(cell):
             return cls(cell[here], periods[here], enters[here], np.ones(int(here.sum())))
@@ -81,7 +81,7 @@ class EntryHazard:
     coefficients : dict
         By column of the design.
     baseline : ndarray, shape (J,)
-        α by duration; infinite where everybody at risk enters, or nobody.
+        α by duration; infinite if all or none of those at risk enter.
     aliased : tuple of str
     linear : ndarray, shape (C,)
         xᵀβ per cell: at each duration the hazard increases with it.
@@ -111,7 +111,7 @@ def fit_entry_hazard(formula: TreatmentFormula, cells: pd.DataFrame, people: AtR
     Raises
     ------
     DesignError
-        If covariates tell who enters from who does not, so that no maximum exists; the covariate is named.
+        If covariates separate those who enter from those who do not, so that no maximum exists; the covariate is named.
     InputError
         If a term of the formula is not finite.
     """
@@ -158,7 +158,7 @@ class _Likelihood:
     scale: Floats
     people: AtRisk
     n_durations: int
-    open_: Ints  # durations at which some enter and some do not: the others say nothing of β
+    open_: Ints  # durations at which some enter and some do not; the others carry no information on β
     at_risk: Floats
     entering: Floats
 

@@ -1,4 +1,4 @@
-"""A propensity formula: who is treated, and on what it depends.
+"""A propensity formula: the treatment column and the covariates.
 
 Scores are computed once per distinct covariate row, so a term may not look at other rows: ``scale(age)`` or
 ``age - age.mean()`` would silently mean something else there. The grammar has only functions of the row itself.

@@ -216,7 +216,7 @@ def separation(
     has_treated: Bools,
     has_control: Bools,
 ) -> str:
-    """Name the covariates that separate the treated from the controls."""
+    """Return the message that names the covariates which separate the treated from the controls."""
     reasons: list[str] = []
     for name in formula.covariates:
         values = cells[name]
@@ -238,7 +238,7 @@ def separation(
 
 
 def pooled_score(formula: TreatmentFormula, units: Units) -> Callable[[], Floats]:
-    """Promise the propensity score of each cell, for methods that do not need it: only looking at overlap does."""
+    """Return a deferred propensity score of each cell, for methods that use it only to show overlap."""
 
     @cache
     def score() -> Floats:

@@ -1,1 +1,1 @@
-"""Sums of covariates by arm, before and after matching: what a balance table follows from."""
+"""Sums of covariates by arm, before and after matching, from which balance tables are computed."""

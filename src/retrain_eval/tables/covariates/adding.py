@@ -1,4 +1,4 @@
-"""Add covariate moments of two disjoint samples: sums add, and a bound of a count is the smaller of the two."""
+"""Add the covariate moments of two disjoint samples: sums add up, and bounds of counts take the smaller value."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from retrain_eval.common.errors import InputError
 from retrain_eval.tables.largest import padded
 
 AFTER, BEFORE = "after", "before"
-_SAME = ("column", "binary")  # facts on a covariate, the same in both
+_SAME = ("column", "binary")  # facts about a covariate that both must share
 _ADD = ("n", "people", "sum_w", "sum_w2", "ones", "absolute")
-_LEAST = ("smallest", "rarest")  # a value of the union is of no fewer people than in the part that has it
+_LEAST = ("smallest", "rarest")  # a value in the union has at least as many people as in each part
 
 Row = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def add_cells(one: pd.DataFrame, other: pd.DataFrame, withheld: Sequence[str]) -
     one, other : DataFrame
         Cells of `retrain_eval.tables.covariates.covariates.CovariateMoments`.
     withheld : sequence of str
-        Covariates that either withholds, which the sum cannot have.
+        Covariates withheld in either part, which are dropped from the sum.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def add_cells(one: pd.DataFrame, other: pd.DataFrame, withheld: Sequence[str]) -
     keys = list(dict.fromkeys([*mine, *theirs]))
     rows = []
     for covariate, arm, stage in keys:
-        # of an arm that few left, those after matching stand for those before it
+        # if matching dropped only few people of an arm, the sums after matching represent those before it
         instead = (covariate, arm, AFTER if stage == BEFORE else stage)
         a, b = (found.get((covariate, arm, stage), found.get(instead)) for found in (mine, theirs))
         if a is not None and b is not None:
@@ -67,7 +67,7 @@ def _by_key(cells: pd.DataFrame) -> list[tuple[tuple[str, str, str], Row]]:
 
 
 def _sum(a: Row, b: Row) -> dict[str, Any]:
-    """Return the sums of a covariate over the people of both, measured from the reference of the first."""
+    """Return the sums of a covariate over the people of both, relative to the reference of the first."""
     shift = float(b["reference"]) - float(a["reference"])
     edges = [float(edge) for edge in a["edges"] if edge in set(map(float, b["edges"]))]
     at = [[list(map(float, row["edges"])).index(edge) for edge in edges] for row in (a, b)]
@@ -82,11 +82,11 @@ def _sum(a: Row, b: Row) -> dict[str, Any]:
         return found
     found["people_below"] = _at(a, b, "people_below", at, np.add)
     found["forced"] = _at(a, b, "forced", at, np.logical_or)
-    # as many distinct values as the part that has more of them, at least
+    # there are at least as many distinct values as in the part with more of them
     below = _at(a, b, "values_below", at, np.maximum)
     found["values_below"] = [*below, max(a["values_below"][-1], b["values_below"][-1])]
     found["largest"] = padded(sorted([*a["largest"], *b["largest"]], reverse=True))
-    # a combination that no one has in the union no one has in either
+    # a combination that is empty in the union is empty in both parts
     fewest = [dict(zip(row["beside"], row["fewest_beside"], strict=True)) for row in (a, b)]
     found["beside"] = [name for name in fewest[0] if name in fewest[1]]
     found["fewest_beside"] = [min(fewest[0][name], fewest[1][name]) for name in found["beside"]]
@@ -94,6 +94,6 @@ def _sum(a: Row, b: Row) -> dict[str, Any]:
 
 
 def _at(a: Row, b: Row, name: str, at: Sequence[Sequence[int]], join: Callable[..., Any]) -> list[Any]:
-    """Join two lists at the edges that both have."""
+    """Combine two lists at the edges that both have."""
     values = [np.asarray(row[name])[places] for row, places in zip((a, b), at, strict=True)] if at[0] else []
     return list(join(*values).tolist()) if values else []

@@ -33,7 +33,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Summary:
-    """What balance reads of a covariate in one arm.
+    """Summary of a covariate in one arm, as needed for balance.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Summary:
     mean : float
         Σwx / Σw.
     variance : float
-        Σw(x − x̄)² / (Σw − Σw²/Σw), which is the sample variance when all weights are 1; NaN of a single row.
+        Σw(x − x̄)² / (Σw − Σw²/Σw), which is the sample variance if all weights are 1; NaN for a single row.
     """
 
     n: int
@@ -64,9 +64,9 @@ def effect_size(treated: Summary, control: Summary, *, binary: bool) -> float:
     -------
     float
         Hedges' g: the difference in means over the pooled standard deviation of the two arms; for shares p and q
-        the Cox index, (logit p − logit q) / 1.65. Both times 1 − 3/(4N − 9). Where one share, but not the other, is
-        0 or 1, the Cox index does not exist, and g of the 0/1 variable stands in. NaN where neither arm varies
-        and their means differ, or an arm is a single unit.
+        the Cox index, (logit p − logit q) / 1.65. Both are multiplied by 1 − 3/(4N − 9). If one share, but not the
+        other, is 0 or 1, the Cox index does not exist, and g of the 0/1 variable is used. NaN if neither arm varies and
+        their means differ, or if an arm is a single unit.
     """
     n = treated.n + control.n
     small = 1 - 3 / (4 * n - 9)
@@ -82,7 +82,7 @@ def effect_size(treated: Summary, control: Summary, *, binary: bool) -> float:
 
 
 def equivalence(size: float) -> str:
-    """Return what the What Works Clearinghouse concludes from an effect size at baseline.
+    """Return the What Works Clearinghouse category of an effect size at baseline.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def equivalence(size: float) -> str:
 
 
 def balance_row(name: str, stages: Mapping[str, tuple[Summary, Summary]], *, binary: bool) -> dict[str, object]:
-    """Return a row of the balance table; of numbers, without the distances of distribution functions.
+    """Return a row of the balance table; for numbers, without the distances between distribution functions.
 
     Parameters
     ----------
@@ -126,12 +126,12 @@ def balance_row(name: str, stages: Mapping[str, tuple[Summary, Summary]], *, bin
 
 
 def _difference(a: float, b: float) -> float:
-    """Return a − b, or nothing where rounding alone keeps two weighted means of one value apart."""
+    """Return a − b, or zero if the difference is only rounding error of two weighted means of one value."""
     return 0.0 if abs(a - b) <= _ROUNDING * max(abs(a), abs(b)) else a - b
 
 
 def _ratio(value: float, unit: float) -> float:
-    """Divide, where a difference of nothing is nothing whatever its unit."""
+    """Divide a difference by its unit; zero divided by anything is zero."""
     if unit > 0:
         return value / unit
     return 0.0 if value == 0 else float("nan")

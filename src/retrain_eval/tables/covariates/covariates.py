@@ -1,7 +1,7 @@
-"""Covariate moments: what balance is computed from, one row per covariate, arm and stage of matching.
+"""Covariate moments, from which balance is computed: one row per covariate, arm and stage of matching.
 
-Like outcome moments they are sums over people that add up and are small enough to protect, so that every mean and
-standardised difference of a balance table follows from them without the people.
+Like outcome moments, they are additive sums over people and small enough to protect, so that every mean and
+standardised difference of a balance table can be computed from them without records of people.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ARMS = ("treated", "control")
 BEFORE, AFTER, APART = "before", "after", "apart"
 SUMS = ("sum_w", "sum_w2", "sum_wx", "sum_wx2")
 RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS, "edges", "sum_below")
-# never leave the agency
+# these columns never leave the agency
 INSIDE = (
     "ones",
     "smallest",
@@ -54,17 +54,17 @@ _KIND = "covariate_moments"
 @summarised
 @dataclass(frozen=True)
 class CovariateMoments(Additive):
-    """Sums of covariates by arm, before and after matching: make them with `MatchedSample.covariate_moments`.
+    """Sums of covariates by arm, before and after matching, returned by `MatchedSample.covariate_moments`.
 
     Attributes
     ----------
     cells : DataFrame
-        One row per covariate, arm and stage. ``covariate`` is the row of the balance table and ``column`` where it
-        comes from, the same for all levels of a text; ``binary`` whether it is 0 or 1. ``n`` counts rows of the
-        sample, ``people`` those in them, ``sum_w, sum_w2, sum_wx, sum_wx2`` are Σw, Σw², Σwd and Σwd² of
-        d = x − ``reference``. Of numbers, ``sum_below`` is the Σw of those below each of ``edges``, which lie about
-        the deciles of the treated. Inside the agency there is a third stage, ``apart``: those by whom the two others
-        differ, who follow from them by subtraction; and columns that say whose number is too small.
+        One row per covariate, arm and stage. ``covariate`` is the row of the balance table; ``column`` is the column it
+        comes from, the same for all levels of a text column; ``binary`` is whether it is 0 or 1. ``n`` counts rows of
+        the sample and ``people`` the people in them; ``sum_w, sum_w2, sum_wx, sum_wx2`` are Σw, Σw², Σwd and Σwd² of
+        d = x − ``reference``. For numbers, ``sum_below`` is Σw below each of ``edges``, which are near the deciles of
+        the treated. Inside the agency, there is a third stage, ``apart``: the people in one stage but not the other,
+        whose sums could be obtained by subtraction; and there are columns with the counts that disclosure rules check.
     withheld : tuple of str
         Covariates that cannot be published.
     stamp : dict of str
@@ -75,24 +75,24 @@ class CovariateMoments(Additive):
 
     cells: pd.DataFrame
     withheld: tuple[str, ...] = ()
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def alike(self) -> Mapping[str, object]:
-        """Nothing beyond the covariates, levels and arms of the rows, which `add_cells` compares."""
+        """No fields; `add_cells` compares the covariates, levels and arms of the rows."""
         return {}
 
     def empty(self) -> Self:
-        """Return the moments of nobody."""
+        """Return the same moments with no people."""
         return replace(self, cells=self.cells.iloc[:0])
 
     def __add__(self, other: Self) -> Self:
         """Return the moments of the union of two disjoint samples (no person in both).
 
-        Distribution functions are known at the edges that both have. What only the agency knows stays known where both
-        know it, as a bound on the safe side: a sum can be protected like any other. A covariate that one withholds
-        is withheld.
+        Distribution functions are kept at the edges that both have. Internal columns are kept if both have them, as
+        conservative bounds, so that the sum can be protected like any other table. A covariate withheld in one is
+        withheld in the sum.
 
         Raises
         ------
@@ -109,15 +109,16 @@ class CovariateMoments(Additive):
         """
         return super().__add__(other)
 
+    def _plus_empty(self, empty: Self) -> Self:
+        withheld = tuple(dict.fromkeys([*self.withheld, *empty.withheld]))
+        return replace(self, cells=self.cells[~self.cells["covariate"].isin(withheld)], withheld=withheld)
+
     def _plus(self, other: Self) -> Self:
         withheld = tuple(dict.fromkeys([*self.withheld, *other.withheld]))
-        if not len(self.cells) or not len(other.cells):
-            cells = self.cells if len(self.cells) else other.cells
-            return replace(self, cells=cells[~cells["covariate"].isin(withheld)], withheld=withheld)
         return replace(self, cells=add_cells(self.cells, other.cells, withheld), withheld=withheld)
 
     def summary(self, covariate: str, arm: str, stage: str) -> Summary | None:
-        """Return what balance reads of a covariate in an arm; None where there is no such row."""
+        """Return the summary of a covariate in an arm; None if there is no such row."""
         rows = self.cells
         found = rows[(rows["covariate"] == covariate) & (rows["arm"] == arm) & (rows["stage"] == stage)]
         if found.empty:
@@ -131,7 +132,7 @@ class CovariateMoments(Additive):
         return Summary(int(row["n"]), float(row["reference"]) + total / weight, variance)
 
     def distribution(self, covariate: str, arm: str, stage: str) -> dict[float, float]:
-        """Return a distribution function: edge → share below it; empty where none is told."""
+        """Return a distribution function, edge → share below it; empty if it was withheld."""
         rows = self.cells
         found = rows[(rows["covariate"] == covariate) & (rows["arm"] == arm) & (rows["stage"] == stage)]
         if found.empty:
@@ -141,8 +142,8 @@ class CovariateMoments(Additive):
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
-        facts = {"withheld": self.withheld, **({"stamp": self.stamp} if self.stamp else {})}
-        write_table(path, _KIND, pa.Table.from_pandas(self.cells, preserve_index=False), facts)
+        rows = pa.Table.from_pandas(self.cells, preserve_index=False)
+        write_table(path, _KIND, rows, {"withheld": self.withheld}, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> CovariateMoments:
@@ -153,31 +154,29 @@ class CovariateMoments(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, _KIND)
+        table, facts, stamp = read_table(path, _KIND)
         if missing := [name for name in RELEASED if name not in table.column_names]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
-        return cls(
-            cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]), dict(facts.get("stamp", {}))
-        )
+        return cls(cells.astype({"covariate": "str", "column": "str"}), tuple(facts["withheld"]), stamp)
 
 
 @recorded
 def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
-    """Return the balance table that follows from covariate moments.
+    """Compute the balance table from covariate moments.
 
     Parameters
     ----------
     moments : CovariateMoments
-        Where an arm has no sums before matching, because they differ from those after it by too few people, those
-        after it stand for them.
+        If an arm has no sums before matching, because matching dropped too few people, the sums after matching
+        represent them.
 
     Returns
     -------
     DataFrame
-        As `retrain_eval.sample.balance.balance.balance_table`, but for the distances of distribution functions of
-        numbers: they are those at the edges that are told, and NaN where none is. The largest of these is a lower bound
-        of the largest distance at any value, and is printed as "at least".
+        As `retrain_eval.sample.balance.balance.balance_table`, except for the distances between distribution functions
+        of numbers: these are evaluated at the published edges, and NaN if there are none. The largest distance is
+        therefore a lower bound on the largest distance at any value, and is printed as "at least".
 
     Raises
     ------
@@ -210,7 +209,7 @@ def covariate_balance(moments: CovariateMoments) -> pd.DataFrame:
 
 
 def _apart(moments: CovariateMoments, covariate: str, stage: str) -> tuple[float, float]:
-    """Return the mean and the largest distance of two distribution functions; those after matching may stand in."""
+    """Return the mean and the largest distance of two distribution functions; after matching may replace before."""
     treated, control = (
         moments.distribution(covariate, arm, stage) or moments.distribution(covariate, arm, AFTER) for arm in ARMS
     )
@@ -220,20 +219,20 @@ def _apart(moments: CovariateMoments, covariate: str, stage: str) -> tuple[float
 
 @recorded
 def covariate_paths(moments: CovariateMoments, outcome: str, columns: Mapping[str, int]) -> pd.DataFrame:
-    """Return the mean outcome before the programme where its periods are covariates.
+    """Return the mean outcome before the programme, if its periods are among the covariates.
 
     Parameters
     ----------
     moments : CovariateMoments
     outcome : str
-        What the columns hold.
+        The outcome in the columns.
     columns : mapping of str to int
         Covariate → period, or distance from the start of training.
 
     Returns
     -------
     DataFrame
-        As `retrain_eval.sample.composition.baseline_paths`; periods that are withheld are not there.
+        As `retrain_eval.sample.composition.baseline_paths`, without withheld periods.
 
     Raises
     ------

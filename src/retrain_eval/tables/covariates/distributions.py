@@ -1,7 +1,7 @@
-"""Distribution functions of covariates at a few points: enough to compare them, too few to find anybody.
+"""Distribution functions of covariates at a few points: enough to compare them, too few to identify anyone.
 
-The points lie about the deciles of the matched treated, and where a number decides of another covariate or of a
-stratum: people between such a cut and a decile could be counted by subtraction, so a release looks at both.
+The points are near the deciles of the matched treated, and at values that define another covariate or a stratum. People
+between such a cut and a decile could be counted by subtraction, so a release checks both.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.shown import summarised
 
 DECILES = np.arange(1, 10) / 10
-_ENOUGH = 100_000  # cells among which distinct values are counted: others only add some
-_LISTED = 50  # distinct values beyond which one is taken to be rare
+_ENOUGH = 100_000  # cells in which distinct values are counted; the others could only add some
+_LISTED = 50  # with more distinct values, one of them is assumed to be rare
 
 
 @summarised
 @dataclass(frozen=True)
 class Points:
-    """Where distribution functions are told.
+    """Points at which distribution functions are computed.
 
     Attributes
     ----------
     edges : ndarray, shape (K,)
-        Ascending; the function at each is the weight of those below it. They are round numbers: a decile itself is
-        the value of one person.
+        Ascending; the function at each is the weight below it. They are round numbers, because a decile itself is the
+        value of one person.
     forced : bool ndarray, shape (K,)
-        Whether the count of those below is known from elsewhere: of a stratum, or of another covariate.
+        Whether the count below is known from elsewhere: from a stratum or from another covariate.
     """
 
     edges: Floats
@@ -38,7 +38,7 @@ class Points:
 
     @classmethod
     def none(cls) -> Points:
-        """Return no points, for what has two values."""
+        """Return no points, for covariates with two values."""
         return cls(np.empty(0), np.empty(0, dtype=np.bool_))
 
     @classmethod
@@ -48,13 +48,13 @@ class Points:
         Parameters
         ----------
         x : ndarray, shape (C,)
-            Value of each cell that holds anybody.
+            Value of each cell with people.
         treated : ndarray, shape (C,)
             Weight of the matched treated.
         cuts : sequence of float
-            Where strata are cut: below it one level, from it on another.
+            Values at which strata are cut: one level below, another from the value on.
         levels : iterable of bool ndarray, shape (C,)
-            Levels of other covariates; one that is held by a range of ``x``, and by nobody outside, cuts at its ends.
+            Levels of other covariates. A level that consists of exactly a range of ``x`` adds the ends of the range.
 
         Examples
         --------
@@ -64,7 +64,7 @@ class Points:
         """
         order = np.argsort(x, kind="stable")
         share = np.cumsum(treated[order]) / treated.sum()
-        # a share may miss a decile by rounding
+        # rounding may put a share just below a decile
         at = np.searchsorted(share, DECILES - 1e-9)
         deciles = x[order][np.minimum(at, len(x) - 1)]
         ends = [*cuts, *(end for level in levels for end in _ends(x, level))]
@@ -73,19 +73,19 @@ class Points:
         return cls(edges, np.isin(edges, ends))
 
     def below(self, x: Floats, amount: Floats | Ints) -> list[float]:
-        """Return how much lies below each edge."""
+        """Return the weight below each edge."""
         place = np.searchsorted(self.edges, x, side="right")
         sums = np.bincount(place, weights=amount, minlength=len(self.edges) + 1)
         return [float(value) for value in np.cumsum(sums)[: len(self.edges)]]
 
     def values_below(self, x: Floats, people: Ints) -> list[int]:
-        """Return how many distinct values lie below each edge, and last how many there are, at least."""
+        """Return a lower bound on the number of distinct values below each edge and, last, in total."""
         held = np.unique(x[people > 0][:_ENOUGH])
         return [*np.searchsorted(held, self.edges).tolist(), len(held)]
 
 
 def rarest(x: Floats, people: Ints) -> int:
-    """Return the fewest people who share a value; one, where values are many."""
+    """Return the smallest number of people who share a value; 1 if there are many values."""
     held = people > 0
     values = np.unique(x[held][:_ENOUGH])
     if len(values) > _LISTED:
@@ -95,10 +95,10 @@ def rarest(x: Floats, people: Ints) -> int:
 
 
 def _beyond(values: Floats, x: Floats) -> Floats:
-    """Return the next number of two significant digits beyond each value; whole where all are."""
+    """Return the next number with two significant digits beyond each value; whole numbers if all values are."""
     some = np.abs(x[x != 0])
     size = np.where(values == 0, np.median(some) if len(some) else 1.0, np.abs(values))
-    size = np.minimum(size, max(float(np.ptp(x)), 1e-300))  # of years, the digits that vary
+    size = np.minimum(size, max(float(np.ptp(x)), 1e-300))  # for years, only the digits that vary
     unit = 10.0 ** (np.floor(np.log10(size)) - 1)
     if (x == np.floor(x)).all():
         unit = np.maximum(unit, 1.0)
@@ -106,7 +106,7 @@ def _beyond(values: Floats, x: Floats) -> Floats:
 
 
 def _ends(x: Floats, level: Bools) -> list[float]:
-    """Return where a level begins and ends, if it is that of all in a range."""
+    """Return the ends of the range of values that a level consists of; empty if it is not a range."""
     if not level.any() or level.all():
         return []
     low, high = x[level].min(), x[level].max()
@@ -119,7 +119,7 @@ def _ends(x: Floats, level: Bools) -> list[float]:
 
 
 def _roundest(low: float, high: float) -> float:
-    """Return a number above ``low``, and at most ``high``, of as few digits as can be."""
+    """Return a number above ``low`` and at most ``high`` with as few digits as possible."""
     for digits in range(1, 17):
         value = float(f"{(low + high) / 2:.{digits}g}")
         if low < value <= high:
@@ -128,7 +128,7 @@ def _roundest(low: float, high: float) -> float:
 
 
 def ecdf_distances(treated: Floats, control: Floats) -> tuple[float, float]:
-    """Return the mean and the largest distance between two distribution functions at the points where both are told.
+    """Return the mean and the largest distance between two distribution functions at their common points.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Life tables, ``stratum × duration × cause``: the counts, how spells are counted, and how durations are merged."""
+"""Life tables, ``stratum × duration × cause``: their counts, counting spells, and merging durations."""

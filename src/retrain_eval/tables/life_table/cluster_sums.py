@@ -1,4 +1,4 @@
-"""The SQL under clustered life tables: how cells co-occur in clusters, and which groups a cluster has spells in."""
+"""The SQL for clustered life tables: co-occurrence of cells in clusters, and the groups of each cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def count_products(
     *,
     one_each: bool,
 ) -> tuple[sparse.csr_array | None, sparse.csr_array | None]:
-    """Return how cells co-occur in clusters, as products or as totals, whichever is small.
+    """Return the co-occurrence of cells in clusters, as products or as totals, whichever is smaller.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def count_products(
 
 
 def _total(columns: SpellColumns) -> str:
-    """Return SQL for the weight of a cluster's spells; without weights it is a count, which no order changes."""
+    """Return SQL for the weight of a cluster's spells; without weights it is a count, which needs no stable order."""
     return "sum(w)" if columns.weights is None else stable_sum("w")
 
 
@@ -96,7 +96,7 @@ def count_clusters(
     *,
     one_each: bool,
 ) -> SpellClusters:
-    """Return the clusters by the groups that they have spells in, and the spells of each where they are few.
+    """Return the clusters by the groups in which they have spells, with the spells of each if clusters are few.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def count_clusters(
 def _cluster_sets(
     relation: duckdb.DuckDBPyRelation, columns: SpellColumns, groups: Sequence[Group], causes: Mapping[str, str]
 ) -> dict[frozenset[Group], int]:
-    """Count clusters by the set of groups that they have spells in: a bit for each group."""
+    """Count clusters by the set of groups in which they have spells, encoded with one bit per group."""
     by = [f"by_{i}" for i in range(len(columns.by))]
     source, place = "spells", "0"
     if by:

@@ -1,17 +1,17 @@
-"""Life tables without small counts: which durations to keep, and where the censored go.
+"""Life tables without small counts: which durations to keep, and where to move censored spells.
 
-Durations are walked in ascending order, on one grid for all groups. One is kept when both hold, and otherwise merged
-with the next:
+Durations are processed in ascending order, on one grid for all groups. A duration is kept if both conditions hold, and
+otherwise merged with the next:
 
-1. since the last duration kept, each group × cause has no spell or at least ``min_cell``;
+1. since the last kept duration, each group × cause has no spell or at least ``min_cell``;
 2. after it, each group has no spell or at least ``min_cell`` still at risk.
 
-Events of a merged interval move to its end, the duration kept. Spells censored inside it were at risk for a part of it:
-all counted at its end, the curve would lie too high; all before it, too low. So they are split between its end and
-the duration kept before it such that the Kaplan–Meier curve passes through its exact value at the end, up to the
-rounding that keeps both parts at zero or at ``min_cell`` and more. Before the first interval, they are put at half
-of the first duration of all, where nothing has happened yet. Where no further duration can be kept, spells that
-went on are censored at the last one; by (2) there are enough of them.
+Events of a merged interval move to its end, the kept duration. Spells censored inside the interval were at risk for a
+part of it: if all were counted at its end, the curve would be too high; if all before it, too low. They are therefore
+split between its end and the previous kept duration such that the Kaplan–Meier curve has its exact value at the end, up
+to the rounding that keeps both parts at zero or at least ``min_cell``. Before the first interval, they are placed at
+half of the first duration, before any event. If no further duration can be kept, the remaining spells are censored at
+the last one; by (2) there are enough of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from retrain_eval.tables.life_table.spell_cells import COUNTS
 
 
 def publishable_durations(cells: pd.DataFrame, group: Ints, min_cell: int) -> list[float]:
-    """Return the durations to keep, ascending, by the rules above; none if there is no way.
+    """Return the durations to keep, ascending, by the rules above; an empty list if none can be kept.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ def publishable_durations(cells: pd.DataFrame, group: Ints, min_cell: int) -> li
 def move_to_grid(
     cells: pd.DataFrame, group: Ints, kept: list[float], min_cell: int
 ) -> tuple[pd.DataFrame, sparse.csr_array]:
-    """Return the cells with their spells at the durations kept; several rows may have the same keys.
+    """Return the cells with their spells moved to the kept durations; several rows may have the same keys.
 
-    Beside them, the share of each old cell's weight that each new row holds, shape (rows, C).
+    The second return value is the share of each old cell's weight in each new row, shape (rows, C).
     """
     grid = np.array(kept)
     interval = np.searchsorted(grid, cells["duration"].to_numpy())
@@ -110,7 +110,7 @@ def _placed(cell: Ints, row: Ints, n_rows: int, n_cells: int) -> sparse.csr_arra
 
 
 def _share_censored_before(work: pd.DataFrame, n_intervals: int) -> Floats:
-    """Return, by interval × group, the share of the censored not at risk in an interval that becomes one step.
+    """Return, by interval × group, the share of censored spells to count as not at risk in the merged interval.
 
     With ``Y`` at risk at the start, ``D`` ending and the survival ratio ``q`` over the interval, one step from
     ``Y − c`` at risk gives the same ratio if ``1 − D/(Y − c) = q``.
@@ -135,7 +135,7 @@ def _share_censored_before(work: pd.DataFrame, n_intervals: int) -> Floats:
 
 
 def _nearest_allowed(wanted: Floats, count: Ints, min_cell: int) -> Ints:
-    """Return the number nearest to ``wanted`` such that it and the rest of ``count`` are 0 or ``min_cell`` and more."""
+    """Return the number nearest to ``wanted`` such that it and the rest of ``count`` are 0 or at least ``min_cell``."""
     between = np.where(count >= 2 * min_cell, np.clip(np.rint(wanted), min_cell, count - min_cell), 0)
     options = np.stack([np.zeros(len(count)), count, between])
     nearest = np.abs(options - wanted).argmin(axis=0)

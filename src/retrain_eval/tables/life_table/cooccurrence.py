@@ -1,8 +1,8 @@
-"""How cells co-occur in clusters: products of cells, totals by cluster, or both.
+"""Co-occurrence of cells in clusters: products of cells, totals by cluster, or both.
 
 Clustered variances need ``M = Σ_j t_j t_jᵀ``, ``t_j`` being the sums of weights of cluster j by cell. Where clusters
 are small, M itself is sparse: the products. Where they are large, M is dense, and the ``t_j``, the totals, are small.
-A table that was added up from two may hold both: ``M = products + totalsᵀ totals``.
+The sum of two tables may hold both: ``M = products + totalsᵀ totals``.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def side_by_side(
     columns: tuple[int, int],
     rows: tuple[int, int] = (0, 0),
 ) -> sparse.csr_array | None:
-    """Return the block-diagonal matrix of two samples that share no cluster; None where neither has one.
+    """Return the block-diagonal matrix of two samples that share no cluster; None if neither has one.
 
-    ``columns`` and ``rows`` are the shapes that an absent one would have.
+    ``columns`` and ``rows`` are the shapes of a missing matrix.
     """
     if first is None and second is None:
         return None
@@ -52,7 +52,7 @@ def side_by_side(
 
 
 def products_of(products: sparse.csr_array | None, totals: sparse.csr_array | None) -> sparse.csr_array | None:
-    """Return M as a matrix: a file holds sums over clusters, and never a single cluster.
+    """Return M as a matrix, because a file holds sums over clusters and never a single cluster.
 
     Raises
     ------

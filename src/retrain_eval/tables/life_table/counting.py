@@ -1,6 +1,6 @@
-"""Spells to a life table: count them by cell, inside DuckDB.
+"""Count spells by cell, inside DuckDB, to make a life table.
 
-What is counted, and what is read from it, stands in `retrain_eval.tables.life_table.life_table`.
+`retrain_eval.tables.life_table.spell_table` describes the counts and what is computed from them.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrain_eval.common.errors import InputError, unknown
-from retrain_eval.common.sources import Source, as_relation, stated_levels
-from retrain_eval.tables.additive import levels_stamp
+from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.tables.life_table.cluster_sums import count_clusters, count_products
 from retrain_eval.tables.life_table.event_codes import Codes
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_cells import COUNTS, SpellColumns, count_cells, count_people
 from retrain_eval.tables.life_table.spell_table import ENDING, PRODUCTS
+from retrain_eval.tables.stamps import levels_of
 
 
 def life_table(
@@ -49,18 +49,18 @@ def life_table(
     by : str or sequence of str
         Columns of levels. A missing level is the level ``"(missing)"``.
     weights, weight_type : str, optional
-        Column of weights, and ``"probability"`` (from sampling or matching) or ``"frequency"`` (how many alike spells
-        the row stands for). One needs the other. A spell of weight zero is left out.
+        Column of weights, and ``"probability"`` (from sampling or matching) or ``"frequency"`` (the number of identical
+        spells that the row represents). Both must be given together. Spells of weight zero are dropped.
     cluster : str, optional
         Column to cluster standard errors by: the person, the provider, the matched set.
     event : code or sequence of codes, optional
-        The codes that are events, each a cause of its own; as ``failure(status == 2)`` in Stata. Codes 0, false and
-        NULL are then censored, and so is the only other code there is, as 1 of R's 1/2; further codes must be named in
+        The codes that are events, each a separate cause; as ``failure(status == 2)`` in Stata. Codes 0, false and NULL
+        then mean censored, and so does a single other code, such as 1 in R's 1/2 coding. Further codes must be named in
         ``censored``, because a competing cause is not the same as censoring.
     censored : code or sequence of codes, optional
-        The codes that mean censored; as ``status(0)`` in SAS. All other codes are events, each a cause of its own.
-        ``()``: only 0, false and NULL mean censored. A code such as "NA" or "no" is not taken for a cause; name it here
-        or in ``event``. With both keywords, every code is named.
+        The codes that mean censored; as ``status(0)`` in SAS. All other codes are events, each a separate cause. With
+        ``()``, only 0, false and NULL mean censored. Codes such as "NA" or "no" are not assumed to be causes and must
+        be named here or in ``event``. If both keywords are given, they must name every code.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection.
 
@@ -104,7 +104,7 @@ def life_table(
         totals=totals,
         clusters=clusters,
         n_people=n_spells if n_ids == n_rows else n_ids,
-        stamp=levels_stamp(stated_levels(relation, levels)),
+        stamp=levels_of(relation, levels),
     )
 
 

@@ -1,7 +1,7 @@
-"""Which codes of a column of endings are events, and which mean that a spell was censored.
+"""Which codes in a column of endings are events, and which mean that a spell was censored.
 
-Nothing is guessed. Where neither ``event=`` nor ``censored=`` is given, only codes with one meaning are read: 0/1,
-true/false and NULL. R's 1/2, a text ``"no"`` or ``"NA"`` would otherwise count as events, so that no spell is censored.
+Nothing is guessed. If neither ``event=`` nor ``censored=`` is given, only unambiguous codes are accepted: 0/1,
+true/false and NULL. Otherwise R's 1/2, or a text ``"no"`` or ``"NA"``, would count as events, and no spell as censored.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_codes(
     event: Codes | None = None,
     censored: Codes | None = None,
 ) -> dict[str, str]:
-    """Return the cause that each code stands for, ``"0"`` where it means censored.
+    """Return the cause that each code represents, ``"0"`` if it means censored.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def read_codes(
     rest = [code for code in found if code not in events and code not in gone]
     zeros = [code for code in rest if code.lower() in _ZERO]
     if event is not None:
-        # what is not an event is censored where nothing else can be meant: 0, false, NULL, or the one other code
+        # codes that are not events mean censored if unambiguous: 0, false, NULL, or a single other code
         unclear = [code for code in rest if code not in zeros]
         if censored is not None:
             unclear = rest
@@ -108,7 +108,7 @@ def read_codes(
             unclear = []
         gone = [*gone, *rest]
     else:
-        # what is not censored is a cause, unless it does not look like one; of two codes, the other is the event
+        # codes that are not censored are causes, unless they do not look like one; of two codes, the other is the event
         unclear = [code for code in rest if code.lower() in _DOUBTFUL and (gone or code not in zeros)]
         if gone and len(rest) == 1:
             unclear = []
@@ -126,7 +126,7 @@ def read_codes(
 
 
 def cause_sql(code: str, causes: Mapping[str, str]) -> str:
-    """Return the SQL that turns a code into its cause; what has no code is censored."""
+    """Return the SQL that turns a code into its cause; spells without a code are censored."""
     renamed = {found: cause for found, cause in causes.items() if found != cause}
     cases = "".join(f" WHEN {sql_text(found)} THEN {sql_text(cause)}" for found, cause in renamed.items())
     return f"coalesce(CASE {code}{cases} ELSE {code} END, '{CENSORED}')" if cases else f"coalesce({code}, '{CENSORED}')"

@@ -30,18 +30,18 @@ class LifeTable(SpellTable):
 
         Neighbouring durations are merged, on one grid for all groups, by `retrain_eval.tables.life_table.coarsening`:
         events move to the last of the durations merged, and spells censored in between are split between it and the
-        one before so that the Kaplan–Meier curve keeps its value there. Where no further duration can be kept the
-        table stops: spells that went on are censored at the last. No spell is lost, a table without small counts is
-        unchanged, and doing it twice changes nothing.
+        one before so that the Kaplan–Meier curve keeps its value there. If no further duration can be kept, the table
+        stops, and the remaining spells are censored at the last duration. No spell is lost, a table without small
+        counts is unchanged, and coarsening again changes nothing.
 
         Parameters
         ----------
         min_cell : int
             Smallest count that may be published.
         merge : bool
-            First merge causes, and levels of the last column, that too few spells have. Where no duration can be kept
-            then, count any cause as one, ``"any"``, and sum over the columns of levels, the last one first. What was
-            merged is in ``merged``.
+            First merge rare causes and rare levels of the last column. If no duration can be kept even then, treat all
+            causes as one, ``"any"``, and sum over the columns of levels, the last one first. ``merged`` lists what was
+            merged.
 
         Returns
         -------
@@ -51,14 +51,14 @@ class LifeTable(SpellTable):
         Raises
         ------
         DisclosureError
-            If no duration can be kept, whatever is merged; if counts are of spells, not people; or if the table is
-            left-truncated, for which this rule is not enough.
+            If no duration can be kept whatever is merged; if people have several spells, so that counts are not counts
+            of people; or if the table is left-truncated, which this rule does not protect.
 
         Notes
         -----
-        Products of clusters move with their cells, so that standard errors stay clustered; but how many matched pairs
-        two cells share may be a small number: `without_clusters` leaves that out of what is published. A median read
-        from the result is the end of the interval that holds it.
+        Products of clusters move with their cells, so that standard errors remain clustered. The number of matched
+        pairs that two cells share may be small, however; `without_clusters` removes it before publication. A median
+        computed from the result is the end of the interval that contains it.
 
         Examples
         --------

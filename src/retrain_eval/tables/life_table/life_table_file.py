@@ -28,9 +28,7 @@ def write(life: SpellTable, path: str | os.PathLike[str]) -> None:
         columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
     facts = {name: getattr(life, name) for name in _FACTS}
     facts["clusters"] = life.clusters and life.clusters.facts()
-    if life.stamp:
-        facts["stamp"] = life.stamp
-    write_table(path, "life_table", pa.table(columns), facts)
+    write_table(path, "life_table", pa.table(columns), facts, life.stamp)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     InputError
         If the file holds something else.
     """
-    table, facts = read_table(path, "life_table")
+    table, facts, stamp = read_table(path, "life_table")
     by = tuple(facts.pop("by"))
     grid, clusters, merged = facts.pop("grid"), facts.pop("clusters", None), tuple(facts.pop("merged", ()))
     cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
@@ -50,7 +48,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         found, values = (table[name].to_pylist() for name in PRODUCTS)
         index = np.repeat(np.arange(len(cells)), [len(row) for row in found])
         products = sparse.csr_array(
-            (np.concatenate(values), (index, np.concatenate(found).astype(int))), shape=(len(cells), len(cells))
+            ([x for row in values for x in row], (index, [int(c) for row in found for c in row])),
+            shape=(len(cells), len(cells)),
         )
     return {
         "by": by,
@@ -59,5 +58,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         "merged": merged,
         "grid": None if grid is None else tuple(grid),
         "clusters": None if clusters is None else SpellClusters.of_facts(clusters),
+        "stamp": stamp,
         **facts,
     }

@@ -1,4 +1,4 @@
-"""Causes and levels of a life table that few spells have: merged before durations are, so that the curve is kept."""
+"""Merge rare causes and levels of a life table before durations are merged, to preserve the curve."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import replace
 import pandas as pd
 
 from retrain_eval.common.arrays import Ints
-from retrain_eval.tables.additive import relabelled_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_table import ANY, Table, merge_cells
+from retrain_eval.tables.stamps import relabelled_stamp
 
 JOIN = " + "  # between the names of what is merged
 
 
 def without_rare(table: Table, min_cell: int) -> Table:
-    """Return the table with causes, and levels of the last column, merged that too few spells have; or itself."""
+    """Return the table with rare causes and rare levels of the last column merged, or the table itself if none are."""
     causes = merged_causes(table.cells, table.group_numbers(), min_cell)
     if any(old != new for old, new in causes.items()):
         one = len(causes) > 1 and len(set(causes.values())) == 1
@@ -37,7 +37,7 @@ def without_rare(table: Table, min_cell: int) -> Table:
 
 
 def less_detailed(table: Table) -> Table | None:
-    """Return the table with its causes as one, or else without its last column of levels; None if neither."""
+    """Return the table with its causes merged or, if they are, without its last stratum; None if it has neither."""
     ended = table.cells["cause"] != CENSORED
     if len(table.cells["cause"][ended].unique()) > 1:
         cells = table.cells.assign(cause=table.cells["cause"].mask(ended, ANY))
@@ -48,9 +48,9 @@ def less_detailed(table: Table) -> Table | None:
 
 
 def merged_causes(cells: pd.DataFrame, group: Ints, min_cell: int) -> dict[str, str]:
-    """Return a name for each cause of ending, one for several where some group has only few spells that end by one.
+    """Return a name for each cause of ending; causes that are rare in some group share a name.
 
-    The rarest cause joins the next until, in each group, no cause or at least ``min_cell`` spells have it.
+    The rarest cause is merged with the next rarest until each cause has no spell or ``min_cell`` in each group.
 
     Examples
     --------
@@ -76,12 +76,12 @@ def merged_causes(cells: pd.DataFrame, group: Ints, min_cell: int) -> dict[str, 
 
 
 def merged_levels(totals: pd.Series[int], min_cell: int) -> dict[str, str]:
-    """Return a name for each level, in their order: one with too few spells joins the smaller of its neighbours.
+    """Return a name for each level, in order; a level with too few spells is merged with its smaller neighbour.
 
     Parameters
     ----------
     totals : Series
-        The fewest spells that any group of the level has, by level, from low to high.
+        The smallest number of spells in any group of the level, by level, from low to high.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The SQL under life tables: spells checked, then counted by cell where the data lies."""
+"""The SQL for life tables: spells are checked and counted by cell inside DuckDB."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.levels import MISSING_LEVEL
-from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sources import query, refuse_broken_rows, require_columns, sql_name
 from retrain_eval.common.sql import stable_sum
-from retrain_eval.common.withholding import rows_where
 from retrain_eval.tables.life_table.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
 
 COUNTS = ("n", "sum_w", "sum_w2")
@@ -27,7 +26,7 @@ _TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class SpellColumns:
-    """Which column plays which part in a table of spells."""
+    """The roles of the columns in a table of spells."""
 
     id: str
     duration: str
@@ -47,7 +46,7 @@ class SpellColumns:
 
 
 def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
-    """Refuse what cannot be right, naming the first offending spell.
+    """Refuse invalid values, and name the first offending spell.
 
     Raises
     ------
@@ -55,24 +54,11 @@ def refuse_bad_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) 
         For a missing id, a duration or entry that is not a finite number, a duration that is not after its entry, a
         blank cause, a weight that is not finite or is negative, a frequency weight that is not whole.
     """
-    rules = _rules(relation, columns)
-    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
-    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
-        if n_bad:
-            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {sql_name(columns.id)} LIMIT 1"
-            raise InputError(
-                f"{n_bad} row(s) break a rule",
-                row=rows_where(condition),
-                column=column,
-                value=query(relation, first).fetchall()[0][0],
-                rule=rule,
-                fix="correct or remove these rows",
-            )
+    refuse_broken_rows(relation, _rules(relation, columns), order=sql_name(columns.id))
 
 
 def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> int:
-    """Return the number of distinct ids that have weight, all of which are held in memory."""
+    """Return the number of distinct ids with positive weight; all ids are held in memory."""
     kept = "" if columns.weights is None else f" WHERE {_number(columns.weights)} > 0"
     sql = f"SELECT count(DISTINCT {sql_name(columns.id)}) FROM source{kept}"
     return int(query(relation, sql).fetchall()[0][0])
@@ -108,12 +94,12 @@ def _rules(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> dict[str
 
 
 def refuse_unseen_beginnings(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> None:
-    """Refuse spells that `build_spells` marks as begun before they were observed: their durations are too short.
+    """Refuse spells that `build_spells` marks as begun before observation, because their durations are too short.
 
     Raises
     ------
     InputError
-        If there are any and no ``entry`` says from which duration on they are observed.
+        If there are any and no ``entry`` gives the duration from which they are observed.
     """
     if columns.entry is not None or _UNSEEN not in relation.columns:
         return
@@ -142,20 +128,20 @@ def count_cells(
 ) -> tuple[pd.DataFrame, int, bool, dict[str, str]]:
     """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
 
-    Rows are summed by the values as they stand, and only the few sums are put into words and order: by level (the
+    Rows are grouped by their raw values, and only the few sums are converted to text and sorted: by level (in the
     column's own order, so that an ordered category keeps its order), entry, duration and cause. The rules for keys are
-    checked on the sums too.
+    checked on the sums as well.
 
     Returns
     -------
     cells : DataFrame
     n_rows : int
-        Rows that have weight.
+        Rows with positive weight.
     ascending : bool
-        Whether each id is larger than the one before it, so that all differ. Records are mostly kept in the order of
-        their ids, and this is seen beside the counting, in one pass that holds nothing.
+        Whether each id is larger than the one before it, so that all are distinct. Records are usually sorted by id,
+        and this is checked in the same pass as the counting, without using memory.
     causes : dict of str → str
-        The cause that each code stands for; see `read_codes`.
+        The cause that each code represents; see `read_codes`.
 
     Raises
     ------
@@ -171,7 +157,7 @@ def count_cells(
     sums = "count(*) AS n, n AS sum_w, n AS sum_w2"
     rows_kept = "n"
     if columns.weight_type is not None:
-        # a frequency weight says how many alike spells a row stands for, each of weight one
+        # a frequency weight is the number of identical spells that a row represents, each of weight one
         repeated = columns.weight_type == "frequency"
         w2 = weight if repeated else f"{weight} * {weight}"
         n = f"sum({weight})" if repeated else "count(*)"
@@ -185,7 +171,7 @@ def count_cells(
             }.items()
         )
         rows_kept = "rows_kept"
-    # what no key shows: ids, clusters and weights
+    # columns that are not keys: ids, clusters and weights
     whole = f" OR {weight} <> round({weight})" if columns.weight_type == "frequency" else ""
     hidden = [f"count({sql_name(name)}) < count(*)" for name in (columns.id, columns.cluster) if name is not None]
     if columns.weights is not None:
@@ -226,7 +212,7 @@ def count_cells(
     ).fetchnumpy()
     codes_read = found["cause"]
     *values, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
-    if len(rows) == 1:  # the last one, which is no cell
+    if len(rows) == 1:  # only the last row, which is not a cell
         raise InputError("the source has no rows", fix="a life table needs at least one spell")
     if bad[:-1].any():
         refuse_bad_spells(relation, columns)
@@ -249,7 +235,7 @@ def count_cells(
 
 
 def _by_cause(cells: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
-    """Return cells in the order of groups, entry, duration and cause, those summed whose codes mean the same."""
+    """Return cells ordered by group, entry, duration and cause, summing those whose codes mean the same."""
     group = np.zeros(len(cells), dtype=np.int64)
     if by:
         group[1:] = (cells[list(by)].to_numpy()[1:] != cells[list(by)].to_numpy()[:-1]).any(axis=1).cumsum()
@@ -262,7 +248,7 @@ def _by_cause(cells: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
 
 
 def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns, causes: Mapping[str, str]) -> str:
-    """One clean row per spell; a spell of weight zero counts for nothing and is left out."""
+    """Return SQL with one clean row per spell; spells of weight zero are dropped."""
     levels = [
         f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}') AS by_{i}, {sql_name(name)} AS sort_{i}"
         for i, name in enumerate(columns.by)

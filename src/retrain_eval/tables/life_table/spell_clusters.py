@@ -1,4 +1,4 @@
-"""Clusters of a life table: how many lie in each set of groups and, of few clusters, what spells each one has."""
+"""Clusters of a life table: the number in each set of groups and, if there are few clusters, the spells of each."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from retrain_eval.common.shown import summarised
 Group = tuple[str, ...]
 Sets = Mapping[frozenset[Group], int]
 
-MOST_KEPT = 500  # clusters whose spells are kept one by one
-LARGE = 10  # spells per cluster, on average, of clusters whose spells a file may hold one by one
-KEPT = 3  # and above this, of clusters that are kept here; matched sets are smaller
+MOST_KEPT = 500  # largest number of clusters whose spells are kept by cluster
+LARGE = 10  # smallest average number of spells per cluster for which a file may hold spells by cluster
+KEPT = 3  # the same in memory, exclusive; matched sets are smaller
 
 
 @summarised
 @dataclass(frozen=True)
 class SpellClusters:
-    """Which groups of a life table clusters lie in.
+    """The groups of a life table in which clusters occur.
 
     Attributes
     ----------
     sets : mapping of frozenset of groups → int
-        How many clusters have spells in exactly these groups.
+        Number of clusters with spells in exactly these groups.
     n, sum_w : sparse array, shape (J, C), or None
-        Spells, and their weights, by cluster and cell: kept where some group has few clusters, so that each can be left
-        out.
+        Spells and their weights by cluster and cell, kept if some group has few clusters, so that each can be left out.
     withheld : bool
-        Whether they were kept, of large clusters, and given up as durations were merged.
+        Whether they were kept for large clusters and then dropped when durations were merged.
     """
 
     sets: Sets
@@ -61,7 +60,7 @@ class SpellClusters:
         return SpellClusters(Counter(self.sets) + Counter(other.sets), n, sum_w, self.withheld or other.withheld)
 
     def regrouped(self, name: Callable[[Group], Group | None]) -> SpellClusters:
-        """Return the clusters of groups that are named anew, or left out where the name is None."""
+        """Return the clusters with renamed groups; groups renamed to None are dropped."""
         sets: Counter[frozenset[Group]] = Counter()
         for members, number in self.sets.items():
             if left := frozenset(new for old in members if (new := name(old)) is not None):
@@ -69,17 +68,17 @@ class SpellClusters:
         return replace(self, sets=sets)
 
     def moved(self, cells: sparse.csr_array) -> SpellClusters:
-        """Return the clusters of other cells, which are sums of those there are; ``cells`` has the shape (new, old)."""
+        """Return the clusters for new cells, which are sums of the old ones; ``cells`` has the shape (new, old)."""
         n, sum_w = (None if part is None else sparse.csr_array(part @ cells.T) for part in (self.n, self.sum_w))
         return replace(self, n=n, sum_w=sum_w)
 
     def without_spells(self) -> SpellClusters:
-        """Return only how many clusters lie in which groups."""
+        """Return the clusters without spells by cluster: only the number in each set of groups."""
         large = self.n is not None and self.n.sum() >= LARGE * self.n.shape[0]
         return SpellClusters(self.sets, withheld=self.withheld or bool(large))
 
     def facts(self) -> dict[str, Any]:
-        """Return it in plain values, as a file keeps it: the spells of each cluster only where clusters are large."""
+        """Return the plain values to store in a file, with the spells of each cluster only if clusters are large."""
         plain: dict[str, Any] = {"sets": [[sorted(members), number] for members, number in self.sets.items()]}
         plain["withheld"] = self.withheld
         if self.n is not None and self.sum_w is not None and self.n.sum() >= LARGE * self.n.shape[0]:
@@ -91,7 +90,7 @@ class SpellClusters:
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> SpellClusters:
-        """Return what `facts` said.
+        """Return the clusters stored by `facts`.
 
         Examples
         --------
@@ -117,7 +116,7 @@ def _side_by_side(one: sparse.csr_array | None, other: sparse.csr_array | None) 
 
 
 def keeps_each(sets: Sets, n_spells: int) -> bool:
-    """Whether the spells of each cluster are kept: few clusters, or few of many larger than pairs in some group."""
+    """Return whether spells are kept by cluster: if clusters are few, and larger than pairs, in some group."""
     clusters = sum(sets.values())
     groups = frozenset[Group]().union(*sets)
     fewest = min((SpellClusters(sets).count([group]) for group in groups), default=0)

@@ -6,14 +6,14 @@ that it was censored at its duration. For the weight ``w``, a cell keeps
 * ``n``, the number of spells, ``sum_w = Σw`` and ``sum_w2 = Σw²``, and
 * with a cluster, ``products[c, d] = Σ_j (Σ_{i∈j∩c} w_i)(Σ_{i∈j∩d} w_i)`` over clusters ``j``.
 
-The number at risk and the number who end at any time follow by adding up, and so do Kaplan–Meier, the log-rank
-test and whatever else depends on risk sets. All spells of a cell have the same influence ``u_c`` per unit of weight, so
-``Cov(θ_k, θ_l) = Σ_{c,d} u_kc products[c, d] u_ld``: exact, without the people.
+The number at risk and the number of events at any time are sums of cells, and so Kaplan–Meier, the log-rank test and
+everything else that depends on risk sets follow from the table. All spells of a cell have the same influence ``u_c``
+per unit of weight, so ``Cov(θ_k, θ_l) = Σ_{c,d} u_kc products[c, d] u_ld`` exactly, without records of people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self, TypeVar
@@ -25,11 +25,12 @@ from scipy import sparse
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.additive import Additive, in_order, without_levels
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.life_table.cooccurrence import quadratic_form, side_by_side
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
 from retrain_eval.tables.recipe import Recipe, recorded
+from retrain_eval.tables.stamps import in_order, without_levels
 
 ENDING = ["entry", "duration", "cause"]
 PRODUCTS = ("product_with", "product")
@@ -46,7 +47,7 @@ class SpellTable(Additive):
     Attributes
     ----------
     duration : str
-        Name of the duration, which carries its unit.
+        Name of the duration, which includes its unit.
     by : tuple of str
         Names of the columns of levels; a group is one combination of their levels.
     cells : DataFrame, C rows
@@ -57,20 +58,20 @@ class SpellTable(Additive):
     cluster : str or None
         Column that ``products`` are summed over.
     products : sparse array, shape (C, C), or None
-        Sums over clusters of products of weights; None without a cluster, where it is the diagonal ``sum_w2``, and
-        where ``totals`` stand for it.
+        Sums over clusters of products of weights. None without a cluster, in which case it is the diagonal ``sum_w2``,
+        or if ``totals`` replace it.
     totals : sparse array, shape (J, C), or None
-        Sums of weights by cluster and cell, kept instead where so many pairs of cells share a cluster that their
-        products would be the larger. Together ``products + totalsᵀ totals``. Never written to a file.
+        Sums of weights by cluster and cell, kept instead of ``products`` if so many pairs of cells share a cluster that
+        their products would be larger. The full matrix is ``products + totalsᵀ totals``. Never written to a file.
     n_people : int or None
-        Distinct ids. Fewer than the spells: some people have several. None: not known, because the table is a part
+        Distinct ids, fewer than the spells if some people have several. None if not known, because the table is a part
         of one in which people have several spells.
     grid : tuple of float or None
-        The durations that `coarsen` kept, each standing for those since the one before; None: not coarsened.
+        The durations that `coarsen` kept, each representing those since the one before; None if not coarsened.
     clusters : SpellClusters or None
-        How many clusters have spells in which groups; of few, the spells of each.
+        The number of clusters by groups; if there are few, also the spells of each.
     stopped : bool
-        Whether `coarsen` counts spells that went on after the last duration as censored there.
+        Whether `coarsen` censored the spells that continued after the last duration there.
     merged : tuple of str
         What `coarsen` merged before it merged durations: ``"causes"``, causes or levels such as ``"recall + death"``,
         or columns of levels that it summed over.
@@ -92,7 +93,7 @@ class SpellTable(Additive):
     totals: sparse.csr_array | None = None
     clusters: SpellClusters | None = field(default=None, compare=False)
     merged: tuple[str, ...] = ()
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
@@ -112,12 +113,12 @@ class SpellTable(Additive):
 
     @property
     def exact_until(self) -> int:
-        """Until where a coarsened table keeps every period, 1, 2, …: so far, areas under its curves are exact."""
+        """The last period up to which a coarsened table keeps every period, so that areas under curves are exact."""
         grid = self.grid or ()
         return next((before for before, kept in enumerate(grid) if kept != before + 1), len(grid))
 
     def told_apart(self, durations: Iterable[float]) -> tuple[float, ...]:
-        """Return those of some durations that a coarsened table has kept.
+        """Return those of the given durations that a coarsened table keeps.
 
         Examples
         --------
@@ -138,7 +139,7 @@ class SpellTable(Additive):
         return list(zip(*levels, strict=True))
 
     def group_numbers(self) -> Ints:
-        """Return the place of each cell's group in `groups`, shape (C,)."""
+        """Return the index of each cell's group in `groups`, shape (C,)."""
         return self._group_numbers
 
     @cached_property
@@ -155,7 +156,7 @@ class SpellTable(Additive):
         Returns
         -------
         ndarray, shape (K, K)
-            Clusters are taken as independent; without a cluster, spells are.
+            Clusters are assumed to be independent; without a cluster, spells are.
         """
         middle = self.products
         if self.cluster is None:
@@ -166,7 +167,7 @@ class SpellTable(Additive):
 
     @property
     def alike(self) -> Mapping[str, object]:
-        """Duration, levels, weights, cluster and grid, which two tables must share to be added."""
+        """The duration, levels, weights, cluster and grid, which two tables must share to be added."""
         return {name: getattr(self, name) for name in ("duration", "by", "weighted", "cluster", "grid", "merged")}
 
     def empty(self) -> Self:
@@ -186,16 +187,11 @@ class SpellTable(Additive):
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
         )
-        cells = pd.concat([table.cells for table in (self, other) if len(table.cells)] or [self.cells])
-        return merge_cells(both, cells.reset_index(drop=True), self.by, self._order(other))
+        cells = pd.concat([self.cells, other.cells], ignore_index=True)
+        return merge_cells(both, cells, self.by, self._order({*self.groups(), *other.groups()}))
 
-    def _order(self, other: Self) -> list[tuple[str, ...]]:
-        """Return the groups of both in canonical order: that of a table which has them all, if one does."""
-        mine, theirs = (table.groups() if len(table.cells) else [] for table in (self, other))
-        groups = list(dict.fromkeys([*mine, *theirs]))
-        whole = [order for order in (mine, theirs) if len(order) == len(groups)]
-        if whole and all(order == whole[0] for order in whole):
-            return whole[0]
+    def _order(self, groups: Collection[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Return groups in canonical order: by their levels, each `in_order`."""
         columns = zip(self.by, zip(*groups, strict=True), strict=True)
         levels = [in_order(set(present), name, self.stamp) for name, present in columns]
         return sorted(groups, key=lambda group: [order.index(of) for order, of in zip(levels, group, strict=True)])
@@ -224,7 +220,7 @@ class SpellTable(Additive):
         if not keep.any():
             raise InputError("no spell has these levels together", value=levels, fix="see table.groups()")
         part = self.of_cells(keep)
-        # who of several spells is left is not known from counts
+        # counts do not show how many people remain if people have several spells
         return replace(part, n_people=None if self.repeated else part.n_spells)
 
     def of_cells(self, keep: Bools) -> Self:
@@ -238,7 +234,7 @@ class SpellTable(Additive):
         if self.clusters is None:
             return part
         left = set(part.groups())
-        chosen = sparse.csr_array(np.eye(len(keep))[keep])
+        chosen = sparse.csr_array(sparse.eye_array(len(keep)))[keep]
         clusters = self.clusters.moved(chosen).regrouped(lambda group: group if group in left else None)
         return replace(part, clusters=clusters)
 
@@ -273,9 +269,9 @@ class SpellTable(Additive):
         return replace(self, cluster=None, products=None, totals=None, clusters=None)
 
     def with_lone_clusters(self, cluster: str) -> Self:
-        """Return the table clustered by a column each value of which has one spell, such as an id without repeats.
+        """Return the table clustered by a column with one spell per value, such as an id without repeats.
 
-        Nothing co-occurs, so that the rows need not be read again.
+        No cells co-occur, so the rows need not be read again.
         """
         alone = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
         n = np.bincount(self.group_numbers(), weights=self.cells["n"].to_numpy()).astype(int)
@@ -295,7 +291,7 @@ def _numbers(cells: pd.DataFrame, keys: list[str]) -> Ints:
 def merge_cells(
     table: Table, cells: pd.DataFrame, by: tuple[str, ...], groups: Sequence[tuple[str, ...]] | None = None
 ) -> Table:
-    """Return ``table`` with rows of ``cells`` that have the same keys summed, groups as they are met or as given."""
+    """Return ``table`` with rows of ``cells`` with equal keys summed, and groups in order of appearance or as given."""
     keys = [*by, *ENDING]
     group = _numbers(cells, list(by))
     if groups is not None and by:

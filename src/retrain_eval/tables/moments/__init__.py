@@ -1,1 +1,1 @@
-"""Outcome moments, ``cohort × stratum``: the sums, and how paths of people are laid out and summed, in DuckDB."""
+"""Outcome moments, ``cohort × stratum``: the sums, and the steps in DuckDB that build and sum the paths of people."""

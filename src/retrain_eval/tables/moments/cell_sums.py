@@ -1,4 +1,4 @@
-"""Sums by cell: cells that fall together are added up."""
+"""Sums by cell: cells with equal keys are added up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def merge_cells(
 ) -> tuple[pd.DataFrame, Floats, dict[tuple[int, int], Floats], AnyInts]:
     """Sum rows of ``cells`` that have the same keys; return cells, both moments, and the new cell of each row.
 
-    Cells come in the order in which they are met, or in the order that ``order`` gives for the keys: their positions.
+    Cells are in order of appearance, or in the order given by ``order``, which returns the positions of the keys.
     """
     group = cells.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
     n_groups = int(group.max(initial=-1)) + 1
@@ -37,7 +37,7 @@ def merge_cells(
     blocks: dict[tuple[int, int], Floats] = {}
     for (a, b), block in second.items():
         c, d = int(group[a]), int(group[b])
-        # two distinct cells that fall together contribute both ways round; stored pairs have c <= d
+        # two distinct cells that are merged contribute in both orders; stored pairs have c <= d
         parts = [((c, d), block)] if c != d or a == b else [((c, c), block), ((c, c), block.T)]
         for (row, column), part in parts:
             key, value = ((row, column), part) if row <= column else ((column, row), part.T)

@@ -1,4 +1,4 @@
-"""Repeated cross sections: the table that `build_paths` makes of a panel, where nobody is seen twice."""
+"""Repeated cross sections: the equivalent of `build_paths` for data in which each unit appears once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retrain_eval.tables.moments.paths import Columns, Paths, check_options, che
 
 
 def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) -> Paths:
-    """Lay out one row per unit with the period it was observed in, ``t``, and its outcome, ``y``.
+    """Create one row per unit with the period in which it was observed, ``t``, and its outcome, ``y``.
 
     Rows without an outcome, or of weight zero, are left out.
 
@@ -34,7 +34,7 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
             f"{twice} unit(s) have more than one row",
             row=units,
             column=columns.unit,
-            rule="in repeated cross sections nobody is seen twice",
+            rule="in repeated cross sections each unit appears once",
             fix="number the rows; or, for people seen in several periods, panel=True",
         )
     fixed = {
@@ -44,7 +44,7 @@ def build_cross_sections(relation: duckdb.DuckDBPyRelation, columns: Columns) ->
         "y": f"CAST({sql_name(columns.outcome)} AS DOUBLE)",
     }
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
-    # in the order of units, so that sums of floats come out the same
+    # in the order of units, so that sums of floats are reproducible
     rows = (
         f"SELECT {columns.labels()}* FROM (SELECT {selected} FROM source) WHERE y IS NOT NULL AND w > 0 ORDER BY unit"
     )

@@ -1,4 +1,4 @@
-"""How much of a cell's amount single units contribute: what a rule of dominance is checked with, and a cap on it."""
+"""The contributions of single units to a cell's amount, for checking dominance rules, and a cap on them."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def largest(paths: Paths, group: str, order: str) -> Floats:
 
 
 def absolute_totals(paths: Paths, group: str, order: str) -> Floats:
-    """Return Σ w·|Y| of each cell in each period, shape (C, T): what the largest contributions are a share of."""
+    """Return Σ w·|Y| of each cell in each period, shape (C, T), the total for the largest contributions."""
     sums = ", ".join(f"fsum(w * abs({y}))" for y in paths.per_period)
     rows = paths.query(f"SELECT {sums} FROM {paths.table} GROUP BY {group} ORDER BY {order}").fetchall()
     return np.array(rows, dtype=float).reshape(len(rows), len(paths.per_period))
 
 
 def merge(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floats | None:
-    """Return the largest contributions to groups of the cells of all parts; None where a part's are not known.
+    """Return the largest contributions to groups of the cells of all parts; None if those of a part are not known.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def merge(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floa
 
 
 def merge_totals(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) -> Floats | None:
-    """Return the sums of Σ w·|Y| over groups of the cells of all parts; None where a part's are not known."""
+    """Return the sums of Σ w·|Y| over groups of the cells of all parts; None if those of a part are not known."""
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
@@ -82,26 +82,25 @@ def merge_totals(parts: Sequence[Floats | None], group: AnyInts, n_groups: int) 
 
 
 def dominated(contributions: Floats, total: Floats, *, n: float, share: float, p_percent: float) -> Bools:
-    """Return which cells few units dominate in some period, shape (C,).
+    """Return which cells are dominated by few units in some period, shape (C,).
 
     Parameters
     ----------
     contributions : ndarray, shape (C, T, N_LARGEST)
         The largest w·|Y|.
     total : ndarray, shape (C, T)
-        Σ w·|Y|. A total of signed amounts would be too small: gains and losses cancel in it, though everyone has one.
-        Where it is all that is known, the contributions themselves are a lower bound of the sum, and the larger of the
-        two counts.
+        Σ w·|Y|. A total of signed amounts would be too small, because gains and losses cancel. If only such a total is
+        known, the sum of the contributions is a lower bound, and the larger of the two is used.
     n, share : float
-        (n, k) rule: the n largest hold at most this share of the total; 1 switches it off.
+        (n, k) rule: the n largest contribute at most this share of the total; 1 disables the rule.
     p_percent : float
-        p% rule: the total less the two largest is at least this percentage of the largest, or the second largest could
-        tell the largest's amount to within it; 0 switches it off.
+        p% rule: the total minus the two largest is at least this percentage of the largest; otherwise the second
+        largest unit could estimate the largest amount to within p%. 0 disables the rule.
 
     Notes
     -----
-    Hundepool et al. (2012), Statistical Disclosure Control, section 4.2; of amounts that may be negative the rules
-    look at their absolute values.
+    Hundepool et al. (2012), Statistical Disclosure Control, section 4.2. For amounts that may be negative, the rules
+    use absolute values.
 
     Examples
     --------

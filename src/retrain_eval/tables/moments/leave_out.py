@@ -21,9 +21,9 @@ def without_cluster(
     number : int
         Row of ``moments.clusters``.
     among : bool ndarray, shape (C,), optional
-        Cells to keep at all.
+        Cells to keep; by default all.
     products : bool
-        Whether second moments are wanted as well.
+        Whether to compute second moments as well.
 
     Returns
     -------

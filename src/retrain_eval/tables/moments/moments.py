@@ -8,7 +8,7 @@ reference path, and the weight ``w``, put ``z_i = w_i (1, Y_i)``. A cell ``c`` k
 * ``second[c, d] = Σ_j (Σ_{i∈j∩c} z_i)(Σ_{i∈j∩d} z_i)ᵀ`` over clusters ``j``; with one unit per cluster only ``c = d``.
 
 Every estimate is a function of cell means, and its influence function is linear in the path inside a cell,
-``ψ_j = Σ_c φ_cᵀ z_jc``, so ``Cov(θ_k, θ_l) = Σ_{c,d} φ_kcᵀ second[c, d] φ_ld``: exact, without the people.
+``ψ_j = Σ_c φ_cᵀ z_jc``, so ``Cov(θ_k, θ_l) = Σ_{c,d} φ_kcᵀ second[c, d] φ_ld`` exactly, without records of people.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import parse_period
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.additive import Additive, in_order, without_levels
+from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.clusters import Clusters
 from retrain_eval.tables.file import read_table, write_table
+from retrain_eval.tables.largest import N_LARGEST
 from retrain_eval.tables.moments.cell_sums import merge_cells
 from retrain_eval.tables.moments.dominance import merge, merge_totals
 from retrain_eval.tables.recipe import Recipe, recorded
+from retrain_eval.tables.stamps import in_order, without_levels
 
 Pairs = Mapping[tuple[int, int], Floats]
 
 INCOMPLETE = "(incomplete paths)"
-_ROUNDING = 1e-12  # a coefficient below this share of the row's largest one is rounding
+_ROUNDING = 1e-12  # coefficients below this share of the row's largest one are rounding error
 
 
 @summarised
@@ -61,24 +63,24 @@ class MomentTable(Additive):
     second : mapping (c, d) → ndarray, shape (1 + T, 1 + T)
         Σ over clusters of the outer product of their sums in cells c ≤ d; pairs that share no cluster are absent.
     reference : ndarray, shape (T,)
-        Path that the outcome is measured from: rounded period means, so that squares keep their digits.
+        Path subtracted from the outcome: rounded period means, so that squares keep their precision.
     cluster : str or None
         Column of the cluster; None means the unit itself.
     n_clusters, n_dropped : int
-        Clusters counted, and units left out for lack of a period.
+        Number of clusters, and of units dropped because a period is missing.
     weighted : bool
         Whether weights were given.
     numbers : tuple of str
-        Strata that are numbers: as covariates they enter linearly.
+        Strata that are numbers, which enter linearly as covariates.
     by_person : tuple of str
-        Covariates that nearly tell every unit apart, which cells cannot hold, or ``"(incomplete paths)"``: `att_gt`
-        reads them from the source.
+        Covariates with too many distinct values for cells, or ``"(incomplete paths)"``: `att_gt` reads them from the
+        source.
     clusters : Clusters, optional
-        Which cells each cluster lies in, and its sums where clusters are few. None: the unit itself.
+        The cells of each cluster, and its sums there if clusters are few. None if each unit is its own cluster.
     largest, absolute : ndarray, shapes (C, T, 5) and (C, T), optional
         The largest contributions w·|Y| to each cell and period, and Σ w·|Y|; they never leave the agency.
     source : callable, optional
-        `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or cut have none.
+        `retrain_eval.att_gt` on the source of these moments. Moments that were read, added or subset have none.
     stamp : dict of str
         What the numbers mean beyond these fields; see `Additive`.
     """
@@ -102,7 +104,7 @@ class MomentTable(Additive):
     clusters: Clusters | None = field(default=None, compare=False, repr=False)
     largest: Floats | None = field(default=None, compare=False, repr=False)
     absolute: Floats | None = field(default=None, compare=False, repr=False)
-    stamp: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     def means(self) -> Floats:
@@ -138,7 +140,7 @@ class MomentTable(Additive):
         return (dense + dense.T) / 2
 
     def cells_used(self, influence: sparse.csr_array) -> Bools:
-        """Return which cells have a part in each row of influence coefficients, shape (K, C)."""
+        """Return which cells enter each row of influence coefficients, shape (K, C)."""
         size, entries = 1 + len(self.times), sparse.coo_array(influence)
         row, column = entries.coords
         largest = np.zeros((influence.shape[0], len(self.cells)))
@@ -165,12 +167,12 @@ class MomentTable(Additive):
 
     @property
     def alike(self) -> Mapping[str, object]:
-        """Paths, strata and clusters, which two tables must share to be added."""
+        """The paths, strata and clusters, which two tables must share to be added."""
         names = ("outcome", "times", "strata", "cluster", "weighted", "numbers", "by_person")
         return {name: getattr(self, name) for name in names}
 
     def empty(self) -> Self:
-        """Return the moments of nobody, for the same paths and strata."""
+        """Return moments with no people, for the same paths and strata."""
         return replace(
             self,
             cells=self.cells.iloc[:0],
@@ -188,15 +190,13 @@ class MomentTable(Additive):
         shift = np.eye(1 + len(self.times))
         shift[1:, 0] = other.reference - self.reference
         keys = ["cohort", *self.strata]
-        stacked = pd.concat([cells for cells in (self.cells, other.cells) if len(cells)] or [self.cells])
+        stacked = pd.concat([self.cells, other.cells], ignore_index=True)
         first = np.vstack([self.first, other.first @ shift.T])
         offset = len(self.cells)
         second = dict(self.second) | {
             (a + offset, b + offset): shift @ block @ shift.T for (a, b), block in other.second.items()
         }
-        cells, first, second, group = merge_cells(
-            stacked.reset_index(drop=True), keys, first, second, lambda merged: self._order(other, merged)
-        )
+        cells, first, second, group = merge_cells(stacked, keys, first, second, self._order)
         mine, theirs = self.clusters, other.clusters
         clusters = mine.plus(theirs, offset, shift).merge(group) if mine and theirs else None
         return replace(
@@ -212,25 +212,16 @@ class MomentTable(Additive):
             absolute=merge_totals([self.absolute, other.absolute], group, len(cells)),
         )
 
-    def _order(self, other: Self, merged: pd.DataFrame) -> Index:
-        """Return the positions of the union's keys in canonical order: that of a table which has them all, if one does.
+    def _plus_empty(self, empty: Self) -> Self:
+        return replace(self, n_dropped=self.n_dropped + empty.n_dropped, source=None)
 
-        Else by strata, each `in_order`, then cohorts, never treated last.
-        """
-        keys = ["cohort", *self.strata]
-        mine, theirs = (table.cells[keys].astype(object).fillna("") for table in (self, other))
-        rows = [[tuple(row) for row in cells.to_numpy().tolist()] for cells in (mine, theirs)]
-        whole = [row for row in rows if len(row) == len(merged)]
-        if whole and all(row == whole[0] for row in whole):
-            place = {key: number for number, key in enumerate(whole[0])}
-            met = merged.astype(object).fillna("").to_numpy().tolist()
-            return np.argsort([place[tuple(row)] for row in met])
+    def _order(self, cells: pd.DataFrame) -> Index:
+        """Return the positions of cells in canonical order: by strata, each `in_order`, then by cohort."""
         ranks = []
         for name in self.strata:
-            levels = in_order(set(merged[name].astype(str)), name, self.stamp)
-            ranks.append(merged[name].astype(str).map(levels.index).to_numpy(dtype=int))
-        cohort = merged["cohort"].to_numpy(dtype=float, na_value=np.inf)
-        return np.lexsort([cohort, *reversed(ranks)])
+            levels = in_order(set(cells[name].astype(str)), name, self.stamp)
+            ranks.append(cells[name].astype(str).map(levels.index).to_numpy(dtype=int))
+        return np.lexsort([cells["cohort"].to_numpy(dtype=float, na_value=np.inf), *reversed(ranks)])
 
     @recorded
     def subset(self, /, **levels: object) -> Self:
@@ -321,9 +312,8 @@ class MomentTable(Additive):
             "by_person": list(self.by_person),
             **({} if self.clusters is None else {"clusters": self.clusters.count.tolist()}),
             **({} if self.clusters is None else {"sums_withheld": self.clusters.withheld}),
-            **({"stamp": self.stamp} if self.stamp else {}),
         }
-        write_table(path, "outcome_moments", table, facts)
+        write_table(path, "outcome_moments", table, facts, self.stamp)
 
     @classmethod
     def read_parquet(cls, path: str | os.PathLike[str]) -> Self:
@@ -334,7 +324,7 @@ class MomentTable(Additive):
         InputError
             If the file holds something else.
         """
-        table, facts = read_table(path, "outcome_moments")
+        table, facts, stamp = read_table(path, "outcome_moments")
         strata, size = tuple(facts["strata"]), 1 + len(facts["times"])
         cells = pd.DataFrame({"cohort": pd.array(table["cohort"].to_pylist(), dtype="Float64")})
         for name in strata:
@@ -362,14 +352,14 @@ class MomentTable(Additive):
             numbers=tuple(facts["numbers"]),
             by_person=tuple(facts["by_person"]),
             clusters=_read_clusters(table, facts, size),
-            largest=np.array(table["largest"].to_pylist()) if "largest" in table.column_names else None,
-            absolute=np.array(table["absolute"].to_pylist()) if "absolute" in table.column_names else None,
-            stamp=dict(facts.get("stamp", {})),
+            largest=_read_amounts(table, "largest", (len(cells), size - 1, N_LARGEST)),
+            absolute=_read_amounts(table, "absolute", (len(cells), size - 1)),
+            stamp=stamp,
         )
 
 
 def _clusters_of_cells(moments: MomentTable) -> dict[str, pa.Array]:
-    """Return, for each cell, the clusters that lie in it, and their people and sums where these are kept."""
+    """Return, for each cell, the clusters in it, and their people and sums if these are kept."""
     clusters = moments.clusters
     if clusters is None:
         return {}
@@ -396,3 +386,8 @@ def _read_clusters(table: pa.Table, facts: dict[str, Any], size: int) -> Cluster
         first = np.array(sums).reshape(len(row), size)[order]
     count = np.array(facts["clusters"], dtype=np.int64)
     return Clusters(row[order], cell[order], count, n, first, bool(facts["sums_withheld"]))
+
+
+def _read_amounts(table: pa.Table, name: str, shape: tuple[int, ...]) -> Floats | None:
+    """Return what is known of the largest contributions, which a release does not contain."""
+    return np.array(table[name].to_pylist(), dtype=float).reshape(shape) if name in table.column_names else None

@@ -1,11 +1,10 @@
-"""Which cell each unit of a path table is in: cells in their stated order, strata first, then cohort."""
+"""The cell of each unit of a path table; cells are ordered by strata, then cohort."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,21 +12,20 @@ import pyarrow.compute as pc
 
 from retrain_eval.common.arrays import Floats, Index, Ints
 from retrain_eval.common.shown import summarised
-from retrain_eval.common.sources import query
-from retrain_eval.tables.moments.paths import Columns, Paths
+from retrain_eval.tables.moments.paths import Paths
 
 
 @summarised
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a path table, and the number of a unit's.
+    """The cells of a path table, and the mapping from units to cells.
 
     Attributes
     ----------
     table : DataFrame, C rows
         ``cohort`` (NA = never treated), one column per stratum, ``n``.
     group, order : str
-        SQL that groups units by cell, and the order of cells, for other sums of the same path table.
+        SQL that groups units by cell, and SQL for the order of cells, for other sums over the same path table.
     columns : tuple of str
         Columns of the path table that `of` reads.
     """
@@ -56,7 +54,7 @@ def number_cells(paths: Paths, strata: Sequence[str], places: Sequence[int] | No
     strata : sequence of str
         Names of the strata.
     places : sequence of int, optional
-        Which columns ``by_i`` of the path table they are; None: the first.
+        Indices i of their columns ``by_i`` in the path table; by default the first ones.
     """
     by = list(range(len(strata)) if places is None else places)
     columns = ("cohort", *(f"by_{i}" for i in by))
@@ -88,17 +86,6 @@ def _cohort(units: pa.Table) -> Floats:
     return np.asarray(np.nan_to_num(units["cohort"].to_numpy(), nan=np.inf), np.float64)
 
 
-def cells_in_order(relation: duckdb.DuckDBPyRelation, columns: Columns) -> list[tuple[object, ...]]:
-    """Return cohort and levels of the cells of a source, in the order of `number_cells`."""
-    fixed = {name: sql for name, sql in columns.fixed().items() if name == "cohort" or name.startswith("key_")}
-    selected = ", ".join(f"{sql} AS {name}" for name, sql in fixed.items())
-    by = [f"by_{i}" for i in range(len(columns.by))]
-    order = ", ".join([*(f"key_{i} NULLS LAST, by_{i}" for i in range(len(by))), "cohort NULLS LAST"])
-    keys = f"SELECT {columns.labels()}* FROM (SELECT DISTINCT {selected} FROM source)"
-    rows = query(relation, f"SELECT {', '.join(['cohort', *by])} FROM ({keys}) ORDER BY {order}").fetchall()
-    return list(dict.fromkeys(rows))
-
-
 def codes(units: pa.Table, name: str, levels: pa.Array) -> Index:
     """Return the position of each unit's level in ``levels``, shape (n,)."""
     return np.asarray(pc.index_in(units[name], levels).to_numpy(), dtype=np.intp)
@@ -112,7 +99,7 @@ def split_by(numbers: Index) -> list[Index]:
     >>> [rows.tolist() for rows in split_by(np.array([7, 2, 7]))]
     [[1], [0, 2]]
     """
-    if not len(numbers):  # of a chunk of units, all may have been left out
+    if not len(numbers):  # all units of a chunk may have been dropped
         return []
     order = np.argsort(numbers, kind="stable")
     ends = np.flatnonzero(np.diff(numbers[order])) + 1

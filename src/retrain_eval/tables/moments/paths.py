@@ -1,7 +1,7 @@
-"""The SQL under outcome moments: long rows to one checked path per unit.
+"""The SQL for outcome moments: from long rows to one checked path per unit.
 
-A path table is a temporary DuckDB table beside the source, so the work stays where the data lies and inside
-DuckDB's memory limit.
+A path table is a temporary DuckDB table on the source's connection, so the data are not moved and DuckDB's memory limit
+applies.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import pyarrow as pa
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
-from retrain_eval.common.sources import is_table, query, require_columns, sql_name, sql_text
+from retrain_eval.common.sources import is_table, query, refuse_broken_rows, require_columns, sql_name, sql_text
 from retrain_eval.common.sql import scratch
-from retrain_eval.common.withholding import rows_where, units_having
+from retrain_eval.common.withholding import units_having
 
 MAX_PERIODS = 400
 _RESERVED = ("cell", "cohort", "n", "first", "second", "second_with")
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-# units whose paths are laid out at a time where a table has many more, and into how many ranges it is cut at most
+# units whose paths are pivoted at a time in a large table, and the largest number of ranges it is cut into
 _RANGE, _MAX_RANGES = 2**17, 8
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column plays which part in a long table."""
+    """The roles of the columns in a long table."""
 
     unit: str
     time: str
@@ -53,7 +53,7 @@ class Columns:
         never = f"{cohort} IS NULL OR {cohort} = 0 OR isinf({cohort}) OR isnan({cohort})"
         found = {"cohort": f"CASE WHEN {never} THEN NULL ELSE {cohort} END"}
         for i, name in enumerate(self.by):
-            # the column's own type orders the levels: a category keeps its order, a number counts
+            # levels are ordered by the column's own type: categories keep their order, numbers are numeric
             found[f"key_{i}"] = sql_name(name)
         found["w"] = "1.0::DOUBLE" if self.weights is None else f"CAST({sql_name(self.weights)} AS DOUBLE)"
         if self.cluster is not None:
@@ -89,7 +89,7 @@ class Columns:
 class Paths:
     """A temporary table with one row per unit, in their order: ``cohort, by_0.., w, cluster, x_0.., y_0..y_{T-1}``.
 
-    Use as a context manager: the table goes when the block ends.
+    Use it as a context manager, which drops the table when the block ends.
     """
 
     relation: duckdb.DuckDBPyRelation
@@ -109,8 +109,8 @@ class Paths:
     def chunks(self, columns: Sequence[str], size: int) -> Iterator[pa.Table]:
         """Yield some columns of ``size`` units at a time, in the order of units.
 
-        A whole result that is fetched is held in memory; a range of row numbers is not. The next units are fetched
-        while the last are worked on: only these two are held, and nothing else may be asked of the connection.
+        A complete result would be held in memory; ranges of row numbers are not. The next range is fetched while the
+        last one is processed, so two are in memory, and the connection must not be used for anything else.
         """
 
         def fetch(start: int) -> pa.Table:
@@ -145,7 +145,7 @@ class Paths:
 def build_paths(
     relation: duckdb.DuckDBPyRelation, columns: Columns, *, unbalanced: str = "refuse", keep_gaps: bool = False
 ) -> Paths:
-    """Pivot one row per unit × time into one row per unit, refusing what cannot be right.
+    """Pivot one row per unit × time into one row per unit, refusing invalid rows.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def build_paths(
     unbalanced : {"refuse", "drop"}
         What to do with units that lack a period: refuse with their number, or drop them and count them.
     keep_gaps : bool
-        Keep them, whatever ``unbalanced`` says, with NULL where nothing was observed; drop who never was.
+        Keep incomplete units regardless of ``unbalanced``, with NULL for missing periods; drop units never observed.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def build_paths(
 
 
 def check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns, unbalanced: str) -> tuple[int, ...]:
-    """Refuse rows that cannot be right, each by itself; return the periods."""
+    """Refuse rows that are invalid by themselves; return the periods."""
     require_columns(relation, columns.names())
     check_options(columns, unbalanced)
     check_values(relation, columns)
@@ -189,7 +189,7 @@ def lay_out(
     keep_gaps: bool = False,
     where: str = "TRUE",
 ) -> Paths:
-    """Pivot checked rows, or those of some units; see `build_paths`."""
+    """Pivot checked rows, of all units or of some; see `build_paths`."""
     with scratch(relation) as tables:
         table = tables.name("paths")
         paths = Paths(relation, table, times, 0)
@@ -211,11 +211,11 @@ def lay_out(
 
 
 def ranges_of_units(relation: duckdb.DuckDBPyRelation, columns: Columns, n_times: int) -> list[str]:
-    """Return conditions that cut a table into ranges of units, in their order; one, if units are not many.
+    """Return conditions that cut a table into ranges of units, in order; only one if there are not many units.
 
-    Where the cuts lie depends on the units alone, not on rows, threads or memory, so that sums over one range after
-    another come out the same bit for bit. A range costs another scan, which is cheap of a table and may be dear of a
-    query or a file: these are left whole.
+    The cuts depend on the units alone, not on rows, threads or memory, so that sums over successive ranges are
+    reproducible bit for bit. Each range needs another scan, which is cheap for a table but can be expensive for a query
+    or a file, so these are not cut.
     """
     unit = sql_name(columns.unit)
     kind = str(dict(zip(relation.columns, relation.types, strict=True))[columns.unit])
@@ -239,7 +239,7 @@ def ranges_of_units(relation: duckdb.DuckDBPyRelation, columns: Columns, n_times
 
 
 def check_options(columns: Columns, unbalanced: str) -> None:
-    """Refuse strata whose names are taken, and a word that does not say what to do with gaps."""
+    """Refuse strata whose names are taken, and an unknown value of ``unbalanced``."""
     for name in columns.by:
         if name in _RESERVED or columns.by.count(name) > 1:
             rule = f"a stratum is named once, and none of {', '.join(_RESERVED)}: columns of the moments themselves"
@@ -249,7 +249,7 @@ def check_options(columns: Columns, unbalanced: str) -> None:
 
 
 def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
-    """Name the first value that can never be right, in one pass over the rows."""
+    """Refuse values that are invalid by themselves, in one pass over the rows; the error names the first."""
     unit, time, outcome = sql_name(columns.unit), sql_name(columns.time), sql_name(columns.outcome)
     number = f"TRY_CAST({outcome} AS DOUBLE)"
     rules = {
@@ -261,7 +261,7 @@ def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             f"OR TRY_CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf')",
         ),
     }
-    # what a column's type rules out need not be looked for in every row
+    # values that the column's type excludes need not be searched for
     kinds = dict(zip(relation.columns, (str(kind) for kind in relation.types), strict=True))
     if kinds[columns.time] not in _WHOLE:
         rules["the time must be a whole number"] = (
@@ -275,24 +275,11 @@ def check_values(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
         rules["the outcome must be finite"] = (columns.outcome, finite)
     if kinds[columns.cohort] in _WHOLE:
         del rules["the cohort must be a number; NULL, 0 or +inf mean never treated"]
-    rules |= columns.rules()
-    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
-    broken = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, condition)), n_bad in zip(rules.items(), broken, strict=True):
-        if n_bad:
-            first = f"SELECT {sql_name(column)} FROM source WHERE {condition} ORDER BY {unit}, {time} LIMIT 1"
-            raise InputError(
-                f"{n_bad} row(s) break a rule",
-                row=rows_where(condition),
-                column=column,
-                value=query(relation, first).fetchall()[0][0],
-                rule=rule,
-                fix="correct or remove these rows",
-            )
+    refuse_broken_rows(relation, rules | columns.rules(), order=f"{unit}, {time}")
 
 
 def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple[int, ...]:
-    """Return the periods that occur, ascending; refuse no rows, and a column that is hardly the period."""
+    """Return the periods that occur, ascending; refuse an empty table, and a column that is hardly the period."""
     found = query(
         relation,
         f"SELECT DISTINCT CAST({sql_name(columns.time)} AS BIGINT) AS t FROM source ORDER BY t LIMIT {MAX_PERIODS + 1}",
@@ -305,19 +292,19 @@ def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple
 
 
 def _pivot_sql(columns: Columns, times: Sequence[int], table: str, where: str) -> str:
-    """One GROUP BY: the path, how many periods it has, and whether anything changed that must not."""
+    """Return SQL with one GROUP BY: the path, its number of periods, and whether a constant column changes."""
     fixed = columns.fixed()
     constant = [] if columns.weights is not None else [f"{fixed.pop('w')} AS w"]
     values = [f"first({expression}) AS {name}" for name, expression in fixed.items()]
-    # one 64-bit hash of all that must not change; a cohort that is NULL in some rows and a year in others differs too
+    # one 64-bit hash of all constant columns; a cohort that is NULL in some rows and a year in others differs as well
     together = f"hash({', '.join(fixed.values())})"
     outcome, time = f"CAST({sql_name(columns.outcome)} AS DOUBLE)", f"CAST({sql_name(columns.time)} AS BIGINT)"
-    # CASE, not FILTER, which cuts every batch of rows anew for every period
+    # CASE is faster than FILTER, which slices every batch of rows for every period
     path = [f"max(CASE WHEN {time} = {t} THEN {outcome} END) AS y_{i}" for i, t in enumerate(times)]
     counts = [f"count({outcome}) AS n_present", "count(*) AS n_rows", f"min({together}) <> max({together}) AS changes"]
     selected = ", ".join([f"{sql_name(columns.unit)} AS unit", *constant, *values, *counts, *path])
     units = f"SELECT {selected} FROM source WHERE {where} GROUP BY {sql_name(columns.unit)}"
-    # in the order of units, so that sums of floats come out the same bit for bit
+    # in the order of units, so that sums of floats are reproducible bit for bit
     return f"CREATE TEMP TABLE {table} AS SELECT {columns.labels()}* FROM ({units}) ORDER BY unit"
 
 
@@ -328,7 +315,7 @@ def _repeats(times: Sequence[int]) -> str:
 
 
 def _refuse_units(paths: Paths, columns: Columns, repeated: int, changing: int) -> None:
-    """Say how many units have a repeated period, or a cohort, stratum, weight or cluster that changes."""
+    """Return the error for units with a repeated period, or with a cohort, stratum, weight or cluster that changes."""
     if repeated:
         raise InputError(
             f"{repeated} unit(s) have more than one row for a period",

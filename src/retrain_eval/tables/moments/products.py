@@ -1,8 +1,8 @@
 """First and second moments of a path table, read a chunk of units at a time.
 
-DuckDB lays out the paths and a matrix product sums them: of T periods that is one product of a matrix with itself,
-where SQL has T² / 2 sums. Chunks come in the order of units and products are taken in one thread, so that sums of
-floats come out the same bit for bit.
+DuckDB builds the paths and a matrix product sums them: for T periods this is one product of a matrix with itself, where
+SQL would need T² / 2 sums. Chunks are in the order of units and products are computed in one thread, so that sums of
+floats are reproducible bit for bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from retrain_eval.tables.moments.paths import Paths
 
 Pairs = dict[tuple[int, int], Floats]
 
-# numbers fetched at a time, 5 MB, and numbers multiplied at a time, which a processor's cache holds
+# numbers fetched at a time (5 MB), and numbers multiplied at a time (so that they fit a processor's cache)
 _FETCHED, _MULTIPLIED = 650_000, 200_000
 
 
@@ -44,7 +44,7 @@ def unit_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Floats,
 
 
 def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pairs, Clusters]:
-    """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and where the clusters lie."""
+    """Return Σ over clusters of products of their Σz, by pair of cells c ≤ d, and the cells of each cluster."""
     second: Pairs = defaultdict(lambda: np.zeros((1 + len(reference),) * 2))
     found = Collector()
     with (
@@ -54,7 +54,7 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pair
     ):
         for cluster, cell, n, totals in _cluster_totals(by_cluster, cells, reference):
             found.add(cluster, cell, n, totals.T)
-            # the entries of a cluster stand side by side: compare each with itself, with the next, the one after …
+            # the entries of a cluster are adjacent: compare each with itself, with the next, the one after …
             for step in range(len(cluster)):
                 start = np.flatnonzero(cluster[step:] == cluster[: len(cluster) - step])
                 if len(start) == 0:
@@ -68,7 +68,7 @@ def cluster_moments(paths: Paths, cells: Cells, reference: Floats) -> tuple[Pair
 
 
 def _cluster_totals(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Index, Index, Index, Floats]]:
-    """Yield cluster, cell, units and Σz of whole clusters, sorted by cluster and cell, of a table in their order."""
+    """Yield cluster, cell, units and Σz of complete clusters from a table that is sorted by cluster and cell."""
     none = np.empty(0, np.intp)
     held = none, none, none, np.empty((1 + len(reference), 0))
     for cluster, cell, z in _units_by_cluster(paths, cells, reference):
@@ -79,7 +79,7 @@ def _cluster_totals(paths: Paths, cells: Cells, reference: Floats) -> Iterator[t
         starts = np.flatnonzero(np.diff(key[order], prepend=-1))
         totals, n = np.add.reduceat(sums[:, order], starts, axis=1), np.add.reduceat(together[2][order], starts)
         cluster, cell = together[0][order][starts], together[1][order][starts]
-        # the last cluster may go on in the next chunk
+        # the last cluster may continue in the next chunk
         whole = int(np.searchsorted(cluster, cluster[-1]))
         held = cluster[whole:], cell[whole:], n[whole:], totals[:, whole:]
         if whole:
@@ -103,13 +103,13 @@ def _units(paths: Paths, cells: Cells, reference: Floats) -> Iterator[tuple[Inde
 
 
 def _parts(paths: Paths, cells: Cells, more: list[str]) -> Iterator[pa.Table]:
-    """Yield the units, a part at a time, in their order."""
+    """Yield the units in order, a part at a time."""
     columns = [*_columns(paths, cells), *more]
     fetched, part = _rows(_FETCHED, len(columns)), _rows(_MULTIPLIED, len(columns))
     for units in paths.chunks(columns, fetched):
         for start in range(0, units.num_rows, part):
             yield units.slice(start, part)
-        del units  # before the next are fetched
+        del units  # free memory before the next part is fetched
 
 
 def _columns(paths: Paths, cells: Cells) -> list[str]:

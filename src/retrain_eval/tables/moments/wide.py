@@ -1,4 +1,4 @@
-"""Paths from rows that hold them as arrays: what `build_paths` does for a long table, without the long table."""
+"""Paths from rows that hold them as arrays: the equivalent of `build_paths` without a long table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import duckdb
 
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.periods import stored_period
-from retrain_eval.common.sources import query, require_columns, sql_name
+from retrain_eval.common.sources import query, refuse_broken_rows, require_columns, sql_name
 from retrain_eval.common.sql import scratch
 from retrain_eval.common.withholding import rows_where, units_having
 from retrain_eval.tables.moments.paths import MAX_PERIODS, Columns, Paths, check_options
 
 
 def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
-    """Return the length of a fixed-size array column; None if it is none."""
+    """Return the length of a fixed-size array column; None for any other column."""
     if column not in relation.columns:
         return None
     kind = relation.types[relation.columns.index(column)]
@@ -26,7 +26,7 @@ def array_length(relation: duckdb.DuckDBPyRelation, column: str) -> int | None:
 def stored_periods(
     relation: duckdb.DuckDBPyRelation, time: str | Sequence[int | str], outcome: str
 ) -> tuple[int, ...] | None:
-    """Return the periods of an outcome that is an array; None where ``time`` is the column of periods.
+    """Return the periods of an outcome that is an array; None if ``time`` is a column of periods.
 
     Raises
     ------
@@ -37,10 +37,10 @@ def stored_periods(
     if isinstance(time, str):
         if is_array:
             fix = "give the periods of its values: time=path_periods(con)"
-            raise InputError("the outcome is a path, so time is no column", column=outcome, value=time, fix=fix)
+            raise InputError("the outcome is a path, so time is not a column", column=outcome, value=time, fix=fix)
         return None
     if not is_array:
-        what = "periods are given, and the outcome is no fixed-size array"
+        what = "periods are given, but the outcome is not a fixed-size array"
         raise InputError(what, column=outcome, fix="name the column of periods")
     return tuple(map(stored_period, time))
 
@@ -53,7 +53,7 @@ def build_wide_paths(
     unbalanced: str = "refuse",
     keep_gaps: bool = False,
 ) -> Paths:
-    """Lay out one row per unit from rows whose outcome is an array over ``times``, refusing what cannot be right.
+    """Create one row per unit from rows whose outcome is an array over ``times``, refusing invalid rows.
 
     The keywords are those of `retrain_eval.tables.moments.paths.build_paths`.
 
@@ -83,14 +83,14 @@ def build_wide_paths(
     fixed = {"unit": sql_name(columns.unit), **columns.fixed()}
     fixed |= {f"y_{i}": f"CAST({sql_name(columns.outcome)}[{i + 1}] AS DOUBLE)" for i in range(len(times))}
     selected = ", ".join(f"{expression} AS {name}" for name, expression in fixed.items())
-    # in the order of units, so that sums of floats come out the same bit for bit
+    # in the order of units, so that sums of floats are reproducible bit for bit
     order = "" if ascending else " ORDER BY unit"
     rows = f"SELECT {columns.labels()}* FROM (SELECT {selected} FROM source){order}"
     with scratch(relation) as tables:
         table = tables.name("paths")
         query(relation, f"CREATE TEMP TABLE {table} AS {rows}")
         paths = Paths(relation, table, tuple(times), 0)
-        # one sum says that nothing is missing or infinite; what is, if anything, takes a look at each value
+        # one sum shows whether anything is missing or infinite; only then is each value checked
         total = " + ".join(paths.per_period)
         odd = f"count(*) FILTER (({total}) IS NULL OR NOT isfinite({total}) OR w = 0)"
         n_odd, n_units = paths.query(f"SELECT {odd}, count(*) FROM {table}").fetchall()[0]
@@ -111,7 +111,13 @@ def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool)
     finite = f"len(list_filter({sql_name(columns.outcome)}, lambda y: isfinite(y)))"
     listed = rows_where(f"coalesce({finite}, 0) < {len(times)}")
     if n_odd:
-        raise _broken(n_odd, columns.outcome, "the outcome must be finite", listed)
+        raise InputError(
+            f"{n_odd} row(s) break a rule",
+            row=listed,
+            column=columns.outcome,
+            rule="the outcome must be finite",
+            fix="correct or remove these rows",
+        )
     if incomplete and unbalanced == "refuse" and not keep_gaps:
         raise DesignError(
             f"{incomplete} unit(s) are not observed in all {len(times)} periods. Complete them, or drop them "
@@ -124,7 +130,7 @@ def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool)
 
 
 def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
-    """Refuse rows that cannot be right."""
+    """Refuse invalid rows."""
     unit = sql_name(columns.unit)
     rules = {
         "the unit id must not be missing": (columns.unit, f"{unit} IS NULL"),
@@ -133,16 +139,11 @@ def _check_rows(relation: duckdb.DuckDBPyRelation, columns: Columns) -> None:
             f"CAST({sql_name(columns.cohort)} AS DOUBLE) = '-inf'",
         ),
     }
-    rules |= columns.rules()
-    counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for _, condition in rules.values())
-    found = query(relation, f"SELECT {counts} FROM source").fetchall()[0]
-    for (rule, (column, condition)), count in zip(rules.items(), found, strict=True):
-        if count:
-            raise _broken(count, column, rule, rows_where(condition))
+    refuse_broken_rows(relation, rules | columns.rules())
 
 
 def _ascending(relation: duckdb.DuckDBPyRelation, columns: Columns) -> bool:
-    """Whether units come in strictly ascending order, as `build_outcome_paths` leaves them: sorted, none twice."""
+    """Return whether units are in strictly ascending order, as in the table of `build_outcome_paths`."""
     unit = sql_name(columns.unit)
     steps = f"SELECT {unit} AS unit, lag({unit}) OVER () AS before FROM source"
     return bool(query(relation, f"SELECT coalesce(bool_and(unit > before), true) FROM ({steps})").fetchall()[0][0])
@@ -159,13 +160,3 @@ def _refuse_repeated(relation: duckdb.DuckDBPyRelation, columns: Columns) -> Non
             column=columns.unit,
             rule="one row per unit where the outcome is a path",
         )
-
-
-def _broken(count: int, column: str, rule: str, listed: str) -> InputError:
-    return InputError(
-        f"{count} row(s) break a rule",
-        row=listed,
-        column=column,
-        rule=rule,
-        fix="correct or remove these rows",
-    )

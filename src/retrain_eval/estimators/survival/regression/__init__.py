@@ -1,1 +1,1 @@
-"""Cox and discrete-time hazard models on the cells of a life table."""
+"""Cox and discrete-time hazard models, fitted on the cells of a life table."""

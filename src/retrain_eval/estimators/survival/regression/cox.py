@@ -1,9 +1,10 @@
-r"""Cox regression from a life table: categorical covariates, or numbers that take few values.
+r"""Cox regression from a life table, with categorical covariates or numbers that take few values.
 
-All spells of a cell have the same covariates, risk sets and fate, hence the same score; so the partial likelihood, its
-derivatives and the sandwich variance are sums over cells (`retrain_eval.estimators.survival.regression.partial`). The
-influence of a unit of weight in cell c is ``I(β̂)⁻¹ U_c``, R's ``dfbeta``, and the robust covariance ``Σ ψ_c M_cd
-ψ_dᵀ`` with the table's products ``M`` (Lin and Wei 1989; Binder 1992 for weights).
+All spells of a cell have the same covariates, risk sets and outcome, hence the same score. The partial likelihood, its
+derivatives and the sandwich variance are therefore sums over cells
+(`retrain_eval.estimators.survival.regression.partial`). The influence of a unit of weight in cell c is ``I(β̂)⁻¹ U_c``,
+R's ``dfbeta``, and the robust covariance is ``Σ ψ_c M_cd ψ_dᵀ`` with the table's products ``M`` (Lin and Wei 1989;
+Binder 1992 for weights).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from retrain_eval.tables.life_table.life_table import LifeTable
 @summarised
 @dataclass(frozen=True)
 class CoxFit:
-    """A fitted model, for those who need more than its coefficients.
+    """A fitted model, for callers that need more than its coefficients.
 
     Attributes
     ----------
@@ -89,41 +90,43 @@ def cox(
     table : LifeTable
         Its ``by`` must hold every column of the formula and of ``strata``.
     formula : str
-        Over the columns of levels: ``"arm + age_band + arm:education"``. A column all of whose levels are
-        numbers enters linearly; ``C(year)`` makes it a factor.
+        In terms of the columns of levels: ``"arm + age_band + arm:education"``. A column whose levels are all numbers
+        enters linearly; ``C(year)`` makes it a factor.
     ties : {"efron", "breslow"}
     strata : str or sequence of str
-        Columns whose combinations have baseline hazards of their own.
+        Columns whose combinations each have their own baseline hazard.
     cause : optional
         The cause whose hazard is modelled, other causes being censored (cause-specific hazard). None: any cause.
     robust : bool, optional
         Sandwich variance, clustered if the table is. None: with probability weights or a cluster.
     reference : mapping, optional
-        Factor → reference level; otherwise the first level in the column's own order. ``meta["reference"]`` says which.
+        Factor → reference level; by default the first level in the column's own order. ``meta["reference"]`` has the
+        levels used.
     level : float
         Confidence level.
 
     Returns
     -------
     EffectTable
-        One row per coefficient: ``estimand`` its name, ``estimate`` the log hazard ratio, ``n_treated`` the spells
-        for which the term is not zero and ``n_control`` those for which it is. ``meta`` has the log-likelihood,
-        events, reference levels and ``tests``: likelihood ratio, score and Wald, and with a robust variance the robust
-        score test (χ², degrees of freedom, p).
+        One row per coefficient: ``estimand`` is its name, ``estimate`` the log hazard ratio, ``n_treated`` the number
+        of spells for which the term is not zero and ``n_control`` the number for which it is. ``meta`` has the
+        log-likelihood, events, reference levels and ``tests``: likelihood ratio, score and Wald, and with a robust
+        variance the robust score test (χ², degrees of freedom, p).
 
     Raises
     ------
     InputError
-        For an unknown column, level, cause or keyword, or a formula that is none.
+        For an unknown column, level, cause or keyword, or an invalid formula.
     DesignError
-        If nothing happens, terms are collinear (named), a coefficient is infinite because a level has no event or
-        parts the sample (named), the maximum is not reached, or people have several spells and there is no cluster.
+        If there are no events, terms are collinear (named), a coefficient is infinite because a level has no event or
+        terms separate the events (named), the maximum is not reached, or people have several spells and there is no
+        cluster.
 
     Notes
     -----
-    Risk sets are ``(entry, duration]``. With weights, ties are Efron's with the mean weight of those who end (Therneau
-    and Grambsch 2000, section 3.3), as in R's ``coxph``. The likelihood ratio and the score test take spells
-    as independent and weights as counts: with probability weights or clusters, read the Wald or robust score test.
+    Risk sets are ``(entry, duration]``. With weights, ties are Efron's with the mean weight of the events (Therneau and
+    Grambsch 2000, section 3.3), as in R's ``coxph``. The likelihood ratio and the score test treat spells as
+    independent and weights as counts; with probability weights or clusters, use the Wald or the robust score test.
 
     Examples
     --------
@@ -182,7 +185,7 @@ def cox(
 
 
 def _again(part: LifeTable, fit: CoxFit, formula: str, ties: str, strata: str | Sequence[str], cause: object) -> Floats:
-    """Return the log hazard ratios of a part of the spells, in the order of the fit; NaN where one has none."""
+    """Return the log hazard ratios from a subset of the spells, in the order of the fit; NaN if not estimable."""
     model = fit_cox(part, formula, ties, strata, cause, False, fit.model.reference)
     found = dict(zip(model.names, model.beta / model.scale, strict=True))
     return np.array([found.get(name, np.nan) for name in fit.names])
@@ -197,7 +200,7 @@ def fit_cox(
     robust: bool | None = None,
     reference: Mapping[str, str] | None = None,
 ) -> CoxFit:
-    """Return the fitted model behind `cox`, whose arguments and errors it has."""
+    """Return the fitted model behind `cox`; arguments and errors are the same."""
     if ties not in TIES:
         raise unknown("ties", ties, TIES)
     require_independent_spells(table, "Give cluster= the person's id; or a spell's own id as id= if they are.")
@@ -210,7 +213,7 @@ def fit_cox(
     group = table.group_numbers()
     require_events_by_level(table, model, event)
     weight = table.cells["sum_w"].to_numpy()
-    # centred and scaled: neither changes the fit, and both keep digits
+    # centring and scaling do not change the fit and preserve precision
     centre = np.average(x[group], axis=0, weights=weight)
     spread = np.sqrt(np.average((x[group] - centre) ** 2, axis=0, weights=weight))
     scale = np.where(spread > 1e-12 * (1 + np.abs(centre)), spread, 1.0)
@@ -250,7 +253,7 @@ def _strata(table: LifeTable, model: Model, strata: str | Sequence[str]) -> Ints
 
 
 def _alone(model: Model, name: str) -> bool:
-    """Return whether a term of the formula is made of this column only."""
+    """Return whether a term of the formula involves this column only."""
     alone = Column(name)
     return any(term in ((alone,), (Call("C", alone),)) for term in model.formula.terms)
 
@@ -259,7 +262,7 @@ def _names(strata: str | Sequence[str]) -> tuple[str, ...]:
     return (strata,) if isinstance(strata, str) else tuple(strata)
 
 
-# ---- what is said of a fit -----------------------------------------------------------------------------------------
+# ---- description of a fit ------------------------------------------------------------------------------------------
 
 
 def chi2_test(chi2: float, df: int) -> dict[str, float]:
@@ -268,7 +271,7 @@ def chi2_test(chi2: float, df: int) -> dict[str, float]:
 
 
 def wald_test(estimate: Floats, covariance: Floats, clusters: int | None) -> dict[str, float]:
-    """Return the test that all coefficients are zero; NaN where one has no variance."""
+    """Return the test that all coefficients are zero; NaN if a coefficient has no variance."""
     df = len(estimate)
     if np.isnan(covariance).any():
         return {"chi2": np.nan, "df": df, "p_value": np.nan}

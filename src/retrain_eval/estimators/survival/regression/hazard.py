@@ -1,13 +1,15 @@
-r"""Discrete-time hazard from a life table: the chance to end in a period for those who lasted so far.
+r"""Discrete-time hazard from a life table: the probability of ending in a period, given survival to its start.
 
 A spell that is at risk in the periods t = entry + 1, …, duration is one Bernoulli trial per period, of which only the
 last can be a success (Allison 1982; Jenkins 1995). With ``h = F(xᵀβ)``, F the complementary log-log or the logistic
-distribution, the likelihood is that of a binomial regression on group × period: so many at risk, so many who end. The
-complementary log-log makes β the log hazard ratio of Cox's model in continuous time (Prentice and Gloeckler 1978).
+distribution, the likelihood is that of a binomial regression on group × period, with the number at risk as trials and
+the number of events as successes. With the complementary log-log, β is the log hazard ratio of Cox's model in
+continuous time (Prentice and Gloeckler 1978).
 
-Model-based covariance: the inverse expected information. With probability weights or a cluster: the sandwich. All
-spells of a cell have the same score, ``Σ_t (y_t − h_t) F'_t / (h_t (1 − h_t)) x_t`` per unit of weight, so it too needs
-no rows: the periods of a spell hang together through its cell, the spells of a person through the table's products.
+The model-based covariance is the inverse expected information; with probability weights or a cluster, it is the
+sandwich. All spells of a cell have the same score, ``Σ_t (y_t − h_t) F'_t / (h_t (1 − h_t)) x_t`` per unit of weight,
+so the sandwich needs no rows either: the cell accounts for the dependence between periods of a spell, and the table's
+products for that between spells of a person.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_clusters import Group
 
 PERIOD = "period"
-_RUNAWAY = 12.0  # an effect of e^12 over the range of a term is on its way to infinity
+_RUNAWAY = 12.0  # an effect of e^12 over the range of a term is treated as infinite
 _NEVER = 1e-9
 _BASELINE = re.compile(rf"Intercept|{PERIOD}\[[^:]*\]")
 
@@ -60,16 +62,16 @@ def discrete_hazard(
     table : LifeTable
         Durations must be whole periods.
     formula : str
-        Over the columns of levels and ``period``: ``"arm + age_band"`` for one effect at all durations,
-        ``"arm:period"`` for one effect in each period (lock-in: below zero first, above later), ``"arm * period"`` for
-        the first period's effect and how the others differ from it. The baseline is in anyway.
+        In terms of the columns of levels and ``period``: ``"arm + age_band"`` for one effect at all durations,
+        ``"arm:period"`` for one effect in each period (lock-in: negative first, positive later), ``"arm * period"`` for
+        the first period's effect and the differences of the others from it. The baseline is always included.
     link : {"cloglog", "logit"}
         Coefficients are log hazard ratios of the underlying continuous time, or log odds ratios.
     bins : sequence of float, optional
         Last periods of the intervals in which the baseline, and ``period`` in the formula, are constant: ``(2, 4, 8)``
-        makes 1–2, 3–4, 5–8 and, if spells last longer, the rest. None: every period its own.
+        makes 1–2, 3–4, 5–8 and, if spells last longer, the rest. None: one interval per period.
     cause : optional
-        The cause whose hazard is modelled, other causes being censored at their period. None: any cause.
+        The cause whose hazard is modelled, with other causes censored in their period. None: any cause.
     reference : mapping, optional
         Factor → reference level; see `retrain_eval.estimators.survival.regression.cox.cox`.
     level : float
@@ -78,23 +80,23 @@ def discrete_hazard(
     Returns
     -------
     EffectTable
-        One row per coefficient of the formula, then the baseline's: ``estimand`` the name, ``n_treated`` the spells
-        at risk in a period in which the term is not zero, ``n_control`` the others. ``meta`` as for
-        `retrain_eval.estimators.survival.regression.cox.cox`.
+        One row per coefficient of the formula, followed by those of the baseline: ``estimand`` is the name,
+        ``n_treated`` the number of spells at risk in a period in which the term is not zero, ``n_control`` the others.
+        ``meta`` is as for `retrain_eval.estimators.survival.regression.cox.cox`.
 
     Raises
     ------
     InputError
         For an unknown column, level, cause or link, durations that are not whole, or bins that do not ascend.
     DesignError
-        If nothing happens, terms are collinear (named), a coefficient is infinite because nobody or everybody ends
-        where it applies (named), or people have several spells and there is no cluster.
+        If there are no events, terms are collinear (named), a coefficient is infinite because none or all of the spells
+        end where it applies (named), or people have several spells and there is no cluster.
 
     Notes
     -----
-    Periods in which nobody or everybody at risk ends have a hazard of zero or one whatever the other coefficients; they
-    are left out, which changes no other estimate, and named in ``meta["notes"]``. With all interactions of factors and
-    single periods, fitted hazards are the life table's.
+    Periods in which none or all of the spells at risk end have a hazard of zero or one whatever the other coefficients.
+    They are left out, which does not change the other estimates, and are listed in ``meta["notes"]``. With all
+    interactions of factors and single periods, fitted hazards equal those of the life table.
 
     Examples
     --------
@@ -136,7 +138,7 @@ def discrete_hazard(
     elif robust:
         scores = score(table, event, trials, x, hazard, rate)
         covariance = table.covariance(sparse.csr_array((scores @ inverse).T))
-    # the formula's terms first; the baseline is what they are read against
+    # the formula's terms first, then the baseline
     baseline = np.array([_BASELINE.fullmatch(name) is not None for name in names])
     order = np.argsort(baseline, kind="stable")
     rows = [_row(table, trials, names[j], beta[j], x[:, j]) for j in order]
@@ -167,7 +169,7 @@ def discrete_hazard(
 
 
 def _sides(table: LifeTable, trials: Trials, x: Floats) -> list[tuple[list[Group], list[Group]]]:
-    """Return, for each column, the groups in some of whose trials it is not zero, and those in some of which it is."""
+    """Return, for each column, the groups with a trial in which it is not zero, and those with one in which it is."""
     groups = table.groups()
 
     def of(which: Bools) -> list[Group]:
@@ -185,7 +187,7 @@ def _again(
     cause: object,
     reference: Mapping[str, str],
 ) -> Floats:
-    """Return the coefficients of a part of the spells, by the names of the whole; NaN where one has none."""
+    """Return the coefficients from a subset of the spells, in the order of the full fit; NaN if not estimable."""
     kept = {name: level for name, level in reference.items() if name != PERIOD}
     frame = discrete_hazard(part, formula, link, bins, cause, kept).frame
     found = dict(zip(frame["estimand"], frame["estimate"], strict=True))
@@ -217,8 +219,8 @@ _LINKS: dict[str, Callable[[Floats], tuple[Floats, Floats]]] = {"cloglog": _clog
 
 
 def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: str) -> Floats:
-    """Return the maximum-likelihood coefficients, after refusing those that do not exist."""
-    # on the unit interval, so that a coefficient is the effect over the whole range of its term
+    """Return the maximum-likelihood coefficients; refuse terms without a finite estimate."""
+    # scaled to the unit interval, so that a coefficient is the effect over the whole range of its term
     low, width = x.min(axis=0), np.ptp(x, axis=0)
     low[0], width[0] = 0.0, 1.0
     unit = (x - low) / np.where(width > 0, width, 1.0)
@@ -226,7 +228,7 @@ def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: st
     if dependent:
         name, others = dependent[0]
         made = f"is a combination of {', '.join(map(repr, others))}" if others else "never differs"
-        raise DesignError(f"the data cannot tell these terms apart: {name!r} {made}. Leave one out")
+        raise DesignError(f"these terms are collinear: {name!r} {made}. Leave one out")
     _require_both_outcomes(trials, x, names)
     from statsmodels.genmod.families import Binomial, links
     from statsmodels.genmod.generalized_linear_model import GLM
@@ -241,8 +243,8 @@ def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: st
     far = [name for name, value in zip(names[1:], effect[1:], strict=True) if not abs(value) <= _RUNAWAY]
     if far:
         raise DesignError(
-            f"the coefficient of {', '.join(map(repr, far))} is infinite: these terms part those who end from the "
-            "others. Merge levels, merge periods with bins=, or leave the terms out"
+            f"the coefficient of {', '.join(map(repr, far))} is infinite: these terms separate events from non-events. "
+            "Merge levels, merge periods with bins=, or leave the terms out"
         )
     hazard, _ = _LINKS[link](unit @ effect)
     extreme = np.flatnonzero(~((hazard > _NEVER) & (hazard < 1 - _NEVER)))
@@ -263,21 +265,21 @@ def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: st
 
 
 def _require_both_outcomes(trials: Trials, x: Floats, names: list[str]) -> None:
-    """Refuse a 0/1 term where nobody or everybody ends."""
+    """Refuse a 0/1 term if none or all of the spells end where it applies."""
     for name, column in zip(names, x.T, strict=True):
         if not np.isin(column, (0.0, 1.0)).all():
             continue
         events, trials_here = trials.events @ column, trials.at_risk @ column
         share = events / trials_here
         if share <= 0 or share >= 1 - 1e-12:
-            who = "nobody" if share <= 0 else "everybody"
+            who = "no spell" if share <= 0 else "every spell"
             raise DesignError(
-                f"{who} at risk ends where {name!r} applies: its coefficient is infinite. "
+                f"{who} at risk ends where {name!r} applies, so its coefficient is infinite. "
                 "Merge levels, or merge periods with bins="
             )
 
 
-# ---- what is said of a fit -----------------------------------------------------------------------------------------
+# ---- description of a fit ------------------------------------------------------------------------------------------
 
 
 def _row(table: LifeTable, trials: Trials, name: str, estimate: float, column: Floats) -> dict[str, object]:

@@ -1,8 +1,8 @@
-"""The design of a regression on a life table: a formula over its columns of levels, evaluated once per group.
+"""The design of a regression on a life table: a formula in terms of its columns of levels, evaluated once per group.
 
-A column all of whose levels are numbers enters linearly, unless the formula wraps it in ``C(...)``; any other column
-is a factor, coded against a reference level. Everything is a function of the group, so a design has as many rows as
-there are groups, however many spells they hold.
+A column whose levels are all numbers enters linearly, unless the formula wraps it in ``C(...)``; any other column is a
+factor, coded against a reference level. All terms are functions of the group, so the design has one row per group,
+however many spells it holds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from retrain_eval.estimators.survival.risk import is_event
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
 
-_SHAPE = 'write it as "arm + age_band", over the columns of levels'
+_SHAPE = 'write it as "arm + age_band", using the columns of levels'
 
 
 @summarised
@@ -40,8 +40,8 @@ class Model:
     formula : Formula
         The right-hand side, with its intercept.
     frame : DataFrame, one row per group of the table
-        Those columns: numbers where they enter linearly, ordered categories where they are factors, the
-        reference level first.
+        The columns of the formula: numbers if they enter linearly, ordered categories with the reference level first
+        if they are factors.
     reference : dict
         Factor → reference level.
     """
@@ -61,7 +61,7 @@ class Model:
         return tuple(name for name in self.columns if name not in self.reference)
 
     def matrix(self, frame: pd.DataFrame) -> tuple[list[str], Floats]:
-        """Return the names and values of the design's columns, intercept left out, one row per row of ``frame``.
+        """Return the names and values of the design's columns without the intercept, one row per row of ``frame``.
 
         Raises
         ------
@@ -94,16 +94,16 @@ def read_model(
     ----------
     table : LifeTable
     formula : str
-        The right-hand side. ``a*b`` stands for ``a + b + a:b``.
+        The right-hand side. ``a*b`` means ``a + b + a:b``.
     reference : mapping, optional
-        Factor → reference level. Otherwise the first level in the table's order, which is the column's own.
+        Factor → reference level. By default the first level in the table's order, which is the column's own.
     extra : mapping, optional
-        Further factors, name → levels, that the caller brings.
+        Further factors that the caller adds: name → levels.
 
     Raises
     ------
     InputError
-        For what is no formula, an unknown column or level, or an intercept left out.
+        For an invalid formula, an unknown column or level, or a removed intercept.
     """
     further = dict(extra or {})
     read = read_formula(formula.strip().removeprefix("~"))
@@ -118,7 +118,7 @@ def read_model(
     if not columns:
         raise InputError("the formula names no column", value=formula, fix=_SHAPE)
     wrapped = {category(factor) for factor in read.factors}
-    # a column is a factor if it is nowhere used bare: C(age) + age needs the numbers, and is collinear anyway
+    # a column is a factor if it is only used inside C(): C(age) + age needs the numbers, and is collinear anyway
     bare = {name for factor in read.factors if category(factor) is None for name in columns_of(factor)}
     groups = pd.DataFrame(table.groups(), columns=list(table.by), dtype="str")
     frame, first = pd.DataFrame(index=groups.index), {}
@@ -141,16 +141,16 @@ def read_model(
 
 
 def levels_in_order(table: LifeTable, name: str) -> list[str]:
-    """Return the levels of a column in the column's own order: numbers ascending, else as the table lists them.
+    """Return the levels of a column in the column's own order: numbers ascending, otherwise as the table lists them.
 
-    Groups are sorted by all columns, so a level that the first block of groups lacks comes too late there; the order
-    is put together from all blocks.
+    Groups are sorted by all columns, so a level that is missing from the first block of groups appears too late. The
+    order is therefore merged from all blocks.
     """
     found = [str(level) for level in table.cells[name].unique()]
     if all(_number(level) is not None for level in found):
         return sorted(found, key=lambda level: (_number(level), level))
     place = table.by.index(name)
-    # dictionaries, not sets: their order does not depend on how text is hashed
+    # dictionaries instead of sets, whose order depends on the hash of text
     after: dict[str, dict[str, None]] = {level: {} for level in found}
     blocks: dict[tuple[str, ...], list[str]] = {}
     for group in table.groups():
@@ -168,12 +168,12 @@ def levels_in_order(table: LifeTable, name: str) -> list[str]:
 
 
 def event_of(table: LifeTable, cause: object) -> Bools:
-    """Return whether each cell's spells end by ``cause``, or by any where it is None.
+    """Return whether each cell's spells end by ``cause``, or by any cause if it is None.
 
     Raises
     ------
     InputError
-        If nothing in the table has this cause.
+        If no spell in the table has this cause.
     DesignError
         If every spell is censored.
     """
@@ -189,12 +189,12 @@ def event_of(table: LifeTable, cause: object) -> Bools:
 
 
 def require_events_by_level(table: LifeTable, model: Model, event: Bools) -> None:
-    """Refuse a factor with a level in which nothing happens.
+    """Refuse a factor with a level that has no events.
 
     Raises
     ------
     DesignError
-        Naming the level.
+        Names the level.
     """
     for name in model.reference:
         if name not in table.by:
@@ -217,7 +217,7 @@ def _number(level: str) -> float | None:
 
 
 def _numeric(name: str, levels: Sequence[str]) -> bool:
-    """Return whether a column is of numbers; refuse one that is but for missing values."""
+    """Return whether all levels of a column are numbers; refuse a column of numbers with missing values."""
     known = [level for level in levels if level != MISSING_LEVEL]
     numbers = bool(known) and all(_number(level) is not None for level in known)
     if numbers and len(known) < len(levels):

@@ -1,14 +1,14 @@
-r"""The partial likelihood of Cox's model on cells of spells, with tied deaths as Efron or Breslow take them.
+r"""The partial likelihood of Cox's model on cells of spells, with Efron's or Breslow's treatment of ties.
 
-At an event time of a stratum, ``d`` spells end, of mean weight ``m``. With ``r = exp(xᵀβ)``, sums ``S₀ = Σ w r`` and
-``S₁ = Σ w r x`` over the risk set and ``E₀``, ``E₁`` over those who end, Efron (1977) takes the deaths one after the
-other, the k-th, k = 0, …, d − 1, with a share ``f = k/d`` of the tied ones gone:
+At an event time of a stratum, ``d`` spells with mean weight ``m`` end. With ``r = exp(xᵀβ)``, the sums ``S₀ = Σ w r``
+and ``S₁ = Σ w r x`` over the risk set, and ``E₀`` and ``E₁`` over the events, Efron (1977) removes the tied deaths one
+after the other, the k-th, k = 0, …, d − 1, after a share ``f = k/d`` of them is gone:
 
     log L = Σ_ended w xᵀβ − Σ_t m Σ_k log(S₀ − f E₀)
 
-Breslow (1974) sets f = 0. That weights enter through their mean and deaths by their number is Therneau and
-Grambsch (2000, section 3.3); hence a cell must keep its count beside its weight. Sums over k of ``f^a/(S₀ − f E₀)^b``
-are numbers per event time, so a step costs as much as there are cells and deaths, not deaths times covariates.
+Breslow (1974) sets f = 0. Weights enter through their mean and deaths through their number (Therneau and Grambsch 2000,
+section 3.3); hence a cell must keep both its count and its weight. Sums over k of ``f^a/(S₀ − f E₀)^b`` are scalars per
+event time, so the cost of a step grows with the numbers of cells and deaths, not with deaths times covariates.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _CHUNK = 1_000_000
 @summarised
 @dataclass(frozen=True)
 class RiskCells:
-    """Cells of alike spells placed on the event times of their strata.
+    """Cells of identical spells, aligned with the event times of their strata.
 
     Attributes
     ----------
     x : ndarray, shape (C, p)
-        Covariates, best centred.
+        Covariates, preferably centred.
     n, weight : ndarray, shape (C,)
         Number of spells and sum of weights.
     event : bool ndarray, shape (C,)
-        Whether they end by the cause studied.
+        Whether the spells end by the cause of interest.
     first, stop : int ndarray, shape (C,)
         The cell is at risk at event times ``first`` to ``stop − 1``; one that ends does so at the last of them.
     start : int ndarray, shape (S + 1,)
-        Bounds of the event times of each stratum.
+        First event time of each stratum, and the end of the last.
     time : ndarray, shape (T,)
         The event times, stratum after stratum.
     efron : bool
@@ -69,7 +69,7 @@ class RiskCells:
         stratum: Ints,
         efron: bool,
     ) -> RiskCells:
-        """Find the event times of each stratum and when each cell is at risk: entry < t ≤ duration."""
+        """Find the event times of each stratum, and those at which each cell is at risk: entry < t ≤ duration."""
         times, rank = np.unique(duration, return_inverse=True)
         size = len(times) + 1
         keys = np.unique(stratum[event] * size + rank[event])
@@ -101,7 +101,7 @@ class RiskCells:
         leaving, entering = self._sums(self.stop - 1, values), self._sums(self.first, values)
         total = np.empty_like(leaving)
         for low, high in zip(self.start[:-1], self.start[1:], strict=True):
-            # from the end backwards, so that the last risk sets, which decide most, are sums of few terms
+            # summed backwards, so that the last risk sets, which matter most, are sums of few terms
             total[low:high] = leaving[low:high][::-1].cumsum(axis=0)[::-1]
             total[low : high - 1] -= entering[low + 1 : high][::-1].cumsum(axis=0)[::-1]
         return total
@@ -139,7 +139,7 @@ class Likelihood:
 
     @classmethod
     def of(cls, cells: RiskCells, beta: Floats) -> Likelihood:
-        """Evaluate; hazards are relative to the largest, so that none overflows."""
+        """Evaluate the likelihood, with hazards relative to the largest one to avoid overflow."""
         linear = cells.x @ beta
         linear -= linear.max(initial=-np.inf)
         relative = np.exp(linear)
@@ -162,7 +162,7 @@ class Likelihood:
         """Return Σ_t ``scale``(t) × the information at t, shape (p, p); without ``scale``, minus the Hessian."""
         cells, ties, s1, e1 = self.cells, self.ties, self.s1, self.e1
         m = cells.mean_weight if scale is None else cells.mean_weight * scale
-        # Σ_t A_t S₂(t) = Σ_cells w r x xᵀ Σ_{t at risk} A_t: the sum over time comes first, so no p × p matrix per time
+        # Σ_t A_t S₂(t) = Σ_cells w r x xᵀ Σ_{t at risk} A_t: summing over time first avoids a p × p matrix per time
         exposure = self._exposure(m * ties.one[0])
         own = np.where(cells.event, (m * ties.one[1])[cells.stop - 1], 0.0)
         square = cells.x.T @ ((cells.weight * self.relative * (exposure - own))[:, None] * cells.x)
@@ -224,7 +224,7 @@ class _TieSums:
         sums = np.stack([q, 0 * q, q * q, 0 * q, 0 * q, np.log(s0)])
         tied = np.flatnonzero(deaths > 1)
         count = deaths[tied].astype(np.int64)
-        # in blocks, so that memory stays small however many die
+        # in blocks, so that memory use does not depend on the number of deaths
         for block in np.split(tied, np.flatnonzero(np.diff(np.cumsum(count) // _CHUNK)) + 1):
             if not len(block):
                 continue

@@ -1,8 +1,8 @@
 r"""Test of proportional hazards: whether a log hazard ratio changes with duration.
 
 The alternative is ``β_j(t) = β_j + γ_j g(t)``. The test is the score test of γ = 0 in that larger model (Therneau and
-Grambsch 2000, section 6.2, in the exact form of R's ``cox.zph`` since survival 3.0), which keeps each event time's own
-information and its tied deaths; the older approximation, scaled Schoenfeld residuals against time, does not.
+Grambsch 2000, section 6.2, in the exact form of R's ``cox.zph`` since survival 3.0). It uses the information and the
+ties at each event time, unlike the older approximation by scaled Schoenfeld residuals.
 
 With ``U_γ = Σ_t g(t) U(t)``, ``I_βγ = Σ g I(t)``, ``I_γγ = Σ g² I(t)`` at β̂, model-based:
 ``χ² = U_γᵀ (I_γγ − I_γβ I_ββ⁻¹ I_βγ)⁻¹ U_γ``. With probability weights or a cluster, the
@@ -43,14 +43,14 @@ def proportional_hazards(
     table, formula, ties, strata, cause, robust, reference
         See `retrain_eval.estimators.survival.regression.cox.cox`.
     transform : {"km", "identity", "log"}
-        g(t): one minus the Kaplan–Meier curve of all spells just before t, which weighs late and sparse durations down;
-        the duration; or its logarithm.
+        g(t): one minus the Kaplan–Meier curve of all spells just before t, which gives less weight to late, sparse
+        durations; the duration; or its logarithm.
 
     Returns
     -------
     DataFrame
-        ``term``, ``chi2``, ``df``, ``p_value``; the last row, ``"(all)"``, tests all coefficients
-        together but those of people whose level is missing.
+        ``term``, ``chi2``, ``df``, ``p_value``; the last row, ``"(all)"``, is the joint test of all coefficients except
+        those for missing levels.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def proportional_hazards(
     g = _TRANSFORMS[transform](fit)
     if np.ptp(g) == 0:
         raise DesignError("all events happen at one duration: a trend over duration cannot be seen")
-    g = g - np.average(g, weights=fit.fitted.cells.deaths)  # changes nothing but rounding
+    g = g - np.average(g, weights=fit.fitted.cells.deaths)  # only improves numerical accuracy
     score, variance = fit.fitted.score_over(g), _variance(fit, g)
     clusters = None if table.clusters is None else table.clusters.count(table.groups())
     rows = [_test(name, float(score[j] ** 2 / variance[j, j]), 1, clusters) for j, name in enumerate(fit.names)]
@@ -101,7 +101,7 @@ def trend_test(table: LifeTable, formula: str, reference: Mapping[str, str] | No
 
 
 def _variance(fit: CoxFit, g: Floats) -> Floats:
-    """Return the covariance of the score of γ, β being estimated."""
+    """Return the covariance of the score of γ, accounting for the estimation of β."""
     likelihood = fit.fitted
     between = likelihood.information(g)
     slope = np.linalg.solve(likelihood.information(), between)

@@ -19,9 +19,9 @@ _MAX_PERIODS = 1_000
 @summarised
 @dataclass(frozen=True)
 class Trials:
-    """Group × period with somebody at risk, in the order of groups, then periods.
+    """Group × period cells with spells at risk, ordered by group, then period.
 
-    ``period`` is the place among the periods kept, ``label`` its interval; ``at_risk`` and ``events`` are sums of
+    ``period`` is the position among the periods kept and ``label`` its interval; ``at_risk`` and ``events`` are sums of
     weights; ``periods`` are the periods kept.
     """
 
@@ -33,7 +33,7 @@ class Trials:
     periods: Floats
 
     def ever(self, table: LifeTable, where: Bools) -> Bools:
-        """Return whether the spells of each cell are at risk in one of the trials that ``where`` marks."""
+        """Return whether the spells of each cell are at risk in one of the trials selected by ``where``."""
         group = table.group_numbers()
         last, first = _places(table)
         marked = np.zeros((int(group.max()) + 1, len(self.periods) + 1))
@@ -66,7 +66,7 @@ def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Floats
     periods = np.arange(1, last + 1)
     edges = periods.astype(float) if bins is None else np.asarray(bins, dtype=float)
     if not len(edges) and table.grid is not None:
-        raise DesignError("none of the periods asked for can be told apart")
+        raise DesignError("none of the requested periods is kept in the coarsened table")
     if not len(edges) or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any() or edges[0] < 1:
         raise InputError(
             "bins must be periods from 1 on, ascending", column="bins", value=bins, fix="such as (2, 4, 8)"
@@ -79,7 +79,7 @@ def intervals_of(table: LifeTable, bins: Sequence[float] | None) -> tuple[Floats
 
 
 def trials_of(table: LifeTable, event: Bools, intervals: tuple[Floats, list[str]]) -> tuple[Trials, list[str]]:
-    """Expand cells to group × period, leaving out the intervals in which nobody or everybody ends."""
+    """Expand cells to group × period, dropping the intervals in which none or all of the spells end."""
     periods, labels = intervals
     group = table.group_numbers()
     shape = (int(group.max()) + 1, len(periods) + 1)
@@ -92,7 +92,7 @@ def trials_of(table: LifeTable, event: Bools, intervals: tuple[Floats, list[str]
     np.add.at(ended, (group[event], last[event]), weight[event])
     later = np.pad(entering[:, 1:], ((0, 0), (0, 1)))
     at_risk = (leaving[:, ::-1].cumsum(axis=1) - later[:, ::-1].cumsum(axis=1))[:, ::-1][:, :-1]
-    # who is at risk is a matter of counts, not of rounded sums of weights
+    # whether spells are at risk is decided by counts, not by rounded sums of weights
     n, count, ends = table.cells["n"].to_numpy(), np.zeros(shape, dtype=np.int64), np.zeros(shape[1], dtype=np.int64)
     np.add.at(count, (group, first), n)
     np.add.at(count, (group, last + 1), -n)
@@ -100,18 +100,18 @@ def trials_of(table: LifeTable, event: Bools, intervals: tuple[Floats, list[str]
     by_interval = (
         pd.DataFrame({"at_risk": count.cumsum(axis=1).sum(axis=0)[:-1], "ends": ends[:-1]}).groupby(labels).sum()
     )
-    nobody, everybody = by_interval["ends"] == 0, by_interval["ends"] == by_interval["at_risk"]
-    kept = (count.cumsum(axis=1)[:, :-1] > 0) & ~np.array([nobody[label] or everybody[label] for label in labels])
+    none_end, all_end = by_interval["ends"] == 0, by_interval["ends"] == by_interval["at_risk"]
+    kept = (count.cumsum(axis=1)[:, :-1] > 0) & ~np.array([none_end[label] or all_end[label] for label in labels])
     rows, columns = np.nonzero(kept)
     if not len(rows):
-        raise DesignError("in no period do some end and others stay: there is nothing to model")
+        raise DesignError("there is no period in which some spells end and others continue, so nothing can be modelled")
     notes = []
-    for who, dropped, value in (("nobody", nobody, "zero"), ("everybody", everybody & ~nobody, "one")):
+    for who, dropped, value in (("no spell", none_end, "zero"), ("every spell", all_end & ~none_end, "one")):
         found = list(dict.fromkeys(label for label in labels if dropped[label]))
         if found:
-            notes.append(f"{who} at risk ends in period {', '.join(found)}: left out, the hazard there being {value}")
+            notes.append(f"{who} at risk ends in period {', '.join(found)}, left out because the hazard is {value}")
     events = ended[:, :-1][kept]
-    # a rounded sum over those at risk may fall below the events among them
+    # rounding can make the sum over spells at risk smaller than that over the events
     return Trials(
         rows, columns, [labels[c] for c in columns], np.maximum(at_risk[kept], events), events, periods
     ), notes
@@ -121,7 +121,7 @@ def score(table: LifeTable, event: Bools, trials: Trials, x: Floats, hazard: Flo
     """Return the score of a unit of weight in each cell, shape (C, p)."""
     group = table.group_numbers()
     last, first = _places(table)
-    # sums over the periods of a group in which nothing happens to the spell, by place of the period
+    # sums over the periods of a group in which the spell does not end, by position of the period
     place = np.full((int(group.max()) + 1, len(trials.periods)), -1)
     place[trials.group, trials.period] = np.arange(len(x))
     stay = np.zeros((*place.shape, x.shape[1]))
@@ -129,7 +129,7 @@ def score(table: LifeTable, event: Bools, trials: Trials, x: Floats, hazard: Flo
     sums = np.pad(stay.cumsum(axis=1), ((0, 0), (1, 0), (0, 0)))
     score = sums[group, last + 1] - sums[group, first]
     ending = place[group[event], last[event]]
-    # a spell that ends in a period left out has its last trial there, which says nothing
+    # a spell that ends in a dropped period has its last trial there, which carries no information
     counted = ending >= 0
     ended = (rate / (hazard * (1 - hazard)))[ending, None] * x[ending]
     score[event] += np.where(counted[:, None], ended, 0.0)
@@ -137,7 +137,7 @@ def score(table: LifeTable, event: Bools, trials: Trials, x: Floats, hazard: Flo
 
 
 def _places(table: LifeTable) -> tuple[Ints, Ints]:
-    """Return the place of each cell's last period and of its first, entry + 1 rounded down."""
+    """Return the positions of each cell's last period and of its first, entry + 1 rounded down."""
     cells = table.cells
     return (
         cells["duration"].to_numpy().astype(np.int64) - 1,
