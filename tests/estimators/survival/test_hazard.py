@@ -228,7 +228,7 @@ def test_a_group_of_which_all_end_is_named() -> None:
 def test_nothing_to_model_is_said() -> None:
     with pytest.raises(DesignError, match="every spell is censored"):
         discrete_hazard(one([1, 2, 3], [0, 0, 0], arm=list("aab")), "arm")
-    with pytest.raises(DesignError, match="there is nothing to model"):
+    with pytest.raises(DesignError, match="nothing can be modelled"):
         discrete_hazard(one([1, 1, 1], [1, 1, 1], arm=list("aab")), "arm")
     with pytest.raises(DesignError, match=r"'region\[T.trained\]' is a combination of 'arm\[T.trained\]'"):
         discrete_hazard(people_table(people().assign(region=lambda f: f["arm"])), "arm + region")

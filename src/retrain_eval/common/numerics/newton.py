@@ -7,6 +7,7 @@ is a function of each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,10 @@ class Step:
     move: Floats
     size: float
     last: bool = False
+
+
+class NoHigher(DesignError):
+    """Raised where a step can be halved forever without a higher likelihood, though the score is not zero."""
 
 
 Rule = Callable[[Floats, Floats], Step]
@@ -79,7 +84,7 @@ class Newton:
             if decreased and self._step is not None:
                 self._step, self._halved = Step(self._step.move / 2, self._step.size / 2), self._halved + 1
                 if self._halved > _MAX_HALVED:
-                    raise DesignError("the likelihood cannot be raised although its score is not zero")
+                    raise NoHigher("the likelihood cannot be raised although its score is not zero")
                 halfway: Floats = at - self._step.move
                 return halfway
             self._value = value
@@ -105,11 +110,6 @@ def maximise(
     limit : int
         Steps at most; halves of one count as one.
 
-    Raises
-    ------
-    DesignError
-        If a step can be halved forever without a higher likelihood, though the score is not zero.
-
     Examples
     --------
     The mean of 1, 2 and 6, as the maximum of a normal likelihood:
@@ -124,10 +124,11 @@ def maximise(
     (array([3.]), 1)
     """
     search, at = Newton(rule, rounding), start
-    while search.n_steps < limit:
-        at = search.move(at, *derivatives(at))
-        if search.done:
-            return at, search.n_steps - 1
+    with suppress(NoHigher):
+        while search.n_steps < limit:
+            at = search.move(at, *derivatives(at))
+            if search.done:
+                return at, search.n_steps - 1
     return None
 
 

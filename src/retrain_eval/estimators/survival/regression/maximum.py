@@ -62,5 +62,5 @@ def maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Floats]
     rounding = 1e-12 * abs(null.log)
     reached = maximise(derivatives, np.zeros(len(names)), rule, rounding=rounding, limit=_MAX_STEPS)
     if reached is None:
-        raise DesignError(f"the partial likelihood did not converge in {_MAX_STEPS} steps; simplify the formula")
+        raise DesignError("the partial likelihood did not converge; simplify the formula")
     return null.cells.at(reached[0]), reached[0]
