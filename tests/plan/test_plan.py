@@ -24,7 +24,8 @@ from retrain_eval.plan.registered import (
     read_plan,
     register,
 )
-from retrain_eval.plan.study_file import StudyFile, read_study
+from retrain_eval.plan.rules import Release
+from retrain_eval.plan.study_file import About, StudyFile, read_study
 
 STUDY = """
 [study]
@@ -177,7 +178,7 @@ def test_a_study_deviates_exactly_where_it_differs(cut: int, cell: int, seed: in
             "study": {"name": "x", "title": "T", "question": "Q", "data": "D", "seed": seed},
             "records": {"person": "p.csv"},
             "strata": {"age": {"column": "age", "cuts": [cut], "labels": ["a", "b"]}},
-            "release": {"min_cell": cell},
+            "release": {"min_contributors": cell},
         }
         return msgspec.convert(raw, StudyFile, strict=True)
 
@@ -212,3 +213,11 @@ def test_a_plan_of_an_earlier_version_reads_with_the_defaults_of_this_one(tmp_pa
     del made.study["quality"]
     assert made.plan.quality == read_study(tmp_path).quality
     assert deviations(made, read_study(tmp_path)).empty
+
+
+def test_a_plan_of_an_earlier_version_names_its_rules_as_it_did(tmp_path: Path) -> None:
+    about = About(name="x", title="T", question="Q", data="D")
+    today = StudyFile(study=about, records={"person": "p.csv"}, release=Release(min_contributors=20))
+    made, _ = register(tmp_path, today, "a")
+    older = {**made.study, "release": {"min_cell": 20}}
+    assert msgspec.structs.replace(made, study=older).plan.release.min_contributors == 20

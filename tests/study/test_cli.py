@@ -87,7 +87,7 @@ def test_releasing_the_same_twice_is_fine_and_another_content_is_not(shell: Shel
     assert shell("release", study, "--edition", "2026", "--draft")[0] == 0
     assert (study / "release" / "2026" / "manifest.json").read_bytes() == manifest
     toml = study / "study.toml"
-    toml.write_text(toml.read_text().replace("min_cell = 10", "min_cell = 20"))
+    toml.write_text(toml.read_text().replace("min_contributors = 10", "min_contributors = 20"))
     code, _, said = shell("release", study, "--edition", "2026", "--draft")
     assert code == 1
     assert "has changed since the last run" in said

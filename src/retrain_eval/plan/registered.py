@@ -22,6 +22,7 @@ import pandas as pd
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.files import write_text
 from retrain_eval.common.untrusted import read_json
+from retrain_eval.plan.rules import rename_rules
 from retrain_eval.plan.study_file import StudyFile
 
 PLAN = "plan.json"
@@ -87,7 +88,9 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     def plan(self) -> StudyFile:
         """The study file as registered; what this version of the package adds has its default."""
         try:
-            return msgspec.convert(self.study, StudyFile, strict=True)
+            study = dict(self.study)
+            rename_rules(study)
+            return msgspec.convert(study, StudyFile, strict=True)
         except msgspec.ValidationError as error:
             raise ReleaseError(
                 f"the plan registered with version {self.version} cannot be read by this one: {error}"
