@@ -155,7 +155,10 @@ def release(
         str, typer.Option(help="Who approves it for publication: an approved edition never changes.")
     ] = "",
     corrects: Annotated[str | None, typer.Option(help="The approved edition that this one corrects.")] = None,
-    reason: Annotated[str, typer.Option(help="What was wrong with the edition corrected.")] = "",
+    reason: Annotated[str, typer.Option(help="What was wrong with the edition corrected, or the draft returned.")] = "",
+    returned_by: Annotated[
+        str, typer.Option(help="Return a draft: the disclosure officer's name; with --reason.")
+    ] = "",
     draft: Annotated[bool, typer.Option("--draft", help="Write a draft, which nobody has approved.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft that differs.")] = False,
     sign: Annotated[
@@ -169,6 +172,12 @@ def release(
     from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
+    if returned_by:
+        study.return_draft(edition, by=returned_by, reason=reason)
+        _done(
+            as_json, {"edition": edition, "returned_by": returned_by}, f"the draft {edition} was returned and removed"
+        )
+        return
     key = None if sign is None else read_private_key(sign, _password)
     approved_by = _approval(approved_by, draft=draft, replace=replace)
     with _steps(f"Releasing {folder}, edition {edition}", quiet=as_json) as say:

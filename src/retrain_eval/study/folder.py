@@ -6,6 +6,7 @@ edition; ``report`` builds the book from editions alone. Each does nothing where
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ from retrain_eval.records.files import record_files, write_missing
 from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.records.schema.dictionary import Package, dictionary, load_package
 from retrain_eval.records.store import Store
-from retrain_eval.release import provenance, signing, writing
+from retrain_eval.release import officer, provenance, signing, writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.release.results import Results
@@ -241,11 +242,42 @@ class Study:
                 say=say,
             )
             provenance.keep_edition(store, bundle, inputs)
+            page = officer.keep_review(store, results, bundle, by=bundle.approved_by)
             if sign is not None:
                 say(f"signed with the key {signing.sign(bundle.path, sign)}")
         for line in bundle.manifest["protection"]:
             say(line)
+        say(f"for the disclosure officer, inside the agency only: {page}")
         return bundle
+
+    def return_draft(self, edition: str, *, by: str, reason: str) -> None:
+        """Note that the disclosure officer returned a draft, and remove it; the decision stays in the store.
+
+        Parameters
+        ----------
+        edition : str
+        by : str
+            Who returned it.
+        reason : str
+            What has to change.
+
+        Raises
+        ------
+        ReleaseError
+            If there is no such edition, or it is approved.
+        InputError
+            If no name or no reason is given.
+        """
+        if not by.strip() or not reason.strip():
+            raise InputError("a draft is returned by someone, for a reason", fix="give --returned-by and --reason")
+        with locked(self.folder / "release"):
+            bundle = Bundle.open(self._edition(edition))
+            if bundle.approved_by:
+                raise ReleaseError(
+                    f"the edition {edition} was approved by {bundle.approved_by} and stays: correct it in a new one"
+                )
+            officer.decide(self.store_path.parent, bundle, "returned", by.strip(), reason.strip())
+            shutil.rmtree(bundle.path)
 
     def report(
         self,
