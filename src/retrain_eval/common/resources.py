@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from retrain_eval.common.errors import StoreError, unknown
@@ -15,7 +16,7 @@ def resource(name: str) -> Path:
     Parameters
     ----------
     name : {"data_schemas", "book", "analyses/agency"}
-        A wheel carries the folder beside this module, a checkout at its root.
+        A wheel carries the folder inside the package, a checkout at its root.
 
     Raises
     ------
@@ -31,8 +32,8 @@ def resource(name: str) -> Path:
     """
     if name not in NAMES:
         raise unknown("resource", name, NAMES)
-    here = Path(__file__).parents[1]
-    for folder in (here / name, here.parents[1] / name):
+    package = Path(str(files("retrain_eval")))
+    for folder in (package / name, package.parents[1] / name):
         if folder.is_dir() and any(folder.iterdir()):
             return folder
     raise StoreError(f"this installation lacks its folder {name!r}; install retrain-eval again")
