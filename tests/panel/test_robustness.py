@@ -699,7 +699,7 @@ with Store.open(sys.argv[1], frequency="quarter") as store:
 
 
 @pytest.mark.slow
-def test_loads_killed_20_times_leave_a_complete_vintage(tmp_path: Path) -> None:
+def test_loads_killed_8_times_leave_a_complete_vintage(tmp_path: Path) -> None:
     """People are replaced, years of wages replaced and updated, in one load of half a million rows."""
     agency = tmp_path / "agency"
     agency.mkdir()
@@ -729,7 +729,7 @@ def test_loads_killed_20_times_leave_a_complete_vintage(tmp_path: Path) -> None:
         assert store.loads()["rows_superseded"].sum() == duckdb.read_parquet(str(last)).count("*").fetchall()[0][0]
     assert after != before
     chance, died, at = random.Random(20261124), 0, [0, 0]
-    for number in range(20):
+    for number in range(8):
         path = tmp_path / f"{number}.duckdb"
         shutil.copy(start, path)
         with subprocess.Popen(
@@ -754,8 +754,8 @@ def test_loads_killed_20_times_leave_a_complete_vintage(tmp_path: Path) -> None:
         with Store.open(path, as_of=1) as store:
             assert rows(store, STATE) == before
         path.unlink()
-    assert died > 10
-    assert at[0] > 5
+    assert died > 4
+    assert at[0] > 1
 
 
 STATE = """
