@@ -80,3 +80,28 @@ def test_most_parts_can_be_fitted() -> None:
                 whole = register.count(sum(counts), int(keys.sum(dtype=np.uint64)))
             failed += register.parts(whole, counts, keys) is None
         assert failed < 12, (k, failed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=6), st.integers(0, 2**32), st.sampled_from([2, 5, 10]))
+def test_counts_of_owners_who_want_them_rounded_are_multiples_and_add_up(
+    counts: list[int], seed: int, base: int
+) -> None:
+    keys = np.random.default_rng(seed).integers(1, 2**64, len(counts), dtype=np.uint64)
+    register = Register(Changes(2.0, 2, base))
+    with np.errstate(over="ignore"):
+        whole = register.count(sum(counts), int(keys.sum(dtype=np.uint64)))
+    assert whole % base == 0
+    parts = register.parts(whole, counts, keys)
+    if parts is not None:
+        assert parts.sum() == whole
+        assert (parts % base == 0).all()
+        assert ((parts == 0) | (parts > 2)).all()
+
+
+def test_rounding_adds_to_the_spread_of_a_count() -> None:
+    keys = np.random.default_rng(7).integers(0, 2**64, 20_000, dtype=np.uint64)
+    changes, counts = Changes(2.0, 2, 5), np.random.default_rng(8).integers(60, 160, 20_000)
+    off = changes.change(counts, keys) - counts
+    assert off.mean() == pytest.approx(0, abs=0.06)
+    assert off.var() == pytest.approx(changes.spread, rel=0.05) == 4.0

@@ -22,6 +22,7 @@ from retrain_eval.release.protection.merging import merge_smallest_level, relabe
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
 from retrain_eval.tables.noise.cell_keys import Keys
+from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
@@ -188,7 +189,7 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         ones = np.sqrt(((share * keyed.values) ** 2 * (keyed.count > 0)).sum(axis=2))
     released = np.column_stack([weight, totals - weight[:, None] * moments.reference])
     blocks = _redrawn(moments, first, dict(second), released, factor)
-    variance = rules.count_variance
+    variance = register.changes.spread
     for c in range(len(n)):
         each = first[c, 0] / n[c]
         direction = each * np.concatenate([[1.0], -moments.reference])
@@ -217,6 +218,11 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         source=None,
         stamp={**moments.stamp, "noise": noise_stamp(rules)},
     )
+
+
+def changes_of(rules: Release) -> Changes:
+    """Return how counts are changed under these rules."""
+    return Changes(rules.count_variance, rules.count_gap, rules.round_counts)
 
 
 def noise_stamp(rules: Release) -> str:

@@ -14,14 +14,13 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.counts import protect_counts
 from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.release.protection.merging import round_life_table
-from retrain_eval.release.protection.moments import protect_moments
+from retrain_eval.release.protection.moments import changes_of, protect_moments
 from retrain_eval.release.protection.publishing import publish
 from retrain_eval.release.protection.rules import is_count
 from retrain_eval.release.protection.statistics import protect_statistic
 from retrain_eval.release.results import Results
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN
-from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.register import Register
 
 Orders = Mapping[str, Sequence[str]]
@@ -69,7 +68,7 @@ def protect(
     for name, of_people in results.counts.items():
         safe.counts[name], notes = protect_counts(of_people, rules)
         record += notes
-    register = Register(Changes(rules.count_variance, rules.count_gap))
+    register = Register(changes_of(rules))
     gone: dict[str, DisclosureError] = {}
     # wholes are published before their parts
     moments = dict(sorted(results.moments.items(), key=lambda item: len(item[1].strata)))

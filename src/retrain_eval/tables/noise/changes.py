@@ -30,6 +30,8 @@ class Changes:
         v; 0 leaves counts as they are.
     never : int
         js: no published count lies between 1 and this.
+    base : int
+        Changed counts are rounded to a multiple of this, for data owners who ask for it.
 
     Examples
     --------
@@ -42,16 +44,25 @@ class Changes:
 
     variance: float = 2.0
     never: int = 2
+    base: int = 1
+
+    @property
+    def spread(self) -> float:
+        """Variance of a published count about the true one: that of the change and, as Sheppard's, of rounding."""
+        return self.variance + (self.base**2 - 1) / 12
 
     def change(self, counts: npt.ArrayLike, keys: Keys) -> Ints:
         """Return the changed counts of cells with these keys, of any shape."""
         counts = np.asarray(counts, dtype=np.int64)
         if self.variance == 0:
-            return counts
+            return self._rounded(counts)
         table = _table(self.variance, self.never)
         cumulative = table.cumsum(axis=1)[np.minimum(counts, len(table) - 1)]
         place = (_uniform(_mixed(keys))[..., None] > cumulative[..., :-1]).sum(axis=-1)
-        return np.asarray(np.where(counts == 0, 0, counts + place - MAX_CHANGE), dtype=np.int64)
+        return self._rounded(np.where(counts == 0, 0, counts + place - MAX_CHANGE))
+
+    def _rounded(self, counts: Ints) -> Ints:
+        return np.asarray((2 * counts + self.base) // (2 * self.base) * self.base, dtype=np.int64)
 
     def probabilities(self, count: int) -> Floats:
         """Return the probabilities of the changes −5 … 5 of a count, shape (11,)."""

@@ -62,17 +62,16 @@ class Register:
             Of its parts.
         """
         known = [int(key) in self.published for key in keys]
-        if self.changes.variance == 0:
-            values = [int(count) for count in counts]
-        else:
-            of = [self.published.get(int(key)) for key in keys]
-            changed = self.changes.change(list(counts), keys).tolist()
-            values = [new if old is None else old for old, new in zip(of, changed, strict=True)]
+        of = [self.published.get(int(key)) for key in keys]
+        changed = self.changes.change(list(counts), keys).tolist()
+        values = [new if old is None else old for old, new in zip(of, changed, strict=True)]
         # equal counts in the order of keys, so that the order of parts does not matter
+        base = self.changes.base
+        most, least = max(MOST, base), max(self.changes.never, base if base > 1 else 0)
         largest_first = sorted(range(len(values)), key=lambda part: (-counts[part], int(keys[part])))
         for part in largest_first * ROUNDS:
-            step = max(-MOST, min(MOST, whole - sum(values)))
-            if step and not known[part] and values[part] > 0 and values[part] + step > self.changes.never:
+            step = max(-most, min(most, whole - sum(values)))
+            if step and not known[part] and values[part] > 0 and values[part] + step > least:
                 values[part] += step
         if sum(values) != whole:
             return None
