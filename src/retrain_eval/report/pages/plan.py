@@ -59,7 +59,7 @@ def tabulate_registrations(study: Study) -> Table:
     rows = pd.DataFrame(
         {
             "time": [one.time for one in registrations],
-            "outcomes": ["closed" if study.plan_standing[one.sha256][0] else "opened" for one in registrations],
+            "outcomes": [_("closed") if study.plan_standing[one.sha256][0] else _("opened") for one in registrations],
             "reason": [one.reason or (_("the first plan") if not one.amends else "") for one in registrations],
             "version": [one.version for one in registrations],
             "sha256": [one.sha256 for one in registrations],

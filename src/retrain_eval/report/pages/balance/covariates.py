@@ -43,7 +43,7 @@ def say_covariates(study: Study) -> str:
     after = frame["smd_after"].abs()
     worst = frame.iloc[int(after.fillna(float("inf")).to_numpy().argmax())]
     close = int((after <= CLOSE).sum())
-    count = "all" if close == len(frame) else _("{close} of {frame}", close=close, frame=len(frame))
+    count = _("all") if close == len(frame) else _("{close} of {frame}", close=close, frame=len(frame))
     return _(
         "Before matching, the largest standardised mean difference was {before}. After matching, "
         "{count} lie within {close:g}, the usual mark of good balance; the largest left is "

@@ -57,7 +57,9 @@ def draw_baseline_paths(paths: pd.DataFrame, words: Words) -> Figure:
     for group, name in names.items():
         means = data[data["group"] == group].set_index("time")["mean"]
         span = [words.amount(means[time]) for time in dict.fromkeys((first, last)) if time in means.index]
-        parts.append(f"{name} {' to '.join(span)}")
+        parts.append(
+            _("{name} {low} to {high}", name=name, low=span[0], high=span[-1]) if span[1:] else " ".join([name, *span])
+        )
     dated = words.calendar(list(data["time"]))
     when = (
         words.at(first, dated)
@@ -160,7 +162,7 @@ def tabulate_matching(study: Study) -> Table:
         cells["reuse"] = [_(SUPPRESSED) if pd.isna(mean) else plain(mean, 1) for mean in rows["reuse_mean"]]
         labels["reuse"] = _("Uses of each")
         controls.append("reuse")
-    spanners = {"Trained": ["n_treated", "without"], "Controls": controls}
+    spanners = {_("Trained"): ["n_treated", "without"], _("Controls"): controls}
     return Table(cells, rows, stub="level", labels=labels, spanners=spanners, groups="group")
 
 
