@@ -24,7 +24,7 @@ INPUTS = [{"name": "person", "file": "p.csv"}]
 
 STUDY = (
     '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n\n'
-    '[release]\nprofile = "public_use"\n'
+    '[release]\nprofile = "open"\n'
 )
 
 

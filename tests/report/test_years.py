@@ -15,7 +15,7 @@ from retrain_eval.report.pages.years import edition_effects, say_change, say_cor
 
 FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
          "frequency": "year", "limitations": [], "citation": ""}  # fmt: skip
-STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n[records]\nperson = "p.csv"\n'
+STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n[records]\nperson = "p.csv"\n[release]\nprofile = "open"\n'
 
 
 def edition(folder: Path, name: str, shift: float = 0.0, study: str = STUDY, **facts: Any) -> Path:
@@ -32,7 +32,7 @@ def three(tmp_path: Path) -> Release:
     inputs = [{"name": "p", "file": "p.csv", "sha256": "c" * 64, "rows_in": 20_000, "rows_rejected": 0}]
     first = edition(tmp_path, "2025", packages={"duckdb": "1.9.0"})
     fixed = edition(tmp_path, "2025-1", 2_000.0, corrects=corrects)
-    main = edition(tmp_path, "2026", 2_100.0, STUDY + "[release]\nmin_cell = 20\n", inputs=inputs)
+    main = edition(tmp_path, "2026", 2_100.0, STUDY + "min_contributors = 20\n", inputs=inputs)
     return open_release([main], [first, fixed])
 
 

@@ -41,7 +41,7 @@ column = "band"
 required = ["did"]
 
 [release]
-profile = "public_use"
+profile = "open"
 """
 
 

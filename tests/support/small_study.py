@@ -19,7 +19,7 @@ def analyse(run):
     study, con = run.study, run.con
     rte.build_panel(con, no_record=study.panel.no_record)
     rte.baseline(con, study.strata, periods=())
-    rows = con.sql("FROM panel JOIN baseline USING (person_id)")
+    rows = run.keyed(con.sql("FROM panel JOIN baseline USING (person_id)"))
     names = {"unit": "person_id", "time": "period", "cohort": "cohort", "outcome": study.did.outcome}
     moments = rte.outcome_moments(rows, **names, winsorise=study.release.winsorise)
     run.publish("pool", moments)
