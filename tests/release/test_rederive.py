@@ -33,7 +33,8 @@ from tampering import rehash
 
 INPUTS = [{"name": "person", "file": "p.csv"}]
 
-STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n[release]\nprofile = "open"\nsignificant_figures = 4\n'
+STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n\n[records]\nperson = "p.csv"\n'
+STUDY += '[release]\nprofile = "open"\nsignificant_figures = 4\n'
 
 
 def moments(n: int = 240, seed: int = 1) -> rte.OutcomeMoments:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import retrain_eval as rte
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
@@ -14,23 +13,6 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.layout import TABLES
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
-
-
-def panel(sizes: dict[tuple[int, str], int]) -> pd.DataFrame:
-    """Two periods for each unit of each (cohort, level)."""
-    rng = np.random.default_rng(0)
-    keys = [key for key, n in sizes.items() for _ in range(n)]
-    return pd.DataFrame(
-        [
-            {"id": i, "t": t, "g": g, "band": band, "y": float(rng.normal())}
-            for i, (g, band) in enumerate(keys)
-            for t in (1, 2)
-        ]
-    )
-
-
-def moments(sizes: dict[tuple[int, str], int]) -> rte.OutcomeMoments:
-    return rte.outcome_moments(panel(sizes), unit="id", time="t", cohort="g", outcome="y", by="band")
 
 
 def test_an_estimate_from_nine_people_is_withheld_and_its_keys_stay() -> None:
@@ -52,23 +34,6 @@ def test_an_estimate_from_nine_people_is_withheld_and_its_keys_stay() -> None:
         assert frame.loc[level, "note"] == ""
     assert record == ["Effects: 2 estimate(s) of att rest on fewer than 10 and are withheld."]
     assert results.tables["effects"]["estimate"].notna().all()  # the run's own results are not touched
-
-
-def test_small_cells_of_moments_are_summed_out_and_the_merge_is_recorded() -> None:
-    fine = moments({(2, "a"): 12, (2, "b"): 4, (0, "a"): 30, (0, "b"): 30})
-    safe, record = protect(Results(moments={"m": fine}), Release())
-    assert safe.moments["m"].strata == ()
-    assert safe.moments["m"].cells["n"].tolist() == [16, 60]
-    assert record == ["Moments m: summed over band, whose smallest cell was below 10."]
-    overall = ["estimate", "std_error"]
-    pd.testing.assert_frame_equal(
-        safe.moments["m"].att_gt().to_frame()[overall], fine.att_gt().to_frame()[overall], rtol=1e-10
-    )
-
-
-def test_a_cohort_below_the_rule_cannot_be_released() -> None:
-    with pytest.raises(DisclosureError, match="a cohort of 4, fewer than 10"):
-        protect(Results(moments={"m": moments({(2, "a"): 4, (0, "a"): 30})}), Release())
 
 
 def test_small_counts_are_withheld_with_the_mean_beside_them() -> None:
@@ -113,43 +78,6 @@ def test_what_follows_from_no_sums_does_not_leave(name: str) -> None:
     results = Results(tables={name: pd.DataFrame([dict.fromkeys(TABLES[name], 99)])})
     with pytest.raises(DisclosureError, match=f"the table '{name}' follows from no sums over people"):
         protect(results, Release())
-
-
-def test_how_few_lacked_a_period_does_not_leave() -> None:
-    frame = panel({(2, "a"): 20, (0, "a"): 20}).iloc[1:]
-    fine = rte.outcome_moments(frame, unit="id", time="t", cohort="g", outcome="y", unbalanced="drop")
-    assert fine.n_dropped == 1
-    safe, record = protect(Results(moments={"m": fine}), Release())
-    assert safe.moments["m"].n_dropped == 0
-    assert record == ["Moments m: the number of units left out, below 10, is withheld."]
-
-
-def test_the_paths_of_one_matched_pair_across_strata_do_not_leave() -> None:
-    # 30 pairs; in one of them the trainee is of band a and the control of band b
-    keys = [(i, arm) for i in range(30) for arm in (2, 0)]
-    rows = [
-        {
-            "id": f"{i}-{arm}",
-            "pair": i,
-            "t": t,
-            "g": arm,
-            "y": 1.0 * i + t,
-            "band": "ab"[(i >= 15) ^ (i == 0 and not arm)],
-        }
-        for i, arm in keys
-        for t in (1, 2)
-    ]
-    fine = rte.outcome_moments(
-        pd.DataFrame(rows), unit="id", time="t", cohort="g", outcome="y", by="band", cluster="pair"
-    )
-    assert fine.cells["n"].min() >= 10
-    lone = [block for (c, d), block in fine.second.items() if c != d and block[0, 0] == 1]
-    assert len(lone) == 1  # its first row is one person's path, less the reference
-    safe, record = protect(Results(moments={"m": fine}), Release())
-    assert safe.moments["m"].strata == ()
-    assert all(block[0, 0] >= 10 for block in safe.moments["m"].second.values())
-    assert not safe.moments["m"].leaves_out  # the sums of a pair are two people's paths
-    assert record[1:] == ["Moments m: sums by cluster are withheld."]
 
 
 @pytest.mark.parametrize("name", ["rosenbaum", "e_values", "oster"])

@@ -15,7 +15,8 @@ from retrain_eval.report.pages.years import edition_effects, say_change, say_cor
 
 FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "person", "currency": "USD",
          "frequency": "year", "limitations": [], "citation": ""}  # fmt: skip
-STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n[records]\nperson = "p.csv"\n[release]\nprofile = "open"\n'
+STUDY = '[study]\nname = "x"\ntitle = "T"\nquestion = "Q"\ndata = "D"\n[records]\nperson = "p.csv"\n'
+STUDY += '[release]\nprofile = "open"\n'
 
 
 def edition(folder: Path, name: str, shift: float = 0.0, study: str = STUDY, **facts: Any) -> Path:
