@@ -32,10 +32,10 @@ table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .7rem;text-alig
 strong{color:#a00}</style>
 <h1>$title</h1><p><strong>For use inside the agency only: exact numbers stand beside the published ones.</strong></p>
 <h2>Decision</h2><p>$standing</p>$decisions
-<h2>Rules</h2>$rules
 <h2>Tables</h2><p>People are the smallest number in a cell. The largest shift is the largest distance between an exact
 and a published estimate, in standard errors.</p>$tables
 <h2>What was done</h2>$record
+<h2>Rules</h2>$rules
 <p>Every number, exact next to published, is in <code>$csv</code>.</p></html>
 """)
 
