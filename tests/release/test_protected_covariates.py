@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import own_study
 from keyed_people import held, key_of, register, rules
 from retrain_eval.common.errors import DisclosureError, InputError
 from retrain_eval.plan.study_file import Release
@@ -18,6 +19,7 @@ from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.sample.balance.covariate_sums import sum_covariates
+from retrain_eval.study.folder import Study
 from retrain_eval.tables.covariates.covariates import (
     INSIDE,
     RELEASED,
@@ -300,3 +302,28 @@ def test_a_file_keeps_the_keyed_sums_and_two_samples_add(tmp_path: Path) -> None
     row = a.loc[("age", "treated", "before")]
     at = list(row["edges"]).index(40.0)
     assert int(row["below_key"][at]) == key_of(KEYS, np.flatnonzero(both["age"] < 40))
+
+
+@pytest.mark.parametrize("matched_on_earnings", [True, False])
+def test_paths_before_the_programme_follow_from_the_protected_table_or_are_withheld(
+    tmp_path: Path, matched_on_earnings: bool
+) -> None:
+    """Computed from people, their means would be exact."""
+    folder = own_study.make(tmp_path / "mine")
+    plan = folder / "study.toml"
+    if not matched_on_earnings:
+        text = plan.read_text().replace("treat ~ age + earnings_2018 + earnings_2019", "treat ~ age")
+        plan.write_text(text)
+        script = folder / "run.py"
+        script.write_text(script.read_text().replace("study.match_periods()", "[2018, 2019]"))
+    study = Study.open(folder)
+    results = study.run()
+    bundle = study.release("2026")
+    withheld = results.withheld()
+    assert ("baseline_paths: baseline_paths" in withheld) is not matched_on_earnings
+    assert (bundle.path / "baseline_paths.csv").exists() is matched_on_earnings
+    if matched_on_earnings:
+        exact = results.tables["baseline_paths"].set_index(["group", "time"])["mean"]
+        printed = pd.read_csv(bundle.path / "baseline_paths.csv").set_index(["group", "time"])["mean"]
+        assert (printed != exact.loc[printed.index]).all()
+        assert printed.to_numpy() == pytest.approx(exact.loc[printed.index].to_numpy(), rel=0.05)
