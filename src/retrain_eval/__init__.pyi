@@ -32,6 +32,9 @@ from .sample.match import match as match
 from .sample.matched import MatchedSample as MatchedSample
 from .sample.record_flow import people_left_out as people_left_out
 from .sample.record_flow import sample_flow as sample_flow
+from .sample.record_flow import count_sample_flow as count_sample_flow
+from .sample.counting import count_flow as count_flow
+from .sample.counting import count_linked as count_linked
 from .sample.composition import baseline_paths as baseline_paths
 from .sample.composition import matching_table as matching_table
 from .sample.balance.rating import balance_verdict as balance_verdict

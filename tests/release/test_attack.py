@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from retrain_eval.release.protection.attack import (
     Count,
     complete_path,
     counts,
-    differences,
     every_level,
     path_interval,
     recoverable,
@@ -205,18 +203,6 @@ def test_rounding_leaves_means_and_covariances_of_cells() -> None:
     assert coarse["estimate"] == pytest.approx(fine["estimate"], rel=1e-12)
     assert coarse["std_error"] == pytest.approx(fine["std_error"] * np.sqrt(115 / 100), rel=1e-12)
     assert coarse["n_treated"] == 100
-
-
-def test_few_newcomers_between_editions_are_named() -> None:
-    long = people(200, 4)
-    old, same = tables(long)["all"], tables(long)["all"]
-    grown = tables(long[long["id"] != 3])["all"]
-    assert differences({"m": same}, {"m": old}, 10) == []
-    assert differences({"m": old}, {"m": grown}, 10) == [
-        "m: cohort 2.0 has 1 more people than before, whose mean follows from the two"
-    ]
-    assert differences({"m": old}, {"m": replace(grown, outcome="other")}, 10) == []
-    assert differences({"m": old}, {"m": grown}, 10, base=5) == []
 
 
 def earners(n_large: int) -> pd.DataFrame:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyed_people import keyed
 from retrain_eval.common.errors import InputError
+from retrain_eval.common.sources import as_relation, query
 from retrain_eval.sample import units as module
 from retrain_eval.sample.units import ascending, load_units, share_cells
 
@@ -93,3 +95,26 @@ def test_a_source_that_changes_while_it_is_read_is_refused() -> None:
     rows = con.sql("SELECT i AS id, if(turn(i) = 0, 7, i % 2) AS t, i AS x FROM range(2) AS r(i)")
     with pytest.raises(InputError, match="not when the source is read again"):
         load_units(rows, "id", "t", ["x"], [])
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_keys_come_in_the_order_of_ids_to_the_last_bit(text: bool) -> None:
+    order = np.random.default_rng(0).permutation(500)
+    frame = pd.DataFrame({"id": order, "treat": order % 3 == 0, "x": order / 7})
+    if text:
+        frame["id"] = frame["id"].map("{:04d}".format)
+    units = load_units(keyed(frame), "id", "treat", ["x"], [])
+    assert units.keys is not None
+    of = {row["id"]: row["person_key"] for row in keyed(frame).df().to_dict("records")}
+    ids = units.ids.to_pylist()
+    assert units.keys.record.tolist() == [of[i]["record"] for i in ids]
+    assert units.keys.factor.tolist() == [of[i]["factor"] for i in ids]
+    assert units.keys.element.tolist() == [of[i]["element"] for i in ids]
+    assert load_units(as_relation(frame), "id", "treat", ["x"], []).keys is None
+
+
+def test_a_unit_without_keys_among_others_is_refused() -> None:
+    people = keyed(pd.DataFrame({"id": [1, 2, 3], "treat": [1, 0, 0], "x": 1.0}))
+    some = query(people, "SELECT * REPLACE (CASE WHEN id > 1 THEN person_key END AS person_key) FROM source")
+    with pytest.raises(InputError, match="a unit has no keys"):
+        load_units(some, "id", "treat", ["x"], [])

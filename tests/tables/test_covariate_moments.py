@@ -17,8 +17,8 @@ from retrain_eval.sample.balance.covariate_sums import sum_covariates
 from retrain_eval.sample.composition import baseline_paths
 from retrain_eval.sample.match import match
 from retrain_eval.tables.covariates.covariates import (
-    APART,
     BEFORE,
+    RELEASED,
     CovariateMoments,
     covariate_balance,
     covariate_paths,
@@ -91,15 +91,10 @@ def test_paths_before_follow_from_moments_too() -> None:
         covariate_paths(sample.covariate_moments(), "earnings", {"re73": 1973})
 
 
-def test_people_who_tell_two_stages_apart_are_counted() -> None:
-    sample = match(lalonde(), LALONDE, "id", caliper=0.2)
-    rows = sample.covariate_moments().cells
-    married = rows[rows["covariate"] == "married"].set_index(["arm", "stage"])
-    assert married.loc[("treated", BEFORE), "people"] == 185
-    assert married.loc[("treated", APART), "people"] == 185 - 113  # without a control within the caliper
-    assert married.loc[("control", APART), "people"] == 429 - 113
-    gone = married.loc[("treated", BEFORE), "sum_wx"] - married.loc[("treated", "after"), "sum_wx"]
-    assert married.loc[("treated", APART), "ones"] == gone
+def test_without_keys_there_is_nothing_but_what_is_published() -> None:
+    moments = match(lalonde(), LALONDE, "id", caliper=0.2).covariate_moments()
+    assert not moments.keyed
+    assert list(moments.cells.columns) == list(RELEASED)
 
 
 def sums(x: list[float], weight: list[float], **options: Any) -> CovariateMoments:
@@ -112,13 +107,6 @@ def sums(x: list[float], weight: list[float], **options: Any) -> CovariateMoment
         cells, np.arange(n + 2), ["x"], None, {"treated": rows, "control": both},
         {"treated": (rows, np.array(weight)), "control": (both, np.ones(2))}, **options,
     )  # fmt: skip
-
-
-def test_a_weight_that_few_have_tells_them_apart() -> None:
-    rows = sums([1.0, 2, 3, 4, 5], [2.0, 2, 2, 2, 6]).cells
-    apart = rows[(rows["arm"] == "treated") & (rows["stage"] == APART)].iloc[0]
-    assert apart["people"] == 1  # three times the sum before, less that after, is of the last alone
-    assert apart["sum_w"] * apart["reference"] + apart["sum_wx"] == pytest.approx(5)
 
 
 def test_values_above_a_quantile_are_capped_and_three_share_the_cap() -> None:

@@ -35,6 +35,7 @@ from retrain_eval.tables.counts import KEYS as COUNTED
 from retrain_eval.tables.counts import SampleCounts, counted
 from retrain_eval.tables.covariates.covariates import CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.noise.released_sets import ReleasedSet
 from retrain_eval.tables.recipe import Derivation, Recipe, trace
 from retrain_eval.tables.statistics import Statistic
 
@@ -104,6 +105,8 @@ class Results:
         Sums that single tests and bounds need.
     parts : list of Part
         How the rows of the tables were made, in the order of the rows. A table without parts is kept as it is.
+    sets : list of ReleasedSet
+        Of protected results, the sets of people behind sums of amounts; never written with them.
 
     Examples
     --------
@@ -121,6 +124,7 @@ class Results:
     counts: dict[str, SampleCounts] = field(default_factory=dict)
     statistics: dict[str, Statistic] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
+    sets: list[ReleasedSet] = field(default_factory=list, repr=False)
 
     def add_effects(self, name: str, effects: EffectTable, estimates: EffectTable | None = None) -> None:
         """Keep an EffectTable under a name; several calls with one name append.

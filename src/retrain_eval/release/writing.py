@@ -13,23 +13,23 @@ from typing import Any
 
 import msgspec
 
-from retrain_eval.common.errors import DisclosureError, ReleaseError
+from retrain_eval.common.errors import ReleaseError
 from retrain_eval.common.files import new_folder, sha256, write_text
 from retrain_eval.estimators.effects.same_estimates import check_same_estimates
 from retrain_eval.plan.registered import PLAN, plan_standing, public_plan, read_plan
-from retrain_eval.plan.study_file import FILE, Release, StudyFile
+from retrain_eval.plan.study_file import FILE, StudyFile
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.derive import Deriver
 from retrain_eval.release.manifest import BUNDLE_VERSION, SEAL, read_manifest, sealed, spelt
 from retrain_eval.release.opening import MANIFEST
 from retrain_eval.release.protection.agreement import contradictions
-from retrain_eval.release.protection.attack import differences
 from retrain_eval.release.protection.completing import FOLLOWING
 from retrain_eval.release.protection.protect import artefacts, protect
 from retrain_eval.release.results import Results, standing_effects
 from retrain_eval.release.verification.comparison import compare
 from retrain_eval.release.verification.consistency import own_schemas
 from retrain_eval.release.verification.labels import made_of
+from retrain_eval.tables.noise.released_sets import ReleasedSet
 
 _DIGITS_OF_RECIPES = 6
 DRAFT: Mapping[str, object] = {"approved_by": "", "corrects": {}}  # approval fields of an edition not yet approved
@@ -60,6 +60,8 @@ def write(
     standing: Mapping[str, object] | None = None,
     opened: Mapping[str, Collection[str]] = {},
     replace: bool = False,
+    earlier: Sequence[ReleasedSet] = (),
+    keep: Callable[[Sequence[ReleasedSet]], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Protect the results and write them as an edition, completely or not at all.
@@ -83,6 +85,10 @@ def write(
     replace : bool
         Overwrite a draft that differs. A draft that differs only in its approval is always overwritten, and an
         approved edition never is.
+    earlier : sequence of ReleasedSet
+        Sets of people behind earlier editions (`retrain_eval.release.kept_sets.earlier_sets`).
+    keep : callable
+        Called with the sets of this edition before it becomes visible.
     say : callable
         Called with the reason why a table cannot be published. The text is for the agency only.
 
@@ -97,16 +103,15 @@ def write(
         If the edition exists and differs, and is approved or ``replace`` is not set; if tables contradict each other;
         or if a result that ``[plan] required`` names is withheld.
     DisclosureError
-        If nothing is left to publish, or if the difference from an earlier edition would reveal a small count.
+        If nothing is left to publish.
     """
     _check_recipes(results)
     order = {name: stratum.levels() for name, stratum in study.strata.items()}
-    safe, record = protect(results, study.release, order, say)
+    safe, record = protect(results, study.release, order, say, earlier)
     if lines := safe.lacking(study.plan.required):
         raise ReleaseError("a result that [plan] requires cannot be published:\n  " + "\n  ".join(lines))
     if found := contradictions(safe, study.release):
         raise ReleaseError("tables say different things of the same people:\n  " + "\n  ".join(found))
-    _check_earlier(safe, target, study.release)
     made = read_plan(study_folder)
     digests = [str(item["sha256"]) for item in inputs if "sha256" in item]
     with suppress(_Unchanged), new_folder(target) as work:
@@ -123,6 +128,7 @@ def write(
             if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(work / MANIFEST):
                 raise _Unchanged
             _check_overwriting(target, read_manifest(work), replace=replace)
+        keep(safe.sets)
     return Bundle.open(target)
 
 
@@ -145,22 +151,6 @@ def _check_recipes(results: Results) -> None:
             found = compare(own, deriver.rows(part), _DIGITS_OF_RECIPES)
             if found:
                 raise ReleaseError(f"{part.table} {part.result or ''} is not what its recipe makes: {found[0]}")
-
-
-def _check_earlier(safe: Results, target: Path, rules: Release) -> None:
-    """Refuse tables that differ from those of a published edition by only a few people."""
-    for folder in sorted(target.parent.glob("[!.]*")):
-        if folder == target or not (folder / MANIFEST).exists():
-            continue
-        earlier = Bundle.open(folder)
-        if not earlier.approved_by:
-            continue
-        if found := differences(safe.kept(), earlier.tables(), rules.min_contributors, rules.round_counts):
-            raise DisclosureError(
-                f"with the edition {folder.name}, this one would give away what is of few people:\n  "
-                + "\n  ".join(found)
-                + "\nround counts (round_counts in [release]), or run on the vintage of that edition: run --as-of"
-            )
 
 
 def _check_overwriting(target: Path, new: Mapping[str, Any], *, replace: bool) -> None:

@@ -56,7 +56,13 @@ class Compared:
         table = balance_table(self.units.cells, self.covariates, score, arms)
         return table.iloc[1:].reset_index(drop=True) if self.score is None else table
 
-    def moments(self, winsorise: float, cuts: Mapping[str, Sequence[float]]) -> CovariateMoments:
+    def moments(
+        self,
+        winsorise: float,
+        cuts: Mapping[str, Sequence[float]],
+        amounts: Sequence[str] = (),
+        implied: Sequence[str] = (),
+    ) -> CovariateMoments:
         """Return the sums that the balance table follows from."""
         return sum_covariates(
             self.units.cells,
@@ -67,4 +73,7 @@ class Compared:
             self.after,
             winsorise=winsorise,
             cuts=cuts,
+            amounts=amounts,
+            implied=implied,
+            keys=self.units.keys,
         )

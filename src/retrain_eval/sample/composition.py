@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
+import numpy as np
 import pandas as pd
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError, unknown_columns
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name, sql_text
@@ -15,7 +17,10 @@ from retrain_eval.common.sql import scratch, stable_sum
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import parse_formula
 from retrain_eval.sample.scratch import store_table
-from retrain_eval.tables.counts import SampleCounts, counted
+from retrain_eval.tables.counts import COUNTED, SampleCounts, counted
+from retrain_eval.tables.noise.cell_keys import key_sums
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
+from retrain_eval.tables.noise.sums import key_sum_sql
 
 BASELINE_PATHS = ("outcome", "group", "time", "mean", "n")
 # as in `MatchedSample.overlap`; each with the weight a person has in it
@@ -69,9 +74,10 @@ def matching_table(candidates: Source, sample: MatchedSample, by: Sequence[str] 
 def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] = ()) -> SampleCounts:
     """Return the sums over people that `matching_table` follows from, for a release; parameters and errors as there."""
     relation = as_relation(candidates, keys=str(sample.audit["unit"]))
-    with people_sql(relation, sample, by) as people:
-        rows = [_counted(relation, people, "NULL", "NULL")]
-        rows += [_counted(relation, people, sql_text(name), sql_name(name)) for name in by]
+    keyed = has_keys(relation)
+    with people_sql(relation, sample, [*by, *([PERSON_KEY] if keyed else [])]) as people:
+        rows = [_counted(relation, people, "NULL", "NULL", keyed)]
+        rows += [_counted(relation, people, sql_text(name), sql_name(name), keyed) for name in by]
     table = pd.concat(rows, ignore_index=True)
     a = sample.audit
     if (int(table["n_treated"].iloc[0]), int(table["n_treated_matched"].iloc[0])) != (
@@ -83,11 +89,61 @@ def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] =
             f"them matched; the sample has {a['n_treated']} and {a['n_treated_matched']}",
             fix="give the same people as to match()",
         )
+    keys = {name: table[f"key_{name}"].to_numpy() for name in COUNTED["matching"]} if keyed else None
     if a["method"] == "riskset":
-        table["n_control"] = [
-            sample.count("n_control") if pd.isna(subgroup) else None for subgroup in table["subgroup"]
-        ]
-    return SampleCounts.of("matching", table)
+        everyone = table["subgroup"].isna()
+        table["n_control"] = [sample.count("n_control") if whole else None for whole in everyone]
+        if keys is not None:  # possible controls depend on the elapsed duration
+            keys["n_control"] = np.where(everyone, keys_of_groups(sample)["control before"], np.uint64(0))
+    return SampleCounts.of("matching", table, keys=keys)
+
+
+def count_overlap(sample: MatchedSample, bins: int = 20) -> SampleCounts:
+    """Return the counts of `MatchedSample.overlap`, of all groups, with keys if the source of the sample has them.
+
+    Raises
+    ------
+    DesignError
+        If the sample has no score.
+    """
+    table = sample.overlap(bins, treated_matched=True)
+    units = sample._compared.units
+    if units.keys is None or sample._score is None:
+        return SampleCounts.of("overlap", table)
+    names = list(table["group"].unique())
+    low = table.loc[table["group"] == names[0], "bin_low"].to_numpy()
+    bin_of = np.clip(np.searchsorted(low, sample._score(), side="right") - 1, 0, len(low) - 1)
+    members = _members(sample)
+    keys = [key_sums(bin_of[units.cell[members[g]]], units.keys.record[members[g]], len(low)) for g in names]
+    return SampleCounts.of("overlap", table, keys={"n": np.concatenate(keys)})
+
+
+def _members(sample: MatchedSample) -> dict[str, Ints]:
+    """Return the units of each group that samples are counted by."""
+    compared = sample._compared
+    return {
+        "treated": compared.before["treated"],
+        "treated matched": np.unique(compared.after["treated"][0]),
+        "control before": compared.before["control"],
+        "control matched": np.unique(compared.after["control"][0]),
+    }
+
+
+def keys_of_groups(sample: MatchedSample) -> dict[str, np.uint64]:
+    """Return the cell keys of the people of each group, before and after matching.
+
+    Raises
+    ------
+    InputError
+        If the sample was drawn from a source without keys.
+    """
+    keys = sample._compared.units.keys
+    if keys is None:
+        raise InputError("the sample was drawn from people without keys", fix="give with_keys(...) to match")
+    found = {}
+    for name, who in _members(sample).items():
+        found[name] = np.uint64(key_sums(np.zeros(len(who), np.int64), keys.record[who], 1)[0])
+    return found
 
 
 def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, columns: Mapping[int, str]) -> pd.DataFrame:
@@ -186,18 +242,22 @@ def bring(relation: duckdb.DuckDBPyRelation, part: duckdb.DuckDBPyRelation, sql:
     store_table(relation, dict(zip(summary.column_names, summary.columns, strict=True)), name)
 
 
-def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, level: str) -> pd.DataFrame:
+def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, level: str, keyed: bool) -> pd.DataFrame:
+    who = {
+        "n_treated": "_treated",
+        "n_treated_matched": "_weight_treated > 0",
+        "n_control": "NOT _treated",
+        "n_control_matched": "_weight_control > 0",
+    }
+    counts = "".join(f"count(*) FILTER ({condition}) AS {name}, " for name, condition in who.items())
+    keys = "".join(f", {key_sum_sql(condition)} AS key_{name}" for name, condition in who.items() if keyed)
     found: pd.DataFrame = query(
         relation,
         f"""
         FROM (SELECT CAST({subgroup} AS VARCHAR) AS subgroup,
           CASE WHEN {subgroup} IS NOT NULL THEN coalesce(CAST({level} AS VARCHAR), '{MISSING_LEVEL}') END AS level,
-          count(*) FILTER (_treated) AS n_treated,
-          count(*) FILTER (_weight_treated > 0) AS n_treated_matched,
-          count(*) FILTER (NOT _treated) AS n_control,
-          count(*) FILTER (_weight_control > 0) AS n_control_matched,
-          sum(_uses) AS comparisons, {stable_sum("_weight_control")} AS sum_w,
-          {stable_sum("_weight_control ** 2")} AS sum_w2
+          {counts}sum(_uses) AS comparisons, {stable_sum("_weight_control")} AS sum_w,
+          {stable_sum("_weight_control ** 2")} AS sum_w2{keys}
         FROM ({people}) GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
         """,
     ).df()

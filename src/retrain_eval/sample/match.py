@@ -17,7 +17,7 @@ from retrain_eval.sample.methods.riskset import match_riskset
 from retrain_eval.sample.models.formula import TreatmentFormula, parse_formula
 from retrain_eval.sample.options import DISTANCES, Cutpoints, Grouping, Options
 
-_RESERVED = ("treat", "weight", "subclass", "match_id", "elapsed", "period", "censored_at", "_row")
+_RESERVED = ("treat", "weight", "subclass", "match_id", "elapsed", "period", "censored_at", "_row", "person_key")
 _Method = Callable[[duckdb.DuckDBPyRelation, TreatmentFormula, str, Options], MatchedSample]
 
 __all__ = ["MatchedSample", "match"]

@@ -26,6 +26,7 @@ from retrain_eval.sample.pairs import Pairs
 from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.units import Units
 from retrain_eval.tables.covariates.covariates import CovariateMoments
+from retrain_eval.tables.noise.person_keys import PERSON_KEY
 
 _NEIGHBOUR = ("no control within reach", "not the nearest neighbour of any trainee")
 _STRATUM = ("no control in the same stratum", "no trainee in the same stratum")
@@ -47,7 +48,8 @@ class MatchedSample:
         One row per matched unit: the unit column, ``treat`` (0/1), ``weight`` and, where there are sets,
         ``subclass``. A treated unit weighs 1 (except for the estimands ATE and ATO). A control of pairs weighs the sum
         of their weights, times matched controls / matched treated. Whatever the method, the weights of controls add up
-        to their number (MatchIt's scale). ``subclass`` is NULL for a control in several.
+        to their number (MatchIt's scale). ``subclass`` is NULL for a control in several. If the source has keys
+        (`with_keys`), ``person_key`` comes along, so that what is joined to the weights has them.
         Samples from risk sets have more columns in both; see `retrain_eval.sample.methods.riskset.match_riskset`.
     audit : mapping
         Options, counts, propensity coefficients and the SHA-256 of pairs and weights; plain numbers and text, ready
@@ -82,6 +84,11 @@ class MatchedSample:
         cluster = self.audit["cluster"]
         return None if cluster is None else str(cluster)
 
+    @property
+    def covariates(self) -> list[str]:
+        """Columns whose balance is shown."""
+        return list(self._compared.covariates)
+
     def count(self, name: str) -> int:
         """Return a count of the audit."""
         n = self.audit[name]
@@ -106,7 +113,12 @@ class MatchedSample:
         return self._compared.balance.copy()
 
     def covariate_moments(
-        self, *, winsorise: float = 1.0, cuts: Mapping[str, Sequence[float]] = MappingProxyType({})
+        self,
+        *,
+        winsorise: float = 1.0,
+        cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
+        amounts: Sequence[str] = (),
+        implied: Sequence[str] = (),
     ) -> CovariateMoments:
         """Return the sums over people from which `balance` can be computed, for a release.
 
@@ -115,8 +127,14 @@ class MatchedSample:
         winsorise : float
             Amounts beyond this quantile of either tail, or beyond the third largest, are set to it; 1 leaves them.
         cuts : mapping of str to sequence of float
-            Column → the values at which it is cut into published strata. Its distribution function is then protected
-            at these values too, because people between a cut and a decile could be counted by subtraction.
+            Column → the values at which it is cut into published strata. Its distribution function is then computed
+            at these values too.
+        amounts : sequence of str
+            Covariates that are amounts of money, such as earlier earnings: if the source has keys, their sums get each
+            person's noise. Other numbers are protected as counts of people below round values.
+        implied : sequence of str
+            Covariates of which the sample's definition says that all, or no one, have a value, as if everyone is out
+            of work before the start. Otherwise a covariate that all or no one have is withheld from a release.
 
         Examples
         --------
@@ -126,7 +144,7 @@ class MatchedSample:
         >>> rows.loc[rows["covariate"] == "age", ["arm", "stage", "people"]].values.tolist()[:2]
         [['treated', 'before', 2], ['treated', 'after', 2]]
         """
-        return self._compared.moments(winsorise, cuts)
+        return self._compared.moments(winsorise, cuts, amounts, implied)
 
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""
@@ -304,6 +322,8 @@ def finish(
     }
     if drawn.subclass is not None:
         weight_table["subclass"] = pa.array(drawn.subclass, mask=drawn.subclass == 0)
+    if units.keys is not None:
+        weight_table[PERSON_KEY] = units.keys.take(drawn.rows).column()
     exact = choices["exact"]
     covariates = list(dict.fromkeys([*drawn.formula.covariates, *(exact if isinstance(exact, list) else [])]))
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import duckdb
+import numpy as np
 import pandas as pd
 
 from retrain_eval.common.sources import Source, as_relation, query, require_columns
 from retrain_eval.common.sql import loaded
+from retrain_eval.sample.composition import keys_of_groups
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.tables.counts import SampleCounts
+from retrain_eval.tables.noise.cell_keys import Keys
+from retrain_eval.tables.noise.person_keys import has_keys
+from retrain_eval.tables.noise.sums import key_sum_sql
 
+REASON = "earnings are unknown in a period that counts"
 _GROUPS = {True: "treated", False: "control"}
 
 
@@ -46,7 +55,7 @@ def sample_flow(
     con: duckdb.DuckDBPyConnection,
     candidates: Source,
     sample: MatchedSample,
-    reason: str = "earnings are unknown in a period that counts",
+    reason: str = REASON,
 ) -> pd.DataFrame:
     """Return the sample flow from the register to the people matched, with the reason for each loss.
 
@@ -66,7 +75,8 @@ def sample_flow(
     DataFrame
         ``step, group, n, reason``. The steps are: everyone on the register; minus people with a refused row, one step
         per record type; minus people without a row in ``linkage``; minus people who were not linked; minus people who
-        are observed in no period; the candidates; and the matched people. Steps that lose no one are omitted.
+        are observed in no period; the candidates; and the matched people. Steps that lose no one are omitted. It
+        cannot be protected: `count_sample_flow` can.
 
     Examples
     --------
@@ -81,6 +91,49 @@ def sample_flow(
     >>> sample_flow(con, people, sample).query("group == 'control'")[["step", "n", "reason"]].values.tolist()[:2]
     [['On the register', 2, ''], ['Looked for in wage records', 1, 'no row of linkage says whether they were found']]
     """
+    return _counted(con, candidates, sample, reason, None)[0]
+
+
+def count_sample_flow(
+    con: duckdb.DuckDBPyConnection,
+    candidates: Source,
+    sample: MatchedSample,
+    reason: str = REASON,
+    *,
+    keyed: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation],
+) -> SampleCounts:
+    """Return the counts that `sample_flow` prints, with the keys of the people counted, so that they can be released.
+
+    Parameters
+    ----------
+    con, candidates, sample, reason
+        As in `sample_flow`.
+    keyed : callable
+        Gives rows with ``person_id`` the keys of their people: ``run.keyed``.
+
+    Raises
+    ------
+    InputError
+        If ``keyed`` gives keys and the sample was drawn from people without them.
+
+    Examples
+    --------
+    In a study's ``run.py``::
+
+        run.publish("flow", rte.count_sample_flow(con, people, sample, keyed=run.keyed))
+    """
+    frame, keys = _counted(con, candidates, sample, reason, keyed)
+    return SampleCounts.of("flow", frame, keys=None if keys is None else {"n": keys})
+
+
+def _counted(
+    con: duckdb.DuckDBPyConnection,
+    candidates: Source,
+    sample: MatchedSample,
+    reason: str,
+    keyed: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation] | None,
+) -> tuple[pd.DataFrame, Keys | None]:
+    """Return the flow and, if the register has keys, the cell keys of the people at each step."""
     relation = as_relation(candidates, numbers="treat", keys="person_id")
     require_columns(relation, ["person_id", "treat"])
     chosen = query(relation, "SELECT person_id, CAST(treat AS INTEGER) AS treat FROM source").df()
@@ -100,29 +153,58 @@ def sample_flow(
             "sought": ("Looked for in wage records", "no row of linkage says whether they were found"),
             "linked": ("Linked", "not found in the wage records"),
         } | steps
-    lost = con.execute(
+    register = con.sql("SELECT person_id FROM person")
+    register = register if keyed is None else keyed(register)
+    of_key = has_keys(register)
+    lost = query(
+        register,
         f"""
         SELECT coalesce(c.treat, CAST(p.person_id IN (SELECT person_id FROM enrolment) AS INTEGER)) = 1 AS treated,
-          CASE WHEN c.person_id IS NOT NULL THEN 'candidate' {cases} ELSE 'other' END AS stopped, count(*) AS n
-        FROM (SELECT person_id FROM person) p LEFT JOIN flow_candidates c USING (person_id) {joins} GROUP BY ALL
-        """
+          CASE WHEN c.person_id IS NOT NULL THEN 'candidate' {cases} ELSE 'other' END AS stopped, count(*) AS n,
+          {key_sum_sql() if of_key else "0"} AS key
+        FROM source p LEFT JOIN flow_candidates c USING (person_id) {joins} GROUP BY ALL
+        """,
     ).fetchall()
     con.unregister("flow_candidates")
-    counts = {(_GROUPS[treated], stopped): n for treated, stopped, n in lost}
-    left = people_left_out(con)
-    for group, why, n in left[["group", "reason", "n"]].itertuples(index=False, name=None):
-        counts[group, why] = n
-    refused = {why: (f"Rows of {why.split()[3]} accepted", why) for why in sorted(set(left["reason"]))}
-    remaining = {group: sum(n for (of, _), n in counts.items() if of == group) for group in _GROUPS.values()}
-    rows = [("On the register", group, n, "") for group, n in remaining.items()]
+    counts = {(_GROUPS[treated], stopped): np.array([n, key], object) for treated, stopped, n, key in lost}
+    left = _left_out(con, keyed)
+    for group, why, n, key in left:
+        counts[group, why] = np.array([n, key], object)
+    refused = {why: (f"Rows of {why.split()[3]} accepted", why) for why in sorted({why for _, why, _, _ in left})}
+    none = np.array([0, 0], object)
+    remaining = {group: sum((c for (of, _), c in counts.items() if of == group), none) for group in _GROUPS.values()}
+    rows = [("On the register", group, *n, "") for group, n in remaining.items()]
     for stopped, (step, why) in (refused | steps).items():
-        if any(counts.get((group, stopped)) for group in remaining):
+        if any((group, stopped) in counts for group in remaining):
             for group in remaining:
-                remaining[group] -= counts.get((group, stopped), 0)
-                rows.append((step, group, remaining[group], why))
+                remaining[group] = remaining[group] - counts.get((group, stopped), none)
+                rows.append((step, group, *remaining[group], why))
     matched = sample.flow()
     first = matched["step"] == matched["step"].iloc[0]
     for group in remaining:
-        if counts.get((group, "other")):
+        if (group, "other") in counts:
             matched.loc[first & (matched["group"] == group), "reason"] = reason
-    return pd.concat([pd.DataFrame(rows, columns=list(matched.columns)), matched], ignore_index=True)
+    before = pd.DataFrame(rows, columns=["step", "group", "n", "key", "reason"]).astype({"n": "int64"})
+    found = pd.concat([before[list(matched.columns)], matched], ignore_index=True)
+    if not of_key:
+        return found, None
+    of_sample = keys_of_groups(sample)
+    keys = [int(key) % 2**64 for key in before["key"]]
+    keys += [int(of_sample[name]) for name in ("treated", "control before", "treated matched", "control matched")]
+    return found, np.array(keys, dtype=np.uint64)
+
+
+def _left_out(
+    con: duckdb.DuckDBPyConnection, keyed: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation] | None
+) -> list[tuple[str, str, int, int]]:
+    """Return group, reason, number and key of the people who are not in the study; see `people_left_out`."""
+    if not loaded(con, "left_out"):
+        return []
+    rows = con.table("left_out")
+    rows = rows if keyed is None else keyed(rows)
+    key = key_sum_sql() if has_keys(rows) else "0"
+    return query(
+        rows,
+        "SELECT CASE WHEN enrolled THEN 'treated' ELSE 'control' END AS \"group\", "
+        f"'a row of ' || resource || ' was refused' AS reason, count(*), {key} FROM source GROUP BY ALL ORDER BY ALL",
+    ).fetchall()

@@ -27,12 +27,16 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import query, require_columns, sql_name
 from retrain_eval.common.withholding import rows_where, units_having
+from retrain_eval.tables.noise.held import HeldKeys
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
 MAX_LEVELS = 100
 MAX_CELLS = 250_000
 BATCH = 16_384  # rows at a time; changes nothing but memory
 INTEGER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT)$")
 NUMBER = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|BOOLEAN|DECIMAL\(.*\))$")
+_KEY_TYPES: dict[str, Any] = {"kr": np.uint64, "ke": np.int32}  # 64 bits do not fit into a float
+_HELD = {"kr": "record", "kf": "factor", "ke": "element"}  # columns of keys → part of the key
 _TEXT = re.compile(r"(VARCHAR|ENUM\(.*\))$", re.DOTALL)
 
 
@@ -54,6 +58,8 @@ class Units:
         Columns outside the cells, float64 with NaN where missing.
     apart : bool
         Whether each unit is a cell of its own, in their order.
+    keys : HeldKeys, optional
+        The keys of each unit, if the source has them.
     """
 
     ids: pa.ChunkedArray
@@ -62,6 +68,7 @@ class Units:
     cells: pd.DataFrame
     more: dict[str, Floats]
     apart: bool = False
+    keys: HeldKeys | None = None
 
     def of_units(self, of_cells: AnyArray) -> AnyArray:
         """Return the cells' values for each unit; no copy is made if each unit is a cell."""
@@ -118,9 +125,12 @@ def load_units(
     chosen = [f"{keys[name]} AS {column}" for column, name in columns.items()]
     chosen.extend(f"CAST({sql_name(name)} AS DOUBLE) AS m{i}" for i, name in enumerate(more))
     chosen = [f"{sql_name(unit)} AS id", f"CAST({sql_name(treat)} AS DOUBLE) AS t", *chosen]
+    held = list(_HELD) if has_keys(relation) else []
+    chosen.extend(f"{PERSON_KEY}.{_HELD[column]} AS {column}" for column in held)
     rows = f"SELECT {', '.join(chosen)} FROM source"
     numbers = {column for column, name in columns.items() if NUMBER.match(types[name])}
-    flow = _Flow(relation, rows, bool(INTEGER.match(types[unit])), numbers, set(columns) - numbers, len(more))
+    further = [*(f"m{i}" for i in range(len(more))), *held]
+    flow = _Flow(relation, rows, bool(INTEGER.match(types[unit])), numbers, set(columns) - numbers, further)
     if not flow.sound:
         raise _broken_rule(relation, rows, unit, treat, columns, numbers)
     if flow.n == 0:
@@ -129,9 +139,9 @@ def load_units(
     extra = {name: flow.numbers[f"m{i}"] for i, name in enumerate(more)}
     shared = share_cells(frame)
     if shared is None:
-        units = Units(flow.ids, flow.treated, np.arange(flow.n), frame, extra, apart=True)
+        units = Units(flow.ids, flow.treated, np.arange(flow.n), frame, extra, True, _held_keys(flow, held))
     else:
-        units = Units(flow.ids, flow.treated, shared[1], shared[0], extra)
+        units = Units(flow.ids, flow.treated, shared[1], shared[0], extra, False, _held_keys(flow, held))
     _check_levels(units.cells, [name for name in covariates if _TEXT.match(types[name])])
     _check_units(units, unit, treat, both_arms)
     return units
@@ -144,11 +154,19 @@ class _Flow:
     """
 
     def __init__(
-        self, relation: duckdb.DuckDBPyRelation, sql: str, whole: bool, numbers: set[str], texts: set[str], n_more: int
+        self,
+        relation: duckdb.DuckDBPyRelation,
+        sql: str,
+        whole: bool,
+        numbers: set[str],
+        texts: set[str],
+        further: Sequence[str],
     ) -> None:
         self.n, self.sound = 0, True
         treated: list[Bools] = [np.empty(0, dtype=np.bool_)]
-        parts: dict[str, list[Floats]] = {name: [np.empty(0)] for name in (*numbers, *(f"m{i}" for i in range(n_more)))}
+        parts: dict[str, list[AnyArray]] = {
+            name: [np.empty(0, _KEY_TYPES.get(name, np.float64))] for name in (*numbers, *further)
+        }
         self._texts: dict[str, list[pa.DictionaryArray]] = {name: [] for name in texts}
         ids: list[pa.Array] = []
         reader = query(relation, sql if whole else f"{sql} ORDER BY id ASC").to_arrow_reader(BATCH)
@@ -160,6 +178,8 @@ class _Flow:
             for name, part in parts.items():
                 part.append(batch.column(name).to_numpy(zero_copy_only=False).copy())
                 sound &= name not in numbers or bool(np.isfinite(part[-1]).all())
+                if name in _HELD and batch.column(name).null_count:
+                    raise InputError("a unit has no keys", column=PERSON_KEY, fix="give keys to all people: with_keys")
             for name, found in self._texts.items():
                 text = batch.column(name)
                 sound &= text.null_count == 0
@@ -172,7 +192,7 @@ class _Flow:
             self._order = ascending(self.ids.to_numpy())
             self.ids = pa.chunked_array([pa.array(self._sorted(self.ids.to_numpy()))])
         self.treated = self._sorted(np.concatenate(treated))
-        self.numbers: dict[str, Floats] = {}
+        self.numbers: dict[str, AnyArray] = {}
         for name, part in parts.items():
             self.numbers[name] = self._sorted(np.concatenate(part))
             part.clear()
@@ -191,6 +211,14 @@ class _Flow:
         rank = pd.Index(levels).get_indexer(found).astype(kind)
         codes = self._sorted(np.concatenate([rank[part.indices.to_numpy()] for part in parts]))
         return pd.Categorical.from_codes(codes, pd.Index(levels, dtype="str"))
+
+
+def _held_keys(flow: _Flow, held: Sequence[str]) -> HeldKeys | None:
+    """Return the keys of the units, if they were read."""
+    if not held:
+        return None
+    record, factor, element = (flow.numbers[column] for column in held)
+    return HeldKeys(record.astype(np.uint64), factor, element.astype(np.int64))
 
 
 def ascending(ids: AnyArray) -> Ints:

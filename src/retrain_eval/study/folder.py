@@ -29,7 +29,7 @@ from retrain_eval.records.files import record_files, write_missing
 from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.records.schema.dictionary import Package, dictionary, load_package
 from retrain_eval.records.store import Store
-from retrain_eval.release import officer, provenance, signing, writing
+from retrain_eval.release import kept_sets, officer, provenance, signing, writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.editions import approval, edition_names, origin
 from retrain_eval.release.results import Results
@@ -230,6 +230,8 @@ class Study:
         releases, store = self.folder / "release", self.store_path.parent
         with locked(releases, say=say):  # editions are compared with each other: one is made at a time
             standing = approval(releases, edition, approved_by=approved_by, corrects=corrects, reason=reason)
+            noisy, fingerprint = self.file.release.noisy, str(was.get("release_key", ""))
+            earlier = kept_sets.earlier_sets(store, releases, edition, fingerprint) if noisy else []
             bundle = writing.write(
                 results,
                 self.folder,
@@ -239,6 +241,8 @@ class Study:
                 standing={**standing, "script_sha256": was["script"]},
                 opened=provenance.opened_of(store),
                 replace=replace,
+                earlier=earlier,
+                keep=lambda sets: kept_sets.keep_sets(store, edition, sets, fingerprint) if noisy else None,
                 say=say,
             )
             provenance.keep_edition(store, bundle, inputs)

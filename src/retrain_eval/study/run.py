@@ -26,14 +26,14 @@ from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.records.store import Store
 from retrain_eval.release.layout import TABLES
 from retrain_eval.release.results import Results
-from retrain_eval.sample.composition import baseline_paths, count_matched
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.ties import MANY, RELABELLINGS, count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.study.compared_groups import publish_sample
 from retrain_eval.tables.additive import Additive
-from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
-from retrain_eval.tables.noise.person_keys import ReleaseKey, with_keys
+from retrain_eval.tables.counts import SampleCounts
+from retrain_eval.tables.noise.person_keys import ReleaseKey, has_keys, with_keys
 from retrain_eval.tables.recipe import recipe_of
 from retrain_eval.tables.statistics import Ties
 
@@ -84,7 +84,8 @@ class Run:
         Returns
         -------
         DuckDB relation
-            With a column ``person_key``; unchanged if the study's profile is ``open``, which releases exact numbers.
+            With a column ``person_key``; unchanged if there is one, as where a keyed sample was joined, or if the
+            study's profile is ``open``, which releases exact numbers.
 
         Examples
         --------
@@ -92,7 +93,7 @@ class Run:
 
             moments = rte.outcome_moments(run.keyed(run.con.table("followed")), unit="person_id", ...)
         """
-        return rows if self.key is None else with_keys(self.con, rows, person, self.key)
+        return rows if self.key is None or has_keys(rows) else with_keys(self.con, rows, person, self.key)
 
     @property
     def _seed(self) -> int:
@@ -205,6 +206,9 @@ class Run:
             raise InputError("only a printed table is about a result", column="of", value=of, fix="leave out of=")
         elif isinstance(result, EffectTable):
             self.results.add_effects(name, result, estimates)
+        elif isinstance(result, SampleCounts):
+            result.mark(stamp_of(self.study))
+            self.results.add_counts(result)
         elif isinstance(table := getattr(result, "table", result), Additive):
             table.mark(stamp_of(self.study))
             self.results.add_additive(name, table)
@@ -215,7 +219,15 @@ class Run:
                 fix="give effects, an additive table such as outcome moments, or a table that the report prints",
             )
 
-    def publish_sample(self, candidates: Source, sample: MatchedSample, *, before: Mapping[int, str]) -> None:
+    def publish_sample(
+        self,
+        candidates: Source,
+        sample: MatchedSample,
+        *,
+        before: Mapping[int, str],
+        amounts: Sequence[str] = (),
+        implied: Sequence[str] = (),
+    ) -> None:
         """Keep how alike the groups are: balance, common support, who was matched, and paths before the programme.
 
         Parameters
@@ -226,27 +238,13 @@ class Run:
             What it returned.
         before : mapping of int to str
             Period, or distance from the start of training → column of the main outcome; empty if there is none.
+        amounts : sequence of str
+            Further covariates that are amounts of money, beside those of ``before`` with more values than 0 and 1:
+            their sums get each person's noise. Other numbers are protected as counts of people.
+        implied : sequence of str
+            Covariates that all people, or none, have by the sample's definition.
         """
-        cuts: dict[str, tuple[float, ...]] = {}
-        for stratum in self.study.strata.values():
-            cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
-        moments = sample.covariate_moments(winsorise=self.study.release.winsorise, cuts=cuts)
-        self.publish("matched", moments)
-        self.publish("balance", covariate_balance(moments))
-        try:
-            self.publish("overlap", sample.overlap(treated_matched=True))
-        except DesignError as error:
-            self.say(f"no common support to show: {error}")
-        self.results.add_counts(count_matched(candidates, sample, by=list(self.study.strata)))
-        if (ties := count_ties(sample)) is not None:
-            self._publish_ties("matched", ties, None)
-        if before and self.study.did:
-            columns = {column: time for time, column in before.items()}
-            if set(columns) <= set(moments.cells["covariate"]):
-                paths = covariate_paths(moments, outcome=self.study.did.outcome, columns=columns)
-            else:
-                paths = baseline_paths(candidates, sample, self.study.did.outcome, before)
-            self.publish("baseline_paths", paths)
+        publish_sample(self, candidates, sample, before, amounts, implied)
 
     def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
         """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
@@ -317,9 +315,10 @@ class Run:
         except RetrainEvalError as error:
             self.say(f"how far {name} moves with the order of identifiers is not known: {error}")
             return
-        self._publish_ties(name, moved(ties, others), name)
+        self.keep_ties(name, moved(ties, others), name)
 
-    def _publish_ties(self, of: str, ties: Ties, result: str | None) -> None:
+    def keep_ties(self, of: str, ties: Ties, result: str | None) -> None:
+        """Keep how many choices were ties, and the table printed from that."""
         self.publish(f"{of}_ties", ties)
         self.publish("ties", ties_table(ties), of=result)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.file import read_table, write_table
+from retrain_eval.tables.noise.cell_keys import Keys, add_keys
 from retrain_eval.tables.recipe import Recipe, recorded
 from retrain_eval.tables.stamps import in_order
 
@@ -47,8 +49,12 @@ MATCHING = (
     "ess_control",
     "reuse_mean",
 )
+COUNTED: Mapping[str, tuple[str, ...]] = {
+    kind: tuple(name for name in sums if name not in ("comparisons", "sum_w", "sum_w2")) for kind, sums in SUMS.items()
+}
 _NO_COUNTS = ("comparisons", "sum_w", "sum_w2")  # sums that need not be whole
 _KIND = "sample_counts"
+_KEY = "key_of_"  # of a column, in the run's own files
 
 
 @summarised
@@ -65,6 +71,8 @@ class SampleCounts(Additive):
         n_treated_matched, n_control, n_control_matched`` and, for matched controls, the number of ``comparisons`` and
         the sums ``sum_w, sum_w2`` of their weights. ``overlap``: ``bin_low, bin_high, group, n``. ``linkage``:
         ``subgroup, level, n, n_linked``. A missing count was withheld.
+    keys : mapping of str → uint64 ndarray, optional
+        For each column of counts, the cell keys of the people who are counted (of ``stopped`` too). Never released.
 
     Examples
     --------
@@ -79,11 +87,20 @@ class SampleCounts(Additive):
     kind: str
     cells: pd.DataFrame
     stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    keys: Mapping[str, Keys] | None = field(default=None, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
-    def of(cls, kind: str, frame: pd.DataFrame, stamp: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls,
+        kind: str,
+        frame: pd.DataFrame,
+        stamp: Mapping[str, str] | None = None,
+        keys: Mapping[str, Keys] | None = None,
+    ) -> Self:
         """Return the additive counts behind a printed table; for a flow, the people who stop at each step.
+
+        ``keys`` are of the printed counts; for a flow, those of ``n``, or of ``stopped`` if the frame has that.
 
         Raises
         ------
@@ -93,6 +110,8 @@ class SampleCounts(Additive):
         if kind not in KEYS:
             raise unknown("kind of counts", kind, KEYS)
         if kind == "flow" and "stopped" not in frame.columns:
+            if keys is not None and "n" in keys:
+                keys = {"stopped": _stopped_keys(frame, keys["n"])}
             frame = frame.assign(stopped=_stopped(frame))
         missing = [name for name in (*KEYS[kind], *SUMS[kind]) if name not in frame.columns]
         if missing:
@@ -102,7 +121,9 @@ class SampleCounts(Additive):
             cells[name] = cells[name].astype("Float64" if name in _NO_COUNTS else "Int64")
         if kind != "overlap":
             cells = cells.astype(dict.fromkeys(KEYS[kind], "str"))
-        return cls(kind, cells, dict(stamp or {}))
+        if keys is not None and (lacking := [name for name in COUNTED[kind] if len(keys.get(name, ())) != len(cells)]):
+            raise InputError(f"counts of the kind {kind} lack the keys of a column", column=lacking[0])
+        return cls(kind, cells, dict(stamp or {}), keys)
 
     @property
     def noun(self) -> str:
@@ -116,7 +137,8 @@ class SampleCounts(Additive):
 
     def empty(self) -> Self:
         """Return the same table with all counts zero."""
-        return replace(self, cells=self.cells.iloc[:0])
+        none = None if self.keys is None else {name: key[:0] for name, key in self.keys.items()}
+        return replace(self, cells=self.cells.iloc[:0], keys=none)
 
     def _plus(self, other: Self) -> Self:
         """Add the counts of other people; a count that one of the two withholds is withheld."""
@@ -136,6 +158,14 @@ class SampleCounts(Additive):
         grouped = both.groupby(keys, sort=False, dropna=False)[sums]
         hidden = both[sums].isna().groupby([both[key] for key in keys], sort=False, dropna=False).any()
         rows = grouped.sum().mask(hidden).reset_index()
+        rows["_row"] = range(len(rows))
+        added = None
+        if self.keys is not None and other.keys is not None:
+            group = grouped.ngroup().to_numpy()
+            added = {
+                name: add_keys(np.concatenate([key, other.keys[name]]), group, len(rows))
+                for name, key in self.keys.items()
+            }
         if self.kind not in ("flow", "overlap"):
             subgroup, level = keys
             everyone, others = rows[rows[subgroup].isna()], rows[rows[subgroup].notna()]
@@ -144,11 +174,15 @@ class SampleCounts(Additive):
                 for name, block in others.groupby(subgroup, sort=False)
             ]
             rows = pd.concat([everyone, *blocks], ignore_index=True)
-        return self.of(self.kind, rows, self.stamp)
+        order = rows["_row"].to_numpy()
+        keyed = None if added is None else {name: key[order] for name, key in added.items()}
+        return self.of(self.kind, rows, self.stamp, keyed)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
         rows = pa.Table.from_pandas(self.cells, preserve_index=False)
+        for name, key in (self.keys or {}).items():
+            rows = rows.append_column(f"{_KEY}{name}", pa.array(key))
         write_table(path, _KIND, rows, {"kind": self.kind}, self.stamp)
 
     @classmethod
@@ -161,8 +195,10 @@ class SampleCounts(Additive):
             If the file holds something else.
         """
         table, facts, stamp = read_table(path, _KIND)
-        cells = pd.DataFrame({name: table[name].to_pylist() for name in table.column_names})
-        return cls.of(str(facts["kind"]), cells, stamp)
+        names = [name for name in table.column_names if not name.startswith(_KEY)]
+        cells = pd.DataFrame({name: table[name].to_pylist() for name in names})
+        keys = {name.removeprefix(_KEY): table[name].to_numpy() for name in table.column_names if name not in names}
+        return cls.of(str(facts["kind"]), cells, stamp, keys or None)
 
 
 def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:
@@ -202,6 +238,16 @@ def _stopped(flow: pd.DataFrame) -> pd.Series[int]:
             rule="a step counts people of the step before",
             fix="begin the group with all who could come to any step",
         )
+    return stopped
+
+
+def _stopped_keys(flow: pd.DataFrame, reached: Keys) -> Keys:
+    """Return the keys of people who do not reach a later step, from those of the people at each step."""
+    stopped = np.array(reached, dtype=np.uint64)
+    for _, rows in flow.reset_index(drop=True).groupby("group", sort=False):
+        at = rows.index.to_numpy()
+        with np.errstate(over="ignore"):
+            stopped[at[:-1]] = reached[at[:-1]] - reached[at[1:]]
     return stopped
 
 

@@ -1,4 +1,4 @@
-"""Attacks on published tables: small counts from sums, a path from products, people from differences between editions.
+"""Attacks on published tables: small counts from sums, a path from products.
 
 The attacker knows the rules, the names of all levels, and that counts are whole and not negative. `protect` runs the
 attack on counts before anything is written, and a release runs the comparison with earlier editions.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,6 @@ from scipy.optimize import linprog
 from retrain_eval.common.arrays import Floats
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.release.protection.merging import JOIN
-from retrain_eval.tables.additive import Additive
-from retrain_eval.tables.counts import SampleCounts
-from retrain_eval.tables.covariates.covariates import CovariateMoments
-from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.statistics import Statistic
 
 Levels = Mapping[str, frozenset[str]]
 
@@ -201,66 +195,3 @@ def path_interval(products: Floats, path: Floats, unknown: int) -> float:
     block = np.linalg.pinv(products[np.ix_(others, others)], rcond=1e-12, hermitian=True)
     slack = max(1.0 - float(z @ block @ z), 0.0)
     return float(np.sqrt(slack / inverse[unknown, unknown]))
-
-
-def differences(new: Mapping[str, Additive], old: Mapping[str, Additive], min_cell: int, base: int = 1) -> list[str]:
-    """Return the cells for which two editions reveal a small number of added or removed people.
-
-    Parameters
-    ----------
-    new, old : mapping of str → additive table
-        The tables of two editions, by name.
-    min_cell : int
-    base : int
-        Multiple that counts are rounded to; differences of rounded counts are not exact.
-
-    Returns
-    -------
-    list of str
-        One line for each cell that has from 1 to ``min_cell`` − 1 more or fewer people than before.
-
-    Examples
-    --------
-    >>> from retrain_eval.estimators.outcome_moments import outcome_moments
-    >>> import pandas as pd
-    >>> def cell(n):
-    ...     return outcome_moments(pd.DataFrame({"id": range(n), "t": 1, "g": 1, "y": 0.5}), unit="id", time="t",
-    ...                            cohort="g", outcome="y")
-    >>> differences({"m": cell(23)}, {"m": cell(20)}, 10)
-    ['m: cohort 1.0 has 3 more people than before, whose mean follows from the two']
-    """
-    found = []
-    for name, table in new.items():
-        before = old.get(name)
-        if isinstance(table, SampleCounts) or isinstance(before, SampleCounts):
-            continue  # a count has no mean
-        keys, what_of = _keys_of(table)
-        if before is None or base > 1 or _keys_of(before) != (keys, what_of):
-            continue
-        was = {_key(row, keys): int(row["n"]) for row in before.cells.to_dict("records")}
-        for row in table.cells.to_dict("records"):
-            change = int(row["n"]) - was.get(_key(row, keys), int(row["n"]))
-            if 0 < abs(change) < min_cell:
-                what = ", ".join(f"{key} {value}" for key, value in zip(keys, _key(row, keys), strict=True))
-                found.append(
-                    f"{name}: {what} has {abs(change)} {'more' if change > 0 else 'fewer'} people than before, "
-                    "whose mean follows from the two"
-                )
-    return list(dict.fromkeys(found))  # all covariates of an arm are of the same people
-
-
-def _keys_of(table: Additive) -> tuple[list[str], str]:
-    """Return the key columns of the cells, and what the table measures."""
-    if isinstance(table, LifeTable):
-        return [*table.by, "duration", "cause"], table.duration
-    if isinstance(table, CovariateMoments):
-        return ["arm", "stage"], "covariates"
-    if isinstance(table, Statistic):
-        return ["part"], table.kind
-    if isinstance(table, OutcomeMoments):
-        return [COHORT, *table.strata], table.outcome
-    raise TypeError(f"{type(table).__name__} has no cells to compare")
-
-
-def _key(row: Mapping[Any, Any], keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple("never treated" if pd.isna(row[key]) else str(row[key]) for key in keys)

@@ -1,139 +1,300 @@
-"""Protect covariate moments: remove small counts, including those that follow from two stages by subtraction."""
+"""Protect covariate moments: noisy sums of amounts, and everything else from changed counts of people.
+
+A number that is not an amount, such as age, is often known of a person, so it does not get the person's factor: the
+product would reveal the factor, and with it the person's pay. Its mean, variance and distribution function are computed
+from published counts of people below round values. The mean is a sum of these counts, so with K values at steps of
+h its error is about h·√(Kv) people's worth: 2.5 standard deviations / n, with the grid of `Points` and v = 2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import optimize
 
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.distributions import protect_distribution
-from retrain_eval.release.protection.merging import JOIN, round_counts
-from retrain_eval.tables.covariates.covariates import APART, ARMS, BEFORE, INSIDE, RELEASED, SUMS, CovariateMoments
+from retrain_eval.release.protection.counts import pool_bins
+from retrain_eval.release.protection.merging import JOIN
+from retrain_eval.release.protection.moments import noise_stamp
+from retrain_eval.release.protection.weights import published_weights, weighted_counts
+from retrain_eval.tables.covariates.covariates import (
+    AFTER,
+    AMOUNT,
+    ARMS,
+    BEFORE,
+    BINARY,
+    RELEASED,
+    SUMS,
+    CovariateMoments,
+)
+from retrain_eval.tables.covariates.distributions import middles
 from retrain_eval.tables.moments.dominance import dominated
+from retrain_eval.tables.noise.register import Register
+from retrain_eval.tables.noise.scatter import redrawn
+
+WITHOUT_KEYS = "it was summed without keys of people"
+_MODULUS = 2**64
 
 
-def protect_covariates(name: str, moments: CovariateMoments, rules: Release) -> tuple[CovariateMoments, list[str]]:
-    """Merge rare levels of text columns, withhold covariates whose counts are still small, and round the counts.
+def protect_covariates(
+    name: str, moments: CovariateMoments, rules: Release, register: Register
+) -> tuple[CovariateMoments, list[str]]:
+    """Return covariate moments as they may be published.
 
     Parameters
     ----------
     name : str
         Name of the table, for the record.
     moments : CovariateMoments
-        The unprotected moments.
+        The unprotected moments, with keyed sums.
     rules : Release
+    register : Register
+        Published counts of the edition.
 
     Returns
     -------
     CovariateMoments, list of str
-        The moments without the stage ``apart``, and a record of what was done.
+        The moments without keyed sums, and a record of what was done. Without noise (public data), the exact moments.
 
     Notes
     -----
-    Each value of a covariate with two or three values must occur for at least the minimum number of people, or for
-    none, in each arm and stage. The same holds for combinations of two covariates whose counts follow by subtraction
-    because other combinations are impossible. A few people must not dominate an amount. The same minimum applies to
-    the people dropped by matching; if they are too few, the sums before matching are withheld and the sums after
-    matching represent them.
+    People are counted by the register. Sums of amounts are those of noisy amounts, unscaled, and sums of squares are
+    redrawn about them. Of a 0/1 covariate, the people with and without it are counted by the register, and so are the
+    levels of a text; each must be of `min_contributors` people, or of none where the sample's definition implies it. An
+    amount needs so many people whose amount is not zero, and no few of them may dominate it. If matching dropped fewer
+    people of an arm than that, or fewer with an amount, those after matching represent those before it. Points of
+    distribution functions are published if so many people are between two of them, in each arm and stage.
 
     Raises
     ------
     DisclosureError
-        If an arm has fewer people than the minimum.
+        If the table has no keyed sums, or an arm has fewer people than the minimum.
     """
     rows = moments.cells
+    if not rules.noisy:
+        return replace(moments, cells=rows[list(RELEASED)]), []
+    if not moments.keyed:
+        raise DisclosureError(f"the covariate moments {name!r} were summed without keys", public=WITHOUT_KEYS)
+    minimum = rules.min_contributors
     for arm in ARMS:
-        of = rows[(rows["arm"] == arm) & (rows["stage"] != APART)]
-        if len(of) and (fewest := int(of["people"].min())) < rules.min_contributors:
+        of = rows[rows["arm"] == arm]
+        if len(of) and (fewest := int(of["people"].min())) < minimum:
             raise DisclosureError(
-                f"the covariate moments {name!r} compare {fewest} people of group {arm!r}, fewer than "
-                f"{rules.min_contributors}",
-                public=f"an arm has fewer than {rules.min_contributors} people",
+                f"the covariate moments {name!r} compare {fewest} people of group {arm!r}, fewer than {minimum}",
+                public=f"an arm has fewer than {minimum} people",
             )
-    kept: list[pd.DataFrame] = []
     record: list[str] = []
+    for arm in ARMS:
+        before, after = (rows[(rows["arm"] == arm) & (rows["stage"] == stage)] for stage in (BEFORE, AFTER))
+        if len(before) and len(after) and 0 < before["people"].iloc[0] - after["people"].iloc[0] < minimum:
+            rows = rows.drop(before.index)
+            record.append(
+                f"Covariates {name}: {arm} before matching are taken to be those after it; fewer than {minimum} were "
+                "dropped."
+            )
+    wholes = {key: _Whole.of(cells.iloc[0], register) for key, cells in rows.groupby(["arm", "stage"], sort=False)}
+    if min(whole.published for whole in wholes.values()) < minimum:
+        raise DisclosureError(
+            f"the covariate moments {name!r} compare a group whose published count is below {minimum}",
+            public=f"an arm has fewer than {minimum} people",
+        )
+    kept: list[pd.DataFrame] = []
     withheld = list(moments.withheld)
-    told_nowhere: list[str] = []
-    told: set[str] = set()
     for column, every in rows.groupby("column", sort=False):
-        block, notes = _merged(every, rules)
-        nothing_left = bool(notes) and len(block["covariate"].unique()) < 2  # all levels are one
+        block, notes = _merged(every, minimum)
         record += [f"Covariates {name}: {column} {note}" for note in notes]
-        block = _beside(block, told)
-        # a single withheld level of a text column would follow from the other levels
-        gone = nothing_left or bool(_few(block[block["stage"] != APART], rules).any())
-        for covariate, cells in block.groupby("covariate", sort=False):
-            if gone:
-                withheld.append(str(covariate))
-                continue
-            safe_cells = protect_distribution(cells, rules.min_contributors)
-            if any(cells["edges"].map(len)) and not any(safe_cells["edges"].map(len)):
-                told_nowhere.append(str(covariate))
-            kept.append(safe_cells)
-            told.add(str(covariate))
+        block, notes = _without_few_dropped(block, minimum)
+        record += [f"Covariates {name}: {column} {note}" for note in notes]
+        made = None if _few(block, rules).any() else _protected(block, wholes, minimum, register)
+        if made is None:
+            withheld += [str(covariate) for covariate in block["covariate"].unique()]
+        else:
+            kept.append(made)
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
-            f"Covariates {name}: {listed} withheld, of which a value has fewer than {rules.min_contributors} people, "
-            "or which "
-            "few people dominate."
-        )
-    if told_nowhere:
-        record.append(
-            f"Covariates {name}: distribution functions of {', '.join(told_nowhere)} are withheld: between the points "
-            f"at which they would be told, or with a value, are fewer than {rules.min_contributors} people."
+            f"Covariates {name}: {listed} withheld, of which fewer than {minimum} people have a value or do not have "
+            "it, or an amount; or which few people dominate; or whose counts do not add up once they are changed."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
-    few = safe[(safe["stage"] == APART) & (safe["people"] > 0)]
-    few = few[_few(few, rules)]
-    for which_arm, in_few in few.groupby("arm", sort=False):
-        every_one = len(in_few) == len(safe["covariate"].unique())
-        which = "every covariate" if every_one else ", ".join(in_few["covariate"])
-        record.append(
-            f"Covariates {name}: {which_arm} before matching are taken to be those after it in {which}; the people by "
-            f"whom they differ are fewer than {rules.min_contributors}, or have a value that fewer share."
+    stamp = {**moments.stamp, "noise": noise_stamp(rules)}
+    return replace(moments, cells=safe[list(RELEASED)], withheld=tuple(withheld), stamp=stamp), record
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The people of an arm and stage, exactly and as published."""
+
+    people: int
+    published: int
+    weight: float
+    published_weight: float
+    published_squares: float
+    keys: tuple[int, ...]
+
+    @classmethod
+    def of(cls, row: pd.Series[Any], register: Register) -> _Whole:
+        people, keys = int(row["people"]), (int(row["key"]), *(int(term) for term in row["sketch"]))
+        published = register.count(people, keys[0])
+        weight, squares = published_weights(float(row["sum_w"]), float(row["sum_w2"]), people, published, keys)
+        return cls(people, published, float(row["sum_w"]), weight, squares, keys)
+
+
+def _protected(
+    block: pd.DataFrame, wholes: Mapping[Any, _Whole], minimum: int, register: Register
+) -> pd.DataFrame | None:
+    """Return the published rows of the covariates of one column; None if counts cannot be made to add up."""
+    kind = block["kind"].iloc[0]
+    edges = np.array([], dtype=np.int64) if kind == BINARY else _published_edges(block, minimum)
+    parts = []
+    for key, cells in block.groupby(["arm", "stage"], sort=False):
+        whole = wholes[key]
+        if kind == BINARY:
+            shares = _levels(cells, whole, register)
+            if shares is None:
+                return None
+            sums = [(share, share) for share in shares * (whole.published_weight / whole.published)]
+            below: list[list[float]] = [[] for _ in sums]
+        else:
+            row = cells.iloc[0]
+            counts = _below(row, whole, register)
+            unit = whole.published_weight / whole.published
+            sums = [_of_amounts(row, whole) if kind == AMOUNT else _of_counts(row, counts, whole)]
+            below = [(counts[edges] * unit).tolist()]
+        n = [round(int(rows) * whole.published / whole.people) for rows in cells["n"]]
+        facts = {"people": whole.published, "sum_w": whole.published_weight, "sum_w2": whole.published_squares}
+        listed = [[float(edge) for edge in np.asarray(row)[edges]] if len(edges) else [] for row in cells["edges"]]
+        parts.append(
+            cells.assign(
+                **facts,
+                n=n,
+                reference=0.0,
+                sum_wx=[first for first, _ in sums],
+                sum_wx2=[second for _, second in sums],
+                edges=pd.Series(listed, cells.index),
+                sum_below=pd.Series(below, cells.index),
+            )
         )
-    in_those = pd.MultiIndex.from_frame(few[["covariate", "arm"]])
-    hidden = (safe["stage"] == BEFORE) & pd.MultiIndex.from_frame(safe[["covariate", "arm"]]).isin(in_those)
-    safe = safe[(safe["stage"] != APART) & ~hidden].drop(columns=list(INSIDE)).reset_index(drop=True)
-    return replace(moments, cells=_rounded(safe[list(RELEASED)], rules.round_counts), withheld=tuple(withheld)), record
+    return pd.concat(parts).sort_index(kind="stable")
 
 
-def _beside(cells: pd.DataFrame, told: set[str]) -> pd.DataFrame:
-    """Lower ``smallest`` to the smallest count that follows from combinations with covariates published already."""
-    smallest = [
-        min([smallest, *(n for other, n in zip(others, fewest, strict=True) if other in told)])
-        for smallest, others, fewest in zip(cells["smallest"], cells["beside"], cells["fewest_beside"], strict=True)
+def _levels(cells: pd.DataFrame, whole: _Whole, register: Register) -> Floats | None:
+    """Return the published, weighted counts of people with each level of a text, or with 1."""
+    ones, weight = cells["ones"].to_numpy(dtype=np.int64), cells["ones_w"].to_numpy(dtype=float)
+    keys = [int(key) for key in cells["ones_key"]]
+    single = len(cells) == 1
+    if single:  # those without it are the other part
+        ones, weight = np.append(ones, whole.people - ones[0]), np.append(weight, whole.weight - weight[0])
+        keys.append((whole.keys[0] - keys[0]) % _MODULUS)
+    published = register.parts(whole.published, ones.tolist(), np.array(keys, dtype=np.uint64))
+    if published is None:
+        return None
+    counts = weighted_counts(published, ones, weight, whole.people, whole.weight)
+    counts = np.where(ones == 0, 0.0, counts.clip(min=1.0))
+    counts[np.argmax(counts)] += whole.published - counts.sum()
+    return counts[:1] if single else counts
+
+
+def _below(row: pd.Series[Any], whole: _Whole, register: Register) -> Floats:
+    """Return the published, weighted counts of people below each edge, which do not fall.
+
+    Above the middle, those not below the edge are counted, so that the change of the whole count lies in the middle.
+    """
+    exact = np.asarray(row["people_below"], dtype=np.int64)
+    published = np.array(
+        [
+            register.count(n, key)
+            if 2 * n <= whole.people
+            else whole.published - register.count(whole.people - n, (whole.keys[0] - key) % _MODULUS)
+            for n, key in zip(exact.tolist(), map(int, row["below_key"]), strict=True)
+        ],
+        dtype=np.int64,
+    )
+    weight = np.asarray(row["sum_below"], dtype=float)
+    counts = weighted_counts(published, exact, weight, whole.people, whole.weight)
+    if not len(counts):
+        return counts
+    rising: Floats = optimize.isotonic_regression(counts).x
+    return np.where(exact == 0, 0.0, np.where(exact == whole.people, whole.published, rising.clip(0, whole.published)))
+
+
+def _of_amounts(row: pd.Series[Any], whole: _Whole) -> tuple[float, float]:
+    """Return Σwxδ, and Σw(xδ)² whose part about the mean is redrawn."""
+    total = float(row["noisy_wx"])
+    scatter = max(float(row["noisy_wx2"]) - total**2 / whole.weight, 0.0)
+    drawn = redrawn(np.array([[scatter]]), whole.people, whole.keys, f"covariate {row['covariate']}")
+    return total, float(drawn[0, 0]) + total**2 / whole.published_weight
+
+
+def _of_counts(row: pd.Series[Any], below: Floats, whole: _Whole) -> tuple[float, float]:
+    """Return the sum and the sum of squares of a number, from counts of people in bands and the middles of these."""
+    values = middles(np.asarray(row["edges"], dtype=float), whole=bool(row["whole"]))
+    band = np.diff(below, prepend=0.0, append=whole.published) * (whole.published_weight / whole.published)
+    return float(band @ values), float(band @ values**2)
+
+
+def _published_edges(block: pd.DataFrame, minimum: int) -> Ints:
+    """Return the places of the edges between which each arm and stage has enough people."""
+    ends = np.column_stack([np.array(block["people_below"].tolist(), dtype=np.int64).reshape(len(block), -1),
+                            block["people"].to_numpy(dtype=np.int64)])  # fmt: skip
+    return pool_bins(np.diff(ends, axis=1, prepend=0), minimum)[:-1]
+
+
+def _few(cells: pd.DataFrame, rules: Release) -> Bools:
+    """Return the rows of few people: with a value, without it, or with an amount; or whose amounts few dominate."""
+    minimum, kind = rules.min_contributors, cells["kind"].iloc[0]
+    ones, people = cells["ones"].to_numpy(dtype=np.int64), cells["people"].to_numpy(dtype=np.int64)
+    implied = cells["implied"].to_numpy(dtype=bool)
+    if kind == BINARY:
+        fewest = np.minimum(ones, people - ones)
+        return np.asarray((fewest < minimum) & ~((fewest == 0) & implied))
+    if kind == AMOUNT:
+        top = np.array(cells["largest"].tolist(), dtype=float)[:, None, :]
+        total = cells["absolute"].to_numpy(dtype=float)[:, None]
+        rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
+        held = dominated(top, total, **rule) & (top.sum(axis=(1, 2)) > 0)
+        return np.asarray(((ones < minimum) & ~((ones == 0) & implied)) | held)
+    sides = [
+        np.minimum(below, of - below).max(initial=0)
+        for below, of in zip((np.asarray(counts) for counts in cells["people_below"]), people, strict=True)
     ]
-    return cells.assign(smallest=smallest)
+    constant = np.array(sides) == 0
+    return np.asarray((np.array(sides) < minimum) & ~(constant & implied & (cells["edges"].map(len) > 0).to_numpy()))
 
 
-def _few(cells: pd.DataFrame, rules: Release) -> pd.Series[bool]:
-    """Return the rows to withhold: too few people, a small count that follows, or an amount that a few dominate."""
-    few: pd.Series[bool] = (cells["people"] < rules.min_contributors) | (cells["smallest"] < rules.min_contributors)
-    if not len(cells):
-        return few
-    top = np.array(cells["largest"].tolist(), dtype=float)[:, None, :]
-    total = cells["absolute"].to_numpy(dtype=float)[:, None]
-    rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
-    few |= dominated(top, total, **rule) & (top.sum(axis=(1, 2)) > 0)
-    return few
+def _without_few_dropped(block: pd.DataFrame, minimum: int) -> tuple[pd.DataFrame, list[str]]:
+    """Drop the amounts before matching of an arm of which matching dropped a few people with an amount."""
+    if block["kind"].iloc[0] != AMOUNT:
+        return block, []
+    notes, gone = [], set[str]()
+    for arm, rows in block.groupby("arm", sort=False):
+        if len(rows) == 2:
+            before, after = rows["ones"].astype("int64")
+            if 0 < before - after < minimum:
+                gone.add(str(arm))
+                notes.append(
+                    f"of {arm} before matching are taken to be those after it: of the people dropped, fewer than "
+                    f"{minimum} have an amount."
+                )
+    return block[~(block["arm"].isin(gone) & (block["stage"] == BEFORE))], notes
 
 
-def _merged(block: pd.DataFrame, rules: Release) -> tuple[pd.DataFrame, list[str]]:
+def _merged(block: pd.DataFrame, minimum: int) -> tuple[pd.DataFrame, list[str]]:
     """Merge the rarest level of a text column with the next rarest one until no level is too rare."""
     notes = []
-    while len(block["covariate"].unique()) > 1 and _few(block[block["stage"] != APART], rules).any():
-        either = block[block["stage"] != APART].groupby("covariate", sort=False)["ones"].sum().sort_values()
+    while len(block["covariate"].unique()) > 2 and (block["ones"] < minimum).any() and not block["implied"].any():
+        either = block.groupby("covariate", sort=False)["ones"].sum().sort_values(kind="stable")
         pair = [str(level) for level in block["covariate"].unique() if level in either.index[:2]]
         start = len(str(block["column"].iloc[0])) + 1  # levels are named column_level
         merged = JOIN.join([pair[0], *(level[start:] for level in pair[1:])])
         block = pd.concat(list(_joined(block, pair, merged)), ignore_index=True)
-        notes.append(f"{merged[start:]} merged, because a level had fewer than {rules.min_contributors} people.")
+        notes.append(f"{merged[start:]} merged, because a level had fewer than {minimum} people.")
     return block, notes
 
 
@@ -144,22 +305,10 @@ def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.Da
             continue
         if level == pair[0]:
             other = block[block["covariate"] == pair[1]]
-            sums = {name: cells[name].to_numpy() + other[name].to_numpy() for name in ("sum_wx", "sum_wx2", "ones")}
-            cells = cells.assign(covariate=merged, **sums)
-            without = cells["people"] - cells["ones"]
-            everybody = (cells["ones"] == 0) | (without == 0)
-            for name in ("beside", "fewest_beside"):  # these refer to the unmerged levels
-                cells[name] = pd.Series([[] for _ in range(len(cells))], cells.index)
-            cells["smallest"] = cells[["ones"]].assign(w=without).min(axis=1).mask(everybody, cells["people"])
+            sums = {name: cells[name].to_numpy() + other[name].to_numpy() for name in (*SUMS[2:], "ones", "ones_w")}
+            keys = [
+                np.uint64((int(a) + int(b)) % _MODULUS)
+                for a, b in zip(cells["ones_key"], other["ones_key"], strict=True)
+            ]
+            cells = cells.assign(covariate=merged, ones_key=keys, **sums)
         yield cells
-
-
-def _rounded(cells: pd.DataFrame, base: int) -> pd.DataFrame:
-    """Round the counts and scale all sums accordingly, which leaves means and variances unchanged."""
-    if base == 1 or cells.empty:
-        return cells
-    people = round_counts(cells["people"].to_numpy(), base)
-    factor = people / cells["people"].to_numpy()
-    n = round_counts(cells["n"].to_numpy(), base)
-    below = [(np.asarray(sums) * f).tolist() for sums, f in zip(cells["sum_below"], factor, strict=True)]
-    return cells.assign(n=n, people=people, sum_below=below, **{name: cells[name] * factor for name in SUMS})

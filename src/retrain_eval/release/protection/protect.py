@@ -11,6 +11,7 @@ import pandas as pd
 
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.alike import Apart, usual_weights
 from retrain_eval.release.protection.counts import protect_counts
 from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.release.protection.merging import round_life_table
@@ -22,12 +23,17 @@ from retrain_eval.release.results import Results
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN
 from retrain_eval.tables.noise.register import Register
+from retrain_eval.tables.noise.released_sets import ReleasedSet
 
 Orders = Mapping[str, Sequence[str]]
 
 
 def protect(
-    results: Results, rules: Release, order: Orders | None = None, say: Callable[[str], None] = lambda _: None
+    results: Results,
+    rules: Release,
+    order: Orders | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    earlier: Sequence[ReleasedSet] = (),
 ) -> tuple[Results, list[str]]:
     """Return the results as they may be published, and a record of what was merged and withheld.
 
@@ -44,6 +50,8 @@ def protect(
         Levels of strata from low to high: a level that is too small joins a neighbour.
     say : callable
         Called with the reason why a table is dropped. The text contains small counts and is for the agency only.
+    earlier : sequence of ReleasedSet
+        Sets of people behind the sums of earlier editions.
 
     Returns
     -------
@@ -57,32 +65,40 @@ def protect(
 
     Examples
     --------
+    >>> from retrain_eval.tables.counts import SampleCounts
     >>> results = Results()
     >>> flow = pd.DataFrame({"step": ["a", "b"], "group": "treated", "n": [185, 4], "reason": ""})
-    >>> results.add_table("flow", flow)
-    >>> safe, record = protect(results, Release())
+    >>> results.add_counts(SampleCounts.of("flow", flow, keys={"n": np.array([7, 5], np.uint64)}))
+    >>> safe, record = protect(results, Release(noise_largest=0.15, count_variance=2.0, count_gap=2))
     >>> safe.tables["flow"]["n"].isna().tolist(), record
     ([False, True], ['Sample flow: 1 count(s) are withheld, of or next to fewer than 10.'])
     """
     safe, record = Results(), []
-    for name, of_people in results.counts.items():
-        safe.counts[name], notes = protect_counts(of_people, rules)
-        record += notes
     register = Register(changes_of(rules))
     gone: dict[str, DisclosureError] = {}
+    for name, of_people in results.counts.items():
+        try:
+            safe.counts[name], notes = protect_counts(of_people, rules, register)
+            record += notes
+        except DisclosureError as error:
+            gone[f"counts/{name}"] = error
+    apart = Apart(earlier, usual_weights(results.covariates.values()))
     # wholes are published before their parts
     moments = dict(sorted(results.moments.items(), key=lambda item: len(item[1].strata)))
     make_moments = partial(protect_moments, register=register, order=order or {})
     protectors: list[tuple[str, Mapping[str, Any], Callable[..., Any]]] = [
         ("moments", moments, make_moments),
         ("life_tables", results.life_tables, _protect_life_table),
-        ("covariates", results.covariates, protect_covariates),
+        ("covariates", results.covariates, partial(protect_covariates, register=register)),
         ("statistics", results.statistics, protect_statistic),
     ]
     for kind, tables, make_safe in protectors:
         for name, table in tables.items():
             try:
-                getattr(safe, kind)[name], notes = make_safe(name, table, rules)
+                if rules.noisy and kind in ("moments", "covariates"):
+                    getattr(safe, kind)[name], notes = apart.admit(f"{kind}/{name}", table, make_safe, rules)
+                else:
+                    getattr(safe, kind)[name], notes = make_safe(name, table, rules)
                 record += notes
             except DisclosureError as error:
                 gone[f"{kind}/{name}"] = error
@@ -92,12 +108,18 @@ def protect(
         kind, _, of = name.partition("/")
         record.append(f"{_KINDS[kind]} {of}: withheld, because {why.public}.")
     published, notes = publish(results, safe.kept(), rules, {name: why.public for name, why in gone.items()})
-    safe.tables, safe.parts = published.tables, published.parts
+    safe.tables, safe.parts, safe.sets = published.tables, published.parts, apart.sets
     _refuse_empty(results, safe, gone)
     return safe, [*notes, *record]
 
 
-_KINDS = {"moments": "Moments", "life_tables": "Life table", "covariates": "Covariates", "statistics": "Statistics"}
+_KINDS = {
+    "counts": "Counts of the",
+    "moments": "Moments",
+    "life_tables": "Life table",
+    "covariates": "Covariates",
+    "statistics": "Statistics",
+}
 
 
 def _refuse_empty(results: Results, safe: Results, gone: Mapping[str, DisclosureError]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -10,15 +10,26 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.common.errors import unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.sample.balance.balance import numeric
-from retrain_eval.tables.covariates.covariates import AFTER, APART, ARMS, BEFORE, INSIDE, RELEASED, CovariateMoments
-from retrain_eval.tables.covariates.distributions import Points, rarest
+from retrain_eval.tables.covariates.covariates import (
+    AFTER,
+    AMOUNT,
+    ARMS,
+    BEFORE,
+    BINARY,
+    INSIDE,
+    NUMBER,
+    RELEASED,
+    CovariateMoments,
+)
+from retrain_eval.tables.covariates.distributions import Points, is_whole
 from retrain_eval.tables.largest import N_LARGEST, largest_of, padded
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, key_sums
+from retrain_eval.tables.noise.held import HeldKeys
 from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.winsorise import check_quantile, limits
-
-_FEW = 3  # with so few values, their frequencies follow from a count, a sum and a sum of squares
 
 
 @summarised
@@ -32,17 +43,30 @@ class _Stage:
     by_cell: Floats
     people_by_cell: Ints
     squares: float
+    keys: HeldKeys | None  # of each person
+    set_of: CellKeys | None  # with weights
+    usual: int  # weight that most people have
 
     @classmethod
-    def build(cls, rows: Ints, weight: Floats, cell: Ints, n_cells: int) -> _Stage:
+    def build(cls, rows: Ints, weight: Floats, cell: Ints, n_cells: int, keys: HeldKeys | None) -> _Stage:
         people, place = np.unique(rows, return_inverse=True)
+        of_person = np.bincount(place, weights=weight, minlength=len(people)).astype(float)
+        held, set_of, usual = None, None, UNIT
+        if keys is not None:
+            held = keys.take(people)
+            set_of = CellKeys.of(np.zeros(len(people), np.int64), held.record, held.element, of_person, 1)
+            listed, counts = np.unique(np.rint(of_person * UNIT).astype(np.int64), return_counts=True)
+            usual = int(listed[counts.argmax()])
         return cls(
             len(rows),
             cell[people],
-            np.bincount(place, weights=weight, minlength=len(people)).astype(float),
+            of_person,
             np.bincount(cell[rows], weights=weight, minlength=n_cells).astype(float),
             np.bincount(cell[people], minlength=n_cells),
             float((weight**2).sum()),
+            held,
+            set_of,
+            usual,
         )
 
 
@@ -56,6 +80,9 @@ def sum_covariates(
     *,
     winsorise: float = 1.0,
     cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    amounts: Sequence[str] = (),
+    implied: Sequence[str] = (),
+    keys: HeldKeys | None = None,
 ) -> CovariateMoments:
     """Sum covariates by arm and stage.
 
@@ -77,111 +104,91 @@ def sum_covariates(
         Amounts beyond this quantile of either tail, or beyond the third largest, are set to it, as in outcome moments.
     cuts : mapping of str → sequence of float
         Column → the values at which it is cut into strata.
+    amounts : sequence of str
+        Columns that hold amounts of money, whose sums get each person's noise.
+    implied : sequence of str
+        Columns whose zeros, or equal values, follow from the sample's definition.
+    keys : HeldKeys, optional
+        Of all units. Without them the moments cannot be protected.
 
     Raises
     ------
     InputError
-        If the quantile does not lie above one half and at most at one.
+        If the quantile does not lie above one half and at most at one, or an amount or an implied column is not one of
+        the covariates.
     """
     check_quantile(winsorise)
-    stages = {(arm, stage): made for arm in ARMS for stage, made in _stages(before[arm], *after[arm], cell, len(cells))}
-    everybody = cell[np.concatenate([before[arm] for arm in ARMS])]
+    for name in (*amounts, *implied):
+        if name not in covariates:
+            raise unknown("covariate", name, covariates)
+    stages = {}
+    for arm in ARMS:
+        stages[arm, BEFORE] = _Stage.build(before[arm], np.ones(len(before[arm])), cell, len(cells), keys)
+        stages[arm, AFTER] = _Stage.build(*after[arm], cell, len(cells), keys)
+    everyone = cell[np.concatenate([before[arm] for arm in ARMS])]
+    all_of = [stages[arm, BEFORE].people_by_cell for arm in ARMS]
     rows: list[dict[str, object]] = []
     listed: list[tuple[str, str, Floats, bool]] = [] if score is None else [("distance", "distance", score, False)]
     listed += numeric(cells, covariates)
-    there = np.unique(everybody)
-    bound = _bound(listed, there)
     for column, name, values, binary in listed:
-        x = values if binary or winsorise == 1 else np.clip(values, *limits(values[everybody], winsorise))
-        reference = 0.0 if binary else float(f"{x[everybody].mean():.3g}")
-        points = Points.none()
-        if not binary:
-            levels = (level[there] == 1 for _, _, level, is_level in listed if is_level)
-            matched = stages["treated", AFTER].by_cell[there]
-            points = Points.choose(x[there], matched, cuts.get(column, ()), levels)
+        x = values if binary or winsorise == 1 else np.clip(values, *limits(values[everyone], winsorise))
+        kind = BINARY if binary else AMOUNT if column in amounts else NUMBER
+        reference = 0.0 if binary else float(f"{x[everyone].mean():.3g}")
+        points = Points.none() if binary else Points.choose(x, all_of, cuts.get(column, ()))
+        d = x - reference
         for (arm, stage), of in stages.items():
-            d = x - reference
-            rows.append(
-                {
-                    "covariate": name,
-                    "column": column,
-                    "binary": binary,
-                    "arm": arm,
-                    "stage": stage,
-                    "n": of.n,
-                    "people": len(of.cell),
-                    "reference": reference,
-                    "sum_w": float(of.by_cell.sum()),
-                    "sum_w2": of.squares,
-                    "sum_wx": float(of.by_cell @ d),
-                    "sum_wx2": float(of.by_cell @ d**2),
-                    "ones": int(of.people_by_cell[x == 1].sum()) if binary else 0,
-                    "smallest": _smallest(x, of.people_by_cell),
-                    "largest": padded([]) if binary else _largest(x[of.cell], of.weight),
-                    "absolute": float(of.by_cell @ np.abs(x)),
-                    "edges": points.edges.tolist(),
-                    "sum_below": points.below(x, of.by_cell),
-                    "forced": points.forced.tolist(),
-                    "people_below": points.below(x, of.people_by_cell),
-                    "values_below": points.values_below(x, of.people_by_cell),
-                    "rarest": 0 if binary else rarest(x, of.people_by_cell),
-                    "beside": [other for other, _ in bound.get(name, ())],
-                    "fewest_beside": [_fewest(x, y, of.people_by_cell) for _, y in bound.get(name, ())],
-                }
-            )
-    cells = pd.DataFrame(rows, columns=[*RELEASED, *INSIDE]).astype({"covariate": "str", "column": "str"})
-    return CovariateMoments(cells, stamp=winsorise_stamp(winsorise if winsorise < 1 else None))
+            row: dict[str, object] = {
+                "covariate": name,
+                "column": column,
+                "binary": binary,
+                "arm": arm,
+                "stage": stage,
+                "n": of.n,
+                "people": len(of.cell),
+                "reference": reference,
+                "sum_w": float(of.by_cell.sum()),
+                "sum_w2": of.squares,
+                "sum_wx": float(of.by_cell @ d),
+                "sum_wx2": float(of.by_cell @ d**2),
+                "edges": points.edges.tolist(),
+                "sum_below": points.below(x, of.by_cell),
+            }
+            if of.keys is not None:
+                row |= _keyed(x, of, kind, points, whole=is_whole(x[everyone]), implied=column in implied)
+            rows.append(row)
+    columns = [*RELEASED, *(INSIDE if keys is not None else ())]
+    found = pd.DataFrame(rows, columns=columns).astype({"covariate": "str", "column": "str"})
+    return CovariateMoments(found, stamp=winsorise_stamp(winsorise if winsorise < 1 else None))
 
 
-def _stages(before: Ints, rows: Ints, weight: Floats, cell: Ints, n_cells: int) -> Iterator[tuple[str, _Stage]]:
-    """Yield the people before matching, the people after it, and the people whose sums follow by subtraction.
-
-    Subtracting a multiple of one sum from the other leaves the people whose weight is not the most common one.
-    """
-    of_unit = np.bincount(rows, weights=weight, minlength=len(cell)).astype(float)
-    listed, counts = np.unique(np.round(of_unit[np.unique(rows)], 9), return_counts=True)
-    usual = listed[counts.argmax()]
-    either = np.union1d(before, rows)
-    alike = np.isclose(of_unit[either], usual, rtol=1e-8, atol=0) & np.isin(either, before)
-    apart = either[~alike]
-    yield BEFORE, _Stage.build(before, np.ones(len(before)), cell, n_cells)
-    yield AFTER, _Stage.build(rows, weight, cell, n_cells)
-    yield APART, _Stage.build(apart, np.ones(len(apart)), cell, n_cells)
-
-
-def _bound(listed: Sequence[tuple[str, str, Floats, bool]], there: Ints) -> dict[str, list[tuple[str, Floats]]]:
-    """Return, for each 0/1 covariate, the covariates with which it has an empty combination.
-
-    Anyone who knows that a combination is impossible, such as being both over 50 and under 25, can compute the counts
-    of the other combinations by subtraction.
-    """
-    found: dict[str, list[tuple[str, Floats]]] = {}
-    shares = [(column, name, x, x[there] == 1) for column, name, x, binary in listed if binary]
-    for one, (column, name, x, has) in enumerate(shares):
-        for other_column, other, y, has_other in shares[:one]:
-            if column == other_column:
-                continue  # levels of one text column, each of which is published or merged
-            if not all((a & b).any() for a in (has, ~has) for b in (has_other, ~has_other)):
-                found.setdefault(name, []).append((other, y))
-                found.setdefault(other, []).append((name, x))
-    return found
-
-
-def _fewest(x: Floats, y: Floats, people: Ints) -> int:
-    """Return the smallest non-zero number of people with a combination of two 0/1 covariates."""
-    n = np.bincount((2 * (x == 1) + (y == 1)).astype(np.int64), weights=people, minlength=4)
-    return int(n[n > 0].min(initial=people.sum()))
-
-
-def _smallest(x: Floats, people: Ints) -> int:
-    """Return the smallest number of people sharing a value, if there are so few values that sums reveal the counts."""
-    held = people > 0
-    if len(np.unique(x[held][: 10 * _FEW])) > _FEW:  # a cheap check before sorting millions of values
-        return int(people.sum())
-    values, place = np.unique(x[held], return_inverse=True)
-    if not 1 < len(values) <= _FEW:
-        return int(people.sum())
-    return int(np.bincount(place, weights=people[held]).min())
+def _keyed(x: Floats, of: _Stage, kind: str, points: Points, *, whole: bool, implied: bool) -> dict[str, object]:
+    """Return what the protected sums of a covariate are made from."""
+    assert of.keys is not None
+    assert of.set_of is not None
+    value, record = x[of.cell], of.keys.record
+    noisy = value * of.keys.factor if kind == AMOUNT else np.zeros(len(value))
+    band = np.searchsorted(points.edges, value, side="right")
+    n_bands = len(points.edges) + 1
+    with np.errstate(over="ignore"):
+        below = np.cumsum(key_sums(band, record, n_bands), dtype=np.uint64)[:-1]
+    some = value != 0
+    return {
+        "kind": kind,
+        "whole": whole,
+        "implied": implied,
+        "key": of.set_of.key[0],
+        "sketch": of.set_of.sketch[0],
+        "usual": of.usual,
+        "ones": int(some.sum()),
+        "ones_key": key_sums(some.astype(np.int64), record, 2)[1],
+        "ones_w": float(of.weight[some].sum()),
+        "noisy_wx": float(of.weight @ noisy),
+        "noisy_wx2": float(of.weight @ noisy**2),
+        "largest": _largest(value, of.weight) if kind == AMOUNT else padded([]),
+        "absolute": float(of.weight @ np.abs(value)) if kind == AMOUNT else 0.0,
+        "people_below": np.cumsum(np.bincount(band, minlength=n_bands))[:-1],
+        "below_key": below,
+    }
 
 
 def _largest(x: Floats, weight: Floats) -> list[float]:

@@ -12,6 +12,7 @@ from retrain_eval.common.sources import Source, as_relation, query, require_colu
 from retrain_eval.common.sql import scratch_name
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.scratch import keep_table, store_table, weights_hash
+from retrain_eval.tables.noise.person_keys import PERSON_KEY
 
 ENTRY = 1  # since 0 would mean never
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
@@ -51,7 +52,8 @@ def follow_outcomes(
         ``match_id, clock`` (unit and time for `retrain_eval.outcome_moments`), the person, ``treat, weight, subclass``,
         ``event_time`` (periods since entry or, for a control, since the same elapsed duration), ``clock`` (the same
         on a calendar on which everyone enters in period `ENTRY`), ``cohort`` (`ENTRY` for trainees, NULL for controls),
-        the period and the outcomes; as many rows as the panel has for each ``match_id``.
+        the period, the outcomes and, if the sample has them, ``person_key``; as many rows as the panel has for each
+        ``match_id``.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def follow_outcomes(
         relation,
         f"SELECT m.match_id, m.{person}, m.treat, m.weight, m.subclass, p.{period} - m.period AS event_time, "
         f"p.{period} - m.period + {ENTRY} AS clock, CASE WHEN m.treat = 1 THEN {ENTRY} END AS cohort, "
-        f"p.{period}{columns} "
+        f"p.{period}{columns}{_keys_of(sample)} "
         f"FROM {weights} AS m JOIN source AS p ON m.{person} = p.{person}{within}",
     )
 
@@ -182,7 +184,7 @@ def follow_spells(
         relation,
         f"SELECT m.match_id, m.{person}, m.treat, m.weight, m.subclass, "
         f"CASE WHEN {happened} THEN {ended} ELSE {horizon} END - m.period AS duration, "
-        f"CASE WHEN {happened} THEN {what} ELSE {none} END AS event {joined}",
+        f"CASE WHEN {happened} THEN {what} ELSE {none} END AS event{_keys_of(sample)} {joined}",
     )
 
 
@@ -246,6 +248,11 @@ def matched_unit(sample: MatchedSample) -> str:
             fix='match(..., method="riskset")',
         )
     return str(sample.audit["unit"])
+
+
+def _keys_of(sample: MatchedSample) -> str:
+    """Return SQL of the column of the keys of people, if the sample has them."""
+    return f", m.{PERSON_KEY}" if PERSON_KEY in sample.weights.columns else ""
 
 
 def bring_weights(sample: MatchedSample, relation: duckdb.DuckDBPyRelation) -> str:

@@ -34,6 +34,7 @@ from retrain_eval.sample.relabelled import in_order
 from retrain_eval.sample.scratch import keep_table, pairs_hash, weights_hash
 from retrain_eval.sample.support import caliper_width, given_score
 from retrain_eval.sample.units import INTEGER, Units, load_units, strata
+from retrain_eval.tables.noise.person_keys import PERSON_KEY
 
 _ENTERS = "retrain_enters"
 
@@ -302,7 +303,7 @@ def _assemble(
         "censored_at": pa.array(later, mask=later == NEVER),
     }
     role_weight = np.concatenate([np.ones(len(matched)), weight])
-    weight_table = {
+    weight_table: dict[str, object] = {
         unit: units.ids.take(pa.array(person)),
         "treat": np.repeat(np.array([1, 0], dtype=np.int8), [len(matched), len(role)]),
         "weight": role_weight,
@@ -312,6 +313,8 @@ def _assemble(
         "period": spells.start[person] + after,
         "censored_at": pa.array(cut, mask=cut == NEVER),
     }
+    if units.keys is not None:
+        weight_table[PERSON_KEY] = units.keys.take(person).column()
     trainee = np.arange(len(person)) < len(matched)
     drawn = Drawn(relation, unit, formula, units, person, trainee, role_weight, score=lambda: score)
     everyone = np.flatnonzero(units.treated)

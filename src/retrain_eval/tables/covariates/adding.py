@@ -1,4 +1,4 @@
-"""Add the covariate moments of two disjoint samples: sums add up, and bounds of counts take the smaller value."""
+"""Add the covariate moments of two disjoint samples: sums add up, and keys modulo 2⁶⁴."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.tables.largest import padded
+from retrain_eval.tables.noise.person_keys import PRIME
 
 AFTER, BEFORE = "after", "before"
-_SAME = ("column", "binary")  # facts about a covariate that both must share
-_ADD = ("n", "people", "sum_w", "sum_w2", "ones", "absolute")
-_LEAST = ("smallest", "rarest")  # a value in the union has at least as many people as in each part
+_SAME = ("column", "binary", "kind")  # facts about a covariate that both must share
+_ADD = ("n", "people", "sum_w", "sum_w2", "ones", "ones_w", "noisy_wx", "noisy_wx2", "absolute")
+_KEYS = ("key", "ones_key")
+_MODULUS = 2**64
 
 Row = Mapping[str, Any]
 
@@ -35,7 +37,11 @@ def add_cells(one: pd.DataFrame, other: pd.DataFrame, withheld: Sequence[str]) -
         If the two do not describe the same covariates and arms.
     """
     one, other = (cells[~cells["covariate"].isin(withheld)] for cells in (one, other))
-    for names in (["covariate"], ["covariate", *_SAME], ["covariate", "arm"]):
+    for names in (
+        ["covariate"],
+        ["covariate", *(name for name in _SAME if name in one and name in other)],
+        ["covariate", "arm"],
+    ):
         _refuse_others(one, other, names)
     columns = [name for name in one.columns if name in other.columns]
     theirs = {key: row for key, row in _by_key(other)}
@@ -73,23 +79,20 @@ def _sum(a: Row, b: Row) -> dict[str, Any]:
     at = [[list(map(float, row["edges"])).index(edge) for edge in edges] for row in (a, b)]
     found: dict[str, Any] = dict(a)
     found |= {name: a[name] + b[name] for name in _ADD if name in a and name in b}
-    found |= {name: min(a[name], b[name]) for name in _LEAST if name in a and name in b}
     found["sum_wx"] = a["sum_wx"] + b["sum_wx"] + shift * b["sum_w"]
     found["sum_wx2"] = a["sum_wx2"] + b["sum_wx2"] + 2 * shift * b["sum_wx"] + shift**2 * b["sum_w"]
     found["edges"] = edges
     found["sum_below"] = _at(a, b, "sum_below", at, np.add)
-    if "people_below" not in a or "people_below" not in b:
+    if "key" not in a or "key" not in b:
         return found
+    found |= {name: np.uint64((int(a[name]) + int(b[name])) % _MODULUS) for name in _KEYS}
+    found["sketch"] = (np.asarray(a["sketch"], np.int64) + np.asarray(b["sketch"], np.int64)) % PRIME
+    found["usual"] = max((a, b), key=lambda row: int(row["people"]))["usual"]
+    found["whole"], found["implied"] = a["whole"] and b["whole"], a["implied"] and b["implied"]
     found["people_below"] = _at(a, b, "people_below", at, np.add)
-    found["forced"] = _at(a, b, "forced", at, np.logical_or)
-    # there are at least as many distinct values as in the part with more of them
-    below = _at(a, b, "values_below", at, np.maximum)
-    found["values_below"] = [*below, max(a["values_below"][-1], b["values_below"][-1])]
     found["largest"] = padded(sorted([*a["largest"], *b["largest"]], reverse=True))
-    # a combination that is empty in the union is empty in both parts
-    fewest = [dict(zip(row["beside"], row["fewest_beside"], strict=True)) for row in (a, b)]
-    found["beside"] = [name for name in fewest[0] if name in fewest[1]]
-    found["fewest_beside"] = [min(fewest[0][name], fewest[1][name]) for name in found["beside"]]
+    below = [[int(row["below_key"][place]) for place in places] for row, places in zip((a, b), at, strict=True)]
+    found["below_key"] = np.array([(one + two) % _MODULUS for one, two in zip(*below, strict=True)], np.uint64)
     return found
 
 

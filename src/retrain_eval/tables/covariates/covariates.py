@@ -25,21 +25,27 @@ from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe, recorded
 
 ARMS = ("treated", "control")
-BEFORE, AFTER, APART = "before", "after", "apart"
+BEFORE, AFTER = "before", "after"
+AMOUNT, BINARY, NUMBER = "amount", "binary", "number"
 SUMS = ("sum_w", "sum_w2", "sum_wx", "sum_wx2")
 RELEASED = ("covariate", "column", "binary", "arm", "stage", "n", "people", "reference", *SUMS, "edges", "sum_below")
-# these columns never leave the agency
+# what the protected sums are made from, where people have keys; these columns never leave the agency
 INSIDE = (
+    "kind",
+    "whole",
+    "implied",
+    "key",
+    "sketch",
+    "usual",
     "ones",
-    "smallest",
+    "ones_key",
+    "ones_w",
+    "noisy_wx",
+    "noisy_wx2",
     "largest",
     "absolute",
-    "forced",
     "people_below",
-    "values_below",
-    "rarest",
-    "beside",
-    "fewest_beside",
+    "below_key",
 )
 BASELINE_GROUPS = {
     "treated": ("treated", BEFORE),
@@ -62,9 +68,13 @@ class CovariateMoments(Additive):
         One row per covariate, arm and stage. ``covariate`` is the row of the balance table; ``column`` is the column it
         comes from, the same for all levels of a text column; ``binary`` is whether it is 0 or 1. ``n`` counts rows of
         the sample and ``people`` the people in them; ``sum_w, sum_w2, sum_wx, sum_wx2`` are Σw, Σw², Σwd and Σwd² of
-        d = x − ``reference``. For numbers, ``sum_below`` is Σw below each of ``edges``, which are near the deciles of
-        the treated. Inside the agency, there is a third stage, ``apart``: the people in one stage but not the other,
-        whose sums could be obtained by subtraction; and there are columns with the counts that disclosure rules check.
+        d = x − ``reference``. For numbers, ``sum_below`` is Σw below each of ``edges``, which are round numbers.
+
+        Inside the agency, if people have keys, there are the columns `INSIDE`: the ``kind`` of covariate, the ``key``
+        and the weighted ``sketch`` of the people of the arm and stage, and the weight that most of them have
+        (``usual``, in units of 1/65,536); the people with 1, or with an amount other than zero (``ones``), their key
+        and their weight; Σwxδ and Σw(xδ)² of noisy amounts; the largest contributions; and the people below each edge
+        and their keys. ``implied`` says that zeros, or equal values, follow from the sample's definition.
     withheld : tuple of str
         Covariates that cannot be published.
     stamp : dict of str
@@ -79,6 +89,11 @@ class CovariateMoments(Additive):
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
+    def keyed(self) -> bool:
+        """Whether the sums that a protected table is made from are there."""
+        return "key" in self.cells.columns
+
+    @property
     def alike(self) -> Mapping[str, object]:
         """No fields; `add_cells` compares the covariates, levels and arms of the rows."""
         return {}
@@ -90,9 +105,8 @@ class CovariateMoments(Additive):
     def __add__(self, other: Self) -> Self:
         """Return the moments of the union of two disjoint samples (no person in both).
 
-        Distribution functions are kept at the edges that both have. Internal columns are kept if both have them, as
-        conservative bounds, so that the sum can be protected like any other table. A covariate withheld in one is
-        withheld in the sum.
+        Distribution functions are kept at the edges that both have. Keyed sums are kept if both have them, so that the
+        sum can be protected like any other table. A covariate withheld in one is withheld in the sum.
 
         Raises
         ------

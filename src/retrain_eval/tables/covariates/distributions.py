@@ -1,22 +1,21 @@
 """Distribution functions of covariates at a few points: enough to compare them, too few to identify anyone.
 
-The points are near the deciles of the matched treated, and at values that define another covariate or a stratum. People
-between such a cut and a decile could be counted by subtraction, so a release checks both.
+The points are round numbers, half a standard deviation apart or less, and the values at which strata are cut. They
+depend on the data only through a mean and a standard deviation of many people, never on the value of one person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from retrain_eval.common.arrays import Bools, Floats, Ints
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.shown import summarised
 
-DECILES = np.arange(1, 10) / 10
-_ENOUGH = 100_000  # cells in which distinct values are counted; the others could only add some
-_LISTED = 50  # with more distinct values, one of them is assumed to be rare
+MOST = 40  # points
+_REACH = 3  # standard deviations from the mean
 
 
 @summarised
@@ -27,50 +26,56 @@ class Points:
     Attributes
     ----------
     edges : ndarray, shape (K,)
-        Ascending; the function at each is the weight below it. They are round numbers, because a decile itself is the
-        value of one person.
-    forced : bool ndarray, shape (K,)
-        Whether the count below is known from elsewhere: from a stratum or from another covariate.
+        Ascending; the function at each is the weight below it.
     """
 
     edges: Floats
-    forced: Bools
 
     @classmethod
     def none(cls) -> Points:
         """Return no points, for covariates with two values."""
-        return cls(np.empty(0), np.empty(0, dtype=np.bool_))
+        return cls(np.empty(0))
 
     @classmethod
-    def choose(cls, x: Floats, treated: Floats, cuts: Sequence[float], levels: Iterable[Bools]) -> Points:
-        """Choose points for a covariate.
+    def choose(cls, x: Floats, arms: Sequence[Floats | Ints], cuts: Sequence[float] = ()) -> Points:
+        """Choose points for a covariate: a grid over three standard deviations about the mean of each arm.
+
+        Where no value is below zero and many are near it, there are finer points below the first step.
 
         Parameters
         ----------
         x : ndarray, shape (C,)
-            Value of each cell with people.
-        treated : ndarray, shape (C,)
-            Weight of the matched treated.
+            Value of each cell.
+        arms : sequence of ndarray, shape (C,)
+            People of each arm in each cell. The grid is as fine as the arm that varies least needs it.
         cuts : sequence of float
             Values at which strata are cut: one level below, another from the value on.
-        levels : iterable of bool ndarray, shape (C,)
-            Levels of other covariates. A level that consists of exactly a range of ``x`` adds the ends of the range.
 
         Examples
         --------
         >>> age = np.arange(20.0, 60.0)
-        >>> Points.choose(age, np.ones(40), [25], [age >= 50]).edges.tolist()
-        [24.0, 25.0, 28.0, 32.0, 36.0, 40.0, 44.0, 48.0, 50.0, 52.0, 56.0]
+        >>> Points.choose(age, [np.ones(40)], [25, 48]).edges.tolist()
+        [25.0, 30.0, 35.0, 40.0, 45.0, 48.0, 50.0, 55.0]
         """
-        order = np.argsort(x, kind="stable")
-        share = np.cumsum(treated[order]) / treated.sum()
-        # rounding may put a share just below a decile
-        at = np.searchsorted(share, DECILES - 1e-9)
-        deciles = x[order][np.minimum(at, len(x) - 1)]
-        ends = [*cuts, *(end for level in levels for end in _ends(x, level))]
-        edges = np.unique([*_beyond(deciles, x), *ends])
-        edges = edges[(edges > x.min()) & (edges <= x.max())]
-        return cls(edges, np.isin(edges, ends))
+        means = [float(np.average(x, weights=people)) for people in arms]
+        spreads = [
+            float(np.sqrt(np.average((x - mean) ** 2, weights=people)))
+            for mean, people in zip(means, arms, strict=True)
+        ]
+        low, high = (min(m - _REACH * s for m, s in zip(means, spreads, strict=True)),
+                     max(m + _REACH * s for m, s in zip(means, spreads, strict=True)))  # fmt: skip
+        varying = [spread for spread in spreads if spread > 1e-12 * max(map(abs, [low, high, 1e-300]))]
+        held = x[np.sum(arms, axis=0) > 0]
+        edges = np.array(sorted(cuts), dtype=float)
+        whole = is_whole(held)
+        if varying:
+            step = _round(min(varying) / 2, whole=whole)
+            while (high - low) / step > MOST:
+                step = _round(2.5 * step, whole=whole)
+            steps = np.arange(np.floor(low / step), np.ceil(high / step) + 1)
+            grid = [*(steps * step), *(_near_zero(step) if low < 0 <= held.min() else ())]
+            edges = np.unique([*edges, *(float(f"{value:.12g}") for value in grid if not whole or value == int(value))])
+        return cls(edges[(edges > held.min()) & (edges <= held.max())])
 
     def below(self, x: Floats, amount: Floats | Ints) -> list[float]:
         """Return the weight below each edge."""
@@ -78,53 +83,40 @@ class Points:
         sums = np.bincount(place, weights=amount, minlength=len(self.edges) + 1)
         return [float(value) for value in np.cumsum(sums)[: len(self.edges)]]
 
-    def values_below(self, x: Floats, people: Ints) -> list[int]:
-        """Return a lower bound on the number of distinct values below each edge and, last, in total."""
-        held = np.unique(x[people > 0][:_ENOUGH])
-        return [*np.searchsorted(held, self.edges).tolist(), len(held)]
+
+def _near_zero(step: float) -> list[float]:
+    """Return finer points below one step: a grid of equal steps would not tell small amounts apart."""
+    power = 10.0 ** np.floor(np.log10(step) - 2)
+    return [power * 10**k * digit for k in range(4) for digit in (1, 2, 5) if power * 10**k * digit < step]
 
 
-def rarest(x: Floats, people: Ints) -> int:
-    """Return the smallest number of people who share a value; 1 if there are many values."""
-    held = people > 0
-    values = np.unique(x[held][:_ENOUGH])
-    if len(values) > _LISTED:
-        return 1
-    values, place = np.unique(x[held], return_inverse=True)
-    return int(np.bincount(place, weights=people[held]).min()) if len(values) else 0
+def is_whole(x: Floats) -> bool:
+    """Return whether all values are whole numbers."""
+    return bool((x == np.floor(x)).all())
 
 
-def _beyond(values: Floats, x: Floats) -> Floats:
-    """Return the next number with two significant digits beyond each value; whole numbers if all values are."""
-    some = np.abs(x[x != 0])
-    size = np.where(values == 0, np.median(some) if len(some) else 1.0, np.abs(values))
-    size = np.minimum(size, max(float(np.ptp(x)), 1e-300))  # for years, only the digits that vary
-    unit = 10.0 ** (np.floor(np.log10(size)) - 1)
-    if (x == np.floor(x)).all():
-        unit = np.maximum(unit, 1.0)
-    return np.array([float(f"{value:.12g}") for value in (np.floor(values / unit) + 1) * unit])
+def _round(size: float, *, whole: bool) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is at most ``size``; at least 1 if values are whole."""
+    power = 10.0 ** np.floor(np.log10(size))
+    found = max(power * digit for digit in (1, 2, 5) if digit == 1 or power * digit <= size)
+    return max(float(f"{found:.12g}"), 1.0) if whole else float(f"{found:.12g}")
 
 
-def _ends(x: Floats, level: Bools) -> list[float]:
-    """Return the ends of the range of values that a level consists of; empty if it is not a range."""
-    if not level.any() or level.all():
-        return []
-    low, high = x[level].min(), x[level].max()
-    others = x[~level]
-    below, above = others[others < low], others[others > high]
-    if len(below) + len(above) < len(others):
-        return []
-    found = [_roundest(below.max(), low)] if len(below) else []
-    return [*found, *([_roundest(high, above.min())] if len(above) else [])]
+def middles(edges: Floats, *, whole: bool) -> Floats:
+    """Return the value that represents each of the K + 1 bands between, below and above K edges.
 
+    It is the middle of the band, of whole numbers the mean of those in it; the first and the last band are taken to be
+    as wide as their neighbours.
 
-def _roundest(low: float, high: float) -> float:
-    """Return a number above ``low`` and at most ``high`` with as few digits as possible."""
-    for digits in range(1, 17):
-        value = float(f"{(low + high) / 2:.{digits}g}")
-        if low < value <= high:
-            return value
-    return float(high)
+    Examples
+    --------
+    >>> middles(np.array([20.0, 30.0, 35.0]), whole=True).tolist()
+    [14.5, 24.5, 32.0, 37.0]
+    """
+    width = np.diff(edges) if len(edges) > 1 else np.array([max(abs(float(edges[0])), 1.0)])
+    ends = np.concatenate([[edges[0] - width[0]], edges, [edges[-1] + width[-1]]])
+    found: Floats = (ends[:-1] + ends[1:]) / 2 - (0.5 if whole else 0.0)
+    return found
 
 
 def ecdf_distances(treated: Floats, control: Floats) -> tuple[float, float]:

@@ -25,7 +25,7 @@ Keys = npt.NDArray[np.uint64]
 
 APART = 10  # two sets are told apart if so many people are in one only
 N_SUMS = 2 * APART  # a recurrence of nine terms follows from 18 sums; two more confirm it
-_UNIT = 2**16  # units in a weight of one
+UNIT = 2**16  # units in a weight of one
 _HALF = np.uint64(32)
 _AT_A_TIME = 2**21  # sums of so many 32-bit numbers are exact as floats
 
@@ -56,7 +56,7 @@ class CellKeys:
     def of(cls, cell: AnyInts, record: Keys, element: AnyInts, weight: Floats, n_cells: int) -> Self:
         """Return the keys and sketches of cells from the cell, the keys and the weight of each of n people."""
         sketch = np.zeros((n_cells, N_SUMS), dtype=np.int64)
-        x, power = element.astype(np.int64), np.rint(weight * _UNIT).astype(np.int64) % PRIME
+        x, power = element.astype(np.int64), np.rint(weight * UNIT).astype(np.int64) % PRIME
         for k in range(N_SUMS):
             power = power * x % PRIME
             sketch[:, k] = _sums(cell, power, n_cells) % PRIME

@@ -11,12 +11,13 @@ def analyse(run: rte.Run) -> None:
     # a person whose outcome is unknown in any period is no candidate, and counted in the sample flow
     complete = con.sql(f"SELECT person_id FROM panel GROUP BY person_id HAVING count({outcome}) = count(*)")
     people = rte.baseline(con, study.strata, periods=study.match_periods()).join(complete, "person_id")
+    people = run.keyed(people)  # what is summed over them can then be protected, and released
 
     run.say("matching")
     sample = rte.match(people, unit="person_id", **study.match_options())
     sample.weights.create_view("weights")
     run.publish_sample(people, sample, before={period: f"{outcome}_{period}" for period in study.match_periods()})
-    run.publish("flow", rte.sample_flow(con, people, sample))
+    run.publish("flow", rte.count_sample_flow(con, people, sample, keyed=run.keyed))
 
     # what the records cannot give is listed as withheld, with the reason, and the other results are kept
     run.say("effects")

@@ -1,0 +1,143 @@
+"""Sets of people behind published sums, and the pairs of them that differ by fewer than ten people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from retrain_eval.common.arrays import Bools, Ints
+from retrain_eval.common.shown import summarised
+from retrain_eval.tables.noise.cell_keys import APART, N_SUMS, UNIT, people_apart
+from retrain_eval.tables.noise.person_keys import PRIME
+
+_AT_A_TIME = 20_000
+
+
+@summarised
+@dataclass(frozen=True)
+class ReleasedSet:
+    """A set of people behind published sums.
+
+    Attributes
+    ----------
+    name : str
+        The table and the cell or margin.
+    n : int
+        Units.
+    key : int
+        Cell key.
+    sketch : tuple of int
+        With weights.
+    weights : tuple of int
+        Weights, in units of 1/65,536, by which the sketch is divided in comparisons.
+    sums : mapping of str → str
+        What was summed → digest of the noisy sum.
+    """
+
+    name: str
+    n: int
+    key: int
+    sketch: tuple[int, ...]
+    weights: tuple[int, ...] = (UNIT,)
+    sums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two sets that are too alike, with the people by whom they differ; 0: the same people with other sums."""
+
+    one: ReleasedSet
+    other: ReleasedSet
+    people: int
+
+    def __str__(self) -> str:
+        if self.people == 0:
+            return f"{self.one.name}, with other sums than {self.other.name}"
+        return f"{self.one.name} and {self.other.name}, {self.people} people apart"
+
+
+NO_ONE = ReleasedSet("no one", 0, 0, (0,) * N_SUMS)
+
+
+def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> list[Conflict]:
+    """Return the pairs of a set and another one that differ by one to nine people, or have other sums of the same.
+
+    A sum is another one if the same people were summed before, under the same label, and never to this number.
+
+    Examples
+    --------
+    >>> from retrain_eval.tables.noise.cell_keys import CellKeys
+    >>> def of(name, people):
+    ...     of = CellKeys.of(np.zeros(people, int), np.arange(people).astype(np.uint64), 3 + np.arange(people),
+    ...                      np.ones(people), 1)
+    ...     return ReleasedSet(name, people, int(of.key[0]), tuple(of.sketch[0].tolist()))
+    >>> [str(found) for found in too_alike([of("a", 40), of("b", 60)], [of("c", 43)])]
+    ['a and c, 3 people apart']
+    """
+    found = []
+    same = {(other.key, other.sketch): other for other in others}
+    published: dict[tuple[int, tuple[int, ...], str], set[str]] = {}
+    for other in others:
+        for label, digest in other.sums.items():
+            published.setdefault((other.key, other.sketch, label), set()).add(digest)
+    for one in sets:
+        of = {label: published.get((one.key, one.sketch, label), {digest}) for label, digest in one.sums.items()}
+        if any(digest not in of[label] for label, digest in one.sums.items()):
+            found.append(Conflict(one, same[one.key, one.sketch], 0))
+    different = list(same.values())
+    if not sets or not different:
+        return found
+    mine = np.array([one.sketch for one in sets], dtype=np.int64)
+    theirs = np.array([other.sketch for other in different], dtype=np.int64)
+    rows, columns, scales = _pairs(sets, different)
+    for start in range(0, len(rows), _AT_A_TIME):
+        part = slice(start, start + _AT_A_TIME)
+        gap = (mine[rows[part]] * scales[part, :1] - theirs[columns[part]] * scales[part, 1:]) % PRIME
+        for at in np.flatnonzero(_of_few(gap)):
+            people = people_apart(gap[at], np.zeros(N_SUMS, np.int64))
+            if 0 < people < APART:
+                found.append(Conflict(sets[rows[start + at]], different[columns[start + at]], people))
+    return list({(pair.one.name, pair.other.name): pair for pair in found}.values())
+
+
+def _pairs(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> tuple[Ints, Ints, Ints]:
+    """Return all pairs, with the numbers that the sketches of each are multiplied by: several of weighted sets."""
+    parts = [np.empty((0, 4), dtype=np.int64)]
+    for mine, one in _by_weights(sets):
+        for theirs, other in _by_weights(others):
+            scales = {(b % PRIME, a % PRIME) if a != b else (1, 1) for a in one for b in other}
+            i, j = np.repeat(mine, len(theirs)), np.tile(theirs, len(mine))
+            parts += [np.column_stack([i, j, np.full_like(i, a), np.full_like(i, b)]) for a, b in sorted(scales)]
+    listed = np.concatenate(parts)
+    return listed[:, 0], listed[:, 1], listed[:, 2:]
+
+
+def _by_weights(sets: Sequence[ReleasedSet]) -> list[tuple[Ints, tuple[int, ...]]]:
+    """Return the places of the sets with each choice of weights."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for place, one in enumerate(sets):
+        found.setdefault(one.weights, []).append(place)
+    return [(np.array(places, dtype=np.int64), weights) for weights, places in found.items()]
+
+
+def _of_few(sketches: Ints) -> Bools:
+    """Return which sketches are of at most nine people: their Hankel matrix of ten rows is singular modulo the prime.
+
+    It is Σ_i q_i x_i v_i v_iᵀ with v_i = (1, x_i, …, x_i⁹), so its rank is the number of people, up to ten.
+    """
+    place = np.arange(APART)
+    matrix = sketches[:, place[:, None] + place] % PRIME
+    every, singular = np.arange(len(matrix)), np.zeros(len(matrix), dtype=bool)
+    for step in range(APART):
+        pivot = step + (matrix[:, step:, step] != 0).argmax(axis=1)
+        matrix[every, pivot], matrix[:, step] = matrix[:, step].copy(), matrix[every, pivot].copy()
+        head = matrix[:, step, step]
+        singular |= head == 0
+        rest, row = matrix[:, step + 1 :, step + 1 :], matrix[:, step, step + 1 :]
+        # both products are below 2⁶², so their difference does not overflow
+        rest *= head[:, None, None]
+        rest -= matrix[:, step + 1 :, step, None] * row[:, None]
+        rest %= PRIME
+    return singular

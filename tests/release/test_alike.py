@@ -1,0 +1,250 @@
+"""No two released sets of people behind sums of amounts differ by one to nine people, in one edition or in several."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrain_eval as rte
+from keyed_people import held, keyed, rules
+from retrain_eval.common.errors import DisclosureError, InputError, ReleaseError
+from retrain_eval.release import kept_sets
+from retrain_eval.release.protection.alike import sets_of
+from retrain_eval.release.protection.protect import protect
+from retrain_eval.release.results import Results
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys
+from retrain_eval.tables.noise.released_sets import NO_ONE, ReleasedSet, too_alike
+
+PEOPLE = held(2000)
+Ints = npt.NDArray[np.int64]
+
+
+def set_of(name: str, who: Any, weight: Any = None, weights: tuple[int, ...] = (UNIT,), **sums: str) -> ReleasedSet:
+    index = np.asarray(who)
+    w = np.ones(len(index)) if weight is None else np.asarray(weight, float)
+    of = CellKeys.of(np.zeros(len(index), np.int64), PEOPLE.record[index], PEOPLE.element[index], w, 1)
+    return ReleasedSet(name, len(index), int(of.key[0]), tuple(of.sketch[0].tolist()), weights, sums)
+
+
+@given(seed=st.integers(0, 10**6), extra=st.integers(0, 12), lost=st.integers(0, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_people_by_whom_two_sets_differ_are_counted(seed: int, extra: int, lost: int) -> None:
+    order = np.random.default_rng(seed).permutation(2000)
+    found = too_alike([set_of("one", order[:100])], [set_of("other", order[lost : 100 + extra])])
+    assert [pair.people for pair in found] == ([extra + lost] if 0 < extra + lost < 10 else [])
+
+
+def test_hundreds_of_sets_are_compared_in_about_a_second() -> None:
+    rng = np.random.default_rng(0)
+    sets = [set_of(str(k), rng.permutation(2000)[: rng.integers(20, 1500)]) for k in range(200)]
+    sets += [set_of("a", np.arange(500)), set_of("b", np.arange(503))]
+    start = time.process_time()
+    assert [str(pair) for pair in too_alike(sets[-1:], sets[:-1])] == ["b and a, 3 people apart"]
+    assert len(too_alike(sets, sets)) == 2
+    assert time.process_time() - start < 5
+
+
+def test_a_multiple_of_one_sum_less_the_other_is_of_few_people_too() -> None:
+    """Of 400 controls of equal weight 7/3 three are used twice: the sum after, less 7/3 of that before, is of these."""
+    c = 7 / 3
+    weight = np.full(400, c)
+    weight[:3] *= 2
+    before = set_of("before", np.arange(405))  # five were not used at all
+    assert too_alike([set_of("after", np.arange(400), weight)], [before]) == []
+    after = set_of("after", np.arange(400), weight, (UNIT, round(c * UNIT)))
+    assert [pair.people for pair in too_alike([after], [before])] == [8]
+
+
+def test_a_set_of_few_is_too_like_no_one() -> None:
+    assert [pair.people for pair in too_alike([set_of("few", np.arange(9))], [NO_ONE])] == [9]
+    assert too_alike([set_of("many", np.arange(10))], [NO_ONE]) == []
+
+
+def test_the_same_people_with_other_sums_are_a_conflict() -> None:
+    who = np.arange(50)
+    now, then = set_of("now", who, pay="a", hours="c"), set_of("then", who, pay="a")
+    assert too_alike([now], [then]) == []
+    assert [pair.people for pair in too_alike([now], [set_of("then", who, pay="b")])] == [0]
+    two = [set_of("then", who, pay="a"), set_of("later", who, hours="d")]
+    assert [str(pair) for pair in too_alike([now], two)] == ["now, with other sums than later"]
+    assert too_alike([now], [*two, set_of("another table", who, hours="c")]) == []  # published already
+
+
+def test_two_outcomes_of_one_name_are_no_correction() -> None:
+    """Earnings, and what training did to earnings, of the same people in one edition, and again in the next."""
+    tables = {"pay": moments(ROWS), "truth": moments(ROWS.assign(y=ROWS["y"] / 10))}
+    first, _ = protect(Results(moments=tables), rules())
+    assert list(first.moments) == ["pay", "truth"]
+    again, _ = protect(Results(moments=tables), rules(), earlier=first.sets)
+    assert list(again.moments) == ["pay", "truth"]
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------
+
+
+def long(n: int = 400, seed: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    people = pd.DataFrame({"id": range(n), "g": np.where(rng.random(n) < 0.5, 2, 0), "age": rng.integers(20, 60, n)})
+    rows = people.merge(pd.DataFrame({"t": [1, 2, 3]}), how="cross")
+    rows["y"] = rng.gamma(4, 1000, len(rows)).round(2)
+    return rows
+
+
+def moments(rows: pd.DataFrame, by: Any = (), number: int = 0) -> rte.OutcomeMoments:
+    return rte.outcome_moments(keyed(rows, number), unit="id", time="t", cohort="g", outcome="y", by=by, winsorise=1.0)
+
+
+def banded(rows: pd.DataFrame, cut: int) -> pd.DataFrame:
+    return rows.assign(band=np.where(rows["age"] < cut, "young", "old"))
+
+
+ROWS = long()
+
+
+def test_every_cell_and_margin_of_amounts_is_a_set() -> None:
+    names = [one.name for one in sets_of({"moments/all": moments(banded(ROWS, 40), ("band",))})]
+    assert "moments/all: everyone" in names
+    assert {"moments/all: arm treated", "moments/all: band young", "moments/all: arm treated, band young"} <= set(names)
+    works = ROWS.assign(y=(ROWS["y"] > 3000).astype(int))
+    assert sets_of({"m": moments(works)}) == []  # changed counts protect these
+
+
+def test_strata_cut_a_year_apart_are_published_once() -> None:
+    """Sums below 40 and below 41 differ by the people of 40."""
+    age = ROWS.drop_duplicates("id")
+    assert 0 < ((age["age"] == 40) & (age["g"] == 2)).sum() < 10
+    tables = {"at_40": moments(banded(ROWS, 40), ("band",)), "at_41": moments(banded(ROWS, 41), ("band",))}
+    safe, record = protect(Results(moments=tables), rules())
+    assert safe.moments["at_40"].strata == ("band",)
+    assert safe.moments["at_41"].strata == ()
+    assert any("moments/at_41: summed over band: some of its sums would differ" in line for line in record)
+    assert too_alike(safe.sets, [NO_ONE]) == []
+    apart = {"at_40": tables["at_40"], "at_55": moments(banded(ROWS, 55), ("band",))}
+    assert protect(Results(moments=apart), rules())[0].moments["at_55"].strata == ("band",)
+
+
+def test_a_table_of_all_but_three_is_withheld_next_to_one_of_all() -> None:
+    tables = {"all": moments(ROWS), "but_three": moments(ROWS[ROWS["id"] >= 3])}
+    told = list[str]()
+    safe, record = protect(Results(moments=tables), rules(), say=told.append)
+    assert list(safe.moments) == ["all"]
+    assert "3 people apart" in told[0]
+    assert any(line.startswith("Moments but_three: withheld, because some of its sums would differ") for line in record)
+    assert not any("3 people" in line for line in record)
+    tables = {"all": tables["all"], "but_twenty": moments(ROWS[ROWS["id"] >= 40])}
+    assert list(protect(Results(moments=tables), rules())[0].moments) == ["all", "but_twenty"]
+
+
+def matched(n_unmatched: int) -> rte.MatchedSample:
+    """Match trainees of whom so many have no control within reach."""
+    n = 120
+    frame = pd.DataFrame({"id": range(2 * n), "treat": [1] * n + [0] * n, "x": [*range(n), *range(n)]})
+    frame.loc[: n_unmatched - 1, "x"] = -1000 - 50 * np.arange(n_unmatched)
+    frame["pay"] = np.random.default_rng(2).gamma(4, 1000, 2 * n).round(2)
+    return rte.match(keyed(frame), "treat ~ x + pay", unit="id", distance="x", caliper=0.01)
+
+
+@pytest.mark.parametrize(("unmatched", "stages"), [(0, 4), (3, 3), (30, 4)])
+def test_where_few_were_not_matched_those_matched_represent_all(unmatched: int, stages: int) -> None:
+    sample = matched(unmatched)
+    assert sample.count("n_treated_unmatched") == unmatched
+    made = sample.covariate_moments(amounts=["pay"])
+    safe, record = protect(Results(covariates={"m": made}), rules())
+    of_pay = safe.covariates["m"].cells.query("covariate == 'pay'")
+    # of the controls, so many were not matched as well
+    assert len(of_pay) == (2 if stages == 3 else 4)
+    assert any("before matching are taken to be those after it" in line for line in record) is (stages == 3)
+
+
+def test_people_before_and_after_matching_follow_to_moments_with_their_keys() -> None:
+    people = pd.DataFrame({"id": range(300), "x": np.tile(np.arange(30), 10), "began": 8, "ended": 40})
+    people["entry"] = pd.array([10 if k % 4 == 0 else None for k in range(300)], dtype="Int64")
+    source = keyed(people)
+    sample = rte.match(
+        source, "trained ~ x", unit="id", method="riskset", distance="x", start="began", entry="entry", end="ended"
+    )
+    panel = people[["id"]].merge(pd.DataFrame({"q": range(8, 13)}), how="cross").assign(pay=lambda d: 100.0 + d["id"])
+    rows = rte.follow_outcomes(sample, panel, time="q", outcomes=["pay"], censor=False)
+    found = rte.outcome_moments(
+        rows, unit="match_id", time="clock", cohort="cohort", outcome="pay", weights="weight", unbalanced="drop",
+        winsorise=1.0,
+    )  # fmt: skip
+    assert found.keyed is not None
+    controls = sorted(sample.pairs.df()["control_id"])
+    expected = np.sum(PEOPLE.record[controls], dtype=np.uint64)
+    assert int(found.keyed.cells.key[found.cells["cohort"].isna()][0]) == int(expected)
+
+
+# ---- editions ----------------------------------------------------------------------------------------------------
+
+
+def released(rows: pd.DataFrame, earlier: list[ReleasedSet], by: Any = ()) -> Results:
+    return protect(Results(moments={"m": moments(rows, by)}), rules(), earlier=earlier)[0]
+
+
+def test_the_next_edition_has_ten_newcomers_or_none() -> None:
+    first = released(ROWS, [])
+    assert released(ROWS, first.sets).moments.keys() == {"m"}  # the same people, the same sums
+    for n, published in ((1, False), (9, False), (40, True)):
+        more = long(400 + n)
+        more = pd.concat([ROWS, more[more["id"] >= 400]])
+        if published:
+            assert released(more, first.sets).moments.keys() == {"m"}
+        else:
+            with pytest.raises(DisclosureError, match="people apart"):
+                released(more, first.sets)
+
+
+def test_a_corrected_row_waits() -> None:
+    first = released(ROWS, [])
+    fixed = ROWS.copy()
+    fixed.loc[7, "y"] += 1000
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        released(fixed, first.sets)
+
+
+def test_editions_are_kept_and_compared(tmp_path: Path) -> None:
+    store, releases = tmp_path / "store", tmp_path / "release"
+    store.mkdir()
+    releases.mkdir()
+    first = released(ROWS, [])
+    assert kept_sets.earlier_sets(store, releases, "2024", "k") == []
+    for _ in range(2):  # written again
+        kept_sets.keep_sets(store, "2024", first.sets, "k")
+    again = kept_sets.earlier_sets(store, releases, "2025", "k")
+    assert [(one.key, one.sketch, one.sums) for one in again] == [
+        (one.key, one.sketch, dict(one.sums)) for one in first.sets
+    ]
+    assert again[0].name.startswith("2024, moments/m")
+    assert (store / kept_sets.FILE).stat().st_mode & 0o077 == 0
+    with pytest.raises(ReleaseError, match="made with another release key"):
+        kept_sets.earlier_sets(store, releases, "2025", "other")
+    # a draft that was replaced was written, and someone may have it
+    more = long(440)
+    second = released(pd.concat([ROWS, more[more["id"] >= 400]]), again)
+    kept_sets.keep_sets(store, "2024", second.sets, "k")
+    assert len(kept_sets.earlier_sets(store, releases, "2024", "k")) == len(first.sets) + len(second.sets)
+    (releases / "2023").mkdir()
+    with pytest.raises(ReleaseError, match=r"not known which people are behind the edition\(s\) 2023[\s\S]*withdraw"):
+        kept_sets.earlier_sets(store, releases, "2025", "k")
+    (releases / "2023").rmdir()
+    for year in range(2025, 2029):
+        kept_sets.keep_sets(store, str(year), first.sets, "k")
+    assert kept_sets.earlier_sets(store, releases, "2028", "k")
+    with pytest.raises(DisclosureError, match="5 other editions of this study were written"):
+        kept_sets.earlier_sets(store, releases, "2029", "k")
+    kept_sets.withdraw(store, "2025", by="Ada", reason="never left the agency")
+    assert kept_sets.earlier_sets(store, releases, "2029", "k")
+    for options in ({"by": "", "reason": "x"}, {"by": "Ada", "reason": " "}):
+        with pytest.raises(InputError, match="needs a name and a reason"):
+            kept_sets.withdraw(store, "2026", **options)
+    with pytest.raises(InputError, match="no sets of an edition '1999'"):
+        kept_sets.withdraw(store, "1999", by="Ada", reason="x")
