@@ -36,11 +36,11 @@ def analyse(run: rte.Run) -> None:
     rte.build_spells(con, recall_within=study.panel.recall_within)
     build_candidates(run)
 
-    displaced = con.sql("FROM candidate WHERE displaced IS NOT NULL")
-    run.publish("linkage", rte.linkage_rates(displaced, "linked", by=list(study.strata)))
+    displaced = run.keyed(con.sql("FROM candidate WHERE displaced IS NOT NULL"))
+    run.publish("linkage", rte.count_linked(displaced, "linked", by=list(study.strata)))
 
     run.say("matching trainees with people still jobless and untrained after as many quarters")
-    candidates = con.sql("FROM candidate WHERE eligible")
+    candidates = run.keyed(con.sql("FROM candidate WHERE eligible"))
     sample = rte.match(candidates, unit="person_id", **study.match_options())
     run.publish_sample(candidates, sample, before={-k: f"earnings_m{k}" for k in range(HISTORY)})
     run.publish("flow", flow(run, sample))
@@ -392,7 +392,7 @@ def truth(run: rte.Run) -> None:
             run.publish("truth", rte.known_effects(moments, mean_from=0))
 
 
-def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
+def flow(run: rte.Run, sample: rte.MatchedSample) -> rte.SampleCounts:
     """Count people from the register to the analysis, with the reason for each loss."""
     steps = {
         "On the register": ("true", ""),
@@ -400,22 +400,14 @@ def flow(run: rte.Run, sample: rte.MatchedSample) -> pd.DataFrame:
         "Linked": ("displaced IS NOT NULL AND linked", "not found in the wage records"),
         "Whole span observed": ("complete", "the span runs out of the records, or has a gap in coverage"),
     }
+    left_out = run.keyed(run.con.table("left_out")) if len(rte.people_left_out(run.con)) else None
     # whoever trains may have been a control before
-    groups = {"treated": "trainee", "control": "true"}
-    counts = pd.DataFrame(
-        {"step": step, "group": group, "n": n, "reason": reason}
-        for step, (condition, reason) in steps.items()
-        for group, who in groups.items()
-        for (n,) in run.con.sql(f"SELECT count(*) FROM candidate WHERE {who} AND {condition}").fetchall()
+    return rte.count_flow(
+        run.keyed(run.con.table("candidate")),
+        steps,
+        sample,
+        groups={"treated": "trainee", "control": "true"},
+        refused=left_out,
+        refused_groups={"treated": "enrolled", "control": "true"},
+        reasons={"control": "back at work before training could start"},
     )
-    refused = rte.people_left_out(run.con)
-    if len(refused):
-        register = counts[counts["step"] == "On the register"]
-        lost = {"treated": refused.loc[refused["group"] == "treated", "n"].sum(), "control": refused["n"].sum()}
-        everyone = register.assign(n=register["n"] + register["group"].map(lost))
-        accepted = register.assign(step="Rows accepted", reason="; ".join(sorted(set(refused["reason"]))))
-        counts = pd.concat([everyone, accepted, counts.drop(register.index)])
-    matched = sample.flow()
-    first = (matched["step"] == "Candidates for matching") & (matched["group"] == "control")
-    matched.loc[first, "reason"] = "back at work before training could start"
-    return pd.concat([counts, matched], ignore_index=True)

@@ -47,6 +47,7 @@ from .estimators.outcome_moments import outcome_moments as outcome_moments
 from .estimators.moments import OutcomeMoments as OutcomeMoments
 from .estimators.survival.spells import Spells as Spells
 from .tables.life_table.life_table import LifeTable as LifeTable
+from .tables.counts import SampleCounts as SampleCounts
 from .estimators.effects.effects import EffectTable as EffectTable
 
 # difference-in-differences; the other estimators are methods of OutcomeMoments

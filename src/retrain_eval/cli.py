@@ -155,9 +155,13 @@ def release(
         str, typer.Option(help="Who approves it for publication: an approved edition never changes.")
     ] = "",
     corrects: Annotated[str | None, typer.Option(help="The approved edition that this one corrects.")] = None,
-    reason: Annotated[str, typer.Option(help="What was wrong with the edition corrected, or the draft returned.")] = "",
-    returned_by: Annotated[
-        str, typer.Option(help="Return a draft: the disclosure officer's name; with --reason.")
+    reason: Annotated[
+        str, typer.Option(help="What was wrong with the edition that is corrected, returned or withdrawn.")
+    ] = "",
+    returned_by: Annotated[str, typer.Option(help="Return a draft: who does, with --reason.")] = "",
+    withdrawn_by: Annotated[
+        str,
+        typer.Option(help="Withdraw an approved edition that no one outside has any more: who does, with --reason."),
     ] = "",
     draft: Annotated[bool, typer.Option("--draft", help="Write a draft, which nobody has approved.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a draft that differs.")] = False,
@@ -172,10 +176,10 @@ def release(
     from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
-    if returned_by:
-        study.return_draft(edition, by=returned_by, reason=reason)
+    if by := returned_by or withdrawn_by:
+        kept = study.take_back(edition, by=by, reason=reason, published=bool(withdrawn_by))
         _done(
-            as_json, {"edition": edition, "returned_by": returned_by}, f"the draft {edition} was returned and removed"
+            as_json, {"edition": edition, "by": by, "kept": str(kept)}, f"{edition} is taken back, and kept in {kept}"
         )
         return
     key = None if sign is None else read_private_key(sign, _password)

@@ -19,6 +19,24 @@ def edition_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
 
 
+def edition_path(study: Path, edition: str | None = None) -> Path:
+    """Return the folder of an edition of a study; the latest by default.
+
+    Raises
+    ------
+    ReleaseError
+        If there is none of this name.
+    """
+    found = edition_names(study / "release")
+    if not found or (edition is not None and edition not in found):
+        wanted = edition or "YEAR"
+        raise ReleaseError(
+            f"{study} has no release {edition or ''}".rstrip()
+            + f"; make it with: retrain-eval release {study} --edition {wanted}"
+        )
+    return study / "release" / (edition or found[-1])
+
+
 def approval(
     folder: Path, edition: str, *, approved_by: str = "", corrects: str | None = None, reason: str = ""
 ) -> dict[str, Any]:

@@ -14,18 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from retrain_eval.common.errors import DisclosureError, InputError, ReleaseError
+from retrain_eval.common.errors import DisclosureError, ReleaseError
 from retrain_eval.common.files import write_text
 from retrain_eval.release.editions import edition_names
 from retrain_eval.tables.noise.released_sets import ReleasedSet
 
 FILE = "released_sets.json"
-MOST_EDITIONS = (
-    5  # whose counts of the same groups can be compared: note.md of benchmarks/disclosure_design, decision 3
-)
+MOST_EDITIONS = 5  # beside a new one, whose counts are compared: benchmarks/disclosure_design/note.md, decision 3
 _WITHDRAW = (
-    "an edition is withdrawn by taking it back from where it was published, telling those who have it, removing its "
-    "folder from release/, and recording that: retrain_eval.release.kept_sets.withdraw"
+    "take it back from where it was published, tell those who have it, and record that: "
+    'retrain-eval release STUDY --edition NAME --withdrawn-by "A. Name" --reason "…"'
 )
 
 
@@ -67,8 +65,9 @@ def earlier_sets(store: Path, releases: Path, edition: str, fingerprint: str) ->
             "  rule:   the same people carry the same noise in every edition\n"
             f"  fix:    bring back that key; or withdraw all editions: {_WITHDRAW}"
         )
-    standing = [entry for entry in recorded["editions"] if not entry["withdrawn"]]
-    others = {str(entry["edition"]) for entry in standing if entry["edition"] != edition}
+    # a draft of this name is overwritten, and an approved edition of this name stays as it is
+    standing = [one for one in recorded["editions"] if not one["withdrawn"] and one["edition"] != edition]
+    others = {str(entry["edition"]) for entry in standing}
     if len(others) >= MOST_EDITIONS:
         raise DisclosureError(
             f"{len(others)} other editions of this study were written\n"
@@ -91,32 +90,24 @@ def keep_sets(store: Path, edition: str, sets: Sequence[ReleasedSet], fingerprin
     _write(store, {"release_key": fingerprint, "editions": entries})
 
 
-def withdraw(store: Path, edition: str, *, by: str, reason: str) -> None:
-    """Record that an edition was withdrawn, or that a draft never left the agency: later ones ignore it.
+def settle(store: Path, edition: str) -> None:
+    """Forget the sets of drafts that an edition of this name has overwritten; see `keep_sets`.
 
-    Only do this if no one outside has a copy: whoever has one can compare it with what is published later.
-
-    Parameters
-    ----------
-    store : Path
-        Folder of the store.
-    edition : str
-    by, reason : str
-        Who decided that, and why. Both are recorded.
-
-    Raises
-    ------
-    InputError
-        If there is no such edition, or no name or reason is given.
+    A draft must not leave the agency: whoever has one can compare it with what overwrote it.
     """
-    if not by.strip() or not reason.strip():
-        raise InputError("a withdrawal needs a name and a reason", column="by" if not by.strip() else "reason")
     recorded = _read(store)
-    names = sorted({str(entry["edition"]) for entry in recorded["editions"]})
-    if edition not in names:
-        raise InputError(
-            f"no sets of an edition {edition!r} are recorded", rule=f"recorded: {', '.join(names) or 'none'}"
-        )
+    own = [entry for entry in recorded["editions"] if entry["edition"] == edition]
+    others = [entry for entry in recorded["editions"] if entry["edition"] != edition]
+    if len(own) > 1:
+        _write(store, {**recorded, "editions": [*others, own[-1]]})
+
+
+def withdraw(store: Path, edition: str, *, by: str, reason: str) -> None:
+    """Record that an edition was withdrawn, or that a draft was returned: later ones are not compared with it.
+
+    An edition of which no sets are recorded, because it was made without noise, is left as it is.
+    """
+    recorded = _read(store)
     for entry in recorded["editions"]:
         if entry["edition"] == edition:
             entry["withdrawn"] = {"by": by, "reason": reason}

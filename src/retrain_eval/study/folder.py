@@ -6,7 +6,6 @@ edition; ``report`` builds the book from editions alone. Each does nothing where
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +30,10 @@ from retrain_eval.records.schema.dictionary import Package, dictionary, load_pac
 from retrain_eval.records.store import Store
 from retrain_eval.release import kept_sets, officer, provenance, signing, writing
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.editions import approval, edition_names, origin
+from retrain_eval.release.editions import approval, edition_names, edition_path, origin
 from retrain_eval.release.results import Results
 from retrain_eval.release.verification.within import check_edition
+from retrain_eval.release.withdrawing import take_back
 from retrain_eval.report.building import book, pdf
 from retrain_eval.study.release_key import release_key
 from retrain_eval.study.run import Run, Say
@@ -245,6 +245,7 @@ class Study:
                 keep=lambda sets: kept_sets.keep_sets(store, edition, sets, fingerprint) if noisy else None,
                 say=say,
             )
+            kept_sets.settle(store, edition)
             provenance.keep_edition(store, bundle, inputs)
             page = officer.keep_review(store, results, bundle, by=bundle.approved_by)
             if sign is not None:
@@ -254,34 +255,10 @@ class Study:
         say(f"for the disclosure officer, inside the agency only: {page}")
         return bundle
 
-    def return_draft(self, edition: str, *, by: str, reason: str) -> None:
-        """Note that the disclosure officer returned a draft, and remove it; the decision stays in the store.
-
-        Parameters
-        ----------
-        edition : str
-        by : str
-            Who returned it.
-        reason : str
-            What has to change.
-
-        Raises
-        ------
-        ReleaseError
-            If there is no such edition, or it is approved.
-        InputError
-            If no name or no reason is given.
-        """
-        if not by.strip() or not reason.strip():
-            raise InputError("a draft is returned by someone, for a reason", fix="give --returned-by and --reason")
-        with locked(self.folder / "release"):
-            bundle = Bundle.open(self._edition(edition))
-            if bundle.approved_by:
-                raise ReleaseError(
-                    f"the edition {edition} was approved by {bundle.approved_by} and stays: correct it in a new one"
-                )
-            officer.decide(self.store_path.parent, bundle, "returned", by.strip(), reason.strip())
-            shutil.rmtree(bundle.path)
+    def take_back(self, edition: str, *, by: str, reason: str, published: bool = False) -> Path:
+        """Return a draft, or withdraw a published edition; see `retrain_eval.release.withdrawing.take_back`."""
+        path, store = edition_path(self.folder, edition), self.store_path.parent
+        return take_back(path, store, by=by, reason=reason, published=published)
 
     def report(
         self,
@@ -301,7 +278,7 @@ class Study:
         ReleaseError
             If an edition does not exist, or is not as it was released.
         """
-        main = self._edition(edition)
+        main = edition_path(self.folder, edition)
         companions = [Study.open(self.folder / name)._edition_beside(main) for name in self.file.report.companions]
         output = self._report(main.name, language)
         if force or not output.exists():
@@ -328,7 +305,7 @@ class Study:
         ReportError
             If there is no report of the edition, or the browser does not print it.
         """
-        report = self._report(self._edition(edition).name, language)
+        report = self._report(edition_path(self.folder, edition).name, language)
         printed = report / pdf.TARGET
         if printed.exists() and not force:
             say("the PDF is up to date")
@@ -341,7 +318,7 @@ class Study:
 
     def bundle(self, edition: str | None = None) -> Bundle:
         """Open an edition (default: the latest)."""
-        return Bundle.open(self._edition(edition))
+        return Bundle.open(edition_path(self.folder, edition))
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
@@ -406,18 +383,9 @@ class Study:
             raise
         return store
 
-    def _edition(self, edition: str | None) -> Path:
-        folder = self.folder / "release"
-        found = edition_names(folder)
-        if not found or (edition is not None and edition not in found):
-            wanted = edition or "YEAR"
-            raise ReleaseError(
-                f"{self.folder} has no release {edition or ''}".rstrip()
-                + f"; make it with: retrain-eval release {self.folder} --edition {wanted}"
-            )
-        return folder / (edition or found[-1])
-
     def _edition_beside(self, main: Path) -> Path:
         """Return the edition to print beside another study's: of the same name, or of the name that it corrects."""
         have = edition_names(self.folder / "release")
-        return self._edition(next((name for name in origin(main.parent, main.name) if name in have), main.name))
+        return edition_path(
+            self.folder, next((name for name in origin(main.parent, main.name) if name in have), main.name)
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,11 @@ from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.largest import N_LARGEST
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
 
-if TYPE_CHECKING:
-    from retrain_eval.tables.moments.moments import MomentTable
-
 _KIND = "outcome_moments"
 
 
-def write_moments(moments: MomentTable, path: str | os.PathLike[str]) -> None:
-    """Write one row per cell: keys, ``n``, ``first``, and the ``second`` moments with each later cell."""
+def write_moments(moments: Any, path: str | os.PathLike[str]) -> None:
+    """Write a `MomentTable`: one row per cell, with keys, ``n``, ``first``, and ``second`` with each later cell."""
     order = sorted(moments.second)
     with_cells = [[b for a, b in order if a == c] for c in range(len(moments.cells))]
     blocks = [[moments.second[c, b].ravel().tolist() for b in found] for c, found in enumerate(with_cells)]
@@ -102,7 +99,7 @@ def read_moments(path: str | os.PathLike[str]) -> dict[str, Any]:
     )
 
 
-def _clusters_of_cells(moments: MomentTable) -> dict[str, pa.Array]:
+def _clusters_of_cells(moments: Any) -> dict[str, pa.Array]:
     """Return, for each cell, the clusters in it, and their people and sums if these are kept."""
     clusters = moments.clusters
     if clusters is None:
