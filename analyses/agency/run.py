@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
-import pandas as pd
 
 import retrain_eval as rte
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import own_study
 import retrain_eval as rte
 from keyed_people import held, keyed, rules
 from retrain_eval.common.errors import DisclosureError, InputError, ReleaseError
-from retrain_eval.release import kept_sets
+from retrain_eval.release import kept_sets, officer
 from retrain_eval.release.protection.alike import sets_of
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
+from retrain_eval.study.folder import Study
 from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys
 from retrain_eval.tables.noise.released_sets import NO_ONE, ReleasedSet, too_alike
 
@@ -227,11 +230,14 @@ def test_editions_are_kept_and_compared(tmp_path: Path) -> None:
     assert (store / kept_sets.FILE).stat().st_mode & 0o077 == 0
     with pytest.raises(ReleaseError, match="made with another release key"):
         kept_sets.earlier_sets(store, releases, "2025", "other")
-    # a draft that was replaced was written, and someone may have it
+    # a draft that is overwritten is compared with until what overwrites it is there
     more = long(440)
     second = released(pd.concat([ROWS, more[more["id"] >= 400]]), again)
     kept_sets.keep_sets(store, "2024", second.sets, "k")
-    assert len(kept_sets.earlier_sets(store, releases, "2024", "k")) == len(first.sets) + len(second.sets)
+    assert kept_sets.earlier_sets(store, releases, "2024", "k") == []
+    assert len(kept_sets.earlier_sets(store, releases, "2025", "k")) == len(first.sets) + len(second.sets)
+    kept_sets.settle(store, "2024")
+    assert len(kept_sets.earlier_sets(store, releases, "2025", "k")) == len(second.sets)
     (releases / "2023").mkdir()
     with pytest.raises(ReleaseError, match=r"not known which people are behind the edition\(s\) 2023[\s\S]*withdraw"):
         kept_sets.earlier_sets(store, releases, "2025", "k")
@@ -243,8 +249,31 @@ def test_editions_are_kept_and_compared(tmp_path: Path) -> None:
         kept_sets.earlier_sets(store, releases, "2029", "k")
     kept_sets.withdraw(store, "2025", by="Ada", reason="never left the agency")
     assert kept_sets.earlier_sets(store, releases, "2029", "k")
+    before = (store / kept_sets.FILE).read_text()
+    kept_sets.withdraw(store, "1999", by="Ada", reason="made without noise")  # of which no sets are known
+    assert (store / kept_sets.FILE).read_text() == before
+
+
+def test_an_edition_is_taken_back_with_name_and_reason(tmp_path: Path) -> None:
+    study = Study.open(own_study.make(tmp_path / "mine"))
+    study.run()
+    draft, store = study.release("2026"), study.store_path.parent
     for options in ({"by": "", "reason": "x"}, {"by": "Ada", "reason": " "}):
-        with pytest.raises(InputError, match="needs a name and a reason"):
-            kept_sets.withdraw(store, "2026", **options)
-    with pytest.raises(InputError, match="no sets of an edition '1999'"):
-        kept_sets.withdraw(store, "1999", by="Ada", reason="x")
+        with pytest.raises(InputError, match="by someone, for a reason"):
+            study.take_back("2026", **options)
+    with pytest.raises(ReleaseError, match="is a draft: return it"):
+        study.take_back("2026", by="Ada", reason="no", published=True)
+    kept = study.take_back("2026", by="Ada", reason="cap earnings first")
+    assert not draft.path.exists()
+    assert (kept / "manifest.json").exists()
+    study.release("2026", approved_by="Ada")
+    with pytest.raises(ReleaseError, match="was approved by Ada: correct it in a new one, or withdraw it"):
+        study.take_back("2026", by="Ada", reason="no")
+    study.take_back("2026", by="Ada", reason="published by mistake", published=True)
+    assert [(one["decision"], one["reason"]) for one in officer.decisions(store)] == [
+        ("returned", "cap earnings first"),
+        ("approved", ""),
+        ("withdrawn", "published by mistake"),
+    ]
+    fingerprint = json.loads((store / "release_key.json").read_text())["release_key"]
+    assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint) == []
