@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keyed_rows import keyed
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.statistics import protect_statistic
 from retrain_eval.sample.match import match
 from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.ties import count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.tables.noise.changes import Changes
+from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.statistics import Ties
 
 OPTIONS: tuple[dict[str, Any], ...] = (
@@ -128,17 +131,40 @@ def test_how_far_effects_move_is_published_to_two_digits() -> None:
     assert table[["relabellings", "sd", "spread"]].iloc[0].tolist() == [3, 620.0, 1200.0]
 
 
+NOISY = Release(count_variance=2.0, count_gap=2, noise_smallest=0.05, noise_largest=0.15)
+
+
+def safe_ties(ties: Ties, rules: Release = NOISY) -> Ties:
+    found, record = protect_statistic("x", ties, rules, Register(Changes()), {})
+    assert isinstance(found, Ties)
+    assert record == []
+    return found
+
+
 @pytest.mark.parametrize(("tied", "kept"), [(0, True), (9, False), (10, True), (190, True), (191, False), (200, True)])
 def test_few_choices_are_not_released(tied: int, kept: bool) -> None:
-    ties, rules = Ties(200, tied, 0, np.nan, np.nan), Release(min_contributors=10)
+    ties = Ties(200, tied, 0, np.nan, np.nan)
     if kept:
-        assert protect_statistic("x", ties, rules)[1] == []
+        assert safe_ties(ties).share == round(tied / 2) / 100
         return
     with pytest.raises(DisclosureError, match="fewer than 10 choices were tied, or were not"):
-        protect_statistic("x", ties, rules)
+        safe_ties(ties)
 
 
-def test_counts_of_choices_are_rounded() -> None:
-    safe, _ = protect_statistic("x", Ties(203, 57, 25, 74.0, 300.0), Release(min_contributors=10, round_counts=5))
-    assert isinstance(safe, Ties)
-    assert (safe.choices, safe.tied, safe.sd, safe.spread) == (205, 55, 74.0, 300.0)
+def test_only_the_share_of_choices_is_released_and_the_spread_of_noisy_effects() -> None:
+    found = safe_ties(Ties(203, 57, 25, 74.0, 300.0, noisy=True))
+    assert ties_table(found)[["n_choices", "n_tied", "share", "sd"]].iloc[0].fillna(-1).tolist() == [-1, -1, 0.28, 74.0]
+    exact = safe_ties(Ties(203, 57, 25, 74.0, 300.0))  # computed from exact amounts
+    assert exact.relabellings == 0
+    assert np.isnan([exact.sd, exact.spread]).all()
+    with pytest.raises(InputError, match="only the share"):
+        found + found
+    assert safe_ties(Ties(203, 57, 25, 74.0, 300.0), Release()).choices == 203  # public data
+
+
+def test_effects_under_other_orders_are_of_noisy_amounts() -> None:
+    data = pd.DataFrame({"id": range(4), "treat": [1, 0, 0, 0], "age": [30, 31, 31, 40], "pay": [9.0, 5, 7, 8]})
+    sample = match(data, "treat ~ age", "id", distance="age")
+    factor = dict(keyed(data).project("id, person_key.factor").fetchall())
+    found = set(np.round(effects_relabelled(keyed(data), sample, "pay"), 9))
+    assert found == {round(9 * factor[0] - pay * factor[control], 9) for control, pay in ((1, 5.0), (2, 7.0))}

@@ -17,6 +17,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COLUMNS, DTYPES
 from retrain_eval.estimators.effects.same_estimates import check_same_estimates
+from retrain_eval.estimators.effects.stated import KEYS_OF_PEOPLE
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.release.layout import (
     ADDITIVE,
@@ -43,7 +44,7 @@ FROM_SUMS = "from_sums_by_cluster"  # fact about effects: they and their errors 
 # the facts about estimates that inference needs; others may be counts, which a release rounds
 _FACTS = (
     "level", "df", "n_clusters", "seed", "band_critical_value", "conf_type", "variance", "cluster", "contrast",
-    "anticipation",
+    "anticipation", KEYS_OF_PEOPLE,
 )  # fmt: skip
 
 

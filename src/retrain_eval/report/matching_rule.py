@@ -98,7 +98,9 @@ def say_ties(study: Study) -> str:
     first = rows.iloc[0]
     sentences = [
         say_rule(study),
-        _(
+        _("Choices in which another control was as near: {share}.", share=percent(first["share"]))
+        if first[["n_tied", "n_choices"]].isna().any()
+        else _(
             "Choices in which another control was as near: {n_tied:,} of {n_choices:,} ({share}).",
             n_tied=int(first["n_tied"]),
             n_choices=int(first["n_choices"]),

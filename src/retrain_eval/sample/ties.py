@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -10,16 +11,18 @@ import pyarrow as pa
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
-from retrain_eval.common.sources import Source, as_relation
+from retrain_eval.common.sources import Source, as_relation, query, sql_name
 from retrain_eval.sample.drawn import Drawn
 from retrain_eval.sample.effect.read_outcomes import read_outcomes
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Ties
 
 MANY = 0.1  # share of choices beyond which the effect is computed under other orders
 RELABELLINGS = 25
+Effects = Callable[[], Sequence[float] | Floats]
 DIGITS = 2  # significant digits of the change in an effect; more could reveal the few people who change places
 TIES = ("result", "n_choices", "n_tied", "share", "relabellings", "sd", "spread")
 
@@ -43,7 +46,7 @@ def count_ties(sample: MatchedSample) -> Ties | None:
 def effects_relabelled(
     people: Source, sample: MatchedSample, outcome: str, *, times: int = RELABELLINGS, seed: int = 20260101
 ) -> Floats:
-    """Return the effect on an outcome under other orders of identifiers.
+    """Return the effect on an outcome under other orders of identifiers; where people have keys, on noisy amounts.
 
     Parameters
     ----------
@@ -88,7 +91,11 @@ def effects_relabelled(
     units = np.unique(np.concatenate([other.rows for other in drawn]))
     ids = sample._drawn.units.ids.take(pa.array(units))
     unit = str(sample.audit["unit"])
-    y = read_outcomes(as_relation(people, numbers=outcome, keys=unit), unit, ids, [outcome])[:, 0]
+    relation = as_relation(people, numbers=outcome, keys=unit)
+    if has_keys(relation):
+        noisy = f"CAST({sql_name(outcome)} AS DOUBLE) * {PERSON_KEY}.factor"
+        relation = query(relation, f"SELECT * REPLACE ({noisy} AS {sql_name(outcome)}) FROM source")
+    y = read_outcomes(relation, unit, ids, [outcome])[:, 0]
     return np.array([_difference(other, y[np.searchsorted(units, other.rows)]) for other in drawn])
 
 
@@ -98,15 +105,42 @@ def _difference(drawn: Drawn, y: Floats) -> float:
     return float(arms[0] - arms[1])
 
 
-def moved(ties: Ties, effects: Floats) -> Ties:
-    """Return the counts with the spread of the effect over relabellings, to `DIGITS` significant digits."""
+def moved(ties: Ties, effects: Floats, *, noisy: bool = False) -> Ties:
+    """Return the counts with the spread of the effect over relabellings, to `DIGITS` significant digits.
+
+    Parameters
+    ----------
+    ties : Ties
+    effects : ndarray
+    noisy : bool
+        Whether the effects were computed from noisy amounts; else a release with noise withholds their spread.
+    """
     sd, spread = (float(f"{value:.{DIGITS}g}") for value in (effects.std(ddof=1), np.ptp(effects)))
-    return Ties(ties.choices, ties.tied, len(effects), sd, spread)
+    return Ties(ties.choices, ties.tied, len(effects), sd, spread, noisy=noisy)
+
+
+def ties_moved(sample: MatchedSample, effects: Effects, *, noisy: bool) -> Ties | None:
+    """Return how far an effect moves with the order of identifiers; None if few choices are ties.
+
+    Parameters
+    ----------
+    sample : MatchedSample
+    effects : callable
+        Returns the effect under each of several orders; called only if more than a tenth of choices are ties.
+    noisy : bool
+        As in `moved`.
+    """
+    ties = count_ties(sample)
+    if ties is None or ties.share <= MANY:
+        return None
+    return moved(ties, np.array(effects()), noisy=noisy)
 
 
 @recorded
 def ties_table(ties: Ties) -> pd.DataFrame:
     """Return the published row: counts, share of ties, and standard deviation and range of the relabelled effects.
+
+    Where a release left only the share, the counts are missing.
 
     Examples
     --------
@@ -115,8 +149,8 @@ def ties_table(ties: Ties) -> pd.DataFrame:
     """
     row = {
         "result": pd.Series([None], dtype="str"),
-        "n_choices": [ties.choices],
-        "n_tied": [ties.tied],
+        "n_choices": [np.nan if ties.per_cent else ties.choices],
+        "n_tied": [np.nan if ties.per_cent else ties.tied],
         "share": [ties.share],
         "relabellings": [ties.relabellings],
         "sd": [ties.sd],

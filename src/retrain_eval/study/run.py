@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import duckdb
-import numpy as np
 import pandas as pd
 
-from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError
 from retrain_eval.common.levels import missing
 from retrain_eval.common.shown import summarised
-from retrain_eval.common.sources import Source
+from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.robustness import robustness
@@ -29,7 +28,7 @@ from retrain_eval.release.results import Results
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
-from retrain_eval.sample.ties import MANY, RELABELLINGS, count_ties, effects_relabelled, moved, ties_table
+from retrain_eval.sample.ties import RELABELLINGS, Effects, effects_relabelled, ties_moved, ties_table
 from retrain_eval.study.compared_groups import publish_sample
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import SampleCounts
@@ -38,6 +37,7 @@ from retrain_eval.tables.recipe import recipe_of
 from retrain_eval.tables.statistics import Ties
 
 Say = Callable[[str], None]
+EffectOf = Callable[[MatchedSample], float]
 Result = EffectTable | Additive | Spells | pd.DataFrame
 
 
@@ -285,9 +285,10 @@ class Run:
         for note in found.notes:
             self.say(note)
         if sample.audit["method"] != "riskset":
-            self._publish_moves(name, sample, lambda: effects_relabelled(people, sample, outcome, seed=self._seed))
+            made = partial(effects_relabelled, people, sample, outcome, seed=self._seed)
+            self._publish_moves(name, sample, made, noisy=has_keys(as_relation(people)))
 
-    def publish_ties(self, name: str, sample: MatchedSample, effect: Callable[[MatchedSample], float]) -> None:
+    def publish_ties(self, name: str, sample: MatchedSample, effect: EffectOf, *, noisy: bool = False) -> None:
         """Keep how far an effect moves with the order of identifiers, if more than a tenth of choices were ties.
 
         `publish_hidden_bias` does so for a difference in means; with risk sets the script says how the effect follows
@@ -302,20 +303,20 @@ class Run:
         effect : callable
             Returns the effect in a sample. It is called only if there are so many ties, once for each of
             `RELABELLINGS` samples that were matched with units in another order.
+        noisy : bool
+            Whether it is computed from noisy amounts; else a release with noise has only the share of ties.
         """
         samples = islice(relabelled(sample, self._seed), RELABELLINGS)
-        self._publish_moves(name, sample, lambda: [effect(other) for other in samples])
+        self._publish_moves(name, sample, lambda: [effect(other) for other in samples], noisy=noisy)
 
-    def _publish_moves(self, name: str, sample: MatchedSample, effects: Callable[[], Sequence[float] | Floats]) -> None:
-        ties = count_ties(sample)
-        if ties is None or ties.share <= MANY:
-            return
+    def _publish_moves(self, name: str, sample: MatchedSample, effects: Effects, *, noisy: bool) -> None:
         try:
-            others = np.array(effects())
+            ties = ties_moved(sample, effects, noisy=noisy)
         except RetrainEvalError as error:
             self.say(f"how far {name} moves with the order of identifiers is not known: {error}")
             return
-        self.keep_ties(name, moved(ties, others), name)
+        if ties is not None:
+            self.keep_ties(name, ties, name)
 
     def keep_ties(self, of: str, ties: Ties, result: str | None) -> None:
         """Keep how many choices were ties, and the table printed from that."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.recipe import Recipe
 
 _FILE = "statistic"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Statistic(Additive):
     same: ClassVar[tuple[str, ...]] = ()  # fields that two must share to be added
     scales: ClassVar[tuple[str, ...]] = ()  # the origin and the scale of sums
     inside: ClassVar[tuple[str, ...]] = ()  # fields that a release drops
+    keyed: ClassVar[tuple[str, ...]] = ()  # those of them that are cell keys
     stamp: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     recipe: Recipe | None = field(default=None, init=False, repr=False)
 
@@ -73,11 +75,7 @@ class Statistic(Additive):
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write one row, a column per field."""
         values = {name: getattr(self, name) for name in _fields(type(self))}
-        row = {
-            name: [value.tolist() if isinstance(value, np.ndarray) else value]
-            for name, value in values.items()
-            if value is not None
-        }
+        row = {name: _column(value) for name, value in values.items() if value is not None}
         write_table(path, _FILE, pa.table(row), {"kind": self.kind}, self.stamp)
 
     @classmethod
@@ -101,7 +99,8 @@ class Statistic(Additive):
         if missing := [name for name in needed if name not in row and name not in made.inside]:
             raise InputError("the file lacks a column", file=path, column=missing[0])
         try:
-            found = made(**{name: _array(value) for name, value in row.items()}, stamp=stamp)
+            values = {name: _array(value, np.uint64 if name in made.keyed else None) for name, value in row.items()}
+            found = made(**values, stamp=stamp)
             sound = found.sound()
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             raise InputError("the file holds something else", file=path, rule=str(error).splitlines()[0]) from None
@@ -115,12 +114,24 @@ class Statistic(Additive):
         return bool(np.issubdtype(n.dtype, np.integer) and (n >= 0).all() and len(n) == len(self.parts[0]))
 
 
+def both(join: Callable[[T, T], T], one: T | None, other: T | None) -> T | None:
+    """Combine a field of two statistics if both have it."""
+    return None if one is None or other is None else join(one, other)
+
+
 def _fields(made: type[Statistic]) -> list[str]:
     return [item.name for item in fields(made) if item.init and not item.kw_only]
 
 
-def _array(value: Any) -> Any:
+def _column(value: Any) -> Any:
+    """Return a column of one row."""
+    if not isinstance(value, np.ndarray):
+        return [value]
+    return pa.array([value.tolist()], pa.list_(pa.uint64())) if value.dtype == np.uint64 else [value.tolist()]
+
+
+def _array(value: Any, dtype: Any = None) -> Any:
     """Return a list in its original type: a tuple of texts, or an array of numbers."""
     if not isinstance(value, list):
         return value
-    return tuple(value) if all(isinstance(item, str | None) for item in value) else np.array(value)
+    return tuple(value) if all(isinstance(item, str | None) for item in value) else np.array(value, dtype)

@@ -6,20 +6,22 @@ Fields that are None in a release never leave the agency.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
+from retrain_eval.tables.cross_products import CrossProducts as CrossProducts
+from retrain_eval.tables.largest import largest_of
+from retrain_eval.tables.noise.cell_keys import Keys
 
 # re-exported here so that importing it registers every subclass
-from retrain_eval.tables.largest import largest_of
 from retrain_eval.tables.statistic import Statistic as Statistic
-
-T = TypeVar("T")
+from retrain_eval.tables.statistic import both
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +36,22 @@ class SignedRanks(Statistic):
         Pairs whose outcomes differ.
     positive, total, squares : float
         Sum of the ranks of pairs with a positive difference, of all ranks, and of their squares.
+    noisy_n, noisy_positive : int and float, optional
+        The same from noisy amounts.
+    keys : uint64 ndarray, shape (1,), optional
+        Sum of the keys of the people of the ``noisy_n`` pairs.
     """
 
     kind: ClassVar[str] = "signed_ranks"
+    inside: ClassVar[tuple[str, ...]] = ("noisy_n", "noisy_positive", "keys")
+    keyed: ClassVar[tuple[str, ...]] = ("keys",)
     n: int
     positive: float
     total: float
     squares: float
+    noisy_n: int | None = None
+    noisy_positive: float | None = None
+    keys: Keys | None = None
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -52,9 +63,9 @@ class SignedRanks(Statistic):
         return super().sound() and 0 <= self.positive <= self.total and 0 <= self.total <= self.squares < np.inf
 
     def _plus(self, other: Self) -> Self:
-        """Return the sums over the pairs of both, with ranks within each."""
+        """Return the sums over the pairs of both, with ranks within each; those of noisy amounts are not added."""
         return replace(
-            self,
+            self.released(),
             n=self.n + other.n,
             positive=self.positive + other.positive,
             total=self.total + other.total,
@@ -75,14 +86,22 @@ class Ties(Statistic):
         Number of times the effect was computed with identifiers in another order; 0 for none.
     sd, spread : float
         Standard deviation and range of these effects.
+    per_cent : bool
+        Whether a release left only the share: ``tied`` of 100.
+    noisy : bool, optional
+        Whether the effects were computed from noisy amounts.
     """
 
     kind: ClassVar[str] = "ties"
+    same: ClassVar[tuple[str, ...]] = ("per_cent",)
+    inside: ClassVar[tuple[str, ...]] = ("noisy",)
     choices: int
     tied: int
     relabellings: int
     sd: float
     spread: float
+    per_cent: bool = False
+    noisy: bool | None = None
 
     @property
     def share(self) -> float:
@@ -98,10 +117,19 @@ class Ties(Statistic):
         """Return whether ties do not exceed choices, and the spread of effects, if computed, is finite."""
         moves = np.array([self.sd, self.spread])
         known = ((moves >= 0) & (moves < np.inf)) if self.relabellings > 0 else np.isnan(moves)
-        return super().sound() and 0 <= self.tied <= self.choices and bool(known.all())
+        shares = self.per_cent is False or (self.per_cent is True and self.choices == 100)
+        return super().sound() and 0 <= self.tied <= self.choices and bool(known.all()) and shares
 
     def _plus(self, other: Self) -> Self:
-        """Return the counts of both."""
+        """Return the counts of both; of shares alone, there is no sum.
+
+        Raises
+        ------
+        InputError
+            If a release left only the shares.
+        """
+        if self.per_cent:
+            raise InputError("ties of which only the share is known cannot be added", column="per_cent")
         return replace(self.empty(), choices=self.choices + other.choices, tied=self.tied + other.tied)
 
     def empty(self) -> Self:
@@ -127,12 +155,19 @@ class Spread(Statistic):
         The largest contributions w·|y| to each arm.
     absolute : ndarray, shape (arms, 1), optional
         Σ w·|y| of each arm.
+    keys : uint64 ndarray, optional
+        Cell keys of the arms.
+    noisy_wy, noisy_wy2 : ndarray, optional
+        ``sum_wy`` and ``sum_wy2`` of noisy amounts; None if the outcome is 0 or 1.
+    hits, hit_keys : ndarray, optional
+        People with a 1, and their keys; None if the outcome is an amount.
     """
 
     kind: ClassVar[str] = "spread"
     same: ClassVar[tuple[str, ...]] = ("outcome", "arms")
     scales: ClassVar[tuple[str, ...]] = ("reference",)
-    inside: ClassVar[tuple[str, ...]] = ("largest", "absolute")
+    inside: ClassVar[tuple[str, ...]] = ("largest", "absolute", "keys", "noisy_wy", "noisy_wy2", "hits", "hit_keys")
+    keyed: ClassVar[tuple[str, ...]] = ("keys", "hit_keys")
     outcome: str
     arms: tuple[str, ...]
     n: Ints
@@ -143,6 +178,11 @@ class Spread(Statistic):
     reference: float
     largest: Floats | None = None
     absolute: Floats | None = None
+    keys: Keys | None = None
+    noisy_wy: Floats | None = None
+    noisy_wy2: Floats | None = None
+    hits: Ints | None = None
+    hit_keys: Keys | None = None
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -158,21 +198,26 @@ class Spread(Statistic):
     def _plus(self, other: Self) -> Self:
         """Return the sums over the people of both."""
         shift = other.reference - self.reference
+        noisy = (self.noisy_wy, other.noisy_wy, self.noisy_wy2, other.noisy_wy2)
+        wy, wy2 = None, None
+        if noisy[0] is not None and noisy[1] is not None and noisy[2] is not None and noisy[3] is not None:
+            wy = noisy[0] + noisy[1] + shift * other.sum_w
+            wy2 = noisy[2] + noisy[3] + 2 * shift * noisy[1] + shift**2 * other.sum_w
         return replace(
             self,
+            keys=both(operator.add, self.keys, other.keys),
+            hits=both(operator.add, self.hits, other.hits),
+            hit_keys=both(operator.add, self.hit_keys, other.hit_keys),
+            noisy_wy=wy,
+            noisy_wy2=wy2,
             n=self.n + other.n,
             sum_w=self.sum_w + other.sum_w,
             sum_w2=self.sum_w2 + other.sum_w2,
             sum_wy=self.sum_wy + other.sum_wy + shift * other.sum_w,
             sum_wy2=self.sum_wy2 + other.sum_wy2 + 2 * shift * other.sum_wy + shift**2 * other.sum_w,
-            largest=_both(largest_of, self.largest, other.largest),
-            absolute=_both(operator.add, self.absolute, other.absolute),
+            largest=both(largest_of, self.largest, other.largest),
+            absolute=both(operator.add, self.absolute, other.absolute),
         )
-
-
-def _both(join: Callable[[T, T], T], one: T | None, other: T | None) -> T | None:
-    """Combine a field of two statistics if both have it."""
-    return None if one is None or other is None else join(one, other)
 
 
 @summarised
@@ -194,16 +239,26 @@ class Scores(Statistic):
     covariance : ndarray, shape (G, G)
     clusters : int
         Number of clusters behind the covariance if it is small; 0 if spells are independent or clusters are many.
+    life_table : str, optional
+        Signature of the life table that they were computed from, if its cells have keys.
+    rho, gamma, strata, robust : optional
+        How they were computed.
     """
 
     kind: ClassVar[str] = "scores"
     same: ClassVar[tuple[str, ...]] = ("test", "levels")
+    inside: ClassVar[tuple[str, ...]] = ("life_table", "rho", "gamma", "strata", "robust")
     test: str
     levels: tuple[str, ...]
     n: Ints
     deviation: Floats
     covariance: Floats
     clusters: int = 0
+    life_table: str | None = None
+    rho: float | None = None
+    gamma: float | None = None
+    strata: tuple[str, ...] | None = None
+    robust: bool | None = None
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -218,7 +273,7 @@ class Scores(Statistic):
     def _plus(self, other: Self) -> Self:
         """Return the scores stratified by the two."""
         return replace(
-            self,
+            self.released(),
             n=self.n + other.n,
             deviation=self.deviation + other.deviation,
             covariance=self.covariance + other.covariance,
@@ -247,11 +302,14 @@ class Shares(Statistic):
         Their weights, and those of the people with the property.
     hits : int ndarray, optional
         People with the property.
+    keys, hit_keys : uint64 ndarray, optional
+        Cell keys of the people counted, and of those with the property.
     """
 
     kind: ClassVar[str] = "shares"
     same: ClassVar[tuple[str, ...]] = ("outcome", "subgroup", "level", "estimand", "time")
-    inside: ClassVar[tuple[str, ...]] = ("hits",)
+    inside: ClassVar[tuple[str, ...]] = ("hits", "keys", "hit_keys")
+    keyed: ClassVar[tuple[str, ...]] = ("keys", "hit_keys")
     outcome: str
     subgroup: str
     level: tuple[str, ...]
@@ -261,6 +319,8 @@ class Shares(Statistic):
     sum_w: Floats
     sum_wx: Floats
     hits: Ints | None = None
+    keys: Keys | None = None
+    hit_keys: Keys | None = None
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -280,76 +340,7 @@ class Shares(Statistic):
             n=self.n + other.n,
             sum_w=self.sum_w + other.sum_w,
             sum_wx=self.sum_wx + other.sum_wx,
-            hits=_both(operator.add, self.hits, other.hits),
-        )
-
-
-@summarised
-@dataclass(frozen=True, eq=False)
-class CrossProducts(Statistic):
-    """Cross products for a regression: `retrain_eval.sample.hidden_bias.cross_products.cross_products`.
-
-    They can be added directly, which gives the regression over the people of both.
-
-    Attributes
-    ----------
-    outcome, treatment : str
-    columns : tuple of str
-        Covariates of the design.
-    n : int
-        People.
-    reference, scale : ndarray, shape (2 + k,)
-        Origin and scale of the treatment, the covariates and the outcome: z = (x − reference) / scale.
-    products : ndarray, shape (3 + k, 3 + k)
-        Σ v vᵀ of v = (1, z).
-    smallest : int, optional
-        The smallest number of people in a cell of two columns with few values.
-    missing : int, optional
-        People left out, because they have no outcome.
-    largest, amounts : ndarray, optional
-        The largest |x| of amounts in each group of a column with few values, and the sums of |x|.
-    """
-
-    kind: ClassVar[str] = "cross_products"
-    same: ClassVar[tuple[str, ...]] = ("outcome", "treatment", "columns")
-    scales: ClassVar[tuple[str, ...]] = ("reference", "scale")
-    inside: ClassVar[tuple[str, ...]] = ("smallest", "missing", "largest", "amounts")
-    outcome: str
-    treatment: str
-    columns: tuple[str, ...]
-    n: int
-    reference: Floats
-    scale: Floats
-    products: Floats
-    smallest: int | None = None
-    missing: int | None = None
-    largest: Floats | None = None
-    amounts: Floats | None = None
-
-    @property
-    def parts(self) -> tuple[Sequence[str], Ints]:
-        """Everyone, as a single group."""
-        return ("all",), np.array([self.n])
-
-    def sound(self) -> bool:
-        """Return whether there is a finite product for each pair of columns."""
-        size = 2 + len(self.columns)
-        shapes = self.reference.shape == self.scale.shape == (size,) and self.products.shape == (size + 1, size + 1)
-        return super().sound() and shapes and bool(np.isfinite(self.products).all() and (self.scale > 0).all())
-
-    def _plus(self, other: Self) -> Self:
-        """Return the sums over the people of both; internal fields are kept only if both have them."""
-        shift = np.diag([1.0, *(other.scale / self.scale)])
-        shift[1:, 0] = (other.reference - self.reference) / self.scale
-        mine, theirs = (None if item.amounts is None else item.amounts.shape for item in (self, other))
-        alike = mine == theirs
-        return replace(
-            self,
-            n=self.n + other.n,
-            products=self.products + shift @ other.products @ shift.T,
-            # a cell of the sum has at least as many people as in either part
-            smallest=_both(min, self.smallest, other.smallest),
-            missing=_both(operator.add, self.missing, other.missing),
-            largest=_both(largest_of, self.largest, other.largest) if alike else None,
-            amounts=_both(operator.add, self.amounts, other.amounts) if alike else None,
+            hits=both(operator.add, self.hits, other.hits),
+            keys=both(operator.add, self.keys, other.keys),
+            hit_keys=both(operator.add, self.hit_keys, other.hit_keys),
         )

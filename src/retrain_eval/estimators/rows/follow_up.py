@@ -26,6 +26,8 @@ from retrain_eval.estimators.survival.curves import variance_name, with_interval
 from retrain_eval.estimators.survival.risk import group_name
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.noise.cell_keys import Keys
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Shares
 
@@ -176,7 +178,16 @@ def employment_shares(
         sum_w=np.array([weight[who].sum() for who in counted]),
         sum_wx=np.array([weight[who].sum() for who in successes]),
         hits=np.array([n[who].sum() for who in successes]),
+        keys=_keys(table, counted),
+        hit_keys=_keys(table, successes),
     )
+
+
+def _keys(table: LifeTable, cells: Sequence[Bools]) -> Keys | None:
+    """Return the cell keys of sums of cells, modulo 2⁶⁴."""
+    if table.keys is None:
+        return None
+    return np.array([table.keys.key[who].sum(dtype=np.uint64) for who in cells], dtype=np.uint64)
 
 
 @recorded
@@ -266,10 +277,11 @@ def _patterns(
         f"WHEN firm_{first} IS NULL OR firm_{q} IS NULL THEN '-' WHEN firm_{first} = firm_{q} THEN 's' ELSE 'd' END"
         for q in quarters[1:]
     ]
+    key, own = (f", any_value({PERSON_KEY}) AS {PERSON_KEY}", f", {PERSON_KEY}") if has_keys(relation) else ("", "")
     return query(
         relation,
-        f"WITH wide AS (SELECT {groups}, {columns} FROM source WHERE {quarter} IS NOT NULL GROUP BY {groups}) "
-        f"SELECT {groups}, 1 AS {_ONE}, "
+        f"WITH wide AS (SELECT {groups}, {columns}{key} FROM source WHERE {quarter} IS NOT NULL GROUP BY {groups}) "
+        f"SELECT {groups}{own}, 1 AS {_ONE}, "
         f"concat('{_OPENING}', concat_ws(',', {', '.join(items)})) AS {_PATTERN} FROM wide",
     )
 

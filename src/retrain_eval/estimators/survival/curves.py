@@ -165,7 +165,7 @@ def _curve(table: LifeTable, kind: _Kind, conf_type: str, times: Sequence[float]
     if conf_type not in kind.intervals:
         raise unknown("conf_type", conf_type, kind.intervals)
     require_independent_spells(table, "Give cluster= the person's id; or a spell's own id as id= if they are.")
-    robust = table.weighted or table.cluster is not None
+    robust = table.robust
     groups = risk_sets(table)
     asked_times = [asked(risk, times) for risk in groups]
     require_rows(sum(len(at) for at in asked_times), times)
@@ -252,7 +252,7 @@ def variance_name(table: LifeTable, otherwise: str = "infinitesimal jackknife, b
     """Return how a variance is made: robust where spells have weights or clusters."""
     if table.cluster is not None:
         return f"infinitesimal jackknife, clustered by {table.cluster}"
-    return "infinitesimal jackknife, by spell" if table.weighted else otherwise
+    return "infinitesimal jackknife, by spell" if table.weighted or table.noise is not None else otherwise
 
 
 def facts(table: LifeTable, conf_type: str, variance: str) -> dict[str, object]:

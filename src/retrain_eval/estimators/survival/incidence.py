@@ -119,7 +119,7 @@ def cumulative_incidence(
             rows += [keys | {"time": time, "estimate": value, "n_treated": n} for time, value, n in numbers]
         if variance == "aalen":
             blocks.append(_aalen(risk, steps, place))
-        else:
+        if variance != "aalen" or table.noise is not None:
             influence.append(_influence(table, risk, steps, causes, at))
     by_cluster = clustering(
         table,
@@ -130,7 +130,10 @@ def cumulative_incidence(
     if by_cluster.vcov is not None:
         vcov = by_cluster.vcov
     else:
-        vcov = block_diag(*blocks) if blocks else table.covariance(sparse.csr_array(sparse.vstack(influence)))
+        stacked = sparse.csr_array(sparse.vstack(influence)) if influence else None
+        vcov = block_diag(*blocks) if stacked is None else table.covariance(stacked)
+        if blocks and stacked is not None:
+            vcov = block_diag(*blocks) + table.noise_covariance(stacked)
     name = by_cluster.name or ("Aalen" if blocks else variance_name(table))
     result = EffectTable.build(
         rows, vcov, level=level, n_clusters=by_cluster.n, meta=facts(table, conf_type, name) | {"causes": causes}

@@ -74,7 +74,7 @@ def logrank(
     Formulas: see the module. Spells of which a level is missing have no part; nor has a group that is never at risk
     when something happens. Left-truncated spells enter the risk sets late. The robust variance takes weights as known;
     where they are estimated from the same people, as propensities are, it is too large if anything (Robins, Rotnitzky
-    and Zhao 1994).
+    and Zhao 1994). Where a release changed the counts, the variance of the changes is added.
 
     Examples
     --------
@@ -125,6 +125,11 @@ def logrank_scores(
         (own["observed"] - own["expected"]).to_numpy(dtype=float),
         spread[np.ix_(kept, kept)],
         _few_clusters(table),
+        table.signature,
+        rho,
+        gamma,
+        (strata,) if isinstance(strata, str) else tuple(strata),
+        robust,
     )
 
 
@@ -168,10 +173,12 @@ def _deviations(
             spread += part.hypergeometric()
         for place, risk in block:
             number[risk.cells] = place
-            if made_robust:
+            if made_robust or table.noise is not None:
                 influence[:, risk.cells] = part.influence(table, place, risk)
     if made_robust:
         spread = table.covariance(sparse.csr_array(influence))
+    elif table.noise is not None:
+        spread += table.noise_covariance(sparse.csr_array(influence))
     return (
         _name(rho, gamma, within),
         group_frame(table, levels, number, observed, expected),

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
 
 from retrain_eval.common.arrays import Ints
 from retrain_eval.estimators.moments import OutcomeMoments
-from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
 from retrain_eval.tables.stamps import relabelled_stamp
 
@@ -64,25 +62,6 @@ def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> 
         stamp=relabelled_stamp(moments.stamp, stratum, names),
     )
     return wide.collapse(over=helper)
-
-
-def round_life_table(table: LifeTable, base: int) -> LifeTable:
-    """Return the life table with counts rounded and sums of weights scaled accordingly."""
-    if base == 1:
-        return table
-    n = table.cells["n"].to_numpy()
-    rounded = round_counts(n, base)
-    factor = rounded / n
-    cells = table.cells.assign(n=rounded, sum_w=table.cells["sum_w"] * factor, sum_w2=table.cells["sum_w2"] * factor)
-    root = sparse.diags_array(np.sqrt(factor))
-    people = None if table.repeated else int(rounded.sum())
-    return replace(
-        table,
-        cells=cells,
-        products=None if table.products is None else sparse.csr_array(root @ table.products @ root),
-        totals=None if table.totals is None else sparse.csr_array(table.totals @ root),
-        n_people=people,
-    )
 
 
 def round_counts(n: Ints, base: int) -> Ints:

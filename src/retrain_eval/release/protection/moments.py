@@ -197,10 +197,10 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         noise[1:, 1:] += variance * np.diag(ones[c] ** 2)
         blocks[c, c] = blocks[c, c] + noise
     total = int(published.n.sum())
-    clusters = moments.clusters and replace(
-        moments.clusters.without_sums(withheld=True),
-        count=np.maximum(np.rint(moments.clusters.count * (total / n.sum())), 1).astype(np.int64),
-    )
+    clusters = moments.clusters and moments.clusters.without_sums(withheld=True)  # one row for each set of cells
+    if clusters:
+        count = np.maximum(np.rint(clusters.count * (total / n.sum())), 1).astype(np.int64)
+        clusters = replace(clusters, count=count)
     with np.errstate(over="ignore"):
         key = keyed.cells.key.sum(dtype=np.uint64, keepdims=True) + np.uint64(1)
     [dropped] = register.changes.change([moments.n_dropped], key).tolist()

@@ -14,14 +14,14 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.alike import Apart, usual_weights
 from retrain_eval.release.protection.counts import protect_counts
 from retrain_eval.release.protection.covariates import protect_covariates
-from retrain_eval.release.protection.merging import round_life_table
+from retrain_eval.release.protection.life_tables import protect_life_table
 from retrain_eval.release.protection.moments import changes_of, protect_moments
 from retrain_eval.release.protection.publishing import publish
 from retrain_eval.release.protection.rules import is_count
+from retrain_eval.release.protection.standing import redraw_standing
 from retrain_eval.release.protection.statistics import protect_statistic
 from retrain_eval.release.results import Results
 from retrain_eval.tables.life_table.life_table import LifeTable
-from retrain_eval.tables.life_table.rare_levels import JOIN
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.released_sets import ReleasedSet
 
@@ -86,11 +86,12 @@ def protect(
     # wholes are published before their parts
     moments = dict(sorted(results.moments.items(), key=lambda item: len(item[1].strata)))
     make_moments = partial(protect_moments, register=register, order=order or {})
+    recounted: dict[str, tuple[LifeTable, LifeTable]] = {}
     protectors: list[tuple[str, Mapping[str, Any], Callable[..., Any]]] = [
         ("moments", moments, make_moments),
-        ("life_tables", results.life_tables, _protect_life_table),
+        ("life_tables", results.life_tables, partial(protect_life_table, register=register)),
         ("covariates", results.covariates, partial(protect_covariates, register=register)),
-        ("statistics", results.statistics, protect_statistic),
+        ("statistics", results.statistics, partial(protect_statistic, register=register, recounted=recounted)),
     ]
     for kind, tables, make_safe in protectors:
         for name, table in tables.items():
@@ -100,6 +101,8 @@ def protect(
                 else:
                     getattr(safe, kind)[name], notes = make_safe(name, table, rules)
                 record += notes
+                if isinstance(table, LifeTable) and table.signature is not None:
+                    recounted[table.signature] = (table, safe.life_tables[name])
             except DisclosureError as error:
                 gone[f"{kind}/{name}"] = error
     safe.moments = {name: safe.moments[name] for name in results.moments if name in safe.moments}
@@ -107,7 +110,8 @@ def protect(
         say(str(why))
         kind, _, of = name.partition("/")
         record.append(f"{_KINDS[kind]} {of}: withheld, because {why.public}.")
-    published, notes = publish(results, safe.kept(), rules, {name: why.public for name, why in gone.items()})
+    standing, stays = redraw_standing(results, safe.kept(), rules, register)
+    published, notes = publish(standing, safe.kept(), rules, stays | {name: why.public for name, why in gone.items()})
     safe.tables, safe.parts, safe.sets = published.tables, published.parts, apart.sets
     _refuse_empty(results, safe, gone)
     return safe, [*notes, *record]
@@ -152,33 +156,3 @@ def _fewest(frame: pd.DataFrame) -> int | None:
     columns = [column for column in frame.columns if is_count(column) or column == "stopped"]
     people = frame[columns].to_numpy(dtype=float, na_value=np.nan)
     return int(people[people > 0].min()) if (people > 0).any() else None
-
-
-def _protect_life_table(name: str, table: LifeTable, rules: Release) -> tuple[LifeTable, list[str]]:
-    """Merge durations until no count is small, and round the counts.
-
-    Clustered tables are refused, because the number of clusters that two cells share is a count as well.
-    """
-    if table.cluster is not None:
-        raise DisclosureError(
-            f"the life table {name!r} says how its cells share values of {table.cluster!r}, such as matched pairs; "
-            "keep table.without_clusters() for the release"
-        )
-    record = []
-    if int(table.cells["n"].min()) < rules.min_contributors:
-        try:
-            table = table.coarsen(rules.min_contributors, merge=True)
-        except DisclosureError as error:
-            raise DisclosureError(f"the life table {name!r}: {error}", public=error.public) from error
-        grid = ", ".join(f"{duration:g}" for duration in table.grid or ())
-        record.append(
-            f"Life table {name}: durations are merged to {grid}, so that no step is of fewer than "
-            f"{rules.min_contributors}."
-        )
-    if table.merged:  # by this function or by the study
-        what = ", ".join(
-            "its causes are one" if part == "causes" else f"{part} merged" if JOIN in part else f"summed over {part}"
-            for part in table.merged
-        )
-        record.append(f"Life table {name}: {what}, so that no count is of few and durations stay distinct.")
-    return round_life_table(table, rules.round_counts), record

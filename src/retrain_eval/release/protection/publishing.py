@@ -21,6 +21,8 @@ from retrain_eval.release.results import FROM_SUMS, Part, Results, is_withheld, 
 from retrain_eval.tables.counts import KEYS as COUNTED
 
 MERGED = "withheld: needs cells that are merged"
+TEXTS = ("dictionary", "withheld")  # tables without numbers of people
+FOLLOWS_FROM_NOTHING = "it follows from no table over people that could be protected"
 
 
 def publish(
@@ -65,18 +67,25 @@ def publish(
                 not_made.add(part.table)
                 withheld.append((_name(part), part.table, reason))
         elif part.covariance is not None:
-            reason = "" if part.estimates is None else gone.get(part.estimates.of, "")
+            reason = gone.get(f"effects/{part.result}", "")
+            if not reason and part.estimates is not None:
+                reason = gone.get(part.estimates.of, "")
+            if not reason:
+                part, rows, notes, reason = _with_covariance(part, standing, deriver, rules)
             if reason:
                 notes = [f"{_name(part)}: withheld, because {reason}"]
                 part, rows = replace(part, estimates=None), _without_numbers(part, standing)
                 withheld.append((_name(part), part.table, reason))
-            else:
-                part, rows, notes = _with_covariance(part, standing, deriver, rules)
         elif part.table in (*COUNTED, "balance"):
             raise DisclosureError(
                 f"the table {part.table!r} follows from no sums over people, so that nothing says whether they are "
                 "enough; use run.publish_sample and run.results.add_table"
             )
+        elif rules.noisy and _has_numbers(part, standing):
+            rows, reason = standing.iloc[:0], FOLLOWS_FROM_NOTHING
+            notes = [f"{_name(part)}: {part.table} withheld, because {reason}"]
+            not_made.add(part.table)
+            withheld.append((_name(part), part.table, reason))
         else:
             rows, notes = standing, []
         record += notes
@@ -109,6 +118,13 @@ def publish(
     for result, table, reason in [*withheld, *_wholly_withheld(published)]:
         published.withhold(result, reason, table)
     return published, record
+
+
+def _has_numbers(part: Part, rows: pd.DataFrame) -> bool:
+    """Return whether rows that follow from nothing hold numbers of people, and are not withheld already."""
+    if part.table in TEXTS or rows.empty:
+        return False
+    return not (part.table == "effects" and is_withheld(rows).all())
 
 
 def _from_sums(part: Part, kept: Tables) -> Part:
@@ -149,10 +165,11 @@ def _wholly_withheld(published: Results) -> list[tuple[str, str, str]]:
 
 def _with_covariance(
     part: Part, standing: pd.DataFrame, deriver: Deriver, rules: Release
-) -> tuple[Part, pd.DataFrame, list[str]]:
+) -> tuple[Part, pd.DataFrame, list[str], str]:
     """Compute errors from the released covariance and, if possible, estimates from the protected tables.
 
-    The inference, and everything else derived from these effects, uses the printed values.
+    The inference, and everything else derived from these effects, uses the printed values. The last value returned is
+    the reason why the rows are withheld, if they are: with noise, estimates that are not made again would be exact.
     """
     record: list[str] = []
     if part.estimates is not None:
@@ -160,6 +177,8 @@ def _with_covariance(
             standing = with_estimates(standing, deriver.rows(replace(part, derivation=part.estimates)))
         except (InputError, DesignError) as error:
             why = f"the protected tables do not give them: {_first_line(error)}"
+            if rules.noisy:
+                return part, standing, [], why
             record.append(f"{_name(part)}: estimates stand as they are: {why}")
             part = replace(part, estimates=None)
     printed, notes = (standing, []) if rules.exact else apply("effects", standing, rules.min_contributors)
@@ -169,7 +188,7 @@ def _with_covariance(
     printed = round_significant(rows, rules.significant_figures)
     if not is_withheld(printed).any():
         deriver.tables.setdefault(f"effects/{part.result}", standing_effects(part, printed))
-    return part, rows, [*record, *notes]
+    return part, rows, [*record, *notes], ""
 
 
 def _name(part: Part) -> str:

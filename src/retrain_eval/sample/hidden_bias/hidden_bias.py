@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError
@@ -30,6 +31,8 @@ from retrain_eval.sample.followup.censoring import by_role
 from retrain_eval.sample.hidden_bias.cross_products import cross_products, regressions_of
 from retrain_eval.sample.hidden_bias.pooled_sd import deviation, spread
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.tables.noise.cell_keys import key_sums
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Statistic
 
@@ -207,7 +210,7 @@ def hidden_bias(
     waiting = sample.audit["method"] == "riskset"
     sample = by_role(sample) if waiting else sample
     try:
-        ranks = signed_ranks(pair_differences(relation, sample, outcome))
+        ranks = pair_ranks(relation, sample, outcome)
         rank_bounds(ranks)
     except DesignError as error:
         ranks = None
@@ -226,6 +229,27 @@ def hidden_bias(
     return found
 
 
+def pair_ranks(people: Source, sample: MatchedSample, outcome: str) -> SignedRanks:
+    """Return the sums of the signed ranks of pairs; where people have keys, also those of noisy amounts.
+
+    Raises
+    ------
+    DesignError, InputError
+        As `pair_differences`.
+    """
+    compared = _compared(people, sample, outcome)
+    ranks = signed_ranks(_numbers(compared, "d"))
+    if "noisy" not in compared.column_names:
+        return ranks
+    if np.isin(_numbers(compared, "d"), (-1.0, 0.0, 1.0)).all():  # of a 0/1 outcome, ranks are counts
+        return replace(ranks, keys=np.zeros(1, np.uint64))
+    noisy = _numbers(compared, "noisy")
+    made = signed_ranks(noisy)
+    record = np.concatenate([compared.column(name).to_numpy()[noisy != 0] for name in ("record", "other")])
+    keys = key_sums(np.zeros(len(record), np.int64), record.astype(np.uint64), 1)
+    return replace(ranks, noisy_n=made.n, noisy_positive=made.positive, keys=keys)
+
+
 def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Floats:
     """Return the outcome of each treated person less that of the control, pair by pair.
 
@@ -236,6 +260,16 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
     InputError
         If an outcome is missing.
     """
+    return _numbers(_compared(people, sample, outcome), "d")
+
+
+def _numbers(compared: pa.Table, name: str) -> Floats:
+    numbers: Floats = compared.column(name).to_numpy()
+    return numbers
+
+
+def _compared(people: Source, sample: MatchedSample, outcome: str) -> pa.Table:
+    """Return the pairs in their order: ``d`` and, where people have keys, ``noisy`` and the records of both."""
     relation = as_relation(people, numbers=outcome, keys=str(sample.audit["unit"]))
     counts = query(
         sample.pairs, "SELECT count(*), count(DISTINCT treated_id), count(DISTINCT control_id) FROM source"
@@ -248,12 +282,17 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
             f"in {counts[0]} comparisons"
         )
     unit, y = sql_name(str(sample.audit["unit"])), sql_name(outcome)
+    noisy = ""
+    if has_keys(relation):
+        of = f"CAST({{0}}.{y} AS DOUBLE) * {{0}}.{PERSON_KEY}.factor"
+        noisy = f", {of.format('a')} - {of.format('b')} AS noisy, a.{PERSON_KEY}.record AS record"
+        noisy += f", b.{PERSON_KEY}.record AS other"
     with scratch(relation) as tables:
         pairs = tables.name("match_pairs")
         bring(relation, sample.pairs, "SELECT subclass, treated_id, control_id FROM source", pairs)
         compared = query(
             relation,
-            f"SELECT CAST(a.{y} AS DOUBLE) - CAST(b.{y} AS DOUBLE) AS d FROM {pairs} p JOIN source a ON "
+            f"SELECT CAST(a.{y} AS DOUBLE) - CAST(b.{y} AS DOUBLE) AS d{noisy} FROM {pairs} p JOIN source a ON "
             f"a.{unit} = p.treated_id JOIN source b ON b.{unit} = p.control_id ORDER BY p.subclass ASC",
         ).to_arrow_table()
     if compared.num_rows != counts[0] or compared.column("d").null_count:
@@ -263,5 +302,4 @@ def pair_differences(people: Source, sample: MatchedSample, outcome: str) -> Flo
             rule="an outcome for every matched person",
             fix="leave out people without an outcome before matching",
         )
-    differences: Floats = compared.column("d").to_numpy()
-    return differences
+    return compared

@@ -23,6 +23,8 @@ from scipy import sparse
 from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_cells import COUNTS
+from retrain_eval.tables.life_table.spell_keys import SpellKeys
+from retrain_eval.tables.noise.cell_keys import add_keys
 
 
 def publishable_durations(cells: pd.DataFrame, group: Ints, min_cell: int) -> list[float]:
@@ -59,11 +61,12 @@ def publishable_durations(cells: pd.DataFrame, group: Ints, min_cell: int) -> li
 
 
 def move_to_grid(
-    cells: pd.DataFrame, group: Ints, kept: list[float], min_cell: int
-) -> tuple[pd.DataFrame, sparse.csr_array]:
-    """Return the cells with their spells moved to the kept durations; several rows may have the same keys.
+    cells: pd.DataFrame, group: Ints, kept: list[float], min_cell: int, keys: SpellKeys | None = None
+) -> tuple[pd.DataFrame, sparse.csr_array, SpellKeys | None]:
+    """Return the cells with their spells moved to the kept durations; several rows may describe one cell.
 
-    The second return value is the share of each old cell's weight in each new row, shape (rows, C).
+    The second return value is the share of each old cell's weight in each new row, shape (rows, C); the third, the keys
+    of the new rows.
     """
     grid = np.array(kept)
     interval = np.searchsorted(grid, cells["duration"].to_numpy())
@@ -101,7 +104,14 @@ def move_to_grid(
         )
     )
     filled = (moved["n"] > 0).to_numpy(dtype=bool)
-    return moved[filled].reset_index(drop=True), sparse.csr_array(origin[filled])
+    if keys is not None:
+        whole = SpellKeys(add_keys(keys.key[pooled_cells], pool, len(pooled)), keys.most)
+        both = (n_before > 0) & (n_before < pooled["n"].to_numpy())
+        first, second = (whole.key.copy(), whole.key.copy())  # where all are placed at one time
+        first[both], second[both] = (whole.split(np.flatnonzero(both), share) for share in (0, 1))
+        of_events, of_others = (keys.key[part["_cell"].to_numpy()] for part in (events, went_on))
+        keys = SpellKeys(np.concatenate([of_events, first, second, of_others])[filled], keys.most)
+    return moved[filled].reset_index(drop=True), sparse.csr_array(origin[filled]), keys
 
 
 def _placed(cell: Ints, row: Ints, n_rows: int, n_cells: int) -> sparse.csr_array:

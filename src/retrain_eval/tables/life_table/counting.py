@@ -13,7 +13,8 @@ from retrain_eval.tables.life_table.cluster_sums import count_clusters, count_pr
 from retrain_eval.tables.life_table.event_codes import Codes
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.spell_cells import COUNTS, SpellColumns, count_cells, count_people
-from retrain_eval.tables.life_table.spell_table import ENDING, PRODUCTS
+from retrain_eval.tables.life_table.spell_table import ENDING, KEY, NOISE, PRODUCTS
+from retrain_eval.tables.noise.person_keys import has_keys
 from retrain_eval.tables.stamps import levels_of
 
 
@@ -37,7 +38,8 @@ def life_table(
     Parameters
     ----------
     source : DuckDB relation, DataFrame, Arrow table or path
-        One row per spell.
+        One row per spell. With a column ``person_key`` (`retrain_eval.tables.noise.person_keys.with_keys`), cells have
+        keys, from which a release protects the counts.
     id : str
         Column of the person. A person may have several spells.
     duration, cause : str
@@ -71,7 +73,8 @@ def life_table(
     Raises
     ------
     InputError
-        See `retrain_eval.tables.life_table.spell_cells.count_cells`; or for weights without their type. If the codes
+        See `retrain_eval.tables.life_table.spell_cells.count_cells`; or for weights without their type, or frequency
+        weights of rows with keys of people. If the codes
         are ambiguous, or one that is named does not occur: the message lists those that do.
 
     Examples
@@ -86,7 +89,13 @@ def life_table(
     columns = SpellColumns(id, duration, cause, entry, levels, weights, weight_type, cluster, event, censored)
     _check_choices(columns)
     relation = as_relation(source, memory_limit, numbers=(duration, entry, weights), keys=(id, cluster), codes=cause)
-    cells, n_rows, ascending, causes = count_cells(relation, columns)
+    if weight_type == "frequency" and has_keys(relation):
+        raise InputError(
+            "frequency weights do not say whose spells a row repeats, and the rows have keys of people",
+            column=weights,
+            fix="repeat the rows, each with its person's keys",
+        )
+    cells, n_rows, ascending, causes, keys = count_cells(relation, columns)
     n_ids = n_rows if ascending else count_people(relation, columns)
     products, totals, clusters = None, None, None
     if cluster is not None:
@@ -104,6 +113,7 @@ def life_table(
         totals=totals,
         clusters=clusters,
         n_people=n_spells if n_ids == n_rows else n_ids,
+        keys=keys,
         stamp=levels_of(relation, levels),
     )
 
@@ -121,7 +131,7 @@ def _check_choices(columns: SpellColumns) -> None:
     if columns.weight_type == "frequency" and columns.cluster is not None:
         raise InputError("frequency weights do not say which cluster each repeated spell is in", fix="repeat the rows")
     for name in columns.by:
-        if name in {*ENDING, *COUNTS, *PRODUCTS} or columns.by.count(name) > 1:
+        if name in {*ENDING, *COUNTS, *PRODUCTS, *NOISE, KEY} or columns.by.count(name) > 1:
             raise InputError(
                 f"{name!r} cannot be a column of levels here", column="by", fix="name it once, under another name"
             )

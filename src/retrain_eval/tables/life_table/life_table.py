@@ -88,7 +88,7 @@ class LifeTable(SpellTable):
                 f"has {int(sizes.min())} spell(s): merge levels or causes",
                 public=f"no duration leaves every count at {min_cell} or more",
             )
-        cells, origin = move_to_grid(self.cells, self.group_numbers(), kept, min_cell)
+        cells, origin, keys = move_to_grid(self.cells, self.group_numbers(), kept, min_cell, self.keys)
         grid = tuple(float(duration) for duration in np.unique(cells["duration"]))
         went_on = bool((self.cells["duration"] > kept[-1]).any())
         moved = replace(
@@ -97,6 +97,8 @@ class LifeTable(SpellTable):
             stopped=self.stopped or went_on,
             products=None if self.products is None else sparse.csr_array(origin @ self.products @ origin.T),
             totals=None if self.totals is None else sparse.csr_array(self.totals @ origin.T),
+            keys=keys,
+            noise=None if self.noise is None else sparse.csr_array(origin @ self.noise @ origin.T),
             clusters=self.clusters and self.clusters.without_spells(),
         )
         return merge_cells(moved, cells, self.by)
@@ -104,7 +106,7 @@ class LifeTable(SpellTable):
     # ---- keeping ---------------------------------------------------------------------------------------------
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write one row per cell: ``cells`` and, with a cluster, the row of products.
+        """Write one row per cell: ``cells``, its key, and the rows of its products and of the noise.
 
         Raises
         ------

@@ -13,20 +13,24 @@ from retrain_eval.tables.file import read_table, write_table
 from retrain_eval.tables.life_table.cooccurrence import products_of
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
-from retrain_eval.tables.life_table.spell_table import ENDING, PRODUCTS, SpellTable
+from retrain_eval.tables.life_table.spell_keys import SpellKeys
+from retrain_eval.tables.life_table.spell_table import ENDING, KEY, NOISE, PRODUCTS, SpellTable
 
 _FACTS = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped", "merged")
 
 
 def write(life: SpellTable, path: str | os.PathLike[str]) -> None:
-    """Write one row per cell: ``cells`` and, with a cluster, the row of products."""
+    """Write one row per cell: ``cells``, its key, and the rows of its products and of the noise."""
     columns = {name: pa.array(life.cells[name].tolist()) for name in life.cells.columns}
-    products = products_of(life.products, life.totals)
-    if products is not None:
-        rows = [products[[c]].tocoo() for c in range(len(life.cells))]
-        columns[PRODUCTS[0]] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
-        columns[PRODUCTS[1]] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
+    for (index, value), matrix in ((PRODUCTS, products_of(life.products, life.totals)), (NOISE, life.noise)):
+        if matrix is not None:
+            rows = [matrix[[c]].tocoo() for c in range(len(life.cells))]
+            columns[index] = pa.array([row.coords[1].tolist() for row in rows], pa.list_(pa.int64()))
+            columns[value] = pa.array([row.data.tolist() for row in rows], pa.list_(pa.float64()))
     facts = {name: getattr(life, name) for name in _FACTS}
+    if life.keys is not None:
+        columns[KEY] = pa.array(life.keys.key, pa.uint64())
+        facts["most"] = life.keys.most
     facts["clusters"] = life.clusters and life.clusters.facts()
     write_table(path, "life_table", pa.table(columns), facts, life.stamp)
 
@@ -43,21 +47,28 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     by = tuple(facts.pop("by"))
     grid, clusters, merged = facts.pop("grid"), facts.pop("clusters", None), tuple(facts.pop("merged", ()))
     cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
-    products = None
-    if facts["cluster"] is not None:
-        found, values = (table[name].to_pylist() for name in PRODUCTS)
-        index = np.repeat(np.arange(len(cells)), [len(row) for row in found])
-        products = sparse.csr_array(
-            ([x for row in values for x in row], (index, [int(c) for row in found for c in row])),
-            shape=(len(cells), len(cells)),
-        )
+    keys, most = None, facts.pop("most", None)
+    if KEY in table.column_names and KEY not in by:
+        keys = SpellKeys(table[KEY].cast(pa.uint64()).to_numpy(), int(most))
     return {
         "by": by,
         "cells": cells,
-        "products": products,
+        "products": None if facts["cluster"] is None else _matrix(table, PRODUCTS),
+        "keys": keys,
+        "noise": _matrix(table, NOISE) if NOISE[0] in table.column_names else None,
         "merged": merged,
         "grid": None if grid is None else tuple(grid),
         "clusters": None if clusters is None else SpellClusters.of_facts(clusters),
         "stamp": stamp,
         **facts,
     }
+
+
+def _matrix(table: pa.Table, names: tuple[str, str]) -> sparse.csr_array:
+    """Return the sparse matrix whose rows are lists of places and of values."""
+    found, values = (table[name].to_pylist() for name in names)
+    index = np.repeat(np.arange(table.num_rows), [len(row) for row in found])
+    return sparse.csr_array(
+        ([x for row in values for x in row], (index, [int(c) for row in found for c in row])),
+        shape=(table.num_rows, table.num_rows),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from retrain_eval.common.arrays import Ints
@@ -23,10 +24,25 @@ def without_rare(table: Table, min_cell: int) -> Table:
         said = ("causes",) if one else tuple(dict.fromkeys(new for old, new in causes.items() if old != new))
         cells = table.cells.assign(cause=table.cells["cause"].replace(names))
         return merge_cells(replace(table, merged=(*table.merged, *said)), cells, table.by)
+    n = np.bincount(table.group_numbers(), table.cells["n"].to_numpy(), len(table.groups()))
+    return without_rare_levels(table, n.astype(np.int64), min_cell)
+
+
+def without_rare_levels(table: Table, n: Ints, least: int) -> Table:
+    """Return the table with rare levels of its last column merged, or the table itself if none are.
+
+    Parameters
+    ----------
+    table : SpellTable
+    n : int ndarray
+        Spells of each group.
+    least : int
+        The smallest number that a group may have; a column of which one level would be left is not merged.
+    """
     if not table.by:
         return table
-    groups = table.cells["n"].groupby([table.cells[name] for name in table.by], sort=False).sum()
-    levels = merged_levels(groups.groupby(level=-1, sort=False).min(), min_cell)
+    groups = pd.Series(n, index=pd.MultiIndex.from_tuples(table.groups()))
+    levels = merged_levels(groups.groupby(level=-1, sort=False).min(), least)
     said = tuple(dict.fromkeys(new for old, new in levels.items() if old != new))
     if not said or len(set(levels.values())) == 1:
         return table
@@ -54,7 +70,6 @@ def merged_causes(cells: pd.DataFrame, group: Ints, min_cell: int) -> dict[str, 
 
     Examples
     --------
-    >>> import numpy as np
     >>> cells = pd.DataFrame({"cause": ["0", "job", "recall", "death"], "n": [50, 40, 4, 8]})
     >>> merged_causes(cells, np.zeros(4, dtype=int), 10)
     {'job': 'job', 'recall': 'recall + death', 'death': 'recall + death'}

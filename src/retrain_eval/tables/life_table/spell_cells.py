@@ -15,6 +15,8 @@ from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import query, refuse_broken_rows, require_columns, sql_name
 from retrain_eval.common.sql import stable_sum
 from retrain_eval.tables.life_table.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
+from retrain_eval.tables.life_table.spell_keys import SpellKeys
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
 COUNTS = ("n", "sum_w", "sum_w2")
 _UNSEEN = "left_truncated"
@@ -61,6 +63,13 @@ def count_people(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> in
     """Return the number of distinct ids with positive weight; all ids are held in memory."""
     kept = "" if columns.weights is None else f" WHERE {_number(columns.weights)} > 0"
     sql = f"SELECT count(DISTINCT {sql_name(columns.id)}) FROM source{kept}"
+    return int(query(relation, sql).fetchall()[0][0])
+
+
+def most_spells(relation: duckdb.DuckDBPyRelation, columns: SpellColumns) -> int:
+    """Return the largest number of spells of positive weight that have the keys of one person."""
+    kept = "" if columns.weights is None else f" WHERE {_number(columns.weights)} > 0"
+    sql = f"SELECT max(k) FROM (SELECT count(*) AS k FROM source{kept} GROUP BY {PERSON_KEY}.record)"
     return int(query(relation, sql).fetchall()[0][0])
 
 
@@ -125,7 +134,7 @@ def _not_finite(number: str) -> str:
 
 def count_cells(
     relation: duckdb.DuckDBPyRelation, columns: SpellColumns
-) -> tuple[pd.DataFrame, int, bool, dict[str, str]]:
+) -> tuple[pd.DataFrame, int, bool, dict[str, str], SpellKeys | None]:
     """Return n, Σw and Σw² by levels × entry × duration × cause: the one GROUP BY.
 
     Rows are grouped by their raw values, and only the few sums are converted to text and sorted: by level (in the
@@ -142,6 +151,8 @@ def count_cells(
         and this is checked in the same pass as the counting, without using memory.
     causes : dict of str → str
         The cause that each code represents; see `read_codes`.
+    keys : SpellKeys or None
+        Of the cells, if the rows have the keys of their people.
 
     Raises
     ------
@@ -156,6 +167,8 @@ def count_cells(
     weight = "1.0" if columns.weights is None else _number(columns.weights)
     sums = "count(*) AS n, n AS sum_w, n AS sum_w2"
     rows_kept = "n"
+    keyed = has_keys(relation)
+    key = f"sum({PERSON_KEY}.record)" if keyed else "CAST(0 AS HUGEINT)"
     if columns.weight_type is not None:
         # a frequency weight is the number of identical spells that a row represents, each of weight one
         repeated = columns.weight_type == "frequency"
@@ -171,6 +184,7 @@ def count_cells(
             }.items()
         )
         rows_kept = "rows_kept"
+        key = f"coalesce({key} FILTER (WHERE {weight} > 0), 0)" if keyed else key
     # columns that are not keys: ids, clusters and weights
     whole = f" OR {weight} <> round({weight})" if columns.weight_type == "frequency" else ""
     hidden = [f"count({sql_name(name)}) < count(*)" for name in (columns.id, columns.cluster) if name is not None]
@@ -189,10 +203,10 @@ def count_cells(
     found = query(
         relation,
         f"""
-        WITH sums AS (SELECT {raw}, {sums}, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
+        WITH sums AS (SELECT {raw}, {sums}, {key} AS key, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
         named AS (
           SELECT {levels}{entry} AS entry, TRY_CAST(key_{len(names) - 2} AS DOUBLE) AS duration,
-            {code_sql(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, {rows_kept} AS row_count,
+            {code_sql(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, key, {rows_kept} AS row_count,
             bad OR {_not_finite("duration")} OR duration <= 0 OR {wrong_entry}
               OR coalesce(trim(CAST({cause} AS VARCHAR)) = '', false) AS bad
           FROM sums
@@ -200,18 +214,19 @@ def count_cells(
         cells AS (
           SELECT {", ".join([*keys, *(f"min({name}) AS {name}" for name in sorts)])},
             sum(n) AS n, {stable_sum("sum_w")} AS sum_w, {stable_sum("sum_w2")} AS sum_w2,
-            sum(row_count) AS row_count, bool_or(bad) AS bad, NULL AS ascending
+            CAST(sum(key) % {2**64} AS UBIGINT) AS key, sum(row_count) AS row_count, bool_or(bad) AS bad,
+            NULL AS ascending
           FROM named GROUP BY {", ".join(keys)}
           UNION ALL
-          SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + 5))}, coalesce(bool_and(up), true)
+          SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + 6))}, coalesce(bool_and(up), true)
           FROM (SELECT {id} > lag({id}) OVER () AS up FROM source)
         )
-        SELECT {", ".join(keys)}, n, sum_w, sum_w2, row_count, bad, ascending
+        SELECT {", ".join(keys)}, n, sum_w, sum_w2, key, row_count, bad, ascending
         FROM cells ORDER BY ascending NULLS FIRST, {order_of(columns, sorts)}
         """,
     ).fetchnumpy()
     codes_read = found["cause"]
-    *values, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
+    *values, key_sums, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
     if len(rows) == 1:  # only the last row, which is not a cell
         raise InputError("the source has no rows", fix="a life table needs at least one spell")
     if bad[:-1].any():
@@ -231,10 +246,16 @@ def count_cells(
     cells = pd.DataFrame(
         {name: pd.array(value[: len(kept)][kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
     )
-    return _by_cause(cells, columns.by), int(rows[:-1].sum()), bool(ascending[-1]), causes
+    of_cells = None
+    if keyed:
+        of_cells = SpellKeys(key_sums[:-1][kept].astype(np.uint64), most_spells(relation, columns))
+    cells, of_cells = _by_cause(cells, columns.by, of_cells)
+    return cells, int(rows[:-1].sum()), bool(ascending[-1]), causes, of_cells
 
 
-def _by_cause(cells: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
+def _by_cause(
+    cells: pd.DataFrame, by: tuple[str, ...], keys_of_cells: SpellKeys | None
+) -> tuple[pd.DataFrame, SpellKeys | None]:
     """Return cells ordered by group, entry, duration and cause, summing those whose codes mean the same."""
     group = np.zeros(len(cells), dtype=np.int64)
     if by:
@@ -242,9 +263,10 @@ def _by_cause(cells: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     keys = ["entry", "duration", "cause"]
     place = cells.assign(_group=group).groupby(["_group", *keys], sort=True).ngroup().to_numpy()
     if (np.diff(place) > 0).all():
-        return cells
+        return cells, keys_of_cells
     summed = cells.groupby(place, sort=True)
-    return pd.concat([summed[[*by, *keys]].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
+    merged = pd.concat([summed[[*by, *keys]].first(), summed[list(COUNTS)].sum()], axis=1).reset_index(drop=True)
+    return merged, keys_of_cells and keys_of_cells.merged(place, len(merged))
 
 
 def spells_of(relation: duckdb.DuckDBPyRelation, columns: SpellColumns, causes: Mapping[str, str]) -> str:

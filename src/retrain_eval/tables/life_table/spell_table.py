@@ -29,11 +29,14 @@ from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.life_table.cooccurrence import quadratic_form, side_by_side
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
+from retrain_eval.tables.life_table.spell_keys import SpellKeys, signature
 from retrain_eval.tables.recipe import Recipe, recorded
 from retrain_eval.tables.stamps import in_order, without_levels
 
 ENDING = ["entry", "duration", "cause"]
 PRODUCTS = ("product_with", "product")
+NOISE = ("noise_with", "noise")
+KEY = "key"
 Table = TypeVar("Table", bound="SpellTable")
 
 ANY = "any"  # the cause of a table whose causes are merged
@@ -75,6 +78,10 @@ class SpellTable(Additive):
     merged : tuple of str
         What `coarsen` merged before it merged durations: ``"causes"``, causes or levels such as ``"recall + death"``,
         or columns of levels that it summed over.
+    keys : SpellKeys or None
+        Keys of the cells, if the rows had the keys of their people. They never leave the agency.
+    noise : sparse array, shape (C, C), or None
+        Covariance of the changes that a release made to the sums of weights of cells; `covariance` adds it.
     stamp : dict of str
         What the numbers mean beyond these fields; see `Additive`.
     """
@@ -93,6 +100,8 @@ class SpellTable(Additive):
     totals: sparse.csr_array | None = None
     clusters: SpellClusters | None = field(default=None, compare=False)
     merged: tuple[str, ...] = ()
+    keys: SpellKeys | None = field(default=None, compare=False, repr=False)
+    noise: sparse.csr_array | None = field(default=None, compare=False, repr=False)
     stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -105,6 +114,11 @@ class SpellTable(Additive):
     def repeated(self) -> bool:
         """Whether some people have, or may have, several spells here."""
         return self.n_people is None or self.n_people < self.n_spells
+
+    @property
+    def signature(self) -> str | None:
+        """A text that tells apart tables of different people or durations; None if the cells have no keys."""
+        return None if self.keys is None else signature(self.cells, self.keys)
 
     @property
     def left_truncated(self) -> bool:
@@ -156,12 +170,22 @@ class SpellTable(Additive):
         Returns
         -------
         ndarray, shape (K, K)
-            Clusters are assumed to be independent; without a cluster, spells are.
+            Clusters are assumed to be independent; without a cluster, spells are. Where a release changed the counts,
+            the variance of the changes is included.
         """
         middle = self.products
         if self.cluster is None:
             middle = sparse.csr_array(sparse.diags_array(self.cells["sum_w2"].to_numpy()))
-        return quadratic_form(influence, middle, self.totals)
+        return quadratic_form(influence, middle, self.totals) + self.noise_covariance(influence)
+
+    def noise_covariance(self, influence: sparse.csr_array) -> Floats:
+        """Return the part of `covariance` that the changes of counts by a release add, shape (K, K)."""
+        return quadratic_form(influence, self.noise, None)
+
+    @property
+    def robust(self) -> bool:
+        """Whether standard errors come from `covariance`: with probability weights, clusters, or changed counts."""
+        return self.weighted or self.cluster is not None or self.noise is not None
 
     # ---- combining -------------------------------------------------------------------------------------------
 
@@ -178,11 +202,14 @@ class SpellTable(Additive):
         sizes = (len(self.cells), len(other.cells))
         products = side_by_side(self.products, other.products, sizes, sizes)
         totals = side_by_side(self.totals, other.totals, sizes)
+        keyed = [part.keys for part in (self, other) if part.keys is not None]
         known = self.n_people is not None and other.n_people is not None
         both = replace(
             self,
             products=products,
             totals=totals,
+            keys=SpellKeys.stacked(keyed) if len(keyed) == len(sizes) else None,
+            noise=side_by_side(self.noise, other.noise, sizes, sizes),
             clusters=None if self.clusters is None or other.clusters is None else self.clusters + other.clusters,
             n_people=(self.n_people or 0) + (other.n_people or 0) if known else None,
             stopped=self.stopped or other.stopped,
@@ -230,6 +257,8 @@ class SpellTable(Additive):
             cells=self.cells[keep].reset_index(drop=True),
             products=None if self.products is None else sparse.csr_array(self.products[keep][:, keep]),
             totals=None if self.totals is None else sparse.csr_array(self.totals[:, keep]),
+            keys=self.keys and self.keys.take(np.flatnonzero(keep)),
+            noise=None if self.noise is None else sparse.csr_array(self.noise[keep][:, keep]),
         )
         if self.clusters is None:
             return part
@@ -307,5 +336,7 @@ def merge_cells(
         cells=merged,
         products=None if table.products is None else sparse.csr_array(sums @ table.products @ sums.T),
         totals=None if table.totals is None else sparse.csr_array(table.totals @ sums.T),
+        keys=table.keys and table.keys.merged(place, len(merged)),
+        noise=None if table.noise is None else sparse.csr_array(sums @ table.noise @ sums.T),
         clusters=table.clusters and table.clusters.moved(sums),
     )

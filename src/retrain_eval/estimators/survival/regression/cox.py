@@ -70,7 +70,11 @@ class CoxFit:
     def vcov(self) -> Floats:
         """Return the covariance of ``beta``."""
         bread = solve(self.fitted.information(), np.eye(len(self.beta)))
-        return self.sandwich(self.fitted.influence() @ bread) if self.robust else bread
+        if self.robust:
+            return self.sandwich(self.fitted.influence() @ bread)
+        if self.table.noise is None:
+            return bread
+        return bread + self.table.noise_covariance(sparse.csr_array((self.fitted.influence() @ bread).T))
 
 
 def cox(

@@ -135,9 +135,9 @@ def discrete_hazard(
     covariance = inverse
     if by_cluster.vcov is not None:
         covariance = by_cluster.vcov
-    elif robust:
-        scores = score(table, event, trials, x, hazard, rate)
-        covariance = table.covariance(sparse.csr_array((scores @ inverse).T))
+    elif robust or table.noise is not None:
+        influence = sparse.csr_array((score(table, event, trials, x, hazard, rate) @ inverse).T)
+        covariance = table.covariance(influence) if robust else inverse + table.noise_covariance(influence)
     # the formula's terms first, then the baseline
     baseline = np.array([_BASELINE.fullmatch(name) is not None for name in names])
     order = np.argsort(baseline, kind="stable")
