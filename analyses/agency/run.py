@@ -86,7 +86,8 @@ def publish_main(run: rte.Run, sample: rte.MatchedSample, moments: rte.OutcomeMo
     run.publish("payback", lambda: rte.payback(event_study, cost_per_trainee(run)))
     panel = run.con.table("panel")
     waited = rte.follow_outcomes(sample, panel, time="period", outcomes=[outcome], between=(0, AFTER), censor=False)
-    after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after")
+    keys = ", any_value(person_key) AS person_key" if run.key else ""
+    after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after{keys}")
     run.publish_hidden_bias("did", after, sample, "after")
 
 
@@ -221,40 +222,37 @@ def stability(run: rte.Run) -> None:
     with run.attempt("first_job_ends", "first_job_ends_difference"):
         paired, released = count_spells(run, "first_job", "arm", causes=True)
         run.publish("first_job_ends", released.cumulative_incidence(conf_type=run.study.survival.conf_type))
-        run.publish("first_job_ends_difference", paired.incidence_difference(times=paired.table.grid[-1:]))
+        run.publish("first_job_ends_difference", paired.incidence_difference(times=(HELD,)))
     indicators(run)
 
 
 def compare_durations(run: rte.Run, name: str) -> None:
-    """Publish curves by arm, their differences, mean durations and the indicators that agencies report.
-
-    Some durations may be merged for small counts; what needs one of them alone is withheld, by itself.
-    """
+    """Publish curves by arm, their differences, mean durations and the indicators that agencies report."""
     paired, released = count_spells(run, name, "arm")
-    whole, apart = paired.table.exact_until, paired.table.told_apart
+    tau = FOLLOWED if name == "jobless_since_start" else HELD
     run.publish(name, released.kaplan_meier(conf_type=run.study.survival.conf_type))
-    run.publish(f"{name}_difference", lambda: paired.survival_difference(times=apart((2, 4, 8))))
-    run.publish(f"{name}_mean", lambda: released.rmst(tau=whole))
-    run.publish(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=whole))
+    run.publish(f"{name}_difference", lambda: paired.survival_difference(times=(2, 4, HELD)))
+    run.publish(f"{name}_mean", lambda: released.rmst(tau=tau))
+    run.publish(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=tau))
     with run.attempt(name):
         scores = rte.logrank_scores(paired.table)
         run.publish(f"{name}_tests", scores)
         run.publish("tests", lambda: rte.score_test(scores), of=name)
     if name == "jobless_since_start":
-        run.publish("lock_in", lambda: paired.discrete_hazard("arm:period", bins=apart((1, 2, 4, 8))))
-        run.publish("indicators_ever", lambda: released.ever_ended(times=apart((2, 4, 8, 12))))
+        run.publish("lock_in", lambda: paired.discrete_hazard("arm:period", bins=(1, 2, 4, 8)))
+        run.publish("indicators_ever", lambda: released.ever_ended(times=(2, 4, 8, FOLLOWED)))
         run.publish("indicators_first_job", lambda: released.quantile(0.5))
     else:
-        run.publish("indicators_retained", lambda: released.retention(quarters=apart((2, 4, 8))))
+        run.publish("indicators_retained", lambda: released.retention(quarters=(2, 4, HELD)))
 
 
 def compare_within(run: rte.Run, name: str, stratum: str) -> None:
     """Publish differences between the arms in each level of a stratum."""
     paired, _ = count_spells(run, name, "arm", stratum)
     if name == "jobless_since_start":
-        levels, worth = paired.rmst_difference(tau=paired.table.exact_until), WORTH_QUARTERS
+        levels, worth = paired.rmst_difference(tau=HELD), WORTH_QUARTERS
     else:
-        levels, worth = paired.survival_difference(times=paired.table.grid[-1:]), WORTH_SHARE
+        levels, worth = paired.survival_difference(times=(HELD,)), WORTH_SHARE
     run.publish_levels(stratum, levels, of=name, smallest_worthwhile=worth)
 
 
@@ -282,11 +280,11 @@ def joblessness_after_displacement(run: rte.Run) -> None:
     )
     for name in run.study.strata:
         with run.attempt(f"km_{name}"):
-            spells = rte.Spells(run.con.table("jobless"), id="person_id", by=name, **run.study.survival_options())
-            safe = rte.Spells.from_table(spells.table.coarsen(run.study.release.min_contributors, merge=True))
-            run.publish(name, safe)
-            run.publish(f"km_{name}", safe.kaplan_meier(conf_type=run.study.survival.conf_type))
-            run.publish("tests", lambda table=safe.table: rte.logrank_test(table), of=f"km_{name}")
+            jobless = run.keyed(run.con.table("jobless"))
+            spells = rte.Spells(jobless, id="person_id", by=name, **run.study.survival_options())
+            run.publish(name, spells)
+            run.publish(f"km_{name}", spells.kaplan_meier(conf_type=run.study.survival.conf_type))
+            run.publish("tests", lambda table=spells.table: rte.logrank_test(table), of=f"km_{name}")
 
 
 def follow_matched(run: rte.Run) -> None:
@@ -330,23 +328,22 @@ def follow_matched(run: rte.Run) -> None:
 
 
 def count_spells(run: rte.Run, source: str, *by: str, causes: bool = False) -> tuple[rte.Spells, rte.Spells]:
-    """Count spells by arm, safe to publish: clustered by matched set, and as the release keeps them, without the sets.
+    """Count spells by arm: clustered by matched set, and as they are released, without the sets.
 
     Sets reach over both arms, so they count in differences; the curve of one arm needs the released table only. Without
-    ``causes`` any end counts, so that fewer durations have to be merged. Where merging durations is not enough, causes
-    are merged, and then the levels of ``by``, the last first.
+    ``causes`` any end counts.
     """
     strata = [name for name in by if name != "arm"]
     rows = run.con.table(source).filter(f"sample = '{strata[0] if strata else ''}'")
     if not causes:
         rows = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
-    spells = rte.Spells(rows, id="match_id", by=by, censored=(), **weighted)  # only NULL and 0 mean censored
-    table = spells.table.coarsen(run.study.release.min_contributors, merge=True)
+    # only NULL and 0 mean censored
+    spells = rte.Spells(run.keyed(rows), id="match_id", by=by, censored=(), **weighted)
     name = "_by_".join([source, *strata]) + ("_causes" if causes else "")
-    released = rte.Spells.from_table(table.without_clusters())
+    released = rte.Spells.from_table(spells.table.without_clusters())
     run.publish(name, released)
-    return rte.Spells.from_table(table), released
+    return spells, released
 
 
 def indicators(run: rte.Run) -> None:
@@ -356,6 +353,7 @@ def indicators(run: rte.Run) -> None:
         "SELECT panel.* EXCLUDE (to_entry), period - start AS to_entry, arm, weight, subclass "
         "FROM panel JOIN matched USING (person_id) WHERE sample = ''"
     )
+    since = run.keyed(since)
     weighted = {"weights": "weight", "weight_type": "probability", "cluster": "subclass"}
     with run.attempt("indicators_employed"):
         shares = rte.employment_shares(since, "to_entry", quarters, by="arm", **weighted)
@@ -365,11 +363,9 @@ def indicators(run: rte.Run) -> None:
     for event in ("exit", "displacement"):
         with run.attempt(f"indicators_since_{event}"):
             rows = rte.first_job_spells(con.table("panel"), f"to_{event}")
-            safe = rte.Spells(rows, id="person_id", censored=()).table.coarsen(
-                run.study.release.min_contributors, merge=True
-            )
-            run.publish(f"first_job_since_{event}", safe)
-            run.publish(f"indicators_since_{event}", rte.Spells.from_table(safe).quantile(0.5))
+            spells = rte.Spells(run.keyed(rows), id="person_id", censored=())
+            run.publish(f"first_job_since_{event}", spells)
+            run.publish(f"indicators_since_{event}", spells.quantile(0.5))
 
 
 def truth(run: rte.Run) -> None:

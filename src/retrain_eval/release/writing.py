@@ -191,7 +191,7 @@ def _manifest(
         "python": platform.python_version(),
         "seed": study.study.seed,
         "rules": msgspec.to_builtins(study.release),
-        "artefacts": artefacts(safe),
+        "artefacts": artefacts(safe, study.release),
         "protection": record,
         "made_of": made_of(safe.parts),
         "own_schemas": own_schemas(safe.tables.get("dictionary")),

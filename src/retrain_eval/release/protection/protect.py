@@ -135,15 +135,15 @@ def _refuse_empty(results: Results, safe: Results, gone: Mapping[str, Disclosure
         raise of_tables[0]
 
 
-def artefacts(safe: Results) -> dict[str, dict[str, Any]]:
+def artefacts(safe: Results, rules: Release) -> dict[str, dict[str, Any]]:
     """Return the rule that was applied to each file and the smallest number of people in it, for the manifest."""
     found: dict[str, dict[str, Any]] = {}
     for name, table in safe.kept().items():
-        rule = "steps of the minimum or more" if isinstance(table, LifeTable) else "cells of the minimum or more"
+        rule = "noise on amounts and changed counts" if rules.noisy else "exact"
         found[f"{name}.parquet"] = {"rule": rule, "smallest_n": _fewest(table.cells)}
     derived = {part.table for part in safe.parts if part.derivation is not None}
     for name, frame in safe.tables.items():
-        rule = "made again from the protected tables" if name in derived else "small counts withheld"
+        rule = "made again from the tables" if name in derived else "small counts withheld"
         found[f"{name}.csv"] = {
             "rule": "names and reasons, no counts" if name == "withheld" else rule,
             "smallest_n": _fewest(frame),

@@ -94,7 +94,7 @@ def _inputs(bundle: Bundle, _published: Results) -> Iterator[str]:
 def _files(bundle: Bundle, published: Results) -> Iterator[str]:
     """Compare the tables with their descriptions in the manifest: which there are, and the fewest people in each."""
     listed: Mapping[str, Any] = bundle.manifest.get("artefacts", {})
-    present = artefacts(published)
+    present = artefacts(published, bundle.rules)
     for name in sorted(set(listed) - set(present)):
         yield f"missing: {shown(name)}: the manifest describes it"
     for name in sorted(set(present) - set(listed)):
