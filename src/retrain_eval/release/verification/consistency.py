@@ -18,7 +18,7 @@ from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.resources import resource
 from retrain_eval.common.untrusted import in_a_line, shown
 from retrain_eval.plan.registered import PLAN
-from retrain_eval.plan.rules import Release, shipped_profiles
+from retrain_eval.plan.rules import Release, shipped_profiles, with_names_of_today
 from retrain_eval.plan.stamp import FACTS, stamp_of
 from retrain_eval.plan.study_file import About
 from retrain_eval.records.schema.dictionary import dictionary, load_package
@@ -70,9 +70,10 @@ def _study(bundle: Bundle, _published: Results) -> Iterator[str]:
 
 def _rules(bundle: Bundle, _published: Results) -> Iterator[str]:
     """Compare [release], with the profile it names if the package ships it, with the rules in the manifest."""
-    rules = shipped_rules(bundle.study.get("release", {}))
+    rules = with_names_of_today(bundle.study.get("release", {}))
     profile = str(rules.get("profile", "default"))
-    if profile in shipped_profiles():
+    if profile in shipped_profiles() and not _before_noise(bundle):
+        rules = shipped_rules(rules)
         rules = msgspec.to_builtins(msgspec.convert(rules, Release, strict=False))
     applied = msgspec.to_builtins(bundle.rules)
     for key, value in {"profile": profile, **rules}.items():
@@ -91,6 +92,12 @@ def _inputs(bundle: Bundle, _published: Results) -> Iterator[str]:
         yield f"the manifest lists an input for {shown(name)}, which study.toml does not name in [records]"
 
 
+# what editions made before noise was attached to people say of their files
+_EARLIER_RULES = (
+    "steps of the minimum or more", "cells of the minimum or more", "made again from the protected tables",
+)  # fmt: skip
+
+
 def _files(bundle: Bundle, published: Results) -> Iterator[str]:
     """Compare the tables with their descriptions in the manifest: which there are, and the fewest people in each."""
     listed: Mapping[str, Any] = bundle.manifest.get("artefacts", {})
@@ -101,7 +108,7 @@ def _files(bundle: Bundle, published: Results) -> Iterator[str]:
         yield f"{name}: the manifest does not describe it"
     for name in sorted(set(present) & set(listed)):
         for key, value in present[name].items():
-            if listed[name].get(key) != value:
+            if listed[name].get(key) != value and listed[name].get(key) not in _EARLIER_RULES:
                 yield f"{name}, {key}: {_short(value)}, and the manifest has {_short(listed[name].get(key))}"
 
 
@@ -175,13 +182,15 @@ def unchecked(bundle: Bundle) -> list[str]:
         for key, what in _NEW_IN_2.items()
         if _older_without(bundle, key)
     ]
+    if _before_noise(bundle):
+        lines.append("the rules of its profile: it was made before noise was attached to people, under other profiles")
     own = [shown(name) for name in manifest.get("own_schemas", [])]
     if not _this_program(bundle):
         version = manifest.get("packages", {}).get("retrain-eval")
         lines.append(
             "the meaning of study.toml (study_sha256) and the texts of the dictionary: according to the manifest, "
-            f"{'version ' + shown(version) if version else 'an unnamed version'} of retrain-eval wrote them, and "
-            f"this is {metadata.version('retrain-eval')}"
+            f"{'version ' + shown(version) if version else 'an unnamed version'} of retrain-eval wrote them"
+            + ("" if _before_noise(bundle) else f", and this is {metadata.version('retrain-eval')}")
         )
     elif own:
         lines.append(
@@ -213,8 +222,15 @@ def _shared() -> pd.DataFrame:
     return dictionary(load_package(resource("data_schemas")))
 
 
+def _before_noise(bundle: Bundle) -> bool:
+    """Whether the edition was made before noise was attached to people, under profiles that are no longer shipped."""
+    return "count_variance" not in (bundle.manifest.get("rules") or {})
+
+
 def _this_program(bundle: Bundle) -> bool:
     """Whether the edition was written by this version: texts and defaults of another may differ."""
+    if _before_noise(bundle):
+        return False
     return bool(bundle.manifest.get("packages", {}).get("retrain-eval") == metadata.version("retrain-eval"))
 
 
