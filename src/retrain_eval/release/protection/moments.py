@@ -26,7 +26,7 @@ from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
-IMPLIED = 10  # times the smallest number of people: so many with one value follow from the sample's definition
+MANY = 10  # times the smallest number of people: that all or none of so many have a value tells of no one
 
 
 def protect_moments(
@@ -89,8 +89,11 @@ def _fault(moments: OutcomeMoments, rules: Release) -> Fault | None:
         return Fault(int(n.argmin()), f"there are fewer than {fewest} people")
     few = _few(moments.keyed, n)
     # what is so of everyone in the sample, such as being without work before the start, tells of no one
-    implied = (few.sum(axis=0) == 0) & (n.sum() >= IMPLIED * fewest)
-    small = (few < fewest) & ~implied
+    implied = (few.sum(axis=0) == 0) & (n.sum() >= MANY * fewest)
+    small_group = (n < MANY * fewest)[:, None]
+    small = (few < fewest) & ~implied & small_group
+    if moments.keyed.noisy:  # the sum of a few people's amounts is theirs
+        small |= (few > 0) & (few < fewest)
     if small.any():
         smallest = np.where(small, few, n.max() + 1).min(axis=1)
         what = "have an amount" if moments.keyed.noisy else "have another value than the others"
