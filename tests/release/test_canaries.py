@@ -104,10 +104,11 @@ def test_who_knows_all_others_wages_does_not_learn_hers(study: Study, bundle: Bu
     others = wages[wages["person_id"].isin(trained) & (wages["person_id"] != CANARY)]
     moments = bundle.moments("matched")
     treated = moments.cells["cohort"].notna().to_numpy()
-    assert moments.cells["n"][treated].tolist() == [len(trained)]  # all were matched
+    assert abs(moments.cells["n"][treated].item() - len(trained)) <= 5  # all were matched
     total = (moments.first[treated, 1:] + moments.first[treated, :1] * moments.reference)[0]
     left = pd.Series(total, index=moments.times) - others.groupby("period")["wages"].sum()
-    assert (left[left.index >= own_study.ENTRY] < WAGES / 10).all()  # she was capped before she was summed
+    # she was capped before she was summed, and all others carry noise
+    assert (left[left.index >= own_study.ENTRY] < WAGES / 5).all()
 
 
 def test_without_the_cap_the_rule_of_dominance_would_speak(study: Study) -> None:
@@ -117,7 +118,7 @@ def test_without_the_cap_the_rule_of_dominance_would_speak(study: Study) -> None
     try:
         loose = Study.open(study.folder)
         loose.run()
-        with pytest.raises(DisclosureError, match="few units dominate"):
+        with pytest.raises(DisclosureError, match="few people dominate"):
             loose.release("loose")
     finally:
         toml.write_text(before)

@@ -30,7 +30,7 @@ from retrain_eval.common.sources import (
 )
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.dominance import absolute_totals, cap_at, cap_at_quantile, largest
-from retrain_eval.tables.moments.keyed_sums import keyed_sums
+from retrain_eval.tables.moments.keyed_sums import AMOUNT, keyed_sums
 from retrain_eval.tables.moments.moments import INCOMPLETE
 from retrain_eval.tables.moments.numbering import number_cells
 from retrain_eval.tables.moments.paths import Columns, Paths, check_rows, lay_out, ranges_of_units
@@ -257,7 +257,9 @@ def _sum_paths(
         cap_at(paths, limit)
     reference = reference_path(paths) if reference is None else reference
     cells = number_cells(paths, columns.by)
-    amounts = winsorise is not None or limit is not None
+    clustered = columns.cluster is not None
+    keyed = keyed_sums(paths, cells, reference, columns.outcome, kind, clustered=clustered) if columns.keyed else None
+    amounts = winsorise is not None or limit is not None or (keyed is not None and keyed.kind == AMOUNT)
     tops = largest(paths, cells.group, cells.order) if amounts else None
     totals = absolute_totals(paths, cells.group, cells.order) if amounts else None
     first, second = unit_moments(paths, cells, reference)
@@ -283,9 +285,7 @@ def _sum_paths(
         clusters=clusters,
         largest=tops,
         absolute=totals,
-        keyed=keyed_sums(paths, cells, reference, columns.outcome, kind, clustered=columns.cluster is not None)
-        if columns.keyed
-        else None,
+        keyed=keyed,
     )
 
 
