@@ -45,10 +45,17 @@ class Records:
         self.pay: Array = np.round(np.where(rng.random((people, PERIODS)) < 0.15, 0.0, pay), 2)
         self.key, self.register = ReleaseKey(secret), Register(changes_of(RULES))
         self.con = duckdb.connect(config={"threads": 1})
+        self._made: dict[object, Tables] = {}
 
     def tables(self, members: npt.ArrayLike, pay: Array | None = None, outcome: str = "pay", **options: Any) -> Tables:
         """Return the moments of some people as the trained, and of the last 500 as controls."""
         chosen = np.asarray(members)
+        what = (chosen.tobytes(), None if pay is None else pay.tobytes(), outcome, tuple(options.items()))
+        if what not in self._made:
+            self._made[what] = self._tables(chosen, pay, outcome, options)
+        return self._made[what]
+
+    def _tables(self, chosen: npt.NDArray[Any], pay: Array | None, outcome: str, options: dict[str, Any]) -> Tables:
         controls = np.arange(len(self.pay) - 500, len(self.pay))
         who, of = np.concatenate([chosen, controls]), self.pay if pay is None else pay
         person = np.repeat(who, PERIODS)
@@ -229,8 +236,9 @@ ATTACKS: Mapping[str, tuple[Attack, float]] = {
 
 def recovered(attack: Attack, keys: int) -> tuple[float, float]:
     """Return the share of successes over so many keys, from exact and from protected tables."""
-    hits = [
-        np.concatenate([attack(Records(f"attacked key {key:06d}".encode(), seed=key), released) for key in range(keys)])
-        for released in (False, True)
-    ]
-    return float(hits[0].mean()), float(hits[1].mean())
+    exact, released = [], []
+    for key in range(keys):
+        records = Records(f"attacked key {key:06d}".encode(), seed=key)
+        exact.append(attack(records, False))
+        released.append(attack(records, True))
+    return float(np.concatenate(exact).mean()), float(np.concatenate(released).mean())
