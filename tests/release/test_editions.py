@@ -86,3 +86,10 @@ def test_the_plan_travels_with_the_edition(study: Study) -> None:
     assert "plan.json" in bundle.manifest["files"]
     inputs = bundle.manifest["inputs"]
     assert bundle.manifest["plan"] == [{"sha256": registration.sha256, "binds": False, "opened": len(inputs)}]
+
+
+def test_rows_of_record_files_are_told_in_tens(study: Study) -> None:
+    facts = {item["name"]: item for item in study.release("rows").manifest["inputs"]}
+    assert facts["person"]["rows_in"] == 680
+    assert all(item["rows_in"] % 10 == 0 for item in facts.values())
+    assert facts["programme"]["rows_in"] == 0  # one row

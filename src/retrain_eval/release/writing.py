@@ -77,7 +77,8 @@ def write(
     target : Path
         Folder of the new edition.
     inputs : sequence of mapping
-        Name, file, SHA-256 and row counts of every file that was loaded. No SHA-256 goes into the edition.
+        Name, file, SHA-256 and row counts of every file that was loaded. No SHA-256 goes into the edition, and rows in
+        tens unless the rules are exact.
     standing : mapping, optional
         Further fields of the manifest: ``approved_by``, ``corrects``, ``script_sha256``. A draft by default.
     opened : mapping
@@ -171,6 +172,15 @@ def _without_standing(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key not in (*DRAFT, SEAL)}
 
 
+def _public(item: Mapping[str, object], *, rounded: bool) -> dict[str, object]:
+    """Return what an edition says of a record file: no hash and, where people are protected, rows in tens."""
+    return {
+        key: round(value, -1) if rounded and key.startswith("rows") and isinstance(value, int) else value
+        for key, value in item.items()
+        if key != "sha256"
+    }
+
+
 def _manifest(
     folder: Path,
     edition: str,
@@ -186,7 +196,7 @@ def _manifest(
         "study": msgspec.to_builtins(study.study),
         "study_sha256": study.sha256(),
         "files": {file.relative_to(folder).as_posix(): sha256(file) for file in files},
-        "inputs": [{key: value for key, value in item.items() if key != "sha256"} for item in inputs],
+        "inputs": [_public(item, rounded=study.release.noisy) for item in inputs],
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "seed": study.study.seed,
