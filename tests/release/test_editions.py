@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import own_study
@@ -88,7 +90,9 @@ def test_the_plan_travels_with_the_edition(study: Study) -> None:
     assert bundle.manifest["plan"] == [{"sha256": registration.sha256, "binds": False, "opened": len(inputs)}]
 
 
-def test_rows_of_record_files_are_told_in_tens(study: Study) -> None:
+def test_rows_of_record_files_are_told_in_tens(tmp_path: Path) -> None:
+    study = Study.open(own_study.make(tmp_path / "mine"))
+    study.run()
     facts = {item["name"]: item for item in study.release("rows").manifest["inputs"]}
     assert facts["person"]["rows_in"] == 680
     assert all(item["rows_in"] % 10 == 0 for item in facts.values())
