@@ -24,6 +24,7 @@ from retrain_eval.tables.statistic import Statistic as Statistic
 from retrain_eval.tables.statistic import both
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class SignedRanks(Statistic):
     """Sums of Wilcoxon's signed ranks of matched pairs, from which the Rosenbaum bounds are computed.

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import DisclosureError
+from retrain_eval.common.shown import summarised
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.moments import noise_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
@@ -201,6 +202,7 @@ def _blocks(name: str, table: LifeTable, groups: Ints, rules: Release, register:
 # ---- one group ---------------------------------------------------------------------------------------------------
 
 
+@summarised
 @dataclass(frozen=True)
 class _Protected:
     cells: pd.DataFrame

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from retrain_eval.common.arrays import Floats, Index, Ints
 from retrain_eval.common.errors import DisclosureError
+from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
@@ -126,6 +127,7 @@ def _coarser(moments: OutcomeMoments, fault: Fault, order: Mapping[str, Sequence
     return moments.collapse(over=stratum), f"summed over {stratum}"
 
 
+@summarised
 @dataclass(frozen=True)
 class _Published:
     """Published counts of units by cell, shape (C,), and of units with each value, shape (C, T, V)."""

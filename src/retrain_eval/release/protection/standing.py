@@ -18,6 +18,7 @@ import pandas as pd
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.same_estimates import same_rows
 from retrain_eval.estimators.effects.stated import KEYS_OF_PEOPLE
 from retrain_eval.plan.study_file import Release
@@ -35,6 +36,7 @@ from retrain_eval.tables.statistics import Shares
 _ZERO = 1e-16  # of the largest variance
 
 
+@summarised
 @dataclass(frozen=True)
 class _People:
     """Whose sums of squares a covariance is."""
