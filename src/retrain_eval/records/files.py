@@ -10,7 +10,8 @@ from types import ModuleType
 
 from retrain_eval.common.errors import InputError, together
 from retrain_eval.common.files import PRIVATE, new_folder, set_modes
-from retrain_eval.records.loading.deliveries import deliveries, matching
+from retrain_eval.records.file_order import matching
+from retrain_eval.records.loading.deliveries import deliveries
 from retrain_eval.records.store import Store
 
 Given = Mapping[str, str | Sequence[str]]
