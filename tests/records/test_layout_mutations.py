@@ -18,7 +18,7 @@ from retrain_eval.plan.sources import Source
 from retrain_eval.records.store import Store
 
 PEOPLE = [f"A{number:08d}" for number in range(12)]
-Text = str
+Mutation = Callable[[str, random.Random], str]
 
 
 def pirl_text() -> str:
@@ -32,7 +32,8 @@ def pirl_text() -> str:
             "PIRL1301": f"ETP{place % 4}", "PIRL1302": f"20180{1 + place % 9}20", "PIRL1303": "06",
             "PIRL1307": "1", "PIRL1308": f"20190{1 + place % 9}01",
             "PIRL1309": "20181101" if place % 3 == 0 else "", "PIRL1310": "01" if place % 3 == 0 else "",
-            "PIRL1800": "2" if place % 2 else "0", "PIRL1801": "20190201" if place % 2 else "", "COUNTY": str(place % 5),
+            "PIRL1800": "2" if place % 2 else "0", "PIRL1801": "20190201" if place % 2 else "",
+            "COUNTY": str(place % 5),
         })  # fmt: skip
     rows.append({**rows[0], "PIRL900": "20200110", "PIRL901": ""})
     rng.shuffle(rows)
@@ -60,13 +61,10 @@ def spell_text() -> str:
     return "\n".join(rows) + "\n"
 
 
+WAGES = Source(layout="us-ui-wages", file="raw.txt", options={"unit": "cents"})
 FILES: dict[str, tuple[Callable[[], str], Source, tuple[str, ...]]] = {
     "us-pirl": (pirl_text, Source(layout="us-pirl", file="raw.csv"), ("person", "enrolment", "credential")),
-    "us-ui-wages": (
-        wage_text,
-        Source(layout="us-ui-wages", file="raw.txt", options={"unit": "cents"}),
-        ("wage_record",),
-    ),
+    "us-ui-wages": (wage_text, WAGES, ("wage_record",)),
     "spell-register": (spell_text, Source(layout="spell-register", file="raw.csv"), ("wage_record", "displacement")),
 }
 
@@ -155,8 +153,8 @@ def rows_of(store: Store, record: str) -> set[tuple[object, ...]]:
 def balanced(store: Store) -> None:
     """Check the control totals of every import: rows and money, from the raw file to the store."""
     for (load,) in store.con.execute("SELECT DISTINCT load_id FROM imports").fetchall():
-        facts = dict((what, (n, money)) for what, n, money in store.con.execute(
-            "SELECT what, sum(records), sum(money) FROM imports WHERE load_id = $1 GROUP BY what", [load]).fetchall())  # fmt: skip
+        totals = "SELECT what, sum(records), sum(money) FROM imports WHERE load_id = $1 GROUP BY what"
+        facts = {what: (n, money) for what, n, money in store.con.execute(totals, [load]).fetchall()}
         known = {"in", "records", "stored", "refused", "spells", "carried", "raised", "set aside", "rounding"}
         dropped = {what: fact for what, fact in facts.items() if what not in known and "among records" not in what}
         made = facts.get("spells", facts["records"])[0]
@@ -187,7 +185,7 @@ def as_it_was(name: str) -> dict[str, set[tuple[object, ...]]]:
         return read(Path(folder), name, FILES[name][0]())
 
 
-def check(folder: Path, name: str, mutate: Callable[[str, random.Random], str], seed: int) -> None:
+def check(folder: Path, name: str, mutate: Mutation, seed: int) -> None:
     expected = as_it_was(name)
     try:
         found = read(folder, name, mutate(FILES[name][0](), random.Random(seed)))
@@ -214,9 +212,7 @@ CALM = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 @settings(max_examples=40, deadline=None, suppress_health_check=CALM, derandomize=True)
 @given(case=CASES)
-def test_mutated_files(
-    case: tuple[str, Callable[[str, random.Random], str], int], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_mutated_files(case: tuple[str, Mutation, int], tmp_path_factory: pytest.TempPathFactory) -> None:
     name, mutate, seed = case
     check(tmp_path_factory.mktemp("mutated"), name, mutate, seed)
 
@@ -224,9 +220,7 @@ def test_mutated_files(
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None, suppress_health_check=CALM)
 @given(case=CASES)
-def test_five_hundred_mutated_files(
-    case: tuple[str, Callable[[str, random.Random], str], int], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_five_hundred_mutated_files(case: tuple[str, Mutation, int], tmp_path_factory: pytest.TempPathFactory) -> None:
     name, mutate, seed = case
     check(tmp_path_factory.mktemp("mutated"), name, mutate, seed)
 

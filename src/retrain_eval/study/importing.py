@@ -28,9 +28,7 @@ def list_layouts() -> Listing:
     found = [read_shipped(path) for path in shipped_layouts().values()]
     width = max(len(layout.name) for layout in found)
     lines = [f"{layout.name:<{width}}  {layout.title}: {', '.join(layout.records)}" for layout in found]
-    facts: list[dict[str, object]] = [
-        {"name": one.name, "title": one.title, "records": list(one.records)} for one in found
-    ]
+    facts = [dict[str, object](name=one.name, title=one.title, records=list(one.records)) for one in found]
     return "\n".join([*lines, "", "retrain-eval import --list NAME prints options and fields"]), facts
 
 
@@ -41,9 +39,8 @@ def describe(name: str) -> Listing:
     for key, option in layout.options.items():
         value = option.default if isinstance(option.default, str) else ", ".join(option.default)
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
-        lines.append(
-            f"  {key} = {value or ('(to be chosen)' if option.choices else 'nothing')}{choices}: {' '.join(option.says.split())}"
-        )
+        chosen = value or ("(to be chosen)" if option.choices else "nothing")
+        lines.append(f"  {key} = {chosen}{choices}: {' '.join(option.says.split())}")
     lines += ["", "Fields"]
     lines += [f"  {key}: {_places(one, layout)}{'; required' * one.required}" for key, one in layout.fields.items()]
     lines += ["", "Records"]

@@ -33,8 +33,8 @@ class Origin(_Described, frozen=True, kw_only=True):
 class Option(_Described, frozen=True, kw_only=True):
     """A choice that a study makes: where a rule of the layout says ``"$name"``, the chosen text stands.
 
-    Without ``choices`` it is a list of codes where the default is a list, and a number or nothing otherwise. With choices
-    and an empty default, a study has to choose.
+    Without ``choices`` it is a list of codes where the default is a list, and a number or nothing otherwise. With
+    choices and an empty default, a study has to choose.
     """
 
     choices: Texts = ()

@@ -174,8 +174,10 @@ class LayoutSteps(Pipeline):
     def read(self) -> str:
         """Return a row with the value of each field: dates, numbers, what codes stand for."""
         making = self.making
-        values = [f"{field_sql(making.layout.fields[name], sql_name(name), '', making.lookups).value} AS {value_name(name)}"
-                  for name in making.used()]  # fmt: skip
+        read = {
+            name: field_sql(making.layout.fields[name], sql_name(name), "", making.lookups) for name in making.used()
+        }
+        values = [f"{one.value} AS {value_name(name)}" for name, one in read.items()]
         return f"SELECT *, {', '.join(values)} FROM repeated"
 
     @step
@@ -213,7 +215,7 @@ class LayoutSteps(Pipeline):
 
     @step
     def judged(self) -> str:
-        """Return a row with its columns, and for each column the text that could not be read; of a dropped row, nothing."""
+        """Return a row with its columns, and texts from which a column could not be read; of a dropped row, nothing."""
         making, rule = self.making, self.making.rule
         parts = [f"_line * {multiplier(making)} + _i AS _record", "_line", RAGGED, "_drop"]
         counted = rule.netting.amount if rule.netting is not None else ""

@@ -18,7 +18,7 @@ from retrain_eval.records.schema.resource import Resource
 def before(
     con: duckdb.DuckDBPyConnection, resource: Resource, vintage: int, batch: Sequence[Staged], *, update: bool
 ) -> str | None:
-    """Return SQL for the records of earlier deliveries, with ``_place``, higher for a later one; None if there are none."""
+    """Return SQL for the records of earlier deliveries; a later one has a higher ``_place``. None if there are none."""
     mine = [one for one in batch if one.resource.name == resource.name]
     parts = [f"SELECT *, {one.number + 1} AS _place FROM ({one.rows()})" for one in mine]
     if update and (not mine or mine[0].update):
