@@ -193,7 +193,8 @@ class LayoutDelivery(RawFile):
             words = f"cannot be read as the layout {layout.name} says: {self._where(fields)}"
             found.append(Check("layout", name, f"{fault} IS NOT NULL", words, shown, True))
         for check in rules:
-            where = self._where(self.making.fields_behind(check.column)) if check.column in self.making.columns else ""
+            named = [name for name in check.column.split(", ") if name in self.making.columns]
+            where = self._where([field for name in named for field in self.making.fields_behind(name)])
             message = f"{check.message} ({where})" if where else check.message
             condition = f"NOT {_UNREAD} AND ({check.condition})"
             found.append(check._replace(message=message, condition=condition))

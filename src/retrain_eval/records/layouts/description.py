@@ -83,7 +83,7 @@ class Field(_Described, frozen=True, kw_only=True):
     decimal_comma: bool = False
     lookup: Text = ""
     required: bool = False
-    says: Text = ""
+    says: Annotated[str, msgspec.Meta(max_length=400)] = ""
 
 
 class Column(_Described, frozen=True, kw_only=True):
