@@ -64,6 +64,17 @@ def test_wages_are_read_again_when_people_come_in(tmp_path: Path) -> None:
         assert values(store, "wage_record.person_id") == ["A00000001", "A00000002"]
 
 
+def test_two_files_whose_names_leave_their_order_open_are_not_loaded(tmp_path: Path) -> None:
+    people = write_people(tmp_path, "A00000001")
+    for name, cents in (("w_2018_orig.txt", "500000"), ("w_2018_fix.txt", "400000")):
+        write_lines(tmp_path / name, lehd_line("A00000001", "5", "2018Q1", cents))
+    with pytest.raises(InputError, match="is the later delivery is not clear"), loaded(tmp_path, {"w": WAGES}, people):
+        pass
+    listed = msgspec.structs.replace(WAGES, file=("w_2018_orig.txt", "w_2018_fix.txt"))
+    with loaded(tmp_path, {"w": listed}, people) as (store, _):
+        assert values(store, "wage_record.wages") == ["4000.00"]
+
+
 def test_another_option_or_layout_reads_the_files_again(tmp_path: Path) -> None:
     people = write_people(tmp_path, "A00000001")
     write_lines(tmp_path / "w_1.txt", lehd_line("A00000001", "5", "2018Q1", "5000"))
@@ -206,7 +217,7 @@ def own_layout(folder: Path, **changed: str) -> Path:
         ({"columns": 'person_id = "id"\nnothing = "id"'}, "unknown column of person 'nothing'"),
         ({"field": 'date = ["%Y; DROP"]'}, "the layout does not hold"),
         ({"field": 'element = "1"'}, "an element needs [file] spellings"),
-        ({"field": 'lookup = "../../etc/passwd"'}, "a lookup is the name of a reference table that ships"),
+        ({"field": 'lookup = "../../etc/passwd"'}, "a lookup is the name of a reference table, without .csv"),
         ({"field": 'number = "plain"\nrecode = {a = "b"}'}, "a field is a date, a number or a code"),
         ({"columns": 'person_id = {field = "id", part = "year"}'}, "column person_id: the year is that of a date"),
         ({"more": 'one_per = ["age"]'}, "columns that the record does not have: age"),
@@ -236,6 +247,26 @@ def test_texts_of_a_layout_and_of_a_header_are_never_run(tmp_path: Path) -> None
     with loaded(tmp_path, {"s": Source(layout="own.toml", file="raw.csv")}) as (store, _):
         rows = store.con.execute("SELECT person_id, sex, region FROM person ORDER BY ALL").fetchall()
         assert rows == [("P1", "female", "R' || 1 || '"), ("P2", None, "R' || 1 || '")]
+
+
+def test_a_reference_table_translates_codes_and_what_it_lacks_is_missing_and_counted(tmp_path: Path) -> None:
+    own_layout(tmp_path, field='lookup = "regions"', columns='person_id = "id"\nregion = "sex"')
+    table = tmp_path / "regions.csv"
+    table.write_text("# a source\ncode,region\n01,North\n02,South\n", encoding="utf-8")
+    write_csv(tmp_path / "raw.csv", [{"id": f"P{i}", "sex": code} for i, code in enumerate(("01", "02", "03", ""))])
+    said: list[str] = []
+    with loaded(tmp_path, {"s": Source(layout="own.toml", file="raw.csv")}, say=said) as (store, _):
+        assert values(store, "person.region") == ["-", "-", "North", "South"]
+        assert any("01 → North 1, 02 → South 1, codes that are not listed 1" in line for line in said)
+    table.write_text("code,region\n01,North\n03,East\n", encoding="utf-8")  # another table reads the file again
+    with loaded(tmp_path, {"s": Source(layout="own.toml", file="raw.csv")}) as (store, _):
+        assert values(store, "person.region") == ["-", "-", "East", "North"]
+    table.write_text("code,region\n01,North\n01,East\n", encoding="utf-8")
+    with (
+        pytest.raises(InputError, match="a row of the reference table does not hold"),
+        loaded(tmp_path, {"s": Source(layout="own.toml", file="raw.csv")}),
+    ):
+        pass
 
 
 def test_an_option_that_does_not_exist_and_a_value_that_it_cannot_have(tmp_path: Path) -> None:

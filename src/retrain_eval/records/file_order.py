@@ -57,7 +57,9 @@ def order_of_name(path: Path) -> tuple[tuple[int, ...], int]:
 
 def stem(path: Path) -> str:
     """Return the name of a file without what says its type."""
-    return re.sub(r"\.(csv|tsv|txt|parquet)(\.gz)?$", "", str(path), flags=re.IGNORECASE)
+    return re.sub(
+        r"\.(csv|tsv|txt|dat|parquet|xlsx|xlsm|dta|sas7bdat|xpt|zip)(\.gz)?$", "", str(path), flags=re.IGNORECASE
+    )
 
 
 def _date(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -30,6 +30,7 @@ from retrain_eval.records.layouts.steps import (
 )
 
 _NOTHING = Decimal(0)
+_CODES = 20  # of a field that the report lists
 _REASONS = {
     BLANK: "blank rows",
     UNMATCHED: "rows without a match in the crosswalk",
@@ -158,7 +159,6 @@ def account_of(
     con: duckdb.DuckDBPyConnection, making: Making, steps: NettingSteps | SplittingSteps | None, records: str
 ) -> Account:
     """Count the rows of the steps that have been built, and the records of ``records``, a table."""
-    rule = making.rule
     money = "0"
     if isinstance(steps, NettingSteps):
         money = f"coalesce(sum(TRY_CAST({sql_name(steps.netting.amount)} AS {AMOUNT})), 0)"
@@ -197,7 +197,7 @@ def account_of(
         return Account(
             rows_in, tuple(dropped), made, spells=int(used), rounding=Decimal(exact) - made.money, has_money=True
         )
-    return Account(rows_in, tuple(dropped), made) if rule else Account(rows_in, (), made)
+    return Account(rows_in, tuple(dropped), made)
 
 
 def _reason(drop: int, making: Making) -> str:
@@ -207,7 +207,9 @@ def _reason(drop: int, making: Making) -> str:
     return in_words(condition, making.found.where(condition.field) or condition.field)
 
 
-def recodes(con: duckdb.DuckDBPyConnection, lines: str, codes: Sequence[tuple[str, str, dict[str, str]]]) -> list[str]:
+def recodes(
+    con: duckdb.DuckDBPyConnection, lines: str, codes: Sequence[tuple[str, str, Mapping[str, str]]]
+) -> list[str]:
     """Return how often each code of a field occurs and what it became; codes that are not listed are only counted.
 
     Parameters
@@ -215,7 +217,7 @@ def recodes(con: duckdb.DuckDBPyConnection, lines: str, codes: Sequence[tuple[st
     con : DuckDBPyConnection
     lines : str
         SQL of the fields.
-    codes : sequence of (str, str, dict)
+    codes : sequence of (str, str, mapping)
         Column of ``lines``, its place in the file, and what its codes stand for.
     """
     if not codes:
@@ -227,6 +229,7 @@ def recodes(con: duckdb.DuckDBPyConnection, lines: str, codes: Sequence[tuple[st
         shown = [
             f"{code} → {known[code] or 'missing'} {n:,}" for code, n in sorted((counts or {}).items()) if code in known
         ]
+        shown = [*shown[:_CODES], f"{len(shown) - _CODES:,} codes more"] if len(shown) > _CODES else shown
         strange = sum(n for code, n in (counts or {}).items() if code not in known)
         shown += [f"codes that are not listed {strange:,}"] if strange else []
         if shown:

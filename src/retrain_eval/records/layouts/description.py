@@ -66,7 +66,7 @@ class Field(_Described, frozen=True, kw_only=True):
     decimal_comma : bool
         Numbers are written 1.234,56.
     lookup : str
-        Reference table, ``layouts/tables/NAME.csv``, that translates the code; a code that it lacks is missing.
+        Reference table, ``NAME.csv`` next to the layout, that translates the code; a code that it lacks is missing.
     required : bool
         Whether a file without the field is refused.
     """

@@ -180,7 +180,7 @@ def _field_faults(name: str, one: Field, layout: Layout) -> Iterator[str]:
     if one.at is not None and not 1 <= one.at[0] <= one.at[1] <= 100_000:
         yield "positions are the first and the last, from 1"
     if one.lookup and not re.fullmatch(r"[a-z][a-z0-9_-]*", one.lookup):
-        yield "a lookup is the name of a reference table that ships"
+        yield "a lookup is the name of a reference table, without .csv"
     if name.startswith("_"):
         yield "the name of a field begins with a letter"
 

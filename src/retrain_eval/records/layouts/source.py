@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import duckdb
 
 from retrain_eval.common.errors import InputError
-from retrain_eval.common.resources import resource as shipped
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sql import sql_name
+from retrain_eval.common.untrusted import MAX_BYTES, own_bytes, shown
 from retrain_eval.common.withholding import withhold_header
 from retrain_eval.records.layouts.account import recodes
 from retrain_eval.records.layouts.description import Field, Layout
@@ -53,7 +54,11 @@ class SourceFile:
     found : Found
     records : tuple of str
         Record types that are wanted of it.
+    lookups : mapping
+        Reference tables by name.
     crosswalk : Translation, optional
+    unordered : bool
+        Whether a pattern found the files of the source, so that their names say in which order they count.
     """
 
     name: str
@@ -63,17 +68,18 @@ class SourceFile:
     raw: RawTable
     found: Found
     records: tuple[str, ...]
+    lookups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     crosswalk: Translation | None = None
+    unordered: bool = False
     _kept: dict[str, str] = field(default_factory=dict)
 
     def making(self, con: duckdb.DuckDBPyConnection, record: str, resource: Resource, reading: Reading) -> Making:
         """Return what is compiled for a record type; the lines of a file with several are read once."""
         identifiers = tuple(one.name for one in resource.fields if one.identifier)
-        lookups = {one.lookup: read_lookup(one.lookup) for one in self.layout.fields.values() if one.lookup}
         if self.crosswalk is not None:
             self._translate(con, self.crosswalk)
         making = Making(self.layout, record, self.found, self.raw, reading.frequency, identifiers, reading.hashed,
-                        self.crosswalk is not None, lookups)  # fmt: skip
+                        self.crosswalk is not None, self.lookups)  # fmt: skip
         if len(self.records) == 1:
             return making
         table = f"_layout_lines_{self.number}"
@@ -85,19 +91,20 @@ class SourceFile:
             con.execute(f"DROP TABLE temp.{RAW}")
             self._kept["lines"] = f"FROM {table}"
         return Making(self.layout, record, self.found, self.raw, reading.frequency, identifiers, reading.hashed,
-                      self.crosswalk is not None, lookups, self._kept["lines"])  # fmt: skip
+                      self.crosswalk is not None, self.lookups, self._kept["lines"])  # fmt: skip
 
     def recoded(self, con: duckdb.DuckDBPyConnection, making: Making) -> list[str]:
         """Return how often each code occurs and what it became."""
         codes = []
         for name in making.used():
             one, places = self.layout.fields[name], self.found.places[name]
-            if one.recode:
+            known = one.recode or self.lookups.get(one.lookup, {})
+            if known:
                 for number, place in enumerate(places):
                     if place is not None:
                         column = f"{name}__{number}" if len(places) > 1 else name
                         where = place if isinstance(place, str) else f"positions {place[0]}-{place[1]}"
-                        codes.append((column, where, one.recode))
+                        codes.append((column, where, known))
         used = making.used()
         return recodes(con, making.lines or lines_sql(making, used, f"({raw_sql(making, used)})"), codes)
 
@@ -158,14 +165,31 @@ def find_crosswalk(layout: Layout, raw: RawTable, source: str, target: str, file
     return Translation(raw, columns[0], columns[1])
 
 
-def read_lookup(name: str) -> Mapping[str, str]:
-    """Return a reference table that ships: what each code stands for."""
-    file = Path(shipped("data_schemas")) / "layouts" / "tables" / f"{name}.csv"
-    if not file.is_file():
-        raise InputError("no such reference table", value=name, fix="layouts/tables lists those that ship")
-    with file.open(encoding="utf-8", newline="") as text:
-        rows = [row for row in csv.reader(text) if row and not row[0].startswith("#")][1:]
-    return {row[0]: row[1] for row in rows}
+def read_lookup(name: str, folder: Path) -> dict[str, str]:
+    """Return a reference table: what each code stands for.
+
+    It is ``NAME.csv`` next to the layout, or one that ships: a header, then a code and what it stands for in each row.
+
+    Raises
+    ------
+    InputError
+        If there is no such table, it is not CSV of two columns, or a code stands in it twice.
+    """
+    file = next((one for one in (folder / f"{name}.csv", folder / "tables" / f"{name}.csv") if one.is_file()), None)
+    if file is None:
+        raise InputError("there is no such reference table", file=folder / f"{name}.csv", column="lookup", value=name)
+    try:
+        text = own_bytes(file, "the reference table", MAX_BYTES).decode("utf-8-sig")
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row and not row[0].startswith("#")]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError("the reference table cannot be read", file=file, rule=shown(error)) from None
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != 2 or row[0].strip() in found:
+            rule = "a code and what it stands for, each code once"
+            raise InputError("a row of the reference table does not hold", file=file, row=number, rule=rule)
+        found[row[0].strip()] = row[1].strip()
+    return found
 
 
 def identity_of(layout_sha256: str, study: object, crosswalk: str) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from retrain_eval.common.errors import InputError, together, unknown
 from retrain_eval.common.files import sha256
 from retrain_eval.plan.sources import Source
-from retrain_eval.records.file_order import matching
+from retrain_eval.records.file_order import is_pattern, matching
 from retrain_eval.records.layouts.delivery import LayoutDelivery
 from retrain_eval.records.layouts.description import Layout
 from retrain_eval.records.layouts.headers import find_fields
 from retrain_eval.records.layouts.library import find_layout, read_layout
 from retrain_eval.records.layouts.raw_table import open_table
-from retrain_eval.records.layouts.source import SourceFile, Translation, find_crosswalk, identity_of
+from retrain_eval.records.layouts.source import SourceFile, Translation, find_crosswalk, identity_of, read_lookup
 from retrain_eval.records.schema.table_schema import Package
 
 PERSON = "person"
@@ -89,7 +89,7 @@ def open_sources(
             try:
                 layout, layout_hash = read_layout(path := find_layout(source.layout, folder), source.options)
                 _check_columns(layout, package, path)
-                found.files += _open(folder, name, source, layout, layout_hash, scratch, len(found.files))
+                found.files += _open(folder, name, source, (layout, layout_hash, path), scratch, len(found.files))
             except InputError as error:
                 faults.append(error)
         if faults:
@@ -104,9 +104,10 @@ def open_sources(
 
 
 def _open(
-    folder: Path, name: str, source: Source, layout: Layout, layout_hash: str, scratch: ExitStack, number: int
+    folder: Path, name: str, source: Source, read: tuple[Layout, str, Path], scratch: ExitStack, number: int
 ) -> list[SourceFile]:
-    """Return the files of one source."""
+    """Return the files of one source; ``read`` is its layout, with its hash and its file."""
+    layout, layout_hash, path = read
     texts = (source.file,) if isinstance(source.file, str) else source.file
     paths: list[Path] = []
     for text in texts:
@@ -117,15 +118,20 @@ def _open(
     if not paths:
         raise InputError(f"no file is given for the source {name}", file="study.toml", column="file")
     crosswalk = _crosswalk(folder, source, layout, scratch)
-    chosen = (source.records, source.fields, crosswalk and (crosswalk.source, crosswalk.target))
+    lookups = {one.lookup: read_lookup(one.lookup, path.parent) for one in layout.fields.values() if one.lookup}
+    tables = sorted((table, sorted(codes.items())) for table, codes in lookups.items())
+    columns = crosswalk and (crosswalk.source, crosswalk.target)
+    chosen = (source.records, sorted(source.fields.items()), tables, columns)
     identity = identity_of(layout_hash, chosen, crosswalk.raw.sha256 if crosswalk is not None else "")
+    unordered = any(is_pattern(folder, text) for text in texts)
     opened, faults = list[SourceFile](), list[InputError]()
-    for place, path in enumerate(paths):
+    for place, file in enumerate(paths):
         try:
-            raw = open_table(path, layout.file.kind, scratch, encoding=source.encoding, sheet=source.sheet)
+            raw = open_table(file, layout.file.kind, scratch, encoding=source.encoding, sheet=source.sheet)
             where = find_fields(layout, raw, source.fields)
+            wanted = _wanted(source, layout)
             opened.append(
-                SourceFile(name, number + place, layout, identity, raw, where, _wanted(source, layout), crosswalk)
+                SourceFile(name, number + place, layout, identity, raw, where, wanted, lookups, crosswalk, unordered)
             )
         except InputError as error:
             faults.append(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 from retrain_eval.common.errors import InputError, together
 from retrain_eval.common.text.raw_file import RawFile, open_raw
 from retrain_eval.records.file_order import is_pattern, matching, order_of_name, stem
+from retrain_eval.records.layouts.delivery import LayoutDelivery
 from retrain_eval.records.layouts.sources import BySource
 
 
@@ -58,10 +59,19 @@ def in_order(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[R
     return sorted((raw for raw in deliveries if raw.sha256 in place), key=lambda raw: place[raw.sha256]) + ordered, ties
 
 
-def held_first(deliveries: Sequence[RawFile], held: Sequence[str]) -> list[RawFile]:
-    """Return deliveries in the order in which they count: those loaded as they arrived, then new ones as given."""
+def held_first(deliveries: Sequence[RawFile], held: Sequence[str]) -> tuple[list[RawFile], list[set[str]]]:
+    """Return deliveries of several sources in the order in which they count, and hashes as `in_order` does.
+
+    What is loaded stays as it arrived; new ones follow as the study file has their sources, and within one whose files
+    a pattern found by their names.
+    """
     place = {sha256: number for number, sha256 in enumerate(held)}
-    return sorted(deliveries, key=lambda raw: place.get(raw.sha256, len(held)))
+    by_source: dict[str, list[RawFile]] = {}
+    for raw in deliveries:
+        if isinstance(raw, LayoutDelivery) and raw.origin.unordered:
+            by_source.setdefault(raw.origin.name, []).append(raw)
+    ties = [unclear for rows in by_source.values() for unclear in in_order(rows, held)[1]]
+    return sorted(deliveries, key=lambda raw: place.get(raw.sha256, len(held))), ties
 
 
 def _in_no_order(

@@ -93,7 +93,8 @@ class Loader:
                     ties += [(name, hashes) for hashes in unclear]
                 elif isinstance(files[name], BySource):
                     held = [file.sha256 for file in loads.held(self.con, name, self.vintage)]
-                    raws[name] = held_first(deliveries, held)
+                    raws[name], unclear = held_first(deliveries, held)
+                    ties += [(name, hashes) for hashes in unclear]
                 kept, rest = self._plan(name, raws[name], mode, tolerate)
                 done |= {(name, report.sha256): report for report in kept}
                 todo += [(name, raw, update) for raw, update in rest]
