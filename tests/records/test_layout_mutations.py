@@ -44,7 +44,7 @@ def pirl_text() -> str:
 def wage_text() -> str:
     """Return a small file of fixed width: two employers, an adjustment, a duplicate, a stranger."""
     lines = [
-        lehd_line(person, str(5 + place % 3), f"2018Q{1 + place % 4}", str(400_000 + 1_000 * place))
+        lehd_line(person, str(5 + place % 3), f"2018Q{1 + place // 12}", str(400_000 + 1_000 * place))
         for place, person in enumerate(PEOPLE * 3)
     ]
     lines += [lehd_line(PEOPLE[0], "5", "2018Q1", "-5000"), lines[7], lehd_line("B00000001", "5", "2018Q1", "1")]
