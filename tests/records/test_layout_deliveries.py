@@ -257,7 +257,7 @@ def test_a_reference_table_translates_codes_and_what_it_lacks_is_missing_and_cou
     said: list[str] = []
     with loaded(tmp_path, {"s": Source(layout="own.toml", file="raw.csv")}, say=said) as (store, _):
         assert values(store, "person.region") == ["-", "-", "North", "South"]
-        assert any("01 → North 1, 02 → South 1, codes that are not listed 1" in line for line in said)
+        assert any("01 → North (1), 02 → South (1), codes that are not listed (1)" in line for line in said)
     table.write_text("code,region\n01,North\n03,East\n", encoding="utf-8")  # another table reads the file again
     with loaded(tmp_path, {"s": Source(layout="own.toml", file="raw.csv")}) as (store, _):
         assert values(store, "person.region") == ["-", "-", "East", "North"]

@@ -317,7 +317,7 @@ def read_study(path: str | Path) -> StudyFile:
         for name, files in study.records.items()
         if not files
     ]
-    checks = [partial(check, study, path) for check in (_check_name, _check_sources, _check_panel)]
+    checks = [partial(check, study, path) for check in (_check_name, _check_panel)]
     checks.append(partial(check_rules, study.release, path))
     checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
     for check in checks:
@@ -334,12 +334,6 @@ def _check_name(study: StudyFile, path: Path) -> None:
     """Refuse a study name that is not a folder name on every system: the report has a folder of that name."""
     if not is_plain_name(name := study.study.name):
         raise InputError("the study's name is not a valid folder name", file=path, column="name", value=name, rule=RULE)
-
-
-def _check_sources(study: StudyFile, path: Path) -> None:
-    """Refuse a study without records."""
-    if not study.records and not study.sources:
-        raise InputError("the study names no records", file=path, fix="add [records], or [sources.NAME] with a layout")
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

@@ -369,6 +369,9 @@ class Study:
     @contextmanager
     def _files(self) -> Iterator[dict[str, list[Path] | BySource]]:
         """Yield the deliveries by record type: files of records, and what layouts make of raw files."""
+        if not self.file.records and not self.file.sources:
+            fix = "add [records], or let a layout read raw files: retrain-eval import"
+            raise InputError("the study names no records", file=self.folder / FILE, fix=fix)
         files = record_files(self.folder, self.file.records)
         with open_sources(self.folder, self.file.sources, self.package, files.get("person", ())) as sources:
             yield sources.with_files(files)

@@ -126,6 +126,12 @@ class Account:
             yield f"= {counted(self.spells, 'spells')}, split by day into"
         yield with_money(self.records, "= ")
 
+    @property
+    def is_of_strangers(self) -> bool:
+        """Whether every row is of a person outside the study: identifiers may be of two kinds."""
+        outside = sum(line.rows for line in self.dropped if line.what == _REASONS[STRANGER])
+        return 0 < outside == self.rows_in.rows
+
     def facts(self) -> list[tuple[str, int, Decimal]]:
         """Return the control totals as rows of the store's table ``imports``."""
         rows = [("in", self.rows_in.rows, self.rows_in.money)]
@@ -166,7 +172,9 @@ def account_of(
         money = "coalesce(sum(CASE WHEN _end >= _begin THEN _daily * (date_diff('day', _begin, _end) + 1) END), 0)"
     found = con.execute(f"SELECT _drop, count(*), {money} FROM {ROWS} GROUP BY ALL ORDER BY ALL").fetchall()
     by_reason = {int(drop): (int(n), Decimal(amount)) for drop, n, amount in found}
-    rows_in = Line("rows", sum(n for n, _ in by_reason.values()), sum((m for _, m in by_reason.values()), _NOTHING))
+    repeat = making.rule.repeat
+    what = "rows" if repeat == 1 else f"rows, {repeat} for each row of the file"
+    rows_in = Line(what, sum(n for n, _ in by_reason.values()), sum((m for _, m in by_reason.values()), _NOTHING))
     dropped = [Line(_reason(drop, making), *by_reason[drop]) for drop in by_reason if drop != KEPT]
     amount = steps.netting.amount if isinstance(steps, NettingSteps) else (
         steps.splitting.amount if isinstance(steps, SplittingSteps) else "")  # fmt: skip
@@ -227,11 +235,14 @@ def recodes(
     said = []
     for (name, where, known), counts in zip(codes, found, strict=True):
         shown = [
-            f"{code} → {known[code] or 'missing'} {n:,}" for code, n in sorted((counts or {}).items()) if code in known
+            f"{code} → {known[code] or 'missing'} ({n:,})"
+            for code, n in sorted((counts or {}).items())
+            if code in known
         ]
-        shown = [*shown[:_CODES], f"{len(shown) - _CODES:,} codes more"] if len(shown) > _CODES else shown
+        if len(shown) > _CODES:
+            shown = [*shown[:_CODES], f"{len(shown) - _CODES:,} codes more"]
         strange = sum(n for code, n in (counts or {}).items() if code not in known)
-        shown += [f"codes that are not listed {strange:,}"] if strange else []
+        shown += [f"codes that are not listed ({strange:,})"] if strange else []
         if shown:
             said.append(f"{name.split('__')[0]} ({where}): {', '.join(shown)}")
     return said

@@ -18,6 +18,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.common.sql import sql_name, sql_text
 from retrain_eval.common.text.raw_file import RawFile
 from retrain_eval.records.layouts.account import Account, account_of
+from retrain_eval.records.layouts.library import fields_of
 from retrain_eval.records.layouts.netting import NettingSteps
 from retrain_eval.records.layouts.rules import NO_FAULT, may_show
 from retrain_eval.records.layouts.source import SourceFile
@@ -194,7 +195,7 @@ class LayoutDelivery(RawFile):
             found.append(Check("layout", name, f"{fault} IS NOT NULL", words, shown, True))
         for check in rules:
             named = [name for name in check.column.split(", ") if name in self.making.columns]
-            where = self._where([field for name in named for field in self.making.fields_behind(name)])
+            where = self._where([field for name in named for field in fields_of(self.making.rule.columns[name])])
             message = f"{check.message} ({where})" if where else check.message
             condition = f"NOT {_UNREAD} AND ({check.condition})"
             found.append(check._replace(message=message, condition=condition))

@@ -108,7 +108,8 @@ def _value(name: str, option: Option, value: object) -> str | tuple[str, ...]:
                 file="study.toml",
                 column="options",
                 rule=f"one of {', '.join(option.choices)}",
-                fix=f'options = {{{name} = "{option.choices[0]}"}}',
+                fix=f"--option {name}={option.choices[0]}, or in [sources.NAME]: "
+                f'options = {{{name} = "{option.choices[0]}"}}',
             )
         if text not in option.choices:
             fault = unknown(f"value of the option {name}", shown(text), option.choices)

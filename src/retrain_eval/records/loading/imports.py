@@ -50,6 +50,8 @@ def report(con: duckdb.DuckDBPyConnection, batch: Sequence[Staged], refused: Map
             yield f"    {line}"
         for line in raw.account.lines():
             yield f"    {line}"
+        if raw.account.is_of_strangers:
+            yield "    note: no row is of a person of the study; is it the same identifier? a crosswalk translates it"
         stored, of_stored, of_refused, copies = totals(con, one)
         has = raw.account.has_money
         yield (f"    = {stored:,} to be stored" + (f" ({of_stored:,.2f})" if has else "")
