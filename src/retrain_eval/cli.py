@@ -102,51 +102,27 @@ def ingest(
 
 @app.command("import", epilog="Example: retrain-eval import my_study us-ui-wages UIWAGE_2023.txt --dry-run")
 def import_files(
-    folder: Annotated[
-        Path | None, typer.Argument(help="Study folder, with its study.toml.", show_default=False)
-    ] = None,
-    layout: Annotated[
-        str | None, typer.Argument(help="Layout that reads the files: its name, or a file next to the study.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Study folder, with its study.toml.")] = None,
+    layout: Annotated[str | None, typer.Argument(help="Layout: its name, or a file next to the study.")] = None,
     files: Annotated[list[Path] | None, typer.Argument(help="Raw files, in the order of their delivery.")] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="List the layouts that ship; with the name of one, its options and fields.")
-    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List layouts; with a name, its options.")] = False,
     name: Annotated[str, typer.Option(help="Name of the source in study.toml; by default that of the layout.")] = "",
     option: Annotated[list[str] | None, typer.Option(help="A choice of the layout, such as unit=dollars.")] = None,
     field: Annotated[list[str] | None, typer.Option(help="A header of your own, such as provider=SCHOOL.")] = None,
-    crosswalk: Annotated[
-        Path | None, typer.Option(help="File that translates the identifier of the raw files into that of the study.")
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only report what was read, recoded, netted, dropped and would be refused."),
-    ] = False,
+    crosswalk: Annotated[Path | None, typer.Option(help="File that translates the identifier of raw files.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be stored and refused.")] = False,
     as_json: Json = False,
 ) -> None:
     """Load files as agencies hold them: report what a layout makes of them, store it, and add it to study.toml."""
-    from retrain_eval.study.importing import describe, import_source, list_layouts
+    from retrain_eval.study.importing import Wanted, import_source, list_layouts
 
     if listed:
-        shown, layouts = list_layouts() if folder is None else describe(str(folder))
-        _done(as_json, {"layouts": layouts}, shown)
+        _done(as_json, *list_layouts(str(folder or "")))
         return
-    if folder is None or layout is None or not files:
-        raise InputError("import needs a study folder, a layout and files", fix="layouts: retrain-eval import --list")
-    title = f"{'Checking' if dry_run else 'Importing'} {len(files)} file{'s' * (len(files) > 1)} with {layout}"
-    report: list[str] = []
-    with _steps(title, quiet=as_json) as say:
-
-        def note(text: str) -> None:
-            report.append(text)
-            say(text)
-
-        section = import_source(
-            folder, layout, files, name=name, options=option or (), fields=field or (), crosswalk=crosswalk,
-            dry_run=dry_run, say=note, watch=say.watch,
-        )  # fmt: skip
-    text = f"nothing was stored; for study.toml:\n{section}" if dry_run else f"study.toml has:\n{section}"
-    _done(as_json, {"report": report, "section": section, "dry_run": dry_run}, text)
+    wanted = Wanted(name, tuple(option or ()), tuple(field or ()), crosswalk)
+    with _steps(f"{'Checking' if dry_run else 'Importing'} raw files", quiet=as_json) as say:
+        facts, text = import_source(folder, layout, files, wanted, dry_run=dry_run, say=say, watch=say.watch)
+    _done(as_json, facts, text)
 
 
 @app.command(epilog="Example: retrain-eval run analyses/nsw")

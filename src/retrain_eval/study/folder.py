@@ -6,8 +6,6 @@ edition; ``report`` builds the book from editions alone. Each does nothing where
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +24,8 @@ from retrain_eval.common.text.file_names import check_plain_name
 from retrain_eval.plan.registered import PLAN, Registration, register
 from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import FILE, StudyFile, read_study
-from retrain_eval.records.files import record_files, write_missing
-from retrain_eval.records.layouts.sources import BySource, open_sources, record_types
+from retrain_eval.records.files import all_deliveries, record_files, write_missing
+from retrain_eval.records.layouts.sources import record_types
 from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.records.schema.dictionary import Package, dictionary, load_package
 from retrain_eval.records.store import Store
@@ -105,7 +103,7 @@ class Study:
         store = self._open(say)
         try:
             before = store.vintage
-            with self._files() as files:
+            with all_deliveries(self.folder, self.file, self.package) as files:
                 for report in store.ingest_all(files, **self._loading(watch), announce=say):
                     say(str(report))
             if store.vintage > before:
@@ -366,16 +364,6 @@ class Study:
             settings["create"] = False
         return Store.open(self.store_path, package=self.package, **settings, **options)
 
-    @contextmanager
-    def _files(self) -> Iterator[dict[str, list[Path] | BySource]]:
-        """Yield the deliveries by record type: files of records, and what layouts make of raw files."""
-        if not self.file.records and not self.file.sources:
-            fix = "add [records], or let a layout read raw files: retrain-eval import"
-            raise InputError("the study names no records", file=self.folder / FILE, fix=fix)
-        files = record_files(self.folder, self.file.records)
-        with open_sources(self.folder, self.file.sources, self.package, files.get("person", ())) as sources:
-            yield sources.with_files(files)
-
     def _loading(self, watch: Watch) -> dict[str, Any]:
         """Return the options of every load of this study."""
         return {"tolerate": self.file.ingest.tolerate, "refusals": self.refusals_path, "watch": watch}
@@ -393,7 +381,7 @@ class Study:
         else:
             store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
         try:
-            with self._files() as files:
+            with all_deliveries(self.folder, self.file, self.package) as files:
                 for report in store.ingest_all(files, **self._loading(watch), dry_run=True, announce=say):
                     say(str(report))
         except BaseException:

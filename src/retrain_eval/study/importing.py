@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,19 +21,30 @@ from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.study.folder import Study
 from retrain_eval.study.run import Say
 
-Listing = tuple[str, list[dict[str, object]]]  # what is printed of layouts, for readers and for machines
+Printed = tuple[dict[str, object], str]  # for machines, and for readers
 
 
-def list_layouts() -> Listing:
-    """Return the layouts that ship: name, title, and the record types that they make."""
+class Wanted(NamedTuple):
+    """What the command line says of a source: its name, ``name=value`` of options and fields, a crosswalk."""
+
+    name: str = ""
+    options: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    crosswalk: Path | None = None
+
+
+def list_layouts(name: str = "") -> Printed:
+    """Return the layouts that ship: name, title and record types; or, of one, its options and fields."""
+    if name:
+        return describe(name)
     found = [read_shipped(path) for path in shipped_layouts().values()]
     width = max(len(layout.name) for layout in found)
     lines = [f"{layout.name:<{width}}  {layout.title}: {', '.join(layout.records)}" for layout in found]
-    facts = [dict[str, object](name=one.name, title=one.title, records=list(one.records)) for one in found]
-    return "\n".join([*lines, "", "retrain-eval import --list NAME prints options and fields"]), facts
+    facts = [{"name": one.name, "title": one.title, "records": list(one.records)} for one in found]
+    return {"layouts": facts}, "\n".join([*lines, "", "retrain-eval import --list NAME prints options and fields"])
 
 
-def describe(name: str) -> Listing:
+def describe(name: str) -> Printed:
     """Return the options, fields and public sources of a layout."""
     layout = read_shipped(find_layout(name, Path()))
     lines = [f"{layout.name}: {layout.title}", "", layout.description.strip(), "", "Options"]
@@ -46,7 +58,7 @@ def describe(name: str) -> Listing:
     lines += ["", "Records"]
     lines += [f"  {record}: {', '.join(rule.columns)}" for record, rule in layout.records.items()]
     lines += ["", "Public sources", *(f"  {one.title} {one.address}".rstrip() for one in layout.origins)]
-    return "\n".join(lines), [msgspec.to_builtins(layout)]
+    return {"layouts": [msgspec.to_builtins(layout)]}, "\n".join(lines)
 
 
 def _places(one: Field, layout: Layout) -> str:
@@ -57,18 +69,15 @@ def _places(one: Field, layout: Layout) -> str:
 
 
 def import_source(
-    folder: str | Path,
-    layout: str,
-    files: Sequence[Path],
+    folder: str | Path | None,
+    layout: str | None,
+    files: Sequence[Path] | None,
+    wanted: Wanted,
     *,
-    name: str = "",
-    options: Sequence[str] = (),
-    fields: Sequence[str] = (),
-    crosswalk: Path | None = None,
     dry_run: bool = False,
     say: Say = lambda _: None,
     watch: Watch = unwatched,
-) -> str:
+) -> Printed:
     """Load raw files through a layout, and enter them in the study file as ``[sources.NAME]``.
 
     Parameters
@@ -79,12 +88,8 @@ def import_source(
         A layout that ships, or a file next to the study.
     files : sequence of Path
         In the order of their delivery.
-    name : str
-        Of the source; by default that of the layout.
-    options, fields : sequence of str
-        ``name=value`` each: choices of the layout, headers of the files.
-    crosswalk : Path, optional
-        File that translates the identifier of the raw files.
+    wanted : Wanted
+        Name of the source (by default that of the layout), options, headers, crosswalk.
     dry_run : bool
         Only report, and write nothing.
     say, watch : callable
@@ -92,23 +97,31 @@ def import_source(
 
     Returns
     -------
-    str
-        The section of the study file.
+    (dict, str)
+        The report and the section of the study file, for machines and for readers.
 
     Raises
     ------
     InputError
         If a file cannot be read or has rows that break a rule; then neither the store nor the study file changes.
     """
+    if folder is None or layout is None or not files:
+        raise InputError("import needs a study folder, a layout and files", fix="layouts: retrain-eval import --list")
+    report: list[str] = []
+
+    def note(text: str) -> None:
+        report.append(text)
+        say(text)
+
     study = Study.open(folder)
-    name = name or Path(layout).stem.replace("-", "_")
+    name = wanted.name or Path(layout).stem.replace("-", "_")
     texts = tuple(_relative(study.folder, path) for path in files)
     source = Source(
         layout=layout,
         file=texts if len(texts) > 1 else texts[0],
-        options=dict(_pair(text) for text in options),
-        fields=dict(_pair(text) for text in fields),
-        crosswalk=None if crosswalk is None else Crosswalk(file=_relative(study.folder, crosswalk)),
+        options=dict(_pair(text) for text in wanted.options),
+        fields=dict(_pair(text) for text in wanted.fields),
+        crosswalk=Crosswalk(file=_relative(study.folder, wanted.crosswalk)) if wanted.crosswalk else None,
     )
     if not name.isidentifier():
         raise InputError(
@@ -120,14 +133,15 @@ def import_source(
                          fix="give another --name, or edit that section")  # fmt: skip
     section = _section(name, source)
     with_it = Study(study.folder, msgspec.structs.replace(study.file, sources={**study.file.sources, name: source}))
-    with_it.ingest(say, dry_run=dry_run, watch=watch).close()
+    with_it.ingest(note, dry_run=dry_run, watch=watch).close()
     if known is None and not dry_run:
         path = study.folder / FILE
         with locked(path):
             text = own_bytes(path, "the study file").decode("utf-8")
             write_text(path, f"{text.rstrip()}\n\n{section}\n", access="as written")
         read_study(path)
-    return section
+    done = "nothing was stored; for study.toml:" if dry_run else "study.toml has:"
+    return {"report": report, "section": section, "dry_run": dry_run}, f"{done}\n{section}"
 
 
 def _relative(folder: Path, path: Path) -> str:
