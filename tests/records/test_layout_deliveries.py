@@ -26,6 +26,7 @@ from retrain_eval.records.layouts.library import read_layout, read_shipped, ship
 from retrain_eval.records.layouts.sources import open_sources
 from retrain_eval.records.layouts.steps import LayoutSteps, Making
 from retrain_eval.records.schema.table_schema import load_package
+from retrain_eval.records.store import Store
 from retrain_eval.study.folder import Study
 
 KEY = "5bd1e995c2b2ae3d27d4eb4f165667c5"
@@ -118,6 +119,26 @@ def test_refused_rows_that_are_tolerated_keep_their_raw_line(tmp_path: Path) -> 
         assert store.con.execute("SELECT _record FROM archive.refused").fetchall() == [(3,)]
         facts = dict(store.con.execute("SELECT what, records FROM imports WHERE layout = 'us-ui-wages'").fetchall())
         assert facts == {"in": 2, "records": 2, "stored": 1, "refused": 1}
+
+
+def test_no_message_or_report_names_a_person(tmp_path: Path) -> None:
+    row = {"PIRL100": "zqid001", "PIRL200": "1975x315", "PIRL201": "7", "PIRL900": "2018x501", "PIRL1300": "1",
+           "PIRL1301": "zqprovider", "PIRL1303": "06", "COUNTY": "zqcounty"}  # fmt: skip
+    write_csv(tmp_path / "pirl.csv", [row, {**row, "PIRL100": "zqid002", "PIRL201": "Zqname Jones"}])
+    said: list[str] = []
+    with (
+        pytest.raises(InputError) as caught,
+        loaded(tmp_path, {"s": Source(layout="us-pirl", file="pirl.csv")}, say=said),
+    ):
+        pass
+    with Store.open(tmp_path / "store.duckdb", frequency="quarter") as store:
+        rejects = store.rejects().to_csv()
+    assert "PIRL201" in str(caught.value)
+    assert "2018x501" in rejects
+    for text in (str(caught.value), "\n".join(said), rejects):
+        assert "zqid" not in text
+        assert "1975x315" not in text
+        assert "Jones" not in text
 
 
 def test_a_person_of_two_sources_is_as_the_first_one_says(tmp_path: Path) -> None:

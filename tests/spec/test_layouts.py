@@ -34,6 +34,8 @@ def cases() -> list[Case]:
     found = []
     for part in text.split("\n## ")[1:]:
         layout = part.splitlines()[0]
+        if "\nRow: " not in part:  # prose
+            continue
         setting = dict(re.findall(r"^(Row|Header|Options|People): (.*)$", part, re.MULTILINE))
         lines = [line for line in part.splitlines() if line.startswith("| ")][1:]
         for line in lines:
