@@ -100,6 +100,31 @@ def ingest(
     _done(as_json, {**facts, "vintages": json.loads(vintages.to_json(orient="records", date_format="iso"))}, text)
 
 
+@app.command("import", epilog="Example: retrain-eval import my_study us-ui-wages UIWAGE_2023.txt --dry-run")
+def import_files(
+    folder: Annotated[Path | None, typer.Argument(help="Study folder, with its study.toml.")] = None,
+    layout: Annotated[str | None, typer.Argument(help="Layout: its name, or a file next to the study.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Raw files, in the order of their delivery.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List layouts; with a name, its options.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the source in study.toml; by default that of the layout.")] = "",
+    option: Annotated[list[str] | None, typer.Option(help="A choice of the layout, such as unit=dollars.")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="A header of your own, such as provider=SCHOOL.")] = None,
+    crosswalk: Annotated[Path | None, typer.Option(help="File that translates the identifier of raw files.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be stored and refused.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Load files as agencies hold them: report what a layout makes of them, store it, and add it to study.toml."""
+    from retrain_eval.study.importing import Wanted, import_source, list_layouts
+
+    if listed:
+        _done(as_json, *list_layouts(str(folder or "")))
+        return
+    wanted = Wanted(name, tuple(option or ()), tuple(field or ()), crosswalk)
+    with _steps(f"{'Checking' if dry_run else 'Importing'} raw files", quiet=as_json) as say:
+        facts, text = import_source(folder, layout, files, wanted, dry_run=dry_run, say=say, watch=say.watch)
+    _done(as_json, facts, text)
+
+
 @app.command(epilog="Example: retrain-eval run analyses/nsw")
 def run(
     folder: Folder,

@@ -61,7 +61,7 @@ def content(store: Store, table: str) -> list[tuple[object, ...]]:
 def test_values_arrive_typed_and_absent_columns_are_missing(store: Store, people: Path, wages: Path) -> None:
     reports = store.ingest_all({"wage_record": wages, "person": people})
     assert [report.resource for report in reports] == ["person", "wage_record"]
-    assert reports[1].absent == ("employer_id", "unit_id", "hours", "isco", "naics", "source", "imputed")
+    assert reports[1].absent == ("employer_id", "unit_id", "hours", "isco", "naics", "source", "imputed", "censored")
     assert store.tables() == {"person": 3, "wage_record": 3}
     wages = store.con.execute("SELECT sum(wages), typeof(any_value(wages)) FROM wage_record").fetchall()
     assert [str(cell) for cell in wages[0]] == ["22.50", "DECIMAL(12,2)"]

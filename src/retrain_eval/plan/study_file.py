@@ -23,6 +23,7 @@ from retrain_eval.common.untrusted import own_bytes, parse_toml
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.rules import Release as Release
 from retrain_eval.plan.rules import check_rules, rename_rules, with_profile
+from retrain_eval.plan.sources import Source
 from retrain_eval.plan.strata import Stratum, check_stratum
 
 FILE = "study.toml"
@@ -156,7 +157,8 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of ``study.toml``."""
 
     study: About
-    records: dict[str, str | tuple[str, ...]]
+    records: dict[str, str | tuple[str, ...]] = {}
+    sources: dict[str, Source] = {}
     ingest: Ingest = Ingest()
     panel: Panel = Panel()
     quality: Quality = Quality()
@@ -248,7 +250,10 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
 
     def sha256(self) -> str:
         """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""
-        canonical = json.dumps(msgspec.to_builtins(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        stated = msgspec.to_builtins(self)
+        if not self.sources:  # plans of earlier versions, which had none, keep their hash
+            del stated["sources"]
+        canonical = json.dumps(stated, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from retrain_eval.common.errors import InputError, together
 from retrain_eval.common.files import PRIVATE, new_folder, set_modes
-from retrain_eval.records.loading.deliveries import deliveries, matching
+from retrain_eval.plan.study_file import FILE, StudyFile
+from retrain_eval.records.file_order import matching
+from retrain_eval.records.layouts.sources import BySource, open_sources
+from retrain_eval.records.loading.deliveries import deliveries
+from retrain_eval.records.schema.table_schema import Package
 from retrain_eval.records.store import Store
 
 Given = Mapping[str, str | Sequence[str]]
@@ -34,6 +39,23 @@ def record_files(folder: Path, records: Given) -> dict[str, list[Path]]:
     if faults:
         raise together(faults, "{n} entries of [records] match no file")
     return found
+
+
+@contextmanager
+def all_deliveries(folder: Path, study: StudyFile, package: Package) -> Iterator[dict[str, list[Path] | BySource]]:
+    """Yield the deliveries of a study by record type: its files, and what layouts make of raw files.
+
+    Raises
+    ------
+    InputError
+        If the study names no records, or a file of it cannot be read.
+    """
+    if not study.records and not study.sources:
+        fix = "add [records], or let a layout read raw files: retrain-eval import"
+        raise InputError("the study names no records", file=folder / FILE, fix=fix)
+    files = record_files(folder, study.records)
+    with open_sources(folder, study.sources, package, files.get("person", ())) as sources:
+        yield sources.with_files(files)
 
 
 def write_missing(folder: Path, records: Given, script: ModuleType, say: Callable[[str], object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from retrain_eval.records import store_file
 from retrain_eval.records.loading import loads, refused
 from retrain_eval.records.loading.loading import Files, IngestReport, Loader
 from retrain_eval.records.loading.loads import Mode
-from retrain_eval.records.loading.progress import Watch, unwatched
+from retrain_eval.records.loading.progress import Watch, unsaid, unwatched
 from retrain_eval.records.schema.dictionary import Reading
 from retrain_eval.records.schema.table_schema import Package, load_package
 from retrain_eval.records.views import drop_broken_views, drop_passing_views
@@ -220,15 +220,17 @@ class Store:
         dry_run: bool = False,
         refusals: str | Path | None = None,
         watch: Watch = unwatched,
+        announce: Callable[[str], None] = unsaid,
     ) -> list[IngestReport]:
         """Validate files and load all of them as one vintage, or none.
 
         Parameters
         ----------
         files : mapping
-            File (CSV or Parquet) by record type, or a sequence of files: deliveries in their order, of which those
-            that are loaded already are kept. Record types may come in any order. Files that a pattern of a study
-            found are in the order in which they arrived (`retrain_eval.records.loading.deliveries.Unordered`).
+            File (CSV or Parquet, or what a layout makes of one) by record type, or a sequence of files: deliveries in
+            their order, of which those that are loaded already are kept. Record types may come in any order. Files that
+            a pattern of a study found are in the order in which they arrived
+            (`retrain_eval.records.loading.deliveries.Unordered`).
         mode : {"replace", "update"}
             A file takes the place of what was loaded for its record type before, or comes on top of it: a row with the
             key of an earlier one then supersedes it. Nothing is ever deleted.
@@ -243,6 +245,8 @@ class Store:
             CSV file in which every refused row is listed, in a dry run too; removed where no row is refused.
         watch : callable
             Given what is being done, and the share of the load that is done, from 0 to 1.
+        announce : callable
+            Given, line by line and before anything is stored, what layouts made of raw files.
 
         Returns
         -------
@@ -261,7 +265,7 @@ class Store:
             raise StoreError(f"the store is open as of vintage {self.as_of}: nothing can be loaded into the past")
         latest = loads.last_vintage(self.con)  # another Store of this process may have loaded
         listed = None if refusals is None else Path(refusals)
-        loader = Loader(self.con, self.path, self.package, self.reading, latest, listed, watch)
+        loader = Loader(self.con, self.path, self.package, self.reading, latest, listed, watch, announce)
         reports = loader.load(files, mode, tolerate, dry_run)
         if self.vintage != (latest := loads.last_vintage(self.con)):
             self.vintage = latest

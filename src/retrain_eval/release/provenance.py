@@ -38,7 +38,7 @@ def run_key(file: StudyFile, script: Path, store: Store, package: Package) -> di
     code = hashlib.sha256()
     for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         code.update(source.read_bytes())
-    for name in file.records:  # the source of the dictionary
+    for name in store.names:  # the source of the dictionary
         code.update(package[name].sha256.encode())
     return {
         "study": file.sha256(),

@@ -24,7 +24,8 @@ from retrain_eval.common.text.file_names import check_plain_name
 from retrain_eval.plan.registered import PLAN, Registration, register
 from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import FILE, StudyFile, read_study
-from retrain_eval.records.files import record_files, write_missing
+from retrain_eval.records.files import all_deliveries, record_files, write_missing
+from retrain_eval.records.layouts.sources import record_types
 from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.records.schema.dictionary import Package, dictionary, load_package
 from retrain_eval.records.store import Store
@@ -70,6 +71,11 @@ class Study:
         own = self.folder / "data_schemas"
         return load_package(resource("data_schemas"), *([own] if own.is_dir() else []))
 
+    @cached_property
+    def record_types(self) -> tuple[str, ...]:
+        """The record types that the study names, and those that its layouts make."""
+        return tuple(dict.fromkeys((*self.file.records, *record_types(self.folder, self.file.sources))))
+
     @property
     def store_path(self) -> Path:
         """Where the store lies."""
@@ -97,8 +103,9 @@ class Study:
         store = self._open(say)
         try:
             before = store.vintage
-            for report in store.ingest_all(self._files(), **self._loading(watch)):
-                say(str(report))
+            with all_deliveries(self.folder, self.file, self.package) as files:
+                for report in store.ingest_all(files, **self._loading(watch), announce=say):
+                    say(str(report))
             if store.vintage > before:
                 say(f"vintage {store.vintage} is complete")
             for line in store.incomplete():
@@ -162,7 +169,7 @@ class Study:
                 why = reason(error, self.store_path)
                 raise StoreError(f"the run stopped; the last results are kept: {why}") from error
             run.results.tables["dictionary"] = dictionary(self.package).pipe(
-                lambda frame: frame[frame["resource"].isin(list(self.file.records))].reset_index(drop=True)
+                lambda frame: frame[frame["resource"].isin(self.record_types)].reset_index(drop=True)
             )
         for table in run.results.kept().values():
             table.mark(stamp_of(self.file))
@@ -351,14 +358,11 @@ class Study:
         settings: dict[str, Any] = {
             "frequency": about.frequency,
             "identifiers": self.file.ingest.identifiers,
-            "only": tuple(self.file.records),  # what an earlier plan named is not there for this one
+            "only": self.record_types,  # what an earlier plan named is not there for this one
         }
         if "as_of" in options:
             settings["create"] = False
         return Store.open(self.store_path, package=self.package, **settings, **options)
-
-    def _files(self) -> dict[str, list[Path]]:
-        return record_files(self.folder, self.file.records)
 
     def _loading(self, watch: Watch) -> dict[str, Any]:
         """Return the options of every load of this study."""
@@ -366,7 +370,8 @@ class Study:
 
     def _rehearse(self, say: Say, watch: Watch) -> Store:
         """Check every file against the store, or an empty one where there is none; write only what was refused."""
-        missing = [file for files in self._files().values() for file in files if not file.exists()]
+        given = record_files(self.folder, self.file.records)
+        missing = [file for files in given.values() for file in files if not file.exists()]
         if missing and hasattr(self._script, "prepare"):
             raise InputError(
                 "the record files are not there yet", file=missing[0], fix="run the study once: its run.py writes them"
@@ -376,8 +381,9 @@ class Study:
         else:
             store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
         try:
-            for report in store.ingest_all(self._files(), **self._loading(watch), dry_run=True):
-                say(str(report))
+            with all_deliveries(self.folder, self.file, self.package) as files:
+                for report in store.ingest_all(files, **self._loading(watch), dry_run=True, announce=say):
+                    say(str(report))
         except BaseException:
             store.close()
             raise

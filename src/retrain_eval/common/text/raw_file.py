@@ -53,6 +53,8 @@ class RawFile:
         DuckDB's types of a Parquet file's columns; empty for CSV.
     plain : bool
         Whether record ``r`` stands on line ``r + 1`` (CSV: no blank line, no line break in quotes).
+    hidden : tuple of str
+        Columns of `sql` that no record has: what cannot be read, of a file that a layout reads.
     """
 
     path: Path
@@ -63,6 +65,12 @@ class RawFile:
     types: tuple[str, ...]
     plain: bool
     stamp: tuple[int, int]
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def ragged_rule(self) -> str:
+        """What a row with other fields than the header breaks."""
+        return f"the row must have {len(self.columns)} fields, as the header has"
 
     def sql(self, native: Collection[str] = ()) -> str:
         """Return SQL that reads the file as text: ``_record`` (from 1), ``_ragged``, and the columns.
@@ -186,8 +194,10 @@ class RawFile:
         return InputError("the file is not valid CSV", file=self.path, row=line, rule=text.splitlines()[0])
 
 
-def open_raw(path: str | Path, *, hashed: bool = True) -> RawFile:
+def open_raw(path: str | Path, *, hashed: bool = True, is_text: bool = False) -> RawFile:
     """Look at a file as bytes and return what is needed to read it; without ``hashed`` its hash is left out.
+
+    ``is_text`` reads a file whose name says no type, such as ``extract.txt``, as CSV.
 
     Raises
     ------
@@ -205,7 +215,7 @@ def open_raw(path: str | Path, *, hashed: bool = True) -> RawFile:
         raise InputError("this is a folder, not a file", file=path, fix=f"give one file: {_KNOWN}")
     if not path.exists():
         raise InputError("file not found", file=path)
-    kind = _kind(path)
+    kind = _kind(path) or ("csv" if is_text else None)
     if kind is None:
         raise InputError("unknown file type", file=path, fix=_KNOWN)
     try:

@@ -6,7 +6,7 @@ killed at any moment leaves the last complete vintage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,13 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import sql_name
 from retrain_eval.common.text.raw_file import RawFile
 from retrain_eval.records import identifiers
+from retrain_eval.records.layouts.delivery import LayoutDelivery, drop_tables
+from retrain_eval.records.layouts.sources import BySource
+from retrain_eval.records.loading import imports, loads, refused, staging
 from retrain_eval.records.loading import keys as validation
-from retrain_eval.records.loading import loads, refused, staging
-from retrain_eval.records.loading.deliveries import Unordered, in_order, open_deliveries
+from retrain_eval.records.loading.deliveries import Unordered, held_first, in_order, open_deliveries
 from retrain_eval.records.loading.loads import Mode
-from retrain_eval.records.loading.progress import CHECKING, READING, REFERRING, WRITING, Watch, unwatched
+from retrain_eval.records.loading.progress import CHECKING, READING, REFERRING, WRITING, Watch, unsaid, unwatched
 from retrain_eval.records.loading.report import IngestReport as IngestReport
 from retrain_eval.records.loading.staging import Staged
 from retrain_eval.records.schema.dictionary import Reading
@@ -31,7 +33,7 @@ from retrain_eval.records.schema.resource import Resource
 from retrain_eval.records.schema.table_schema import Package
 
 _FAULTS = "{n} faults in files and their headers; nothing was loaded"
-Files = Mapping[str, "str | Path | Sequence[str | Path]"]
+Files = Mapping[str, "str | Path | Sequence[str | Path | RawFile]"]
 
 
 @summarised
@@ -55,6 +57,8 @@ class Loader:
         CSV file in which refused rows are listed.
     watch : callable
         Given what is being done, and the share of the load that is done: see `retrain_eval.records.loading.progress`.
+    announce : callable
+        Given what layouts made of raw files, before anything is stored.
     """
 
     con: duckdb.DuckDBPyConnection
@@ -64,6 +68,7 @@ class Loader:
     vintage: int
     refusals: Path | None = None
     watch: Watch = unwatched
+    announce: Callable[[str], None] = unsaid
 
     def load(self, files: Files, mode: Mode, tolerate: float, dry_run: bool) -> list[IngestReport]:
         """Validate files and load all of them as one vintage, or none; see `Store.ingest_all`."""
@@ -85,6 +90,10 @@ class Loader:
                 if isinstance(files[name], Unordered):
                     held = [file.sha256 for file in loads.held(self.con, name, self.vintage)]
                     raws[name], unclear = in_order(deliveries, held)
+                    ties += [(name, hashes) for hashes in unclear]
+                elif isinstance(files[name], BySource):
+                    held = [file.sha256 for file in loads.held(self.con, name, self.vintage)]
+                    raws[name], unclear = held_first(deliveries, held)
                     ties += [(name, hashes) for hashes in unclear]
                 kept, rest = self._plan(name, raws[name], mode, tolerate)
                 done |= {(name, report.sha256): report for report in kept}
@@ -139,6 +148,8 @@ class Loader:
         batch = self._validate(todo)
         counts = con.execute(f"SELECT staged, count(DISTINCT record) FROM {staging.REFUSED} GROUP BY ALL").fetchall()
         rejected = dict.fromkeys(range(len(batch)), 0) | dict(counts)
+        for line in imports.report(con, batch, rejected):
+            self.announce(line)
         error = None
         if any(rejected[one.number] > tolerate * one.raw.rows for one in batch):
             error = validation.refusal(con, batch, rejected, self._listed(dry_run))
@@ -196,6 +207,7 @@ class Loader:
         before = loads.held(self.con, staged.resource.name, vintage) if staged.update else []
         load_id, superseded = loads.write(self.con, staged, vintage, rejected)
         refused.supersede(self.con, staged, load_id, before)
+        imports.enter(self.con, staged, load_id, rejected)
         if rejected:
             refused.keep(self.con, staged, load_id)
         return superseded
@@ -209,8 +221,13 @@ class Loader:
         batch: list[Staged] = []
         for number, (name, raw, update) in enumerate(todo):
             resource = self.package[name]
+            if isinstance(raw, LayoutDelivery):
+                self.watch(f"reading {raw.path.name} for {name}", CHECKING.at(number, len(todo)))
+                before = imports.before(self.con, resource, self.vintage, batch, update=update)
+                raw = raw.made(self.con, resource, self.reading, before, self._after("person", batch))
             self.watch(f"checking the {raw.rows:,} rows of {raw.path.name}", CHECKING.at(number, len(todo)))
             staged = staging.stage(self.con, resource, raw, number=number, update=update, reading=self.reading)
+            drop_tables(self.con)
             self.watch(f"checking the keys of {raw.path.name}", CHECKING.at(number + 0.7, len(todo)))
             validation.check_unique(self.con, staged)
             batch.append(staged)  # before its references, which may be to itself
@@ -347,8 +364,10 @@ class Loader:
             raise StoreError(text) from None  # a traceback would print what the engine quotes
         finally:
             with suppress(duckdb.Error):
+                drop_tables(self.con)
                 mine = self.con.execute(
-                    "SELECT table_name FROM duckdb_tables() WHERE temporary AND starts_with(table_name, $1)",
+                    "SELECT table_name FROM duckdb_tables() WHERE temporary AND "
+                    "(starts_with(table_name, $1) OR starts_with(table_name, '_layout_'))",
                     [staging.SCRATCH],
                 ).fetchall()
                 for (table,) in mine:

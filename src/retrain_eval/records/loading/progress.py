@@ -33,3 +33,7 @@ WRITING: Final = Part(0.85, 1.0)
 
 def unwatched(_text: str, _share: float) -> None:
     """Tell no one."""
+
+
+def unsaid(_text: str) -> None:
+    """Print nothing."""

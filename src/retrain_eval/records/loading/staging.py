@@ -22,6 +22,7 @@ from retrain_eval.common.sql import oddly_written_sql
 from retrain_eval.common.text.missing_values import is_missing_sql
 from retrain_eval.common.text.raw_file import RawFile
 from retrain_eval.common.withholding import WITHHELD, withhold_header, withhold_sql
+from retrain_eval.records.layouts.delivery import LayoutDelivery
 from retrain_eval.records.schema.dictionary import Check, Reading, checks, typed
 from retrain_eval.records.schema.resource import Resource
 from retrain_eval.records.schema.table_schema import Field
@@ -95,6 +96,9 @@ def stage(
         If the file cannot be read to its end.
     """
     rules = checks(resource, reading)
+    if isinstance(raw, LayoutDelivery):  # its identifiers are hashed already
+        rules = raw.checks(resource, rules)
+        reading = replace(reading, hashed=False)
     try:
         if raw.delimiter or reading.hashed:  # a hash is dear: it is made once
             table = f"temp.{sql_name(f'{SCRATCH}staged_{number}')}"
@@ -144,6 +148,7 @@ def _texts(resource: Resource, raw: RawFile, native: Collection[str] = ()) -> st
         elif resource.required(name):
             columns.append(f"{column} AS {_written(name)}")
         columns.append(f"{value} AS {column}")
+    columns += map(sql_name, raw.hidden)
     return f"SELECT _record, _ragged, {', '.join(columns)} FROM ({raw.sql(native)})"
 
 
@@ -236,7 +241,7 @@ def _enter_broken(
     """Write each broken rule of each row into the table of refusals."""
     described = pd.DataFrame(
         [
-            (_RAGGED, None, "fields", f"the row must have {len(raw.columns)} fields, as the header has", False),
+            (_RAGGED, None, "fields", raw.ragged_rule, False),
             *((at, check.column, check.rule, check.message, check.number) for at, check in enumerate(rules, start=1)),
         ],
         columns=["place", "column", "rule", "message", "number"],

@@ -33,8 +33,8 @@ T = TypeVar("T")
 # names of the store's own tables, and of the lasting ones that are made from records. Temporary tables of
 # `retrain_eval.common.sql_steps` need no entry: their names begin with an underscore, as no record type's can
 RESERVED = (
-    "archive", "baseline", "derived", "described", "job", "left_out", "loads", "panel", "paths", "places", "quality",
-    "refused", "refused_row", "rejects", "schemas", "settings", "source", "spells", "superseded", "vintages",
+    "archive", "baseline", "derived", "described", "imports", "job", "left_out", "loads", "panel", "paths", "places",
+    "quality", "refused", "refused_row", "rejects", "schemas", "settings", "source", "spells", "superseded", "vintages",
 )  # fmt: skip
 _SCRATCH = "ingest_"  # what files are checked in
 
@@ -79,7 +79,7 @@ def load_package(*folders: str | Path) -> Package:
     >>> from retrain_eval.common.resources import resource
     >>> load_package(resource("data_schemas")).names  # doctest: +NORMALIZE_WHITESPACE
     ['person', 'displacement', 'programme', 'enrolment', 'wage_record', 'employer_link', 'coverage', 'linkage',
-     'observation', 'credential', 'cost', 'price']
+     'observation', 'credential', 'skill_gain', 'registrant', 'cost', 'price']
     """
     found: dict[str, Resource] = {}
     places: dict[str, Path] = {}
