@@ -34,11 +34,16 @@ sys.path.insert(0, str(Path(__file__).parent / "disclosure_design"))
 import design as de
 
 AS_SHIPPED = 'rte.simulate(people=20_000, quarters=40, start="2016Q1", seed=20260101)'
+LEFT_OUT = {  # of the agency study, where only effects over time are asked for
+    'for name in ("tier", "delivery"):': "for name in ():",
+    '    for name in study.strata:\n        run.say(f"effects by': '    for name in ():\n        run.say(f"effects by',
+    "    stability(run)\n    truth": "    truth",
+}
 RULES = Release(noise_smallest=0.05, noise_largest=0.15, count_variance=2.0, count_gap=2)
 START, EFFECT = 8, 800.0
 
 
-def agency(people: int, seed: int) -> pd.DataFrame:
+def agency(people: int, seed: int, *, whole: bool) -> pd.DataFrame:
     """Run and release the agency study; return the estimates, exact next to published, with the truth of the draw."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "agency"
@@ -46,8 +51,11 @@ def agency(people: int, seed: int) -> pd.DataFrame:
         script = folder / "run.py"
         text = script.read_text(encoding="utf-8")
         assert AS_SHIPPED in text
-        changed = f'rte.simulate(people={people}, quarters=40, start="2016Q1", seed={seed})'
-        script.write_text(text.replace(AS_SHIPPED, changed), encoding="utf-8")
+        text = text.replace(AS_SHIPPED, f'rte.simulate(people={people}, quarters=40, start="2016Q1", seed={seed})')
+        for part, nothing in () if whole else LEFT_OUT.items():
+            assert part in text
+            text = text.replace(part, nothing)
+        script.write_text(text, encoding="utf-8")
         study = Study.open(folder)
         exact = study.run()
         bundle = study.release("draft")
@@ -72,11 +80,11 @@ def agency(people: int, seed: int) -> pd.DataFrame:
     return found.assign(covered=(found["low"] <= found["truth"]) & (found["truth"] <= found["high"]))
 
 
-def agencies(people: int, draws: int, first: int) -> None:
+def agencies(people: int, draws: int, first: int, *, whole: bool) -> None:
     """Print the costs of each result over draws of the agency."""
     found = []
     for seed in range(first, first + draws):
-        found.append(agency(people, seed))
+        found.append(agency(people, seed, whole=whole))
         did = found[-1].query("result == 'did'").iloc[0]
         print(f"seed {seed}: n {did['people']:.0f}, se {did['se_ratio']:.3f}, shift {did['shift']:.3f}", flush=True)
     every = pd.concat(found)
@@ -149,9 +157,10 @@ def main() -> None:
     options.add_argument("--people", type=int, default=8_000)
     options.add_argument("--draws", type=int, default=100)
     options.add_argument("--first", type=int, default=1, help="seed of the first agency")
+    options.add_argument("--whole", action="store_true", help="all results, not only effects over time")
     given = options.parse_args()
     if given.part == "agencies":
-        agencies(given.people, given.draws, given.first)
+        agencies(given.people, given.draws, given.first, whole=given.whole)
     else:
         registers(given.draws)
 
