@@ -87,7 +87,8 @@ def publish_main(run: rte.Run, sample: rte.MatchedSample, moments: rte.OutcomeMo
     panel = run.con.table("panel")
     waited = rte.follow_outcomes(sample, panel, time="period", outcomes=[outcome], between=(0, AFTER), censor=False)
     keys = ", any_value(person_key) AS person_key" if run.key else ""
-    after = waited.aggregate(f"match_id, treat, avg({outcome}) AS after{keys}")
+    cap = run.study.outcomes[outcome].cap
+    after = waited.aggregate(f"match_id, treat, avg(least({outcome}, {cap})) AS after{keys}")
     run.publish_hidden_bias("did", after, sample, "after")
 
 
@@ -166,7 +167,10 @@ def main_effect(run: rte.Run, sample: rte.MatchedSample) -> float:
 
 
 def cost_per_trainee(run: rte.Run) -> float:
-    """Return what training cost for each person who entered it, in prices of the base quarter, to the dollar."""
+    """Return what training cost for each person who entered it, in prices of the base quarter, to two digits.
+
+    With a public budget, more digits would tell how many people entered.
+    """
     left = rte.people_left_out(run.con)  # their training was paid for as well
     found: float = run.con.execute(
         """
@@ -180,7 +184,7 @@ def cost_per_trainee(run: rte.Run) -> float:
             "left": int(left.loc[left["group"] == "treated", "n"].sum()),
         },
     ).fetchall()[0][0]
-    return found
+    return float(f"{found:.2g}")
 
 
 def event_moments(run: rte.Run, followed: duckdb.DuckDBPyRelation, outcome: str, by: str = "") -> rte.OutcomeMoments:

@@ -128,7 +128,7 @@ def test_strata_cut_a_year_apart_are_published_once() -> None:
     safe, record = protect(Results(moments=tables), rules())
     assert safe.moments["at_40"].strata == ("band",)
     assert safe.moments["at_41"].strata == ()
-    assert any("moments/at_41: summed over band: some of its sums would differ" in line for line in record)
+    assert any("moments/at_41: summed over band: its people, or their amounts, differ" in line for line in record)
     assert too_alike(safe.sets, [NO_ONE]) == []
     apart = {"at_40": tables["at_40"], "at_55": moments(banded(ROWS, 55), ("band",))}
     assert protect(Results(moments=apart), rules())[0].moments["at_55"].strata == ("band",)
@@ -140,7 +140,9 @@ def test_a_table_of_all_but_three_is_withheld_next_to_one_of_all() -> None:
     safe, record = protect(Results(moments=tables), rules(), say=told.append)
     assert list(safe.moments) == ["all"]
     assert "3 people apart" in told[0]
-    assert any(line.startswith("Moments but_three: withheld, because some of its sums would differ") for line in record)
+    assert any(
+        line.startswith("Moments but_three: withheld, because its people, or their amounts, differ") for line in record
+    )
     assert not any("3 people" in line for line in record)
     tables = {"all": tables["all"], "but_twenty": moments(ROWS[ROWS["id"] >= 40])}
     assert list(protect(Results(moments=tables), rules())[0].moments) == ["all", "but_twenty"]

@@ -12,6 +12,7 @@ from retrain_eval.common.errors import InputError
 from retrain_eval.common.untrusted import own_bytes, parse_toml
 from retrain_eval.plan.keys import check_keys
 
+FEWEST_CERTAINTY = 0.5  # benchmarks/disclosure_design/note.md
 PROFILES = Path(__file__).parent / "profiles"
 
 
@@ -99,6 +100,18 @@ def check_rules(rules: Release, path: Path) -> None:
             column="release",
             rule="noise on amounts and changed counts, or exact = true for records that are public already",
             fix='start from a shipped profile: profile = "default", "public_use" or "open"',
+        )
+    half = rules.noisy and not (rules.count_variance > 0 and rules.noise_largest > 0)
+    if half or (rules.noisy and (rules.noise_smallest < rules.within or rules.certainty < FEWEST_CERTAINTY)):
+        raise InputError(
+            "the rules promise more than they keep",
+            file=path,
+            column="release",
+            value=f"noise from {rules.noise_smallest:g}, count_variance {rules.count_variance:g}, within "
+            f"{rules.within:g}, certainty {rules.certainty:g}",
+            rule="noise on amounts and on counts, of at least `within`; certainty of at least "
+            f"{FEWEST_CERTAINTY:g}, which is what was found by attacking the design",
+            fix='start from a shipped profile: profile = "default" or "public_use"',
         )
     if rules.noise_smallest > rules.noise_largest:
         raise InputError(

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from retrain_eval.common.errors import DisclosureError, ReleaseError
@@ -59,7 +60,7 @@ def earlier_sets(store: Path, releases: Path, edition: str, fingerprint: str) ->
             f"  fix:    bring back {store / FILE} if it was lost. If they were made without noise, withdraw them: "
             f"{_WITHDRAW}"
         )
-    if recorded["editions"] and recorded["release_key"] != fingerprint:
+    if any(not entry["withdrawn"] for entry in recorded["editions"]) and recorded["release_key"] != fingerprint:
         raise ReleaseError(
             "earlier editions were made with another release key\n"
             "  rule:   the same people carry the same noise in every edition\n"
@@ -80,13 +81,26 @@ def earlier_sets(store: Path, releases: Path, edition: str, fingerprint: str) ->
     return [_set(one, str(entry["edition"])) for entry in standing for one in entry["sets"]]
 
 
-def keep_sets(store: Path, edition: str, sets: Sequence[ReleasedSet], fingerprint: str) -> None:
+def earlier_counts(store: Path, edition: str) -> dict[int, int]:
+    """Return the counts that other editions published, by cell key: the same people keep theirs."""
+    standing = [one for one in _read(store)["editions"] if not one["withdrawn"] and one["edition"] != edition]
+    return {int(key): int(count) for one in standing for key, count in one.get("published", {}).items()}
+
+
+def keep_sets(
+    store: Path,
+    edition: str,
+    sets: Sequence[ReleasedSet],
+    fingerprint: str,
+    published: Mapping[int, int] = MappingProxyType({}),
+) -> None:
     """Record the sets behind an edition, before it becomes visible; the same sets are recorded once."""
     recorded = _read(store)
     rows = [asdict(one) for one in sets]
     content = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     entries = [entry for entry in recorded["editions"] if (entry["edition"], entry["content"]) != (edition, content)]
-    entries.append({"edition": edition, "content": content, "withdrawn": {}, "sets": rows})
+    counts = {str(key): count for key, count in published.items()}
+    entries.append({"edition": edition, "content": content, "withdrawn": {}, "sets": rows, "published": counts})
     _write(store, {"release_key": fingerprint, "editions": entries})
 
 

@@ -108,6 +108,8 @@ class Results:
         How the rows of the tables were made, in the order of the rows. A table without parts is kept as it is.
     sets : list of ReleasedSet
         Of protected results, the sets of people behind sums of amounts; never written with them.
+    published : dict of int → int
+        Of protected results, the published count of each set by its key; never written with them.
 
     Examples
     --------
@@ -126,6 +128,7 @@ class Results:
     statistics: dict[str, Statistic] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
     sets: list[ReleasedSet] = field(default_factory=list, repr=False)
+    published: dict[int, int] = field(default_factory=dict, repr=False)
 
     def add_effects(self, name: str, effects: EffectTable, estimates: EffectTable | None = None) -> None:
         """Keep an EffectTable under a name; several calls with one name append.

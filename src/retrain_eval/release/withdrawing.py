@@ -52,9 +52,9 @@ def take_back(path: Path, store: Path, *, by: str, reason: str, published: bool)
         if published and not bundle.approved_by:
             raise ReleaseError(f"the edition {path.name} is a draft: return it with --returned-by")
         officer.decide(store, bundle, WITHDRAWN if published else "returned", by.strip(), reason.strip())
-        kept_sets.withdraw(store, path.name, by=by.strip(), reason=reason.strip())
         kept = store / WITHDRAWN / f"{path.name}-{bundle.sha256[:12]}"
         kept.parent.mkdir(mode=0o700, exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.move(path, kept)
+        shutil.move(path, kept)  # while it is in release/, later editions are compared with it
+        kept_sets.withdraw(store, path.name, by=by.strip(), reason=reason.strip())
     return kept

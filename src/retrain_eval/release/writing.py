@@ -61,7 +61,8 @@ def write(
     opened: Mapping[str, Collection[str]] = {},
     replace: bool = False,
     earlier: Sequence[ReleasedSet] = (),
-    keep: Callable[[Sequence[ReleasedSet]], None] = lambda _: None,
+    published: Mapping[int, int] = {},
+    keep: Callable[[Results], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Protect the results and write them as an edition, completely or not at all.
@@ -88,8 +89,10 @@ def write(
         approved edition never is.
     earlier : sequence of ReleasedSet
         Sets of people behind earlier editions (`retrain_eval.release.kept_sets.earlier_sets`).
+    published : mapping of int → int
+        Cell key → count, as earlier editions published them (`retrain_eval.release.kept_sets.earlier_counts`).
     keep : callable
-        Called with the sets of this edition before it becomes visible.
+        Called with the protected results of this edition, their sets and counts, before it becomes visible.
     say : callable
         Called with the reason why a table cannot be published. The text is for the agency only.
 
@@ -108,7 +111,7 @@ def write(
     """
     _check_recipes(results)
     order = {name: stratum.levels() for name, stratum in study.strata.items()}
-    safe, record = protect(results, study.release, order, say, earlier)
+    safe, record = protect(results, study.release, order, say, earlier, published)
     if lines := safe.lacking(study.plan.required):
         raise ReleaseError("a result that [plan] requires cannot be published:\n  " + "\n  ".join(lines))
     if found := contradictions(safe, study.release):
@@ -129,7 +132,7 @@ def write(
             if (target / MANIFEST).exists() and sha256(target / MANIFEST) == sha256(work / MANIFEST):
                 raise _Unchanged
             _check_overwriting(target, read_manifest(work), replace=replace)
-        keep(safe.sets)
+        keep(safe)
     return Bundle.open(target)
 
 

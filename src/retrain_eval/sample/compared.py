@@ -60,6 +60,7 @@ class Compared:
         self,
         winsorise: float,
         cuts: Mapping[str, Sequence[float]],
+        caps: Mapping[str, float],
         amounts: Sequence[str] = (),
         implied: Sequence[str] = (),
     ) -> CovariateMoments:
@@ -73,6 +74,7 @@ class Compared:
             self.after,
             winsorise=winsorise,
             cuts=cuts,
+            caps=caps,
             amounts=amounts,
             implied=implied,
             keys=self.units.keys,

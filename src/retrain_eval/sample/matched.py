@@ -117,6 +117,7 @@ class MatchedSample:
         *,
         winsorise: float = 1.0,
         cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
+        caps: Mapping[str, float] = MappingProxyType({}),
         amounts: Sequence[str] = (),
         implied: Sequence[str] = (),
     ) -> CovariateMoments:
@@ -129,6 +130,8 @@ class MatchedSample:
         cuts : mapping of str to sequence of float
             Column → the values at which it is cut into published strata. Its distribution function is then computed
             at these values too.
+        caps : mapping of str to float
+            Column → the amount that larger ones are set to, as ``cap`` of `outcome_moments`, instead of ``winsorise``.
         amounts : sequence of str
             Covariates that are amounts of money, such as earlier earnings: if the source has keys, their sums get each
             person's noise. Other numbers are protected as counts of people below round values.
@@ -144,7 +147,7 @@ class MatchedSample:
         >>> rows.loc[rows["covariate"] == "age", ["arm", "stage", "people"]].values.tolist()[:2]
         [['treated', 'before', 2], ['treated', 'after', 2]]
         """
-        return self._compared.moments(winsorise, cuts, amounts, implied)
+        return self._compared.moments(winsorise, cuts, caps, amounts, implied)
 
     def flow(self) -> pd.DataFrame:
         """Return the people before and after matching: ``step, group`` (treated | control), ``n, reason``."""

@@ -51,9 +51,13 @@ def publish_sample(
     for stratum in run.study.strata.values():
         cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
     covariates = sample.covariates
+    # earlier amounts of the main outcome are cut where the outcome is: a difference would be of the few beyond the cap
+    main = run.study.did and run.study.outcomes.get(run.study.did.outcome)
+    caps = dict.fromkeys(before.values(), main.cap) if main and main.cap else {}
     moments = sample.covariate_moments(
         winsorise=run.study.release.winsorise,
         cuts=cuts,
+        caps=caps,
         amounts=[name for name in dict.fromkeys([*before.values(), *amounts]) if name in covariates],
         implied=implied,
     )

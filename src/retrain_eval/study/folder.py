@@ -249,7 +249,10 @@ class Study:
                 opened=provenance.opened_of(store),
                 replace=replace,
                 earlier=earlier,
-                keep=lambda sets: kept_sets.keep_sets(store, edition, sets, fingerprint) if noisy else None,
+                published=kept_sets.earlier_counts(store, edition) if noisy else {},
+                keep=lambda safe: (
+                    kept_sets.keep_sets(store, edition, safe.sets, fingerprint, safe.published) if noisy else None
+                ),
                 say=say,
             )
             kept_sets.settle(store, edition)

@@ -31,8 +31,9 @@ from retrain_eval.tables.covariates.covariates import AFTER, AMOUNT, ARMS, BEFOR
 from retrain_eval.tables.noise.cell_keys import APART, UNIT
 from retrain_eval.tables.noise.released_sets import NO_ONE, Conflict, ReleasedSet, too_alike
 
-ALIKE = f"some of its sums would differ from other published ones by those of fewer than {APART} people"
-CHANGED = "sums of the same people were published with other values; a correction has to wait until more people change"
+# one reason for both cases: which of them it is tells of a correction
+ALIKE = f"its people, or their amounts, differ from published ones by fewer than {APART} people"
+CHANGED = ALIKE
 Table = TypeVar("Table", OutcomeMoments, CovariateMoments)
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from retrain_eval.common.arrays import Ints
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
 from retrain_eval.tables.stamps import relabelled_stamp
@@ -62,14 +59,3 @@ def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> 
         stamp=relabelled_stamp(moments.stamp, stratum, names),
     )
     return wide.collapse(over=helper)
-
-
-def round_counts(n: Ints, base: int) -> Ints:
-    """Round to the nearest multiple of ``base``, with halves rounded up.
-
-    Examples
-    --------
-    >>> round_counts(np.array([12, 13, 185]), 5).tolist()
-    [10, 15, 185]
-    """
-    return (np.floor_divide(2 * n + base, 2 * base) * base).astype(np.int64)

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from retrain_eval.common.arrays import Floats, Index, Ints
+from retrain_eval.common.arrays import AnyInts, Floats, Index, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.moments import OutcomeMoments
@@ -22,11 +23,14 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
-from retrain_eval.tables.noise.cell_keys import Keys
+from retrain_eval.tables.noise.cell_keys import Keys, add_keys
 from retrain_eval.tables.noise.changes import Changes
+from retrain_eval.tables.noise.mean_weights import VARIANCE as WEIGHTS
+from retrain_eval.tables.noise.mean_weights import loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
+_TENS = 10  # numbers of clusters are told in tens
 MANY = 10  # times the smallest number of people: that all or none of so many have a value tells of no one
 
 
@@ -85,9 +89,9 @@ class Fault:
 def _fault(moments: OutcomeMoments, rules: Release) -> Fault | None:
     """Return the smallest cell that breaks a rule."""
     assert moments.keyed is not None
-    fewest, n = rules.min_contributors, moments.cells["n"].to_numpy()
+    fewest, n = rules.min_contributors * moments.keyed.most, moments.cells["n"].to_numpy()
     if n.min() < fewest:
-        return Fault(int(n.argmin()), f"there are fewer than {fewest} people")
+        return Fault(int(n.argmin()), f"there are fewer than {rules.min_contributors} people")
     few = _few(moments.keyed, n)
     # what is so of everyone in the sample, such as being without work before the start, tells of no one
     implied = (few.sum(axis=0) == 0) & (n.sum() >= MANY * fewest)
@@ -98,7 +102,7 @@ def _fault(moments: OutcomeMoments, rules: Release) -> Fault | None:
     if small.any():
         smallest = np.where(small, few, n.max() + 1).min(axis=1)
         what = "have an amount" if moments.keyed.noisy else "have another value than the others"
-        return Fault(int(smallest.argmin()), f"fewer than {fewest} people {what}")
+        return Fault(int(smallest.argmin()), f"fewer than {rules.min_contributors} people {what}")
     if moments.largest is not None and moments.absolute is not None:
         rule = {"n": rules.dominance_n, "share": rules.dominance_share, "p_percent": rules.p_percent}
         over = np.flatnonzero(dominated(moments.largest, moments.absolute, **rule))
@@ -137,27 +141,20 @@ class _Published:
 
 
 def _published(moments: OutcomeMoments, register: Register) -> _Published | None:
-    """Return published counts, those of cells fitted to their cohort; None if they do not fit."""
+    """Return published counts, fitted from arms and cohorts down to cells; None if they do not fit."""
     keyed = moments.keyed
     assert keyed is not None
     n, key = moments.cells["n"].to_numpy(np.int64), keyed.cells.key
-    found = np.zeros(len(n), np.int64)
+    groups = _margins(moments)
+    found = _fitted(register, groups, n, key)
     counts = keyed.count.copy()
-    for cells in _cohorts(moments):
-        total = _whole(register, n[cells], key[cells])
-        parts = register.parts(total, n[cells].tolist(), key[cells]) if len(cells) > 1 else np.array([total])
-        if parts is None:
+    for t, v in np.ndindex(*counts.shape[1:]) if not keyed.noisy else ():
+        fitted = _fitted(register, groups, keyed.count[:, t, v], keyed.key[:, t, v])
+        if fitted is None:
             return None
-        found[cells] = parts
-        if keyed.noisy:
-            continue
-        for t, v in np.ndindex(*counts.shape[1:]):
-            of, of_keys = keyed.count[cells, t, v], keyed.key[cells, t, v]
-            together = _whole(register, of, of_keys)
-            parts = register.parts(together, of.tolist(), of_keys) if len(cells) > 1 else np.array([together])
-            if parts is None:
-                return None
-            counts[cells, t, v] = parts
+        counts[:, t, v] = fitted
+    if found is None:
+        return None
     if not keyed.noisy:  # no more people with a value than people
         excess = np.maximum(counts.sum(axis=2) - found[:, None], 0)
         largest = counts.argmax(axis=2)[..., None]
@@ -165,15 +162,42 @@ def _published(moments: OutcomeMoments, register: Register) -> _Published | None
     return _Published(found, counts)
 
 
-def _whole(register: Register, n: Ints, keys: Keys) -> int:
-    with np.errstate(over="ignore"):
-        return register.count(int(n.sum()), int(keys.sum(dtype=np.uint64)))
+def _fitted(register: Register, groups: Sequence[AnyInts], n: Ints, key: Keys) -> Ints | None:
+    """Return published counts of cells, margin by margin from coarse to fine, the parts of each fitted to it.
+
+    ``groups`` has, for each step, the number of each cell's margin; the last one has the cells.
+    """
+    margins = [_sums(group, n, key) for group in groups]
+    counts = np.array(
+        [register.count(*one) for one in zip(margins[0][0].tolist(), margins[0][1].tolist(), strict=True)]
+    )
+    for coarse, fine, (size, keys) in zip(groups, groups[1:], margins[1:], strict=False):
+        below = np.zeros(len(size), np.int64)
+        for number, whole in enumerate(counts.tolist()):
+            parts = np.unique(fine[coarse == number])
+            if len(parts) == 1:
+                below[parts] = whole
+                continue
+            fitted = register.parts(whole, size[parts].tolist(), keys[parts])
+            if fitted is None:
+                return None
+            below[parts] = fitted
+        counts = below
+    return counts[groups[-1]]
 
 
-def _cohorts(moments: OutcomeMoments) -> list[Index]:
-    """Return the cells of each cohort."""
+def _sums(group: AnyInts, n: Ints, key: Keys) -> tuple[Ints, Keys]:
+    n_groups = int(group.max()) + 1
+    return np.bincount(group, n, n_groups).astype(np.int64), add_keys(key, group, n_groups)
+
+
+def _margins(moments: OutcomeMoments) -> list[AnyInts]:
+    """Return the number of each cell's arm, then cohort, then level of the first stratum in it, and so on."""
     cohort = moments.cells["cohort"].to_numpy(dtype=float, na_value=np.inf)
-    return [np.flatnonzero(cohort == value) for value in np.unique(cohort)]
+    columns = [np.isinf(cohort), cohort, *(moments.cells[name].astype(str).to_numpy() for name in moments.strata)]
+    frame = pd.DataFrame({str(place): column for place, column in enumerate(columns)})
+    steps = [list(frame.columns[: place + 1]) for place in range(len(columns))]
+    return [frame.groupby(step, sort=False).ngroup().to_numpy() for step in steps]
 
 
 def _protected(moments: OutcomeMoments, published: _Published, rules: Release, register: Register) -> OutcomeMoments:
@@ -185,26 +209,32 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
     first, second = (keyed.first, keyed.second) if keyed.noisy else (moments.first, moments.second)
     assert first is not None
     assert second is not None
-    weight = first[:, 0] * factor
+    mean_weight = loosened(first[:, 0] / n, n, keyed.cells.key.tolist(), "weights")
+    weight = mean_weight * published.n
     totals = first[:, 1:] + first[:, :1] * moments.reference
     ones = np.zeros_like(totals)  # Σw of those who are counted by value, per person
     if not keyed.noisy:
         share = np.divide(keyed.weight, keyed.count, out=np.zeros_like(keyed.weight), where=keyed.count > 0)
-        totals = (share * published.count * keyed.values).sum(axis=2)
-        ones = np.sqrt(((share * keyed.values) ** 2 * (keyed.count > 0)).sum(axis=2))
-    released = np.column_stack([weight, totals - weight[:, None] * moments.reference])
+        share = loosened(share.ravel(), keyed.count.ravel(), keyed.key.ravel().tolist(), "values").reshape(share.shape)
+        worth = share * keyed.values  # noqa: PD011
+        totals = (worth * published.count).sum(axis=2)
+        ones = np.sqrt((worth**2 * (keyed.count > 0)).sum(axis=2))
+    # the reference path of the run is a mean of exact amounts; that of the release follows from released means
+    means = totals.sum(axis=0) / weight.sum()
+    reference = np.array([float(f"{mean:.2g}") for mean in means]) if keyed.noisy else np.zeros(len(means))
+    released = np.column_stack([weight, totals - weight[:, None] * reference])
     blocks = _redrawn(moments, first, dict(second), released, factor)
-    variance = register.changes.spread
+    variance = register.changes.spread + (WEIGHTS if moments.weighted else 0.0)
     for c in range(len(n)):
-        each = first[c, 0] / n[c]
-        direction = each * np.concatenate([[1.0], -moments.reference])
+        direction = mean_weight[c] * np.concatenate([[1.0], -reference])
         noise = variance * np.outer(direction, direction)
         noise[1:, 1:] += variance * np.diag(ones[c] ** 2)
         blocks[c, c] = blocks[c, c] + noise
     total = int(published.n.sum())
     clusters = moments.clusters and moments.clusters.without_sums(withheld=True)  # one row for each set of cells
     if clusters:
-        count = np.maximum(np.rint(clusters.count * (total / n.sum())), 1).astype(np.int64)
+        clusters = clusters.frequent(rules.min_contributors)  # sets of cells that few clusters reach over are not told
+        count = np.maximum(np.rint(clusters.count * (total / n.sum()) / _TENS), 1).astype(np.int64) * _TENS
         clusters = replace(clusters, count=count)
     with np.errstate(over="ignore"):
         key = keyed.cells.key.sum(dtype=np.uint64, keepdims=True) + np.uint64(1)
@@ -214,6 +244,7 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         cells=moments.cells.assign(n=published.n),
         first=released,
         second=dict(sorted(blocks.items())),
+        reference=reference,
         n_clusters=total if clusters is None else clusters.total,
         n_dropped=dropped if moments.n_dropped >= rules.min_contributors else 0,
         clusters=clusters,
@@ -252,6 +283,7 @@ def _redrawn(
     assert moments.keyed is not None
     size, n = first.shape[1], moments.cells["n"].to_numpy()
     own = moments.weighted or moments.cluster is not None
+    independent = np.inf if moments.clusters is None else float(moments.clusters.total)
     blocks: dict[tuple[int, int], Floats] = {}
     for cells in _together(len(n), list(second)):
         joint = np.zeros((len(cells) * size, len(cells) * size))
@@ -267,7 +299,10 @@ def _redrawn(
         keys = moments.keyed.cells.key[cells].tolist()
         drawn = joint.copy()
         drawn[np.ix_(used, used)] = redrawn(
-            joint[np.ix_(used, used)], float(n[cells].min()), keys, f"{moments.outcome} {moments.times}"
+            joint[np.ix_(used, used)],
+            min(float(n[cells].min()), independent),
+            keys,
+            f"{moments.outcome} {moments.times}",
         )
         if not own:
             drawn[np.ix_(~used, used)] = drawn[np.ix_(used, ~used)] = 0.0

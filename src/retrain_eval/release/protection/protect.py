@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def protect(
     order: Orders | None = None,
     say: Callable[[str], None] = lambda _: None,
     earlier: Sequence[ReleasedSet] = (),
+    published: Mapping[int, int] = MappingProxyType({}),
 ) -> tuple[Results, list[str]]:
     """Return the results as they may be published, and a record of what was merged and withheld.
 
@@ -52,6 +54,8 @@ def protect(
         Called with the reason why a table is dropped. The text contains small counts and is for the agency only.
     earlier : sequence of ReleasedSet
         Sets of people behind the sums of earlier editions.
+    published : mapping of int → int
+        Cell key → count, as earlier editions published them: the same people keep their count.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def protect(
     ([False, True], ['Sample flow: 1 count(s) are withheld, of or next to fewer than 10.'])
     """
     safe, record = Results(), []
-    register = Register(changes_of(rules))
+    register = Register(changes_of(rules), dict(published))
     gone: dict[str, DisclosureError] = {}
     for name, of_people in results.counts.items():
         try:
@@ -111,8 +115,8 @@ def protect(
         kind, _, of = name.partition("/")
         record.append(f"{_KINDS[kind]} {of}: withheld, because {why.public}.")
     standing, stays = redraw_standing(results, safe.kept(), rules, register)
-    published, notes = publish(standing, safe.kept(), rules, stays | {name: why.public for name, why in gone.items()})
-    safe.tables, safe.parts, safe.sets = published.tables, published.parts, apart.sets
+    made, notes = publish(standing, safe.kept(), rules, stays | {name: why.public for name, why in gone.items()})
+    safe.tables, safe.parts, safe.sets, safe.published = made.tables, made.parts, apart.sets, register.published
     _refuse_empty(results, safe, gone)
     return safe, [*notes, *record]
 

@@ -170,27 +170,27 @@ def _of_spread(found: Spread, rules: Release, register: Register) -> Statistic:
         raise _because(WITHOUT_KEYS)
     if _dominated(found.largest, found.absolute, rules):
         raise _because("few people dominate a sum of amounts")
-    shown, at = found.released(), found.reference
+    # about 0: the run's reference is a mean of exact amounts
+    shown = replace(found.released(), reference=0.0)
     if found.hits is not None:
-        ones = found.sum_wy + at * found.sum_w
-        n, weight, with_it = _sides(found.n, found.hits, found.keys, found.hit_keys, found.sum_w, ones, rules, register)
-        squares = with_it * (1 - at) ** 2 + (weight - with_it) * at**2
-        sum_wy = with_it - at * weight
+        ones = found.sum_wy + found.reference * found.sum_w
+        n, weight, sums = _sides(found.n, found.hits, found.keys, found.hit_keys, found.sum_w, ones, rules, register)
+        squares = sums
     elif found.noisy_wy is not None and found.noisy_wy2 is not None:
         n = _count(register, found.n, found.keys, rules)
         weight = loosened(found.sum_w / found.n, found.n, found.keys.tolist(), "weights") * n
-        # the noisy total about the reference, with the changed number of people
-        sum_wy = found.noisy_wy + at * found.sum_w - at * weight
+        # the spread alone: sums of amounts would have to be compared with those of all other tables and editions
+        sums = np.zeros(len(n))
         scatter = (found.noisy_wy2 - found.noisy_wy**2 / found.sum_w) * n / found.n
         again = [
             redrawn(np.array([[max(value, 0.0)]]), float(k), [int(key)], f"spread/{found.outcome}/{arm}")[0, 0]
             for value, k, key, arm in zip(scatter, found.n, found.keys, found.arms, strict=True)
         ]
-        squares = np.array(again) + sum_wy**2 / weight
+        squares = np.array(again)
     else:
         raise _because(WITHOUT_KEYS)
     sum_w2 = loosened(found.sum_w2 / found.n, found.n, found.keys.tolist(), "squares") * n
-    return replace(shown, n=n, sum_w=weight, sum_w2=sum_w2, sum_wy=sum_wy, sum_wy2=squares)
+    return replace(shown, n=n, sum_w=weight, sum_w2=sum_w2, sum_wy=sums, sum_wy2=squares)
 
 
 def _of_products(found: CrossProducts, rules: Release, register: Register) -> Statistic:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.tables.noise.mean_weights import loosened
 from retrain_eval.tables.noise.scatter import redrawn
 
 
@@ -31,8 +32,8 @@ def published_weights(
     Returns
     -------
     float, float
-        Σw·ñ/n, and Σw² whose part beyond (Σw)²/n is redrawn; so Kish's effective number is at most ñ, and ñ if all
-        weights are equal.
+        Σw·ñ/n, moved by up to half a person's weight unless all weights are 1; and Σw² whose part beyond (Σw)²/n is
+        redrawn, so that Kish's effective number is at most ñ, and ñ if all weights are equal.
 
     Examples
     --------
@@ -42,7 +43,9 @@ def published_weights(
     spread = max(squares - total**2 / people, 0.0)
     if spread < 1e-9 * squares:
         spread = 0.0  # rounding
-    scaled = total * published / people
+    keys = list(keys)
+    [each] = loosened(np.array([total / people]), np.array([people]), [sum(map(int, keys))], "weights").tolist()
+    scaled = each * published
     drawn = float(redrawn(np.array([[spread]]), people, keys, "weights")[0, 0]) if spread else 0.0
     return scaled, scaled**2 / published + drawn * published / people
 

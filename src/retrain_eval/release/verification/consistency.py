@@ -108,7 +108,8 @@ def _files(bundle: Bundle, published: Results) -> Iterator[str]:
         yield f"{name}: the manifest does not describe it"
     for name in sorted(set(present) & set(listed)):
         for key, value in present[name].items():
-            if listed[name].get(key) != value and listed[name].get(key) not in _EARLIER_RULES:
+            older = _before_noise(bundle) and listed[name].get(key) in _EARLIER_RULES
+            if listed[name].get(key) != value and not older:
                 yield f"{name}, {key}: {_short(value)}, and the manifest has {_short(listed[name].get(key))}"
 
 

@@ -79,6 +79,7 @@ def sum_covariates(
     after: Mapping[str, tuple[Ints, Floats]],
     *,
     winsorise: float = 1.0,
+    caps: Mapping[str, float] = MappingProxyType({}),
     cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
     amounts: Sequence[str] = (),
     implied: Sequence[str] = (),
@@ -102,6 +103,8 @@ def sum_covariates(
         Rows of the matched sample: the unit and its weight. A unit may be in several rows.
     winsorise : float
         Amounts beyond this quantile of either tail, or beyond the third largest, are set to it, as in outcome moments.
+    caps : mapping of str → float
+        Column → the amount that larger ones are set to, and its negative; in place of ``winsorise``.
     cuts : mapping of str → sequence of float
         Column → the values at which it is cut into strata.
     amounts : sequence of str
@@ -132,6 +135,8 @@ def sum_covariates(
     listed += numeric(cells, covariates)
     for column, name, values, binary in listed:
         x = values if binary or winsorise == 1 else np.clip(values, *limits(values[everyone], winsorise))
+        if column in caps:
+            x = np.clip(values, -caps[column], caps[column])
         kind = BINARY if binary else AMOUNT if column in amounts else NUMBER
         reference = 0.0 if binary else float(f"{x[everyone].mean():.3g}")
         points = Points.none() if binary else Points.choose(x, all_of, cuts.get(column, ()))

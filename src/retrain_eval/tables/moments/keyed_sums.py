@@ -49,6 +49,8 @@ class KeyedSums:
         Their weights.
     first, second
         Of noisy amounts, like the exact ones of `MomentTable`; None for a score or a binary outcome.
+    most : int
+        The largest number of units that one person is: N units are at least N / most people.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class KeyedSums:
     weight: Floats
     first: Floats | None = None
     second: Pairs | None = None
+    most: int = 1
 
     @property
     def noisy(self) -> bool:
@@ -120,6 +123,7 @@ class KeyedSums:
             second = {**second, **moved}
         return replace(
             mine,
+            most=max(self.most, other.most),
             cells=CellKeys.stacked([self.cells, other.cells]),
             count=np.concatenate([mine.count, theirs.count]),
             key=np.concatenate([mine.key, theirs.key]),
@@ -156,7 +160,11 @@ class KeyedSums:
 
     def facts(self) -> dict[str, Any]:
         """Return the facts that go into the file's metadata."""
-        return {"kind": self.kind, "values": [None if np.isnan(value) else value for value in self.values.tolist()]}
+        return {
+            "kind": self.kind,
+            "most": self.most,
+            "values": [None if np.isnan(value) else value for value in self.values.tolist()],
+        }
 
     @classmethod
     def read(cls, table: pa.Table, facts: Mapping[str, Any], n_times: int) -> Self:
@@ -183,6 +191,7 @@ class KeyedSums:
             weight=np.array(table["keyed_weight"].to_pylist(), dtype=float).reshape(shape),
             first=first,
             second=second,
+            most=int(facts["most"]),
         )
 
 
@@ -254,7 +263,9 @@ def keyed_sums(
                 weight[:, t, v] += np.bincount(cell[has], w[has], n_cells)
                 with np.errstate(over="ignore"):
                     key[:, t, v] += key_sums(cell[has], record[has], n_cells)
-    found = KeyedSums(kind, of, values, count, key, weight)
+    rows = f"SELECT count(*) AS units FROM {paths.table} GROUP BY record"
+    [(most,)] = paths.query(f"SELECT max(units) FROM ({rows})").fetchall()
+    found = KeyedSums(kind, of, values, count, key, weight, most=int(most))
     if not found.noisy:
         return found
     first, second = unit_moments(paths, cells, reference, kind)

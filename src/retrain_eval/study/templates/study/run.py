@@ -55,6 +55,5 @@ def outcome_moments(run: rte.Run, weights: str, cluster: str | None, by: tuple[s
         covariates=run.study.did.covariates,
         weights="weight",
         cluster=cluster,  # matched sets, or None: each person
-        # amounts are capped, and checked for dominance, before a release; drop this for an outcome that is none
-        winsorise=run.study.release.winsorise,
+        **run.study.outcome_options(run.study.did.outcome),  # its kind, and the cap on amounts
     )
