@@ -219,18 +219,18 @@ def average_over_quarters(of: Records, released: bool) -> npt.NDArray[np.bool_]:
 
 Attack = Callable[[Records, bool], npt.NDArray[np.bool_]]
 ATTACKS: Mapping[str, tuple[Attack, float]] = {
-    # attack → the largest share of successes that the promise allows
+    # attack → the largest share of successes that the promise, or the design, allows
     "a newcomer's pay": (newcomer, 0.5),
     "a corrected amount": (corrected, 0.5),
     "stable pay, averaged over quarters": (average_over_quarters, 0.5),
-    "a path in products": (path_in_products, 0.5),
-    "all but one of twelve known": (everyone_but_one, 0.5),
-    "two of three earners known": (few_earners, 0.5),
-    "one who stands out": (high_earner, 0.5),
-    "n from whole cents": (rounding, 0.5),
-    "n from the error of a share": (error_of_a_share, 0.5),
-    "a count of two": (small_count, 0.5),
     "people at work in a quarter": (count_of_workers, 0.5),
+    "a path in products": (path_in_products, 0.1),
+    "all but one of twelve known": (everyone_but_one, 0.2),
+    "two of three earners known": (few_earners, 0.0),
+    "one who stands out": (high_earner, 0.0),
+    "n from whole cents": (rounding, 0.2),
+    "n from the error of a share": (error_of_a_share, 0.2),
+    "a count of two": (small_count, 0.3),
 }
 
 
