@@ -170,9 +170,9 @@ def test_attacks_on_sets_and_editions_over_a_few_secrets() -> None:
 
 
 @pytest.mark.slow
-def test_attacks_on_sets_and_editions_over_200_secrets() -> None:
+def test_attacks_on_sets_and_editions_over_many_secrets() -> None:
     """Run with ``-s`` to see the shares."""
-    found = shares(200)
+    found = shares(60)
     print("\n" + found.round(3).to_string())  # noqa: T201
-    assert (found["unprotected"] > 0.85).all()
+    assert (found["unprotected"] > 0.7).all()
     assert (found["protected"] <= Q).all()

@@ -16,7 +16,7 @@ from retrain_eval.tables.clusters import Collector
 
 TIMES = (1, 2, 3, 4)
 CLUSTERS = ("person", "school", "matched set")
-DRAWS, SIZE_DRAWS = 300, 600
+DRAWS, SIZE_DRAWS = 200, 400
 
 
 def near(share: pd.Series[float], nominal: float, draws: int) -> bool:
