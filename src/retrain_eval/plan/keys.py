@@ -25,6 +25,11 @@ def _faults(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> Iterat
             error = unknown(f"key in [{place}]" if place else "section", key, fields)
             yield InputError(str(error).splitlines()[0], file=path, fix=error.fix)
             continue
+        if (kinds := _tagged(fields[key])) and isinstance(value, Mapping):  # [designs]: a section says which it is
+            for name, section in value.items():
+                if isinstance(section, Mapping):
+                    yield from _faults_of_kind(section, kinds, f"{key}.{name}", path)
+            continue
         choices = _choices(fields[key])
         for word in (value if isinstance(value, list) else [value]) if choices else []:
             if isinstance(word, str) and word not in choices:
@@ -34,9 +39,31 @@ def _faults(raw: Mapping[str, Any], kind: Any, place: str, path: Path) -> Iterat
             if isinstance(nested, type) and issubclass(nested, msgspec.Struct) and isinstance(value, Mapping):
                 # [strata] holds named sections, the others are sections themselves
                 named = fields[key] is not nested and None.__class__ not in get_args(fields[key])
+                inside = f"{place}.{key}" if place else key
                 for name, section in value.items() if named else [("", value)]:
                     if isinstance(section, Mapping):
-                        yield from _faults(section, nested, f"{key}.{name}" if named else key, path)
+                        yield from _faults(section, nested, f"{inside}.{name}" if named else inside, path)
+
+
+def _faults_of_kind(
+    section: Mapping[str, Any], kinds: Mapping[str, Any], place: str, path: Path
+) -> Iterator[InputError]:
+    """Yield the faults of a section that says by its ``kind`` which keys it may have."""
+    kind = section.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        error = unknown(f"kind of [{place}]", "" if kind is None else kind, kinds)
+        yield InputError(str(error).splitlines()[0], file=path, column="kind", fix=error.fix)
+        return
+    yield from _faults({key: value for key, value in section.items() if key != "kind"}, kinds[kind], place, path)
+
+
+def _tagged(kind: Any) -> dict[str, Any]:
+    """Return, by their kind, the sections that a dictionary of named sections may hold; none of any other type."""
+    if get_origin(kind) is not dict:
+        return {}
+    structs = [part for part in get_args(get_args(kind)[1]) if isinstance(part, type)]
+    tags = {part.__struct_config__.tag: part for part in structs if issubclass(part, msgspec.Struct)}
+    return {str(tag): part for tag, part in tags.items() if tag is not None}
 
 
 def _choices(kind: Any) -> tuple[str, ...]:

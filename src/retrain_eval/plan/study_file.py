@@ -20,7 +20,9 @@ from retrain_eval.common.periods import parse_period
 from retrain_eval.common.periods import rule as period_rule
 from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import own_bytes, parse_toml
+from retrain_eval.plan.designs import AnyDesign, check_design, name_kinds
 from retrain_eval.plan.keys import check_keys
+from retrain_eval.plan.questions import Questions, check_designs
 from retrain_eval.plan.rules import Release as Release
 from retrain_eval.plan.rules import check_rules, rename_rules, with_profile
 from retrain_eval.plan.sources import Source
@@ -167,6 +169,8 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     match: Match | None = None
     did: Did | None = None
     survival: Survival | None = None
+    designs: dict[str, AnyDesign] = {}
+    questions: Questions = Questions()
     plan: Plan = Plan()
     release: Release = Release()
     report: Report = Report()
@@ -306,6 +310,7 @@ def read_study(path: str | Path) -> StudyFile:
     except (ValueError, RecursionError) as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
     rename_rules(raw)
+    name_kinds(raw)
     check_keys(raw, StudyFile, "", path)
     raw["release"] = with_profile(raw.get("release", {}), path)
     try:
@@ -317,7 +322,7 @@ def read_study(path: str | Path) -> StudyFile:
         for name, files in study.records.items()
         if not files
     ]
-    checks = [partial(check, study, path) for check in (_check_name, _check_panel)]
+    checks = [partial(check, study, path) for check in (_check_name, _check_panel, _check_questions)]
     checks.append(partial(check_rules, study.release, path))
     checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
     for check in checks:
@@ -334,6 +339,13 @@ def _check_name(study: StudyFile, path: Path) -> None:
     """Refuse a study name that is not a folder name on every system: the report has a folder of that name."""
     if not is_plain_name(name := study.study.name):
         raise InputError("the study's name is not a valid folder name", file=path, column="name", value=name, rule=RULE)
+
+
+def _check_questions(study: StudyFile, path: Path) -> None:
+    """Refuse designs whose periods do not hold, and questions without a design."""
+    for name, design in study.designs.items():
+        check_design(name, design, study.study.frequency, matched=study.match is not None, path=path)
+    check_designs(study.questions, tuple(study.designs))
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

@@ -1,0 +1,139 @@
+"""``[questions.NAME]``: what is asked. The names are closed, and each question has options of its own.
+
+What a question does with its options is in `retrain_eval.questions`, in the module of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from retrain_eval.common.errors import InputError, unknown
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
+Worth = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What all questions have: the design in which they are asked; the study's only one where it is left out."""
+
+    design: str | None = None
+
+
+class Sample(Asked, frozen=True, kw_only=True):
+    """``[questions.sample]``: who was studied, who was linked, and who was lost on the way."""
+
+
+class Balance(Asked, frozen=True, kw_only=True):
+    """``[questions.balance]``: how alike the groups are, before matching and after it."""
+
+
+class EffectOverTime(Asked, frozen=True, kw_only=True):
+    """``[questions.effect_over_time]``: does it work, how long does the effect last, when is it paid back?"""
+
+    outcomes: tuple[str, ...] = ()
+    payback: bool = True
+
+
+class ForWhom(Asked, frozen=True, kw_only=True):
+    """``[questions.for_whom]``: who gains?"""
+
+    strata: tuple[str, ...] = ()
+    programmes: tuple[str, ...] = ()
+
+
+class JobStability(Asked, frozen=True, kw_only=True):
+    """``[questions.job_stability]``: how soon is a job found, does it last, and why does it end?"""
+
+    followed: Count = 12
+    begun_within: Count = 4
+    held_for: Count = 8
+    smallest_worthwhile_time: Worth | None = None
+    smallest_worthwhile_share: Worth | None = None
+
+
+class JobQuality(Asked, frozen=True, kw_only=True):
+    """``[questions.job_quality]``: are the jobs better, and in which dimension?"""
+
+    parts: bool = True
+
+
+class WagePath(Asked, frozen=True, kw_only=True):
+    """``[questions.wage_path]``: do wages grow faster afterwards?"""
+
+    degree: Literal[1, 2, 3] = 1
+    models: tuple[Literal["fixed", "random", "correlated_random", "first_differences"], ...] = ("fixed",)
+
+
+class Sensitivity(Asked, frozen=True, kw_only=True):
+    """``[questions.sensitivity]``: what would overturn the effect?"""
+
+
+class Questions(msgspec.Struct, frozen=True, kw_only=True):
+    """``[questions]``: one section for each question that is asked, in the order in which they are answered."""
+
+    sample: Sample | None = None
+    balance: Balance | None = None
+    effect_over_time: EffectOverTime | None = None
+    for_whom: ForWhom | None = None
+    job_stability: JobStability | None = None
+    job_quality: JobQuality | None = None
+    wage_path: WagePath | None = None
+    sensitivity: Sensitivity | None = None
+
+    def asked(self) -> Iterator[tuple[str, Asked]]:
+        """Yield the names of the questions that are asked, with their options."""
+        for name in self.__struct_fields__:
+            options = getattr(self, name)
+            if options is not None:
+                yield name, options
+
+    def of_design(self, design: str, designs: tuple[str, ...]) -> Iterator[tuple[str, Asked]]:
+        """Yield the questions that are asked in a design.
+
+        Parameters
+        ----------
+        design : str
+            Name of a design.
+        designs : tuple of str
+            Names of all designs of the study.
+        """
+        for name, options in self.asked():
+            if (options.design or designs[0]) == design:
+                yield name, options
+
+
+def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:
+    """Refuse a question whose design does not exist, or that names none where there are several.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> check_designs(Questions(sample=Sample(design="waitng")), ("waiting",))
+    Traceback (most recent call last):
+    ...
+    retrain_eval.common.errors.InputError: unknown design of [questions.sample] 'waitng'
+      fix:    did you mean 'waiting'? known: waiting
+    """
+    for name, options in questions.asked():
+        place = f"design of [questions.{name}]"
+        if not designs:
+            raise InputError(
+                f"[questions.{name}] has no design to be asked in",
+                rule="a question names a section [designs.NAME]",
+                fix="add one, such as [designs.waiting]",
+            )
+        if options.design is None and len(designs) > 1:
+            raise InputError(
+                f"[questions.{name}] does not say in which design it is asked",
+                column="design",
+                rule="where a study has several designs, each question names one",
+                fix=f"design = one of {', '.join(designs)}",
+            )
+        if options.design is not None and options.design not in designs:
+            raise unknown(place, options.design, designs)
