@@ -1,0 +1,1 @@
+"""Designs: who is compared with whom. A module for each kind, a class of `retrain_eval.questions.cohort.Cohort`."""

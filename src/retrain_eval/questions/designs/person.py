@@ -1,0 +1,143 @@
+"""SQL that designs share: what is known of a person at the start, and the strata that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from retrain_eval.common.errors import InputError
+from retrain_eval.common.periods import PER_YEAR
+from retrain_eval.common.sources import sql_name, sql_text
+from retrain_eval.common.sql import loaded, no_rows
+from retrain_eval.plan.strata import Stratum
+from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.cohort import PROGRAMME
+
+
+def history(start: str, periods: int, first: int = 1) -> str:
+    """Return the columns ``earnings_m1, …``: earnings so many periods before the start, in a GROUP BY of the panel.
+
+    Parameters
+    ----------
+    start : str
+        SQL of the period from which they are counted.
+    periods : int
+        How many there are.
+    first : int
+        The number of the latest: 0 is the period of the start itself.
+
+    Examples
+    --------
+    >>> history("start", 1)
+    'max(earnings) FILTER (period = start - 1) AS earnings_m1'
+    """
+    return ", ".join(
+        f"max(earnings) FILTER (period = {start} - {k}) AS earnings_m{k}" for k in range(first, first + periods)
+    )
+
+
+def history_columns(periods: int, first: int = 1) -> Mapping[int, str]:
+    """Return the columns that `history` makes, by their period counted from the start."""
+    return {-k: f"earnings_m{k}" for k in range(first, first + periods)}
+
+
+def complete(since: str, first: int, last: int) -> str:
+    """Return a condition, in a GROUP BY of the panel: earnings are known in each of these periods since the start."""
+    return f"count(earnings) FILTER ({since} BETWEEN {first} AND {last}) = {last - first + 1}"
+
+
+@dataclass(frozen=True)
+class PersonColumns:
+    """What a table of people takes over from the records of person and programme.
+
+    Attributes
+    ----------
+    items : tuple of str
+        SELECT items: the columns of person but those that the design makes itself; whether a woman; and age.
+    programmes : str
+        SELECT of ``person_id`` and the programme's attributes, of the first programme that a person entered.
+    attributes : tuple of str
+        Their names.
+    strata : Mapping of str to Stratum
+    """
+
+    items: tuple[str, ...]
+    programmes: str
+    attributes: tuple[str, ...]
+    strata: Mapping[str, Stratum]
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, study: StudyFile, made: Sequence[str], start: str) -> PersonColumns:
+        """Return what these records give.
+
+        Parameters
+        ----------
+        con : DuckDBPyConnection
+        study : StudyFile
+        made : sequence of str
+            Columns that the design makes itself.
+        start : str
+            SQL of the period at whose start people have their age.
+
+        Raises
+        ------
+        InputError
+            If a stratum has the name of a column that the design makes.
+        """
+        columns = con.table(PERSON).columns
+        for name in study.strata:
+            if name.casefold() in {*made, *RESERVED, *PROGRAMME}:
+                raise InputError(
+                    f"the name of stratum {name!r} is taken",
+                    rule="columns that the design makes itself",
+                    fix=f"rename [strata.{name}]",
+                )
+        per_year = PER_YEAR.get(study.study.frequency)
+        age = per_year is not None and "birth_year" in columns
+        there = [*made, *RESERVED, "female", *(["age"] if age else []), *PROGRAMME]
+        kept = [sql_name(name) for name in columns if name not in there]
+        attributes: list[str] = []
+        if loaded(con, "programme", "enrolment"):
+            attributes = [name for name in PROGRAMME if name in con.table("programme").columns]
+        items = [f"person.{name}" for name in kept]
+        items += ["person.sex = 'female' AS female"] if "sex" in columns else []
+        items += [f"{start} // {per_year} - person.birth_year AS age"] if age else []
+        return cls(
+            items=tuple(items),
+            programmes=_programmes(attributes),
+            attributes=tuple(attributes),
+            strata=study.strata,
+        )
+
+    @property
+    def columns(self) -> str:
+        """SELECT items of what is taken over, each after a comma, where ``person`` and ``programmes`` are joined."""
+        return "".join(f", {item}" for item in (*self.items, *(f"programmes.{name}" for name in self.attributes)))
+
+    @property
+    def levels(self) -> str:
+        """SELECT list of the strata, after what they are made from; a stratum takes the place of its namesake."""
+        return "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in self.strata.items())
+
+    def without_namesakes(self, con: duckdb.DuckDBPyConnection) -> str:
+        """Return ``* EXCLUDE (…)`` of the columns that have the name of a stratum, or ``*``."""
+        same = [sql_name(name) for name in self.strata if name in con.table(PERSON).columns]
+        return f"* EXCLUDE ({', '.join(same)})" if same else "*"
+
+
+PERSON = "person"
+RESERVED = ("person_id", "treat", "weight", "subclass", "match_id", "clock", "cohort", "period", "start", "linked",
+            "complete", "eligible", "person_key")  # fmt: skip
+
+
+def _programmes(attributes: Sequence[str]) -> str:
+    """Return a SELECT of the attributes of the first programme that each person entered."""
+    if not attributes:
+        return no_rows("person_id")
+    listed = ", ".join(
+        f"CAST(min_by({name}, entry) AS ENUM({', '.join(map(sql_text, PROGRAMME[name]))})) AS {name}"
+        for name in attributes
+    )
+    return f"SELECT person_id, {listed} FROM enrolment JOIN programme USING (programme_id) GROUP BY person_id"

@@ -1,0 +1,178 @@
+"""What a question is: what it needs, what it sums over people, and how its answer follows from the sums.
+
+``collect`` runs where the people are. It never refuses: a table that the records do not give is absent, with the reason.
+``answer`` sees the tables and the study file alone, so that anyone who has a bundle can run it again; only it refuses,
+and what it refuses is listed as withheld, with the reason.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from retrain_eval.common.errors import InputError
+from retrain_eval.plan.questions import Asked
+from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.answers import Answers
+from retrain_eval.questions.cohort import Cohort, SampleSpec, outcomes_of
+from retrain_eval.questions.tables import Tables
+from retrain_eval.tables.additive import Additive
+
+Options = TypeVar("Options", bound=Asked)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a question needs of the records and of the study file.
+
+    Attributes
+    ----------
+    records : mapping of str → tuple of str
+        Record type → columns that have a value for someone.
+    sections : tuple of str
+        Sections of the study file, such as ``did``.
+    kinds : tuple of str
+        Kinds of design in which it can be asked; empty for all.
+    """
+
+    records: Mapping[str, tuple[str, ...]]
+    sections: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    def missing(self, have: Mapping[str, Collection[str]], study: StudyFile, kind: str = "") -> list[str]:
+        """Return what is missing, as texts; empty if the question can be asked.
+
+        Parameters
+        ----------
+        have : mapping of str → collection of str
+            Record type → the columns that have values.
+        study : StudyFile
+        kind : str
+            The kind of the design in which it is asked; empty if that is open.
+
+        Examples
+        --------
+        >>> from retrain_eval.plan.study_file import About
+        >>> study = StudyFile(study=About(name="s", title="T", question="Q", data="D"), records={"person": "p.csv"})
+        >>> Needs({"enrolment": ("entry",), "person": ("birth_year",)}, ("did",)).missing({"person": ["sex"]}, study)
+        ['records of enrolment', 'person.birth_year', 'the section [did] of the study file']
+        """
+        lacking = []
+        for name, columns in self.records.items():
+            if name not in have:
+                lacking.append(f"records of {name}")
+            else:
+                lacking += [f"{name}.{column}" for column in columns if column not in have[name]]
+        lacking += [
+            f"the section [{name}] of the study file" for name in self.sections if getattr(study, name) is None
+        ]
+        if self.kinds and kind and kind not in self.kinds:
+            lacking.append(f"a design of the kind {' or '.join(self.kinds)}")
+        return lacking
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A question as a study asks it: what ``answer`` may know besides the tables.
+
+    Attributes
+    ----------
+    study : StudyFile
+    design : str
+        Name of the design.
+    options : Asked
+        The section ``[questions.NAME]``.
+    """
+
+    study: StudyFile
+    design: str
+    options: Asked
+
+    def given(self, kind: type[Options]) -> Options:
+        """Return the options, which are of this kind."""
+        assert isinstance(self.options, kind)
+        return self.options
+
+    @property
+    def seed(self) -> int:
+        """The study's seed."""
+        return self.study.study.seed
+
+
+class Question(ABC):
+    """A question that studies can ask; one instance of each is in `retrain_eval.questions.catalogue`.
+
+    Attributes
+    ----------
+    name : str
+        As in ``[questions.NAME]``.
+    asks : str
+        The question, as a sentence.
+    needs : Needs
+    results : tuple of str
+        The names that it may publish, where ``{outcome}``, ``{stratum}`` and ``{programme}`` are any of the study's.
+    version : int
+        Raised whenever the same tables give other answers.
+    """
+
+    name: ClassVar[str]
+    asks: ClassVar[str]
+    needs: ClassVar[Needs]
+    results: ClassVar[tuple[str, ...]]
+    version: ClassVar[int] = 1
+
+    def samples(self, inquiry: Inquiry) -> tuple[SampleSpec, ...]:
+        """Return the samples that it compares."""
+        return (SampleSpec(inquiry.design),)
+
+    def facts(self, cohort: Cohort, inquiry: Inquiry) -> Additive | None:
+        """Return what `collect` has to know of all people, such as means by occupation: added before, given to all."""
+        return None
+
+    @abstractmethod
+    def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
+        """Sum the people of a cohort to additive tables, by the names of their files; never refuse."""
+
+    @abstractmethod
+    def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
+        """Turn the tables, which may be protected or added up, to results; it reads nothing else."""
+
+    def from_rows(self, cohort: Cohort, tables: Tables, inquiry: Inquiry) -> Answers:
+        """Return what single rows alone can give, such as another program's estimates; a release has its covariance."""
+        return Answers()
+
+    def publishes(self, study: StudyFile, columns: Collection[str] = ()) -> Iterator[str]:
+        """Yield the names of results that it may publish in a study.
+
+        Parameters
+        ----------
+        study : StudyFile
+        columns : collection of str
+            Columns of the programme by which it may be asked.
+        """
+        outcomes = outcomes_of(study)
+        for template in self.results:
+            if "{outcome}" in template:
+                yield from (template.replace("{outcome}", name) for name in outcomes)
+            elif "{stratum}" in template:
+                yield from (template.replace("{stratum}", name) for name in (*study.strata, *columns))
+            else:
+                yield template
+
+    def check(self, answers: Answers, study: StudyFile, columns: Collection[str] = ()) -> None:
+        """Refuse results of names that the question does not have.
+
+        Raises
+        ------
+        InputError
+        """
+        known = set(self.publishes(study, columns))
+        for name in answers.names():
+            if name not in known:
+                raise InputError(
+                    f"the question {self.name} has no result {name!r}",
+                    rule="a question publishes the results that its catalogue entry names",
+                    fix=f"add it to `results` of {type(self).__name__}",
+                )
