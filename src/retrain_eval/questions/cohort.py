@@ -106,7 +106,7 @@ class Cohort(ABC):
     key: ReleaseKey | None = field(default=None, repr=False)
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
-    linked_in: ClassVar[str] = "true"  # condition: who had to be found in the wage records
+    shift: ClassVar[int] = -START  # from the clock of rows to the time that reports print
 
     def __post_init__(self) -> None:
         self._groups: dict[SampleSpec, Group] = {}
@@ -257,10 +257,14 @@ class Cohort(ABC):
         raise unknown("outcome", outcome, self._columns())
 
     @property
+    def panel_sql(self) -> str:
+        """SELECT of a row per person and period: the panel and, where the records give it, employment quality."""
+        return "FROM panel" + ("" if "quality" in self.unavailable else " LEFT JOIN quality USING (person_id, period)")
+
+    @property
     def panel(self) -> duckdb.DuckDBPyRelation:
-        """A row per person and period: the panel and, where the records give it, employment quality."""
-        quality = "" if "quality" in self.unavailable else " LEFT JOIN quality USING (person_id, period)"
-        return self.con.sql(f"FROM panel{quality}")
+        """The rows of `panel_sql`."""
+        return self.con.sql(self.panel_sql)
 
     @property
     def strata(self) -> list[str]:
