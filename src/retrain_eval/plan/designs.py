@@ -39,11 +39,21 @@ class Design(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         """The kind of the design."""
         return str(self.__struct_config__.tag)
 
+    @property
+    def earnings_before(self) -> dict[int, str]:
+        """Periods counted from what people are matched from → column of earnings: ``earnings_m1`` is one before it."""
+        return {-k: f"earnings_m{k}" for k in range(1, self.history + 1)}
+
 
 class Waiting(Design, frozen=True, kw_only=True, tag="waiting"):
     """Displaced people who enter a programme, against people still jobless and untrained after as long a time."""
 
     wait: tuple[Periods, Periods] = (2, 6)
+
+    @property
+    def earnings_before(self) -> dict[int, str]:
+        """Earnings up to displacement, that of its period, ``earnings_m0``, included."""
+        return {-k: f"earnings_m{k}" for k in range(self.history)}
 
 
 class Entry(Design, frozen=True, kw_only=True, tag="entry"):
@@ -73,6 +83,11 @@ class Observed(Design, frozen=True, kw_only=True, tag="observed"):
     """Everyone who ever enters, against everyone else as they are: no matching, so differences describe."""
 
     matched: ClassVar[bool] = False
+
+    @property
+    def earnings_before(self) -> dict[int, str]:
+        """None: controls have no start."""
+        return {}
 
 
 AnyDesign = Waiting | Entry | Calendar | Randomised | Observed

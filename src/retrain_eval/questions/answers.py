@@ -129,7 +129,7 @@ class Answers:
         try:
             self.items.append(Answer(name, rows(), of, recipe=recipe))
         except (DesignError, DisclosureError) as error:
-            self.items.append(Withheld(of or name, error, name))
+            self.withhold(of or name, error, name)
 
     @contextmanager
     def attempt(self, *names: str) -> Iterator[None]:
@@ -138,9 +138,14 @@ class Answers:
             yield
         except (DesignError, DisclosureError) as error:
             left = [name for name in names if not self.has(name)]
-            self.items += [Withheld(name, error) for name in left]
+            for name in left:
+                self.withhold(name, error)
             if not left:  # something else that the block was to do
-                self.items.append(Withheld(names[-1], error, "what follows it"))
+                self.withhold(names[-1], error, "what follows it")
+
+    def withhold(self, name: str, error: DesignError | DisclosureError, table: str = EFFECTS) -> None:
+        """List a result as withheld, with the reason."""
+        self.items.append(Withheld(name, error, table))
 
     def has(self, name: str) -> bool:
         """Return whether the effects of a result are given."""

@@ -145,11 +145,6 @@ class Cohort(ABC):
         """Why people of the last step of the flow are not candidates for matching, by group."""
         return {}
 
-    @property
-    def before(self) -> Mapping[int, str]:
-        """Periods, counted from what people are matched from, → column of earnings."""
-        return {}
-
     @abstractmethod
     def after(self, sample: MatchedSample, outcome: str) -> duckdb.DuckDBPyRelation:
         """Return a row per unit of the sample with the mean outcome since the start, as the column ``after``."""
@@ -163,6 +158,16 @@ class Cohort(ABC):
     def spec(self, *within: str) -> SampleSpec:
         """Return what a sample of this design, matched within strata, is called."""
         return SampleSpec(self.name, within)
+
+    @property
+    def to_link(self) -> duckdb.DuckDBPyRelation:
+        """The people who should be found in the wage records."""
+        return self.people
+
+    @property
+    def refused(self) -> duckdb.DuckDBPyRelation | None:
+        """People who are not in the study because a row of theirs was refused, with keys; None if there are none."""
+        return self.keyed(self.con.table("left_out")) if loaded(self.con, "left_out") else None
 
     @property
     def candidates(self) -> duckdb.DuckDBPyRelation:

@@ -16,7 +16,7 @@ from retrain_eval.common.errors import DesignError
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.common.sql_steps import Pipeline, step
 from retrain_eval.questions.cohort import START, Cohort, Group
-from retrain_eval.questions.designs.person import PersonColumns, complete, history, history_columns
+from retrain_eval.questions.designs.person import PersonColumns, complete, history
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import parse_formula
 
@@ -34,8 +34,8 @@ class FixedStartSteps(Pipeline):
         whether the design leaves the person out.
     span : str
         Condition, in a GROUP BY of the panel: earnings are known in every period that counts.
-    n_history : int
-        Periods of earnings before the start.
+    earnings : mapping of int → str
+        Period since the start → column of earnings.
     person : PersonColumns
     all_columns : str
         SELECT list of the columns that no stratum takes the place of.
@@ -45,7 +45,7 @@ class FixedStartSteps(Pipeline):
 
     starts_of: str
     span: str
-    n_history: int
+    earnings: Mapping[int, str]
     person: PersonColumns
     all_columns: str
     known: str
@@ -63,9 +63,9 @@ class FixedStartSteps(Pipeline):
     @step
     def history(self) -> str:
         """A person: earnings before the start, and whether those of every period that counts are known."""
-        earnings = history('"start"', self.n_history)
+        earnings = history(self.earnings, 'period - "start"')
         return f"""
-            SELECT person_id, "start", treat, outside, {earnings}, count(earnings) > 0 AS linked,
+            SELECT person_id, "start", treat, outside{earnings}, count(earnings) > 0 AS linked,
               {self.span} AS complete
             FROM panel JOIN starts USING (person_id) GROUP BY person_id, "start", treat, outside"""
 
@@ -107,11 +107,11 @@ class FixedStartCohort(Cohort):
     def build(self) -> duckdb.DuckDBPyRelation:
         """Return one row per person; see `FixedStartSteps`."""
         given = self.design
-        columns = PersonColumns.of(self.con, self.study, (*MADE, "known", "outside", *self.before.values()), '"start"')
+        columns = PersonColumns.of(self.con, self.study, (*MADE, "known", "outside", *self.design.earnings_before.values()), '"start"')
         return FixedStartSteps(
             starts_of=self.starts(),
             span=self.span(),
-            n_history=given.history,
+            earnings=given.earnings_before,
             person=columns,
             all_columns=columns.without_namesakes(self.con),
             known=self._known(),
@@ -164,11 +164,6 @@ class FixedStartCohort(Cohort):
     def treated(self) -> str:
         """The treated."""
         return "treat = 1"
-
-    @property
-    def before(self) -> Mapping[int, str]:
-        """Earnings before the start."""
-        return history_columns(self.design.history)
 
     def after(self, sample: MatchedSample, outcome: str) -> duckdb.DuckDBPyRelation:
         """Return the candidates with the mean of an outcome since the start."""

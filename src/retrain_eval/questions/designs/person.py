@@ -16,31 +16,22 @@ from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.cohort import PROGRAMME
 
 
-def history(start: str, periods: int, first: int = 1) -> str:
-    """Return the columns ``earnings_m1, …``: earnings so many periods before the start, in a GROUP BY of the panel.
+def history(columns: Mapping[int, str], since: str) -> str:
+    """Return SELECT items, each after a comma, of earnings in periods before the start, in a GROUP BY of the panel.
 
     Parameters
     ----------
-    start : str
-        SQL of the period from which they are counted.
-    periods : int
-        How many there are.
-    first : int
-        The number of the latest: 0 is the period of the start itself.
+    columns : mapping of int → str
+        Period since the start → column.
+    since : str
+        SQL of the periods since the start.
 
     Examples
     --------
-    >>> history("start", 1)
-    'max(earnings) FILTER (period = start - 1) AS earnings_m1'
+    >>> history({-1: "earnings_m1"}, "to_displacement")
+    ', max(earnings) FILTER (to_displacement = -1) AS earnings_m1'
     """
-    return ", ".join(
-        f"max(earnings) FILTER (period = {start} - {k}) AS earnings_m{k}" for k in range(first, first + periods)
-    )
-
-
-def history_columns(periods: int, first: int = 1) -> Mapping[int, str]:
-    """Return the columns that `history` makes, by their period counted from the start."""
-    return {-k: f"earnings_m{k}" for k in range(first, first + periods)}
+    return "".join(f", max(earnings) FILTER ({since} = {at}) AS {name}" for at, name in columns.items())
 
 
 def complete(since: str, first: int, last: int) -> str:

@@ -16,7 +16,7 @@ from retrain_eval.common.sources import query, sql_name
 from retrain_eval.common.sql_steps import Pipeline, step
 from retrain_eval.plan.designs import Waiting as Settings
 from retrain_eval.questions.cohort import Cohort, Group
-from retrain_eval.questions.designs.person import PersonColumns, complete, history_columns
+from retrain_eval.questions.designs.person import PersonColumns, complete, history
 from retrain_eval.sample.followup.censoring import follow_outcomes
 from retrain_eval.sample.followup.censoring_weights import weight_for_censoring
 from retrain_eval.sample.matched import MatchedSample
@@ -54,13 +54,11 @@ class WaitingSteps(Pipeline):
         after. Outcomes may come from any period between the earliest start less `before` and the latest plus `after`.
         """
         given = self.settings
-        earnings = ", ".join(
-            f"max(earnings) FILTER (to_displacement = {-k}) AS earnings_m{k}" for k in range(given.history)
-        )
         span = complete("to_displacement", given.wait[0] - given.before, given.wait[1] + given.after)
         return f"""
             SELECT person_id, any_value(period - to_displacement) AS displaced, any_value(cohort) AS training,
-              1 + min(period) FILTER (employed = 1 AND to_displacement > 0) AS back_at_work, {earnings},
+              1 + min(period) FILTER (employed = 1 AND to_displacement > 0) AS back_at_work
+              {history(given.earnings_before, "to_displacement")},
               count(earnings) > 0 AS linked, {span} AS complete
             FROM panel GROUP BY person_id"""
 
@@ -92,7 +90,7 @@ class WaitingCohort(Cohort):
 
     def build(self) -> duckdb.DuckDBPyRelation:
         """Return one row per person; see `WaitingSteps`."""
-        person = PersonColumns.of(self.con, self.study, (*MADE, *self.before.values()), "displaced")
+        person = PersonColumns.of(self.con, self.study, (*MADE, *self.design.earnings_before.values()), "displaced")
         return WaitingSteps(self.settings, person, person.without_namesakes(self.con)).relation("people", self.con)
 
     def follow(self, sample: MatchedSample | None, outcomes: Sequence[str]) -> Group:
@@ -122,6 +120,11 @@ class WaitingCohort(Cohort):
         )
 
     @property
+    def to_link(self) -> duckdb.DuckDBPyRelation:
+        """The displaced."""
+        return self.people.filter("displaced IS NOT NULL")
+
+    @property
     def steps(self) -> Mapping[str, tuple[str, str]]:
         """From the register to people whose whole span is observed."""
         return {
@@ -145,11 +148,6 @@ class WaitingCohort(Cohort):
     def not_candidates(self) -> Mapping[str, str]:
         """Why people whose span is observed are no candidates."""
         return {"control": "back at work before training could start"}
-
-    @property
-    def before(self) -> Mapping[int, str]:
-        """Earnings up to displacement, that of its period included."""
-        return history_columns(self.settings.history, first=0)
 
     def after(self, sample: MatchedSample, outcome: str) -> duckdb.DuckDBPyRelation:
         """Return the mean outcome since the start of each member, against waiting longer: nothing is cut."""
