@@ -17,18 +17,18 @@ import duckdb
 from retrain_eval.common.errors import DesignError, unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import query, sql_name
-from retrain_eval.common.sql import loaded
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.outcome_moments import outcome_moments
-from retrain_eval.panel.outcome_paths import SOURCES
 from retrain_eval.plan.designs import Design
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.sample.match import match
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.sample.record_flow import people_left_out
 from retrain_eval.tables.noise.person_keys import ReleaseKey, has_keys, with_keys
 
 START = 1  # the period of the start on the clock of `Cohort.rows`; 0 would mean never
 PERSON = "person_id"
+QUALITY = "quality_"  # how the columns of the dimensions' contributions to M0 begin
 # attributes of programmes by which effects may be asked, with their levels in order, as data_schemas/ has them
 PROGRAMME: Mapping[str, tuple[str, ...]] = {
     "tier": ("foundation", "transition", "substitution"),
@@ -167,7 +167,7 @@ class Cohort(ABC):
     @property
     def refused(self) -> duckdb.DuckDBPyRelation | None:
         """People who are not in the study because a row of theirs was refused, with keys; None if there are none."""
-        return self.keyed(self.con.table("left_out")) if loaded(self.con, "left_out") else None
+        return self.keyed(self.con.table("left_out")) if len(people_left_out(self.con)) else None
 
     @property
     def candidates(self) -> duckdb.DuckDBPyRelation:
@@ -243,9 +243,15 @@ class Cohort(ABC):
     @property
     def outcomes(self) -> list[str]:
         """The outcomes of the study that the records give."""
-        there = self._columns()
-        wanted = [*outcomes_of(self.study), *(name for name in there if name.startswith("quality_"))]
-        return [name for name in wanted if name in there]
+        there = self.panel.columns
+        quality = self.study.questions.job_quality
+        parts = [name for name in there if name == "deprived" or name.startswith(QUALITY)]
+        wanted = [*outcomes_of(self.study), *(["m0"] if quality else []), *(parts if quality and quality.parts else [])]
+        return [name for name in dict.fromkeys(wanted) if name in there]
+
+    def trained(self) -> duckdb.DuckDBPyRelation:
+        """Return the trained of the main sample: one column, ``person_id``."""
+        return self.group(self.spec()).members.filter("treat = 1").project(PERSON)
 
     def check_outcome(self, outcome: str) -> None:
         """Refuse an outcome that the panel does not have.
@@ -257,14 +263,21 @@ class Cohort(ABC):
         InputError
             If there is no such outcome.
         """
-        if "quality" in self.unavailable and outcome in ("m0", "deprived"):
+        if "quality" in self.unavailable and (outcome in ("m0", "deprived") or outcome.startswith(QUALITY)):
             raise DesignError(self.unavailable["quality"])
-        raise unknown("outcome", outcome, self._columns())
+        raise unknown("outcome", outcome, self.panel.columns)
 
     @property
     def panel_sql(self) -> str:
-        """SELECT of a row per person and period: the panel and, where the records give it, employment quality."""
-        return "FROM panel" + ("" if "quality" in self.unavailable else " LEFT JOIN quality USING (person_id, period)")
+        """SELECT of a row per person and period: the panel and, where the records give it, employment quality.
+
+        A dimension contributes to M0 where a person is deprived in it and deprived altogether.
+        """
+        if "quality" in self.unavailable:
+            return "FROM panel"
+        dimensions = self.study.quality.dimensions
+        parts = ", ".join(f"d_{name} * deprived / {len(dimensions)} AS {QUALITY}{name}" for name in dimensions)
+        return f"SELECT *, {parts} FROM panel LEFT JOIN quality USING (person_id, period)"
 
     @property
     def panel(self) -> duckdb.DuckDBPyRelation:
@@ -307,10 +320,6 @@ class Cohort(ABC):
         )
 
     # ---- inside ------------------------------------------------------------------------------------------------
-
-    def _columns(self) -> list[str]:
-        return [c for name in SOURCES if name not in self.unavailable and loaded(self.con, name)
-                for c in self.con.table(name).columns]  # fmt: skip
 
     def kept(self, label: str, relation: duckdb.DuckDBPyRelation) -> str:
         """Keep a relation as a temporary table of this cohort, and return its name."""

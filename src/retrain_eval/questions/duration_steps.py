@@ -73,6 +73,8 @@ class DurationSteps(Pipeline):
     members : str
         Table of members: ``match_id, person_id, subclass, weight, treat, start`` and strata.
     strata : tuple of str
+    duration : str
+        Name of the column of lengths.
     followed : int
         Periods after which joblessness is censored.
     begun_within, held_for : int
@@ -81,6 +83,7 @@ class DurationSteps(Pipeline):
 
     members: str
     strata: tuple[str, ...]
+    duration: str
     followed: int
     begun_within: int
     held_for: int
@@ -98,7 +101,7 @@ class DurationSteps(Pipeline):
     def jobless_since_start(self) -> str:
         """A member who is without a job in the period before the start: periods to a job, and how that spell ended."""
         return f"""
-            SELECT member.*, least(exit - "start" + 2, {self.followed}) AS quarters,
+            SELECT member.*, least(exit - "start" + 2, {self.followed}) AS {sql_name(self.duration)},
               CASE WHEN exit - "start" + 2 <= {self.followed} AND cause <> 'censored' THEN cause END AS cause
             FROM member JOIN spells s ON s.person_id = member.person_id
               AND s.state = 'nonemployed' AND "start" - 1 BETWEEN s.entry AND s.exit"""
@@ -116,7 +119,7 @@ class DurationSteps(Pipeline):
     def first_job(self) -> str:
         """The same: how long the job lasted, at most as long as it is followed, and why it ended."""
         return f"""
-            SELECT member.*, least(length, {self.held_for}) AS quarters,
+            SELECT member.*, least(length, {self.held_for}) AS {sql_name(self.duration)},
               CASE WHEN length <= {self.held_for} AND ending <> 'censored' THEN ending END AS cause
             FROM member JOIN job USING (match_id)"""
 

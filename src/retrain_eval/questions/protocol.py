@@ -16,7 +16,7 @@ from retrain_eval.common.errors import InputError
 from retrain_eval.plan.questions import Asked
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
-from retrain_eval.questions.cohort import Cohort, SampleSpec, outcomes_of
+from retrain_eval.questions.cohort import PROGRAMME, Cohort, SampleSpec, outcomes_of
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 
@@ -135,6 +135,10 @@ class Question(ABC):
     def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
         """Sum the people of a cohort to additive tables, by the names of their files; never refuse."""
 
+    def derive(self, tables: Tables, inquiry: Inquiry) -> Tables:
+        """Return additive tables that follow from sums which stay at the agency, such as those by matched set."""
+        return Tables()
+
     @abstractmethod
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
         """Turn the tables, which may be protected or added up, to results; it reads nothing else."""
@@ -143,32 +147,25 @@ class Question(ABC):
         """Return what single rows alone can give, such as another program's estimates; a release has its covariance."""
         return Answers()
 
-    def publishes(self, study: StudyFile, columns: Collection[str] = ()) -> Iterator[str]:
-        """Yield the names of results that it may publish in a study.
-
-        Parameters
-        ----------
-        study : StudyFile
-        columns : collection of str
-            Columns of the programme by which it may be asked.
-        """
-        outcomes = outcomes_of(study)
+    def publishes(self, inquiry: Inquiry) -> Iterator[str]:
+        """Yield the names of results that it may publish in a study."""
+        study, outcomes = inquiry.study, (*outcomes_of(inquiry.study), *getattr(inquiry.options, "outcomes", ()))
         for template in self.results:
             if "{outcome}" in template:
                 yield from (template.replace("{outcome}", name) for name in outcomes)
             elif "{stratum}" in template:
-                yield from (template.replace("{stratum}", name) for name in (*study.strata, *columns))
+                yield from (template.replace("{stratum}", name) for name in (*study.strata, *PROGRAMME))
             else:
                 yield template
 
-    def check(self, answers: Answers, study: StudyFile, columns: Collection[str] = ()) -> None:
+    def check(self, answers: Answers, inquiry: Inquiry) -> None:
         """Refuse results of names that the question does not have.
 
         Raises
         ------
         InputError
         """
-        known = set(self.publishes(study, columns))
+        known = set(self.publishes(inquiry))
         for name in answers.names():
             if name not in known:
                 raise InputError(

@@ -11,7 +11,7 @@ from itertools import islice
 import duckdb
 import pandas as pd
 
-from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError
+from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError, unknown
 from retrain_eval.common.levels import missing
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation
@@ -22,6 +22,12 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.answers import Answers, Withheld
+from retrain_eval.questions.asking import answers_of, build_cohort, gather, prepare
+from retrain_eval.questions.catalogue import QUESTIONS
+from retrain_eval.questions.cohort import Cohort
+from retrain_eval.questions.protocol import Inquiry
+from retrain_eval.questions.tables import CLUSTERED
 from retrain_eval.records.store import Store
 from retrain_eval.release.layout import TABLES
 from retrain_eval.release.results import Results
@@ -65,6 +71,8 @@ class Run:
     say: Say
     key: ReleaseKey | None = field(default=None, repr=False)
     results: Results = field(default_factory=Results)
+    _cohorts: dict[str, Cohort] = field(default_factory=dict, init=False, repr=False)
+    _unavailable: dict[str, str] | None = field(default=None, init=False, repr=False)
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
@@ -94,6 +102,84 @@ class Run:
             moments = rte.outcome_moments(run.keyed(run.con.table("followed")), unit="person_id", ...)
         """
         return rows if self.key is None or has_keys(rows) else with_keys(self.con, rows, person, self.key)
+
+    def cohort(self, design: str | None = None) -> Cohort:
+        """Return the people of a design, with what questions share: panel, history, matched samples and follow-up.
+
+        Parameters
+        ----------
+        design : str, optional
+            Name of a section ``[designs.NAME]``; the study's only one where it is left out.
+
+        Returns
+        -------
+        Cohort
+            Every relation of it has the keys of its people.
+
+        Raises
+        ------
+        InputError
+            If there is no such design, or there are several and none is named.
+
+        Examples
+        --------
+        In a study's ``run.py``::
+
+            cohort = run.cohort()
+            run.ask(cohort)
+        """
+        names = list(self.study.designs)
+        if design not in names and not (design is None and len(names) == 1):
+            raise unknown("design", design or "", names or ["add a section [designs.NAME] to the study file"])
+        name = names[0] if design is None else design
+        if name not in self._cohorts:
+            if self._unavailable is None:
+                self._unavailable = prepare(self.con, self.study, self.say)
+            self.say(f"people of the design {name}")
+            self._cohorts[name] = build_cohort(self.con, self.study, name, self.say, self.key, self._unavailable)
+        return self._cohorts[name]
+
+    def ask(self, cohort: Cohort, *names: str) -> None:
+        """Ask questions of a cohort, and keep their tables and answers.
+
+        Parameters
+        ----------
+        cohort : Cohort
+            From `cohort`.
+        *names : str
+            Of questions; left out, those whose section ``[questions.NAME]`` names this design.
+
+        Raises
+        ------
+        InputError
+            If a question does not exist, or the study file does not ask it of this design.
+        """
+        asked = dict(self.study.questions.of_design(cohort.name, tuple(self.study.designs)))
+        for name in names:
+            if name not in asked:
+                raise unknown(f"question of the design {cohort.name}", name, asked)
+        for name in names or asked:
+            inquiry = Inquiry(self.study, cohort.name, asked[name])
+            question = QUESTIONS[name]
+            tables = gather(question, cohort, inquiry)
+            for label, table in tables.items():
+                kind, _, file = label.partition("/")
+                if kind != CLUSTERED.rstrip("/"):
+                    self.publish(file, table)
+            for answers in answers_of(question, cohort, tables, inquiry):
+                self._keep_answers(answers)
+
+    def _keep_answers(self, answers: Answers) -> None:
+        """Keep results in their order, and list what is withheld."""
+        for item in answers.items:
+            if isinstance(item, Withheld):
+                self._withhold(item.name, item.error, item.table)
+            elif isinstance(item.result, EffectTable):
+                self.results.add_effects(item.name, item.result, item.estimates)
+            else:
+                self.results.add_table(item.name, item.result, item.of, item.recipe)
+        for line in answers.notes:
+            self.say(line)
 
     @property
     def _seed(self) -> int:

@@ -345,3 +345,37 @@ class Shares(Statistic):
             keys=both(operator.add, self.keys, other.keys),
             hit_keys=both(operator.add, self.hit_keys, other.hit_keys),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Costs(Statistic):
+    """What training cost in all, and the people who entered it. They can be added directly.
+
+    Attributes
+    ----------
+    amount : float
+        In the currency of the study, and prices of its base period.
+    people : int
+    """
+
+    kind: ClassVar[str] = "costs"
+    amount: float
+    people: int
+
+    @property
+    def parts(self) -> tuple[Sequence[str], Ints]:
+        """Everyone who entered."""
+        return ("people",), np.array([self.people])
+
+    @property
+    def per_person(self) -> float:
+        """The cost per person, in whole units of the currency."""
+        return float(round(self.amount / self.people))
+
+    def sound(self) -> bool:
+        """Return whether the amount is a finite number that is not negative."""
+        return super().sound() and 0 <= self.amount < np.inf
+
+    def _plus(self, other: Self) -> Self:
+        """Return the amounts and people of both."""
+        return replace(self, amount=self.amount + other.amount, people=self.people + other.people)

@@ -1,0 +1,57 @@
+"""The catalogue: every question that a study can ask, by name, in the order in which they are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.balance import Balance
+from retrain_eval.questions.effect_over_time import EffectOverTime
+from retrain_eval.questions.for_whom import ForWhom
+from retrain_eval.questions.job_quality import JobQuality
+from retrain_eval.questions.job_stability import JobStability
+from retrain_eval.questions.protocol import Question
+from retrain_eval.questions.sample import Sample
+from retrain_eval.questions.sensitivity import Sensitivity
+from retrain_eval.questions.wage_path import WagePath
+
+QUESTIONS: Mapping[str, Question] = {
+    question.name: question
+    for question in (
+        Sample(),
+        Balance(),
+        EffectOverTime(),
+        ForWhom(),
+        JobStability(),
+        JobQuality(),
+        WagePath(),
+        Sensitivity(),
+    )
+}
+
+
+def what_is_missing(study: StudyFile, have: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Return, for each question of the catalogue, what a study's records and file lack for it; empty if nothing.
+
+    Parameters
+    ----------
+    study : StudyFile
+    have : mapping of str → collection of str
+        Record type → the columns that have a value.
+
+    Examples
+    --------
+    >>> from retrain_eval.plan.study_file import About
+    >>> study = StudyFile(study=About(name="s", title="T", question="Q", data="D"), records={"person": "p.csv"})
+    >>> what_is_missing(study, {"person": ["person_id"]})["sample"]
+    ['records of enrolment', 'a section [designs.NAME] of the study file']
+    """
+    asked = dict(study.questions.asked())
+    found = {}
+    for name, question in QUESTIONS.items():
+        given = asked.get(name)
+        names = [given.design] if given is not None and given.design else list(study.designs)
+        kinds = [study.designs[one].kind for one in names] or [""]
+        lacking = min((question.needs.missing(have, study, kind) for kind in kinds), key=len)
+        found[name] = [*lacking, *([] if study.designs else ["a section [designs.NAME] of the study file"])]
+    return found

@@ -1,0 +1,69 @@
+"""Are the jobs better, and in which dimension: employment quality after Alkire and Foster, taken apart.
+
+M0, the mean of the share of dimensions in which a person is deprived, is what a person's score adds to if it is censored
+at the cut-off. H is the share of people who are deprived. M0 is the sum over dimensions of the share of people who are
+deprived in it and deprived altogether, over the number of dimensions: so effects on the dimensions' contributions add up
+to the effect on M0, exactly.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from retrain_eval.estimators.did.means import mean_paths
+from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.plan.questions import JobQuality as Options
+from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.answers import Answers
+from retrain_eval.questions.cohort import QUALITY, Cohort, outcomes_of
+from retrain_eval.questions.effect_over_time import shift_of, table_of
+from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.tables import Tables
+from retrain_eval.tables.additive import Additive
+
+SCORE, HEADCOUNT = "m0", "deprived"
+
+
+class JobQuality(Question):
+    """Event studies of M0, of H, and of the contribution of each dimension to M0."""
+
+    name: ClassVar[str] = "job_quality"
+    asks: ClassVar[str] = "Are the jobs better, and in which dimension?"
+    needs: ClassVar[Needs] = Needs({"enrolment": ("entry",), "wage_record": ("wages",)}, ("did",))
+    results: ClassVar[tuple[str, ...]] = (
+        "event_study_m0",
+        "event_study_deprived",
+        *(f"event_study_{QUALITY}{name}" for name in ("earnings", "tenure", "stability", "occupation")),
+    )
+
+    def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
+        """Sum the paths of M0, of H and of the dimensions' contributions around the start."""
+        tables = Tables()
+        cohort.say("effects on employment quality and on its parts")
+        for outcome in parts(inquiry):
+            with tables.attempt(table_of(outcome)):
+                tables[table_of(outcome)] = cohort.moments(outcome, cohort.spec())
+        return tables
+
+    def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
+        """Return an event study of each part."""
+        answers, options = Answers(), inquiry.study.did_options()
+        known = set(outcomes_of(inquiry.study)) if inquiry.study.questions.effect_over_time else set()
+        for outcome in parts(inquiry):
+            if outcome in known:  # published by effect_over_time
+                continue
+            with answers.attempt(f"event_study_{outcome}"):
+                moments = tables.need(table_of(outcome), OutcomeMoments)
+                answers.effects(f"event_study_{outcome}", moments.att_gt(**options).aggregate("dynamic"))
+                answers.table("means", mean_paths(moments, shift=shift_of(inquiry)))
+        return answers
+
+
+def parts(inquiry: Inquiry) -> tuple[str, ...]:
+    """Return the outcomes that are asked: M0, and its parts where the section asks for them."""
+    return (SCORE, HEADCOUNT, *contributions(inquiry.study)) if inquiry.given(Options).parts else (SCORE,)
+
+
+def contributions(study: StudyFile) -> tuple[str, ...]:
+    """Return the names of the dimensions' contributions to M0, in the order of the study file."""
+    return tuple(QUALITY + name for name in study.quality.dimensions)
