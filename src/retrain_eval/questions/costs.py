@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
 
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.sources import query
 from retrain_eval.common.sql import loaded
 from retrain_eval.common.sql_steps import Pipeline, step
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.sample.record_flow import people_left_out
+from retrain_eval.tables.noise.person_keys import has_keys
+from retrain_eval.tables.noise.sums import key_sum_sql
 from retrain_eval.tables.statistics import Costs
 
+Keyed = Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation]
 COST = "statistics/cost"
 
 
 @dataclass(frozen=True)
 class CostSteps(Pipeline):
-    """The sum of all costs in prices of the base period, and the people who entered.
+    """The sum of all costs in prices of the base period, over all programmes.
 
     Attributes
     ----------
@@ -42,15 +48,21 @@ class CostSteps(Pipeline):
 
     @step
     def total(self) -> str:
-        """The sum of costs, and the number of people who entered any programme."""
+        """The sum of costs."""
         return """
-            SELECT sum(CAST(amount AS DOUBLE) / cpi * base) AS amount,
-              (SELECT count(DISTINCT person_id) FROM enrolment) AS people
+            SELECT sum(CAST(amount AS DOUBLE) / cpi * base) AS amount
             FROM cost JOIN prices USING (period) CROSS JOIN base_price"""
 
 
-def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile) -> Costs:
+def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed) -> Costs:
     """Return the sum of costs and the people who entered, also those whose rows were refused: theirs was paid as well.
+
+    Parameters
+    ----------
+    con : DuckDBPyConnection
+    study : StudyFile
+    keyed : callable
+        Gives rows the keys of their people, or returns them as they are.
 
     Raises
     ------
@@ -58,9 +70,15 @@ def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile) -> Costs:
         If no cost can be put into prices of the base period, or no one entered.
     """
     base = study.panel_options()["base_period"] if loaded(con, "price") else None
-    [(amount, people)] = CostSteps(base).relation("total", con).fetchall()
-    left = people_left_out(con)
-    people += int(left.loc[left["group"] == "treated", "n"].sum())
+    [(amount,)] = CostSteps(base).relation("total", con).fetchall()
+    entered = [con.sql("SELECT DISTINCT person_id FROM enrolment")]
+    if len(people_left_out(con)):
+        entered.append(con.table("left_out").filter("enrolled").project("person_id"))
+    people, keys = 0, np.zeros(1, dtype=np.uint64)
+    for rows in map(keyed, entered):
+        key = key_sum_sql() if has_keys(rows) else "0"
+        [(n, total)] = query(rows, f"SELECT count(*), {key} FROM source").fetchall()
+        people, keys = people + n, keys + np.array([total], dtype=np.uint64)
     if amount is None or not people:
         raise DesignError("no cost of training is known in prices of the base period")
-    return Costs(float(amount), people)
+    return Costs(float(amount), people, keys if has_keys(keyed(entered[0])) else None)

@@ -37,7 +37,7 @@ class EffectOverTime(Question):
                 tables[table_of(outcome)] = cohort.moments(outcome, spec)
         if inquiry.given(Options).payback and loaded(cohort.con, "cost"):
             with tables.attempt(COST):
-                tables[COST] = cost_of_training(cohort.con, inquiry.study)
+                tables[COST] = cost_of_training(cohort.con, inquiry.study, cohort.keyed)
         return tables
 
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import ClassVar
 
-import numpy as np
-
 from retrain_eval.common.errors import DesignError, DisclosureError, RetrainEvalError
 from retrain_eval.estimators.inference.robustness import robustness
 from retrain_eval.estimators.moments import OutcomeMoments
@@ -19,7 +17,7 @@ from retrain_eval.questions.tables import Tables
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, HiddenBias, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
-from retrain_eval.sample.ties import MANY, RELABELLINGS, count_ties, moved, ties_table
+from retrain_eval.sample.ties import RELABELLINGS, ties_moved, ties_table
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.recipe import recipe_of
 from retrain_eval.tables.statistics import CrossProducts, SignedRanks, Spread, Ties
@@ -142,16 +140,17 @@ def _answer_hidden_bias(answers: Answers, tables: Tables, moments: OutcomeMoment
 
 def _ties_moved(cohort: Cohort, sample: MatchedSample, outcome: str, inquiry: Inquiry) -> Ties | None:
     """Return how far the mean effect moves with the order of identifiers; None if few choices are ties."""
-    ties = count_ties(sample)
-    if ties is None or ties.share <= MANY:
-        return None
-    effects = []
-    try:
+
+    def effects() -> list[float]:
+        found = []
         for other in islice(relabelled(sample, inquiry.seed), RELABELLINGS):
             moments = cohort.moments_of(cohort.follow(other, [outcome]), outcome)
             effect = moments.att_gt(**inquiry.study.did_options()).aggregate("simple")
-            effects.append(float(effect.frame["estimate"].iloc[0]))
+            found.append(float(effect.frame["estimate"].iloc[0]))
+        return found
+
+    try:
+        return ties_moved(sample, effects, noisy=False)
     except RetrainEvalError as error:
         cohort.say(f"how far {EFFECT} moves with the order of identifiers is not known: {error}")
         return None
-    return moved(ties, np.array(effects))

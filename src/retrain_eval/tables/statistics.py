@@ -356,11 +356,16 @@ class Costs(Statistic):
     amount : float
         In the currency of the study, and prices of its base period.
     people : int
+    keys : uint64 ndarray, shape (1,), optional
+        The cell key of the people.
     """
 
     kind: ClassVar[str] = "costs"
+    inside: ClassVar[tuple[str, ...]] = ("keys",)
+    keyed: ClassVar[tuple[str, ...]] = ("keys",)
     amount: float
     people: int
+    keys: Keys | None = None
 
     @property
     def parts(self) -> tuple[Sequence[str], Ints]:
@@ -373,9 +378,10 @@ class Costs(Statistic):
         return float(round(self.amount / self.people))
 
     def sound(self) -> bool:
-        """Return whether the amount is a finite number that is not negative."""
-        return super().sound() and 0 <= self.amount < np.inf
+        """Return whether the amount is a finite number that is not negative, of at least one person."""
+        return super().sound() and 0 <= self.amount < np.inf and (self.people > 0 or self.amount == 0)
 
     def _plus(self, other: Self) -> Self:
         """Return the amounts and people of both."""
-        return replace(self, amount=self.amount + other.amount, people=self.people + other.people)
+        keys = both(operator.add, self.keys, other.keys)
+        return replace(self, amount=self.amount + other.amount, people=self.people + other.people, keys=keys)

@@ -19,7 +19,7 @@ from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.noise.mean_weights import loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
-from retrain_eval.tables.statistics import CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
+from retrain_eval.tables.statistics import Costs, CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
 
 Recounted = Mapping[str, tuple[LifeTable, LifeTable]]
 WITHOUT_KEYS = "they were summed without keys of people"
@@ -64,6 +64,7 @@ def protect_statistic(
       positive ranks is the same share of them, rounded: from an exact sum of ranks the number of pairs would follow;
     * sums within arms are of noisy amounts, centred with the changed count, and the sum of squares is redrawn;
     * of ties only the share is kept, in per cent: choices are not people, and have no keys;
+    * costs are of a changed count of people, and the amount is the cost per person, in whole units, times that count;
     * cross products are withheld: each column is an amount or a count of its own.
     """
     if not rules.noisy:
@@ -204,10 +205,19 @@ def _dominated(largest: Any, total: Any, rules: Release) -> bool:
     return bool((dominated(largest, total, **rule) & (largest.sum(axis=(1, 2)) > 0)).any())
 
 
+def _of_costs(found: Costs, rules: Release, register: Register) -> Statistic:
+    """Change the count, and scale the amount, so that they give the published cost per person and no more."""
+    if found.keys is None:
+        raise _because(WITHOUT_KEYS)
+    [people] = _count(register, found.parts[1], found.keys, rules).tolist()
+    return replace(found.released(), people=people, amount=found.per_person * people)
+
+
 _PROTECT: Mapping[str, Callable[[Any, Release, Register], Statistic]] = {
     SignedRanks.kind: _of_ranks,
     Ties.kind: _of_ties,
     Spread.kind: _of_spread,
     Shares.kind: _of_shares,
     CrossProducts.kind: _of_products,
+    Costs.kind: _of_costs,
 }
