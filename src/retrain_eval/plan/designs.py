@@ -124,19 +124,19 @@ def check_design(name: str, design: AnyDesign, frequency: str, *, matched: bool,
             file=path,
             value=design.kind,
             rule="[match] says how people of this design are matched",
-            fix="add [match], or compare people as they are with kind = \"observed\"",
+            fix='add [match], or compare people as they are with kind = "observed"',
         )
     start = getattr(design, "start", None)
     if start is not None:
         try:
-            parse_period(start, frequency)  # type: ignore[arg-type]
+            parse_period(start, frequency)
         except InputError:
             raise InputError(
                 f"start in {place} is not a {frequency}",
                 file=path,
                 column="start",
                 value=start,
-                rule=f"{period_rule(frequency)}, as [study] frequency says",  # type: ignore[arg-type]
+                rule=f"{period_rule(frequency)}, as [study] frequency says",
             ) from None
     if isinstance(design, Waiting) and design.wait[0] > design.wait[1]:
         raise InputError(

@@ -31,21 +31,21 @@ class Balance(Asked, frozen=True, kw_only=True):
 
 
 class EffectOverTime(Asked, frozen=True, kw_only=True):
-    """``[questions.effect_over_time]``: does it work, how long does the effect last, when is it paid back?"""
+    """``[questions.effect_over_time]``: whether it works, how long, and when it is paid back."""
 
     outcomes: tuple[str, ...] = ()
     payback: bool = True
 
 
 class ForWhom(Asked, frozen=True, kw_only=True):
-    """``[questions.for_whom]``: who gains?"""
+    """``[questions.for_whom]``: who gains."""
 
     strata: tuple[str, ...] = ()
     programmes: tuple[str, ...] = ()
 
 
 class JobStability(Asked, frozen=True, kw_only=True):
-    """``[questions.job_stability]``: how soon is a job found, does it last, and why does it end?"""
+    """``[questions.job_stability]``: how soon a job is found, whether it lasts, and why it ends."""
 
     followed: Count = 12
     begun_within: Count = 4
@@ -55,20 +55,20 @@ class JobStability(Asked, frozen=True, kw_only=True):
 
 
 class JobQuality(Asked, frozen=True, kw_only=True):
-    """``[questions.job_quality]``: are the jobs better, and in which dimension?"""
+    """``[questions.job_quality]``: whether jobs are better, and in which dimension."""
 
     parts: bool = True
 
 
 class WagePath(Asked, frozen=True, kw_only=True):
-    """``[questions.wage_path]``: do wages grow faster afterwards?"""
+    """``[questions.wage_path]``: whether wages grow faster afterwards."""
 
     degree: Literal[1, 2, 3] = 1
     models: tuple[Literal["fixed", "random", "correlated_random", "first_differences"], ...] = ("fixed",)
 
 
 class Sensitivity(Asked, frozen=True, kw_only=True):
-    """``[questions.sensitivity]``: what would overturn the effect?"""
+    """``[questions.sensitivity]``: what would overturn the effect."""
 
 
 class Questions(msgspec.Struct, frozen=True, kw_only=True):

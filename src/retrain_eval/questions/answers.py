@@ -60,6 +60,7 @@ class Withheld:
     error: DesignError | DisclosureError
     table: str = EFFECTS
 
+
 @summarised
 @dataclass
 class Answers:

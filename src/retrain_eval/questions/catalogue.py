@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from retrain_eval.plan.study_file import StudyFile
-from retrain_eval.questions.balance import Balance
-from retrain_eval.questions.effect_over_time import EffectOverTime
-from retrain_eval.questions.for_whom import ForWhom
-from retrain_eval.questions.job_quality import JobQuality
-from retrain_eval.questions.job_stability import JobStability
+from retrain_eval.questions.effects.effect_over_time import EffectOverTime
+from retrain_eval.questions.effects.for_whom import ForWhom
+from retrain_eval.questions.jobs.job_quality import JobQuality
+from retrain_eval.questions.jobs.job_stability import JobStability
+from retrain_eval.questions.jobs.wage_path import WagePath
 from retrain_eval.questions.protocol import Question
-from retrain_eval.questions.sample import Sample
-from retrain_eval.questions.sensitivity import Sensitivity
-from retrain_eval.questions.wage_path import WagePath
+from retrain_eval.questions.supporting.balance import Balance
+from retrain_eval.questions.supporting.sample import Sample
+from retrain_eval.questions.supporting.sensitivity import Sensitivity
 
 QUESTIONS: Mapping[str, Question] = {
     question.name: question

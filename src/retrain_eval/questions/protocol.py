@@ -1,6 +1,6 @@
 """What a question is: what it needs, what it sums over people, and how its answer follows from the sums.
 
-``collect`` runs where the people are. It never refuses: a table that the records do not give is absent, with the reason.
+``collect`` runs where the people are. It never refuses: a table that the records do not give is absent, with a reason.
 ``answer`` sees the tables and the study file alone, so that anyone who has a bundle can run it again; only it refuses,
 and what it refuses is listed as withheld, with the reason.
 """
@@ -65,9 +65,7 @@ class Needs:
                 lacking.append(f"records of {name}")
             else:
                 lacking += [f"{name}.{column}" for column in columns if column not in have[name]]
-        lacking += [
-            f"the section [{name}] of the study file" for name in self.sections if getattr(study, name) is None
-        ]
+        lacking += [f"the section [{name}] of the study file" for name in self.sections if getattr(study, name) is None]
         if self.kinds and kind and kind not in self.kinds:
             lacking.append(f"a design of the kind {' or '.join(self.kinds)}")
         return lacking

@@ -36,8 +36,9 @@ from retrain_eval.release.results import Results
 from retrain_eval.release.verification.within import check_edition
 from retrain_eval.release.withdrawing import take_back
 from retrain_eval.report.building import book, pdf
+from retrain_eval.study.publishing import Say
 from retrain_eval.study.release_key import release_key
-from retrain_eval.study.run import Run, Say
+from retrain_eval.study.run import Run
 from retrain_eval.study.script import SCRIPT, analysis_of, load_script
 
 

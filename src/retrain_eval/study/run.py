@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
 import duckdb
-import pandas as pd
 
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError, unknown
-from retrain_eval.common.levels import missing
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
-from retrain_eval.estimators.inference.robustness import robustness
 from retrain_eval.estimators.moments import OutcomeMoments
-from retrain_eval.estimators.survival.spells import Spells
-from retrain_eval.plan.stamp import stamp_of
 from retrain_eval.plan.study_file import StudyFile
-from retrain_eval.questions.answers import Answers, Withheld
+from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.asking import answers_of, build_cohort, gather, prepare
 from retrain_eval.questions.catalogue import QUESTIONS
 from retrain_eval.questions.cohort import Cohort
+from retrain_eval.questions.levels import answer_levels
 from retrain_eval.questions.protocol import Inquiry
-from retrain_eval.questions.tables import CLUSTERED
+from retrain_eval.questions.supporting.balance import answer_balance, baseline_from_rows, collect_balance
+from retrain_eval.questions.supporting.sensitivity import answer_bias, answer_robustness, bias_tables
 from retrain_eval.records.store import Store
-from retrain_eval.release.layout import TABLES
 from retrain_eval.release.results import Results
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.relabelled import relabelled
 from retrain_eval.sample.ties import RELABELLINGS, Effects, effects_relabelled, ties_moved, ties_table
-from retrain_eval.study.compared_groups import publish_sample
-from retrain_eval.tables.additive import Additive
-from retrain_eval.tables.counts import SampleCounts
+from retrain_eval.study.publishing import Publishing, Say
 from retrain_eval.tables.noise.person_keys import ReleaseKey, has_keys, with_keys
-from retrain_eval.tables.recipe import recipe_of
 from retrain_eval.tables.statistics import Ties
 
-Say = Callable[[str], None]
 EffectOf = Callable[[MatchedSample], float]
-Result = EffectTable | Additive | Spells | pd.DataFrame
 
 
 @summarised
 @dataclass
-class Run:
+class Run(Publishing):
     """What a study's ``analyse(run)`` is given: the plan, the store, and where results go.
 
     Attributes
@@ -162,148 +151,13 @@ class Run:
             inquiry = Inquiry(self.study, cohort.name, asked[name])
             question = QUESTIONS[name]
             tables = gather(question, cohort, inquiry)
-            for label, table in tables.items():
-                kind, _, file = label.partition("/")
-                if kind != CLUSTERED.rstrip("/"):
-                    self.publish(file, table)
+            self._keep_tables(tables)
             for answers in answers_of(question, cohort, tables, inquiry):
                 self._keep_answers(answers)
-
-    def _keep_answers(self, answers: Answers) -> None:
-        """Keep results in their order, and list what is withheld."""
-        for item in answers.items:
-            if isinstance(item, Withheld):
-                self._withhold(item.name, item.error, item.table)
-            elif isinstance(item.result, EffectTable):
-                self.results.add_effects(item.name, item.result, item.estimates)
-            else:
-                self.results.add_table(item.name, item.result, item.of, item.recipe)
-        for line in answers.notes:
-            self.say(line)
 
     @property
     def _seed(self) -> int:
         return self.study.study.seed
-
-    @contextmanager
-    def attempt(self, *names: str) -> Iterator[None]:
-        """Try to publish results; those that the records cannot give are listed as withheld, and the run goes on.
-
-        Parameters
-        ----------
-        *names : str
-            The results that the block publishes. Where it ends in a `DesignError` or `DisclosureError`, those not yet
-            published are withheld with its reason. Any other error, such as a misspelt column, stops the run.
-
-        Examples
-        --------
-        In a study's ``run.py``::
-
-            with run.attempt("att_by_age_band", "difference_by_age_band"):
-                within = rte.match(people, unit="person_id", **options)
-                run.publish_levels("age_band", levels(within))
-        """
-        if not names:
-            raise InputError(
-                "attempt() needs the names of the results that a block publishes", fix='run.attempt("did")'
-            )
-        try:
-            yield
-        except (DesignError, DisclosureError) as error:
-            missing = [name for name in names if not self._published(name)]
-            for name in missing:
-                self._withhold(name, error)
-            if not missing:  # something else that the block was to do
-                self._withhold(names[-1], error, "what follows it")
-
-    def stop(self, error: DesignError | DisclosureError) -> None:
-        """End a script that could not go on: what it has published is kept, and the rest is listed as withheld.
-
-        Raises
-        ------
-        DesignError, DisclosureError
-            The same, if it has published nothing.
-        """
-        if not self.results.tables:
-            raise error
-        self.say(f"run.py stopped, what it had published is kept: {str(error).splitlines()[0]}")
-        self.results.withhold("the rest of run.py", error.public, "all")
-
-    def _published(self, name: str) -> bool:
-        effects = self.results.tables.get("effects")
-        return effects is not None and bool((effects["result"] == name).any())
-
-    def _withhold(self, name: str, error: DesignError | DisclosureError, table: str = "effects") -> None:
-        what = name if table == "effects" else f"{table} of {name}"
-        self.say(f"{what} is withheld: {str(error).splitlines()[0]}")
-        self.results.withhold(name, error.public, table)
-
-    def publish(
-        self,
-        name: str,
-        result: Result | Callable[[], Result],
-        *,
-        of: str | None = None,
-        estimates: EffectTable | None = None,
-    ) -> None:
-        """Keep a result under a name: effects, an additive table, or a table that the report prints.
-
-        Effects and printed tables know how they were made. A release makes them again from the additive tables, once
-        these are protected: publish the moments or the life table too, before or after.
-
-        Parameters
-        ----------
-        name : str
-            Of effects, the name that the report finds them by; of outcome moments, life tables and statistics, the name
-            of their file; of a table that the report prints, the name of that table, such as ``"means"``.
-        result : EffectTable, additive table, Spells or DataFrame; or a function
-            A function of nothing that returns one is called here, as in
-            ``run.publish("mean", lambda: spells.rmst(tau=8))``: if the records cannot give the result, it is listed as
-            withheld with the reason, and the run goes on; see `attempt`.
-        of : str, optional
-            The result that the rows of a printed table are about: ``run.publish("tests", rte.pretrend_test(effects),
-            of="event_study")``.
-        estimates : EffectTable, optional
-            The same estimates made from an additive table, where effects come from single records, as those of another
-            program: a release then makes the estimates again, and refuses the two if they differ.
-
-        Raises
-        ------
-        InputError
-            If ``result`` is something else, or its name is taken or cannot be that of a file; if a printed table has
-            another name or other columns than the report's; if effects and ``estimates`` differ by more than 1e-7 of an
-            estimate or of its standard error, or in counts.
-        """
-        if not callable(result):
-            self._keep(name, result, of, estimates)
-        elif name in TABLES:
-            try:
-                self._keep(name, result(), of, None)
-            except (DesignError, DisclosureError) as error:
-                self._withhold(of or name, error, name)
-        else:
-            with self.attempt(name):
-                self._keep(name, result(), of, estimates)
-
-    def _keep(self, name: str, result: Result, of: str | None, estimates: EffectTable | None) -> None:
-        if isinstance(result, pd.DataFrame):
-            self.results.add_table(name, result, of)
-        elif of is not None:
-            raise InputError("only a printed table is about a result", column="of", value=of, fix="leave out of=")
-        elif isinstance(result, EffectTable):
-            self.results.add_effects(name, result, estimates)
-        elif isinstance(result, SampleCounts):
-            result.mark(stamp_of(self.study))
-            self.results.add_counts(result)
-        elif isinstance(table := getattr(result, "table", result), Additive):
-            table.mark(stamp_of(self.study))
-            self.results.add_additive(name, table)
-        else:
-            raise InputError(
-                f"a {type(result).__name__} cannot be published",
-                value=name,
-                fix="give effects, an additive table such as outcome moments, or a table that the report prints",
-            )
 
     def publish_sample(
         self,
@@ -330,7 +184,12 @@ class Run:
         implied : sequence of str
             Covariates that all people, or none, have by the sample's definition.
         """
-        publish_sample(self, candidates, sample, before, amounts, implied)
+        tables = collect_balance(candidates, sample, self.study, before, amounts, implied)
+        answers = Answers()
+        answer_balance(answers, tables, self.study, before)
+        baseline_from_rows(answers, tables, candidates, sample, self.study, before)
+        self._keep_tables(tables)
+        self._keep_answers(answers)
 
     def publish_hidden_bias(self, name: str, people: Source, sample: MatchedSample, outcome: str) -> None:
         """Keep how much hidden bias an effect bears: Rosenbaum bounds, E-value and Oster's bounds.
@@ -364,12 +223,10 @@ class Run:
             for table in MAKE:
                 self._withhold(name, error, table)
             return
-        tables = found.tables()
-        for table, statistic, options in found.statistics():
-            self.publish(f"{name}_{table}", statistic)
-            self.results.add_table(table, tables[table], name, recipe_of(MAKE[table], statistic, **options))
-        for note in found.notes:
-            self.say(note)
+        answers = Answers(notes=list(found.notes))
+        answer_bias(answers, found, name)
+        self._keep_tables(bias_tables(found, name))
+        self._keep_answers(answers)
         if sample.audit["method"] != "riskset":
             made = partial(effects_relabelled, people, sample, outcome, seed=self._seed)
             self._publish_moves(name, sample, made, noisy=has_keys(as_relation(people)))
@@ -432,30 +289,13 @@ class Run:
         smallest_worthwhile : float, optional
             The least effect that would matter; left out: the plan's, in ``[did]``, for its own outcome.
         """
-        result = f"{of or 'att'}_by_{name}"
-        difference = f"{result}_difference" if of else f"difference_by_{name}"
-        with self.attempt(result, difference):
-            found = levels if isinstance(levels, EffectTable) else levels()
-            apart = missing(found.frame["level"])
-            few = found.frame.loc[~apart, "level"].nunique() < 2
-            if apart.any() or not few:
-                self.publish(result, found)
-            if few:
-                raise DesignError(f"fewer than two levels of {name} are left to compare")
-            self.publish(difference, found.difference())
-            self._judge(name, found, result, smallest_worthwhile, of=of)
-
-    def _judge(self, name: str, levels: EffectTable, result: str, worth: float | None, *, of: str | None) -> None:
-        """Keep verdicts on the levels, and the test that they are equal, if it is known what matters."""
+        worth = smallest_worthwhile
         if worth is None and of is None and self.study.did:
             worth = self.study.did.smallest_worthwhile
-        if worth is None:
-            return
-        try:
-            self.publish("verdicts", verdicts(levels, smallest_worthwhile=worth, seed=self._seed), of=result)
-            self.publish("tests", equal_effects(levels), of=result)
-        except DesignError as error:
-            self.say(f"no verdicts by {name}: {error}")
+        answers = Answers()
+        found = (lambda: levels) if isinstance(levels, EffectTable) else levels
+        answer_levels(answers, name, found, seed=self._seed, of=of, smallest_worthwhile=worth)
+        self._keep_answers(answers)
 
     def publish_robustness(self, name: str, moments: OutcomeMoments) -> None:
         """Keep bounds, power of the pre-test, other base periods and placebo starts of an event study.
@@ -467,18 +307,6 @@ class Run:
         moments : OutcomeMoments
             What it was estimated from.
         """
-        options = self.study.did_options()
-        del options["base_period"]
-        try:
-            found = robustness(moments, **options)
-        except (DesignError, DisclosureError) as error:
-            for table in ("bounds", "pretest_power"):
-                self._withhold(name, error, table)
-            return
-        if len(found.bounds):
-            self.publish("bounds", found.bounds, of=name)
-            self.publish("pretest_power", found.power, of=name)
-        for part, effects in found.effects.items():
-            self.publish(part, effects)
-        for note in found.notes:
-            self.say(note)
+        answers = Answers()
+        answer_robustness(answers, name, moments, self.study)
+        self._keep_answers(answers)

@@ -1,7 +1,7 @@
 """What designs share in which each person has one start: of the programme, of the register, or of an experiment.
 
-Everyone is compared on a clock on which the start is in one period, `retrain_eval.questions.cohort.START`, so that effects
-are by time since the start. A design says in which period that of each person is, who is treated, and who is matched.
+Everyone is compared on a clock that starts in one period, `retrain_eval.questions.cohort.START`, so that effects are by
+time since the start. A design says in which calendar period each person starts, who is treated, and who is matched.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class FixedStartSteps(Pipeline):
     Attributes
     ----------
     starts_of : str
-        SELECT of ``person_id, start, treat, outside``: the period of the start, whether the person is treated (1, 0), and
-        whether the design leaves the person out.
+        SELECT of ``person_id, start, treat, outside``: the period of the start, whether the person is treated (1, 0),
+        and whether the design leaves the person out.
     span : str
         Condition, in a GROUP BY of the panel: earnings are known in every period that counts.
     earnings : mapping of int → str
@@ -107,7 +107,9 @@ class FixedStartCohort(Cohort):
     def build(self) -> duckdb.DuckDBPyRelation:
         """Return one row per person; see `FixedStartSteps`."""
         given = self.design
-        columns = PersonColumns.of(self.con, self.study, (*MADE, "known", "outside", *self.design.earnings_before.values()), '"start"')
+        columns = PersonColumns.of(
+            self.con, self.study, (*MADE, "known", "outside", *self.design.earnings_before.values()), '"start"'
+        )
         return FixedStartSteps(
             starts_of=self.starts(),
             span=self.span(),

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import duckdb
-
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.questions.cohort import Group
 from retrain_eval.questions.designs.fixed_start import FixedStartCohort

@@ -23,7 +23,7 @@ class RandomisedCohort(FixedStartCohort):
         return self.design
 
     def starts(self) -> str:
-        """Return a SELECT of the one start: outside are people of whom it is not known whether they were offered a place."""
+        """Return a SELECT of the one start; people whose offer is not recorded are outside the design."""
         given = self.settings
         columns = self.con.table("person").columns
         if given.offered not in columns:

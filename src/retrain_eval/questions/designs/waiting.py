@@ -48,7 +48,7 @@ class WaitingSteps(Pipeline):
 
     @step
     def history(self) -> str:
-        """A person: periods of displacement and entry, earnings up to displacement, and whether all that counts is known.
+        """A person: when displaced and trained, earnings up to displacement, and whether all that counts is known.
 
         A programme that starts in a period is decided on before a job is found in it, so waiting ends in the period
         after. Outcomes may come from any period between the earliest start less `before` and the latest plus `after`.
@@ -71,7 +71,7 @@ class WaitingSteps(Pipeline):
 
     @step
     def people(self) -> str:
-        """A person, with strata; a trainee enters before a job is found, and whoever enters just after is not eligible."""
+        """A person, with strata: trainees enter before a job is found; people who enter just after are left out."""
         return f"""
             SELECT {self.all_columns}{self.person.levels},
               coalesce(training < coalesce(back_at_work, training + 1), false) AS trainee,
@@ -111,7 +111,8 @@ class WaitingCohort(Cohort):
         return query(
             self.people,
             f"""
-            SELECT source.*, now.period, now.to_displacement AS elapsed, coalesce(now.period = training, false) AS enters
+            SELECT source.*, now.period, now.to_displacement AS elapsed,
+              coalesce(now.period = training, false) AS enters
             FROM panel now JOIN panel before ON before.person_id = now.person_id AND before.period = now.period - 1
             JOIN source ON source.person_id = now.person_id
             WHERE complete AND now.to_displacement BETWEEN {first} AND {last} AND before.employed = 0

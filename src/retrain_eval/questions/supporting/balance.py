@@ -28,16 +28,16 @@ class Balance(Question):
 
     name: ClassVar[str] = "balance"
     asks: ClassVar[str] = "How alike are the people who are compared?"
-    needs: ClassVar[Needs] = Needs(
-        {"enrolment": ("entry",)}, ("match",), kinds=("waiting", "entry", "calendar")
-    )
+    needs: ClassVar[Needs] = Needs({"enrolment": ("entry",)}, ("match",), kinds=("waiting", "entry", "calendar"))
     results: ClassVar[tuple[str, ...]] = ()
 
     def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
         """Sum covariates by arm and stage of matching, and count who was matched."""
         tables = Tables()
         with tables.attempt(COVARIATES, OVERLAP, MATCHING):
-            tables.add(collect_balance(cohort.candidates, cohort.sample(cohort.spec()), cohort.study, before_of(inquiry)))
+            tables.add(
+                collect_balance(cohort.candidates, cohort.sample(cohort.spec()), cohort.study, before_of(inquiry))
+            )
         return tables
 
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:

@@ -1,4 +1,4 @@
-"""Does it work, how long does the effect last, and when has it paid for itself?"""
+"""Whether it works, how long the effect lasts, and when it has paid for itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.questions import EffectOverTime as Options
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import START, Cohort, outcomes_of
-from retrain_eval.questions.costs import COST, cost_of_training
+from retrain_eval.questions.effects.costs import COST, cost_of_training
 from retrain_eval.questions.protocol import Inquiry, Needs, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive

@@ -37,14 +37,15 @@ class DisplacedSteps(Pipeline):
         """A person who is without a job in the period of displacement or the one after: the length and its end."""
         return f"""
             SELECT person_id, min_by(periods, entry) AS length, min_by(cause, entry) AS ending FROM spells
-            JOIN {self.people} p USING (person_id) WHERE state = 'nonemployed' AND entry BETWEEN displaced AND displaced + 1
+            JOIN {self.people} p USING (person_id)
+            WHERE state = 'nonemployed' AND entry BETWEEN displaced AND displaced + 1
             GROUP BY person_id"""
 
     @step
     def whole(self) -> str:
-        """A person whose records are whole for as long as they are followed: a gap in coverage comes by region and period.
+        """A person with whole records while they are followed, and for two periods more, in which a job still shows.
 
-        A job found later shows in two more periods.
+        A gap in coverage comes by region and period, so that leaving people out for one selects no one by their jobs.
         """
         last = self.followed + 2
         return f"""

@@ -17,7 +17,7 @@ from retrain_eval.plan.questions import JobStability as Options
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort, SampleSpec
-from retrain_eval.questions.duration_steps import DisplacedSteps, DurationSteps
+from retrain_eval.questions.jobs.duration_steps import DisplacedSteps, DurationSteps
 from retrain_eval.questions.levels import answer_levels, level_names
 from retrain_eval.questions.protocol import Inquiry, Needs, Question
 from retrain_eval.questions.tables import Tables
@@ -103,11 +103,13 @@ class JobStability(Question):
         with answers.attempt("first_job_ends", "first_job_ends_difference"):
             released, paired = tables.spells("first_job_causes"), tables.spells("first_job_causes", clustered=True)
             answers.effects("first_job_ends", released.cumulative_incidence(conf_type=conf))
-            answers.effects("first_job_ends_difference", paired.incidence_difference(times=paired.table.grid[-1:]))
+            answers.effects("first_job_ends_difference", paired.incidence_difference(times=_last(paired)))
         for event in EVENTS:
             if f"life_tables/first_job_since_{event}" in {*tables, *tables.absent}:
                 with answers.attempt(f"indicators_since_{event}"):
-                    answers.effects(f"indicators_since_{event}", tables.spells(f"first_job_since_{event}").quantile(0.5))
+                    answers.effects(
+                        f"indicators_since_{event}", tables.spells(f"first_job_since_{event}").quantile(0.5)
+                    )
         return answers
 
     def from_rows(self, cohort: Cohort, tables: Tables, inquiry: Inquiry) -> Answers:
@@ -249,6 +251,11 @@ def _compare_within(answers: Answers, tables: Tables, name: str, stratum: str, i
         paired = tables.spells(life_table_of(name, stratum), clustered=True)
         if name == JOBLESS:
             return paired.rmst_difference(tau=paired.table.exact_until)
-        return paired.survival_difference(times=paired.table.grid[-1:])
+        return paired.survival_difference(times=_last(paired))
 
     answer_levels(answers, stratum, levels, seed=inquiry.seed, of=name, smallest_worthwhile=worth)
+
+
+def _last(spells: Spells) -> tuple[float, ...]:
+    """Return the last duration of a life table without small counts."""
+    return (spells.table.grid or ())[-1:]

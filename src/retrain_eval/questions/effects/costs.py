@@ -44,7 +44,11 @@ class CostSteps(Pipeline):
     @step
     def base_price(self) -> str:
         """The price index of the base period."""
-        return f"SELECT cpi AS base FROM prices WHERE period = {self.base}" if self.base is not None else "SELECT 1.0 AS base"
+        return (
+            f"SELECT cpi AS base FROM prices WHERE period = {self.base}"
+            if self.base is not None
+            else "SELECT 1.0 AS base"
+        )
 
     @step
     def total(self) -> str:

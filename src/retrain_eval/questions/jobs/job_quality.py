@@ -1,9 +1,9 @@
 """Are the jobs better, and in which dimension: employment quality after Alkire and Foster, taken apart.
 
-M0, the mean of the share of dimensions in which a person is deprived, is what a person's score adds to if it is censored
-at the cut-off. H is the share of people who are deprived. M0 is the sum over dimensions of the share of people who are
-deprived in it and deprived altogether, over the number of dimensions: so effects on the dimensions' contributions add up
-to the effect on M0, exactly.
+A person is deprived if the share of dimensions in which they are deprived reaches the cut-off. H is the share of people
+who are. M0 is the mean over people of that share of dimensions, counted as zero for anyone who is not deprived. A
+dimension contributes to M0 the share of people who are deprived, and deprived in it, over the number of dimensions; so
+effects on the contributions add up to the effect on M0 (Alkire and Foster 2011, section 3).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from retrain_eval.plan.questions import JobQuality as Options
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import QUALITY, Cohort, outcomes_of
-from retrain_eval.questions.effect_over_time import shift_of, table_of
+from retrain_eval.questions.effects.effect_over_time import shift_of, table_of
 from retrain_eval.questions.protocol import Inquiry, Needs, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive

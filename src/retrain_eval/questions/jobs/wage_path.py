@@ -49,7 +49,16 @@ class WagePath(Question):
                 rows = group.rows.filter("earnings > 0 AND weight > 0").project(
                     f"match_id, clock, treat, subclass, {START} AS began, ln(earnings) AS log_earnings"
                 )
-                fit = wage_trajectory(rows, outcome="log_earnings", unit="match_id", time="clock", exit="began",
-                                      treated="treat", degree=options.degree, model=model, cluster=group.cluster)  # fmt: skip
+                fit = wage_trajectory(
+                    rows,
+                    outcome="log_earnings",
+                    unit="match_id",
+                    time="clock",
+                    exit="began",
+                    treated="treat",
+                    degree=options.degree,
+                    model=model,
+                    cluster=group.cluster,
+                )
                 answers.effects(f"wage_path_{model}", fit)
         return answers

@@ -1,0 +1,1 @@
+"""Questions on effects: over time, for whom, and what they cost."""
