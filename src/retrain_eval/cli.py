@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -132,7 +132,8 @@ def run(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Load the records and estimate everything the study asks for."""
+    """Load the records and answer everything the study asks."""
+    from retrain_eval.report.shown import not_shown
     from retrain_eval.study.folder import Study
 
     with _steps(f"Running {folder}", quiet=as_json) as say:
@@ -140,8 +141,16 @@ def run(
     effects = results.tables.get("effects")
     names = [] if effects is None else list(dict.fromkeys(effects["result"].astype(str)))
     withheld = results.withheld()
-    facts: dict[str, object] = {"results": names, "withheld": withheld}
-    _done(as_json, facts, f"{len(names)} results: {', '.join(names)}{_say_withheld(withheld)}")
+    facts: dict[str, object] = {"results": names, "withheld": withheld, "not_shown": not_shown(names)}
+    _done(as_json, facts, f"{len(names)} results: {', '.join(names)}{_say_withheld(withheld)}{_say_not_shown(names)}")
+
+
+def _say_not_shown(names: Iterable[str]) -> str:
+    """Return the line that names results which no page of the report shows, to follow a line of text."""
+    from retrain_eval.report.shown import not_shown
+
+    unseen = not_shown(names)
+    return f"\nno page of the report shows: {', '.join(unseen)}" if unseen else ""
 
 
 def _say_withheld(withheld: Mapping[str, str]) -> str:
@@ -223,7 +232,8 @@ def release(
     }
     standing = f"approved by {bundle.approved_by}" if bundle.approved_by else "a draft (--approved-by publishes it)"
     text = f"{facts['files']} files in {bundle.path}, {standing}, manifest SHA-256 {bundle.sha256[:16]}…"
-    _done(as_json, facts, text + _say_withheld(bundle.withheld))
+    names = [] if bundle.effects is None else bundle.effects["result"].astype(str).tolist()
+    _done(as_json, facts, text + _say_withheld(bundle.withheld) + _say_not_shown(names))
 
 
 def _approval(name: str, *, draft: bool, replace: bool) -> str:
@@ -309,6 +319,17 @@ def verify(
         _done(as_json, facts, str(verification))
     else:
         _fail(str(verification), as_json=as_json, facts=facts)
+
+
+@app.command(epilog="Example: retrain-eval questions analyses/agency")
+def questions(
+    folder: Annotated[Path | None, typer.Argument(help="Study folder; left out, the whole catalogue.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the questions that can be asked; of a study, which its records can answer and what others lack."""
+    from retrain_eval.study.asked import list_questions
+
+    _done(as_json, *list_questions(folder))
 
 
 @app.command(epilog="Example: retrain-eval schema wage_record")

@@ -59,8 +59,8 @@ class Waiting(Design, frozen=True, kw_only=True, tag="waiting"):
 class Entry(Design, frozen=True, kw_only=True, tag="entry"):
     """Registrants who enter programmes at different times, against registrants of the same period who never do."""
 
-    register: str = "registration"
-    registered: str = "registered"
+    register: str = "registrant"
+    registered: str = "period"
 
 
 class Calendar(Design, frozen=True, kw_only=True, tag="calendar"):

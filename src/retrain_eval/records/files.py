@@ -58,11 +58,11 @@ def all_deliveries(folder: Path, study: StudyFile, package: Package) -> Iterator
         yield sources.with_files(files)
 
 
-def write_missing(folder: Path, records: Given, script: ModuleType, say: Callable[[str], object]) -> None:
+def write_missing(folder: Path, records: Given, script: ModuleType | None, say: Callable[[str], object]) -> None:
     """Let ``run.py`` write the raw files, where it offers to and they are not there; no other file is touched."""
     given = [[item] if isinstance(item, str) else item for item in records.values()]
     missing = [text for texts in given for text in texts if not any(path.exists() for path in matching(folder, text))]
-    if missing and hasattr(script, "prepare"):
+    if missing and script is not None and hasattr(script, "prepare"):
         say(f"writing the raw files: {', '.join(missing)}")
         data = folder / "data"
         with new_folder(data, access="as written") as work:  # records about people: 0700, like every new folder

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrain_eval.common.files import new_folder, put_back, sha256, write_text
+from retrain_eval.common.files import new_folder, put_back, write_text
 from retrain_eval.common.locks import locked
 from retrain_eval.plan.registered import Registration
 from retrain_eval.plan.study_file import StudyFile
@@ -33,8 +33,8 @@ OPENED = "plan_opened.json"
 INPUTS, KEY = "inputs.json", "key.json"
 
 
-def run_key(file: StudyFile, script: Path, store: Store, package: Package) -> dict[str, str]:
-    """Return what results depend on: plan, script, records and this package, as hashes."""
+def run_key(file: StudyFile, script: str, store: Store, package: Package) -> dict[str, str]:
+    """Return what results depend on: plan, script (given as its hash), records and this package, as hashes."""
     code = hashlib.sha256()
     for source in sorted(Path(__file__).parents[1].rglob("*.py")):
         code.update(source.read_bytes())
@@ -42,7 +42,7 @@ def run_key(file: StudyFile, script: Path, store: Store, package: Package) -> di
         code.update(package[name].sha256.encode())
     return {
         "study": file.sha256(),
-        "script": sha256(script),
+        "script": script,
         "records": store.fingerprint(),
         "package": code.hexdigest(),
     }

@@ -1,7 +1,8 @@
 """From a study folder to a report: the verbs of the command line, as methods.
 
-``run`` loads the records and calls the study's own ``run.py``; ``release`` protects what it found and writes an
-edition; ``report`` builds the book from editions alone. Each does nothing where nothing has changed.
+``run`` loads the records and asks the questions of the study file, or calls the study's own ``run.py``; ``release``
+protects what it found and writes an edition; ``report`` builds the book from editions alone. Each does nothing where
+nothing has changed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from retrain_eval.common.disk import OF_THE_MACHINE, disk_errors, reason
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, ReleaseError, StoreError
-from retrain_eval.common.files import check_writable, private_folder, sha256
+from retrain_eval.common.files import check_writable, private_folder
 from retrain_eval.common.locks import locked
 from retrain_eval.common.resources import resource
 from retrain_eval.common.text.file_names import check_plain_name
@@ -39,7 +40,7 @@ from retrain_eval.report.building import book, pdf
 from retrain_eval.study.publishing import Say
 from retrain_eval.study.release_key import release_key
 from retrain_eval.study.run import Run
-from retrain_eval.study.script import SCRIPT, analysis_of, load_script
+from retrain_eval.study.script import SCRIPT, analysis_of, load_script, script_sha256
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ class Study:
             raise
         return store
 
+    def look(self, say: Say = lambda _: None) -> Store:
+        """Open the store to read; the caller closes it."""
+        return self._open(say, read_only=True)
+
     def run(
         self,
         *,
@@ -124,7 +129,7 @@ class Study:
         say: Say = lambda _: None,
         watch: Watch = unwatched,
     ) -> Results:
-        """Load the records, call ``analyse`` of the study's ``run.py``, and keep what it found.
+        """Load the records, ask the questions of the study file or call ``analyse`` of ``run.py``, and keep results.
 
         Nothing is done where the study file, the script, the records and this package are as they were.
 
@@ -142,7 +147,7 @@ class Study:
         Raises
         ------
         InputError
-            As `ingest`, or if the script defines no ``analyse``.
+            As `ingest`, or if nothing is asked: the study file has no question, and ``run.py`` no ``analyse``.
         StoreError
             If the store or its disk gives out; the last results stand.
         ReleaseError
@@ -152,9 +157,9 @@ class Study:
             if as_of is not None:
                 for line in (f"records as of vintage {as_of}", *store.incomplete()):
                     say(line)
-            analyse = analysis_of(self._script)
+            analyse = analysis_of(self._script, self.file)
             secret = release_key(self.store_path.parent, self.file.release, store, say)
-            key = provenance.run_key(self.file, self.folder / SCRIPT, store, self.package)
+            key = provenance.run_key(self.file, script_sha256(self.folder), store, self.package)
             key["release_key"] = "" if secret is None else secret.fingerprint()
             if not force and (results := provenance.last_run(self._results, key)[2]) is not None:
                 say("nothing has changed since the last run")
@@ -188,7 +193,7 @@ class Study:
         """
         with locked(self.folder / PLAN):
             opened = [str(item["sha256"]) for item in provenance.last_run(self._results, {})[1]]
-            made, new = register(self.folder, self.file, sha256(self.folder / SCRIPT), opened=opened, reason=reason)
+            made, new = register(self.folder, self.file, script_sha256(self.folder), opened=opened, reason=reason)
             if new and opened:
                 provenance.keep_opened(self.store_path.parent, made, opened)
         return made, new
@@ -232,7 +237,7 @@ class Study:
         was, inputs, results = provenance.last_run(self._results)
         if results is None:
             raise ReleaseError(f"{self.folder} has not been run: retrain-eval run {self.folder}")
-        for name, key, now in ((FILE, "study", self.file.sha256()), (SCRIPT, "script", sha256(self.folder / SCRIPT))):
+        for name, key, now in ((FILE, "study", self.file.sha256()), (SCRIPT, "script", script_sha256(self.folder))):
             if was[key] != now:
                 raise ReleaseError(f"{name} has changed since the last run: retrain-eval run {self.folder}")
         releases, store = self.folder / "release", self.store_path.parent
@@ -349,8 +354,8 @@ class Study:
         return self.folder / "store" / "results"
 
     @cached_property
-    def _script(self) -> ModuleType:
-        return load_script(self.folder, self.file.study.name)
+    def _script(self) -> ModuleType | None:
+        return load_script(self.folder, self.file)
 
     def _open(self, say: Say, **options: Any) -> Store:
         """Open the study's store, readable only by its owner, as the study file says."""
@@ -381,7 +386,7 @@ class Study:
                 "the record files are not there yet", file=missing[0], fix="run the study once: its run.py writes them"
             )
         if self.store_path.exists():
-            store = self._open(say, read_only=True)
+            store = self.look(say)
         else:
             store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
         try:

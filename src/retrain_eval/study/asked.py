@@ -1,0 +1,81 @@
+"""What can be asked: the catalogue of questions, and which of them the records of a study can answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from retrain_eval.common.sources import sql_name
+from retrain_eval.plan.designs import KINDS
+from retrain_eval.questions.catalogue import QUESTIONS, what_is_missing
+from retrain_eval.records.store import Store
+from retrain_eval.study.folder import Study
+
+
+def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
+    """Return the catalogue or, for a study, what its records and its file lack for each question; as facts, and as text.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Folder of a study. If its records are not loaded, columns are not looked at.
+
+    Examples
+    --------
+    >>> facts, text = list_questions()
+    >>> facts["questions"][2]["name"], text.splitlines()[6]
+    ('effect_over_time', 'effect_over_time')
+    """
+    if folder is None:
+        listed = [_described(name) for name in QUESTIONS]
+        lines = [line for item in listed for line in _lines(item)]
+        lines.append(f"\ndesigns, sections [designs.NAME]: {', '.join(KINDS)}")
+        return {"questions": listed, "designs": list(KINDS)}, "\n".join(lines)
+    study = Study.open(folder)
+    loaded = study.store_path.exists()
+    if loaded:
+        with study.look() as store:
+            have = {name: columns_with_values(store, name) for name in store.tables()}
+    else:
+        have = {name: study.package[name].columns for name in study.file.records}
+    missing, asked = what_is_missing(study.file, have), dict(study.file.questions.asked())
+    listed = [{"name": name, "asked": name in asked, "missing": lacking} for name, lacking in missing.items()]
+    width = max(map(len, missing))
+    lines = [f"{name:{width}}  {_standing(name in asked, lacking)}" for name, lacking in missing.items()]
+    if not loaded:
+        lines.append(f"the records are not loaded, so that columns were not looked at: retrain-eval ingest {folder}")
+    return {"questions": listed, "columns_checked": loaded}, "\n".join(lines)
+
+
+def columns_with_values(store: Store, name: str) -> list[str]:
+    """Return the columns of a record type that have a value in some row."""
+    columns = store.con.table(name).columns
+    some = ", ".join(f"EXISTS (FROM {sql_name(name)} WHERE {sql_name(column)} IS NOT NULL)" for column in columns)
+    [there] = store.con.sql(f"SELECT {some}").fetchall()
+    return [column for column, value in zip(columns, there, strict=True) if value]
+
+
+def _described(name: str) -> dict[str, Any]:
+    question = QUESTIONS[name]
+    return {
+        "name": name,
+        "asks": question.asks,
+        "records": {record: list(columns) for record, columns in question.needs.records.items()},
+        "sections": list(question.needs.sections),
+        "designs": list(question.needs.kinds or KINDS),
+        "results": list(question.results),
+    }
+
+
+def _lines(item: dict[str, Any]) -> list[str]:
+    """Return the lines of a question in the catalogue."""
+    records = [f"{name} ({', '.join(columns)})" if columns else name for name, columns in item["records"].items()]
+    needs = [*records, *(f"[{name}]" for name in item["sections"])]
+    kinds = "" if len(item["designs"]) == len(KINDS) else f"; designs: {', '.join(item['designs'])}"
+    return [item["name"], f"  {item['asks']}", f"  needs {', '.join(needs)}{kinds}"]
+
+
+def _standing(asked: bool, missing: list[str]) -> str:
+    if missing:
+        return f"{'asked, but ' if asked else ''}needs {', '.join(missing)}"
+    return "asked" if asked else "can be asked"
