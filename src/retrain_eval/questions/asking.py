@@ -12,27 +12,14 @@ from retrain_eval.panel.coverage import uncovered_records
 from retrain_eval.panel.panel import build_panel
 from retrain_eval.panel.quality import build_quality
 from retrain_eval.panel.spells import build_spells
-from retrain_eval.plan.designs import KINDS, AnyDesign
+from retrain_eval.plan.designs import AnyDesign
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
+from retrain_eval.questions.catalogue import COHORTS
 from retrain_eval.questions.cohort import Cohort
-from retrain_eval.questions.designs.calendar import CalendarCohort
-from retrain_eval.questions.designs.entry import EntryCohort
-from retrain_eval.questions.designs.observed import ObservedCohort
-from retrain_eval.questions.designs.randomised import RandomisedCohort
-from retrain_eval.questions.designs.waiting import WaitingCohort
 from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables, safe_tables
 from retrain_eval.tables.noise.person_keys import ReleaseKey
-
-COHORTS: dict[str, type[Cohort]] = {
-    "waiting": WaitingCohort,
-    "entry": EntryCohort,
-    "calendar": CalendarCohort,
-    "randomised": RandomisedCohort,
-    "observed": ObservedCohort,
-}
-assert set(COHORTS) == set(KINDS)
 
 
 def prepare(con: duckdb.DuckDBPyConnection, study: StudyFile, say: Callable[[str], None]) -> dict[str, str]:

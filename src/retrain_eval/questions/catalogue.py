@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from retrain_eval.plan.designs import KINDS
 from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.cohort import Cohort
+from retrain_eval.questions.designs.calendar import CalendarCohort
+from retrain_eval.questions.designs.entry import EntryCohort
+from retrain_eval.questions.designs.observed import ObservedCohort
+from retrain_eval.questions.designs.randomised import RandomisedCohort
+from retrain_eval.questions.designs.waiting import WaitingCohort
 from retrain_eval.questions.effects.effect_over_time import EffectOverTime
 from retrain_eval.questions.effects.for_whom import ForWhom
 from retrain_eval.questions.jobs.job_quality import JobQuality
@@ -29,6 +36,15 @@ QUESTIONS: Mapping[str, Question] = {
     )
 }
 
+COHORTS: Mapping[str, type[Cohort]] = {
+    "waiting": WaitingCohort,
+    "entry": EntryCohort,
+    "calendar": CalendarCohort,
+    "randomised": RandomisedCohort,
+    "observed": ObservedCohort,
+}
+assert set(COHORTS) == set(KINDS)
+
 
 def what_is_missing(study: StudyFile, have: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
     """Return, for each question of the catalogue, what a study's records and file lack for it; empty if nothing.
@@ -47,11 +63,18 @@ def what_is_missing(study: StudyFile, have: Mapping[str, Collection[str]]) -> di
     ['records of enrolment', 'a section [designs.NAME] of the study file']
     """
     asked = dict(study.questions.asked())
-    found = {}
+    found: dict[str, list[str]] = {}
     for name, question in QUESTIONS.items():
         given = asked.get(name)
         names = [given.design] if given is not None and given.design else list(study.designs)
-        kinds = [study.designs[one].kind for one in names] or [""]
-        lacking = min((question.needs.missing(have, study, kind) for kind in kinds), key=len)
-        found[name] = [*lacking, *([] if study.designs else ["a section [designs.NAME] of the study file"])]
+        lacking = [
+            [
+                *question.missing(have, study, study.designs[one].kind),
+                *COHORTS[study.designs[one].kind].needs(study.designs[one]).missing(have, study),
+            ]
+            for one in names
+        ]
+        none = [[*question.missing(have, study), "a section [designs.NAME] of the study file"]]
+        fewest = min(map(len, lacking or none))
+        found[name] = list(dict.fromkeys(next(texts for texts in lacking or none if len(texts) == fewest)))
     return found

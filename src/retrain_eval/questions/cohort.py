@@ -21,6 +21,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.outcome_moments import outcome_moments
 from retrain_eval.plan.designs import Design
 from retrain_eval.plan.study_file import StudyFile
+from retrain_eval.questions.needs import Needs
 from retrain_eval.sample.match import match
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.record_flow import people_left_out
@@ -114,6 +115,11 @@ class Cohort(ABC):
         self._moments: dict[tuple[str, str, SampleSpec], OutcomeMoments] = {}
         self.table = self.kept("people", self.keyed(self.build()))
         self.people = self.con.sql(f"FROM {self.table}")
+
+    @classmethod
+    def needs(cls, design: Design) -> Needs:
+        """Return the records that a design needs."""
+        return Needs({"person": (), "enrolment": ("entry",)})
 
     # ---- what a design says ------------------------------------------------------------------------------------
 

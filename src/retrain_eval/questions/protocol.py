@@ -17,58 +17,11 @@ from retrain_eval.plan.questions import Asked
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import PROGRAMME, Cohort, SampleSpec, outcomes_of
+from retrain_eval.questions.needs import Needs
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 
 Options = TypeVar("Options", bound=Asked)
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a question needs of the records and of the study file.
-
-    Attributes
-    ----------
-    records : mapping of str → tuple of str
-        Record type → columns that have a value for someone.
-    sections : tuple of str
-        Sections of the study file, such as ``did``.
-    kinds : tuple of str
-        Kinds of design in which it can be asked; empty for all.
-    """
-
-    records: Mapping[str, tuple[str, ...]]
-    sections: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
-
-    def missing(self, have: Mapping[str, Collection[str]], study: StudyFile, kind: str = "") -> list[str]:
-        """Return what is missing, as texts; empty if the question can be asked.
-
-        Parameters
-        ----------
-        have : mapping of str → collection of str
-            Record type → the columns that have values.
-        study : StudyFile
-        kind : str
-            The kind of the design in which it is asked; empty if that is open.
-
-        Examples
-        --------
-        >>> from retrain_eval.plan.study_file import About
-        >>> study = StudyFile(study=About(name="s", title="T", question="Q", data="D"), records={"person": "p.csv"})
-        >>> Needs({"enrolment": ("entry",), "person": ("birth_year",)}, ("did",)).missing({"person": ["sex"]}, study)
-        ['records of enrolment', 'person.birth_year', 'the section [did] of the study file']
-        """
-        lacking = []
-        for name, columns in self.records.items():
-            if name not in have:
-                lacking.append(f"records of {name}")
-            else:
-                lacking += [f"{name}.{column}" for column in columns if column not in have[name]]
-        lacking += [f"the section [{name}] of the study file" for name in self.sections if getattr(study, name) is None]
-        if self.kinds and kind and kind not in self.kinds:
-            lacking.append(f"a design of the kind {' or '.join(self.kinds)}")
-        return lacking
 
 
 @dataclass(frozen=True)
@@ -120,6 +73,10 @@ class Question(ABC):
     needs: ClassVar[Needs]
     results: ClassVar[tuple[str, ...]]
     version: ClassVar[int] = 1
+
+    def missing(self, have: Mapping[str, Collection[str]], study: StudyFile, kind: str = "") -> list[str]:
+        """Return what a study lacks for the question, as texts; see `Needs.missing`."""
+        return self.needs.missing(have, study, kind)
 
     def samples(self, inquiry: Inquiry) -> tuple[SampleSpec, ...]:
         """Return the samples that it compares."""

@@ -13,7 +13,7 @@ from retrain_eval.study.folder import Study
 
 
 def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
-    """Return the catalogue or, for a study, what its records and its file lack for each question; as facts, and as text.
+    """Return the catalogue or, for a study, what it lacks for each question; as facts, and as text.
 
     Parameters
     ----------

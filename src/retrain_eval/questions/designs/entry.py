@@ -9,12 +9,20 @@ from __future__ import annotations
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sources import sql_name
 from retrain_eval.common.sql import loaded, select
+from retrain_eval.plan.designs import Design
 from retrain_eval.plan.designs import Entry as Settings
 from retrain_eval.questions.designs.fixed_start import FixedStartCohort
+from retrain_eval.questions.needs import Needs
 
 
 class EntryCohort(FixedStartCohort):
     """Registrants, from entry or registration; see the module."""
+
+    @classmethod
+    def needs(cls, design: Design) -> Needs:
+        """Return the records that the design needs: also the register of people who could have entered."""
+        assert isinstance(design, Settings)
+        return Needs({"person": (), "enrolment": ("entry",), design.register: (design.registered,)})
 
     @property
     def settings(self) -> Settings:

@@ -9,12 +9,20 @@ from __future__ import annotations
 from retrain_eval.common.errors import unknown_columns
 from retrain_eval.common.periods import parse_period
 from retrain_eval.common.sources import sql_name
+from retrain_eval.plan.designs import Design
 from retrain_eval.plan.designs import Randomised as Settings
 from retrain_eval.questions.designs.fixed_start import FixedStartCohort
+from retrain_eval.questions.needs import Needs
 
 
 class RandomisedCohort(FixedStartCohort):
     """People of an experiment; see the module."""
+
+    @classmethod
+    def needs(cls, design: Design) -> Needs:
+        """Return the records that the design needs: also who was offered a place."""
+        assert isinstance(design, Settings)
+        return Needs({"person": (design.offered,), "enrolment": ("entry",)})
 
     @property
     def settings(self) -> Settings:

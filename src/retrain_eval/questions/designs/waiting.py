@@ -14,9 +14,11 @@ import duckdb
 
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.common.sql_steps import Pipeline, step
+from retrain_eval.plan.designs import Design
 from retrain_eval.plan.designs import Waiting as Settings
 from retrain_eval.questions.cohort import Cohort, Group
 from retrain_eval.questions.designs.person import PersonColumns, complete, history
+from retrain_eval.questions.needs import Needs
 from retrain_eval.sample.followup.censoring import follow_outcomes
 from retrain_eval.sample.followup.censoring_weights import weight_for_censoring
 from retrain_eval.sample.matched import MatchedSample
@@ -81,6 +83,11 @@ class WaitingSteps(Pipeline):
 
 class WaitingCohort(Cohort):
     """The displaced, from displacement; see the module."""
+
+    @classmethod
+    def needs(cls, design: Design) -> Needs:
+        """Return the records that the design needs: also displacements."""
+        return Needs({"person": (), "enrolment": ("entry",), "displacement": ("displaced_on",)})
 
     @property
     def settings(self) -> Settings:

@@ -14,7 +14,8 @@ from retrain_eval.plan.questions import EffectOverTime as Options
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import START, Cohort, outcomes_of
 from retrain_eval.questions.effects.costs import COST, cost_of_training
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.statistics import Costs

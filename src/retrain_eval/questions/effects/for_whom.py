@@ -9,7 +9,8 @@ from retrain_eval.plan.questions import ForWhom as Options
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import PROGRAMME, Cohort, SampleSpec
 from retrain_eval.questions.levels import answer_levels
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 

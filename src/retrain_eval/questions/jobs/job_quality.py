@@ -8,6 +8,7 @@ effects on the contributions add up to the effect on M0 (Alkire and Foster 2011,
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from retrain_eval.estimators.did.means import mean_paths
@@ -17,11 +18,17 @@ from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import QUALITY, Cohort, outcomes_of
 from retrain_eval.questions.effects.effect_over_time import shift_of, table_of
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 
 SCORE, HEADCOUNT = "m0", "deprived"
+DIMENSION_NEEDS: Mapping[str, tuple[tuple[str, str], ...]] = {  # record types and columns
+    "earnings": (("price", "living_wage"),),
+    "tenure": (("wage_record", "employer_id"),),
+    "occupation": (("wage_record", "isco"),),
+}
 
 
 class JobQuality(Question):
@@ -35,6 +42,15 @@ class JobQuality(Question):
         "event_study_deprived",
         *(f"event_study_{QUALITY}{name}" for name in ("earnings", "tenure", "stability", "occupation")),
     )
+
+    def missing(self, have: Mapping[str, Collection[str]], study: StudyFile, kind: str = "") -> list[str]:
+        """Return what a study lacks for the question: each dimension that is counted needs records of its own."""
+        columns: dict[str, list[str]] = {}
+        for name in study.quality.dimensions:
+            for record, column in DIMENSION_NEEDS.get(name, ()):
+                columns.setdefault(record, []).append(column)
+        of_dimensions = Needs({record: tuple(names) for record, names in columns.items()})
+        return [*super().missing(have, study, kind), *of_dimensions.missing(have, study)]
 
     def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
         """Sum the paths of M0, of H and of the dimensions' contributions around the start."""

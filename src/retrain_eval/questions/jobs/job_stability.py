@@ -19,7 +19,8 @@ from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort, SampleSpec
 from retrain_eval.questions.jobs.duration_steps import DisplacedSteps, DurationSteps
 from retrain_eval.questions.levels import answer_levels, level_names
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.life_table.life_table import LifeTable

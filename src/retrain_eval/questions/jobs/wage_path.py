@@ -13,7 +13,8 @@ from retrain_eval.estimators.rows.wage_trajectory import wage_trajectory
 from retrain_eval.plan.questions import WagePath as Options
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import START, Cohort
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 

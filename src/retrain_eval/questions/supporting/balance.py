@@ -10,7 +10,8 @@ from retrain_eval.common.sources import Source
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.sample.composition import baseline_paths, count_matched, count_overlap
 from retrain_eval.sample.matched import MatchedSample

@@ -7,7 +7,8 @@ from typing import ClassVar
 from retrain_eval.common.errors import DesignError
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.sample.counting import count_flow, count_linked
 from retrain_eval.tables.additive import Additive

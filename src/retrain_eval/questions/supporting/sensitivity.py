@@ -12,7 +12,8 @@ from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort
 from retrain_eval.questions.effects.effect_over_time import table_of
-from retrain_eval.questions.protocol import Inquiry, Needs, Question
+from retrain_eval.questions.needs import Needs
+from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, HiddenBias, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
