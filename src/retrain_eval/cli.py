@@ -60,12 +60,15 @@ def init(
     template: Annotated[
         str, typer.Option(help="study: empty record files. agency: quarterly wage records, synthetic until replaced.")
     ] = "study",
+    design: Annotated[
+        str, typer.Option(help="waiting, entry, calendar, randomised or observed: a study of questions, no run.py.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Start a study: a study.toml, a run.py and record files to fill or to replace."""
+    """Start a study: a study.toml, a run.py if it needs one, and record files to fill or to replace."""
     from retrain_eval.study.template import new_study
 
-    written = new_study(folder, template)
+    written = new_study(folder, template, design)
     first = "fill data/, read" if template == "study" else "read"
     text = f"started {folder}: {', '.join(written)}\n{first} study.toml, then: retrain-eval run {folder}"
     _done(as_json, {"folder": str(folder), "files": written}, text)

@@ -11,6 +11,7 @@ import typer
 
 from places import ROOT
 from retrain_eval.cli import app
+from retrain_eval.plan.designs import KINDS
 from retrain_eval.plan.rules import PROFILES
 from retrain_eval.plan.study_file import StudyFile
 
@@ -19,14 +20,25 @@ def fields() -> dict[str, dict[str, str]]:
     """Return section → field → default as the guide writes it, in the order of the program."""
     found = {}
     for section in msgspec.structs.fields(StudyFile):
+        if section.encode_name == "designs":  # a dictionary of kinds
+            found |= {f"designs.{name}": _fields(kind) for name, kind in KINDS.items()}
+            continue
+        if section.encode_name == "questions":
+            for question in msgspec.structs.fields(section.type):
+                found[f"questions.{question.encode_name}"] = _fields(get_args(question.type)[0])
+            continue
         kinds = [kind for kind in (section.type, *get_args(section.type)) if _is_section(kind)]
         if kinds:
             named = section.type is not kinds[0] and type(None) not in get_args(section.type)
             name = f"{section.encode_name}.NAME" if named else section.encode_name
-            found[name] = {field.encode_name: default(field) for field in msgspec.structs.fields(kinds[0])}
+            found[name] = _fields(kinds[0])
     rules = tomllib.loads((PROFILES / "default.toml").read_text(encoding="utf-8"))  # what holds unless a study says so
     found["release"] |= {name: f"`{json.dumps(value)}`" for name, value in rules.items()}
     return found
+
+
+def _fields(section: type[msgspec.Struct]) -> dict[str, str]:
+    return {field.encode_name: default(field) for field in msgspec.structs.fields(section)}
 
 
 def default(field: msgspec.structs.FieldInfo) -> str:

@@ -44,6 +44,8 @@ class Needs:
         >>> Needs({"enrolment": ("entry",), "person": ("birth_year",)}, ("did",)).missing({"person": ["sex"]}, study)
         ['records of enrolment', 'person.birth_year', 'the section [did] of the study file']
         """
+        if self.kinds and kind and kind not in self.kinds:
+            return [f"a design of the kind {' or '.join(self.kinds)}"]
         lacking = []
         for name, columns in self.records.items():
             if name not in have:
@@ -51,6 +53,4 @@ class Needs:
             else:
                 lacking += [f"{name}.{column}" for column in columns if column not in have[name]]
         lacking += [f"the section [{name}] of the study file" for name in self.sections if getattr(study, name) is None]
-        if self.kinds and kind and kind not in self.kinds:
-            lacking.append(f"a design of the kind {' or '.join(self.kinds)}")
         return lacking

@@ -94,7 +94,9 @@ class PersonColumns:
             attributes = [name for name in PROGRAMME if name in con.table("programme").columns]
         items = [f"person.{name}" for name in kept]
         items += ["person.sex = 'female' AS female"] if "sex" in columns else []
-        items += [f"{start} // {per_year} - person.birth_year AS age"] if age else []
+        if age:  # at the start; as given where the year of birth is not known
+            given = ", person.age" if "age" in columns else ""
+            items.append(f"coalesce({start} // {per_year} - person.birth_year{given}) AS age")
         return cls(
             items=tuple(items),
             programmes=_programmes(attributes),
