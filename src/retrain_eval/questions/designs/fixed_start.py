@@ -128,9 +128,9 @@ class FixedStartCohort(Cohort):
         rows = query(
             own,
             f"""
-            SELECT source.person_id AS match_id, source.person_id, treat, weight, subclass,
+            SELECT source.person_id AS match_id, source.person_id, source.treat, source.weight, source.subclass,
               panel.period - p."start" AS event_time, panel.period - p."start" + {START} AS clock,
-              CASE WHEN treat = 1 THEN {START} END AS cohort, panel.period{listed}{levels}
+              CASE WHEN source.treat = 1 THEN {START} END AS cohort, panel.period{listed}{levels}
             FROM source JOIN {self.table} p ON p.person_id = source.person_id
             JOIN ({self.panel_sql}) panel ON panel.person_id = source.person_id
             WHERE panel.period - p."start" BETWEEN {-given.before} AND {given.after}
@@ -143,7 +143,8 @@ class FixedStartCohort(Cohort):
         members = query(
             own,
             f"""
-            SELECT source.person_id AS match_id, source.person_id, subclass, weight, treat, p."start"{strata}
+            SELECT source.person_id AS match_id, source.person_id, source.subclass, source.weight, source.treat,
+              p."start"{strata}
             FROM source JOIN {self.table} p ON p.person_id = source.person_id
             """,
         )
