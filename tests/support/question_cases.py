@@ -71,10 +71,14 @@ def study(design: AnyDesign, questions: Questions | None = None, **more: Any) ->
     return StudyFile(**(given | more))
 
 
-def cohort(file: StudyFile, con: duckdb.DuckDBPyConnection | None = None, name: str = "d") -> Cohort:
-    """Return the cohort of a design of a study."""
+def cohort(file: StudyFile, con: duckdb.DuckDBPyConnection | None = None, quality: str = "") -> Cohort:
+    """Return the cohort of the design of a study; ``quality`` is SQL that makes that table, for cases of its own."""
     con = records() if con is None else con
-    return build_cohort(con, file, name, lambda _: None, None, prepare(con, file, lambda _: None))
+    unavailable = prepare(con, file, lambda _: None)
+    if quality:
+        con.execute(f"CREATE OR REPLACE TABLE quality AS {quality}")
+        unavailable.pop("quality", None)
+    return build_cohort(con, file, "d", lambda _: None, None, unavailable)
 
 
 def ask(people: Cohort, name: str, options: msgspec.Struct) -> tuple[Tables, Answers]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import duckdb
 
-from retrain_eval.common.errors import InputError
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.sql import loaded
 from retrain_eval.estimators.rows.first_jobs import first_job_spells
 from retrain_eval.estimators.rows.follow_up import employment_after, employment_shares, share_effects
 from retrain_eval.estimators.survival.grouptest import score_test
 from retrain_eval.estimators.survival.logrank import logrank_scores, logrank_test
+from retrain_eval.estimators.survival.risk import risk_sets
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.plan.questions import JobStability as Options
 from retrain_eval.plan.study_file import StudyFile
@@ -226,9 +228,9 @@ def _compare(answers: Answers, tables: Tables, name: str, conf: str) -> None:
     Some durations may be merged for small counts; what needs one of them alone is withheld, by itself.
     """
     released, paired = tables.spells(name), tables.spells(name, clustered=True)
-    whole, apart = paired.table.exact_until, paired.table.told_apart
+    whole, apart = _mean_until(paired), paired.table.told_apart
     answers.effects(name, released.kaplan_meier(conf_type=conf))
-    answers.effects(f"{name}_difference", lambda: paired.survival_difference(times=apart(QUARTERS)))
+    answers.effects(f"{name}_difference", lambda: paired.survival_difference(times=_observed(paired, QUARTERS)))
     answers.effects(f"{name}_mean", lambda: released.rmst(tau=whole))
     answers.effects(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=whole))
     scores = tables.get(f"statistics/{name}_tests")
@@ -237,10 +239,10 @@ def _compare(answers: Answers, tables: Tables, name: str, conf: str) -> None:
         answers.table("tests", lambda: score_test(scores), of=name)
     if name == JOBLESS:
         answers.effects("lock_in", lambda: paired.discrete_hazard("arm:period", bins=apart((1, 2, 4, 8))))
-        answers.effects("indicators_ever", lambda: released.ever_ended(times=apart((2, 4, 8, 12))))
+        answers.effects("indicators_ever", lambda: released.ever_ended(times=_observed(paired, (2, 4, 8, 12))))
         answers.effects("indicators_first_job", lambda: released.quantile(0.5))
     else:
-        answers.effects("indicators_retained", lambda: released.retention(quarters=apart(QUARTERS)))
+        answers.effects("indicators_retained", lambda: released.retention(quarters=_observed(paired, QUARTERS)))
 
 
 def _compare_within(answers: Answers, tables: Tables, name: str, stratum: str, inquiry: Inquiry) -> None:
@@ -251,12 +253,34 @@ def _compare_within(answers: Answers, tables: Tables, name: str, stratum: str, i
     def levels() -> Any:
         paired = tables.spells(life_table_of(name, stratum), clustered=True)
         if name == JOBLESS:
-            return paired.rmst_difference(tau=paired.table.exact_until)
+            return paired.rmst_difference(tau=_mean_until(paired))
         return paired.survival_difference(times=_last(paired))
 
     answer_levels(answers, stratum, levels, seed=inquiry.seed, of=name, smallest_worthwhile=worth)
 
 
 def _last(spells: Spells) -> tuple[float, ...]:
-    """Return the last duration of a life table without small counts."""
-    return (spells.table.grid or ())[-1:]
+    """Return the last duration of a life table without small counts at which every group is observed."""
+    return _observed(spells, (spells.table.grid or ()))[-1:]
+
+
+def _observed(spells: Spells, durations: Sequence[float]) -> tuple[float, ...]:
+    """Return those of the durations that the table keeps, and at which every group is observed.
+
+    Raises
+    ------
+    DesignError
+        If there are none.
+    """
+    last = min(risk.times[-1] for risk in risk_sets(spells.table))
+    kept = tuple(time for time in spells.table.told_apart(durations) if time <= last)
+    if not kept:
+        listed = ", ".join(f"{time:g}" for time in durations)
+        raise DesignError(f"at none of the durations {listed} is every group observed")
+    return kept
+
+
+def _mean_until(spells: Spells) -> float:
+    """Return until when durations are averaged: as long as none are merged, and the curve of every group is known."""
+    known = (float(risk.times[-1]) for risk in risk_sets(spells.table) if risk.n[-1] > risk.n_events[-1])
+    return min(float(spells.table.exact_until), *known)

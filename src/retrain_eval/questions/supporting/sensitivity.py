@@ -42,7 +42,7 @@ class Sensitivity(Question):
         assert did is not None
         with tables.attempt(table_of(did.outcome)):
             tables[table_of(did.outcome)] = cohort.moments(did.outcome, cohort.spec())
-        if cohort.design.matched:
+        if cohort.design.matched and table_of(did.outcome) in tables:
             cohort.say("what hidden bias would take")
             with tables.attempt(RANKS, SPREAD, PRODUCTS):
                 sample = cohort.sample(cohort.spec())
