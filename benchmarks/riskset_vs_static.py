@@ -6,7 +6,7 @@ The effect is that on quarterly earnings, averaged over the quarter in which tra
 The truth is that of the trained who were matched, person by person (table ``effect`` of the simulation). Four designs
 on the same records, with the same covariates and the same caliper:
 
-* risk sets: `analyses/agency`, its own functions. Controls are as long without a job and untrained; who trains later is
+* risk sets: the design of `analyses/agency`. Controls are as long without a job and untrained; who trains later is
   cut, and those who stay untrained are weighted by one over their chance to. Earnings are capped as for release.
 * risk sets, uncapped: the same without the cap.
 * risk sets, unweighted: the same without the weights, nor the cap.
@@ -18,19 +18,19 @@ The last column says how far the truth of those matched lies from that of all wh
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import retrain_eval as rte
 from retrain_eval.plan.study_file import read_study
+from retrain_eval.questions.cohort import Group
+from retrain_eval.questions.designs.waiting import WaitingCohort
 from retrain_eval.sample.followup.censoring import follow_outcomes
 
 AGENCY = Path(__file__).parents[1] / "analyses" / "agency"
@@ -46,32 +46,22 @@ class Found(NamedTuple):
     truth_of_all: float
 
 
-def script() -> ModuleType:
-    """Return the agency study's run.py."""
-    spec = importlib.util.spec_from_file_location("agency_run", AGENCY / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def estimates(people: int, seed: int) -> dict[str, Found]:
     """Return what each design finds in one agency."""
-    study, agency = script(), rte.simulate(people=people, seed=seed)
-    store: Any = SimpleNamespace(con=agency.con)
-    run = rte.Run(read_study(AGENCY), store, lambda _: None)
-    con, after = run.con, study.AFTER
+    agency, study = rte.simulate(people=people, seed=seed), read_study(AGENCY)
+    con = agency.con
     con.execute("SET enable_progress_bar = false")
-    rte.build_panel(con, **run.study.panel_options())
-    con.execute("CREATE TABLE quality AS SELECT person_id, period FROM panel LIMIT 0")
-    study.build_candidates(run)
-    candidates = con.sql("FROM candidate WHERE eligible")
-    options = run.study.match_options()
-    sample = rte.match(candidates, unit="person_id", **options)
+    rte.build_panel(con, **study.panel_options())
+    waiting = study.designs["waiting"]
+    cohort = WaitingCohort(con, study, "waiting", waiting, lambda _: None, None, {"quality": "not asked"})
+    after, before = waiting.after, waiting.before
+    cohort.people.create_view("candidate")
+    options = study.match_options()
+    sample = cohort.sample(cohort.spec())
 
     def effect(rows: Any, outcome: str) -> tuple[float, float]:
-        found = study.event_moments(run, rows, outcome).att_gt().aggregate("simple").to_frame().iloc[0]
+        moments = cohort.moments_of(Group(sample, rows, rows, "subclass"), outcome)
+        found = moments.att_gt().aggregate("simple").to_frame().iloc[0]
         return float(found["estimate"]), float(found["std_error"])
 
     def truth(trained: str) -> float:
@@ -83,9 +73,9 @@ def estimates(people: int, seed: int) -> dict[str, Found]:
     everybody = truth("SELECT person_id FROM effect")
     sample.pairs.create_view("riskset_pairs")
     matched = truth("SELECT treated_id FROM riskset_pairs")
-    followed = study.follow(run, sample, ["earnings"])
+    followed = cohort.follow(sample, ["earnings"]).rows
     unweighted = follow_outcomes(
-        sample, con.table("panel"), time="period", outcomes=["earnings"], between=(-study.BEFORE, after)
+        sample, con.table("panel"), time="period", outcomes=["earnings"], between=(-before, after)
     )
     # the study caps what is called earnings
     rows = {

@@ -94,12 +94,22 @@ AnyDesign = Waiting | Entry | Calendar | Randomised | Observed
 KINDS: Mapping[str, type[Design]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyDesign)}
 
 
-def name_kinds(raw: Mapping[str, Any]) -> None:
-    """Fill in the kind of each design whose section is called like one, in place."""
+def with_kinds(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study file, as read, in which each design whose section is called like a kind states it.
+
+    Examples
+    --------
+    >>> with_kinds({"designs": {"waiting": {"after": 8}}})
+    {'designs': {'waiting': {'kind': 'waiting', 'after': 8}}}
+    """
     designs = raw.get("designs")
-    for name, section in designs.items() if isinstance(designs, Mapping) else ():
-        if isinstance(section, dict) and name in KINDS:
-            section.setdefault("kind", name)
+    if not isinstance(designs, Mapping):
+        return dict(raw)
+    stated = {
+        name: {"kind": name, **section} if name in KINDS and isinstance(section, Mapping) else section
+        for name, section in designs.items()
+    }
+    return {**raw, "designs": stated}
 
 
 def check_design(name: str, design: AnyDesign, frequency: str, *, matched: bool, path: Path) -> None:

@@ -20,7 +20,7 @@ from retrain_eval.common.periods import parse_period
 from retrain_eval.common.periods import rule as period_rule
 from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import own_bytes, parse_toml
-from retrain_eval.plan.designs import AnyDesign, check_design, name_kinds
+from retrain_eval.plan.designs import AnyDesign, check_design, with_kinds
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.questions import Questions, check_designs
 from retrain_eval.plan.rules import Release as Release
@@ -310,7 +310,7 @@ def read_study(path: str | Path) -> StudyFile:
     except (ValueError, RecursionError) as error:
         raise InputError("the study file is not valid TOML", file=path, rule=str(error)) from None
     rename_rules(raw)
-    name_kinds(raw)
+    raw = with_kinds(raw)
     check_keys(raw, StudyFile, "", path)
     raw["release"] = with_profile(raw.get("release", {}), path)
     try:

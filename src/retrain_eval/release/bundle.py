@@ -21,6 +21,7 @@ from retrain_eval.common.errors import ReleaseError
 from retrain_eval.common.files import sha256
 from retrain_eval.common.untrusted import read_bytes, read_toml, shown
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.plan.designs import with_kinds
 from retrain_eval.plan.keys import check_keys
 from retrain_eval.plan.registered import Registration, read_plan
 from retrain_eval.plan.rules import Release, shipped_profiles, with_names_of_today
@@ -115,7 +116,7 @@ class Bundle:
     @cached_property
     def study_file(self) -> StudyFile:
         """The study file as run, under the rules of the manifest; no profile file is read."""
-        raw, path = dict(self.study), self.path / FILE
+        raw, path = with_kinds(self.study), self.path / FILE
         raw["release"] = with_names_of_today(raw.get("release", {}))
         check_keys(raw, StudyFile, "", path)
         raw["release"] = {**shipped_rules(raw["release"]), **with_names_of_today(self.manifest.get("rules") or {})}

@@ -1,0 +1,191 @@
+"""A study that is a list of questions: without a script it answers as a script does, and says what it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from own_study import ENTRY, make, records
+from retrain_eval.cli import app
+from retrain_eval.common.errors import InputError
+from retrain_eval.plan.designs import KINDS
+from retrain_eval.plan.study_file import read_study
+from retrain_eval.release.verification.verify import verify
+from retrain_eval.report.shown import NAMES, PREFIXES
+from retrain_eval.study.folder import Study
+from retrain_eval.study.template import new_study
+
+SAME = ("did", "event_study", "att_by_age_band", "difference_by_age_band")
+NUMBERS = ["estimate", "std_error", "ci_low", "ci_high", "n_treated", "n_control"]
+
+
+def asking(folder: Path, more: str = "", open_release: bool = True) -> Path:
+    """Start a study of questions around one year, on the records of `own_study`."""
+    new_study(folder, design="calendar")
+    for name, frame in records().items():
+        frame.to_csv(folder / "data" / f"{name}.csv", index=False)
+    plan = folder / "study.toml"
+    text = plan.read_text().replace('start = "2020"', f'start = "{ENTRY}"')
+    text = text.replace('profile = "default"', 'profile = "open"') if open_release else text
+    plan.write_text(text + more)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Study]:
+    root = tmp_path_factory.mktemp("both")
+    plan = make(root / "script") / "study.toml"
+    plan.write_text(plan.read_text().replace('profile = "default"', 'profile = "open"'))
+    script, questions = Study.open(plan.parent), Study.open(asking(root / "questions"))
+    for study in (script, questions):
+        study.run()
+    return script, questions
+
+
+def effects(study: Study) -> pd.DataFrame:
+    return pd.read_csv(study.folder / "store" / "results" / "effects.csv")
+
+
+def test_questions_give_the_figures_that_the_template_script_gives(both: tuple[Study, Study]) -> None:
+    """The same people are matched on the same earnings, so that nothing may differ but the clock."""
+    assert not (both[1].folder / "run.py").exists()
+    ours, theirs = effects(both[1]), effects(both[0])
+    for name in SAME:
+        one, other = (
+            frame[frame["result"] == name].sort_values(["level", "event_time"]).reset_index(drop=True)
+            for frame in (ours, theirs)
+        )
+        assert len(one) == len(other) > 0
+        np.testing.assert_allclose(one[NUMBERS].astype(float), other[NUMBERS].astype(float), rtol=1e-9, atol=1e-9)
+
+
+def test_a_study_of_questions_is_released_and_verified(both: tuple[Study, Study]) -> None:
+    bundle = both[1].release("2026")
+    found = verify(bundle.path)
+    assert (found.problems, found.stated) == ((), {})
+
+
+def test_with_noise_everything_that_a_question_publishes_has_keys(tmp_path: Path) -> None:
+    """No study calls `run.keyed`: nothing may be withheld for want of keys."""
+    study = Study.open(asking(tmp_path / "noisy", open_release=False))
+    study.run()
+    reasons = study.release("2026").withheld
+    assert not [reason for reason in reasons.values() if "keys" in reason]
+
+
+def test_a_changed_question_is_another_plan(both: tuple[Study, Study], tmp_path: Path) -> None:
+    study = Study.open(asking(tmp_path / "s"))
+    made, new = study.plan()
+    assert new
+    again, new = Study.open(study.folder).plan()
+    assert (again.sha256, new) == (made.sha256, False)
+    plan = study.folder / "study.toml"
+    plan.write_text(plan.read_text().replace("after = 2 ", "after = 1 "))
+    changed, new = Study.open(study.folder).plan(reason="the last year is provisional")
+    assert new
+    assert changed.amends == made.sha256
+
+
+def test_a_script_asks_questions_and_adds_its_own(tmp_path: Path) -> None:
+    folder = asking(tmp_path / "s")
+    (folder / "run.py").write_text(
+        "def analyse(run):\n"
+        "    cohort = run.cohort()\n"
+        "    run.ask(cohort, 'effect_over_time')\n"
+        "    moments = cohort.moments('earnings', cohort.spec())\n"
+        "    run.publish('by_cohort', moments.att_gt().aggregate('group'))\n"
+    )
+    done = CliRunner().invoke(app, ["run", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert "no page of the report shows: by_cohort" in done.output
+    assert "att_by_age_band" not in done.output
+    done = CliRunner().invoke(app, ["release", str(folder), "--edition", "1", "--draft"])
+    assert "no page of the report shows: by_cohort" in done.output
+
+
+def test_an_unknown_design_or_question_is_an_error(tmp_path: Path) -> None:
+    folder = asking(tmp_path / "s")
+    for call, said in (
+        ("run.cohort('calender')", "unknown design 'calender'"),
+        ("run.ask(run.cohort(), 'for_hwom')", "for_hwom"),
+    ):
+        (folder / "run.py").write_text(f"def analyse(run):\n    {call}\n")
+        with pytest.raises(InputError, match=said):
+            Study.open(folder).run(force=True)
+
+
+def test_a_required_result_that_no_question_has_is_an_error_before_anything_runs(tmp_path: Path) -> None:
+    folder = asking(tmp_path / "s")
+    plan = folder / "study.toml"
+    plan.write_text(plan.read_text().replace("required = []", 'required = ["evnt_study"]'))
+    with pytest.raises(InputError, match="evnt_study") as raised:
+        Study.open(folder).run()
+    assert "did you mean 'event_study'" in str(raised.value)
+    assert not (folder / "store" / "results").exists()
+
+
+def test_a_study_that_asks_nothing_says_how_to_ask(tmp_path: Path) -> None:
+    folder = make(tmp_path / "s")
+    (folder / "run.py").unlink()
+    with pytest.raises(InputError, match="asks nothing") as raised:
+        Study.open(folder).run()
+    assert "[questions.NAME]" in str(raised.value)
+
+
+# ---- the command line --------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_is_printed_and_says_what_records_lack(both: tuple[Study, Study]) -> None:
+    done = CliRunner().invoke(app, ["questions", "--json"])
+    assert [item["name"] for item in json.loads(done.output)["questions"]][:3] == [
+        "sample",
+        "balance",
+        "effect_over_time",
+    ]
+    done = CliRunner().invoke(app, ["questions", str(both[1].folder), "--json"])
+    found = {item["name"]: item for item in json.loads(done.output)["questions"]}
+    assert found["effect_over_time"] == {"name": "effect_over_time", "asked": True, "missing": []}
+    assert found["job_stability"]["missing"] == ["wage_record.employer_id"]
+    done = CliRunner().invoke(app, ["questions", str(both[0].folder)])
+    assert "a section [designs.NAME] of the study file" in done.output
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_study_can_be_started_with_each_design(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    done = CliRunner().invoke(app, ["init", str(folder), "--design", kind])
+    assert done.exit_code == 0, done.output
+    assert not (folder / "run.py").exists()
+    study = read_study(folder)
+    assert list(study.designs) == [kind]
+    assert {file.stem for file in (folder / "data").iterdir()} == set(study.records)
+    done = CliRunner().invoke(app, ["questions", str(folder)])
+    assert "the records are not loaded" in done.output
+
+
+def test_a_design_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown design 'waitng'"):
+        new_study(tmp_path / "mine", design="waitng")
+    with pytest.raises(InputError, match="has a design already"):
+        new_study(tmp_path / "mine", template="agency", design="waiting")
+
+
+def test_every_result_that_counts_as_shown_stands_in_a_page() -> None:
+    import retrain_eval.report
+    from retrain_eval.common.resources import resource
+
+    root = Path(retrain_eval.report.__file__).parent
+    texts = [file.read_text(encoding="utf-8") for file in root.rglob("*.py") if file.name != "shown.py"]
+    texts += [file.read_text(encoding="utf-8") for file in resource("book").glob("*.md")]
+    text = "\n".join(texts)
+    made = {f"{name}_{part}" for name in ("jobless_since_start", "first_job", "first_job_ends", "jobless_by_age_group")
+            for part in ("difference", "mean", "mean_difference")}  # fmt: skip
+    for name in sorted(NAMES - made):
+        assert f'"{name}"' in text, name
+    for prefix in PREFIXES:
+        assert f'"{prefix}' in text or "_by_" in prefix or prefix == "truth_event_study_", prefix
