@@ -5,6 +5,7 @@ from .study.folder import Study as Study
 from .study.run import Run as Run
 from .records.store import Store as Store
 from .release.bundle import Bundle as Bundle
+from .release.verification.answering import answer as answer
 from .release.verification.verify import rederive as rederive
 from .release.verification.verify import verify as verify
 

@@ -15,6 +15,7 @@ from retrain_eval.cli import app
 from retrain_eval.common.errors import InputError
 from retrain_eval.plan.designs import KINDS
 from retrain_eval.plan.study_file import read_study
+from retrain_eval.release.verification.answering import answer
 from retrain_eval.release.verification.verify import verify
 from retrain_eval.report.shown import NAMES, PREFIXES
 from retrain_eval.study.folder import Study
@@ -68,6 +69,27 @@ def test_a_study_of_questions_is_released_and_verified(both: tuple[Study, Study]
     bundle = both[1].release("2026")
     found = verify(bundle.path)
     assert (found.problems, found.stated) == ((), {})
+
+
+@pytest.mark.parametrize("question", ["effect_over_time", "for_whom", "sensitivity"])
+def test_a_released_question_is_answered_again_from_the_bundle_alone(both: tuple[Study, Study], question: str) -> None:
+    bundle = both[1].release("2026")
+    again = answer(bundle.path, question)
+    assert len(again) > 1
+    assert bundle.effects is not None
+    keys = ["result", "outcome", "estimand", "cohort", "event_time", "subgroup", "level"]
+    published = bundle.effects[bundle.effects["result"].isin(again["result"])]
+    one, other = (
+        frame.loc[frame["estimate"].notna(), [*keys, *NUMBERS]].sort_values(keys, ignore_index=True)
+        for frame in (again, published)
+    )
+    assert one["result"].tolist() == other["result"].tolist()
+    np.testing.assert_allclose(one[NUMBERS].astype(float), other[NUMBERS].astype(float), rtol=1e-7, atol=1e-7)
+
+
+def test_a_question_that_was_not_asked_has_no_answer(both: tuple[Study, Study]) -> None:
+    with pytest.raises(InputError, match="did you mean 'for_whom'"):
+        answer(both[1].release("2026"), "for_hwom")
 
 
 def test_with_noise_everything_that_a_question_publishes_has_keys(tmp_path: Path) -> None:
@@ -189,3 +211,29 @@ def test_every_result_that_counts_as_shown_stands_in_a_page() -> None:
         assert f'"{name}"' in text, name
     for prefix in PREFIXES:
         assert f'"{prefix}' in text or "_by_" in prefix or prefix == "truth_event_study_", prefix
+
+
+def test_a_question_that_the_records_cannot_answer_is_skipped_and_says_why(tmp_path: Path) -> None:
+    study = Study.open(asking(tmp_path / "s", "\n[questions.job_stability]\n"))
+    results = study.run()
+    assert results.withheld()["job_stability"] == "it needs wage_record.employer_id"
+    assert "did" in set(results.tables["effects"]["result"])
+
+
+def test_a_question_without_the_section_that_it_needs_is_an_error(tmp_path: Path) -> None:
+    folder = asking(tmp_path / "s")
+    plan = folder / "study.toml"
+    before, _, rest = plan.read_text().partition("[did]")
+    plan.write_text(before + "[plan]" + rest.partition("[plan]")[2])
+    with pytest.raises(InputError, match=r"\[questions.effect_over_time\] needs \[did\]"):
+        Study.open(folder).run()
+
+
+def test_a_design_whose_records_are_missing_names_them(tmp_path: Path) -> None:
+    folder = asking(tmp_path / "s")
+    plan = folder / "study.toml"
+    text = plan.read_text()
+    head, _, rest = text.partition("[designs.calendar]")
+    plan.write_text(head + "[designs.waiting]\n" + rest[rest.index("\n\n") :])
+    with pytest.raises(InputError, match="the design waiting needs records of displacement"):
+        Study.open(folder).run()

@@ -25,7 +25,7 @@ from retrain_eval.questions.needs import Needs
 from retrain_eval.sample.match import match
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.record_flow import people_left_out
-from retrain_eval.tables.noise.person_keys import ReleaseKey, has_keys, with_keys
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, ReleaseKey, has_keys, with_keys
 
 START = 1  # the period of the start on the clock of `Cohort.rows`; 0 would mean never
 PERSON = "person_id"
@@ -296,6 +296,11 @@ class Cohort(ABC):
         return list(self.study.strata)
 
     @property
+    def carried(self) -> list[str]:
+        """Columns of `people` that tables of members carry along: strata and, if people have them, keys."""
+        return [*self.strata, *([PERSON_KEY] if has_keys(self.people) else [])]
+
+    @property
     def programmes(self) -> list[str]:
         """Columns of the programme that `people` have."""
         return [name for name in PROGRAMME if name in self.people.columns]
@@ -316,7 +321,7 @@ class Cohort(ABC):
 
     def members_of(self, sample: MatchedSample, start: str = "period") -> duckdb.DuckDBPyRelation:
         """Return a row per member of a sample with a weight, with the period of the start and the person's strata."""
-        levels = "".join(f", p.{sql_name(name)}" for name in self.strata)
+        levels = "".join(f", p.{sql_name(name)}" for name in self.carried)
         return query(
             sample.weights,
             f"""

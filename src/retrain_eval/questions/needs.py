@@ -26,6 +26,10 @@ class Needs:
     sections: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
 
+    def sections_missing(self, study: StudyFile) -> list[str]:
+        """Return the sections that the study file does not have."""
+        return [name for name in self.sections if getattr(study, name) is None]
+
     def missing(self, have: Mapping[str, Collection[str]], study: StudyFile, kind: str = "") -> list[str]:
         """Return what is missing, as texts; empty if the question can be asked.
 
@@ -52,5 +56,5 @@ class Needs:
                 lacking.append(f"records of {name}")
             else:
                 lacking += [f"{name}.{column}" for column in columns if column not in have[name]]
-        lacking += [f"the section [{name}] of the study file" for name in self.sections if getattr(study, name) is None]
+        lacking += [f"the section [{name}] of the study file" for name in self.sections_missing(study)]
         return lacking

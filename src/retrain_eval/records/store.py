@@ -277,6 +277,16 @@ class Store:
         rows = {name: loads.in_force(self.con, self.package[name], self.vintage) for name in self.names}
         return {name: self._count(f"({sql})") for name, sql in rows.items() if sql is not None}
 
+    def filled(self) -> dict[str, list[str]]:
+        """Return, by record type, the columns that have a value in some row in force."""
+        found = {}
+        for name in self.tables():
+            columns = self.con.table(name).columns
+            some = ", ".join(f"EXISTS (FROM {sql_name(name)} WHERE {sql_name(c)} IS NOT NULL)" for c in columns)
+            [there] = self.con.sql(f"SELECT {some}").fetchall()
+            found[name] = [column for column, value in zip(columns, there, strict=True) if value]
+        return found
+
     def rejects(self) -> pd.DataFrame:
         """Return the refused rows: ``load_id, resource, file, line, column, value, rule, message``.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrain_eval.common.sources import sql_name
 from retrain_eval.plan.designs import KINDS
 from retrain_eval.questions.catalogue import QUESTIONS, what_is_missing
-from retrain_eval.records.store import Store
 from retrain_eval.study.folder import Study
 
 
@@ -35,7 +34,7 @@ def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
     loaded = study.store_path.exists()
     if loaded:
         with study.look() as store:
-            have = {name: columns_with_values(store, name) for name in store.tables()}
+            have: Mapping[str, Collection[str]] = store.filled()
     else:
         have = {name: study.package[name].columns for name in study.file.records}
     missing, asked = what_is_missing(study.file, have), dict(study.file.questions.asked())
@@ -45,14 +44,6 @@ def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
     if not loaded:
         lines.append(f"the records are not loaded, so that columns were not looked at: retrain-eval ingest {folder}")
     return {"questions": listed, "columns_checked": loaded}, "\n".join(lines)
-
-
-def columns_with_values(store: Store, name: str) -> list[str]:
-    """Return the columns of a record type that have a value in some row."""
-    columns = store.con.table(name).columns
-    some = ", ".join(f"EXISTS (FROM {sql_name(name)} WHERE {sql_name(column)} IS NOT NULL)" for column in columns)
-    [there] = store.con.sql(f"SELECT {some}").fetchall()
-    return [column for column, value in zip(columns, there, strict=True) if value]
 
 
 def _described(name: str) -> dict[str, Any]:

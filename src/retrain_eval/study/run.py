@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 
 import duckdb
@@ -17,7 +17,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.asking import answers_of, build_cohort, gather, prepare
-from retrain_eval.questions.catalogue import QUESTIONS
+from retrain_eval.questions.catalogue import COHORTS, QUESTIONS
 from retrain_eval.questions.cohort import Cohort
 from retrain_eval.questions.levels import answer_levels
 from retrain_eval.questions.protocol import Inquiry
@@ -108,7 +108,7 @@ class Run(Publishing):
         Raises
         ------
         InputError
-            If there is no such design, or there are several and none is named.
+            If there is no such design, there are several and none is named, or the records lack what it needs.
 
         Examples
         --------
@@ -122,6 +122,13 @@ class Run(Publishing):
             raise unknown("design", design or "", names or ["add a section [designs.NAME] to the study file"])
         name = names[0] if design is None else design
         if name not in self._cohorts:
+            of_design = self.study.designs[name]
+            if lacking := COHORTS[of_design.kind].needs(of_design).missing(self._filled, self.study):
+                raise InputError(
+                    f"the design {name} needs {', '.join(lacking)}",
+                    rule=f"what a design of the kind {of_design.kind} compares people by",
+                    fix="name a file in [records], or use another design",
+                )
             if self._unavailable is None:
                 self._unavailable = prepare(self.con, self.study, self.say)
             self.say(f"people of the design {name}")
@@ -141,19 +148,31 @@ class Run(Publishing):
         Raises
         ------
         InputError
-            If a question does not exist, or the study file does not ask it of this design.
+            If a question does not exist, the study file does not ask it of this design, or it lacks a section that the
+            question needs. A question that needs other records is listed as withheld, and the others are asked.
         """
         asked = dict(self.study.questions.of_design(cohort.name, tuple(self.study.designs)))
         for name in names:
             if name not in asked:
                 raise unknown(f"question of the design {cohort.name}", name, asked)
         for name in names or asked:
-            inquiry = Inquiry(self.study, cohort.name, asked[name])
-            question = QUESTIONS[name]
+            question, inquiry = QUESTIONS[name], Inquiry(self.study, cohort.name, asked[name])
+            if sections := question.needs.sections_missing(self.study):
+                raise InputError(
+                    f"[questions.{name}] needs {', '.join(f'[{section}]' for section in sections)}",
+                    fix="add what is missing to study.toml, or leave the question out",
+                )
+            if lacking := question.missing(self._filled, self.study, cohort.design.kind):
+                self._withhold(name, DesignError(f"it needs {', '.join(lacking)}"))
+                continue
             tables = gather(question, cohort, inquiry)
             self._keep_tables(tables)
             for answers in answers_of(question, cohort, tables, inquiry):
                 self._keep_answers(answers)
+
+    @cached_property
+    def _filled(self) -> dict[str, list[str]]:
+        return self.store.filled()
 
     @property
     def _seed(self) -> int:

@@ -19,6 +19,7 @@ from retrain_eval.questions.cohort import START, Cohort, Group
 from retrain_eval.questions.designs.person import PersonColumns, complete, history
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import parse_formula
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
 MADE = ("trained",)
 
@@ -125,12 +126,13 @@ class FixedStartCohort(Cohort):
         given = self.design
         levels = "" if sample is not None and sample.cluster and sample.audit["n_pairs"] else self._own_levels()
         listed = "".join(f", panel.{sql_name(name)}" for name in outcomes)
+        key = f", source.{PERSON_KEY}" if has_keys(own) else ""
         rows = query(
             own,
             f"""
             SELECT source.person_id AS match_id, source.person_id, source.treat, source.weight, source.subclass,
               panel.period - p."start" AS event_time, panel.period - p."start" + {START} AS clock,
-              CASE WHEN source.treat = 1 THEN {START} END AS cohort, panel.period{listed}{levels}
+              CASE WHEN source.treat = 1 THEN {START} END AS cohort, panel.period{listed}{levels}{key}
             FROM source JOIN {self.table} p ON p.person_id = source.person_id
             JOIN ({self.panel_sql}) panel ON panel.person_id = source.person_id
             WHERE panel.period - p."start" BETWEEN {-given.before} AND {given.after}
@@ -144,7 +146,7 @@ class FixedStartCohort(Cohort):
             own,
             f"""
             SELECT source.person_id AS match_id, source.person_id, source.subclass, source.weight, source.treat,
-              p."start"{strata}
+              p."start"{strata}{key}
             FROM source JOIN {self.table} p ON p.person_id = source.person_id
             """,
         )

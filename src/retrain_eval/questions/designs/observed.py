@@ -11,6 +11,7 @@ from retrain_eval.common.sources import query, sql_name
 from retrain_eval.questions.cohort import Group
 from retrain_eval.questions.designs.fixed_start import FixedStartCohort
 from retrain_eval.sample.matched import MatchedSample
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
 
 class ObservedCohort(FixedStartCohort):
@@ -35,17 +36,18 @@ class ObservedCohort(FixedStartCohort):
 
     def follow(self, sample: MatchedSample | None, outcomes: Sequence[str]) -> Group:
         """Return everyone's panel, by calendar period."""
+        own = self._weighted(sample)
         listed = "".join(f", panel.{sql_name(name)}" for name in outcomes)
+        key = f", source.{PERSON_KEY}" if has_keys(own) else ""
         rows = query(
-            self._weighted(sample),
+            own,
             f"""
             SELECT source.person_id AS match_id, source.person_id, treat, weight, subclass, panel.period AS clock,
-              CASE WHEN treat = 1 THEN source."start" END AS cohort, panel.period{listed}{self._own_levels("source")}
+              CASE WHEN treat = 1 THEN source."start" END AS cohort,
+              panel.period{listed}{self._own_levels("source")}{key}
             FROM source JOIN ({self.panel_sql}) panel ON panel.person_id = source.person_id
             """,
         )
-        strata = "".join(f", {sql_name(name)}" for name in self.strata)
-        members = self._weighted(sample).project(
-            f'person_id AS match_id, person_id, subclass, weight, treat, "start"{strata}'
-        )
+        strata = "".join(f", {sql_name(name)}" for name in (*self.strata, *([PERSON_KEY] if key else [])))
+        members = own.project(f'person_id AS match_id, person_id, subclass, weight, treat, "start"{strata}')
         return Group(sample, rows, members, None)

@@ -19,7 +19,8 @@ class DisplacedSteps(Pipeline):
     ----------
     people : str
         Table of people, with ``displaced`` and strata.
-    strata : tuple of str
+    carried : tuple of str
+        Strata and, if people have them, keys.
     duration, cause : str
         Names of the columns that are made.
     followed : int
@@ -27,7 +28,7 @@ class DisplacedSteps(Pipeline):
     """
 
     people: str
-    strata: tuple[str, ...]
+    carried: tuple[str, ...]
     duration: str
     cause: str
     followed: int
@@ -58,7 +59,7 @@ class DisplacedSteps(Pipeline):
         return f"""
             SELECT person_id, least(length, {self.followed}) AS {sql_name(self.duration)},
               CAST(ending <> 'censored' AND length <= {self.followed} AS INTEGER) AS {sql_name(self.cause)}
-              {_listed(self.strata)}
+              {_listed(self.carried)}
             FROM spell JOIN {self.people} p USING (person_id) WHERE person_id IN (FROM whole)"""
 
 
@@ -73,7 +74,8 @@ class DurationSteps(Pipeline):
     ----------
     members : str
         Table of members: ``match_id, person_id, subclass, weight, treat, start`` and strata.
-    strata : tuple of str
+    carried : tuple of str
+        Strata and, if people have them, keys.
     duration : str
         Name of the column of lengths.
     followed : int
@@ -83,7 +85,7 @@ class DurationSteps(Pipeline):
     """
 
     members: str
-    strata: tuple[str, ...]
+    carried: tuple[str, ...]
     duration: str
     followed: int
     begun_within: int
@@ -94,7 +96,7 @@ class DurationSteps(Pipeline):
         """A member, with the name of their arm."""
         controls, trained = (f"'{name}'" for name in ARMS)
         return f"""
-            SELECT match_id, person_id, subclass, weight, "start" {_listed(self.strata)},
+            SELECT match_id, person_id, subclass, weight, "start" {_listed(self.carried)},
               CAST(CASE WHEN treat = 1 THEN {trained} ELSE {controls} END AS ENUM({controls}, {trained})) AS arm
             FROM {self.members}"""
 
@@ -125,5 +127,5 @@ class DurationSteps(Pipeline):
             FROM member JOIN job USING (match_id)"""
 
 
-def _listed(strata: Sequence[str]) -> str:
-    return "".join(f", {sql_name(name)}" for name in strata)
+def _listed(names: Sequence[str]) -> str:
+    return "".join(f", {sql_name(name)}" for name in names)

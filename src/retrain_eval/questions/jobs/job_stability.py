@@ -151,7 +151,7 @@ def _count_displaced(tables: Tables, cohort: Cohort, inquiry: Inquiry) -> None:
     """Count how long those without a job after displacement are without one, by each stratum."""
     study, options = inquiry.study, inquiry.given(Options)
     cause = "ended" if study.survival is None else study.survival.cause
-    steps = DisplacedSteps(cohort.table, tuple(cohort.strata), duration_of(study), cause, options.followed)
+    steps = DisplacedSteps(cohort.table, tuple(cohort.carried), duration_of(study), cause, options.followed)
     rows = cohort.keyed(steps.relation("jobless", cohort.con))
     codes = {"duration": duration_of(study), "cause": cause} if study.survival is None else study.survival_options()
     for name in cohort.strata:
@@ -168,8 +168,8 @@ def _count_members(tables: Tables, cohort: Cohort, inquiry: Inquiry, spec: Sampl
     with tables.attempt(*names, *more):
         group = cohort.group(spec)
         members = cohort.kept("members", group.members)
-        steps = DurationSteps(members, tuple(cohort.strata), duration_of(study), options.followed, options.begun_within,
-                              options.held_for)  # fmt: skip
+        lengths = (options.followed, options.begun_within, options.held_for)
+        steps = DurationSteps(members, tuple(cohort.carried), duration_of(study), *lengths)
         for source in (JOBLESS, JOB):
             rows = cohort.keyed(steps.relation(source, cohort.con))
             ended = rows.project("* EXCLUDE (cause), CAST(cause IS NOT NULL AS INTEGER) AS cause")
@@ -199,10 +199,11 @@ def _since_start(cohort: Cohort) -> tuple[duckdb.DuckDBPyRelation, str | None]:
     """Return the panel of the members of the main sample, with the periods since their start, and their cluster."""
     group = cohort.group(cohort.spec())
     members = cohort.kept("members", group.members)
-    steps = DurationSteps(members, (), "quarters", 1, 1, 1)
+    carried = tuple(name for name in cohort.carried if name not in cohort.strata)
+    steps = DurationSteps(members, carried, "quarters", 1, 1, 1)
     member = cohort.kept("arms", steps.relation("member", cohort.con))
     rows = cohort.con.sql(
-        f'SELECT panel.* EXCLUDE (to_entry), period - "start" AS to_entry, arm, weight, subclass '
+        f'SELECT panel.* EXCLUDE (to_entry), period - "start" AS to_entry, m.* EXCLUDE (match_id, person_id, "start") '
         f"FROM panel JOIN {member} m USING (person_id)"
     )
     return cohort.keyed(rows), group.cluster
