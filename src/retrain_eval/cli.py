@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -136,7 +136,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Load the records and answer everything the study asks."""
-    from retrain_eval.report.shown import not_shown
+    from retrain_eval.report.shown import not_shown, say_not_shown
     from retrain_eval.study.folder import Study
 
     with _steps(f"Running {folder}", quiet=as_json) as say:
@@ -145,15 +145,7 @@ def run(
     names = [] if effects is None else list(dict.fromkeys(effects["result"].astype(str)))
     withheld = results.withheld()
     facts: dict[str, object] = {"results": names, "withheld": withheld, "not_shown": not_shown(names)}
-    _done(as_json, facts, f"{len(names)} results: {', '.join(names)}{_say_withheld(withheld)}{_say_not_shown(names)}")
-
-
-def _say_not_shown(names: Iterable[str]) -> str:
-    """Return the line that names results which no page of the report shows, to follow a line of text."""
-    from retrain_eval.report.shown import not_shown
-
-    unseen = not_shown(names)
-    return f"\nno page of the report shows: {', '.join(unseen)}" if unseen else ""
+    _done(as_json, facts, f"{len(names)} results: {', '.join(names)}{_say_withheld(withheld)}{say_not_shown(names)}")
 
 
 def _say_withheld(withheld: Mapping[str, str]) -> str:
@@ -210,6 +202,7 @@ def release(
 ) -> None:
     """Apply the disclosure rules and write a release bundle: an approved edition, or a draft to look at."""
     from retrain_eval.release.signing import read_private_key
+    from retrain_eval.report.shown import say_not_shown
     from retrain_eval.study.folder import Study
 
     study = Study.open(folder)
@@ -236,7 +229,7 @@ def release(
     standing = f"approved by {bundle.approved_by}" if bundle.approved_by else "a draft (--approved-by publishes it)"
     text = f"{facts['files']} files in {bundle.path}, {standing}, manifest SHA-256 {bundle.sha256[:16]}…"
     names = [] if bundle.effects is None else bundle.effects["result"].astype(str).tolist()
-    _done(as_json, facts, text + _say_withheld(bundle.withheld) + _say_not_shown(names))
+    _done(as_json, facts, text + _say_withheld(bundle.withheld) + say_not_shown(names))
 
 
 def _approval(name: str, *, draft: bool, replace: bool) -> str:
@@ -342,34 +335,13 @@ def schema(
     as_json: Json = False,
 ) -> None:
     """Print the data dictionary: every column, its type, unit and rules."""
-    from rich.table import Table
+    from retrain_eval.study.schemas import columns_of, printed
 
-    from retrain_eval.common.errors import unknown
-    from retrain_eval.common.resources import resource as folder_of
-    from retrain_eval.records.schema.dictionary import dictionary, load_package
-    from retrain_eval.study.folder import Study
-
-    package = load_package(folder_of("data_schemas")) if folder is None else Study.open(folder).package
-    frame = dictionary(package)
-    known = list(dict.fromkeys(frame["resource"]))
-    if resource is not None and resource not in known:
-        raise unknown("record type", resource, known)
-    if resource is not None:
-        frame = frame[frame["resource"] == resource]
+    frame = columns_of(resource, folder)
     if as_json:
         _done(True, {"columns": json.loads(frame.to_json(orient="records"))}, "")
         return
-    for name, block in frame.groupby("resource", sort=False):
-        table = Table(title=str(name), title_justify="left", title_style="bold", show_lines=False)
-        for column in ("column", "type", "required", "constraints", "description"):
-            table.add_column(column, overflow="fold")
-        for row in block.fillna("").itertuples():
-            table.add_row(
-                *(
-                    for_terminal(str(x))
-                    for x in (row.column, row.type, "yes" if row.required else "", row.constraints, row.description)
-                )
-            )
+    for table in printed(frame):
         out.print(table, soft_wrap=False)
 
 

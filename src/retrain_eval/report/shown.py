@@ -31,3 +31,9 @@ def not_shown(results: Iterable[str]) -> list[str]:
     ['evnt_study']
     """
     return [name for name in dict.fromkeys(results) if name not in NAMES and not name.startswith(PREFIXES)]
+
+
+def say_not_shown(results: Iterable[str]) -> str:
+    """Return the line that names results which no page shows, to follow a line of text; empty if there are none."""
+    unseen = not_shown(results)
+    return f"\nno page of the report shows: {', '.join(unseen)}" if unseen else ""

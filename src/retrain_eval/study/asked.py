@@ -33,10 +33,10 @@ def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
     study = Study.open(folder)
     loaded = study.store_path.exists()
     if loaded:
-        with study.look() as store:
+        with study._open(lambda _: None, read_only=True) as store:
             have: Mapping[str, Collection[str]] = store.filled()
     else:
-        have = {name: study.package[name].columns for name in study.file.records}
+        have = {name: study.package[name].columns for name in study.record_types}
     missing, asked = what_is_missing(study.file, have), dict(study.file.questions.asked())
     listed = [{"name": name, "asked": name in asked, "missing": lacking} for name, lacking in missing.items()]
     width = max(map(len, missing))

@@ -117,10 +117,6 @@ class Study:
             raise
         return store
 
-    def look(self, say: Say = lambda _: None) -> Store:
-        """Open the store to read; the caller closes it."""
-        return self._open(say, read_only=True)
-
     def run(
         self,
         *,
@@ -386,7 +382,7 @@ class Study:
                 "the record files are not there yet", file=missing[0], fix="run the study once: its run.py writes them"
             )
         if self.store_path.exists():
-            store = self.look(say)
+            store = self._open(say, read_only=True)
         else:
             store = Store.in_memory(self.package, self.file.study.frequency, self.file.ingest.identifiers)
         try:

@@ -19,7 +19,7 @@ from retrain_eval.records.layouts.description import Field, Layout
 from retrain_eval.records.layouts.library import find_layout, read_shipped, shipped_layouts
 from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.study.folder import Study
-from retrain_eval.study.run import Say
+from retrain_eval.study.publishing import Say
 
 Printed = tuple[dict[str, object], str]  # for machines, and for readers
 
