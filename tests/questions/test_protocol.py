@@ -19,6 +19,7 @@ from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.designs import KINDS, Calendar, Observed
 from retrain_eval.plan.questions import EffectOverTime, Questions, Sample
+from retrain_eval.plan.rules import Release
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.catalogue import COHORTS, QUESTIONS, what_is_missing
 from retrain_eval.questions.cohort import PROGRAMME
@@ -28,6 +29,7 @@ from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.statistics import Costs
 
 CALENDAR = Calendar(start=2020, before=2, after=1, history=2)
+RULES = Release(min_contributors=3)  # neither noise nor exact numbers: small counts are merged
 
 
 def test_the_catalogue_and_the_study_file_name_the_same_questions_in_one_order() -> None:
@@ -116,18 +118,26 @@ def test_life_tables_are_made_safe_after_they_are_added_up() -> None:
     con = duckdb.connect()
     rows = con.sql("SELECT i AS id, 1 + i % 2 AS quarters, 1 AS cause, i AS pair FROM range(4) t(i)")
     one = life_table(rows, id="id", duration="quarters", cause="cause", cluster="pair")
-    alone = safe_tables(Tables({"life_tables/job": one}), 3)
+    alone = safe_tables(Tables({"life_tables/job": one}), RULES)
     assert alone["life_tables/job"].grid == (2.0,)  # type: ignore[attr-defined]
-    together = safe_tables(Tables({"life_tables/job": one + one}), 3)
+    together = safe_tables(Tables({"life_tables/job": one + one}), RULES)
     assert together["life_tables/job"].grid == (1.0, 2.0)  # type: ignore[attr-defined]
     assert together[CLUSTERED + "job"].cluster == "pair"  # type: ignore[attr-defined]
     assert together["life_tables/job"].cluster is None  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("rules", [Release(exact=True), Release(count_variance=2.0, noise_largest=0.15)])
+def test_with_noise_or_exact_numbers_nothing_is_merged(rules: Release) -> None:
+    con = duckdb.connect()
+    rows = con.sql("SELECT i AS id, 1 + i % 2 AS quarters, 1 AS cause FROM range(4) t(i)")
+    table = life_table(rows, id="id", duration="quarters", cause="cause")
+    assert safe_tables(Tables({"life_tables/job": table}), rules)["life_tables/job"] is table
+
+
 def test_what_is_too_small_for_any_duration_is_absent_with_the_reason() -> None:
     con = duckdb.connect()
     rows = con.sql("SELECT 1 AS id, 1 AS quarters, 1 AS cause")
-    found = safe_tables(Tables({"life_tables/job": life_table(rows, "id", duration="quarters", cause="cause")}), 3)
+    found = safe_tables(Tables({"life_tables/job": life_table(rows, "id", duration="quarters", cause="cause")}), RULES)
     assert not found
     assert "3 or more" in found.absent["life_tables/job"]
 

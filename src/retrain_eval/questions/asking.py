@@ -56,7 +56,7 @@ def build_cohort(
 def gather(question: Question, cohort: Cohort, inquiry: Inquiry) -> Tables:
     """Return the tables of a question, as they may be added up and released, and those that stay at the agency."""
     summed = question.collect(cohort, question.facts(cohort, inquiry), inquiry)
-    tables = safe_tables(summed, cohort.study.release.min_contributors)
+    tables = safe_tables(summed, cohort.study.release)
     tables.add(question.derive(tables, inquiry))
     return tables
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from retrain_eval.common.errors import DesignError, DisclosureError
 from retrain_eval.estimators.survival.spells import Spells
+from retrain_eval.plan.rules import Release
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.life_table.life_table import LifeTable
 
@@ -79,23 +80,25 @@ class Tables(dict[str, Additive]):
         self.absent.update({name: why for name, why in other.absent.items() if name not in self})
 
 
-def safe_tables(tables: Tables, min_contributors: int) -> Tables:
-    """Return tables whose life tables have no small counts: rare durations, causes and levels are merged.
+def safe_tables(tables: Tables, rules: Release) -> Tables:
+    """Return tables whose life tables can be released under the rules of a study.
 
-    It comes after people of all shards are added up, because what is rare is known only then. A life table with sums by
-    matched set is kept twice: without them, as it may be released, and with them for the agency's own errors.
+    With noise, counts are changed in a release, and without any protection they are exact: life tables stay as they are.
+    Otherwise rare durations, causes and levels are merged. It comes after people of all shards are added up, because what
+    is rare is known only then. A life table with sums by matched set is kept twice: without them, as it may be released,
+    and with them for the agency's own errors.
 
     Parameters
     ----------
     tables : Tables
-    min_contributors : int
-        Fewest people behind a count.
+    rules : Release
     """
+    merge = not (rules.noisy or rules.exact)
     safe = Tables({name: table for name, table in tables.items() if not isinstance(table, LifeTable)}, tables.absent)
     for name, table in tables.items():
         if isinstance(table, LifeTable):
             with safe.attempt(name):
-                coarse = table.coarsen(min_contributors, merge=True)
+                coarse = table.coarsen(rules.min_contributors, merge=True) if merge else table
                 safe[name] = coarse.without_clusters() if coarse.cluster is not None else coarse
                 if coarse.cluster is not None:
                     safe[CLUSTERED + name.removeprefix(LIFE)] = coarse

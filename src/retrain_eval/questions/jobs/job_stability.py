@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import duckdb
 
 from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.levels import is_missing
 from retrain_eval.common.sql import loaded
 from retrain_eval.estimators.rows.first_jobs import first_job_spells
 from retrain_eval.estimators.rows.follow_up import employment_after, employment_shares, share_effects
 from retrain_eval.estimators.survival.grouptest import score_test
 from retrain_eval.estimators.survival.logrank import logrank_scores, logrank_test
-from retrain_eval.estimators.survival.risk import risk_sets
+from retrain_eval.estimators.survival.risk import RiskSet, group_name, risk_sets
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.plan.questions import JobStability as Options
 from retrain_eval.plan.study_file import StudyFile
@@ -100,13 +101,14 @@ class JobStability(Question):
                     answers.table("tests", lambda table=spells.table: logrank_test(table), of=f"km_{name}")  # type: ignore[misc]
         for name in (JOBLESS, JOB):
             with answers.attempt(name, *(f"{name}_{part}" for part in ("difference", "mean", "mean_difference"))):
-                _compare(answers, tables, name, conf)
+                _compare(answers, tables, name, inquiry)
             for stratum in study.strata:
                 _compare_within(answers, tables, name, stratum, inquiry)
         with answers.attempt("first_job_ends", "first_job_ends_difference"):
             released, paired = tables.spells("first_job_causes"), tables.spells("first_job_causes", clustered=True)
             answers.effects("first_job_ends", released.cumulative_incidence(conf_type=conf))
-            answers.effects("first_job_ends_difference", paired.incidence_difference(times=_last(paired)))
+            times = _observed(paired, (inquiry.given(Options).held_for,))
+            answers.effects("first_job_ends_difference", paired.incidence_difference(times=times))
         for event in EVENTS:
             if f"life_tables/first_job_since_{event}" in {*tables, *tables.absent}:
                 with answers.attempt(f"indicators_since_{event}"):
@@ -223,27 +225,30 @@ def _has_event(con: duckdb.DuckDBPyConnection, event: str) -> bool:
     return bool(some)
 
 
-def _compare(answers: Answers, tables: Tables, name: str, conf: str) -> None:
+def _compare(answers: Answers, tables: Tables, name: str, inquiry: Inquiry) -> None:
     """Add curves by arm, their differences, mean durations and the indicators that agencies report.
 
     Some durations may be merged for small counts; what needs one of them alone is withheld, by itself.
     """
     released, paired = tables.spells(name), tables.spells(name, clustered=True)
-    whole, apart = _mean_until(paired), paired.table.told_apart
-    answers.effects(name, released.kaplan_meier(conf_type=conf))
-    answers.effects(f"{name}_difference", lambda: paired.survival_difference(times=_observed(paired, QUARTERS)))
-    answers.effects(f"{name}_mean", lambda: released.rmst(tau=whole))
-    answers.effects(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=whole))
+    options = inquiry.given(Options)
+    short = tuple(dict.fromkeys((*QUARTERS[:-1], options.held_for)))
+    long = tuple(dict.fromkeys((*QUARTERS, options.followed)))
+    tau = options.followed if name == JOBLESS else options.held_for
+    answers.effects(name, released.kaplan_meier(conf_type=conf_type(inquiry.study)))
+    answers.effects(f"{name}_difference", lambda: paired.survival_difference(times=_observed(paired, short)))
+    answers.effects(f"{name}_mean", lambda: released.rmst(tau=_mean_until(paired, tau)))
+    answers.effects(f"{name}_mean_difference", lambda: paired.rmst_difference(tau=_mean_until(paired, tau)))
     scores = tables.get(f"statistics/{name}_tests")
     if scores is not None:
         assert isinstance(scores, Scores)
         answers.table("tests", lambda: score_test(scores), of=name)
     if name == JOBLESS:
-        answers.effects("lock_in", lambda: paired.discrete_hazard("arm:period", bins=apart((1, 2, 4, 8))))
-        answers.effects("indicators_ever", lambda: released.ever_ended(times=_observed(paired, (2, 4, 8, 12))))
+        answers.effects("lock_in", lambda: paired.discrete_hazard("arm:period", bins=_kept(paired, (1, 2, 4, 8))))
+        answers.effects("indicators_ever", lambda: released.ever_ended(times=_observed(paired, long)))
         answers.effects("indicators_first_job", lambda: released.quantile(0.5))
     else:
-        answers.effects("indicators_retained", lambda: released.retention(quarters=_observed(paired, QUARTERS)))
+        answers.effects("indicators_retained", lambda: released.retention(quarters=_observed(paired, short)))
 
 
 def _compare_within(answers: Answers, tables: Tables, name: str, stratum: str, inquiry: Inquiry) -> None:
@@ -254,15 +259,15 @@ def _compare_within(answers: Answers, tables: Tables, name: str, stratum: str, i
     def levels() -> Any:
         paired = tables.spells(life_table_of(name, stratum), clustered=True)
         if name == JOBLESS:
-            return paired.rmst_difference(tau=_mean_until(paired))
-        return paired.survival_difference(times=_last(paired))
+            return paired.rmst_difference(tau=_mean_until(paired, options.held_for))
+        return paired.survival_difference(times=_observed(paired, (options.held_for,)))
 
     answer_levels(answers, stratum, levels, seed=inquiry.seed, of=name, smallest_worthwhile=worth)
 
 
-def _last(spells: Spells) -> tuple[float, ...]:
-    """Return the last duration of a life table without small counts at which every group is observed."""
-    return _observed(spells, (spells.table.grid or ()))[-1:]
+def _kept(spells: Spells, durations: Sequence[float]) -> tuple[float, ...]:
+    """Return those of the durations that the table keeps: all, unless durations were merged for small counts."""
+    return tuple(map(float, durations)) if spells.table.grid is None else spells.table.told_apart(durations)
 
 
 def _observed(spells: Spells, durations: Sequence[float]) -> tuple[float, ...]:
@@ -273,15 +278,21 @@ def _observed(spells: Spells, durations: Sequence[float]) -> tuple[float, ...]:
     DesignError
         If there are none.
     """
-    last = min(risk.times[-1] for risk in risk_sets(spells.table))
-    kept = tuple(time for time in spells.table.told_apart(durations) if time <= last)
+    end = min(risk.times[-1] for risk in _named(spells))
+    kept = tuple(time for time in _kept(spells, durations) if time <= end)
     if not kept:
         listed = ", ".join(f"{time:g}" for time in durations)
         raise DesignError(f"at none of the durations {listed} is every group observed")
     return kept
 
 
-def _mean_until(spells: Spells) -> float:
-    """Return until when durations are averaged: as long as none are merged, and the curve of every group is known."""
-    known = (float(risk.times[-1]) for risk in risk_sets(spells.table) if risk.n[-1] > risk.n_events[-1])
-    return min(float(spells.table.exact_until), *known)
+def _mean_until(spells: Spells, wanted: float) -> float:
+    """Return until when durations are averaged: no longer than wanted, than durations are kept, or curves are known."""
+    known = [float(risk.times[-1]) for risk in _named(spells) if risk.n[-1] > risk.n_events[-1]]
+    merged = [] if spells.table.grid is None else [float(spells.table.exact_until)]
+    return min(float(wanted), *known, *merged)
+
+
+def _named(spells: Spells) -> list[RiskSet]:
+    """Return the risk sets of all groups but that of people without a level."""
+    return [risk for risk in risk_sets(spells.table) if not is_missing(group_name(risk.level))]
