@@ -84,7 +84,7 @@ def safe_tables(tables: Tables, rules: Release) -> Tables:
     """Return tables whose life tables can be released under the rules of a study.
 
     With noise a release changes counts, and without protection it has them exactly: life tables stay as they are.
-    Otherwise rare durations, causes and levels are merged. This comes after the people of all shards are added up, since
+    Otherwise rare durations, causes and levels are merged, after the people of all shards are added up, since
     what is rare is known only then. A life table with sums by matched set is kept twice: without them, as it may be
     released, and with them for the agency's own errors.
 
