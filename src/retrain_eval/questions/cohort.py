@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import duckdb
 
@@ -235,16 +235,13 @@ class Cohort(ABC):
             weights="weight",
             cluster=group.cluster,
             unbalanced="drop",
-            **self.outcome_options(outcome),
+            **self.study.outcome_options(outcome),
         )
 
-    def outcome_options(self, outcome: str) -> dict[str, Any]:
-        """Return the options of an outcome: an amount without a cap is winsorised as the release rules say."""
-        options = self.study.outcome_options(outcome)
-        amount = options["kind"] == "amount" or (options["kind"] is None and outcome == "earnings")
-        if amount and options["cap"] is None:
-            options["winsorise"] = self.study.release.winsorise
-        return options
+    def capped(self, outcome: str, table: str = "") -> str:
+        """Return SQL of an outcome of a table, cut at the cap of ``[outcomes]`` where it has one."""
+        name, cap = f"{table}{sql_name(outcome)}", self.study.outcome_options(outcome)["cap"]
+        return name if cap is None else f"greatest(least({name}, {cap!r}), {-cap!r})"
 
     @property
     def outcomes(self) -> list[str]:

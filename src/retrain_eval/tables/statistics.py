@@ -374,8 +374,8 @@ class Costs(Statistic):
 
     @property
     def per_person(self) -> float:
-        """The cost per person, in whole units of the currency."""
-        return float(round(self.amount / self.people))
+        """The cost per person, to two digits: with a public budget, more would tell how many people entered."""
+        return float(f"{self.amount / self.people:.2g}")
 
     def sound(self) -> bool:
         """Return whether the amount is a finite number that is not negative, of at least one person."""

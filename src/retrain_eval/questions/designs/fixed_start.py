@@ -176,7 +176,7 @@ class FixedStartCohort(Cohort):
             self.candidates,
             f"""
             SELECT source.*, mean_after.after FROM source JOIN (
-              SELECT p.person_id, avg(panel.{sql_name(outcome)}) AS after FROM {self.table} p
+              SELECT p.person_id, avg({self.capped(outcome, "panel.")}) AS after FROM {self.table} p
               JOIN ({self.panel_sql}) panel ON panel.person_id = p.person_id
               WHERE panel.period - p."start" BETWEEN 0 AND {self.design.after} GROUP BY p.person_id
             ) mean_after USING (person_id)

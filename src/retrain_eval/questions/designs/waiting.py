@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from retrain_eval.common.sources import query, sql_name
+from retrain_eval.common.sources import query
 from retrain_eval.common.sql_steps import Pipeline, step
 from retrain_eval.plan.designs import Design
 from retrain_eval.plan.designs import Waiting as Settings
@@ -162,4 +162,4 @@ class WaitingCohort(Cohort):
         between = (0, self.settings.after)
         rows = follow_outcomes(sample, self.panel, time="period", outcomes=[outcome], between=between, censor=False)
         key = ", any_value(person_key) AS person_key" if "person_key" in rows.columns else ""
-        return rows.aggregate(f"match_id, treat, avg({sql_name(outcome)}) AS after{key}", "match_id, treat")
+        return rows.aggregate(f"match_id, treat, avg({self.capped(outcome)}) AS after{key}", "match_id, treat")

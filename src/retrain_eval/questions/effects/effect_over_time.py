@@ -79,7 +79,7 @@ def shift_of(inquiry: Inquiry) -> int:
 
 
 def _cost(tables: Tables) -> float:
-    """Return the cost of training per person who entered it, in whole units of the currency."""
+    """Return the cost of training per person who entered it, to two digits."""
     if COST not in tables and COST not in tables.absent:
         raise DesignError("no records of cost say what training cost")
     return tables.need(COST, Costs).per_person

@@ -86,9 +86,13 @@ def collect_balance(
     for stratum in study.strata.values():
         cuts[stratum.column] = (*cuts.get(stratum.column, ()), *stratum.bounds())
     covariates, tables = sample.covariates, Tables()
+    # earlier amounts of the main outcome are cut where the outcome is: a difference would be of the few beyond the cap
+    main = study.did and study.outcomes.get(study.did.outcome)
+    caps = dict.fromkeys(before.values(), main.cap) if main and main.cap else {}
     tables[COVARIATES] = sample.covariate_moments(
         winsorise=study.release.winsorise,
         cuts=cuts,
+        caps=caps,
         amounts=[name for name in dict.fromkeys([*before.values(), *amounts]) if name in covariates],
         implied=implied,
     )

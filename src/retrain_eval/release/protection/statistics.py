@@ -64,7 +64,7 @@ def protect_statistic(
       positive ranks is the same share of them, rounded: from an exact sum of ranks the number of pairs would follow;
     * sums within arms are of noisy amounts, centred with the changed count, and the sum of squares is redrawn;
     * of ties only the share is kept, in per cent: choices are not people, and have no keys;
-    * costs are of a changed count of people, and the amount is the cost per person, in whole units, times that count;
+    * costs are of a changed count of people, and the amount is the cost per person, to two digits, times that count;
     * cross products are withheld: each column is an amount or a count of its own.
     """
     if not rules.noisy:
