@@ -1,8 +1,7 @@
 """From a study folder to a report: the verbs of the command line, as methods.
 
-``run`` loads the records and asks the questions of the study file, or calls the study's own ``run.py``; ``release``
-protects what it found and writes an edition; ``report`` builds the book from editions alone. Each does nothing where
-nothing has changed.
+``run`` loads the records and asks the study's questions, or calls its ``run.py``; ``release`` protects what it found and
+writes an edition; ``report`` builds the book from editions. Each does nothing where nothing has changed.
 """
 
 from __future__ import annotations
@@ -364,9 +363,8 @@ class Study:
             "frequency": about.frequency,
             "identifiers": self.file.ingest.identifiers,
             "only": self.record_types,  # what an earlier plan named is not there for this one
+            **({"create": False} if "as_of" in options else {}),
         }
-        if "as_of" in options:
-            settings["create"] = False
         return Store.open(self.store_path, package=self.package, **settings, **options)
 
     def _loading(self, watch: Watch) -> dict[str, Any]:
@@ -375,8 +373,8 @@ class Study:
 
     def _rehearse(self, say: Say, watch: Watch) -> Store:
         """Check every file against the store, or an empty one where there is none; write only what was refused."""
-        given = record_files(self.folder, self.file.records)
-        missing = [file for files in given.values() for file in files if not file.exists()]
+        files_of = record_files(self.folder, self.file.records).values()
+        missing = [file for files in files_of for file in files if not file.exists()]
         if missing and hasattr(self._script, "prepare"):
             raise InputError(
                 "the record files are not there yet", file=missing[0], fix="run the study once: its run.py writes them"
@@ -397,6 +395,5 @@ class Study:
     def _edition_beside(self, main: Path) -> Path:
         """Return the edition to print beside another study's: of the same name, or of the name that it corrects."""
         have = edition_names(self.folder / "release")
-        return edition_path(
-            self.folder, next((name for name in origin(main.parent, main.name) if name in have), main.name)
-        )
+        found = next((name for name in origin(main.parent, main.name) if name in have), main.name)
+        return edition_path(self.folder, found)
