@@ -1,7 +1,7 @@
 """From a study folder to a report: the verbs of the command line, as methods.
 
-``run`` loads the records and asks the questions of a study, or calls its ``run.py``; ``release`` protects the results and
-writes an edition; ``report`` builds the book from editions. Each does nothing where nothing has changed.
+``run`` loads the records and asks the questions of a study, or calls its ``run.py``; ``release`` protects the results
+and writes an edition; ``report`` builds the book from editions. Each does nothing where nothing has changed.
 """
 
 from __future__ import annotations
