@@ -28,7 +28,7 @@ from retrain_eval.sample.match import match
 from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.person_keys import ReleaseKey
 from retrain_eval.tables.noise.register import Register
-from retrain_eval.tables.statistics import Shares, SignedRanks, Spread, Statistic
+from retrain_eval.tables.statistics import Costs, Shares, SignedRanks, Spread, Statistic
 
 NOISY = Release(count_variance=2.0, count_gap=2, noise_smallest=0.05, noise_largest=0.15)
 
@@ -256,3 +256,24 @@ def test_numbers_of_clusters_are_rounded_in_facts_and_notes() -> None:
     assert set(safe.tables["effects"]["note"]) == {"20 clusters"}
     assert safe.parts[0].meta is not None
     assert (safe.parts[0].meta["n_clusters"], safe.parts[0].meta["df"]) == (20, 19.0)
+
+
+# ---- costs ----------------------------------------------------------------------------------------------------------
+
+
+def test_costs_tell_the_cost_per_person_and_a_changed_count_only() -> None:
+    """Two budgets that give the same published cost give the same amount, so that it tells nothing of the number."""
+    key = np.array([2**63 + 12345], dtype=np.uint64)
+    one, other = (released(Costs(amount, 400, key)) for amount in (1_680_000.0, 1_679_999.0))
+    assert isinstance(one, Costs)
+    assert isinstance(other, Costs)
+    assert (one.amount, one.people) == (other.amount, other.people)
+    assert one.per_person == 4200
+    assert one.amount == 4200 * one.people
+    assert one.people == Register(Changes()).count(400, int(key[0]))
+
+
+@pytest.mark.parametrize(("people", "keyed_"), [(9, True), (400, False)])
+def test_costs_of_few_people_or_without_keys_are_withheld(people: int, keyed_: bool) -> None:
+    with pytest.raises(DisclosureError):
+        released(Costs(1000.0, people, np.array([7], dtype=np.uint64) if keyed_ else None))
