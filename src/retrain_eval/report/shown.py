@@ -11,7 +11,7 @@ NAMES = frozenset(
         "lock_in", "cox", "cox_by_period", "cox_full-time", "cox_part-time", "mean_difference", "first_job_ends",
         "first_job_ends_difference", "jobless_by_age_group", "jobless_by_age_group_difference",
         "indicators_employed", "indicators_ever", "indicators_first_job", "indicators_since_exit", "indicators_recall",
-        "indicators_retained", "jobless_since_start", "first_job",
+        "indicators_retained", "jobless_since_start", "first_job", "net_benefit", "benefit_over_time",
         *(f"{name}_{part}" for name in ("jobless_since_start", "first_job")
           for part in ("difference", "mean", "mean_difference")),
     }
