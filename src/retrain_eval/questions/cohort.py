@@ -250,7 +250,12 @@ class Cohort(ABC):
         quality = self.study.questions.job_quality
         parts = [name for name in there if name == "deprived" or name.startswith(QUALITY)]
         money = self.study.questions.money
-        wanted = [*outcomes_of(self.study), *([money.outcome] if money else []), *(["m0"] if quality else []), *(parts if quality and quality.parts else [])]
+        wanted = [
+            *outcomes_of(self.study),
+            *([money.outcome] if money else []),
+            *(["m0"] if quality else []),
+            *(parts if quality and quality.parts else []),
+        ]
         return [name for name in dict.fromkeys(wanted) if name in there]
 
     def trained(self) -> duckdb.DuckDBPyRelation:

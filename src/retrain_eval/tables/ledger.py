@@ -87,7 +87,9 @@ class Ledger(Statistic):
         """Return the lines of both, those of one funder and component added, and the people of both."""
         lines: Counter[tuple[str, str]] = Counter()
         for ledger in (self, other):
-            lines.update(dict(zip(zip(ledger.funder, ledger.component, strict=True), ledger.cents.tolist(), strict=True)))
+            lines.update(
+                dict(zip(zip(ledger.funder, ledger.component, strict=True), ledger.cents.tolist(), strict=True))
+            )
         names = sorted(lines)
         return type(self)(
             tuple(funder for funder, _ in names),

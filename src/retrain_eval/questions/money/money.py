@@ -111,7 +111,9 @@ def outlays_of(ledger: Ledger, options: Options, digits: int | None = None) -> M
     (400.0, 150.0)
     """
     cents = dict.fromkeys((*FIELDS.values(), "stipends"), 0)
-    for funder, component, each in zip(ledger.funder, ledger.component, ledger.per_person(digits).tolist(), strict=True):
+    for funder, component, each in zip(
+        ledger.funder, ledger.component, ledger.per_person(digits).tolist(), strict=True
+    ):
         cents[FIELDS[payer_of(funder, options.payers)]] += each
         cents["stipends"] += each if component in options.stipends else 0
     return {name: amount / 100 for name, amount in cents.items()} | {"saved_elsewhere": options.saved_elsewhere}

@@ -19,7 +19,17 @@ from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.noise.mean_weights import loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
-from retrain_eval.tables.statistics import Costs, CrossProducts, Ledger, Scores, Shares, SignedRanks, Spread, Statistic, Ties
+from retrain_eval.tables.statistics import (
+    Costs,
+    CrossProducts,
+    Ledger,
+    Scores,
+    Shares,
+    SignedRanks,
+    Spread,
+    Statistic,
+    Ties,
+)
 
 Recounted = Mapping[str, tuple[LifeTable, LifeTable]]
 WITHOUT_KEYS = "they were summed without keys of people"
