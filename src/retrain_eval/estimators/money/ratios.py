@@ -122,8 +122,7 @@ def _ratio(benefit: float, cost: float, covariance: Floats, quantile: float, *, 
         return _Ratio(NO_RATIO)
     if interval == BOUNDED:  # significantly without cost
         return _Ratio(PAYS_FOR_ITSELF, ALL_OF_IT)
-    # of the set that holds the estimate, beyond infinity, the part with a cost
-    return _Ratio(PAYS_FOR_ITSELF, interval, low=low)
+    return _Ratio(PAYS_FOR_ITSELF, interval, low=low, high=high)
 
 
 def fieller(benefit: float, cost: float, covariance: Floats, quantile: float) -> tuple[float, float, str]:
@@ -140,9 +139,9 @@ def fieller(benefit: float, cost: float, covariance: Floats, quantile: float) ->
     Notes
     -----
     The set is where a r² − 2 b r + c ≤ 0, with a = cost² − q² V_cost, b = benefit cost − q² C, c = benefit² − q² V. If
-    a > 0 it is an interval. If not, the cost may be zero: the set is the outside of an interval, of which the upper
-    part, from ``low``, is returned where the benefit is positive, and the lower part, up to ``high``, where it is
-    negative. Without roots it is all numbers.
+    a > 0 it is an interval. If not, the cost may be zero: the set is the outside of an interval, and its two parts meet
+    where the cost is zero. The part with a positive cost is returned: that of the estimate, or the other one if the
+    estimated cost is negative. Without roots the set is all numbers.
 
     Examples
     --------
@@ -165,4 +164,8 @@ def fieller(benefit: float, cost: float, covariance: Floats, quantile: float) ->
     low, high = sorted(((b - root) / a, (b + root) / a))
     if a > 0:
         return low, high, BOUNDED
-    return (high, nan, NO_UPPER) if benefit >= 0 else (nan, low, NO_LOWER)
+    if cost == 0:
+        above = benefit >= 0
+    else:
+        above = (benefit / cost >= high) == (cost > 0)
+    return (high, nan, NO_UPPER) if above else (nan, low, NO_LOWER)
