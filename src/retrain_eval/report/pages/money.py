@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pandas as pd
 
 from retrain_eval.estimators.figures.pieces import BLUE, GREY, ZERO, Plot, chart, p9
@@ -32,6 +33,7 @@ from retrain_eval.estimators.money.ratios import (
     RATIO,
     UNBOUNDED,
 )
+from retrain_eval.plan.questions import Money
 from retrain_eval.report.drawing import Figure, amounts
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, percent, plain
@@ -168,7 +170,7 @@ def say_limits(study: Study) -> str:
 
 def say_rates(study: Study) -> str:
     """Say at which rates earnings are taxed and discounted: they are the study's, and taken as known."""
-    options = study.bundle.study_file.questions.money
+    options = _options(study)
     if options is None:
         return ""
     named = {
@@ -195,10 +197,16 @@ def _rate(value: float) -> str:
 def periods_counted(study: Study) -> int:
     """Return the number of periods whose effects are added up."""
     times = study.result("benefit_over_time")["event_time"]
-    options = study.bundle.study_file.questions.money
     if times.notna().any():
         return int(times.max()) + 1
+    options = _options(study)
     return options.horizon or 0 if options else 0
+
+
+def _options(study: Study) -> Money | None:
+    """Return the section ``[questions.money]`` of the study file, if it has one."""
+    given = study.bundle.study.get("questions", {}).get("money")
+    return None if given is None else msgspec.convert(given, Money)
 
 
 # ---- the ledger --------------------------------------------------------------------------------------------------
