@@ -1,9 +1,9 @@
 """Net benefits and ratios against known truth, at the level of tables.
 
-Each draw is a table of outcome moments of two arms over two quarters before and twelve from the start, whose paths have
-a known mean and covariance. The intervals of the net benefit of each perspective, and Fieller's of the marginal value of
-public funds (MVPF), are compared with the truth, and an effect that is zero is looked for. The last check compares the
-ledger of 1,000 sets of cost records, split among funders, with their sum.
+Each draw is a table of outcome moments of two arms over two quarters before and twelve from the start, whose paths
+have a known mean and covariance. The intervals of the net benefit of each perspective, and Fieller's of the marginal
+value of public funds (MVPF), are compared with the truth, and an effect that is zero is looked for. The last check
+compares the ledger of 1,000 sets of cost records, split among funders, with their sum.
 
     python benchmarks/questions_money.py [draws] [people per arm]
 """
@@ -126,7 +126,9 @@ def scenario(name: str, gain: float, outlays: dict[str, float], draws: int, peop
     yield Check(f"{name}: MVPF of {mvpf:.2f} covered, {open_ended / draws:.0%} open-ended", ratio / draws,
                 *_bounds(draws), draws)  # fmt: skip
     if gain == 0:
-        yield Check(f"{name}: an effect found where there is none", found / draws, 0.0, 0.07 if draws >= 1_000 else 0.09, draws)
+        yield Check(
+            f"{name}: an effect found where there is none", found / draws, 0.0, 0.07 if draws >= 1_000 else 0.09, draws
+        )
 
 
 def _bounds(draws: int) -> tuple[float, float]:

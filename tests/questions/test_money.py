@@ -21,7 +21,8 @@ from retrain_eval.questions.money.budget import LEDGER
 from retrain_eval.release.verification.answering import answer
 from retrain_eval.release.verification.verify import verify
 from retrain_eval.report.page import open_release
-from retrain_eval.report.pages import money as page
+from retrain_eval.report.pages.money.over_time import draw_over_time
+from retrain_eval.report.pages.money.worth import say_limits, say_worth
 from retrain_eval.study.folder import Study
 from retrain_eval.tables.ledger import Ledger
 
@@ -177,7 +178,6 @@ def test_intervals_cover_the_truth() -> None:
     import questions_money  # in benchmarks/
 
     for line in questions_money.checks(draws=250):
-        print(line)
         assert line.low <= line.share <= line.high, str(line)
 
 
@@ -211,6 +211,6 @@ def test_a_study_runs_is_released_verified_and_reported(tmp_path: Path, profile:
     stipends = ledger.loc[ledger["component"] == "stipend", "cents_per_person"].sum() / 100
     assert -lines["society: cost of training"] == pytest.approx(cost - stipends, rel=1e-3)
     shown = open_release([bundle.path]).main
-    assert "over 16 quarters from its start" in page.say_worth(shown)
-    assert "lie beyond the follow-up" in page.say_limits(shown)
-    assert page.draw_over_time(shown).svg().count("<svg") == 1
+    assert "over 16 quarters from its start" in say_worth(shown)
+    assert "lie beyond the follow-up" in say_limits(shown)
+    assert draw_over_time(shown).svg().count("<svg") == 1

@@ -112,5 +112,5 @@ def test_nothing_paid_is_a_ledger_too(tmp_path: Path) -> None:
 
 
 def test_a_funder_without_an_account_is_named() -> None:
-    with pytest.raises(DesignError, match="on whose account fund pays: .* have employer, participant, state"):
+    with pytest.raises(DesignError, match=r"on whose account fund pays: .* have employer, participant, state"):
         ledger_rows(ledger([1, 1, 1, 1], 3), {**PAYERS, "others": ("employer",)})

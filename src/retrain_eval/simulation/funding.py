@@ -105,9 +105,8 @@ def known_net_benefit(
         raise DesignError(f"no one is followed for {horizon} quarters", public="no one is followed for so long")
     known = {"outcome": "earnings", "estimator": "truth", "estimand": "ATT"}
     rows = [
-        known | {"event_time": float(time), "estimate": sums.at[time, "total"] / sums.at[time, "n"],
-                 "n_treated": int(sums.at[time, "n"])}
-        for time in range(horizon)
+        known | {"event_time": float(time), "estimate": total / n, "n_treated": int(n)}
+        for time, (total, n) in enumerate(sums.loc[list(range(horizon))].to_numpy())
     ]  # fmt: skip
     path = EffectTable.build(rows, np.zeros((horizon, horizon)))
     return net_benefit(path, rates, outlays, discount_rate=discount_rate, per_year=4, horizon=horizon)

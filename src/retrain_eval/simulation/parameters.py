@@ -63,8 +63,8 @@ class Parameters:
     unlinked : float
         Share of people who could not be found in the wage records.
     funded : tuple of float
-        Share of what training costs that each of ``FUNDERS`` pays, adding up to 1. No participant pays their own stipend:
-        the others do.
+        Share of what training costs that each of ``FUNDERS`` pays, adding up to 1. No participant pays their own
+        stipend: the others do.
     """
 
     displaced: float = 0.6

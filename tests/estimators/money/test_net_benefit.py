@@ -26,7 +26,13 @@ from retrain_eval.estimators.money.ratios import (
 )
 
 PATH, SCATTER = [-100.0, 50.0, 300.0], np.array([[40.0, 5.0, 0.0], [5.0, 50.0, 10.0], [0.0, 10.0, 60.0]])
-RATES = {"tax_rate": 0.2, "employer_tax_rate": 0.1, "benefit_withdrawal": 0.05, "spending_tax_rate": 0.08, "fringe": 0.15}
+RATES = {
+    "tax_rate": 0.2,
+    "employer_tax_rate": 0.1,
+    "benefit_withdrawal": 0.05,
+    "spending_tax_rate": 0.08,
+    "fringe": 0.15,
+}
 OUTLAYS = {"government": 120.0, "participants": 10.0, "others": 30.0, "stipends": 40.0, "saved_elsewhere": 15.0}
 
 
@@ -41,7 +47,7 @@ def of(table: EffectTable) -> dict[str, float]:
 
 
 def test_accounts_by_hand() -> None:
-    """E = −100 + 50/1.1 + 300/1.21 at 10% a year; of a unit .75 is spendable, and .06 of it goes to taxes on spending."""
+    """E = −100 + 50/1.1 + 300/1.21 at 10% a year; of a unit .75 can be spent, and .06 of it is tax on spending."""
     found = of(net_benefit(study(), RATES, OUTLAYS, discount_rate=0.1, per_year=1))
     present = -100 + 50 / 1.1 + 300 / 1.21
     assert found[OBSERVED] == pytest.approx(present)
@@ -86,7 +92,7 @@ def test_errors_follow_from_the_joint_covariance() -> None:
 
 
 def test_what_is_extrapolated_is_a_line_of_its_own() -> None:
-    """The mean of the last two periods, 175, falls by half a year; two more periods, half a year each, at 21% a year."""
+    """The mean of the last two, 175, falls by half a year; two more periods, half a year each, at 21% a year."""
     terms = {"discount_rate": 0.21, "per_year": 2, "horizon": 5, "carried": 2, "fade": 0.5}
     found = of(net_benefit(study(), {"tax_rate": 0.0}, {"government": 1.0}, **terms))
     assert found[EXTRAPOLATED] == pytest.approx(175 * (0.5**0.5 / 1.1**3 + 0.5 / 1.1**4))
@@ -189,7 +195,12 @@ def test_without_cost_there_is_no_ratio() -> None:
 
 
 @given(
-    st.floats(-5, 5), st.floats(-5, 5), st.floats(0.01, 3), st.floats(0.01, 3), st.floats(-0.99, 0.99), st.floats(0.5, 3)
+    st.floats(-5, 5),
+    st.floats(-5, 5),
+    st.floats(0.01, 3),
+    st.floats(0.01, 3),
+    st.floats(-0.99, 0.99),
+    st.floats(0.5, 3),
 )
 @settings(max_examples=200, deadline=None)
 def test_a_ratio_is_in_the_set_where_its_test_does_not_reject(

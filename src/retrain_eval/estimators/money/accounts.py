@@ -1,4 +1,4 @@
-"""What an effect on earnings is worth to whom: the lines of the accounts of participants, taxpayers, others and society.
+"""What an effect on earnings is worth to whom: the accounts of participants, taxpayers, others and society.
 
 Every line is linear in the present value of the effect on earnings, E: a share of it, and an amount. The lines of
 participants, taxpayers and others add up to those of society, since a tax or a benefit is a gain of one and a loss of

@@ -164,8 +164,5 @@ def fieller(benefit: float, cost: float, covariance: Floats, quantile: float) ->
     low, high = sorted(((b - root) / a, (b + root) / a))
     if a > 0:
         return low, high, BOUNDED
-    if cost == 0:
-        above = benefit >= 0
-    else:
-        above = (benefit / cost >= high) == (cost > 0)
+    above = benefit >= 0 if cost == 0 else (benefit / cost >= high) == (cost > 0)
     return (high, nan, NO_UPPER) if above else (nan, low, NO_LOWER)
