@@ -249,7 +249,13 @@ class Cohort(ABC):
         there = self.panel.columns
         quality = self.study.questions.job_quality
         parts = [name for name in there if name == "deprived" or name.startswith(QUALITY)]
-        wanted = [*outcomes_of(self.study), *(["m0"] if quality else []), *(parts if quality and quality.parts else [])]
+        money = self.study.questions.money
+        wanted = [
+            *outcomes_of(self.study),
+            *([money.outcome] if money else []),
+            *(["m0"] if quality else []),
+            *(parts if quality and quality.parts else []),
+        ]
         return [name for name in dict.fromkeys(wanted) if name in there]
 
     def trained(self) -> duckdb.DuckDBPyRelation:

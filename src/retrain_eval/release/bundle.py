@@ -218,6 +218,16 @@ class Bundle:
         return self._table("ties.csv")
 
     @property
+    def ledger(self) -> pd.DataFrame | None:
+        """What training cost, by funder and component."""
+        return self._table("ledger.csv")
+
+    @property
+    def ratios(self) -> pd.DataFrame | None:
+        """Benefit–cost ratio and marginal value of public funds."""
+        return self._table("ratios.csv")
+
+    @property
     def dictionary(self) -> pd.DataFrame | None:
         """Data dictionary of the records the study was made from."""
         return self._table("dictionary.csv")

@@ -29,6 +29,8 @@ from retrain_eval.estimators.inference.pretrend import pretrend_test
 from retrain_eval.estimators.inference.robustness import bounds
 from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.estimators.money.net_benefit import benefit_over_time, net_benefit
+from retrain_eval.estimators.money.ratios import value_for_money
 from retrain_eval.estimators.rows.follow_up import share_effects
 from retrain_eval.estimators.survival.endings import spell_flow
 from retrain_eval.estimators.survival.gray import gray_test
@@ -45,6 +47,7 @@ from retrain_eval.simulation.truth import known_effects
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import counted
 from retrain_eval.tables.covariates.covariates import covariate_balance, covariate_paths
+from retrain_eval.tables.ledger import ledger_rows
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import Derivation, is_recorded, repeat
 
@@ -55,6 +58,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         base_moved_back,
+        benefit_over_time,
         bounds,
         counted,
         covariate_balance,
@@ -63,9 +67,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         equal_effects,
         gray_test,
         known_effects,
+        ledger_rows,
         logrank_test,
         mean_difference,
         mean_paths,
+        net_benefit,
         oster_table,
         payback,
         placebo_starts,
@@ -78,6 +84,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         ties_table,
         treatment_lags,
         trend_test,
+        value_for_money,
         verdicts,
     )
 }

@@ -10,6 +10,7 @@ AGE_BANDS = ("under 25", "25 to 39", "40 to 54", "55 and over")
 EDUCATION = ("below upper secondary", "upper secondary", "tertiary")
 TIERS = ("foundation", "transition", "substitution")
 DELIVERIES = ("public", "employer", "mixed")
+FUNDERS = ("state", "employer", "participant", "fund")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,9 @@ class Parameters:
         Added to the factor of an arm taught with an AI tutor.
     unlinked : float
         Share of people who could not be found in the wage records.
+    funded : tuple of float
+        Share of what training costs that each of ``FUNDERS`` pays, adding up to 1. No participant pays their own
+        stipend: the others do.
     """
 
     displaced: float = 0.6
@@ -90,6 +94,7 @@ class Parameters:
     delivery_gain: tuple[float, float, float] = (0.85, 1.3, 1.1)
     ai_gain: float = 0.1
     unlinked: float = 0.02
+    funded: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
@@ -108,3 +113,6 @@ class Parameters:
                 if not 0 <= number < 1e6 or (field.name in shares and number > 1):
                     rule = "0 to 1" if field.name in shares else "zero or more"
                     raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
+        if abs(sum(self.funded) - 1) > 1e-9:
+            rule = f"shares of {', '.join(FUNDERS)} that add up to 1"
+            raise InputError("this parameter cannot be", column="funded", value=self.funded, rule=rule)

@@ -10,6 +10,7 @@ import duckdb
 from retrain_eval.common.sources import sql_text
 from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.simulation.careers import number_of_firms
+from retrain_eval.simulation.funding import cost_sql
 from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 
 RENAMED, SOLD = 0.004, 0.002  # share of firms per quarter that go on under another key, or sell a part
@@ -19,7 +20,7 @@ _AI_TUTOR = r"E',\n            with AI tutor'"  # as the simulated data have it,
 
 def build_records(con: duckdb.DuckDBPyConnection, people: int, quarters: int, start: int, p: Parameters) -> None:
     """Create the eleven record tables from ``sim_person, sim_career, sim_trained``."""
-    RecordSteps(number_of_firms(people), quarters, start, p.unlinked).build(con)
+    RecordSteps(number_of_firms(people), quarters, start, p.unlinked, p.funded).build(con)
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,15 @@ class RecordSteps(Pipeline):
         The first quarter; the columns ``t`` count from it.
     unlinked : float
         Share of people who cannot be found in the wage records.
+    funded : tuple of float
+        Share of each funder.
     """
 
     firms: int
     quarters: int
     start: int
     unlinked: float
+    funded: tuple[float, ...]
 
     @table
     def price(self) -> str:
@@ -145,14 +149,8 @@ class RecordSteps(Pipeline):
 
     @table
     def cost(self) -> str:
-        """A programme, a component of its cost and a quarter: hours of those who entered times a rate."""
-        return """
-            SELECT programme_id, 'state' AS funder, component, entry AS period,
-              CAST(sum(round(hours * CASE component WHEN 'tuition' THEN 9.5 WHEN 'stipend' THEN 4 ELSE 1.5 END, 2))
-                AS DECIMAL(14,2)) AS amount
-            FROM enrolment JOIN programme USING (programme_id),
-              (VALUES ('tuition'), ('stipend'), ('support')) AS c(component)
-            GROUP BY ALL ORDER BY ALL"""
+        """A programme, who paid, a component of its cost and a quarter: hours of those who entered times a rate."""
+        return cost_sql(self.funded)
 
     @table
     def coverage(self) -> str:

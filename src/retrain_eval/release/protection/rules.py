@@ -12,7 +12,7 @@ from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.release.results import is_withheld
 
 PART = "_part"  # column with the number of the part that a row belongs to
-SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
+SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties", "ratios")
 
 
 def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
