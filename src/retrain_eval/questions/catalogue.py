@@ -18,6 +18,7 @@ from retrain_eval.questions.jobs.job_quality import JobQuality
 from retrain_eval.questions.jobs.job_stability import JobStability
 from retrain_eval.questions.jobs.wage_path import WagePath
 from retrain_eval.questions.protocol import Question
+from retrain_eval.questions.providing.providers import Providers
 from retrain_eval.questions.supporting.balance import Balance
 from retrain_eval.questions.supporting.sample import Sample
 from retrain_eval.questions.supporting.sensitivity import Sensitivity
@@ -32,6 +33,7 @@ QUESTIONS: Mapping[str, Question] = {
         JobStability(),
         JobQuality(),
         WagePath(),
+        Providers(),
         Sensitivity(),
     )
 }

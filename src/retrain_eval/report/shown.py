@@ -12,6 +12,7 @@ NAMES = frozenset(
         "first_job_ends_difference", "jobless_by_age_group", "jobless_by_age_group_difference",
         "indicators_employed", "indicators_ever", "indicators_first_job", "indicators_since_exit", "indicators_recall",
         "indicators_retained", "jobless_since_start", "first_job",
+        "provider_effects", "provider_effects_adjusted",
         *(f"{name}_{part}" for name in ("jobless_since_start", "first_job")
           for part in ("difference", "mean", "mean_difference")),
     }
