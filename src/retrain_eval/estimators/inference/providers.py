@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.common.errors import DesignError
@@ -81,9 +82,9 @@ def provider_table(effects: EffectTable, *, level: float = 0.95, seed: int = 202
     Notes
     -----
     See `retrain_eval.estimators.inference.shrinkage.shrink` and
-    `retrain_eval.estimators.inference.ranks.ranks_with_sets`. Control limits are quantiles of Student's t times the
-    standard error (Spiegelhalter 2005): of providers that do not differ, one of 20 is beyond the first limit, and one
-    of 500 beyond the second.
+    `retrain_eval.estimators.inference.ranks.ranks_with_sets`. Control limits are 1.96 and 3.09 standard errors
+    from the mean of all (Spiegelhalter 2005): of providers that do not differ, one of 20 is beyond the first limit, and
+    one of 500 beyond the second.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def provider_table(effects: EffectTable, *, level: float = 0.95, seed: int = 202
     rank, low, high = ranks_with_sets(estimate, vcov, df, level=level, seed=seed)
     size, limit = np.abs(found.deviation), np.full(len(place), "", dtype=object)
     for name, inside in LIMITS.items():
-        limit[size > t_quantile(df, 0.5 + inside / 2) * found.std_error] = name
+        limit[size > special.ndtri(0.5 + inside / 2) * found.std_error] = name
     rows = pd.DataFrame(
         {
             "level": frame["level"],

@@ -93,7 +93,7 @@ def shrink(estimate: Floats, vcov: Floats, level: float = 0.95) -> Shrunk:
     """
     j = len(estimate)
     if j < FEWEST:
-        raise DesignError(f"there are fewer than {FEWEST} effects to compare with their mean")
+        raise DesignError("there are fewer than four providers with an effect to compare with the mean of all")
     if not (np.diag(vcov) > 0).all() or not np.isfinite(vcov).all():
         raise DesignError("an effect has no standard error")
     contrasts = linalg.helmert(j).T

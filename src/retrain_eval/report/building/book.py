@@ -67,6 +67,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("effects", "event_study"),
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
+        ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),
         ("stability", "survival"),
         ("replication", "replication"),
