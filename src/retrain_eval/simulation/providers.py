@@ -1,6 +1,6 @@
 """Providers of training: who trains whom, and how much better or worse each does than the average provider.
 
-The default, six providers that share the 18 programmes and do not differ, changes no draw and no expression of the rest.
+The default is six providers that share the 18 programmes and do not differ.
 """
 
 from __future__ import annotations

@@ -233,7 +233,9 @@ def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     frame = effects.frame.loc[place]
     small = small_sample_factor(frame, effects, place)
     vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
-    return equality(frame["estimate"].to_numpy(), vcov, degrees_of(effects, place), together=estimated_together(effects))
+    return equality(
+        frame["estimate"].to_numpy(), vcov, degrees_of(effects, place), together=estimated_together(effects)
+    )
 
 
 def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = True) -> pd.DataFrame:

@@ -251,7 +251,9 @@ def standardised(effects: EffectTable) -> EffectTable:
     if len(rows) < 2:
         raise DesignError("fewer than two providers have enough people of every level of the stratum")
     matrix, left = np.vstack(contrasts), len(names) - len(rows)
-    notes = (*effects.notes, f"{left} provider(s) without people of every level are left out") if left else effects.notes
+    notes = (
+        (*effects.notes, f"{left} provider(s) without people of every level are left out") if left else effects.notes
+    )
     return effects.build(
         rows,
         effects.vcov_of(matrix),

@@ -48,9 +48,7 @@ def ranks_with_sets(
     return rank.astype(np.int64), 1 + larger, len(estimate) - smaller
 
 
-def _surely(
-    estimate: Floats, vcov: Floats, df: Floats, *, level: float, draws: int, seed: int
-) -> tuple[Ints, Ints]:
+def _surely(estimate: Floats, vcov: Floats, df: Floats, *, level: float, draws: int, seed: int) -> tuple[Ints, Ints]:
     """Return how many effects are surely larger than each, and surely smaller."""
     error = np.sqrt(np.diag(vcov))
     correlation = vcov / np.outer(error, error)

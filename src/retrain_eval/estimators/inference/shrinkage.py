@@ -74,13 +74,14 @@ def shrink(estimate: Floats, vcov: Floats, level: float = 0.95) -> Shrunk:
     Notes
     -----
     The variance of the true effects is the variance of the estimates less the part of it that is noise, and zero where
-    that is negative (the bias-corrected variance of Walters 2024; Hedges and Olkin 1985), here with the joint covariance: with M the matrix that subtracts the mean,
+    that is negative (the bias-corrected variance of Walters 2024; Hedges and Olkin 1985), here with the joint
+    covariance: with M the matrix that subtracts the mean,
     ``σ̂² = (θ̂'Mθ̂ − tr(MV)) / (J − 1)``. Its interval has the values at which ``Σ z_k²/(σ² + λ_k)`` is no unlikely χ²
     with J − 1 degrees of freedom (the Q-profile of Viechtbauer 2007). Each deviation is multiplied by its reliability,
     ``σ̂²/(σ̂² + λ)`` (linear shrinkage).
 
-    Intervals take into account that σ² is itself estimated: the variance of a prediction is averaged over the restricted
-    likelihood of σ, and the distance between the predictions with that σ and with σ̂ is added (Morris 1983,
+    Intervals take into account that σ² is itself estimated: the variance of a prediction is averaged over the
+    restricted likelihood of σ, and the distance between the predictions with that σ and with σ̂ is added (Morris 1983,
     each value of σ² having the same weight). So they do not collapse where σ̂ is zero.
 
     Examples

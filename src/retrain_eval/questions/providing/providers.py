@@ -81,7 +81,9 @@ class Providers(Question):
                 with tables.attempt(adjusted):
                     tables[adjusted] = cohort.moments_of(rows, study.did.outcome, (PROVIDER, given.adjust))
             steps = ProviderSteps(
-                cohort.kept("trainees", _pooled(_trainees(cohort), names)), given.placed_after, _knows_completion(cohort)
+                cohort.kept("trainees", _pooled(_trainees(cohort), names)),
+                given.placed_after,
+                _knows_completion(cohort),
             )
             for name in SHARES:
                 with tables.attempt(f"{LIFE}providers_{name}"):

@@ -17,8 +17,16 @@ from retrain_eval.release.protection.rules import SAID_OF_RESULTS
 from retrain_eval.release.results import Part
 from retrain_eval.tables.recipe import Derivation
 
-_OF_EFFECTS = ("pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects",
-               "equal_providers", "provider_table", "provider_spread")  # computed from a result
+_OF_EFFECTS = (
+    "pretrend_test",
+    "bounds",
+    "pretest_power",
+    "verdicts",
+    "equal_effects",
+    "equal_providers",
+    "provider_table",
+    "provider_spread",
+)  # computed from a result
 
 _WORDS = ("att", "did", "event_study", "km", "cox")  # a result of the table "matched" may be "matched" or "att_matched"
 

@@ -60,9 +60,9 @@ def say_providers(study: Study) -> str:
     )
     if facts["spread"] == 0:
         return _(
-            "There is no evidence that the {providers} providers differ in their effect: their estimates are no further "
-            "apart than chance would have them{test}. {mean} The true effects have a standard deviation of at most "
-            "{high} (95% confidence).",
+            "There is no evidence that the {providers} providers differ in their effect: their estimates are no "
+            "further apart than chance would have them{test}. {mean} The true effects have a standard deviation of at "
+            "most {high} (95% confidence).",
             providers=len(rows),
             test=_test(study),
             mean=mean,
@@ -71,9 +71,9 @@ def say_providers(study: Study) -> str:
     above = int((rows["shrunken_low"] > 0).sum())
     below = int((rows["shrunken_high"] < 0).sum())
     return _(
-        "Of {providers} providers, {above} do better and {below} do worse than the average provider by more than chance "
-        "would explain (95% intervals); the others cannot be told from it. {mean} The true effects of providers have a "
-        "standard deviation of {spread} ({interval}){test}.",
+        "Of {providers} providers, {above} did better and {below} did worse than the average provider by more than "
+        "chance would explain (95% intervals); the others cannot be told from it. {mean} The true effects of providers "
+        "have a standard deviation of {spread} ({interval}){test}.",
         providers=len(rows),
         above=above,
         below=below,
@@ -103,8 +103,8 @@ def _why_not(study: Study) -> str:
     if len(known):
         return ngettext(
             "The effect of one provider can be shown; whether providers differ cannot be judged from it.",
-            "Effects of {known} providers can be shown: too few to say how far providers are apart, or which does better "
-            "than expected.",
+            "Effects of {known} providers can be shown: too few to say how far providers are apart, or which does "
+            "better than expected.",
             len(known),
             known=len(known),
         )
@@ -120,9 +120,9 @@ def say_what_it_does_not_show(study: Study) -> str:
         return ""
     sentences = [
         _(
-            "Each trained {unit} is compared with {controls} who were like them before, so a provider is not credited with "
-            "whom it admits. Why a provider does better is not shown: its teaching, the trades it teaches and the jobs "
-            "nearby are all part of its effect.",
+            "Each trained {unit} is compared with {controls} who were like them before, so a provider is not credited "
+            "with whom it admits. Why a provider does better is not shown: its teaching, the trades it teaches and the "
+            "jobs nearby are all part of its effect.",
             unit=study.words.one,
             controls=study.words.controls,
         )
@@ -139,8 +139,8 @@ def say_adjusted(study: Study) -> str:
     stratum = study.bundle.study.get("questions", {}).get("providers", {}).get("adjust")
     if not stratum:
         return _(
-            "It is not taken into account that some people may gain more than others wherever they are trained: a provider "
-            "that trains more of them looks better."
+            "It is not taken into account that some people may gain more than others wherever they are trained: a "
+            "provider that trains more of them looks better."
         )
     name, rows, own = study.words.name(stratum), provider_rows(study, ADJUSTED), provider_rows(study)
     both = own.merge(rows, on="level", suffixes=("", "_alike"))
@@ -152,8 +152,8 @@ def say_adjusted(study: Study) -> str:
         )
     moved = float((both["deviation_alike"] - both["deviation"]).abs().median())
     return _(
-        "For {both} of {own} providers the effect could also be calculated as if all trained people of the same {name}: "
-        "half of them move by less than {moved} relative to the average provider.",
+        "For {both} of {own} providers the effect could also be calculated as if all trained people of the same "
+        "{name}: half of them move by less than {moved} relative to the average provider.",
         both=len(both),
         own=len(own),
         name=name,
