@@ -148,7 +148,7 @@ def _names(facts: Additive | None, fewest: int) -> dict[str, str]:
     rows = facts.cells[facts.cells["level"].notna() & (facts.cells["level"] != MISSING_LEVEL)]
     people = {str(level): int(n) for level, n in zip(rows["level"], rows["n"], strict=True)}
     largest = sorted(people.values(), reverse=True)
-    least = max(fewest, largest[MOST - 1] + 1) if len(largest) > MOST else fewest
+    least = max(fewest, largest[MOST] + 1) if len(largest) > MOST else fewest
     return pooled_levels(people, least, OTHERS)
 
 
