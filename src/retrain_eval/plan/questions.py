@@ -5,7 +5,7 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -67,6 +67,13 @@ class WagePath(Asked, frozen=True, kw_only=True):
     models: tuple[Literal["fixed", "random", "correlated_random", "first_differences"], ...] = ("fixed",)
 
 
+class Providers(Asked, frozen=True, kw_only=True):
+    """``[questions.providers]``: which providers do better than expected."""
+
+    adjust: str | None = None
+    placed_after: Count = 4
+
+
 class Sensitivity(Asked, frozen=True, kw_only=True):
     """``[questions.sensitivity]``: what would overturn the effect."""
 
@@ -117,6 +124,7 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     job_stability: JobStability | None = None
     job_quality: JobQuality | None = None
     wage_path: WagePath | None = None
+    providers: Providers | None = None
     sensitivity: Sensitivity | None = None
     money: Money | None = None
 
@@ -140,6 +148,26 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
         for name, options in self.asked():
             if (options.design or designs[0]) == design:
                 yield name, options
+
+
+def check_strata(questions: Questions, strata: Collection[str]) -> None:
+    """Refuse a question that is adjusted for a stratum which does not exist.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> check_strata(Questions(providers=Providers(adjust="age_bnd")), ["age_band"])
+    Traceback (most recent call last):
+    ...
+    retrain_eval.common.errors.InputError: unknown stratum to adjust for in [questions.providers] 'age_bnd'
+      fix:    did you mean 'age_band'? known: age_band
+    """
+    given = questions.providers.adjust if questions.providers is not None else None
+    if given is not None and given not in strata:
+        raise unknown("stratum to adjust for in [questions.providers]", given, strata or ["add one, as [strata.NAME]"])
 
 
 def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from retrain_eval.questions.jobs.job_stability import JobStability
 from retrain_eval.questions.jobs.wage_path import WagePath
 from retrain_eval.questions.money.money import Money
 from retrain_eval.questions.protocol import Question
+from retrain_eval.questions.providing.providers import Providers
 from retrain_eval.questions.supporting.balance import Balance
 from retrain_eval.questions.supporting.sample import Sample
 from retrain_eval.questions.supporting.sensitivity import Sensitivity
@@ -33,6 +34,7 @@ QUESTIONS: Mapping[str, Question] = {
         JobStability(),
         JobQuality(),
         WagePath(),
+        Providers(),
         Sensitivity(),
         Money(),
     )

@@ -35,6 +35,7 @@ PROGRAMME: Mapping[str, tuple[str, ...]] = {
     "tier": ("foundation", "transition", "substitution"),
     "delivery": ("public", "employer", "mixed"),
 }
+PROVIDER = "provider"  # the same of programmes, whose levels are whatever names the records have
 
 
 @dataclass(frozen=True, order=True)
@@ -221,8 +222,8 @@ class Cohort(ABC):
             self._moments[outcome, by, spec] = self.moments_of(self.group(spec), outcome, by)
         return self._moments[outcome, by, spec]
 
-    def moments_of(self, group: Group, outcome: str, by: str = "") -> OutcomeMoments:
-        """Return the outcome moments of a group of people."""
+    def moments_of(self, group: Group, outcome: str, by: str | tuple[str, ...] = "") -> OutcomeMoments:
+        """Return the outcome moments of a group of people, by one stratum or several."""
         if outcome not in group.rows.columns:
             self.check_outcome(outcome)
         return outcome_moments(
@@ -306,7 +307,7 @@ class Cohort(ABC):
     @property
     def programmes(self) -> list[str]:
         """Columns of the programme that `people` have."""
-        return [name for name in PROGRAMME if name in self.people.columns]
+        return [name for name in (*PROGRAMME, PROVIDER) if name in self.people.columns]
 
     # ---- for the designs ---------------------------------------------------------------------------------------
 

@@ -188,6 +188,21 @@ class Bundle:
         return self._table("verdicts.csv")
 
     @property
+    def providers(self) -> pd.DataFrame | None:
+        """Effects of providers relative to their mean, shrunken, with ranks."""
+        return self._table("providers.csv")
+
+    @property
+    def provider_spread(self) -> pd.DataFrame | None:
+        """Mean and spread of the true effects of providers."""
+        return self._table("provider_spread.csv")
+
+    @property
+    def shares(self) -> pd.DataFrame | None:
+        """Shares of trainees who completed, and who were employed, by provider."""
+        return self._table("shares.csv")
+
+    @property
     def bounds(self) -> pd.DataFrame | None:
         """Bounds on the mean effect if trends are not parallel."""
         return self._table("bounds.csv")

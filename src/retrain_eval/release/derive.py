@@ -26,6 +26,13 @@ from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdict
 from retrain_eval.estimators.inference.payback import payback
 from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.pretrend import pretrend_test
+from retrain_eval.estimators.inference.providers import (
+    equal_providers,
+    provider_spread,
+    provider_table,
+    shares_by_level,
+    standardised,
+)
 from retrain_eval.estimators.inference.robustness import bounds
 from retrain_eval.estimators.inference.timing import base_moved_back, placebo_starts
 from retrain_eval.estimators.moments import OutcomeMoments
@@ -65,6 +72,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         covariate_paths,
         e_value_table,
         equal_effects,
+        equal_providers,
         gray_test,
         known_effects,
         ledger_rows,
@@ -77,10 +85,14 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         placebo_starts,
         pretest_power,
         pretrend_test,
+        provider_spread,
+        provider_table,
         rosenbaum_table,
         score_test,
         share_effects,
+        shares_by_level,
         spell_flow,
+        standardised,
         ties_table,
         treatment_lags,
         trend_test,

@@ -57,6 +57,33 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "verdict",
         "n_needed",
     ),
+    "providers": (
+        "result",
+        "level",
+        "estimate",
+        "deviation",
+        "std_error",
+        "limit",
+        "shrunken",
+        "shrunken_low",
+        "shrunken_high",
+        "rank",
+        "rank_low",
+        "rank_high",
+        "n_treated",
+        "n_control",
+    ),
+    "provider_spread": (
+        "result",
+        "providers",
+        "mean",
+        "mean_low",
+        "mean_high",
+        "spread",
+        "spread_low",
+        "spread_high",
+    ),
+    "shares": ("outcome", "level", "mean", "n"),
     "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
     "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
     "rosenbaum": ROSENBAUM,
@@ -112,8 +139,8 @@ _KEYS = (
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "table", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step",
-    "reason", "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
-    "description", "funder", "component", "payer", "ratio", "interval",
+    "reason", "test", "restriction", "verdict", "limit", "wwc", "resource", "column", "title", "type", "unit",
+    "constraints", "description", "funder", "component", "payer", "ratio", "interval",
 )  # fmt: skip
 
 

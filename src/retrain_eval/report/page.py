@@ -221,6 +221,7 @@ class Release:
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
         families["paired_within"] = any(name.startswith("moments/pairs_by_") for name in main.bundle.manifest["files"])
+        families["providers_asked"] = "providers" in main.bundle.study.get("questions", {})
         families["withheld"] = any(study.bundle.withheld for study in self.studies)
         families["plan"] = bool(main.bundle.plan)
         families["deviations"] = len(main.deviations) > 0

@@ -68,6 +68,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
         ("money", "money"),
+        ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),
         ("stability", "survival"),
         ("replication", "replication"),
