@@ -20,6 +20,7 @@ from retrain_eval.common.errors import InputError, RetrainEvalError, unknown
 from retrain_eval.common.untrusted import shown
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
+from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
@@ -73,6 +74,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         pretrend_test,
         rosenbaum_table,
         score_test,
+        selected_effects,
         share_effects,
         spell_flow,
         ties_table,

@@ -78,12 +78,20 @@ class PersonColumns:
             If a stratum has the name of a column that the design makes.
         """
         columns = con.table(PERSON).columns
-        for name in study.strata:
+        own = {name: of for name, of in study.questions.strata().items() if of.column in columns}
+        for name in (*study.strata, *own):
             if name.casefold() in {*made, *RESERVED, *PROGRAMME}:
                 raise InputError(
                     f"the name of stratum {name!r} is taken",
                     rule="columns that the design makes itself",
                     fix=f"rename [strata.{name}]",
+                )
+        for name in own:
+            if name in columns:
+                raise InputError(
+                    f"records of person have a column {name!r}",
+                    rule="a question that is asked makes a stratum of this name",
+                    fix="rename the column",
                 )
         per_year = PER_YEAR.get(study.study.frequency)
         age = per_year is not None and "birth_year" in columns
@@ -101,7 +109,7 @@ class PersonColumns:
             items=tuple(items),
             programmes=_programmes(attributes),
             attributes=tuple(attributes),
-            strata=study.strata,
+            strata={**study.strata, **own},
         )
 
     @property
