@@ -94,6 +94,8 @@ def selected_effects(
     """
     for name in (among, *([by] if by else [])):
         if name not in moments.strata:
+            if "noise" in moments.stamp:
+                raise DesignError(f"groups by {name.replace('_', ' ')} are too small to be released apart")
             raise unknown("stratum", name, moments.strata)
     options = {"control": control, "method": method, "covariates": covariates, "anticipation": anticipation}
     options |= {"base_period": base_period, "seed": seed}

@@ -43,6 +43,7 @@ from retrain_eval.questions.tables import LIFE, Tables
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN
+from retrain_eval.tables.noise.changes import MAX_CHANGE
 
 ENDS, ENTRANTS, COMPLETERS, DELIVERY = "programme_ends", "entrants", "completers", "delivery"
 # wholes before their parts: a release publishes the counts of a whole first
@@ -54,7 +55,6 @@ UNRECORDED: Mapping[str, str] = {
     LITERACY: "no one's literacy score is recorded (person.literacy_score)",
     DELIVERY: "it is not recorded who delivers the programmes (programme.delivery)",
 }
-MARGIN = 2  # times the smallest number of people: so many are at risk where a release changes counts
 
 
 def ends_by(groups: tuple[str, ...]) -> str:
@@ -205,7 +205,7 @@ def _require_columns(table: LifeTable, groups: tuple[str, ...]) -> None:
 
 def _horizon(table: LifeTable, rules: Release) -> float:
     """Return the last duration at which enough people of every group are in the programme for it to be released."""
-    least = 1 if rules.exact else MARGIN * rules.min_contributors
+    least = rules.min_contributors + MAX_CHANGE if rules.noisy else 1
     ends = []
     for risk in risk_sets(table):
         if not is_missing(group_name(risk.level)):
