@@ -83,7 +83,7 @@ PLANNED: Mapping[str, tuple[str, ...]] = {"digital_divide": ("programme_ends", "
 class DigitalDivide(Asked, frozen=True, kw_only=True):
     """``[questions.digital_divide]``: who drops out for lack of digital access or of basic skills."""
 
-    literacy_cuts: tuple[float, ...] = (226.0, 276.0)  # where levels 2 and 3 of PIAAC begin
+    literacy_cuts: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (226.0, 276.0)  # where levels 2 and 3 of PIAAC begin
     followed: Count = 8
     transfer_within: Annotated[int, msgspec.Meta(ge=0, le=200)] = 1
 

@@ -237,6 +237,7 @@ class Release:
             parts & {"bounds", "base_moved_back", "placebo_starts", "rosenbaum", "e_values", "oster"}
         )
         families["survival"] = self.study_with("km_") is not None or "first_job" in parts
+        families["digital_divide"] = "digital_divide" in main.bundle.study.get("questions", {})
         families["replication"] = self.study_with("example_") is not None
         return parts | {name for name, present in families.items() if present}
 

@@ -18,7 +18,7 @@ NAMES = frozenset(
 )  # fmt: skip
 PREFIXES = (
     "event_study_", "truth_event_study_", "att_by_", "difference_by_", "benchmark_by_", "km_", "kinds", "example_",
-    "jobless_since_start_by_", "first_job_by_",
+    "jobless_since_start_by_", "first_job_by_", "programme_ends", "entrants_by_", "completers",
 )  # fmt: skip
 
 

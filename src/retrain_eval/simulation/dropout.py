@@ -63,12 +63,12 @@ def true_dropout(con: duckdb.DuckDBPyConnection, cuts: Sequence[float] = Digital
         f"""
         WITH person_level AS ({_levels(cuts)}),
         left_by AS (
-          SELECT person_id, exit - entry + 1 AS at, exit_reason AS cause FROM enrolment
+          SELECT person_id, exit - entry + 1 AS length, exit_reason AS cause FROM enrolment
         ),
         grid AS (SELECT t AS time, cause FROM range(1, 5) AS a(t),
           (VALUES ('completed'), ('dropped_out'), ('employed')) AS b(cause))
         SELECT subgroup, level, CAST(time AS INTEGER) AS time, grid.cause AS cause,
-          avg(coalesce(left_by.cause = grid.cause AND at <= time, false)::INT) AS incidence, count(*) AS n
+          avg(coalesce(left_by.cause = grid.cause AND length <= time, false)::INT) AS incidence, count(*) AS n
         FROM person_level JOIN left_by USING (person_id) CROSS JOIN grid
         GROUP BY ALL ORDER BY subgroup NULLS FIRST, level, cause, time"""
     ).df()

@@ -1,8 +1,9 @@
-"""Effects on those of the treated who are selected by something that happens after the start, beside that on all.
+"""The effect on all of the treated, and the same comparison among those selected by what happened after the start.
 
-Completers are selected: whoever finds a job early, or cannot keep up, does not complete. An effect on them alone is an
-effect on other people than those who entered. `selected_effects` puts both next to each other, with the difference and
-the covariance of all three, from one table of moments whose cells are separated by what happened.
+Completers are selected: people who find a job early, or cannot keep up, do not complete, and no one knows which of the
+controls would have completed. So a comparison of completers with controls is no effect of training, on them or anyone.
+`selected_effects` puts it next to the effect on all, with the difference and the covariance of all three, from one
+table of moments whose cells are separated by what happened: how misleading it is can then be seen.
 
 The influence of a unit on a mean over merged cells is the same linear function of its path in each of the cells that
 were merged, so that influence coefficients of both effects can be written on the cells of the one table, and
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from retrain_eval.common.arrays import Ints
+from retrain_eval.common.arrays import Bools
 from retrain_eval.common.errors import DesignError, unknown
 from retrain_eval.estimators.did.att_gt import att_gt
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
@@ -27,7 +28,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
 
-ALL, SELECTED, DIFFERENCE = "ATT", "ATT of the selected", "ATT of the selected minus ATT"
+ALL, SELECTED, DIFFERENCE = "ATT", "among the selected", "among the selected minus ATT"
 _KEYS = ["subgroup", "level"]
 
 
@@ -45,7 +46,7 @@ def selected_effects(
     base_period: str = "universal",
     seed: int = 20260101,
 ) -> EffectTable:
-    """Return the mean effect on all treated, that on the selected alone, and their difference.
+    """Return the mean effect on all treated, the same comparison among the selected alone, and the difference.
 
     Parameters
     ----------
@@ -64,8 +65,8 @@ def selected_effects(
     Returns
     -------
     EffectTable
-        Per level up to three rows, simple averages, in the outcome's unit: ``estimand`` "ATT", "ATT of the selected"
-        and "ATT of the selected minus ATT". ``vcov`` covers all of them.
+        Per level up to three rows, simple averages, in the outcome's unit: ``estimand`` "ATT", "among the selected"
+        and "among the selected minus ATT". ``vcov`` covers all of them.
 
     Raises
     ------
@@ -76,9 +77,10 @@ def selected_effects(
 
     Notes
     -----
-    The difference is no bias of an estimator: the two effects are of different people, and the selected are selected by
-    what happened after the start. With everyone's share of the selected π, it is (1 − π) times the difference between
-    the effect on the selected and on the others, where pairs stay together.
+    The second row is an effect only if the selected would have fared like their controls without the treatment, which
+    nothing supports: they were selected by what happened after the start, and the controls were not. With π the share
+    of the selected, the difference is (1 − π) times that between the selected and the others, where pairs stay
+    together.
 
     Examples
     --------
@@ -90,13 +92,18 @@ def selected_effects(
     >>> m = outcome_moments(long, unit="id", time="t", cohort="g", outcome="y", by="end")
     >>> found = selected_effects(m, "end", "completed").to_frame()
     >>> dict(zip(found["estimand"], found["estimate"].round(6)))
-    {'ATT': 2.5, 'ATT of the selected': 4.0, 'ATT of the selected minus ATT': 1.5}
+    {'ATT': 2.5, 'among the selected': 4.0, 'among the selected minus ATT': 1.5}
     """
     for name in (among, *([by] if by else [])):
         if name not in moments.strata:
             if "noise" in moments.stamp:
                 raise DesignError(f"groups by {name.replace('_', ' ')} are too small to be released apart")
             raise unknown("stratum", name, moments.strata)
+    level, treated = moments.cells[among].astype(str), moments.cells["cohort"].notna()
+    if not ((level == selected) & treated).any():
+        raise DesignError(f"no treated unit has the level {selected!r} of {among}")
+    if (level[treated] == selected).all():
+        raise DesignError(f"every treated unit has the level {selected!r} of {among}: there is nothing to compare")
     options = {"control": control, "method": method, "covariates": covariates, "anticipation": anticipation}
     options |= {"base_period": base_period, "seed": seed}
     frame, influence = _rows(moments, among, selected, by, shared, options)
@@ -115,24 +122,16 @@ def _rows(
 ) -> tuple[pd.DataFrame, sparse.csr_array]:
     """Return the rows without inference, and their influence on the cells of the moments, shape (K, C · (1 + T))."""
     level = moments.cells[among].astype(str).to_numpy()
-    treated = moments.cells["cohort"].notna().to_numpy(dtype=bool)
-    of_selected = np.isin(level, [selected, *([shared] if shared else [])])
-    if not (of_selected & treated).any():
-        raise DesignError(f"no one is {selected}", public=f"no one is {selected.replace('_', ' ')}")
-    if (of_selected | ~treated).all():
-        raise DesignError(f"everyone is {selected}, so that there is no one else to compare with")
-    frames, influences = [], []
-    for estimand, keep in ((ALL, np.ones(len(level), dtype=bool)), (SELECTED, of_selected)):
-        kept = [name for name in dict.fromkeys(level.tolist()) if keep[level == name].any()]
-        part = moments.subset(**{among: kept}).collapse(among)
-        effects = att_gt(part, **options)  # type: ignore[arg-type]
-        frame, influence, _ = averages(effects.by(by) if by else effects, "simple")
-        frames.append(frame.assign(estimand=estimand))
-        influences.append(_on_cells(influence, moments, part, keep))
-    whole, chosen = frames
+    whole, of_all = _effects(moments, np.ones(len(level), dtype=bool), among, by, options)
+    try:
+        chosen, of_selected = _effects(moments, np.isin(level, [selected, shared]), among, by, options)
+    except DesignError:  # of no level the selected can be compared
+        return whole.assign(estimand=ALL), of_all
     keys = [*map(tuple, whole[_KEYS].astype(str).to_numpy())]
     place = {key: number for number, key in enumerate(map(tuple, chosen[_KEYS].astype(str).to_numpy()))}
-    order, rows = [], []
+    order: list[tuple[float, int, float, int]] = []
+    rows: list[pd.Series] = []
+    whole, chosen = whole.assign(estimand=ALL), chosen.assign(estimand=SELECTED)
     for number, key in enumerate(keys):
         order.append((1.0, number, 0.0, 0))
         rows.append(whole.iloc[number])
@@ -143,18 +142,28 @@ def _rows(
             apart["estimand"], apart["estimate"] = DIFFERENCE, one["estimate"] - all_of["estimate"]
             rows += [one, apart]
             order += [(0.0, number, 1.0, other), (-1.0, number, 1.0, other)]
-    of_whole, of_chosen = (
-        sparse.csr_array(
-            ([step[side] for step in order], (range(len(order)), [step[side + 1] for step in order])),
-            shape=(len(order), len(frames[side // 2])),
-        )
-        for side in (0, 2)
-    )
     frame = pd.DataFrame(rows).reset_index(drop=True).astype(whole.dtypes.to_dict())
-    return frame, sparse.csr_array(of_whole @ influences[0] + of_chosen @ influences[1])
+    steps = np.array(order)
+    on_all, on_selected = np.zeros((len(order), len(whole))), np.zeros((len(order), len(chosen)))
+    on_all[np.arange(len(order)), steps[:, 1].astype(int)] = steps[:, 0]
+    on_selected[np.arange(len(order)), steps[:, 3].astype(int)] = steps[:, 2]
+    return frame, sparse.csr_array(sparse.csr_array(on_all) @ of_all + sparse.csr_array(on_selected) @ of_selected)
 
 
-def _on_cells(influence: sparse.csr_array, moments: MomentTable, part: MomentTable, keep: Ints) -> sparse.csr_array:
+def _effects(
+    moments: MomentTable, keep: Bools, among: str, by: str, options: dict[str, object]
+) -> tuple[pd.DataFrame, sparse.csr_array]:
+    """Return mean effects in the cells that are kept, with their influence on all cells."""
+    levels = list(dict.fromkeys(moments.cells.loc[keep, among].astype(str)))
+    if not levels:
+        raise DesignError("no one is left to compare")
+    part = moments.subset(**{among: levels}).collapse(among)
+    effects = att_gt(part, **options)  # type: ignore[arg-type]
+    frame, influence, _ = averages(effects.by(by) if by else effects, "simple")
+    return frame, _on_cells(influence, moments, part, keep)
+
+
+def _on_cells(influence: sparse.csr_array, moments: MomentTable, part: MomentTable, keep: Bools) -> sparse.csr_array:
     """Return influence coefficients on merged cells as coefficients on the cells that were merged."""
     columns = ["cohort", *part.strata]
     place = {key: number for number, key in enumerate(_keys(part.cells, columns))}

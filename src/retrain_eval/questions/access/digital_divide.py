@@ -16,6 +16,7 @@ from retrain_eval.common.errors import DesignError
 from retrain_eval.common.levels import is_missing
 from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.heterogeneity import equal_effects
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.gray import gray_test
 from retrain_eval.estimators.survival.incidence import causes_of
@@ -137,14 +138,16 @@ class DigitalDivide(Question):
         assert study.did is not None
         for groups in GROUPS:
             _answer_ends(answers, tables, groups, inquiry)
-        options, worth = study.did_options(), study.did.smallest_worthwhile
+        options = study.did_options()
         for by in (ACCESS, LITERACY):
 
             def on_everyone(by: str = by) -> EffectTable:
                 moments = tables.need(entered_by(by), OutcomeMoments)
                 return moments.att_gt(**options).by(by).aggregate("simple")
 
-            answer_levels(answers, by, on_everyone, seed=inquiry.seed, of=ENTRANTS, smallest_worthwhile=worth)
+            answer_levels(answers, by, on_everyone, seed=inquiry.seed, of=ENTRANTS)
+            if answers.has(level_names(by, ENTRANTS)[1]):
+                answers.table("tests", lambda made=on_everyone: equal_effects(made()), of=level_names(by, ENTRANTS)[0])  # type: ignore[misc]
         with answers.attempt(COMPLETERS):
             answers.effects(COMPLETERS, _on_completers(tables, "", inquiry))
         for by in (ACCESS, LITERACY):
