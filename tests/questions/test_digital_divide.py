@@ -277,5 +277,5 @@ def test_known_truth_at_the_level_of_tables() -> None:
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     from questions_digital_divide import checks
 
-    for name, share, low, high in checks(draws=150, people=1_200):
+    for name, share, low, high in checks(draws=18, people=1_500):
         assert low <= share <= high, (name, share)
