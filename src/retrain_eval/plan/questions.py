@@ -42,6 +42,7 @@ class ForWhom(Asked, frozen=True, kw_only=True):
 
     strata: tuple[str, ...] = ()
     programmes: tuple[str, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
 
 
 class JobStability(Asked, frozen=True, kw_only=True):
@@ -103,6 +104,36 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
         for name, options in self.asked():
             if (options.design or designs[0]) == design:
                 yield name, options
+
+
+def check_together(questions: Questions, strata: tuple[str, ...]) -> None:
+    """Refuse strata that are asked together but do not exist, or are not several.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> check_together(Questions(for_whom=ForWhom(together=(("age", "sex"),))), ("age", "sex"))
+    >>> check_together(Questions(for_whom=ForWhom(together=(("age", "sx"),))), ("age", "sex"))
+    Traceback (most recent call last):
+    ...
+    retrain_eval.common.errors.InputError: unknown stratum of [questions.for_whom] together 'sx'
+      fix:    did you mean 'sex'? known: age, sex
+    """
+    for names in questions.for_whom.together if questions.for_whom else ():
+        for name in names:
+            if name not in strata:
+                raise unknown("stratum of [questions.for_whom] together", name, strata)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise InputError(
+                "[questions.for_whom] asks strata together that are not several",
+                column="together",
+                value=list(names),
+                rule="two or more different strata in each list",
+                fix="name one stratum in `strata`",
+            )
 
 
 def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:

@@ -334,6 +334,7 @@ def exploratory(effects: pd.DataFrame, plan: StudyFile) -> set[str]:
     outcomes |= {plan.survival.duration} if plan.survival else set()
     # arms are what is compared, no groups looked at beside
     groups = {"", "arm", *plan.strata, *plan.plan.subgroups}
+    groups |= {" × ".join(names) for names in (plan.questions.for_whom.together if plan.questions.for_whom else ())}
     found = set()
     for result, outcome, group in effects[["result", "outcome", "subgroup"]].fillna("").itertuples(index=False):
         if str(outcome) not in outcomes or (str(result) not in _CHECKS and str(group) not in groups):

@@ -188,6 +188,11 @@ class Bundle:
         return self._table("verdicts.csv")
 
     @property
+    def cells(self) -> pd.DataFrame | None:
+        """Adjusted p-values and a verdict by cell of several strata together."""
+        return self._table("cells.csv")
+
+    @property
     def bounds(self) -> pd.DataFrame | None:
         """Bounds on the mean effect if trends are not parallel."""
         return self._table("bounds.csv")

@@ -21,6 +21,7 @@ from retrain_eval.common.untrusted import shown
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.effects.cells import cell_verdicts, interactions
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.payback import payback
@@ -56,12 +57,14 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     for function in (
         base_moved_back,
         bounds,
+        cell_verdicts,
         counted,
         covariate_balance,
         covariate_paths,
         e_value_table,
         equal_effects,
         gray_test,
+        interactions,
         known_effects,
         logrank_test,
         mean_difference,

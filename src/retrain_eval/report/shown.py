@@ -17,7 +17,7 @@ NAMES = frozenset(
     }
 )  # fmt: skip
 PREFIXES = (
-    "event_study_", "truth_event_study_", "att_by_", "difference_by_", "benchmark_by_", "km_", "kinds", "example_",
+    "event_study_", "truth_event_study_", "att_by_", "difference_by_", "cells_by_", "benchmark_by_", "km_", "kinds", "example_",
     "jobless_since_start_by_", "first_job_by_",
 )  # fmt: skip
 

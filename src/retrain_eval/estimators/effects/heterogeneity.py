@@ -218,6 +218,46 @@ def verdicts(
     return judged.levels.assign(smallest_worthwhile=judged.smallest_worthwhile)
 
 
+@summarised
+@dataclass(frozen=True)
+class Levels:
+    """The effects of the levels of a subgroup that can be judged together; made by `levels_to_judge`.
+
+    Attributes
+    ----------
+    frame : DataFrame, k rows
+        Of the effects.
+    vcov : ndarray, shape (k, k)
+        Their covariance, as if variances had been divided by n − 1 in each arm.
+    df : ndarray, shape (k,)
+        Degrees of freedom of Student's t.
+    together : bool
+        As in `retrain_eval.common.numerics.joint.draws_of_t`.
+    """
+
+    frame: pd.DataFrame
+    vcov: Floats
+    df: Floats
+    together: bool
+
+
+def levels_to_judge(effects: EstimateTable) -> Levels:
+    """Return the effects that can be judged: those of levels that are not missing and have a standard error.
+
+    Raises
+    ------
+    InputError
+        If the table has no subgroup, or several rows per level.
+    DesignError
+        If fewer than two levels have a standard error.
+    """
+    place, _ = _one_per_level(effects)
+    frame = effects.frame.loc[place].reset_index(drop=True)
+    small = _small(frame, effects, place)
+    vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
+    return Levels(frame, vcov, _degrees(effects, place), _together(effects))
+
+
 @recorded
 def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     """Return the Wald test that all levels have one effect, as `heterogeneity` does.
@@ -229,11 +269,8 @@ def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     >>> equal_effects(EffectTable.build(rows, np.diag([0.5, 0.5])))["statistic"].round(6).item()
     4.0
     """
-    place, _ = _one_per_level(effects)
-    frame = effects.frame.loc[place]
-    small = _small(frame, effects, place)
-    vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
-    return equality(frame["estimate"].to_numpy(), vcov, _degrees(effects, place), together=_together(effects))
+    of = levels_to_judge(effects)
+    return equality(of.frame["estimate"].to_numpy(), of.vcov, of.df, together=of.together)
 
 
 def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = True) -> pd.DataFrame:

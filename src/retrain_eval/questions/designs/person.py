@@ -10,7 +10,7 @@ import duckdb
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import PER_YEAR
 from retrain_eval.common.sources import sql_name, sql_text
-from retrain_eval.common.sql import loaded, no_rows
+from retrain_eval.common.sql import loaded, no_rows, optional
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.cohort import PROGRAMME
@@ -49,6 +49,8 @@ class PersonColumns:
         SELECT items: the columns of person but those that the design makes itself; whether a woman; and age.
     programmes : str
         SELECT of ``person_id`` and the programme's attributes, of the first programme that a person entered.
+    occupations : str
+        SELECT of ``person_id, isco_left``: the first digit of ISCO, the major group, of the job lost first.
     attributes : tuple of str
         Their names.
     strata : Mapping of str to Stratum
@@ -56,6 +58,7 @@ class PersonColumns:
 
     items: tuple[str, ...]
     programmes: str
+    occupations: str
     attributes: tuple[str, ...]
     strata: Mapping[str, Stratum]
 
@@ -100,6 +103,7 @@ class PersonColumns:
         return cls(
             items=tuple(items),
             programmes=_programmes(attributes),
+            occupations=_occupations(con),
             attributes=tuple(attributes),
             strata=study.strata,
         )
@@ -122,7 +126,16 @@ class PersonColumns:
 
 PERSON = "person"
 RESERVED = ("person_id", "treat", "weight", "subclass", "match_id", "clock", "cohort", "period", "start", "linked",
-            "complete", "eligible", "person_key")  # fmt: skip
+            "complete", "eligible", "person_key", "isco_left", "periods_without_work")  # fmt: skip
+
+
+def _occupations(con: duckdb.DuckDBPyConnection) -> str:
+    """Return a SELECT of the major group of ISCO of the job that each person lost first."""
+    lost = optional(con, "displacement", "person_id", "displaced_on DATE", "isco VARCHAR")
+    return (
+        f"SELECT person_id, min_by(CAST(isco AS VARCHAR)[1:1], displaced_on) AS isco_left FROM ({lost}) "
+        "WHERE isco IS NOT NULL GROUP BY person_id"
+    )
 
 
 def _programmes(attributes: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.release.results import is_withheld
 
 PART = "_part"  # column with the number of the part that a row belongs to
+JUDGED = ("verdicts", "cells")  # tables with a row for each level that is judged
 SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
 
 
@@ -19,7 +20,7 @@ def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, 
     """Apply the rule of a table to its rows; applying it again changes nothing."""
     if name == "effects":
         return _effects(frame, min_cell)
-    if name == "verdicts":
+    if name in JUDGED:
         return _verdicts(frame, min_cell)
     return _counts(name, frame, min_cell) if "n" in frame.columns else (frame, [])
 
