@@ -5,14 +5,16 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
 from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.plan.strata import Stratum
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
+Cost = Annotated[float, msgspec.Meta(ge=0)]
 Worth = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -43,6 +45,18 @@ class ForWhom(Asked, frozen=True, kw_only=True):
     strata: tuple[str, ...] = ()
     programmes: tuple[str, ...] = ()
     together: tuple[tuple[str, ...], ...] = ()
+
+
+class NotRetrainable(Asked, frozen=True, kw_only=True):
+    """``[questions.not_retrainable]``: for whom retraining does not work, and what works for them instead."""
+
+    groups: dict[str, tuple[str, ...]] = {}
+    covariates: tuple[str, ...] = ()
+    alternative: tuple[Literal["foundation", "transition", "substitution"], ...] = ("substitution",)
+    overlap: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
+    cost_retraining: Cost | None = None
+    cost_alternative: Cost | None = None
+    depth: Literal[1, 2] = 2
 
 
 class JobStability(Asked, frozen=True, kw_only=True):
@@ -79,6 +93,7 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance | None = None
     effect_over_time: EffectOverTime | None = None
     for_whom: ForWhom | None = None
+    not_retrainable: NotRetrainable | None = None
     job_stability: JobStability | None = None
     job_quality: JobQuality | None = None
     wage_path: WagePath | None = None
@@ -106,8 +121,8 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
                 yield name, options
 
 
-def check_together(questions: Questions, strata: tuple[str, ...]) -> None:
-    """Refuse strata that are asked together but do not exist, or are not several.
+def check_strata(questions: Questions, strata: Mapping[str, Stratum]) -> None:
+    """Refuse strata of questions that do not exist, are not several, or lack a level that is named.
 
     Raises
     ------
@@ -115,25 +130,56 @@ def check_together(questions: Questions, strata: tuple[str, ...]) -> None:
 
     Examples
     --------
-    >>> check_together(Questions(for_whom=ForWhom(together=(("age", "sex"),))), ("age", "sex"))
-    >>> check_together(Questions(for_whom=ForWhom(together=(("age", "sx"),))), ("age", "sex"))
+    >>> strata = {"age": Stratum(column="age", cuts=(55,)), "sex": Stratum(column="sex")}
+    >>> check_strata(Questions(for_whom=ForWhom(together=(("age", "sex"),))), strata)
+    >>> check_strata(Questions(for_whom=ForWhom(together=(("age", "sx"),))), strata)
     Traceback (most recent call last):
     ...
     retrain_eval.common.errors.InputError: unknown stratum of [questions.for_whom] together 'sx'
       fix:    did you mean 'sex'? known: age, sex
     """
     for names in questions.for_whom.together if questions.for_whom else ():
-        for name in names:
-            if name not in strata:
-                raise unknown("stratum of [questions.for_whom] together", name, strata)
-        if len(names) < 2 or len(set(names)) < len(names):
+        _check_several("[questions.for_whom] together", names, strata)
+    if questions.not_retrainable is None:
+        return
+    place, asked = "[questions.not_retrainable]", questions.not_retrainable
+    if not any(asked.groups.values()):
+        raise InputError(
+            f"{place} names no group",
+            column="groups",
+            rule="a table of strata and the levels that are groups",
+            fix='groups = {age_band = ["55 and over"]}',
+        )
+    if not asked.alternative:
+        raise InputError(f"{place} names no alternative", column="alternative", fix='alternative = ["substitution"]')
+    for name in (*asked.groups, *asked.covariates):
+        if name not in strata:
+            raise unknown(f"stratum of {place}", name, strata)
+        if not strata[name].levels():
             raise InputError(
-                "[questions.for_whom] asks strata together that are not several",
-                column="together",
-                value=list(names),
-                rule="two or more different strata in each list",
-                fix="name one stratum in `strata`",
+                f"{place} needs the levels of the stratum {name}",
+                rule="cuts or labels in its section",
+                fix=f"add labels to [strata.{name}]",
             )
+    for name, levels in asked.groups.items():
+        for level in levels:
+            if level not in strata[name].levels():
+                raise unknown(f"level of {name} in {place} groups", level, strata[name].levels())
+    if len(set(asked.covariates)) < len(asked.covariates):
+        raise InputError(f"{place} repeats a covariate", column="covariates", value=list(asked.covariates))
+
+
+def _check_several(place: str, names: tuple[str, ...], strata: Mapping[str, Stratum]) -> None:
+    for name in names:
+        if name not in strata:
+            raise unknown(f"stratum of {place}", name, strata)
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(
+            f"strata of {place} are not several",
+            value=list(names),
+            rule="two or more different strata in each list",
+            fix="name one stratum in `strata`",
+        )
 
 
 def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:

@@ -335,6 +335,8 @@ def exploratory(effects: pd.DataFrame, plan: StudyFile) -> set[str]:
     # arms are what is compared, no groups looked at beside
     groups = {"", "arm", *plan.strata, *plan.plan.subgroups}
     groups |= {" × ".join(names) for names in (plan.questions.for_whom.together if plan.questions.for_whom else ())}
+    if plan.questions.not_retrainable is not None:
+        groups |= {f"{name} × programme_kind" for name in plan.questions.not_retrainable.groups} | {"allocation"}
     found = set()
     for result, outcome, group in effects[["result", "outcome", "subgroup"]].fillna("").itertuples(index=False):
         if str(outcome) not in outcomes or (str(result) not in _CHECKS and str(group) not in groups):

@@ -193,6 +193,16 @@ class Bundle:
         return self._table("cells.csv")
 
     @property
+    def groups(self) -> pd.DataFrame | None:
+        """Tests of equivalence to none in the groups that the plan names."""
+        return self._table("groups.csv")
+
+    @property
+    def allocation(self) -> pd.DataFrame | None:
+        """The leaves of the rules whom to offer which programme."""
+        return self._table("allocation.csv")
+
+    @property
     def bounds(self) -> pd.DataFrame | None:
         """Bounds on the mean effect if trends are not parallel."""
         return self._table("bounds.csv")

@@ -68,6 +68,36 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "verdict",
         "n_needed",
     ),
+    "groups": (
+        "result",
+        "subgroup",
+        "level",
+        "smallest_worthwhile",
+        "family",
+        "estimate",
+        "std_error",
+        "ci_low",
+        "ci_high",
+        "p_effect",
+        "p_worthwhile",
+        "p_equivalence",
+        "p_holm",
+        "n_treated",
+        "n_control",
+        "verdict",
+        "n_needed",
+    ),
+    "allocation": (
+        "result",
+        "half",
+        "rule",
+        "action",
+        "n",
+        "gain_retraining",
+        "se_retraining",
+        "gain_alternative",
+        "se_alternative",
+    ),
     "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
     "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
     "rosenbaum": ROSENBAUM,
@@ -104,7 +134,7 @@ ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
 }
 SIGNIFICANT_DIGITS = 10
 # columns with options of a row, as opposed to its results
-OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
+OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "family")
 _KEYS = (
     "cohort",
     "time",
@@ -115,6 +145,7 @@ _KEYS = (
     "m",
     "power",
     "smallest_worthwhile",
+    "family",
     "df",
     "df_denominator",
 )
@@ -122,7 +153,7 @@ _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "table", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step",
     "reason", "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
-    "description",
+    "description", "half", "rule", "action",
 )  # fmt: skip
 
 

@@ -175,7 +175,7 @@ def heterogeneity(
     return Heterogeneity(levels, differences, test, float(smallest_worthwhile), level, power, tuple(notes))
 
 
-def _one_per_level(effects: EstimateTable) -> tuple[Index, list[str]]:
+def _one_per_level(effects: EstimateTable, fewest: int = 2) -> tuple[Index, list[str]]:
     """Return the rows to judge, one per level, and what is left out."""
     frame = effects.frame
     grouped = frame["level"].notna()
@@ -197,9 +197,10 @@ def _one_per_level(effects: EstimateTable) -> tuple[Index, list[str]]:
     notes = [f"{name} is shown separately and is not judged" for name in frame.loc[candidates & apart, "level"]]
     without = candidates & ~apart & ~usable
     notes += [f"{name} has no standard error and is not judged" for name in frame.loc[without, "level"]]
-    if usable.sum() < 2:
+    if usable.sum() < fewest:
+        number = {1: "no level has", 2: "fewer than two levels have"}[fewest]
         raise DesignError(
-            "fewer than two levels have an effect with a standard error" + "".join(f"\n  {n}" for n in notes)
+            f"{number} an effect with a standard error" + "".join(f"\n  {n}" for n in notes)
         )
     return np.flatnonzero(usable.to_numpy()), notes
 
@@ -241,17 +242,23 @@ class Levels:
     together: bool
 
 
-def levels_to_judge(effects: EstimateTable) -> Levels:
+def levels_to_judge(effects: EstimateTable, fewest: int = 2) -> Levels:
     """Return the effects that can be judged: those of levels that are not missing and have a standard error.
+
+    Parameters
+    ----------
+    effects : EffectTable
+    fewest : int
+        The number of levels without which there is nothing to judge.
 
     Raises
     ------
     InputError
         If the table has no subgroup, or several rows per level.
     DesignError
-        If fewer than two levels have a standard error.
+        If fewer levels have a standard error.
     """
-    place, _ = _one_per_level(effects)
+    place, _ = _one_per_level(effects, fewest)
     frame = effects.frame.loc[place].reset_index(drop=True)
     small = _small(frame, effects, place)
     vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)

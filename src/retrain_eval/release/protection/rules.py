@@ -12,8 +12,8 @@ from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.release.results import is_withheld
 
 PART = "_part"  # column with the number of the part that a row belongs to
-JUDGED = ("verdicts", "cells")  # tables with a row for each level that is judged
-SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
+JUDGED = ("verdicts", "cells", "groups")  # tables with a row for each level that is judged
+SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties", "allocation")
 
 
 def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:

@@ -20,6 +20,7 @@ from retrain_eval.tables.recipe import Derivation
 # computed from a result
 _OF_EFFECTS = (
     "pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects", "cell_verdicts", "interactions",
+    "judged_groups",
 )  # fmt: skip
 
 _WORDS = ("att", "did", "event_study", "km", "cox")  # a result of the table "matched" may be "matched" or "att_matched"
