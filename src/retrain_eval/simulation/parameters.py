@@ -10,6 +10,7 @@ AGE_BANDS = ("under 25", "25 to 39", "40 to 54", "55 and over")
 EDUCATION = ("below upper secondary", "upper secondary", "tertiary")
 TIERS = ("foundation", "transition", "substitution")
 DELIVERIES = ("public", "employer", "mixed")
+NO_GAIN_GROUPS = ("55 and over", "long-term unemployed", "limited capacity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,11 @@ class Parameters:
         education differ little and unsystematically in the literature; here they are made to differ, to be found.
     ai_gain : float
         Added to the factor of an arm taught with an AI tutor.
+    no_gain_for : tuple of float
+        Share of the gains of foundation and transition programmes that is lost by people of a group, in the order of
+        ``NO_GAIN_GROUPS``: at least 55 years old at displacement; entering four quarters or more after displacement;
+        with a disability. 0: they gain as others do; 1: nothing. Programmes of the tier substitution work for them as
+        for others. Who is in two groups loses both shares.
     unlinked : float
         Share of people who could not be found in the wage records.
     """
@@ -89,11 +95,12 @@ class Parameters:
     tier_gain: tuple[float, float, float] = (0.7, 1.0, 1.3)
     delivery_gain: tuple[float, float, float] = (0.85, 1.3, 1.1)
     ai_gain: float = 0.1
+    no_gain_for: tuple[float, float, float] = (0.0, 0.0, 0.0)
     unlinked: float = 0.02
 
     def __post_init__(self) -> None:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
-                  "recall", "shock_persistence", "downgrade", "trained", "lock_in", "unlinked")  # fmt: skip
+                  "recall", "shock_persistence", "downgrade", "trained", "lock_in", "no_gain_for", "unlinked")  # fmt: skip
         for field in fields(self):
             value, like = getattr(self, field.name), field.default
             if isinstance(like, tuple) and not (isinstance(value, tuple) and len(value) == len(like)):

@@ -10,6 +10,7 @@ import duckdb
 from retrain_eval.common.sources import sql_text
 from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.simulation.careers import number_of_firms
+from retrain_eval.simulation.no_gain import DISABILITY
 from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 
 RENAMED, SOLD = 0.004, 0.002  # share of firms per quarter that go on under another key, or sell a part
@@ -99,12 +100,12 @@ class RecordSteps(Pipeline):
     @table
     def person(self) -> str:
         """A person of the register."""
-        return """
+        return f"""
             SELECT sim_id(n) AS person_id, CAST(birth_year AS INTEGER) AS birth_year,
               CASE WHEN female THEN 'female' ELSE 'male' END AS sex,
               [2, CASE WHEN draw('years of school', n, 0) < .8 THEN 3 ELSE 4 END,
                 5 + CAST(floor(draw('years of school', n, 0) * 3) AS INTEGER)][school + 1] AS education,
-              draw('disability', n, 0) < .08 AS disability, region,
+              {DISABILITY} AS disability, region,
               draw('digital', n, 0) < .75 + .1 * school AS digital_access,
               round(least(500, greatest(0, 250 + 25 * school + 45 * normal('literacy', n, 0))), 1) AS literacy_score
             FROM sim_person ORDER BY n"""

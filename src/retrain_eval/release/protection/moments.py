@@ -68,6 +68,7 @@ def protect_moments(
             public="it was summed without the keys of people",
         )
     record: list[str] = []
+    withheld: dict[str, int] = {}
     while True:
         fault = _fault(moments, rules)
         published = None if fault else _published(moments, register)
@@ -80,10 +81,11 @@ def protect_moments(
             left = without_cell(moments, fault.cell)
             if left is None:
                 raise DisclosureError(f"the moments {name!r}: in every cell, {fault.why}", public=NO_CELL)
-            moments, line = left, WITHHELD_CELL
+            moments, withheld[fault.why] = left, withheld.get(fault.why, 0) + 1
         else:
             moments, line = _coarser(moments, fault, order)
-        record.append(f"Moments {name}: {line}, because in a cell {fault.why}.")
+            record.append(f"Moments {name}: {line}, because in a cell {fault.why}.")
+    record += [f"Moments {name}: cells are withheld ({n}), because in each {why}." for why, n in withheld.items()]
     return _protected(moments, published, rules, register), record
 
 
