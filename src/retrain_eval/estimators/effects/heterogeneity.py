@@ -28,6 +28,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import EstimateTable
 from retrain_eval.tables.recipe import recorded
 
+EQUAL = "equal effects"  # the name of the joint test
 EFFECT, NONE, INCONCLUSIVE = "effect", "equivalent to none", "inconclusive"
 
 
@@ -284,7 +285,7 @@ def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = Tru
     """Return the test that all estimates are one, by `retrain_eval.common.numerics.joint.joint_test`, or no row."""
     k = len(estimate)
     contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
-    return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast, together=together))
+    return row_of_test(EQUAL, *joint_test(estimate, vcov, df, contrast, together=together))
 
 
 def _together(effects: EstimateTable) -> bool:

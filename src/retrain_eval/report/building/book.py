@@ -67,6 +67,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("effects", "event_study"),
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
+        ("not_retrainable", "programmes"),
         ("sensitivity", "sensitivity"),
         ("stability", "survival"),
         ("replication", "replication"),
