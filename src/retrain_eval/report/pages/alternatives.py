@@ -232,6 +232,17 @@ def say_policy(study: Study) -> str:
             interval=words.interval(rule["ci_low"], rule["ci_high"]),
         )
     ]
+    whole = study.main_effect
+    if whole is not None and pd.notna(whole["n_treated"]) and rule["n_treated"] < whole["n_treated"]:
+        sentences.append(
+            _(
+                "It is about {n:,} of the {all:,} trained {units}: the others belong to groups in which too few people are "
+                "for an estimate in both halves.",
+                n=int(rule["n_treated"]),
+                all=int(whole["n_treated"]),
+                units=words.units,
+            )
+        )
     if GAIN in rows.index:
         gain = rows.loc[GAIN]
         given = {
