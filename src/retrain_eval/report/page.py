@@ -225,7 +225,8 @@ class Release:
         families["differences"] = bool(main.results("difference_by_"))
         families["programmes"] = any(main.result(name)["estimate"].notna().any()
                                      for name in main.results("programmes_in_"))  # fmt: skip
-        families["alternative"] = bool(main.results("alternative_by_"))
+        families["alternative"] = any(main.result(name)["estimate"].notna().any()
+                                      for name in main.results("alternative_by_"))  # fmt: skip
         families["matched_within"] = any(
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )

@@ -49,9 +49,9 @@ def group_rows(study: Study) -> pd.DataFrame:
     assert rows is not None
     rows = rows.reset_index(drop=True)
     rows["label"] = [study.words.name(str(level).split(BETWEEN)[0]) for level in rows["level"]]
+    rows["stratum"] = [study.words.name(str(name).split(BETWEEN)[0]) for name in rows["subgroup"]]
     rows["panel"] = [
-        sentence(study.marked(str(result), study.words.name(str(name).split(BETWEEN)[0])))
-        for result, name in zip(rows["result"], rows["subgroup"], strict=True)
+        sentence(study.marked(str(result), name)) for result, name in zip(rows["result"], rows["stratum"], strict=True)
     ]
     return rows
 
@@ -112,7 +112,7 @@ def _with_interval(rows: pd.DataFrame, words: Words) -> Iterable[str]:
     return [
         _(
             "{name} ({amount}, 90% interval {interval})",
-            name=row["label"],
+            name=_("{stratum}: {level}", stratum=row["stratum"], level=row["label"]),
             amount=words.amount(row["estimate"], signed=True),
             interval=words.interval(row["ci_low"], row["ci_high"]),
         )
@@ -161,7 +161,7 @@ def tabulate_groups(study: Study) -> Table:
         "n_treated": _("Trained"),
         "n_needed": _("Needed"),
     }
-    data = rows.drop(columns=["label", "panel"])
+    data = rows.drop(columns=["label", "panel", "stratum"])
     return Table(cells, data, stub="label", labels=labels, groups="panel", left=("verdict",))
 
 

@@ -86,7 +86,13 @@ def say_cells(study: Study, result: str) -> str:
     if len(judged):
         worth = _worth(study, result)
         sentences.append(
-            ngettext(
+            _(
+                "None of the groups shows a gain above {worth}{per_period}, the smallest that would matter.",
+                worth=words.amount(worth),
+                per_period=words.per_period(),
+            )
+            if not (judged["verdict"] == WORTHWHILE).any()
+            else ngettext(
                 "Of {cells} group, {n} shows a gain above {worth}{per_period}, the smallest that would matter.",
                 "Of {cells} groups, {n} show a gain above {worth}{per_period}, the smallest that would matter.",
                 len(judged),
