@@ -35,7 +35,10 @@ COSTS = (5.0, 8.0)
 
 
 def drawn_moments(
-    rng: np.random.Generator, strata: Levels, effects: Mapping[tuple[str, ...], float], people: Mapping[tuple[str, ...], int]
+    rng: np.random.Generator,
+    strata: Levels,
+    effects: Mapping[tuple[str, ...], float],
+    people: Mapping[tuple[str, ...], int],
 ) -> OutcomeMoments:
     """Draw people of two periods in each cell, as many controls as trained, and sum them to moments.
 
@@ -157,7 +160,9 @@ def policy(draws: int, spread: float, people: int = 6_000, seed: int = 3) -> dic
         groups={"age": ("55 and over",)}, covariates=("age", "education"), cost_retraining=COSTS[0],
         cost_alternative=COSTS[1]))  # fmt: skip
     every = list(product(AGE, EDUCATION))
-    truth = {(*cell, kind): 0.6 + 0.1 * a + spread * rng.normal() for cell in every for a, kind in enumerate(PROGRAMMES)}
+    truth = {
+        (*cell, kind): 0.6 + 0.1 * a + spread * rng.normal() for cell in every for a, kind in enumerate(PROGRAMMES)
+    }
     share = rng.dirichlet(np.full(len(every), 8.0))
     gain = {
         "no programme": np.zeros(len(every)),

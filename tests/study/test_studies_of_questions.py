@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +19,11 @@ from retrain_eval.cli import app
 from retrain_eval.common.errors import InputError
 from retrain_eval.plan.designs import KINDS
 from retrain_eval.plan.study_file import read_study
-from retrain_eval.release.verification.answering import answer
+from retrain_eval.questions.catalogue import QUESTIONS
+from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.manifest import sealed, spelt
+from retrain_eval.release.results import Results
+from retrain_eval.release.verification.answering import answer, answers_differ
 from retrain_eval.release.verification.verify import verify
 from retrain_eval.report.shown import NAMES, PREFIXES
 from retrain_eval.study.folder import Study
@@ -237,3 +245,73 @@ def test_a_design_whose_records_are_missing_names_them(tmp_path: Path) -> None:
     plan.write_text(head + "[designs.waiting]\n" + rest[rest.index("\n\n") :])
     with pytest.raises(InputError, match="the design waiting needs records of displacement"):
         Study.open(folder).run()
+
+
+# ---- what an edition says of its questions -------------------------------------------------------------------------
+
+
+def with_answers(bundle: Path, to: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
+    """Copy an edition, change what it says of its questions, and seal it again, as an attacker would."""
+    shutil.copytree(bundle, to)
+    rows = json.loads((to / "questions.json").read_text())
+    change(rows)
+    text = json.dumps(rows)
+    (to / "questions.json").write_text(text)
+    manifest = json.loads((to / "manifest.json").read_text())
+    manifest["files"]["questions.json"] = hashlib.sha256(text.encode()).hexdigest()
+    (to / "manifest.json").write_text(spelt(sealed(manifest)))
+    return to
+
+
+def of(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(row for row in rows if row["question"] == name)
+
+
+def test_an_edition_says_by_which_version_from_which_tables_a_question_was_answered(both: tuple[Study, Study]) -> None:
+    folder = both[1].release("2026").path
+    made = of(json.loads((folder / "questions.json").read_text()), "for_whom")
+    assert (made["version"], made["design"]) == (QUESTIONS["for_whom"].version, "calendar")
+    assert made["tables"] == ["moments/matched_by_age_band"]
+    assert {"att_by_age_band", "difference_by_age_band"} <= set(made["results"])
+
+
+def test_other_options_another_question_and_another_design_are_found(both: tuple[Study, Study], tmp_path: Path) -> None:
+    folder = both[1].release("2026").path
+    changes: dict[str, Callable[[list[dict[str, Any]]], object]] = {
+        "other options than study.toml": lambda rows: of(rows, "for_whom")["options"].update(strata=["education"]),
+        "study.toml does not ask it": lambda rows: of(rows, "for_whom").update(question="job_quality"),
+        "another design": lambda rows: of(rows, "for_whom").update(design="waiting"),
+        "questions.json does not have it": lambda rows: rows.remove(of(rows, "for_whom")),
+        "is not valid": lambda rows: of(rows, "for_whom").update(version="2"),
+    }
+    for number, (said, change) in enumerate(changes.items()):
+        altered = with_answers(folder, tmp_path / str(number), change)  # type: ignore[arg-type]
+        assert said in "\n".join(verify(altered).problems), said
+
+
+def test_an_answer_from_other_tables_is_not_the_published_one(both: tuple[Study, Study], tmp_path: Path) -> None:
+    """Estimates of the bundle are compared with the answer of the question, not only with their recipes."""
+    folder = both[1].release("2026").path
+    effects = pd.read_csv(folder / "effects.csv")
+    bundle = Bundle.open(folder)
+    published = Results.read(folder)
+    row = effects.index[(effects["result"] == "att_by_age_band") & effects["estimate"].notna()][0]
+    published.tables["effects"].loc[row, "estimate"] += 1
+    found, left = answers_differ(bundle, published)
+    assert (found, left) == (
+        ["the question for_whom, att_by_age_band: 1 of 4 estimates are not those of the answer"],
+        [],
+    )
+
+
+def test_a_question_of_another_version_is_not_checked_and_not_answered(
+    both: tuple[Study, Study], tmp_path: Path
+) -> None:
+    altered = with_answers(
+        both[1].release("2026").path, tmp_path / "v", lambda rows: of(rows, "for_whom").update(version=99)
+    )
+    found = verify(altered)
+    assert found.problems == ()
+    assert [line for line in found.unchecked if "for_whom" in line and "version 99" in line]
+    with pytest.raises(InputError, match="by version 99 of the question"):
+        answer(altered, "for_whom")

@@ -20,6 +20,7 @@ from retrain_eval.common.untrusted import MIB, in_a_line, read_bytes, refuse, sh
 from retrain_eval.plan.registered import PLAN
 from retrain_eval.plan.study_file import FILE
 from retrain_eval.release.layout import ADDITIVE, TABLES, check_name
+from retrain_eval.release.question_file import ANSWERED
 from retrain_eval.release.recipe_file import RECIPES
 
 MANIFEST = "manifest.json"
@@ -35,6 +36,7 @@ MAX_BYTES: Mapping[str, int] = {
     FILE: MIB,
     PLAN: 16 * MIB,
     RECIPES: 32 * MIB,
+    ANSWERED: MIB,
     ".csv": 16 * MIB,
     ".parquet": 128 * MIB,
 }
@@ -53,7 +55,7 @@ def is_bundle_file(name: str) -> bool:
     >>> [is_bundle_file(name) for name in ("effects.csv", "moments/a.parquet", "moments/../a.parquet", "a.sh")]
     [True, True, False, False]
     """
-    if name in (FILE, PLAN, RECIPES) or name in {f"{table}.csv" for table in TABLES}:
+    if name in (FILE, PLAN, RECIPES, ANSWERED) or name in {f"{table}.csv" for table in TABLES}:
         return True
     kind, _, file = name.partition("/")
     if kind not in ADDITIVE or not file.endswith(".parquet") or len(name) > MAX_NAME:

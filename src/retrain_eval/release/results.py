@@ -30,6 +30,7 @@ from retrain_eval.release.layout import (
     round_significant,
     write_table,
 )
+from retrain_eval.release.question_file import Answered, read_answered, write_answered
 from retrain_eval.release.recipe_file import RECIPES, read_recipes
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import KEYS as COUNTED
@@ -106,6 +107,8 @@ class Results:
         Sums that single tests and bounds need.
     parts : list of Part
         How the rows of the tables were made, in the order of the rows. A table without parts is kept as it is.
+    answered : list of Answered
+        The questions that were answered.
     sets : list of ReleasedSet
         Of protected results, the sets of people behind sums of amounts; never written with them.
     published : dict of int → int
@@ -127,6 +130,7 @@ class Results:
     counts: dict[str, SampleCounts] = field(default_factory=dict)
     statistics: dict[str, Statistic] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
     sets: list[ReleasedSet] = field(default_factory=list, repr=False)
     published: dict[int, int] = field(default_factory=dict, repr=False)
 
@@ -211,12 +215,7 @@ class Results:
             If the name is taken, or cannot be that of a file; if the table is of no kind that a release can hold.
         """
         check_name(name)
-        kinds = {
-            "moments": OutcomeMoments,
-            "life_tables": LifeTable,
-            "covariates": CovariateMoments,
-            "statistics": Statistic,
-        }
+        kinds = dict(moments=OutcomeMoments, life_tables=LifeTable, covariates=CovariateMoments, statistics=Statistic)
         for kind, of in kinds.items():
             if isinstance(table, of):
                 tables: dict[str, Additive] = getattr(self, kind)
@@ -276,7 +275,7 @@ class Results:
     def resolved(self) -> list[Part]:
         """Return the parts with their recipes resolved against the kept tables.
 
-        Effects that follow from no table are kept with their covariance, and later results may follow from them.
+        Effects that follow from no table are kept with their covariance; later results may follow from them.
         """
         known = {id(table): name for name, table in self.kept().items()}
         clustered = {
@@ -349,6 +348,7 @@ class Results:
         if self.parts:
             parts = [{k: v for k, v in asdict(part).items() if v is not None} for part in self.resolved()]
             write_text(folder / RECIPES, json.dumps(parts, indent=1, ensure_ascii=False) + "\n")
+        write_answered(folder, self.answered)
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -360,6 +360,7 @@ class Results:
         return cls(
             tables={name: read_table(folder / f"{name}.csv") for name in TABLES if (folder / f"{name}.csv").exists()},
             parts=read_parts(folder),
+            answered=read_answered(folder),
             **additive,
         )
 

@@ -11,6 +11,7 @@ EDUCATION = ("below upper secondary", "upper secondary", "tertiary")
 TIERS = ("foundation", "transition", "substitution")
 DELIVERIES = ("public", "employer", "mixed")
 NO_GAIN_GROUPS = ("55 and over", "long-term unemployed", "limited capacity")
+FUNDERS = ("state", "employer", "participant", "fund")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,14 @@ class Parameters:
         for others. Who is in two groups loses both shares.
     unlinked : float
         Share of people who could not be found in the wage records.
+    funded : tuple of float
+        Share of what training costs that each of ``FUNDERS`` pays, adding up to 1. No participant pays their own
+        stipend: the others do.
+    providers : int
+        Number of providers. Six share the 18 programmes; any other number offer all of them each, and people are drawn
+        to a provider whatever else is known of them.
+    provider_sd : float
+        Standard deviation, over providers, of what is added to the factor of all gains of their trainees; zero: none.
     """
 
     displaced: float = 0.6
@@ -97,6 +106,9 @@ class Parameters:
     ai_gain: float = 0.1
     no_gain_for: tuple[float, float, float] = (0.0, 0.0, 0.0)
     unlinked: float = 0.02
+    funded: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    providers: int = 6
+    provider_sd: float = 0.0
 
     def __post_init__(self) -> None:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
@@ -106,12 +118,16 @@ class Parameters:
             if isinstance(like, tuple) and not (isinstance(value, tuple) and len(value) == len(like)):
                 rule = f"a tuple of {len(like)} numbers"
                 raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
-            whole = field.name in ("dip_quarters", "training_quarters")
+            whole = field.name in ("dip_quarters", "training_quarters", "providers")
             for number in value if isinstance(value, tuple) else (value,):
                 kind = int if whole else (int, float)
                 if isinstance(number, bool) or not isinstance(number, kind) or (whole and number < 1):
-                    rule = "whole quarters, at least 1" if whole else "a number"
+                    quarters = "a whole number" if field.name == "providers" else "whole quarters"
+                    rule = f"{quarters}, at least 1" if whole else "a number"
                     raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
                 if not 0 <= number < 1e6 or (field.name in shares and number > 1):
                     rule = "0 to 1" if field.name in shares else "zero or more"
                     raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
+        if abs(sum(self.funded) - 1) > 1e-9:
+            rule = f"shares of {', '.join(FUNDERS)} that add up to 1"
+            raise InputError("this parameter cannot be", column="funded", value=self.funded, rule=rule)

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from itertools import islice
 
 import duckdb
+import msgspec
 
 from retrain_eval.common.errors import DesignError, DisclosureError, InputError, RetrainEvalError, unknown
 from retrain_eval.common.shown import summarised
@@ -23,7 +24,9 @@ from retrain_eval.questions.levels import answer_levels
 from retrain_eval.questions.protocol import Inquiry
 from retrain_eval.questions.supporting.balance import answer_balance, baseline_from_rows, collect_balance
 from retrain_eval.questions.supporting.sensitivity import answer_bias, answer_robustness, bias_tables
+from retrain_eval.questions.tables import CLUSTERED
 from retrain_eval.records.store import Store
+from retrain_eval.release.question_file import Answered
 from retrain_eval.release.results import Results
 from retrain_eval.sample.hidden_bias.hidden_bias import MAKE, hidden_bias
 from retrain_eval.sample.matched import MatchedSample
@@ -167,8 +170,19 @@ class Run(Publishing):
                 continue
             tables = gather(question, cohort, inquiry)
             self._keep_tables(tables)
-            for answers in answers_of(question, cohort, tables, inquiry):
-                self._keep_answers(answers)
+            answers = answers_of(question, cohort, tables, inquiry)
+            for found in answers:
+                self._keep_answers(found)
+            self.results.answered.append(
+                Answered(
+                    question=name,
+                    version=question.version,
+                    design=cohort.name,
+                    options=msgspec.to_builtins(inquiry.options),
+                    tables=tuple(label for label in tables if not label.startswith(CLUSTERED)),
+                    results=tuple(dict.fromkeys(name for found in answers for name in found.names())),
+                )
+            )
 
     @cached_property
     def _filled(self) -> dict[str, list[str]]:

@@ -61,7 +61,9 @@ def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed,
     base = study.panel_options()["base_period"] if loaded(con, "price") else None
     [(amount,)] = ProgrammeCostSteps(base, kind).relation("of_kind", con).fetchall()
     entered = keyed(
-        con.sql(f"SELECT DISTINCT person_id FROM enrolment SEMI JOIN (FROM programme WHERE {kind}) USING (programme_id)")
+        con.sql(
+            f"SELECT DISTINCT person_id FROM enrolment SEMI JOIN (FROM programme WHERE {kind}) USING (programme_id)"
+        )
     )
     key = key_sum_sql() if has_keys(entered) else "0"
     [(people, total)] = query(entered, f"SELECT count(*), {key} FROM source").fetchall()

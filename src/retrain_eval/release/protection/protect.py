@@ -116,7 +116,8 @@ def protect(
         record.append(f"{_KINDS[kind]} {of}: withheld, because {why.public}.")
     standing, stays = redraw_standing(results, safe.kept(), rules, register)
     made, notes = publish(standing, safe.kept(), rules, stays | {name: why.public for name, why in gone.items()})
-    safe.tables, safe.parts, safe.sets, safe.published = made.tables, made.parts, apart.sets, register.published
+    safe.tables, safe.parts, safe.answered = made.tables, made.parts, made.answered
+    safe.sets, safe.published = apart.sets, register.published
     _refuse_empty(results, safe, gone)
     return safe, [*notes, *record]
 

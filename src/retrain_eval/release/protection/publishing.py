@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -114,6 +115,10 @@ def publish(
     published = Results(
         tables={name: frame.drop(columns=PART) for name, frame in tables.items()},
         parts=[replace(part, rows=int(left[number])) for number, part in enumerate(parts) if number in left],
+        answered=[
+            msgspec.structs.replace(one, tables=tuple(name for name in one.tables if name in kept))
+            for one in results.answered
+        ],
     )
     for result, table, reason in [*withheld, *_wholly_withheld(published)]:
         published.withhold(result, reason, table)

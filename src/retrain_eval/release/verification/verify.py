@@ -22,6 +22,7 @@ from retrain_eval.release.protection.completing import FOLLOWING
 from retrain_eval.release.protection.publishing import publish
 from retrain_eval.release.results import Part, Results
 from retrain_eval.release.signing import UNPROVED, check_origin
+from retrain_eval.release.verification.answering import answers_differ
 from retrain_eval.release.verification.comparison import compare
 from retrain_eval.release.verification.consistency import disagreements, unchecked
 from retrain_eval.release.verification.labels import label_problems, untied
@@ -178,6 +179,8 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
     except (RetrainEvalError, KeyError, TypeError, ValueError) as error:
         return Verification(bundle.path, n_files, (*differences, _not_rederived(error)))
     differences += contradictions(published, bundle.rules)
+    other_answers, not_answered = answers_differ(bundle, published)
+    differences += other_answers
     digits = bundle.rules.significant_figures
     tally = {kind: Counter[str]() for kind in ("rederived", "on_covariance", "stated")}
     tables, strata, loose = list(published.kept()), list(bundle.study_file.strata), dict[str, str]()
@@ -219,7 +222,7 @@ def _verified(bundle: Bundle, n_files: int) -> Verification:
         dict(tally["stated"]),
         published.withheld(),
         loose,
-        tuple(unchecked(bundle)),
+        (*unchecked(bundle), *not_answered),
     )
 
 

@@ -68,6 +68,8 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
         ("not_retrainable", "programmes"),
+        ("money", "money"),
+        ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),
         ("stability", "survival"),
         ("replication", "replication"),

@@ -143,9 +143,7 @@ def tabulate_groups(study: Study) -> Table:
             "label": rows["label"],
             "panel": rows["panel"],
             "estimate": [words.amount(value) for value in rows["estimate"]],
-            "interval": [
-                words.interval(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)
-            ],
+            "interval": [words.interval(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)],
             "p": [short_p(value) for value in rows["p_holm"]],
             "verdict": rows["verdict"].map(_),
             "n_treated": [f"{int(n):,}" for n in rows["n_treated"]],
@@ -197,9 +195,13 @@ def say_alternative(study: Study) -> str:
                 **given,
             )
         elif row["estimate"] > 0:
-            text = _("For {name} the alternative brings {amount}{per_period} more than retraining ({interval}).", **given)
+            text = _(
+                "For {name} the alternative brings {amount}{per_period} more than retraining ({interval}).", **given
+            )
         else:
-            text = _("For {name} the alternative brings {amount}{per_period} less than retraining ({interval}).", **given)
+            text = _(
+                "For {name} the alternative brings {amount}{per_period} less than retraining ({interval}).", **given
+            )
         sentences.append(text)
     return " ".join(sentences)
 
@@ -308,7 +310,9 @@ def tabulate_leaves(study: Study) -> Table:
     cells["n"] = ["—" if pd.isna(n) else f"{int(n):,}" for n in rows["n"]]
     for programme in PROGRAMMES:
         cells[programme] = [
-            "—" if pd.isna(gain) else _("{gain} (std. error {error})", gain=words.amount(gain), error=words.amount(error))
+            "—"
+            if pd.isna(gain)
+            else _("{gain} (std. error {error})", gain=words.amount(gain), error=words.amount(error))
             for gain, error in zip(rows[f"gain_{programme}"], rows[f"se_{programme}"], strict=True)
         ]
     labels = {

@@ -215,14 +215,10 @@ def tabulate_cells(study: Study, result: str) -> Table:
     rows, words, names = cell_rows(study, result), study.words, strata_of(study, result)
     apart = study.result(result)
     apart = apart[missing(apart["level"])].assign(verdict=None, n_needed=None, p_holm=None)
-    apart["label"] = [
-        ", ".join(words.name(part) for part in str(level).split(BETWEEN)) for level in apart["level"]
-    ]
+    apart["label"] = [", ".join(words.name(part) for part in str(level).split(BETWEEN)) for level in apart["level"]]
     rows = pd.concat([rows, apart], ignore_index=True) if len(apart) else rows
     first = names[0]
-    heads = [
-        sentence(words.name(level)) if isinstance(level, str) else _("Not recorded") for level in rows[first]
-    ]
+    heads = [sentence(words.name(level)) if isinstance(level, str) else _("Not recorded") for level in rows[first]]
     rest = [
         ", ".join(words.name(row[name]) for name in names[1:]) if isinstance(row[first], str) else row["label"]
         for _i, row in rows.iterrows()
@@ -230,8 +226,7 @@ def tabulate_cells(study: Study, result: str) -> Table:
     hidden = rows["estimate"].isna()
     cells = pd.DataFrame({"label": rest, "panel": heads})
     cells["estimate"] = [
-        _(SUPPRESSED) if gone else words.amount(value)
-        for gone, value in zip(hidden, rows["estimate"], strict=True)
+        _(SUPPRESSED) if gone else words.amount(value) for gone, value in zip(hidden, rows["estimate"], strict=True)
     ]
     cells["interval"] = [
         "—" if pd.isna(low) else words.interval(low, high)
