@@ -21,6 +21,7 @@ from retrain_eval.common.untrusted import shown
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.estimators.effects.allocation import compared_programmes, policy_leaves, policy_value
 from retrain_eval.estimators.effects.cells import cell_verdicts, interactions
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -98,6 +99,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         provider_table,
         rosenbaum_table,
         score_test,
+        selected_effects,
         share_effects,
         shares_by_level,
         spell_flow,

@@ -1,7 +1,7 @@
 """Whom to offer which programme: a rule that is chosen on one half of the people and valued on the other.
 
-The table has the effect in each cell of covariates × programme × half. A rule that is valued on the people on whom it was
-chosen looks better than it is; here each half chooses a tree for the other, and the two values are averaged.
+The table has the effect in each cell of covariates × programme × half. A rule that is valued on the people on whom it
+was chosen looks better than it is; here each half chooses a tree for the other, and the two values are averaged.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Cells:
     def shares(self) -> Floats:
         """Share of each cell among the people of a half, shape (cells, halves)."""
         n = self.people("n_treated")
-        return n / n.sum(axis=0)
+        out: Floats = n / n.sum(axis=0)
+        return out
 
     def tree(self, half: int, depth: int) -> Tree:
         """Return the best tree by the effects of a half."""
@@ -178,9 +179,9 @@ def policy_value(
 
     Notes
     -----
-    ``V = ½ Σ_h Σ_c p_hc (θ_hc,π(c) · periods − cost_π(c))`` with π chosen on the half other than h, and p_hc the share of a
-    cell among the trained of half h (Athey and Wager 2021, with cross-fitting over two halves). Given the rules, V is
-    linear in the effects; the sampling error of the shares is added, that of the choice of the rule is not: the
+    ``V = ½ Σ_h Σ_c p_hc (θ_hc,π(c) · periods − cost_π(c))`` with π chosen on the half other than h, and p_hc the share
+    of a cell among the trained of half h (Athey and Wager 2021, with cross-fitting over two halves). Given the rules, V
+    is linear in the effects; the sampling error of the shares is added, that of the choice of the rule is not: the
     interval is for the rules as they were chosen. People are those of cells that both halves have.
 
     Each of the two values is unbiased for its rule, but their errors e are correlated: the rule of one half follows the

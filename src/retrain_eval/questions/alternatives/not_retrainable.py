@@ -25,8 +25,8 @@ from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.groups import adjust_groups, judged_groups
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.questions import NotRetrainable as Options
-from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.alternatives.programme_costs import cost_of_kind
+from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort, Group, SampleSpec
 from retrain_eval.questions.needs import Needs
 from retrain_eval.questions.protocol import Inquiry, Question
@@ -59,7 +59,7 @@ class NotRetrainable(Question):
         return tuple(dict.fromkeys(specs))
 
     def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
-        """Sum paths by group and kind of programme, and by covariates, kind of programme and half; and costs by kind."""
+        """Sum paths by group and kind of programme, and by covariates, kind and half; and costs by kind."""
         tables, given = Tables(), inquiry.given(Options)
         for name in given.groups:
             cohort.say(f"effects of retraining and of the alternative by {name}")
@@ -93,14 +93,11 @@ class NotRetrainable(Question):
                     answers.effects(f"alternative_by_{name}", compared)
         with answers.attempt("policy"):
             effects = self._cells(tables, inquiry)
-            options = {
-                "levels": {name: list(inquiry.study.strata[name].levels()) for name in given.covariates},
-                "periods": inquiry.study.designs[inquiry.design].after + 1,
-                "costs": [_cost(tables, given, kind) for kind in PROGRAMMES],
-                "depth": given.depth,
-            }
-            answers.effects("policy", policy_value(effects, **options))
-            answers.table("allocation", policy_leaves(effects, **options), of="policy")
+            levels = {name: list(inquiry.study.strata[name].levels()) for name in given.covariates}
+            periods = inquiry.study.designs[inquiry.design].after + 1
+            costs = [_cost(tables, given, kind) for kind in PROGRAMMES]
+            answers.effects("policy", policy_value(effects, levels, periods, costs, given.depth))
+            answers.table("allocation", policy_leaves(effects, levels, periods, costs, given.depth), of="policy")
         return answers
 
     def _groups(self, answers: Answers, tables: Tables, inquiry: Inquiry) -> None:

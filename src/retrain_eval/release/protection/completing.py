@@ -11,8 +11,8 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.estimators.effects.groups import adjust_groups
 from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
+from retrain_eval.estimators.effects.groups import adjust_groups
 from retrain_eval.estimators.effects.same_estimates import same_rows
 from retrain_eval.estimators.inference.hidden_bias_bounds import e_value
 from retrain_eval.estimators.rows.follow_up import with_logit_interval
@@ -39,8 +39,7 @@ def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.Da
         Significant figures of printed numbers.
     """
     if "groups" in tables:  # adjusted over all groups, each of which follows from a table of its own
-        printed = round_significant(tables["groups"], digits)
-        again = adjust_groups(printed)
+        again = adjust_groups(round_significant(tables["groups"], digits))
         columns = {name: again[name].to_numpy() for name in ("p_holm", "verdict")}
         tables = {**tables, "groups": tables["groups"].assign(**columns, n_needed=again["n_needed"])}
     effects = tables.get("effects")

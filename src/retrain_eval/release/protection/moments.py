@@ -23,7 +23,7 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
-from retrain_eval.tables.moments.withheld_cells import without_cell, withholds_cells
+from retrain_eval.tables.moments.withheld_cells import withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import Keys, add_keys
 from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.mean_weights import VARIANCE as WEIGHTS

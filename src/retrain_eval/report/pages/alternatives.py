@@ -224,12 +224,13 @@ def policy_rows(study: Study) -> pd.DataFrame:
 
 def say_policy(study: Study) -> str:
     """Say what the rule is worth per person, and whether that is more than one programme for all."""
-    rows, words = policy_rows(study).set_index("level"), study.words
-    rule = rows.loc[RULE]
+    rows, words = policy_rows(study), study.words
+    by_level = {str(row["level"]): row for row in rows.to_dict("records")}
+    rule = by_level[RULE]
     sentences = [
         _(
-            "Offering programmes by the rule would be worth {amount} per person after cost ({interval}), over the time that "
-            "people are followed.",
+            "Offering programmes by the rule would be worth {amount} per person after cost ({interval}), over the time "
+            "that people are followed.",
             amount=words.amount(rule["estimate"], signed=True),
             interval=words.interval(rule["ci_low"], rule["ci_high"]),
         )
@@ -238,15 +239,15 @@ def say_policy(study: Study) -> str:
     if whole is not None and pd.notna(whole["n_treated"]) and rule["n_treated"] < whole["n_treated"]:
         sentences.append(
             _(
-                "It is about {n:,} of the {all:,} trained {units}: the others belong to groups in which too few people are "
-                "for an estimate in both halves.",
+                "It is about {n:,} of the {all:,} trained {units}: the others belong to groups in which too few people "
+                "are for an estimate in both halves.",
                 n=int(rule["n_treated"]),
                 all=int(whole["n_treated"]),
                 units=words.units,
             )
         )
-    if GAIN in rows.index:
-        gain = rows.loc[GAIN]
+    if GAIN in by_level:
+        gain = by_level[GAIN]
         given = {
             "amount": words.amount(gain["estimate"], signed=True),
             "interval": words.interval(gain["ci_low"], gain["ci_high"]),
