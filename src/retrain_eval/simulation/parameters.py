@@ -64,8 +64,9 @@ class Parameters:
     no_gain_for : tuple of float
         Share of the gains of foundation and transition programmes that is lost by people of a group, in the order of
         ``NO_GAIN_GROUPS``: at least 55 years old at displacement; entering four quarters or more after displacement;
-        with a disability. 0: they gain as others do; 1: nothing. Programmes of the tier substitution work for them as
-        for others. Who is in two groups loses both shares.
+        with a disability. 0: they gain as others do; 1: nothing, so that what is lost while in training is all that
+        training changes. Programmes of the tier substitution work for them as for others. Who is in two groups loses
+        both shares.
     unlinked : float
         Share of people who could not be found in the wage records.
     funded : tuple of float

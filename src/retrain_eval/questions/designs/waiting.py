@@ -59,8 +59,8 @@ class WaitingSteps(Pipeline):
 
         The time without work ends when a programme starts: of people who enter none it is not known, and a control has
         been without work for as long as their trainee. A programme that starts in a period is decided on before a job
-        is found in it, so waiting ends in the period after. Outcomes may come from any period between the earliest start
-        less `before` and the latest plus `after`.
+        is found in it, so waiting ends in the period after. Outcomes may come from any period between the earliest
+        start less `before` and the latest plus `after`.
         """
         given = self.settings
         span = complete("to_displacement", given.wait[0] - given.before, given.wait[1] + given.after)
