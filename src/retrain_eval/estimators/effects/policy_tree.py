@@ -13,7 +13,7 @@ import numpy as np
 
 from retrain_eval.common.arrays import Bools, Floats, Index, Ints
 
-_BETTER = 1e-9  # of the largest gain in size: a deeper tree has to gain more than rounding
+_BETTER = 1e-9  # of the largest gain in size: a tree with more leaves has to gain more than rounding
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def _best(
                 _best(gains, levels, sizes, cells[side], rule | {covariate: names}, depth - 1)
                 for side, names in ((low, allowed[:cut]), (~low, allowed[cut:]))
             ]
-            gain = parts[0].gain + parts[1].gain
-            if gain > best.gain + enough:
-                best = Tree(tuple(leaf for part in parts for leaf in part.leaves), gain)
+            found = Tree(tuple(leaf for part in parts for leaf in part.leaves), parts[0].gain + parts[1].gain)
+            as_good, fewer = found.gain > best.gain - enough, len(found.leaves) < len(best.leaves)
+            if found.gain > best.gain + enough or (as_good and fewer):
+                best = found
     return best
