@@ -1,4 +1,4 @@
-"""A small synthetic agency in which retraining gains nothing for some groups, and a study that asks for whom it works."""
+"""A small synthetic agency in which retraining gains nothing for some groups, and a study that asks for whom."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ def true_effects_of_groups(con: duckdb.DuckDBPyConnection, last: int = 12) -> pd
     frame: pd.DataFrame = con.sql(
         f"""
         WITH known AS (
-          SELECT e.person_id, CASE WHEN tier = 'substitution' THEN 'alternative' ELSE 'retraining' END AS programme_kind,
+          SELECT e.person_id,
+            CASE WHEN tier = 'substitution' THEN 'alternative' ELSE 'retraining' END AS programme_kind,
             list_filter([
               CASE WHEN year(displaced_on) - birth_year >= 55 THEN {old} END,
               CASE WHEN entry - (year(displaced_on) * 4 + quarter(displaced_on) - 1) >= {LONG_TERM} THEN {long} END,

@@ -23,7 +23,7 @@ def judged(estimate: float, error: float, n: int = 400, family: int = 1, worth: 
 def test_equivalence_is_a_90_percent_interval_inside_the_smallest_worthwhile_effect(estimate: float) -> None:
     for error in (30.0, 45.0, 60.0):
         row = judged(estimate, error)
-        within = -100 < row["ci_low"] and row["ci_high"] < 100
+        within = row["ci_low"] > -100 and row["ci_high"] < 100
         assert (row["verdict"] == "equivalent to none") == within
 
 
