@@ -103,7 +103,7 @@ def test_where_both_halves_agree_the_value_is_that_of_the_best_programmes() -> N
     assert found[RULE] == pytest.approx((30 + 20 + 12) / 3)
     assert found["retraining for all"] == pytest.approx(50 / 3)
     assert found["alternative for all"] == pytest.approx(32 / 3)
-    assert found["rule compared with one programme for all"] == pytest.approx(12 / 3)
+    assert found["rule compared with one choice for all"] == pytest.approx(12 / 3)
     assert found[REGRET] == pytest.approx(0.0)
 
 

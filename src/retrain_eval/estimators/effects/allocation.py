@@ -28,7 +28,7 @@ PROGRAMMES, ACTIONS = (RETRAINING, ALTERNATIVE), (NOTHING, RETRAINING, ALTERNATI
 HALVES = ("first", "second")
 KIND, HALF = "programme_kind", "half"
 ALLOCATION, VALUE = "allocation", "value"
-RULE, FOR_ALL, GAIN, REGRET = "rule", " for all", "rule compared with one programme for all", "regret, at most"
+RULE, FOR_ALL, GAIN, REGRET = "rule", " for all", "rule compared with one choice for all", "regret, at most"
 CORRELATION = 0.4  # of the errors of the two values of a rule; see `policy_value`
 _COLUMNS = ("half", "rule", "action", "n", "gain_retraining", "se_retraining", "gain_alternative", "se_alternative")
 

@@ -35,7 +35,7 @@ _NAMES = {
     RULE: N_("the rule"),
     RETRAINING + FOR_ALL: N_("retraining for all"),
     ALTERNATIVE + FOR_ALL: N_("the alternative for all"),
-    GAIN: N_("the rule compared with one programme for all"),
+    GAIN: N_("the rule compared with one choice for all"),
     REGRET: N_("the best rule compared with this one, at most"),
 }
 
@@ -223,7 +223,7 @@ def policy_rows(study: Study) -> pd.DataFrame:
 
 
 def say_policy(study: Study) -> str:
-    """Say what the rule is worth per person, and whether that is more than one programme for all."""
+    """Say what the rule is worth per person, and whether that is more than one choice for all gives."""
     rows, words = policy_rows(study), study.words
     by_level = {str(row["level"]): row for row in rows.to_dict("records")}
     rule = by_level[RULE]
@@ -252,15 +252,19 @@ def say_policy(study: Study) -> str:
             "amount": words.amount(gain["estimate"], signed=True),
             "interval": words.interval(gain["ci_low"], gain["ci_high"]),
         }
-        sentences.append(
-            _("That is more than the best single programme for all gives, by {amount} ({interval}).", **given)
-            if gain["ci_low"] > 0
-            else _(
-                "These data do not show that it does better than one programme for all: the difference is {amount} "
-                "({interval}).",
-                **given,
+        if gain["ci_low"] > 0:
+            text = N_("That is more than the best one choice for all gives, by {amount} ({interval}).")
+        elif gain["ci_high"] < 0:
+            text = N_("The best one choice for all gives more: the difference is {amount} ({interval}).")
+        else:
+            text = N_(
+                "These data do not show that it does better than the best one choice for all: the difference is "
+                "{amount} ({interval})."
             )
-        )
+        sentences += [
+            _(text, **given),
+            _("One choice for all is the same programme for all, or no programme for any of them."),
+        ]
     away = leaf_rows(study)
     away = away[away["action"] == NOTHING]
     if len(away):
@@ -276,7 +280,7 @@ def say_policy(study: Study) -> str:
 
 
 def tabulate_policy(study: Study) -> Table:
-    """Tabulate the value of the rule, of one programme for all, and the regret."""
+    """Tabulate the value of the rule, of one choice for all, and the regret."""
     return tabulate_estimates(policy_rows(study), study.words, heading=_("Value per person"), counts=False)
 
 
@@ -296,10 +300,12 @@ def _condition(rule: str, words: Words) -> str:
     Examples
     --------
     >>> _condition('{"age_band": ["25 to 39", "40 to 54"]}', Words()), _condition("{}", Words())
-    ('25 to 39 or 40 to 54', 'everyone')
+    ('age band: 25 to 39 or 40 to 54', 'everyone')
     """
-    levels = json.loads(rule)
-    parts = [_(" or ").join(words.name(level) for level in given) for given in levels.values()]
+    parts = [
+        _("{stratum}: {level}", stratum=words.name(name), level=_(" or ").join(words.name(level) for level in given))
+        for name, given in json.loads(rule).items()
+    ]
     return _("; ").join(parts) or _("everyone")
 
 

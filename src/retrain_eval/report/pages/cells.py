@@ -39,7 +39,7 @@ def strata_of(study: Study, result: str) -> list[str]:
 
 def heading(study: Study, result: str) -> str:
     """Return the strata of a result as a heading, marked where the plan does not name them together."""
-    names = _(" and ").join(study.words.name(name) for name in strata_of(study, result))
+    names = listed([study.words.name(name) for name in strata_of(study, result)])
     return sentence(study.marked(result, names))
 
 
@@ -183,13 +183,16 @@ def draw_cells(study: Study, result: str) -> Figure:
         "—" if pd.isna(row["estimate"]) else f"{words.amount(row['estimate'], signed=True)} {sign_of(row)}".rstrip()
         for _i, row in data.iterrows()
     ]
+    # without an answer a tile is paler: its number may be chance
+    data["strength"] = [0.4 if verdict == INCONCLUSIVE else 1.0 for verdict in data["verdict"]]
     largest = float(data["estimate"].abs().max())
 
     def draw(narrow: bool) -> Plot:
         wrap = 11 if narrow else 22
         return (
             chart(data, x="x", y="y", fill="estimate")
-            + p9.geom_tile(color="white", size=1.5)
+            + p9.geom_tile(p9.aes(alpha="strength"), color="white", size=1.5)
+            + p9.scale_alpha_identity()
             + p9.geom_text(p9.aes(label="text"), size=7 if narrow else 8.5, color=INK)
             + p9.scale_fill_gradient2(
                 low=LOW, mid=MIDDLE, high=HIGH, midpoint=0, limits=(-largest, largest), na_value="#eceff1"
