@@ -24,7 +24,6 @@ from retrain_eval.estimators.did.att_gt import att_gt
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
 from retrain_eval.estimators.did.group_time import averages
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
 
@@ -34,7 +33,7 @@ _KEYS = ["subgroup", "level"]
 
 @recorded
 def selected_effects(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     among: str,
     selected: str,
     by: str = "",
@@ -50,7 +49,7 @@ def selected_effects(
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         By ``among`` and, if given, ``by``. In matched pairs the level of ``among`` is that of the treated of the pair,
         so that the selected are compared with their own controls.
     among, selected : str

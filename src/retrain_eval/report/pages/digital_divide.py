@@ -311,20 +311,21 @@ def say_completers(study: Study) -> str:
     rows = study.result("completers").set_index("estimand")
     if rows.empty or not rows["estimate"].notna().all():
         return _("Figures for completers alone are published for some groups only.")
-    whole, alone, apart = (rows.loc[name] for name in ESTIMANDS)
+    estimate, low, high = (rows[name].astype(float).to_dict() for name in ("estimate", "ci_low", "ci_high"))
+    whole, alone, apart = ESTIMANDS
     words = study.words
     said = _(
         "Per {period}, the effect on everyone who entered is {whole} ({whole_interval}). Completers alone would have "
         "shown {alone} ({alone_interval}): {apart} away ({apart_interval}).",
         period=_(words.period),
-        whole=words.amount(whole["estimate"], signed=True),
-        whole_interval=words.interval(whole["ci_low"], whole["ci_high"]),
-        alone=words.amount(alone["estimate"], signed=True),
-        alone_interval=words.interval(alone["ci_low"], alone["ci_high"]),
-        apart=words.amount(apart["estimate"], signed=True),
-        apart_interval=words.interval(apart["ci_low"], apart["ci_high"]),
+        whole=words.amount(estimate[whole], signed=True),
+        whole_interval=words.interval(low[whole], high[whole]),
+        alone=words.amount(estimate[alone], signed=True),
+        alone_interval=words.interval(low[alone], high[alone]),
+        apart=words.amount(estimate[apart], signed=True),
+        apart_interval=words.interval(low[apart], high[apart]),
     )
-    if apart["ci_low"] <= 0 <= apart["ci_high"]:
+    if low[apart] <= 0 <= high[apart]:
         said += " " + _("The interval of the difference includes zero.")
     return said
 
