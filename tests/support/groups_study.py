@@ -73,7 +73,7 @@ wait = [2, 6]
 strata = ["age_band", "trade"]
 together = [["age_band", "schooling"], ["age_band", "schooling", "spell"]]
 [questions.not_retrainable]
-groups = {{age_band = ["55 and over"], capacity = ["limited"], spell = ["a year or more"]}}
+groups = {{age_band = ["40 to 54", "55 and over"], capacity = ["limited"], spell = ["a year or more"]}}
 covariates = ["age_band", "schooling"]
 {options}
 [release]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from retrain_eval.common.errors import DesignError
+from retrain_eval.estimators.effects.cells import BETWEEN
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.questions.protocol import Inquiry
 
 OF_TRAINEE = ("periods_without_work",)  # columns that are known of trainees alone, where people wait for a start
@@ -37,3 +40,15 @@ def cells_of(names: Sequence[str]) -> str:
     'cells_by_age_band_and_education_level'
     """
     return f"cells_by_{'_and_'.join(names)}"
+
+
+def check_levels(moments: OutcomeMoments) -> None:
+    """Refuse levels that cannot be told apart once those of several strata are joined to the name of a cell.
+
+    Raises
+    ------
+    DesignError
+    """
+    for name in moments.strata:
+        if moments.cells[name].astype("str").str.contains(BETWEEN, regex=False).any():
+            raise DesignError(f"a level of {name} contains {BETWEEN.strip()!r}, which joins levels: rename it")

@@ -30,7 +30,7 @@ from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import Cohort, Group, SampleSpec
 from retrain_eval.questions.needs import Needs
 from retrain_eval.questions.protocol import Inquiry, Question
-from retrain_eval.questions.strata import matched_within
+from retrain_eval.questions.strata import check_levels, matched_within
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.moments.withheld_cells import MARK
@@ -77,7 +77,7 @@ class NotRetrainable(Question):
         for kind, condition in ((RETRAINING, f"NOT {of_alternative}"), (ALTERNATIVE, of_alternative)):
             if getattr(given, f"cost_{kind}") is None:
                 with tables.attempt(f"{COST}{kind}"):
-                    tables[f"{COST}{kind}"] = cost_of_kind(cohort.con, inquiry.study, cohort.keyed, condition)
+                    tables[f"{COST}{kind}"] = cost_of_kind(cohort.con, inquiry.study, cohort.keyed, kind, condition)
         return tables
 
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
@@ -89,13 +89,17 @@ class NotRetrainable(Question):
         for name in (name for name in given.groups if name in given.covariates):
             for level in given.groups[name]:
                 with answers.attempt(f"alternative_by_{name}"):
-                    compared = compared_programmes(self._cells(tables, inquiry), name, level, given.overlap)
+                    effects = self._cells(tables, inquiry)
+                    if ALTERNATIVE not in _kinds(tables):
+                        raise DesignError("too few people, or none, entered the alternative")
+                    compared = compared_programmes(effects, name, level, given.overlap)
                     answers.effects(f"alternative_by_{name}", compared)
         with answers.attempt("policy"):
             effects = self._cells(tables, inquiry)
             levels = {name: list(inquiry.study.strata[name].levels()) for name in given.covariates}
             periods = inquiry.study.designs[inquiry.design].after + 1
-            costs = [_cost(tables, given, kind) for kind in PROGRAMMES]
+            # what no one entered costs nothing here: the rule cannot offer it
+            costs = [_cost(tables, given, kind) if kind in _kinds(tables) else 0.0 for kind in PROGRAMMES]
             answers.effects("policy", policy_value(effects, levels, periods, costs, given.depth))
             answers.table("allocation", policy_leaves(effects, levels, periods, costs, given.depth), of="policy")
         return answers
@@ -134,15 +138,21 @@ class NotRetrainable(Question):
     def _cells(self, tables: Tables, inquiry: Inquiry) -> EffectTable:
         """Return the effects by covariates × kind of programme × half."""
         moments, names = tables.need(ALLOCATION, OutcomeMoments), inquiry.given(Options).covariates
-        if set(moments.cells[KIND].astype(str)) <= {ANY}:
+        if _kinds(tables) <= {ANY}:
             raise DesignError("kinds of programmes cannot be told apart, so that there is no alternative to compare")
         return moments.att_gt(**inquiry.study.did_options()).by(*names, KIND, HALF).aggregate("simple")
+
+
+def _kinds(tables: Tables) -> set[str]:
+    """Return the kinds of programmes of the people whom a rule is about."""
+    return set(tables.need(ALLOCATION, OutcomeMoments).cells[KIND].astype(str))
 
 
 def _marked(cohort: Cohort, inquiry: Inquiry, group: Group, names: tuple[str, ...]) -> OutcomeMoments:
     """Return the moments of the main outcome by strata, of which cells of few people will be withheld."""
     assert inquiry.study.did is not None
     moments = cohort.moments_of(group, inquiry.study.did.outcome, names)
+    check_levels(moments)
     moments.mark(MARK)
     return moments
 

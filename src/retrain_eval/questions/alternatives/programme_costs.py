@@ -39,7 +39,7 @@ class ProgrammeCostSteps(CostSteps):
             SEMI JOIN (FROM programme WHERE {self.kind}) p ON p.programme_id = cost.programme_id"""
 
 
-def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed, kind: str) -> Costs:
+def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed, name: str, kind: str) -> Costs:
     """Return the sum of costs of programmes of a kind, and the people who entered one of them.
 
     Parameters
@@ -48,6 +48,8 @@ def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed,
     study : StudyFile
     keyed : callable
         Gives rows the keys of their people, or returns them as they are.
+    name : str
+        Of the kind, for errors.
     kind : str
         Condition on the table of programmes.
 
@@ -56,8 +58,8 @@ def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed,
     DesignError
         If there are no records of cost, no cost can be put into prices of the base period, or no one entered.
     """
-    if not loaded(con, "cost", "programme"):
-        raise DesignError("no records of cost and programme say what a kind of programme cost")
+    if not loaded(con, "cost", "programme") or "tier" not in con.table("programme").columns:
+        raise DesignError("no records of cost, and of programmes with their tier, say what a kind of programme cost")
     base = study.panel_options()["base_period"] if loaded(con, "price") else None
     [(amount,)] = ProgrammeCostSteps(base, kind).relation("of_kind", con).fetchall()
     entered = keyed(
@@ -68,5 +70,5 @@ def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed,
     key = key_sum_sql() if has_keys(entered) else "0"
     [(people, total)] = query(entered, f"SELECT count(*), {key} FROM source").fetchall()
     if amount is None or not people:
-        raise DesignError("no cost of a kind of programme is known in prices of the base period")
+        raise DesignError(f"no cost of {name} is known in prices of the base period")
     return Costs(float(amount), people, np.array([total], dtype=np.uint64) if has_keys(entered) else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -78,7 +78,7 @@ class PersonColumns:
         Raises
         ------
         InputError
-            If a stratum has the name of a column that the design makes.
+            If a stratum has the name of a column that the design makes, or is of a column that is not there.
         """
         columns = con.table(PERSON).columns
         asked = [*PROGRAMME, *([PROVIDER] if study.questions.providers is not None else [])]
@@ -109,6 +109,8 @@ class PersonColumns:
         if age:  # at the start; as given where the year of birth is not known
             given = ", person.age" if "age" in columns else ""
             items.append(f"coalesce({start} // {per_year} - person.birth_year{given}) AS age")
+        known = {*columns, *made, *RESERVED, *attributes, *(["female"] if "sex" in columns else [])}
+        _check_columns(study.strata, {*known, *(["age"] if age else [])})
         return cls(
             items=tuple(items),
             programmes=_programmes(attributes),
@@ -131,6 +133,19 @@ class PersonColumns:
         """Return ``* EXCLUDE (…)`` of the columns that have the name of a stratum, or ``*``."""
         same = [sql_name(name) for name in self.strata if name in con.table(PERSON).columns]
         return f"* EXCLUDE ({', '.join(same)})" if same else "*"
+
+
+def _check_columns(strata: Mapping[str, Stratum], known: Collection[str]) -> None:
+    """Refuse a stratum of a column that neither the records nor the design has."""
+    there = {name.casefold() for name in known}
+    for name, stratum in strata.items():
+        if stratum.column.casefold() not in there:
+            raise InputError(
+                f"no column for [strata.{name}]",
+                column=stratum.column,
+                rule="a column of the records of person, of the first programme, or one that the design makes",
+                fix=f"add it to the records, or take [strata.{name}] out, and out of the questions that name it",
+            )
 
 
 PERSON = "person"

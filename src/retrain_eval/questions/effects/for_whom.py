@@ -16,7 +16,7 @@ from retrain_eval.questions.cohort import PROGRAMME, Cohort, SampleSpec
 from retrain_eval.questions.levels import answer_levels
 from retrain_eval.questions.needs import Needs
 from retrain_eval.questions.protocol import Inquiry, Question
-from retrain_eval.questions.strata import cells_of, matched_within
+from retrain_eval.questions.strata import cells_of, check_levels, matched_within
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.moments.withheld_cells import MARK
@@ -66,8 +66,10 @@ class ForWhom(Question):
             table = f"moments/{cells_of(names)}"
             with tables.attempt(table):
                 spec = cohort.spec(*matched_within(inquiry, names))
-                tables[table] = cohort.moments(study.did.outcome, spec, names)
-                tables[table].mark(MARK)
+                moments = cohort.moments(study.did.outcome, spec, names)
+                check_levels(moments)
+                moments.mark(MARK)
+                tables[table] = moments
         return tables
 
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
