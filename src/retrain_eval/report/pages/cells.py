@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from itertools import product
 
+import msgspec
 import pandas as pd
 
 from retrain_eval.common.levels import missing
@@ -19,6 +20,7 @@ from retrain_eval.estimators.effects.cells import (
 )
 from retrain_eval.estimators.effects.heterogeneity import EQUAL
 from retrain_eval.estimators.figures.pieces import GREY, INK, Plot, chart, p9
+from retrain_eval.plan.strata import Stratum
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.language.catalogue import N_, _, ngettext
 from retrain_eval.report.numerals import p_value, short_p
@@ -51,11 +53,9 @@ def cell_rows(study: Study, result: str) -> pd.DataFrame:
     rows, names = study.result(result), strata_of(study, result)
     levels = pd.DataFrame([str(level).split(BETWEEN) for level in rows["level"]], columns=names)
     orders = [study.in_order(levels.loc[~missing(levels[name]), name], name) for name in names]
-    named = [study.bundle.study_file.strata.get(name) for name in names]
-    orders = [
-        list(dict.fromkeys([*(stratum.levels() if stratum else ()), *order]))
-        for stratum, order in zip(named, orders, strict=True)
-    ]
+    given = study.bundle.study.get("strata", {})
+    named = [msgspec.convert(given[name], Stratum).levels() if name in given else () for name in names]
+    orders = [list(dict.fromkeys([*every, *there])) for every, there in zip(named, orders, strict=True)]
     grid = pd.DataFrame(list(product(*orders)), columns=names)
     grid["level"] = grid[names].agg(BETWEEN.join, axis=1)
     found = grid.merge(rows, on="level", how="left")
@@ -92,10 +92,8 @@ def say_cells(study: Study, result: str) -> str:
                 per_period=words.per_period(),
             )
             if not (judged["verdict"] == WORTHWHILE).any()
-            else ngettext(
-                "Of {cells} group, {n} shows a gain above {worth}{per_period}, the smallest that would matter.",
-                "Of {cells} groups, {n} show a gain above {worth}{per_period}, the smallest that would matter.",
-                len(judged),
+            else _(
+                "In {n} of {cells} groups the gain is above {worth}{per_period}, the smallest that would matter.",
                 cells=len(judged),
                 n=int((judged["verdict"] == WORTHWHILE).sum()),
                 worth=words.amount(worth),
