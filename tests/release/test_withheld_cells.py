@@ -1,4 +1,4 @@
-"""Tables of many cells: those of few people are withheld, the others stay as they are, and no difference tells of few."""
+"""Tables of many cells: those of few people are withheld, others stay as they are, no difference tells of few."""
 
 from __future__ import annotations
 
