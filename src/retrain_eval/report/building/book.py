@@ -68,6 +68,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("effects", "event_study"),
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
+        ("not_retrainable", "programmes"),
         ("money", "money"),
         ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),
