@@ -5,6 +5,7 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from retrain_eval.common.errors import InputError, unknown
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Worth = Annotated[float, msgspec.Meta(gt=0)]
+MIN_BANDS, MAX_BANDS = 10, 390  # of log earnings: a table has 400 columns
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +63,27 @@ class JobQuality(Asked, frozen=True, kw_only=True):
 
 
 class WagePath(Asked, frozen=True, kw_only=True):
-    """``[questions.wage_path]``: whether wages grow faster afterwards."""
+    """``[questions.wage_path]``: whether wages grow faster afterwards.
+
+    Bands of log earnings, which bounds need, are ``width`` wide and run from ``lowest`` to ``highest``, amounts of one
+    period. ``last`` is the number of periods at the end of follow-up in which earnings are compared; None is a year.
+    """
 
     degree: Literal[1, 2, 3] = 1
     models: tuple[Literal["fixed", "random", "correlated_random", "first_differences"], ...] = ("fixed",)
+    last: Count | None = None
+    lowest: Worth = 20.0
+    highest: Worth = 10_000_000.0
+    width: Annotated[float, msgspec.Meta(ge=0.02, le=0.5)] = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse bands that no table can hold."""
+        bands = math.log(self.highest / self.lowest) / self.width
+        if not MIN_BANDS <= bands <= MAX_BANDS:
+            raise ValueError(
+                f"lowest, highest and width of [questions.wage_path] give {max(bands, 0):.0f} bands of log earnings; "
+                f"use {MIN_BANDS} to {MAX_BANDS}"
+            )
 
 
 class Sensitivity(Asked, frozen=True, kw_only=True):

@@ -250,6 +250,7 @@ class Cohort(ABC):
         quality = self.study.questions.job_quality
         parts = [name for name in there if name == "deprived" or name.startswith(QUALITY)]
         wanted = [*outcomes_of(self.study), *(["m0"] if quality else []), *(parts if quality and quality.parts else [])]
+        wanted += ["earnings"] if self.study.questions.wage_path else []
         return [name for name in dict.fromkeys(wanted) if name in there]
 
     def trained(self) -> duckdb.DuckDBPyRelation:

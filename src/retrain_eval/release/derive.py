@@ -21,8 +21,10 @@ from retrain_eval.common.untrusted import shown
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.did.stacked import effect_on_ratio, stacked_outcome
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
+from retrain_eval.estimators.inference.lee_bounds import lee_bounds
 from retrain_eval.estimators.inference.payback import payback
 from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.pretrend import pretrend_test
@@ -60,9 +62,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         covariate_balance,
         covariate_paths,
         e_value_table,
+        effect_on_ratio,
         equal_effects,
         gray_test,
         known_effects,
+        lee_bounds,
         logrank_test,
         mean_difference,
         mean_paths,
@@ -75,6 +79,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         score_test,
         share_effects,
         spell_flow,
+        stacked_outcome,
         ties_table,
         treatment_lags,
         trend_test,
