@@ -8,6 +8,7 @@ most that much; the last edge counts all the employed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from retrain_eval.tables.recipe import recorded
 UNIT = 1_000  # times of the table are edges in thousandths of a log
 OUTSIDE = 0.01  # largest share of the employed below the lowest band, or in the highest one
 FEWEST = 3  # employed people in an arm
+FEWEST_EDGES = 5
+_SAME = 1e-9  # shares that differ by less are of the same people
 EMPLOYED, EMPLOYED_CONTROL, GAP = "share employed, trained", "share employed, controls", "effect on employment"
 TRIMMED, AMONG = "trimmed share", "difference among the employed"
 LOWER, UPPER = "lower bound", "upper bound"
@@ -149,6 +152,8 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
         arm = _Arm(totals[members].sum(axis=0) / weight, edges)
         _check(arm, int(moments.cells["n"].to_numpy()[members].sum()), name)
         arms.append(arm)
+    edges = edges[: _highest_needed(arms)]
+    arms = [_Arm(arm.share[: len(edges)], edges) for arm in arms]
     values, slopes = _bounds(*arms)
     influence = _influence(moments, treated, arms, slopes)
     n = [int(moments.cells["n"].to_numpy()[members].sum()) for members in (treated, ~treated)]
@@ -169,7 +174,7 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
 def _edges(moments: MomentTable) -> Floats:
     """Return the edges of the bands; refuse times that are none."""
     edges = np.array(moments.times, dtype=float) / UNIT
-    if len(edges) < 5 or not np.allclose(np.diff(edges), edges[1] - edges[0]):
+    if len(edges) < FEWEST_EDGES or not np.allclose(np.diff(edges), edges[1] - edges[0]):
         raise InputError(
             "the times of these moments are no edges of bands",
             column="time",
@@ -181,13 +186,27 @@ def _edges(moments: MomentTable) -> Floats:
 def _check(arm: _Arm, n: int, name: str) -> None:
     """Refuse an arm in which too few are employed, or too many of these earn less or more than the bands cover."""
     if arm.employed * n < FEWEST - 0.5:
-        raise DesignError(f"fewer than {FEWEST} {name} are employed, so that there is no pay to compare")
+        raise DesignError(
+            f"fewer than {FEWEST} {name} are employed, so that there is no pay to compare",
+            public="too few people of one group are employed to compare their pay",
+        )
     if arm.share[0] > OUTSIDE * arm.employed or arm.employed - arm.share[-2] > OUTSIDE * arm.employed:
         ends = f"{np.exp(arm.edges[0]):,.0f} and {np.exp(arm.edges[-2]):,.0f}"
         raise DesignError(
             f"more than {OUTSIDE:.0%} of the employed {name} do not earn between {ends}, the ends of the bands; set "
-            "`lowest` and `highest` of [questions.wage_path] to amounts that hardly anyone falls below or exceeds"
+            "`lowest` and `highest` of [questions.wage_path] to amounts that hardly anyone falls below or exceeds",
+            public="more than one in a hundred of the employed earn less or more than the bands of [questions.wage_path] "
+            "cover",
         )
+
+
+def _highest_needed(arms: Sequence[_Arm]) -> int:
+    """Return how many edges there are up to the first that no one who is employed earns more than.
+
+    All later shares are that of the employed. Without them, errors do not count its changes once for each.
+    """
+    first = max(int(np.argmax(arm.share >= arm.employed - _SAME)) for arm in arms)
+    return max(first + 1, FEWEST_EDGES)
 
 
 def _bounds(treated: _Arm, control: _Arm) -> tuple[Floats, Floats]:
@@ -213,13 +232,14 @@ def _bounds(treated: _Arm, control: _Arm) -> tuple[Floats, Floats]:
     return values, slopes
 
 
-def _influence(moments: MomentTable, treated: Bools, arms: list[_Arm], slopes: Floats) -> sparse.csr_array:
+def _influence(moments: MomentTable, treated: Bools, arms: Sequence[_Arm], slopes: Floats) -> sparse.csr_array:
     """Return the influence coefficients of the estimates on the coordinates (1, Y − reference) of each cell."""
     phi = np.zeros((len(slopes), len(moments.cells), 1 + len(moments.times)))
     for a, (members, arm) in enumerate(zip((treated, ~treated), arms, strict=True)):
         weight = moments.first[members, 0].sum()
-        phi[:, members, 1:] = slopes[:, a, None, :] / weight
-        phi[:, members, 0] = -(slopes[:, a] @ (arm.share - moments.reference))[:, None] / weight
+        used = len(arm.edges)
+        phi[:, members, 1 : 1 + used] = slopes[:, a, None, :] / weight
+        phi[:, members, 0] = -(slopes[:, a] @ (arm.share - moments.reference[:used]))[:, None] / weight
     return sparse.csr_array(phi.reshape(len(slopes), -1))
 
 
@@ -232,7 +252,7 @@ def _without(moments: MomentTable, treated: Bools, edges: Floats) -> Floats:
         if min(weights) <= 0:
             continue
         shares = [
-            (sums[members, 1:].sum(axis=0) + weight * moments.reference) / weight
+            (sums[members, 1:].sum(axis=0) / weight + moments.reference)[: len(edges)]
             for members, weight in zip((treated, ~treated), weights, strict=True)
         ]
         if min(share[-1] for share in shares) > 0:
@@ -240,7 +260,7 @@ def _without(moments: MomentTable, treated: Bools, edges: Floats) -> Floats:
     return found
 
 
-def _coarser(arms: list[_Arm], values: Floats) -> float:
+def _coarser(arms: Sequence[_Arm], values: Floats) -> float:
     """Return how far the bounds move with bands twice as wide."""
     wide, _ = _bounds(*(_Arm(arm.share[::-2][::-1], arm.edges[::-2][::-1]) for arm in arms))
     return float(np.abs(wide - values)[5:].max())

@@ -1,7 +1,7 @@
 """Log earnings of the employed, before the start and at the end of follow-up, and their distribution by bands.
 
 Someone is employed in a window of periods if they earn something in one of them; their log earnings there are the mean
-over the periods in which they do. The mean of logs is noisy by the log of a person's factor, as a log is.
+over the periods in which they do.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from retrain_eval.plan.questions import WagePath
 from retrain_eval.questions.cohort import START, Cohort
 from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
-EARNINGS, LOG = "earnings", "log_earnings"
-BEFORE, AFTER = START - 1, START  # the two times of the table of changes
+EARNINGS, CHANGE = "earnings", "log_earnings"
+AFTER = START  # the time of the table of changes
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,19 @@ class LogEarnings:
     cluster: str | None
 
     def changes(self) -> OutcomeMoments:
-        """Return moments of log earnings before and after, of people employed in both windows."""
+        """Return moments of the change in log earnings of people employed in both windows, at the time `AFTER`.
+
+        Noise that is a factor of each amount cancels in a change of logs, so that the change itself is the amount which
+        carries the noise.
+        """
         rows = query(
             self.people,
             f"""
-            SELECT * EXCLUDE (log_before, log_after), {BEFORE} AS clock, log_before AS {LOG} FROM source
-            UNION ALL SELECT * EXCLUDE (log_before, log_after), {AFTER} AS clock, log_after AS {LOG} FROM source
+            SELECT * EXCLUDE (log_before, log_after), {AFTER} AS clock, log_after - log_before AS {CHANGE}
+            FROM source WHERE log_before IS NOT NULL AND log_after IS NOT NULL
             """,
         )
-        return outcome_moments(rows, time="clock", outcome=LOG, kind="log", unbalanced="drop", **self._roles())
+        return outcome_moments(rows, time="clock", outcome=CHANGE, kind="amount", **self._roles())
 
     def bands(self, options: WagePath) -> OutcomeMoments:
         """Return moments of whether people are employed and earn at most each edge of the bands, as 0 or 1."""
@@ -59,8 +63,8 @@ class LogEarnings:
             self.people,
             f"""
             SELECT * EXCLUDE (log_before, log_after), CAST(
-              list_transform([{listed}], lambda edge: CASE WHEN least(log_after, {edges[-1] / UNIT}) <= edge THEN 1.0
-                ELSE 0.0 END) AS DOUBLE[{len(edges)}]) AS employed_to
+              list_transform([{listed}], lambda edge: CASE WHEN log_after IS NOT NULL AND
+                least(log_after, {edges[-1] / UNIT}) <= edge THEN 1.0 ELSE 0.0 END) AS DOUBLE[{len(edges)}]) AS employed_to
             FROM source
             """,
         )

@@ -5,7 +5,8 @@ much more log earnings grew of people employed before the start and at the end; 
 would be employed with and without training (Lee 2009); and growth models of single rows, in two programs.
 
 A model with unit effects of an unbalanced panel is no function of outcome moments, so that single rows are read. If
-amounts carry noise in a release, so do those of the models.
+amounts carry noise in a release, so does what the models read: of each person's log earnings, their mean carries the log
+of the person's factor, and how they move about it the factor itself, which would cancel otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import ClassVar
 import duckdb
 
 from retrain_eval.common.errors import DesignError
-from retrain_eval.common.sources import query
+from retrain_eval.common.sources import query, sql_name
+from retrain_eval.estimators.did.means import mean_difference
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.stated import on_noisy_amounts
 from retrain_eval.estimators.inference.lee_bounds import lee_bounds
@@ -25,7 +27,7 @@ from retrain_eval.estimators.rows.wage_trajectory import wage_trajectory
 from retrain_eval.plan.questions import WagePath as Options
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import START, Cohort
-from retrain_eval.questions.jobs.log_earnings import EARNINGS, LOG, log_earnings
+from retrain_eval.questions.jobs.log_earnings import AFTER, CHANGE, EARNINGS, log_earnings
 from retrain_eval.questions.needs import Needs
 from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
@@ -67,11 +69,7 @@ class WagePath(Question):
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
         """Return the difference in differences of log earnings, and the bounds."""
         answers = Answers()
-        with answers.attempt(EFFECT):
-            moments = tables.need(CHANGES, OutcomeMoments)
-            if moments.cells["cohort"].notna().all() or moments.cells["cohort"].isna().all():
-                raise DesignError("in one of the groups no one is employed both before the start and at the end")
-            answers.effects(EFFECT, moments.att_gt(seed=inquiry.seed).aggregate("simple"))
+        answers.effects(EFFECT, lambda: mean_difference(tables.need(CHANGES, OutcomeMoments), AFTER))
         answers.effects(BOUNDS, lambda: lee_bounds(tables.need(BANDS, OutcomeMoments)))
         return answers
 
@@ -84,7 +82,7 @@ class WagePath(Question):
                 for engine in ("linearmodels", "pyfixest")[: 1 + (model in PEER_MODELS)]:
                     fit = wage_trajectory(
                         rows,
-                        outcome=LOG,
+                        outcome=CHANGE,
                         unit="match_id",
                         time="clock",
                         exit="began",
@@ -104,13 +102,16 @@ def _rows(cohort: Cohort) -> tuple[duckdb.DuckDBPyRelation, str | None]:
     if EARNINGS not in group.rows.columns:
         raise DesignError("the records give no earnings")
     rows, cluster = cohort.keyed(group.rows), group.cluster
-    noise, key = (f" + ln({PERSON_KEY}.factor)", f", {PERSON_KEY}") if has_keys(rows) else ("", "")
-    listed = f", {cluster}" if cluster and cluster != "match_id" else ""
+    log, key = f"ln({cohort.capped(EARNINGS)})", ""
+    if has_keys(rows):
+        mean = f"avg({log}) OVER (PARTITION BY match_id)"
+        log, key = f"ln({PERSON_KEY}.factor) + {mean} + {PERSON_KEY}.factor * ({log} - {mean})", f", {PERSON_KEY}"
+    listed = f", {sql_name(cluster)}" if cluster and cluster != "match_id" else ""
     made = query(
         rows,
         f"""
-        SELECT match_id, clock, treat{listed}, {START} AS began, ln({cohort.capped(EARNINGS)}){noise} AS {LOG}{key}
-        FROM source WHERE {EARNINGS} > 0 AND weight > 0
+        SELECT match_id, clock, treat{listed}, {START} AS began, {log} AS {CHANGE}{key}
+        FROM source WHERE {EARNINGS} > 0 AND weight > 0 AND clock >= {START}
         """,
     )
     return made, cluster
@@ -120,7 +121,7 @@ def _with_keys(fit: EffectTable, rows: duckdb.DuckDBPyRelation) -> EffectTable:
     """Return effects marked as made from noisy amounts, if they were; see `on_noisy_amounts`."""
     if not has_keys(rows):
         return fit
-    units = f"SELECT match_id, treat, any_value({PERSON_KEY}) AS {PERSON_KEY} FROM source WHERE clock >= began GROUP BY ALL"
+    units = f"SELECT match_id, treat, any_value({PERSON_KEY}) AS {PERSON_KEY} FROM source GROUP BY ALL"
     sums = ", ".join(key_sum_sql(f"treat = {arm}") for arm in (1, 0))
     [(treated, control)] = query(rows, f"SELECT {sums} FROM ({units})").fetchall()
     return on_noisy_amounts(fit, [treated] * len(fit), [control] * len(fit))
