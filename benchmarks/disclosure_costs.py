@@ -11,6 +11,7 @@ a multiple of the exact one, the shift of the estimate in standard errors, and h
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -34,11 +35,8 @@ sys.path.insert(0, str(Path(__file__).parent / "disclosure_design"))
 import design as de
 
 AS_SHIPPED = 'rte.simulate(people=20_000, quarters=40, start="2016Q1", seed=20260101)'
-LEFT_OUT = {  # of the agency study, where only effects over time are asked for
-    'for name in ("tier", "delivery"):': "for name in ():",
-    '    for name in study.strata:\n        run.say(f"effects by': '    for name in ():\n        run.say(f"effects by',
-    "    stability(run)\n    truth": "    truth",
-}
+# sections of the study file that ask for more than effects over time
+OTHERS = re.compile(r"^\[questions\.(?!effect_over_time\]).*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 RULES = Release(noise_smallest=0.05, noise_largest=0.15, count_variance=2.0, count_gap=2)
 START, EFFECT = 8, 800.0
 
@@ -52,10 +50,10 @@ def agency(people: int, seed: int, *, whole: bool) -> pd.DataFrame:
         text = script.read_text(encoding="utf-8")
         assert AS_SHIPPED in text
         text = text.replace(AS_SHIPPED, f'rte.simulate(people={people}, quarters=40, start="2016Q1", seed={seed})')
-        for part, nothing in () if whole else LEFT_OUT.items():
-            assert part in text
-            text = text.replace(part, nothing)
         script.write_text(text, encoding="utf-8")
+        if not whole:
+            plan = folder / "study.toml"
+            plan.write_text(OTHERS.sub("", plan.read_text(encoding="utf-8")), encoding="utf-8")
         study = Study.open(folder)
         exact = study.run()
         bundle = study.release("draft")

@@ -6,13 +6,17 @@ adjustments for the number of levels, differences between levels, verdicts or he
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from retrain_eval.common.arrays import Bools
 
 MISSING_LEVEL = "(missing)"
+OTHERS = "(other providers)"
+# strata whose levels are names in no order, and the level that takes in those of too few people: such a name is never
+# joined to that of a neighbour, since the two together would be a number about no one
+POOLS: Mapping[str, str] = {"provider": OTHERS}
 _BETWEEN = (" × ", " minus ")  # levels of several strata, and a difference of two levels
 
 
@@ -50,3 +54,20 @@ def missing(levels: Iterable[object]) -> Bools:
     [False, True]
     """
     return np.fromiter((is_missing(level) for level in levels), dtype=bool)
+
+
+def pooled_levels(people: Mapping[str, int], fewest: int, pool: str) -> dict[str, str]:
+    """Return a name for each level: the pool's for those of too few people, which takes in the next if still too small.
+
+    Examples
+    --------
+    >>> pooled_levels({"A": 40, "B": 4, "C": 30}, 10, "others")
+    {'A': 'A', 'B': 'others', 'C': 'others'}
+    >>> pooled_levels({"A": 40, "B": 6, "C": 30, "D": 7}, 10, "others")
+    {'A': 'A', 'B': 'others', 'C': 'C', 'D': 'others'}
+    """
+    inside = {name for name, n in people.items() if n < fewest or name == pool}
+    left = sorted((name for name in people if name not in inside), key=lambda name: (people[name], name))
+    while inside and left and sum(people[name] for name in inside) < fewest:
+        inside.add(left.pop(0))
+    return {name: pool if name in inside else name for name in people}

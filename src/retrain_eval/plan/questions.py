@@ -6,7 +6,7 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -86,8 +86,51 @@ class WagePath(Asked, frozen=True, kw_only=True):
             )
 
 
+class Providers(Asked, frozen=True, kw_only=True):
+    """``[questions.providers]``: which providers do better than expected."""
+
+    adjust: str | None = None
+    placed_after: Count = 4
+
+
 class Sensitivity(Asked, frozen=True, kw_only=True):
     """``[questions.sensitivity]``: what would overturn the effect."""
+
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Money(Asked, frozen=True, kw_only=True):
+    """``[questions.money]``: who pays, who gains, and whether it is worth it. Two rates have no default."""
+
+    tax_rate: Share
+    discount_rate: Share
+    outcome: str = "earnings"
+    employer_tax_rate: Share = 0.0
+    benefit_withdrawal: Annotated[float, msgspec.Meta(ge=-1, le=1)] = 0.0
+    spending_tax_rate: Share = 0.0
+    fringe: Share = 0.0
+    horizon: Count | None = None
+    extrapolate: bool = False
+    carried: Count = 4
+    fade: Share = 0.0
+    government: tuple[str, ...] = ("state",)
+    participants: tuple[str, ...] = ("participant",)
+    others: tuple[str, ...] = ("employer", "fund")
+    stipends: tuple[str, ...] = ("stipend",)
+    saved_elsewhere: Amount = 0.0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The rates on additional earnings, by name."""
+        names = ("tax_rate", "employer_tax_rate", "benefit_withdrawal", "spending_tax_rate", "fringe")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def payers(self) -> dict[str, tuple[str, ...]]:
+        """On whose account the funders pay."""
+        return {"taxpayers": self.government, "participants": self.participants, "others": self.others}
 
 
 class Questions(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +143,9 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     job_stability: JobStability | None = None
     job_quality: JobQuality | None = None
     wage_path: WagePath | None = None
+    providers: Providers | None = None
     sensitivity: Sensitivity | None = None
+    money: Money | None = None
 
     def asked(self) -> Iterator[tuple[str, Asked]]:
         """Yield the names of the questions that are asked, with their options."""
@@ -124,6 +169,26 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
                 yield name, options
 
 
+def check_strata(questions: Questions, strata: Collection[str]) -> None:
+    """Refuse a question that is adjusted for a stratum which does not exist.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> check_strata(Questions(providers=Providers(adjust="age_bnd")), ["age_band"])
+    Traceback (most recent call last):
+    ...
+    retrain_eval.common.errors.InputError: unknown stratum to adjust for in [questions.providers] 'age_bnd'
+      fix:    did you mean 'age_band'? known: age_band
+    """
+    given = questions.providers.adjust if questions.providers is not None else None
+    if given is not None and given not in strata:
+        raise unknown("stratum to adjust for in [questions.providers]", given, strata or ["add one, as [strata.NAME]"])
+
+
 def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:
     """Refuse a question whose design does not exist, or that names none where there are several.
 
@@ -139,6 +204,8 @@ def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:
     retrain_eval.common.errors.InputError: unknown design of [questions.sample] 'waitng'
       fix:    did you mean 'waiting'? known: waiting
     """
+    if questions.money is not None:
+        check_payers(questions.money)
     for name, options in questions.asked():
         place = f"design of [questions.{name}]"
         if not designs:
@@ -156,3 +223,29 @@ def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:
             )
         if options.design is not None and options.design not in designs:
             raise unknown(place, options.design, designs)
+
+
+def check_payers(money: Money) -> None:
+    """Refuse a funder that pays on the account of two.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> check_payers(Money(tax_rate=0.2, discount_rate=0.03, others=("state", "fund")))
+    Traceback (most recent call last):
+    ...
+    retrain_eval.common.errors.InputError: a funder of [questions.money] pays on two accounts
+      value:  state
+      rule:   each funder is in one of government, participants and others
+    """
+    funders = [name for names in money.payers.values() for name in names]
+    twice = next((name for name in funders if funders.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            "a funder of [questions.money] pays on two accounts",
+            value=twice,
+            rule="each funder is in one of government, participants and others",
+        )

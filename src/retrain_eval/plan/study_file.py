@@ -22,7 +22,7 @@ from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import own_bytes, parse_toml
 from retrain_eval.plan.designs import AnyDesign, check_design, with_kinds
 from retrain_eval.plan.keys import check_keys
-from retrain_eval.plan.questions import Questions, check_designs
+from retrain_eval.plan.questions import Questions, check_designs, check_strata
 from retrain_eval.plan.rules import Release as Release
 from retrain_eval.plan.rules import check_rules, rename_rules, with_profile
 from retrain_eval.plan.sources import Source
@@ -346,6 +346,7 @@ def _check_questions(study: StudyFile, path: Path) -> None:
     for name, design in study.designs.items():
         check_design(name, design, study.study.frequency, matched=study.match is not None, path=path)
     check_designs(study.questions, tuple(study.designs))
+    check_strata(study.questions, tuple(study.strata))
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

@@ -17,7 +17,9 @@ from retrain_eval.questions.effects.for_whom import ForWhom
 from retrain_eval.questions.jobs.job_quality import JobQuality
 from retrain_eval.questions.jobs.job_stability import JobStability
 from retrain_eval.questions.jobs.wage_path import WagePath
+from retrain_eval.questions.money.money import Money
 from retrain_eval.questions.protocol import Question
+from retrain_eval.questions.providing.providers import Providers
 from retrain_eval.questions.supporting.balance import Balance
 from retrain_eval.questions.supporting.sample import Sample
 from retrain_eval.questions.supporting.sensitivity import Sensitivity
@@ -32,7 +34,9 @@ QUESTIONS: Mapping[str, Question] = {
         JobStability(),
         JobQuality(),
         WagePath(),
+        Providers(),
         Sensitivity(),
+        Money(),
     )
 }
 

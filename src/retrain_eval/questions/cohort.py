@@ -35,6 +35,7 @@ PROGRAMME: Mapping[str, tuple[str, ...]] = {
     "tier": ("foundation", "transition", "substitution"),
     "delivery": ("public", "employer", "mixed"),
 }
+PROVIDER = "provider"  # the same of programmes, whose levels are whatever names the records have
 
 
 @dataclass(frozen=True, order=True)
@@ -221,8 +222,8 @@ class Cohort(ABC):
             self._moments[outcome, by, spec] = self.moments_of(self.group(spec), outcome, by)
         return self._moments[outcome, by, spec]
 
-    def moments_of(self, group: Group, outcome: str, by: str = "") -> OutcomeMoments:
-        """Return the outcome moments of a group of people."""
+    def moments_of(self, group: Group, outcome: str, by: str | tuple[str, ...] = "") -> OutcomeMoments:
+        """Return the outcome moments of a group of people, by one stratum or several."""
         if outcome not in group.rows.columns:
             self.check_outcome(outcome)
         return outcome_moments(
@@ -249,8 +250,14 @@ class Cohort(ABC):
         there = self.panel.columns
         quality = self.study.questions.job_quality
         parts = [name for name in there if name == "deprived" or name.startswith(QUALITY)]
-        wanted = [*outcomes_of(self.study), *(["m0"] if quality else []), *(parts if quality and quality.parts else [])]
-        wanted += ["earnings"] if self.study.questions.wage_path else []
+        money = self.study.questions.money
+        wanted = [
+            *outcomes_of(self.study),
+            *([money.outcome] if money else []),
+            *(["m0"] if quality else []),
+            *(parts if quality and quality.parts else []),
+            *(["earnings"] if self.study.questions.wage_path else []),
+        ]
         return [name for name in dict.fromkeys(wanted) if name in there]
 
     def trained(self) -> duckdb.DuckDBPyRelation:
@@ -301,7 +308,7 @@ class Cohort(ABC):
     @property
     def programmes(self) -> list[str]:
         """Columns of the programme that `people` have."""
-        return [name for name in PROGRAMME if name in self.people.columns]
+        return [name for name in (*PROGRAMME, PROVIDER) if name in self.people.columns]
 
     # ---- for the designs ---------------------------------------------------------------------------------------
 

@@ -188,6 +188,21 @@ class Bundle:
         return self._table("verdicts.csv")
 
     @property
+    def providers(self) -> pd.DataFrame | None:
+        """Effects of providers relative to their mean, shrunken, with ranks."""
+        return self._table("providers.csv")
+
+    @property
+    def provider_spread(self) -> pd.DataFrame | None:
+        """Mean and spread of the true effects of providers."""
+        return self._table("provider_spread.csv")
+
+    @property
+    def shares(self) -> pd.DataFrame | None:
+        """Shares of trainees who completed, and who were employed, by provider."""
+        return self._table("shares.csv")
+
+    @property
     def bounds(self) -> pd.DataFrame | None:
         """Bounds on the mean effect if trends are not parallel."""
         return self._table("bounds.csv")
@@ -216,6 +231,16 @@ class Bundle:
     def ties(self) -> pd.DataFrame | None:
         """Choices between equally near controls, and how much effects change with the order of identifiers."""
         return self._table("ties.csv")
+
+    @property
+    def ledger(self) -> pd.DataFrame | None:
+        """What training cost, by funder and component."""
+        return self._table("ledger.csv")
+
+    @property
+    def ratios(self) -> pd.DataFrame | None:
+        """Benefit–cost ratio and marginal value of public funds."""
+        return self._table("ratios.csv")
 
     @property
     def dictionary(self) -> pd.DataFrame | None:

@@ -20,6 +20,7 @@ from retrain_eval.common.untrusted import in_a_line
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COLUMNS
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.estimators.money.ratios import RATIOS
 from retrain_eval.sample.composition import BASELINE_PATHS
 from retrain_eval.sample.hidden_bias.hidden_bias import E_VALUES, OSTER, ROSENBAUM
 from retrain_eval.sample.ties import TIES
@@ -27,6 +28,7 @@ from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.counts import MATCHING, SampleCounts
 from retrain_eval.tables.covariates.balance_rows import COLUMNS as BALANCE
 from retrain_eval.tables.covariates.covariates import CovariateMoments
+from retrain_eval.tables.ledger import LEDGER
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.statistics import Statistic
 
@@ -55,12 +57,41 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "verdict",
         "n_needed",
     ),
+    "providers": (
+        "result",
+        "level",
+        "estimate",
+        "deviation",
+        "std_error",
+        "limit",
+        "shrunken",
+        "shrunken_low",
+        "shrunken_high",
+        "rank",
+        "rank_low",
+        "rank_high",
+        "n_treated",
+        "n_control",
+    ),
+    "provider_spread": (
+        "result",
+        "providers",
+        "mean",
+        "mean_low",
+        "mean_high",
+        "spread",
+        "spread_low",
+        "spread_high",
+    ),
+    "shares": ("outcome", "level", "mean", "n"),
     "bounds": ("result", "restriction", "m", "low", "high", "ci_low", "ci_high", "includes_zero"),
     "pretest_power": ("result", "power", "slope", "bias", "bias_if_passed"),
     "rosenbaum": ROSENBAUM,
     "e_values": E_VALUES,
     "oster": OSTER,
     "ties": TIES,
+    "ledger": LEDGER,
+    "ratios": ("result", *RATIOS),
     "withheld": ("result", "table", "reason"),
     "dictionary": ("resource", "column", "title", "type", "unit", "required", "constraints", "description"),
 }
@@ -108,8 +139,8 @@ _KEYS = (
 _LONGEST = 200  # bytes of a name; with its suffix it has to fit a file system
 _WORDS = (
     "result", "table", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step",
-    "reason", "test", "restriction", "verdict", "wwc", "resource", "column", "title", "type", "unit", "constraints",
-    "description",
+    "reason", "test", "restriction", "verdict", "limit", "wwc", "resource", "column", "title", "type", "unit",
+    "constraints", "description", "funder", "component", "payer", "ratio", "interval",
 )  # fmt: skip
 
 

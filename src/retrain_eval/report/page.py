@@ -221,6 +221,7 @@ class Release:
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )
         families["paired_within"] = any(name.startswith("moments/pairs_by_") for name in main.bundle.manifest["files"])
+        families["providers_asked"] = "providers" in main.bundle.study.get("questions", {})
         families["withheld"] = any(study.bundle.withheld for study in self.studies)
         families["plan"] = bool(main.bundle.plan)
         families["deviations"] = len(main.deviations) > 0
@@ -237,6 +238,7 @@ class Release:
             parts & {"bounds", "base_moved_back", "placebo_starts", "rosenbaum", "e_values", "oster"}
         )
         families["survival"] = self.study_with("km_") is not None or "first_job" in parts
+        families["money"] = bool(parts & {"net_benefit", "ledger", "benefit_over_time"})
         families["replication"] = self.study_with("example_") is not None
         return parts | {name for name, present in families.items() if present}
 

@@ -6,19 +6,24 @@ from collections.abc import Iterable
 
 NAMES = frozenset(
     {
-        "att_matched", "did", "group", "event_study", "unadjusted", "payback", "truth", "truth_event_study",
+        "att_matched", "did", "group", "event_study", "unadjusted", "truth", "truth_event_study",
         "benchmark", "benchmark_event_study", "base_moved_back", "placebo_starts", "att_gt",
         "lock_in", "cox", "cox_by_period", "cox_full-time", "cox_part-time", "mean_difference", "first_job_ends",
         "first_job_ends_difference", "jobless_by_age_group", "jobless_by_age_group_difference",
         "indicators_employed", "indicators_ever", "indicators_first_job", "indicators_since_exit", "indicators_recall",
-        "indicators_retained", "jobless_since_start", "first_job",
+        "indicators_since_displacement", "indicators_retained", "jobless_since_start", "first_job",
         *(f"{name}_{part}" for name in ("jobless_since_start", "first_job")
           for part in ("difference", "mean", "mean_difference")),
+        "payback", "net_benefit", "benefit_over_time",  # money
+        "provider_effects", "provider_effects_adjusted",  # providers
+        "policy",  # not_retrainable
     }
 )  # fmt: skip
 PREFIXES = (
     "event_study_", "truth_event_study_", "att_by_", "difference_by_", "benchmark_by_", "km_", "kinds", "example_",
     "jobless_since_start_by_", "first_job_by_",
+    "programme_ends", "entrants_by_", "completers",  # digital_divide
+    "cells_by_", "programmes_in_", "alternative_by_",  # for_whom and not_retrainable
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from retrain_eval.simulation.careers import (
     define_draws,
 )
 from retrain_eval.simulation.parameters import AGE_BANDS, DELIVERIES, EDUCATION, TIERS, Parameters
+from retrain_eval.simulation.providers import name_sql
 from retrain_eval.simulation.records import build_records
 
 RECORDS = ("person", "displacement", "programme", "enrolment", "wage_record", "employer_link", "coverage", "linkage",
@@ -190,7 +191,7 @@ def simulate(
     build_people(con, people, parameters, first)
     build_careers(con, people, quarters, parameters)
     build_records(con, people, quarters, first, parameters)
-    truth = _truth(con, quarters, first)
+    truth = _truth(con, quarters, first, parameters.providers)
     for (name,) in con.execute(
         "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 'sim_')"
     ).fetchall():
@@ -243,15 +244,16 @@ class EffectSteps(Pipeline):
             FROM sim_effect ORDER BY n, t"""
 
 
-def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int) -> pd.DataFrame:
+def _truth(con: duckdb.DuckDBPyConnection, quarters: int, first: int, providers: int) -> pd.DataFrame:
     """Take the difference of both arms' outcomes, kept by person, and its mean by cohort, event time and subgroup."""
-    levels = {"age_band": ("band", AGE_BANDS), "education_level": ("school", EDUCATION), "tier": ("tier", TIERS),
-              "delivery": ("delivery", DELIVERIES)}  # fmt: skip
+    named = {"age_band": ("band", AGE_BANDS), "education_level": ("school", EDUCATION), "tier": ("tier", TIERS),
+             "delivery": ("delivery", DELIVERIES)}  # fmt: skip
+    levels = {"": "NULL::VARCHAR"}
+    levels |= {name: f"[{', '.join(map(sql_text, labels))}][{column} + 1]" for name, (column, labels) in named.items()}
+    levels["provider"] = name_sql(providers, "provider")
     EffectSteps(quarters).build(con)
     parts = []
-    for subgroup, (column, labels) in {"": ("", ()), **levels}.items():
-        names = "[" + ", ".join(map(sql_text, labels)) + "]"
-        level = f"{names}[{column} + 1]" if subgroup else "NULL::VARCHAR"
+    for subgroup, level in levels.items():
         name = sql_text(subgroup) if subgroup else "NULL::VARCHAR"
         parts += [
             f"SELECT '{outcome}' AS outcome, CAST({first} + entry AS INTEGER) AS cohort, "

@@ -12,6 +12,7 @@ import duckdb
 
 from retrain_eval.common.sql_steps import Pipeline, step, temporary
 from retrain_eval.simulation.parameters import Parameters
+from retrain_eval.simulation.providers import gain_sql, provider_sql
 
 FIRST_DISPLACED, DISPLACED_SPAN = 9, 12  # quarters of the window in which people are displaced
 WAIT = 6  # training starts within so many quarters of displacement
@@ -108,6 +109,7 @@ class RegisterSteps(Pipeline):
               'R' || (1 + CAST(floor(draw('region', n, 0) * 8) AS INTEGER)) AS region,
               displaced, lost, job_start, tenure, r0, programme,
               programme % 3 AS tier, (programme // 3) % 3 AS delivery, programme >= 9 AS ai,
+              {provider_sql(p)} AS provider,
               CAST(floor(draw('firm', n, -1) * {number_of_firms(self.people)}) AS INTEGER) AS firm0,
               ln(9300) + .13 * (school - 1) + [-.18, 0.0, .04, .02][band + 1] - .08 * (draw('sex', n, 0) < .48)::INT
                 + {p.person_sd} * normal('ability', n, 0) AS base,
@@ -115,7 +117,7 @@ class RegisterSteps(Pipeline):
                 * [{", ".join(map(str, p.education_gain))}][school + 1]
                 * [{", ".join(map(str, p.tier_gain))}][programme % 3 + 1]
                 * [{", ".join(map(str, p.delivery_gain))}][(programme // 3) % 3 + 1]
-                + {p.ai_gain} * (programme >= 9)::INT AS gain,
+                + {p.ai_gain} * (programme >= 9)::INT{gain_sql(p)} AS gain,
               [{", ".join(map(str, p.training_quarters))}][programme % 3 + 1] AS length
             FROM employed"""
 

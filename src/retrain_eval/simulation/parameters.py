@@ -10,6 +10,7 @@ AGE_BANDS = ("under 25", "25 to 39", "40 to 54", "55 and over")
 EDUCATION = ("below upper secondary", "upper secondary", "tertiary")
 TIERS = ("foundation", "transition", "substitution")
 DELIVERIES = ("public", "employer", "mixed")
+FUNDERS = ("state", "employer", "participant", "fund")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,14 @@ class Parameters:
         Added to the factor of an arm taught with an AI tutor.
     unlinked : float
         Share of people who could not be found in the wage records.
+    funded : tuple of float
+        Share of what training costs that each of ``FUNDERS`` pays, adding up to 1. No participant pays their own
+        stipend: the others do.
+    providers : int
+        Number of providers. Six share the 18 programmes; any other number offer all of them each, and people are drawn
+        to a provider whatever else is known of them.
+    provider_sd : float
+        Standard deviation, over providers, of what is added to the factor of all gains of their trainees; zero: none.
     """
 
     displaced: float = 0.6
@@ -90,6 +99,9 @@ class Parameters:
     delivery_gain: tuple[float, float, float] = (0.85, 1.3, 1.1)
     ai_gain: float = 0.1
     unlinked: float = 0.02
+    funded: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    providers: int = 6
+    provider_sd: float = 0.0
 
     def __post_init__(self) -> None:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
@@ -99,12 +111,16 @@ class Parameters:
             if isinstance(like, tuple) and not (isinstance(value, tuple) and len(value) == len(like)):
                 rule = f"a tuple of {len(like)} numbers"
                 raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
-            whole = field.name in ("dip_quarters", "training_quarters")
+            whole = field.name in ("dip_quarters", "training_quarters", "providers")
             for number in value if isinstance(value, tuple) else (value,):
                 kind = int if whole else (int, float)
                 if isinstance(number, bool) or not isinstance(number, kind) or (whole and number < 1):
-                    rule = "whole quarters, at least 1" if whole else "a number"
+                    quarters = "a whole number" if field.name == "providers" else "whole quarters"
+                    rule = f"{quarters}, at least 1" if whole else "a number"
                     raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
                 if not 0 <= number < 1e6 or (field.name in shares and number > 1):
                     rule = "0 to 1" if field.name in shares else "zero or more"
                     raise InputError("this parameter cannot be", column=field.name, value=value, rule=rule)
+        if abs(sum(self.funded) - 1) > 1e-9:
+            rule = f"shares of {', '.join(FUNDERS)} that add up to 1"
+            raise InputError("this parameter cannot be", column="funded", value=self.funded, rule=rule)

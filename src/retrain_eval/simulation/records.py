@@ -10,7 +10,9 @@ import duckdb
 from retrain_eval.common.sources import sql_text
 from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.simulation.careers import number_of_firms
+from retrain_eval.simulation.funding import cost_sql
 from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
+from retrain_eval.simulation.providers import name_sql, programme_id_sql, programmes_sql
 
 RENAMED, SOLD = 0.004, 0.002  # share of firms per quarter that go on under another key, or sell a part
 INFLATION = 0.006
@@ -19,7 +21,7 @@ _AI_TUTOR = r"E',\n            with AI tutor'"  # as the simulated data have it,
 
 def build_records(con: duckdb.DuckDBPyConnection, people: int, quarters: int, start: int, p: Parameters) -> None:
     """Create the eleven record tables from ``sim_person, sim_career, sim_trained``."""
-    RecordSteps(number_of_firms(people), quarters, start, p.unlinked).build(con)
+    RecordSteps(number_of_firms(people), quarters, start, p.unlinked, p.funded, p.providers).build(con)
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,18 @@ class RecordSteps(Pipeline):
         The first quarter; the columns ``t`` count from it.
     unlinked : float
         Share of people who cannot be found in the wage records.
+    funded : tuple of float
+        Share of each funder.
+    providers : int
+        How many there are.
     """
 
     firms: int
     quarters: int
     start: int
     unlinked: float
+    funded: tuple[float, ...]
+    providers: int
 
     @table
     def price(self) -> str:
@@ -114,18 +122,18 @@ class RecordSteps(Pipeline):
         """A programme: one of each tier and delivery, with and without an AI tutor."""
         tier, delivery = f"{_texts(TIERS)}[k % 3 + 1]", f"{_texts(DELIVERIES)}[(k // 3) % 3 + 1]"
         return f"""
-            SELECT 'P' || lpad(k::VARCHAR, 2, '0') AS programme_id,
+            SELECT {programme_id_sql(self.providers, "k", "j")} AS programme_id,
               {tier} || ', ' || {delivery} || CASE WHEN k >= 9 THEN {_AI_TUTOR} ELSE '' END AS name,
-              'Provider ' || chr(65 + CAST(k % 6 AS INTEGER)) AS provider, {tier} AS tier, {delivery} AS delivery,
+              {name_sql(self.providers, "j")} AS provider, {tier} AS tier, {delivery} AS delivery,
               k >= 9 AS ai_assisted, (2 + k % 3)::VARCHAR || '1' AS target_isco,
               CAST([160, 320, 520][k % 3 + 1] AS INTEGER) AS hours
-            FROM range(18) AS a(k)"""
+            FROM {programmes_sql(self.providers)} ORDER BY k, j"""
 
     @table
     def enrolment(self) -> str:
         """A person who entered training."""
         return f"""
-            SELECT sim_id(n) AS person_id, 'P' || lpad(programme::VARCHAR, 2, '0') AS programme_id,
+            SELECT sim_id(n) AS person_id, {programme_id_sql(self.providers, "programme", "provider")} AS programme_id,
               CAST({self.start} + entry AS INTEGER) AS entry,
               sim_day({self.start} + entry, draw('first day', n, 0)) AS start,
               CASE WHEN left_in > entry THEN sim_day({self.start} + left_in, draw('last day', n, 0)) END AS "end",
@@ -145,14 +153,8 @@ class RecordSteps(Pipeline):
 
     @table
     def cost(self) -> str:
-        """A programme, a component of its cost and a quarter: hours of those who entered times a rate."""
-        return """
-            SELECT programme_id, 'state' AS funder, component, entry AS period,
-              CAST(sum(round(hours * CASE component WHEN 'tuition' THEN 9.5 WHEN 'stipend' THEN 4 ELSE 1.5 END, 2))
-                AS DECIMAL(14,2)) AS amount
-            FROM enrolment JOIN programme USING (programme_id),
-              (VALUES ('tuition'), ('stipend'), ('support')) AS c(component)
-            GROUP BY ALL ORDER BY ALL"""
+        """A programme, who paid, a component of its cost and a quarter: hours of those who entered times a rate."""
+        return cost_sql(self.funded)
 
     @table
     def coverage(self) -> str:

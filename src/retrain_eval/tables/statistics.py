@@ -17,6 +17,7 @@ from retrain_eval.common.errors import InputError
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.cross_products import CrossProducts as CrossProducts
 from retrain_eval.tables.largest import largest_of
+from retrain_eval.tables.ledger import Ledger as Ledger
 from retrain_eval.tables.noise.cell_keys import Keys
 
 # re-exported here so that importing it registers every subclass

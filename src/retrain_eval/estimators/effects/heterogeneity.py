@@ -130,11 +130,11 @@ def heterogeneity(
     place, notes = _one_per_level(effects)
     frame = effects.frame.loc[place].reset_index(drop=True)
     vcov = effects.vcov[np.ix_(place, place)]
-    df, shown = _degrees(effects, place), effects.df[place]
+    df, shown = degrees_of(effects, place), effects.df[place]
     estimate, error = frame["estimate"].to_numpy(), np.sqrt(np.diag(vcov))
     p_value = 2 * t_upper(shown, np.abs(estimate) / error)
-    together = _together(effects)
-    small = _small(frame, effects, place)
+    together = estimated_together(effects)
+    small = small_sample_factor(frame, effects, place)
     wide, spread = error * small, vcov * np.outer(small, small)
     single = np.maximum(2 * t_upper(df, np.abs(estimate) / wide), p_value)
     # two one-sided tests: the larger p-value decides
@@ -231,9 +231,11 @@ def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     """
     place, _ = _one_per_level(effects)
     frame = effects.frame.loc[place]
-    small = _small(frame, effects, place)
+    small = small_sample_factor(frame, effects, place)
     vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
-    return equality(frame["estimate"].to_numpy(), vcov, _degrees(effects, place), together=_together(effects))
+    return equality(
+        frame["estimate"].to_numpy(), vcov, degrees_of(effects, place), together=estimated_together(effects)
+    )
 
 
 def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = True) -> pd.DataFrame:
@@ -243,7 +245,7 @@ def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = Tru
     return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast, together=together))
 
 
-def _together(effects: EstimateTable) -> bool:
+def estimated_together(effects: EstimateTable) -> bool:
     """Whether degrees of freedom were given for the whole table, not counted in each level's clusters or people."""
     return effects.n_clusters is None and bool(np.isfinite(effects.df).any())
 
@@ -253,13 +255,13 @@ def _arms(frame: pd.DataFrame) -> tuple[Floats, Floats]:
     return n_treated, n_control
 
 
-def _degrees(effects: EstimateTable, place: Index) -> Floats:
+def degrees_of(effects: EstimateTable, place: Index) -> Floats:
     """Return the degrees of freedom of each level: the table's, else those of its people."""
     given = effects.df[place]
     return np.where(np.isfinite(given), given, arms_df(*_arms(effects.frame.loc[place])))
 
 
-def _small(frame: pd.DataFrame, effects: EstimateTable, place: Index) -> Floats:
+def small_sample_factor(frame: pd.DataFrame, effects: EstimateTable, place: Index) -> Floats:
     """Return what errors are multiplied by where variances were divided by n, and not by n − 1, in each arm."""
     n_treated, n_control = _arms(frame)
     with np.errstate(divide="ignore", invalid="ignore"):

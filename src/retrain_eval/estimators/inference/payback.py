@@ -71,7 +71,7 @@ def payback(
     for name, value in (("cost", cost), ("discount", discount)):
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name} is a number that is not negative", column=name, value=value)
-    frame, at = _after(effects)
+    frame, at = after_start(effects)
     vcov = effects.vcov[np.ix_(at, at)]
     times = frame["event_time"].to_numpy(dtype=float)
     factor = (1 + discount) ** -times
@@ -125,8 +125,14 @@ def _with(values: AnyArray, more: int) -> object:
     return plain_or_list(np.append(values, np.repeat(values[-1:], more)))
 
 
-def _after(effects: EffectTable) -> tuple[pd.DataFrame, Index]:
-    """Return the rows from the start of treatment in their order, and their places in the table."""
+def after_start(effects: EffectTable) -> tuple[pd.DataFrame, Index]:
+    """Return the rows from the start of treatment in their order, and their places in the table.
+
+    Raises
+    ------
+    DesignError
+        If the table has subgroups, no event time 0, or a gap after it.
+    """
     frame = effects.to_frame()
     if frame["level"].notna().any():
         raise DesignError("payback is for one event study: choose a level first")

@@ -13,7 +13,7 @@ from retrain_eval.common.sources import sql_name, sql_text
 from retrain_eval.common.sql import loaded, no_rows
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import StudyFile
-from retrain_eval.questions.cohort import PROGRAMME
+from retrain_eval.questions.cohort import PROGRAMME, PROVIDER
 
 
 def history(columns: Mapping[int, str], since: str) -> str:
@@ -78,8 +78,9 @@ class PersonColumns:
             If a stratum has the name of a column that the design makes.
         """
         columns = con.table(PERSON).columns
+        asked = [*PROGRAMME, *([PROVIDER] if study.questions.providers is not None else [])]
         for name in study.strata:
-            if name.casefold() in {*made, *RESERVED, *PROGRAMME}:
+            if name.casefold() in {*made, *RESERVED, *asked}:
                 raise InputError(
                     f"the name of stratum {name!r} is taken",
                     rule="columns that the design makes itself",
@@ -87,11 +88,11 @@ class PersonColumns:
                 )
         per_year = PER_YEAR.get(study.study.frequency)
         age = per_year is not None and "birth_year" in columns
-        there = [*made, *RESERVED, "female", *(["age"] if age else []), *PROGRAMME]
+        there = [*made, *RESERVED, "female", *(["age"] if age else []), *asked]
         kept = [sql_name(name) for name in columns if name not in there]
         attributes: list[str] = []
         if loaded(con, "programme", "enrolment"):
-            attributes = [name for name in PROGRAMME if name in con.table("programme").columns]
+            attributes = [name for name in asked if name in con.table("programme").columns]
         items = [f"person.{name}" for name in kept]
         items += ["person.sex = 'female' AS female"] if "sex" in columns else []
         if age:  # at the start; as given where the year of birth is not known
@@ -125,12 +126,18 @@ RESERVED = ("person_id", "treat", "weight", "subclass", "match_id", "clock", "co
             "complete", "eligible", "person_key")  # fmt: skip
 
 
+# a provider's name with each stretch of white space and control characters as one space; an empty one is none
+_NAME = f"nullif(trim(regexp_replace({PROVIDER}, '[\\s[:cntrl:]]+', ' ', 'g')), '')"
+
+
 def _programmes(attributes: Sequence[str]) -> str:
     """Return a SELECT of the attributes of the first programme that each person entered."""
     if not attributes:
         return no_rows("person_id")
     listed = ", ".join(
         f"CAST(min_by({name}, entry) AS ENUM({', '.join(map(sql_text, PROGRAMME[name]))})) AS {name}"
+        if name in PROGRAMME
+        else f"first({_NAME} ORDER BY entry, programme_id) AS {name}"
         for name in attributes
     )
     return f"SELECT person_id, {listed} FROM enrolment JOIN programme USING (programme_id) GROUP BY person_id"

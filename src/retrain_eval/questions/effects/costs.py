@@ -14,6 +14,7 @@ from retrain_eval.common.sql import loaded
 from retrain_eval.common.sql_steps import Pipeline, step
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.sample.record_flow import people_left_out
+from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.person_keys import has_keys
 from retrain_eval.tables.noise.sums import key_sum_sql
 from retrain_eval.tables.statistics import Costs
@@ -73,8 +74,20 @@ def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Ke
     DesignError
         If no cost can be put into prices of the base period, or no one entered.
     """
-    base = study.panel_options()["base_period"] if loaded(con, "price") else None
-    [(amount,)] = CostSteps(base).relation("total", con).fetchall()
+    [(amount,)] = CostSteps(base_of(con, study)).relation("total", con).fetchall()
+    people, keys = people_entered(con, keyed)
+    if amount is None or not people:
+        raise DesignError("no cost of training is known in prices of the base period")
+    return Costs(float(amount), people, keys)
+
+
+def base_of(con: duckdb.DuckDBPyConnection, study: StudyFile) -> int | None:
+    """Return the period in whose prices costs are; None if they are as they were paid."""
+    return study.panel_options()["base_period"] if loaded(con, "price") else None
+
+
+def people_entered(con: duckdb.DuckDBPyConnection, keyed: Keyed) -> tuple[int, Keys | None]:
+    """Return how many people entered, those whose rows were refused included, and their cell key if they have keys."""
     entered = [con.sql("SELECT DISTINCT person_id FROM enrolment")]
     if len(people_left_out(con)):
         entered.append(con.table("left_out").filter("enrolled").project("person_id"))
@@ -83,6 +96,4 @@ def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Ke
         key = key_sum_sql() if has_keys(rows) else "0"
         [(n, total)] = query(rows, f"SELECT count(*), {key} FROM source").fetchall()
         people, keys = people + n, keys + np.array([total], dtype=np.uint64)
-    if amount is None or not people:
-        raise DesignError("no cost of training is known in prices of the base period")
-    return Costs(float(amount), people, keys if has_keys(keyed(entered[0])) else None)
+    return people, keys if has_keys(keyed(entered[0])) else None

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pandas as pd
+
+from retrain_eval.common.levels import POOLS
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.life_table.rare_levels import JOIN as JOIN
 from retrain_eval.tables.stamps import relabelled_stamp
@@ -30,6 +33,8 @@ def merge_smallest_level(
         Old → new name. If only two levels are left, both get the same name, and the stratum is then summed out.
     """
     names = moments.cells[stratum].astype("str")
+    if stratum in POOLS:
+        return _pooled(names, moments.cells["n"], {str(names[cell]) for cell in cells}, POOLS[stratum])
     parts = {name: name.split(JOIN) for name in names.unique()}
     place = {level: number for number, level in enumerate(order)}
     levels = sorted(parts, key=lambda name: min(place.get(part, len(place)) for part in parts[name]))
@@ -44,6 +49,15 @@ def merge_smallest_level(
         pair = {levels[small], min(near, key=lambda name: int(total[name]))}
     merged = JOIN.join(name for name in levels if name in pair)
     return {name: merged if name in pair else name for name in levels}
+
+
+def _pooled(names: pd.Series, n: pd.Series[int], small: set[str], pool: str) -> dict[str, str]:
+    """Return new names for levels without neighbours: small ones join the pool, or the smallest joins a small pool."""
+    total = {str(name): int(size) for name, size in n.groupby(names, sort=False).sum().items()}
+    left = [name for name in total if name != pool and name not in small]
+    if small == {pool} and left:
+        small = {pool, min(left, key=lambda name: (total[name], name))}
+    return {name: pool if name in small else name for name in total}
 
 
 def relabel(moments: OutcomeMoments, stratum: str, names: Mapping[str, str]) -> OutcomeMoments:

@@ -231,7 +231,8 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         noise[1:, 1:] += variance * np.diag(ones[c] ** 2)
         blocks[c, c] = blocks[c, c] + noise
     total = int(published.n.sum())
-    clusters = moments.clusters and moments.clusters.without_sums(withheld=True)  # one row for each set of cells
+    # a row for each set of cells; where the run kept no sums either, errors of few clusters are the sandwich's in both
+    clusters = moments.clusters and moments.clusters.without_sums(withheld=moments.leaves_out)
     if clusters:
         clusters = clusters.frequent(rules.min_contributors)  # sets of cells that few clusters reach over are not told
         count = np.maximum(np.rint(clusters.count * (total / n.sum()) / _TENS), 1).astype(np.int64) * _TENS

@@ -12,15 +12,15 @@ from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
 from retrain_eval.release.results import is_withheld
 
 PART = "_part"  # column with the number of the part that a row belongs to
-SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties")
+SAID_OF_RESULTS = ("tests", "bounds", "pretest_power", "rosenbaum", "e_values", "oster", "ties", "ratios")
 
 
 def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
     """Apply the rule of a table to its rows; applying it again changes nothing."""
     if name == "effects":
         return _effects(frame, min_cell)
-    if name == "verdicts":
-        return _verdicts(frame, min_cell)
+    if name in ("verdicts", "providers"):
+        return _of_levels(name, frame, min_cell)
     return _counts(name, frame, min_cell) if "n" in frame.columns else (frame, [])
 
 
@@ -69,12 +69,12 @@ def _counts(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame
     return frame, [f"Table {name}: {hides.sum()} count(s) below {min_cell} are withheld."] if hides.any() else []
 
 
-def _verdicts(frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
-    """Drop the verdicts on levels with fewer than ``min_cell`` people in either arm."""
+def _of_levels(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:
+    """Drop the rows about levels with fewer than ``min_cell`` people in either arm."""
     counts = frame[list(COUNTS)].astype("Float64")
     small = ((counts < min_cell).fillna(value=False).any(axis=1) | counts.isna().all(axis=1)).to_numpy()
     return frame[~small].reset_index(drop=True), (
-        [f"Verdicts: {small.sum()} level(s) of fewer than {min_cell} are withheld."] if small.any() else []
+        [f"{name.capitalize()}: {small.sum()} level(s) of fewer than {min_cell} are withheld."] if small.any() else []
     )
 
 

@@ -19,7 +19,17 @@ from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.noise.mean_weights import loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
-from retrain_eval.tables.statistics import Costs, CrossProducts, Scores, Shares, SignedRanks, Spread, Statistic, Ties
+from retrain_eval.tables.statistics import (
+    Costs,
+    CrossProducts,
+    Ledger,
+    Scores,
+    Shares,
+    SignedRanks,
+    Spread,
+    Statistic,
+    Ties,
+)
 
 Recounted = Mapping[str, tuple[LifeTable, LifeTable]]
 WITHOUT_KEYS = "they were summed without keys of people"
@@ -65,6 +75,7 @@ def protect_statistic(
     * sums within arms are of noisy amounts, centred with the changed count, and the sum of squares is redrawn;
     * of ties only the share is kept, in per cent: choices are not people, and have no keys;
     * costs are of a changed count of people, and the amount is the cost per person, to two digits, times that count;
+      so are the lines of a ledger, which are multiples of the last of these digits;
     * cross products are withheld: each column is an amount or a count of its own.
     """
     if not rules.noisy:
@@ -213,6 +224,14 @@ def _of_costs(found: Costs, rules: Release, register: Register) -> Statistic:
     return replace(found.released(), people=people, amount=found.per_person * people)
 
 
+def _of_ledger(found: Ledger, rules: Release, register: Register) -> Statistic:
+    """Change the count, and make each line its amount per person, to the last of two digits of the total, times it."""
+    if found.keys is None:
+        raise _because(WITHOUT_KEYS)
+    [people] = _count(register, found.parts[1], found.keys, rules).tolist()
+    return replace(found.released(), people=people, cents=found.per_person(digits=2) * people)
+
+
 _PROTECT: Mapping[str, Callable[[Any, Release, Register], Statistic]] = {
     SignedRanks.kind: _of_ranks,
     Ties.kind: _of_ties,
@@ -220,4 +239,5 @@ _PROTECT: Mapping[str, Callable[[Any, Release, Register], Statistic]] = {
     Shares.kind: _of_shares,
     CrossProducts.kind: _of_products,
     Costs.kind: _of_costs,
+    Ledger.kind: _of_ledger,
 }

@@ -25,6 +25,7 @@ from retrain_eval.records.schema.dictionary import dictionary, load_package
 from retrain_eval.release.bundle import Bundle, shipped_rules
 from retrain_eval.release.protection.protect import artefacts
 from retrain_eval.release.results import Results
+from retrain_eval.release.verification.terms import other_terms
 
 _NEW_IN_2 = {
     "seal": "whether a byte of the manifest was changed",
@@ -44,7 +45,7 @@ def disagreements(bundle: Bundle, published: Results) -> list[str]:
         What its tables hold.
     """
     lines: list[str] = []
-    for check in (_study, _rules, _inputs, _files, _stamps, _dictionary, _required, _plan):
+    for check in (_study, _rules, _inputs, _files, _stamps, _dictionary, _required, _plan, other_terms):
         try:
             lines += check(bundle, published)
         except (InputError, ReleaseError) as error:

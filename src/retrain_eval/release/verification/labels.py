@@ -17,7 +17,14 @@ from retrain_eval.release.protection.rules import SAID_OF_RESULTS
 from retrain_eval.release.results import Part
 from retrain_eval.tables.recipe import Derivation
 
-_OF_EFFECTS = ("pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects")  # computed from a result
+# tables that are computed from a result
+_OF_EFFECTS = frozenset(
+    {
+        "pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects",
+        "value_for_money",
+        "equal_providers", "provider_table", "provider_spread",
+    }
+)  # fmt: skip
 
 _WORDS = ("att", "did", "event_study", "km", "cox")  # a result of the table "matched" may be "matched" or "att_matched"
 
@@ -81,7 +88,7 @@ def untied(
     made, result = part.derivation or part.estimates, part.result
     if made is None or result is None:
         return ""
-    if part.table in (*SAID_OF_RESULTS, "verdicts"):
+    if part.table in (*SAID_OF_RESULTS, "verdicts", "providers", "provider_spread"):
         of = [one.derivation or one.estimates for one in parts if (one.table, one.result) == ("effects", result)]
         known = [one for one in of if one is not None]
         if known and not any(_of_result(made, one, result) for one in known):

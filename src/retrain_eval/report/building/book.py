@@ -67,6 +67,8 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("effects", "event_study"),
         ("jobs", "outcomes"),
         ("subgroups", "subgroups"),
+        ("money", "money"),
+        ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),
         ("stability", "survival"),
         ("replication", "replication"),

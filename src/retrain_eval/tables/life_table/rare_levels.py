@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.arrays import Ints
+from retrain_eval.common.levels import POOLS, pooled_levels
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_table import ANY, Table, merge_cells
 from retrain_eval.tables.stamps import relabelled_stamp
@@ -42,7 +43,11 @@ def without_rare_levels(table: Table, n: Ints, least: int) -> Table:
     if not table.by:
         return table
     groups = pd.Series(n, index=pd.MultiIndex.from_tuples(table.groups()))
-    levels = merged_levels(groups.groupby(level=-1, sort=False).min(), least)
+    totals = groups.groupby(level=-1, sort=False).min()
+    if table.by[-1] in POOLS:
+        levels = pooled_levels({str(name): int(k) for name, k in totals.items()}, least, POOLS[table.by[-1]])
+    else:
+        levels = merged_levels(totals, least)
     said = tuple(dict.fromkeys(new for old, new in levels.items() if old != new))
     if not said or len(set(levels.values())) == 1:
         return table

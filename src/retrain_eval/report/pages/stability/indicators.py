@@ -69,6 +69,10 @@ _INDICATORS = {
         "group": N_("Finding work"),
         "median": N_("Median {durations} to the first job, from leaving the programme"),
     },
+    "indicators_since_displacement": {
+        "group": N_("Finding work"),
+        "median": N_("Median {durations} to the first job, from displacement, of all who were displaced"),
+    },
     "indicators_recall": {
         "group": N_("Finding work"),
         "share(recall)": N_("Of jobs found within {time} {durations}, back with the former employer"),

@@ -1,0 +1,1 @@
+"""Questions on money: who pays, who gains, and whether it is worth it."""

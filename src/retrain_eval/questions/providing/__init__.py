@@ -1,0 +1,1 @@
+"""Questions about those who provide training."""

@@ -1,0 +1,1 @@
+"""The page on money: who pays for training, who gains from it, and whether it is worth its cost."""
