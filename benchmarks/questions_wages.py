@@ -24,7 +24,9 @@ from retrain_eval.tables.clusters import Clusters
 EDGES = np.array(band_edges(WagePath(lowest=100.0, highest=10_000_000.0)))
 
 
-def table(paths: tuple[Floats, Floats], times: Ints, *, paired: bool = False, weight: Floats | None = None) -> OutcomeMoments:
+def table(
+    paths: tuple[Floats, Floats], times: Ints, *, paired: bool = False, weight: Floats | None = None
+) -> OutcomeMoments:
     """Sum the paths of treated and controls, shape (n, T); pairs are the rows of equal number."""
     z = [np.column_stack([np.ones(len(path)), path]) * (1.0 if weight is None else weight[:, None]) for path in paths]
     second = {(0, 0): z[0].T @ z[0], (1, 1): z[1].T @ z[1]}
@@ -101,7 +103,9 @@ class World:
         for part, upper in ((keep, False), (1 - keep, True)):
             cut = 20.0 if part >= 1 else 0.0 if part <= 0 else optimize.brentq(lambda y: cdf(y) - part, 0, 20)  # noqa: B023
             ends = (cut, 20.0) if upper else (0.0, cut)
-            total, _ = integrate.quad(lambda y: y * density(y), *ends, points=[p for p in (8.2, 8.5) if ends[0] < p < ends[1]])
+            total, _ = integrate.quad(
+                lambda y: y * density(y), *ends, points=[p for p in (8.2, 8.5) if ends[0] < p < ends[1]]
+            )
             means.append(total / keep)
         other = 8.5 if self.moved >= 0 else 8.5 + self.effect
         return (means[0] - other, means[1] - other) if self.moved >= 0 else (other - means[1], other - means[0])
@@ -115,7 +119,10 @@ def lee(draws: int, n: int, world: World, seed: int = 1, *, paired: bool = False
         arms = world.draw(rng, n)
         found = lee_bounds(table(tuple(to_bands(*arm) for arm in arms), EDGES, paired=paired))  # type: ignore[arg-type]
         frame = found.to_frame().set_index("estimand")
-        inside = [frame.loc[name, "ci_low"] <= t <= frame.loc[name, "ci_high"] for name, t in zip((LOWER, UPPER), true, strict=True)]
+        inside = [
+            frame.loc[name, "ci_low"] <= t <= frame.loc[name, "ci_high"]
+            for name, t in zip((LOWER, UPPER), true, strict=True)
+        ]
         low, high = frame.loc[INTERVAL, ["ci_low", "ci_high"]]
         rows.append(
             [*inside, low <= world.effect <= high, low > 0 or high < 0,
@@ -164,10 +171,19 @@ def intensity(draws: int, n: int, after: tuple[float, ...], seed: int = 2) -> di
     order = np.argsort(times)
     rows = []
     for _ in range(draws):
-        arms = [np.hstack([quality(rng, n, CHANCES), quality(rng, n, chances)])[:, order] for chances in (after, CHANCES)]
+        arms = [
+            np.hstack([quality(rng, n, CHANCES), quality(rng, n, chances)])[:, order] for chances in (after, CHANCES)
+        ]
         frame = effect_on_ratio(table((arms[0], arms[1]), times[order]), "intensity", (0, 1, 2, 3), 4).to_frame()
         one = frame[frame["event_time"] == 0].iloc[0]
-        rows.append([one["ci_low"] <= true <= one["ci_high"], one["ci_low"] > 0 or one["ci_high"] < 0, one["estimate"], one["std_error"]])
+        rows.append(
+            [
+                one["ci_low"] <= true <= one["ci_high"],
+                one["ci_low"] > 0 or one["ci_high"] < 0,
+                one["estimate"],
+                one["std_error"],
+            ]
+        )
     of = np.array(rows, dtype=float)
     return {
         "effect": of[:, 0].mean(),

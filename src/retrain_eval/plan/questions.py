@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.periods import PER_YEAR
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Worth = Annotated[float, msgspec.Meta(gt=0)]
@@ -84,6 +85,17 @@ class WagePath(Asked, frozen=True, kw_only=True):
                 f"lowest, highest and width of [questions.wage_path] give {max(bands, 0):.0f} bands of log earnings; "
                 f"use {MIN_BANDS} to {MAX_BANDS}"
             )
+
+    def compared(self, frequency: str, after: int) -> int:
+        """Return how many periods at the end of follow-up are compared, where ``after`` follow that of the start.
+
+        Examples
+        --------
+        >>> WagePath().compared("quarter", 12), WagePath(last=8).compared("quarter", 4), WagePath().compared("year", 4)
+        (4, 5, 1)
+        """
+        year = {"week": 52, "two-week interval": 26, **PER_YEAR}[frequency]
+        return min(self.last or year, after + 1)
 
 
 class Providers(Asked, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-r"""Several outcomes of the same people in one table: their paths one after another, so that all their products are held.
+r"""Several outcomes of the same people in one table: their paths one after another, with all their products.
 
 What holds between the outcomes of each person, such as that parts add up to a whole, then holds of everything that is
 made from the table, protected or not; and ratios of outcomes get an error from the joint covariance.
@@ -150,8 +150,8 @@ def effect_on_ratio(
         A₁(t) − ( M₁(b) + M₀(t) − M₀(b) ) / ( H₁(b) + H₀(t) − H₀(b) ),
 
     what the trained have less what parallel trends in M and in H imply for them. The error is by the delta method from
-    the joint covariance of M and H. A is a mean over those who are deprived (Alkire and Foster 2011, section 3), who may
-    be others with training than without it, so that the effect on it is one of composition as well.
+    the joint covariance of M and H. A is a mean over those who are deprived (Alkire and Foster 2011, section 3), who
+    may be others with training than without it, so that the effect on it is one of composition as well.
     """
     block, clock = _blocks(moments)
     if missing := [number for number in (*above, below) if number not in block]:

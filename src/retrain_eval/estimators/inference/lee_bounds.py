@@ -120,9 +120,9 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
 
     less the mean of the employed controls; with p₁ < p₀ the controls are trimmed. Between edges, G is taken to be
     linear. The derivatives by y vanish, so that with independent people and equal weights the errors are those of his
-    Proposition 3, the estimation of the trimmed share included. Errors follow from the table's own second moments: people
-    are independent, or clusters such as matched sets are; weights are taken as given. Assumptions: treatment moves no
-    one out of employment if it moves anyone in, and the arms are alike but for treatment, which matching has to
+    Proposition 3, the estimation of the trimmed share included. Errors follow from the table's own second moments:
+    people are independent, or clusters such as matched sets are; weights are taken as given. Assumptions: treatment
+    moves no one out of employment if it moves anyone in, and the arms are alike but for treatment, which matching has to
     achieve. Near p₁ = p₀ the bounds have a kink, where intervals are too wide rather than too narrow.
 
     Examples
@@ -195,8 +195,8 @@ def _check(arm: _Arm, n: int, name: str) -> None:
         raise DesignError(
             f"more than {OUTSIDE:.0%} of the employed {name} do not earn between {ends}, the ends of the bands; set "
             "`lowest` and `highest` of [questions.wage_path] to amounts that hardly anyone falls below or exceeds",
-            public="more than one in a hundred of the employed earn less or more than the bands of [questions.wage_path] "
-            "cover",
+            public="more than one in a hundred of the employed earn less or more than the bands of "
+            "[questions.wage_path] cover",
         )
 
 

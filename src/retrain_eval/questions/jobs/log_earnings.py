@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import duckdb
 
 from retrain_eval.common.errors import DesignError
-from retrain_eval.common.periods import PER_YEAR
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.estimators.inference.lee_bounds import UNIT
 from retrain_eval.estimators.moments import OutcomeMoments
@@ -62,9 +61,10 @@ class LogEarnings:
         rows = query(
             self.people,
             f"""
-            SELECT * EXCLUDE (log_before, log_after), CAST(
-              list_transform([{listed}], lambda edge: CASE WHEN log_after IS NOT NULL AND
-                least(log_after, {edges[-1] / UNIT}) <= edge THEN 1.0 ELSE 0.0 END) AS DOUBLE[{len(edges)}]) AS employed_to
+            SELECT * EXCLUDE (log_before, log_after),
+              CAST(list_transform([{listed}], lambda edge: CASE WHEN log_after IS NOT NULL AND
+                least(log_after, {edges[-1] / UNIT}) <= edge THEN 1.0 ELSE 0.0 END) AS DOUBLE[{len(edges)}])
+              AS employed_to
             FROM source
             """,
         )
@@ -88,12 +88,6 @@ def band_edges(options: WagePath) -> tuple[int, ...]:
     return tuple(step * k for k in range(math.floor(first), math.ceil(last) + 1))
 
 
-def last_periods(cohort: Cohort, options: WagePath) -> int:
-    """Return how many periods at the end of follow-up are compared: those of the section, else a year."""
-    year = {"week": 52, "two-week interval": 26, **PER_YEAR}[cohort.study.study.frequency]
-    return min(options.last or year, cohort.design.after + 1)
-
-
 def log_earnings(cohort: Cohort, options: WagePath) -> LogEarnings:
     """Return the people compared with their log earnings.
 
@@ -107,7 +101,7 @@ def log_earnings(cohort: Cohort, options: WagePath) -> LogEarnings:
         raise DesignError("the records give no earnings")
     rows = cohort.keyed(group.rows)
     periods = cohort.design.before + 1 + cohort.design.after
-    after = START + cohort.design.after - last_periods(cohort, options)
+    after = START + cohort.design.after - options.compared(cohort.study.study.frequency, cohort.design.after)
     key = f", any_value({PERSON_KEY}) AS {PERSON_KEY}" if has_keys(rows) else ""
     cluster = f", any_value({sql_name(group.cluster)}) AS {sql_name(group.cluster)}" if group.cluster else ""
 

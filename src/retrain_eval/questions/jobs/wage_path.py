@@ -5,8 +5,8 @@ much more log earnings grew of people employed before the start and at the end; 
 would be employed with and without training (Lee 2009); and growth models of single rows, in two programs.
 
 A model with unit effects of an unbalanced panel is no function of outcome moments, so that single rows are read. If
-amounts carry noise in a release, so does what the models read: of each person's log earnings, their mean carries the log
-of the person's factor, and how they move about it the factor itself, which would cancel otherwise.
+amounts carry noise in a release, so does what the models read: of each person's log earnings, their mean carries the
+log of the person's factor, and how they move about it the factor itself, which would cancel otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CHANGES, BANDS = "moments/log_earnings", "moments/log_earnings_bands"
 
 
 class WagePath(Question):
-    """The effect on log earnings from moments, Lee bounds from bands, and growth models by linearmodels and pyfixest."""
+    """The effect on log earnings from moments, Lee bounds from bands, and growth models of rows by two programs."""
 
     name: ClassVar[str] = "wage_path"
     asks: ClassVar[str] = "Do wages grow faster afterwards?"
