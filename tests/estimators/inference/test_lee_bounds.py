@@ -98,7 +98,7 @@ def proposition_3(treated: Bools, employed: Bools, log: Floats, *, upper: bool) 
     return float(np.sqrt((v + v_control) / n))
 
 
-# ---- by hand -----------------------------------------------------------------------------------------------------------
+# ---- by hand -----------------------------------------------------------------------------------------------------
 
 
 def test_bounds_by_hand() -> None:
@@ -124,7 +124,7 @@ def test_where_as_many_are_employed_there_is_nothing_to_trim() -> None:
     assert of.loc[INTERVAL, "ci_low"] == pytest.approx(of.loc[LOWER, "ci_low"], abs=1e-6)
 
 
-# ---- against single people -----------------------------------------------------------------------------------------------
+# ---- against single people ---------------------------------------------------------------------------------------
 
 
 @given(seed=st.integers(0, 10_000), more=st.sampled_from([0.1, -0.2, 0.02]))
@@ -187,7 +187,7 @@ def test_added_tables_give_the_bounds_of_all_people() -> None:
     pd.testing.assert_frame_equal(one, other, rtol=1e-9, atol=1e-9)
 
 
-# ---- refusals ------------------------------------------------------------------------------------------------------------
+# ---- refusals ----------------------------------------------------------------------------------------------------
 
 
 def test_earnings_outside_the_bands_are_not_guessed() -> None:
@@ -209,7 +209,7 @@ def test_other_moments_are_refused() -> None:
         lee_bounds(outcome_moments(rows, unit="id", time="t", cohort="g", outcome="y"))
 
 
-# ---- simulation ----------------------------------------------------------------------------------------------------------
+# ---- simulation --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

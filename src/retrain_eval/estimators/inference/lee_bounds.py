@@ -122,8 +122,8 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
     linear. The derivatives by y vanish, so that with independent people and equal weights the errors are those of his
     Proposition 3, the estimation of the trimmed share included. Errors follow from the table's own second moments:
     people are independent, or clusters such as matched sets are; weights are taken as given. Assumptions: treatment
-    moves no one out of employment if it moves anyone in, and the arms are alike but for treatment, which matching has to
-    achieve. Near p₁ = p₀ the bounds have a kink, where intervals are too wide rather than too narrow.
+    moves no one out of employment if it moves anyone in, and the arms are alike but for treatment, which matching has
+    to achieve. Near p₁ = p₀ the bounds have a kink, where intervals are too wide rather than too narrow.
 
     Examples
     --------

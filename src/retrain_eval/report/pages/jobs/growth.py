@@ -24,9 +24,8 @@ def model_rows(study: Study) -> pd.DataFrame:
     if not blocks:
         return pd.DataFrame(columns=["model", "label", "engine", "estimate", "std_error"])
     rows = pd.concat(blocks, ignore_index=True)
-    rows["label"] = [
-        f"{model}: {_term(study, name)}" for model, name in zip(rows["model"], rows["estimand"], strict=True)
-    ]
+    named = zip(rows["model"], rows["estimand"], strict=True)
+    rows["label"] = [_("{model}: {term}", model=model, term=_term(study, name)) for model, name in named]
     rows["engine"] = [name if name in PEERS else "linearmodels" for name in rows["estimator"]]
     return rows.sort_values(["model", "label", "engine"], kind="stable").reset_index(drop=True)
 
@@ -52,7 +51,7 @@ def say_models(study: Study) -> str:
     """Say how closely two programs agree on the growth of pay."""
     rows = model_rows(study)
     rows = rows[rows["std_error"].notna()]
-    both = rows.groupby("label", sort=False).filter(lambda part: part["engine"].nunique() > 1)
+    both = rows[rows.duplicated("label", keep=False)]
     if both.empty:
         return ""
     pairs = both.groupby("label", sort=False)

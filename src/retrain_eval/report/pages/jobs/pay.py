@@ -93,8 +93,8 @@ def say_pay(study: Study) -> str:
     }
     if not excludes_zero(row):
         return _(
-            "Whether pay grows faster with training is not settled: {units} who had a job before it and have one in the "
-            "last {periods} of follow-up earn {gain} a {period} compared with what they would earn had their pay grown "
+            "Whether pay grows faster with training is not settled: {units} who had a job before it and have one in "
+            "the last {periods} of follow-up earn {gain} a {period} compared with what they would earn had their pay grown "
             "as that of {controls} did (95% interval {interval}).",
             units=words.units,
             gain=gain(row["estimate"], signed=True),
@@ -126,14 +126,15 @@ def say_bounds(study: Study) -> str:
         reasons = [why for name, why in study.bundle.withheld.items() if name == BOUNDS]
         if reasons:
             return _(
-                "How far training changes who has a job, and pay with it, cannot be said: {reason}.", reason=reasons[0]
+                "The effect on the pay of people who would have a job either way cannot be bounded: {reason}.",
+                reason=reasons[0],
             )
         return ""
     low, high, interval = (rows.loc[name] for name in (lee.LOWER, lee.UPPER, lee.INTERVAL))
     return _(
-        "Training may change who has a job as well: {trained} of the trained and {control} of {controls} have one in the "
-        "last {periods} of follow-up. The effect on the pay of {units} who would have a job with training and without it "
-        "is between {low} and {high} (95% interval {interval}).",
+        "Training may change who has a job as well: {trained} of the trained and {control} of {controls} have one in "
+        "the last {periods} of follow-up. The effect on the pay of {units} who would have a job with training and "
+        "without it is between {low} and {high} (95% interval {interval}).",
         trained=percent(rows.loc[lee.EMPLOYED, "estimate"]),
         control=percent(rows.loc[lee.EMPLOYED_CONTROL, "estimate"]),
         controls=words.controls,
@@ -151,8 +152,7 @@ def say_limits(study: Study) -> str:
         return ""
     return _(
         "Pay is what someone earned in a {period} in which they earned anything: longer hours and a better hourly wage "
-        "cannot be told apart, and {units} without a job are not counted. The effect on everyone, with a job or without, is "
-        "on the page on earnings.",
+        "cannot be told apart, and {units} without a job are not counted.",
         period=_(study.words.period),
         units=study.words.units,
     )

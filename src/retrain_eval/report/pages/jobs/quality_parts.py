@@ -48,7 +48,8 @@ def say_parts(study: Study) -> str:
     }
     if not excludes_zero(total):
         return _(
-            "{when}, an effect on M0 is not established: {whole} ({interval}). What the dimensions contribute adds up to it.",
+            "{when}, an effect on M0 is not established: {whole} ({interval}). What the dimensions contribute adds up "
+            "to it.",
             **(text | {"when": sentence(text["when"])}),
         )
     return _(
@@ -69,9 +70,7 @@ def say_intensity(study: Study) -> str:
         reasons = [why for name, why in study.bundle.withheld.items() if name == f"event_study_{INTENSITY}"]
         if reasons:
             return _("How badly those in poor employment fare (A) cannot be compared: {reason}.", reason=reasons[0])
-        return _(
-            "How badly those in poor employment fare (A) is not compared at the end of follow-up: they are too few."
-        )
+        return _("How badly those in poor employment fare (A) is not compared: too few are at the end of follow-up.")
     row, words = rows.iloc[0], study.words.about(INTENSITY)
     return _(
         "Among people in poor employment, the average share of dimensions in which they are deprived (A) differs by "
