@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,10 @@ from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did.few_clusters import infer, sums_without
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
 
+Moments = TypeVar("Moments", bound=MomentTable)
 STRIDE = 1_000  # between the times of one outcome and those of the next
 FEWEST_DEPRIVED = 10  # people in an arm, for a ratio to have an error
 
@@ -50,12 +51,12 @@ def _blocks(moments: MomentTable) -> tuple[Floats, Floats]:
 
 
 @recorded
-def stacked_outcome(moments: OutcomeMoments, outcome: str, blocks: Sequence[int]) -> OutcomeMoments:
+def stacked_outcome(moments: Moments, outcome: str, blocks: Sequence[int]) -> Moments:
     """Return the moments of the sum of some of the outcomes that a table has.
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         At times of `stacked_time`.
     outcome : str
         Name of the sum.
@@ -106,7 +107,7 @@ def stacked_outcome(moments: OutcomeMoments, outcome: str, blocks: Sequence[int]
 
 @recorded
 def effect_on_ratio(
-    moments: OutcomeMoments,
+    moments: MomentTable,
     outcome: str,
     above: Sequence[int],
     below: int,
@@ -117,7 +118,7 @@ def effect_on_ratio(
 
     Parameters
     ----------
-    moments : OutcomeMoments
+    moments : MomentTable
         At times of `stacked_time`; treatment starts in period 1, as on the clock of a cohort.
     outcome : str
         Name of the ratio.

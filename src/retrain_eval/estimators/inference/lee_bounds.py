@@ -269,12 +269,9 @@ def _coarser(arms: Sequence[_Arm], values: Floats) -> float:
 def _with_interval(table: EffectTable, keys: dict[str, object], coarser: float, level: float) -> EffectTable:
     """Add the interval of the effect, and the error of interpolation."""
     rows, df = table.frame.set_index("estimand"), table.df
-    low, high = rows.loc[LOWER], rows.loc[UPPER]
-    c = _critical(float(high["estimate"] - low["estimate"]), low["std_error"], high["std_error"], float(df[-1]), level)
-    ends = {
-        "ci_low": low["estimate"] - c * low["std_error"],
-        "ci_high": high["estimate"] + c * high["std_error"],
-    }
+    (low, low_error), (high, high_error) = rows.loc[[LOWER, UPPER], ["estimate", "std_error"]].to_numpy(float)
+    c = _critical(high - low, low_error, high_error, float(df[-1]), level)
+    ends = {"ci_low": low - c * low_error, "ci_high": high + c * high_error}
     marks = [{**keys, "estimand": INTERVAL, **ends}, {**keys, "estimand": COARSER, "estimate": coarser}]
     added = pd.DataFrame(marks).reindex(columns=list(COLUMNS))
     shown = pd.concat([table.frame, added.astype(table.frame.dtypes.to_dict())], ignore_index=True)

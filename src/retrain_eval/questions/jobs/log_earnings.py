@@ -7,6 +7,7 @@ over the periods in which they do.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -52,7 +53,7 @@ class LogEarnings:
             FROM source WHERE log_before IS NOT NULL AND log_after IS NOT NULL
             """,
         )
-        return outcome_moments(rows, time="clock", outcome=CHANGE, kind="amount", **self._roles())
+        return self._moments(rows, "clock", CHANGE, "amount")
 
     def bands(self, options: WagePath) -> OutcomeMoments:
         """Return moments of whether people are employed and earn at most each edge of the bands, as 0 or 1."""
@@ -68,10 +69,21 @@ class LogEarnings:
             FROM source
             """,
         )
-        return outcome_moments(rows, time=edges, outcome="employed_to", kind="binary", **self._roles())
+        return self._moments(rows, edges, "employed_to", "binary")
 
-    def _roles(self) -> dict[str, str | None]:
-        return {"unit": "match_id", "cohort": "cohort", "weights": "weight", "cluster": self.cluster}
+    def _moments(
+        self, rows: duckdb.DuckDBPyRelation, time: str | Sequence[int], outcome: str, kind: str
+    ) -> OutcomeMoments:
+        return outcome_moments(
+            rows,
+            unit="match_id",
+            time=time,
+            cohort="cohort",
+            outcome=outcome,
+            weights="weight",
+            cluster=self.cluster,
+            kind=kind,
+        )
 
 
 def band_edges(options: WagePath) -> tuple[int, ...]:

@@ -58,8 +58,8 @@ def say_models(study: Study) -> str:
     spreads = pairs["estimate"].agg(lambda values: values.max() - values.min()) / pairs["std_error"].max()
     errors = pairs["std_error"].agg(lambda values: (values.max() - values.min()) / values.max())
     return _(
-        "Two programs, linearmodels and pyfixest, make {pairs} estimates each: they differ by at most {estimates} of a "
-        "standard error, and their standard errors by at most {errors} of their size.",
+        "Two programs, linearmodels and pyfixest, make {pairs} estimates each. The largest difference between them is "
+        "{estimates} of a standard error; that between their standard errors is {errors} of their size.",
         pairs=len(pairs),
         estimates=tiny(float(spreads.max())),
         errors=tiny(float(errors.max())),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,6 @@ from retrain_eval.estimators.figures.pieces import BLUE, GREY, ZERO, Plot, chart
 from retrain_eval.estimators.inference import lee_bounds as lee
 from retrain_eval.plan.questions import WagePath
 from retrain_eval.report.drawing import Figure
-from retrain_eval.report.estimates import excludes_zero
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import percent, short_p
 from retrain_eval.report.page import Study
@@ -55,18 +56,18 @@ def between(low: float, high: float) -> str:
     return _("{low} to {high}", low=gain(low), high=gain(high))
 
 
-def change(study: Study) -> pd.Series | None:
+def change(study: Study) -> dict[str, Any] | None:
     """Return how much more pay grew with training; None if it is not published."""
     rows = study.own(CHANGE)
     rows = rows[rows["estimate"].notna()]
-    return None if rows.empty else rows.iloc[0]
+    return None if rows.empty else {str(name): value for name, value in rows.iloc[0].items()}
 
 
-def bound_rows(study: Study) -> pd.DataFrame:
+def bound_rows(study: Study) -> dict[str, dict[str, Any]]:
     """Return the rows of the bounds by estimand; none where they are not published."""
-    rows = study.own(BOUNDS).set_index("estimand", drop=False)
-    known = {lee.LOWER, lee.UPPER} <= set(rows.index[rows["estimate"].notna()])
-    return rows if known else rows.iloc[:0]
+    rows = {str(row["estimand"]): row for row in study.own(BOUNDS).to_dict("records")}
+    known = all(name in rows and not pd.isna(rows[name]["estimate"]) for name in (lee.LOWER, lee.UPPER))
+    return rows if known else {}  # type: ignore[return-value]
 
 
 def last_periods(study: Study) -> int:
@@ -91,11 +92,11 @@ def say_pay(study: Study) -> str:
         "controls": words.controls,
         "interval": between(row["ci_low"], row["ci_high"]),
     }
-    if not excludes_zero(row):
+    if row["ci_low"] <= 0 <= row["ci_high"]:
         return _(
-            "Whether pay grows faster with training is not settled: {units} who had a job before it and have one in "
-            "the last {periods} of follow-up earn {gain} a {period} compared with what they would earn had their pay grown "
-            "as that of {controls} did (95% interval {interval}).",
+            "Whether pay grows faster with training is not settled: the pay in a {period} of {units} who had a job "
+            "before it and have one in the last {periods} of follow-up differs by {gain} from what it would be had it "
+            "grown as that of {controls} did (95% interval {interval}).",
             units=words.units,
             gain=gain(row["estimate"], signed=True),
             **given,
@@ -103,15 +104,15 @@ def say_pay(study: Study) -> str:
     if row["estimate"] > 0:
         return _(
             "Pay grew faster with training: {units} who had a job before it and have one in the last {periods} of "
-            "follow-up earn {gain} more a {period} than if their pay had grown as that of {controls} did (95% interval "
-            "{interval}).",
+            "follow-up earn {gain} more in a {period} than if their pay had grown as that of {controls} did (95% "
+            "interval {interval}).",
             units=words.units,
             gain=gain(row["estimate"]),
             **given,
         )
     return _(
         "Pay grew more slowly with training: {units} who had a job before it and have one in the last {periods} of "
-        "follow-up earn {loss} less a {period} than if their pay had grown as that of {controls} did (95% interval "
+        "follow-up earn {loss} less in a {period} than if their pay had grown as that of {controls} did (95% interval "
         "{interval}).",
         units=words.units,
         loss=gain(row["estimate"]).lstrip("−"),
@@ -122,7 +123,7 @@ def say_pay(study: Study) -> str:
 def say_bounds(study: Study) -> str:
     """Say what the effect on pay is of those who would have a job either way, and how training changes who has one."""
     rows, words = bound_rows(study), study.words
-    if rows.empty:
+    if not rows:
         reasons = [why for name, why in study.bundle.withheld.items() if name == BOUNDS]
         if reasons:
             return _(
@@ -130,13 +131,13 @@ def say_bounds(study: Study) -> str:
                 reason=reasons[0],
             )
         return ""
-    low, high, interval = (rows.loc[name] for name in (lee.LOWER, lee.UPPER, lee.INTERVAL))
+    low, high, interval = (rows[name] for name in (lee.LOWER, lee.UPPER, lee.INTERVAL))
     return _(
         "Training may change who has a job as well: {trained} of the trained and {control} of {controls} have one in "
         "the last {periods} of follow-up. The effect on the pay of {units} who would have a job with training and "
         "without it is between {low} and {high} (95% interval {interval}).",
-        trained=percent(rows.loc[lee.EMPLOYED, "estimate"]),
-        control=percent(rows.loc[lee.EMPLOYED_CONTROL, "estimate"]),
+        trained=percent(rows[lee.EMPLOYED]["estimate"]),
+        control=percent(rows[lee.EMPLOYED_CONTROL]["estimate"]),
         controls=words.controls,
         periods=words.periods(last_periods(study)),
         units=words.units,
@@ -148,7 +149,7 @@ def say_bounds(study: Study) -> str:
 
 def say_limits(study: Study) -> str:
     """Say what the figures on pay do not show."""
-    if change(study) is None and bound_rows(study).empty:
+    if change(study) is None and not bound_rows(study):
         return ""
     return _(
         "Pay is what someone earned in a {period} in which they earned anything: longer hours and a better hourly wage "
@@ -164,10 +165,10 @@ def draw_pay(study: Study) -> Figure:
     row, rows = change(study), bound_rows(study)
     if row is not None:
         lines.append(_line(_("Growth of pay, job before and at the end"), row))
-    if len(rows):
-        lines.append(_line(_("Pay of all with a job at the end"), rows.loc[lee.AMONG]))
-        inner = {"low": rows.loc[lee.LOWER, "estimate"], "high": rows.loc[lee.UPPER, "estimate"]}
-        ends = rows.loc[lee.INTERVAL]
+    if rows:
+        lines.append(_line(_("Pay of all with a job at the end"), rows[lee.AMONG]))
+        inner = {"low": rows[lee.LOWER]["estimate"], "high": rows[lee.UPPER]["estimate"]}
+        ends = rows[lee.INTERVAL]
         lines.append(
             {"label": _("Pay of those who would have a job either way"), **inner,
              "ci_low": ends["ci_low"], "ci_high": ends["ci_high"], "bounds": True}
@@ -209,7 +210,7 @@ def draw_pay(study: Study) -> Figure:
     return Figure(draw, alt, data.drop(columns="bounds"), 0.9 + 0.6 * len(data), 1.1 + 0.7 * len(data))
 
 
-def _line(label: str, row: pd.Series) -> dict[str, object]:
+def _line(label: str, row: Mapping[str, Any]) -> dict[str, object]:
     ends = {"low": row["estimate"], "high": row["estimate"], "ci_low": row["ci_low"], "ci_high": row["ci_high"]}
     return {"label": label, **ends, "bounds": False}
 
@@ -217,7 +218,7 @@ def _line(label: str, row: pd.Series) -> dict[str, object]:
 def tabulate_pay(study: Study) -> Table:
     """Tabulate the change in pay, who has a job, and the bounds."""
     row, rows = change(study), study.own(BOUNDS)
-    blocks = [] if row is None else [row.to_frame().T.assign(label=_("Growth of pay, job before and at the end"))]
+    blocks = [] if row is None else [pd.DataFrame([row]).assign(label=_("Growth of pay, job before and at the end"))]
     blocks.append(rows.assign(label=[_({**_SHARES, **_LOGS}.get(name, name)) for name in rows["estimand"]]))
     data = pd.concat([block for block in blocks if len(block)], ignore_index=True)
     share = data["estimand"].isin(_SHARES)
@@ -233,7 +234,10 @@ def tabulate_pay(study: Study) -> Table:
                 else _("{low} to {high}", low=percent(low, 1), high=percent(high, 1)) if of else between(low, high)
                 for low, high, of in zip(data["ci_low"], data["ci_high"], share, strict=True)
             ],
-            "p": [short_p(value) for value in data["p_value"]],
+            "p": [
+                "—" if of and name != lee.GAP else short_p(value)
+                for name, of, value in zip(data["estimand"], share, data["p_value"], strict=True)
+            ],
         }
     )  # fmt: skip
     labels = {

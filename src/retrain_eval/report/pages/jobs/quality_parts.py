@@ -18,7 +18,8 @@ def last_rows(study: Study) -> pd.DataFrame:
     """Return the effects on M0, on what each dimension contributes, on H and on A, at the end of follow-up."""
     outcomes = [name.removeprefix("event_study_") for name in study.results("event_study_")]
     parts = [name for name in outcomes if name.startswith(QUALITY)]
-    blocks, last = [], None
+    blocks: list[pd.DataFrame] = []
+    last: float | None = None
     for name in (*parts, SCORE, HEADCOUNT, INTENSITY):
         rows = study.own(f"event_study_{name}")
         rows = rows[rows["event_time"].notna()].sort_values("event_time")
@@ -40,7 +41,7 @@ def say_parts(study: Study) -> str:
         return _("By dimension the effect on employment quality rests on too few people to be published.")
     words, total = study.words.about(SCORE), whole.iloc[0]
     sign = 1 if total["estimate"] >= 0 else -1
-    most = parts.loc[(sign * parts["estimate"]).idxmax()]
+    most = parts.iloc[int((sign * parts["estimate"]).to_numpy().argmax())]
     text = {
         "when": words.at(total["event_time"], calendar=False),
         "whole": words.amount(total["estimate"], signed=True),
@@ -53,7 +54,7 @@ def say_parts(study: Study) -> str:
             **(text | {"when": sentence(text["when"])}),
         )
     return _(
-        "{when}, the effect on M0 is {whole} ({interval}). The dimensions add up to it; most of it, {part} "
+        "{when}, the effect on M0 is {whole} ({interval}). The dimensions add up to it; the largest part, {part} "
         "({part_interval}), comes from this one: {name}.",
         **(text | {"when": sentence(text["when"])}),
         part=words.amount(most["estimate"], signed=True),
