@@ -64,19 +64,25 @@ def say_parts(study: Study) -> str:
 
 
 def say_intensity(study: Study) -> str:
-    """Say whether those in poor employment are deprived in fewer dimensions, and what that does not show."""
+    """Say whether those in employment of poor quality are deprived in fewer dimensions, and what that does not show."""
     rows = last_rows(study)
     rows = rows[(rows["outcome"] == INTENSITY) & rows["estimate"].notna() & rows["std_error"].notna()]
     if rows.empty:
         reasons = [why for name, why in study.bundle.withheld.items() if name == f"event_study_{INTENSITY}"]
         if reasons:
-            return _("How badly those in poor employment fare (A) cannot be compared: {reason}.", reason=reasons[0])
-        return _("How badly those in poor employment fare (A) is not compared: too few are at the end of follow-up.")
+            return _(
+                "How badly people in employment of poor quality fare (A) cannot be compared: {reason}.",
+                reason=reasons[0],
+            )
+        return _(
+            "How badly people in employment of poor quality fare (A) is not compared: too few are left at the end of "
+            "follow-up."
+        )
     row, words = rows.iloc[0], study.words.about(INTENSITY)
     return _(
-        "Among people in poor employment, the average share of dimensions in which they are deprived (A) differs by "
-        "{amount} ({interval}) from what parallel trends imply. They are not the same people with training and without "
-        "it: if those who are a little deprived leave poor employment first, A rises.",
+        "Among people in employment of poor quality, the average share of dimensions in which they are deprived (A) "
+        "differs by {amount} ({interval}) from what parallel trends imply. They are not the same people with training "
+        "and without it: if those who are a little deprived leave it first, A rises.",
         amount=words.amount(row["estimate"], signed=True),
         interval=words.interval(row["ci_low"], row["ci_high"]),
     )
