@@ -14,7 +14,7 @@ from retrain_eval.estimators.inference import lee_bounds as lee
 from retrain_eval.plan.questions import WagePath
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.language.catalogue import N_, _
-from retrain_eval.report.numerals import percent, short_p
+from retrain_eval.report.numerals import MINUS, percent, short_p
 from retrain_eval.report.page import Study
 from retrain_eval.report.tables import SUPPRESSED, Table
 
@@ -46,7 +46,7 @@ def gain(log: float, *, signed: bool = False) -> str:
     if pd.isna(log):
         return _("not available")
     text = percent(float(np.expm1(log)), 1)
-    if text.strip("−") == percent(0.0, 1):
+    if text.strip(MINUS) == percent(0.0, 1):
         return percent(0.0, 1)
     return f"+{text}" if signed and log > 0 else text
 
@@ -115,7 +115,7 @@ def say_pay(study: Study) -> str:
         "follow-up earn {loss} less in a {period} than if their pay had grown as that of {controls} did (95% interval "
         "{interval}).",
         units=words.units,
-        loss=gain(row["estimate"]).lstrip("−"),
+        loss=gain(row["estimate"]).lstrip(MINUS),
         **given,
     )
 
@@ -187,7 +187,10 @@ def draw_pay(study: Study) -> Figure:
             + p9.geom_vline(xintercept=0, **ZERO)
             + p9.geom_segment(p9.aes(x="ci_low", xend="ci_high"), color=BLUE, size=0.8)
             + p9.scale_y_continuous(breaks=shown["place"].tolist(), labels=names, limits=(0.5, len(shown) + 0.5))
-            + p9.scale_x_continuous(breaks=lambda limits: round_ticks(limits, 4 if narrow else 6))
+            + p9.scale_x_continuous(
+                breaks=lambda limits: round_ticks(limits, 4 if narrow else 6),
+                labels=lambda breaks: [f"{value:g}".replace("-", MINUS) for value in breaks],
+            )
             + p9.labs(x=title, y="")
             + p9.theme(panel_grid_major_y=p9.element_blank())
         )
