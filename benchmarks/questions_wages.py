@@ -14,9 +14,9 @@ import pandas as pd
 from scipy import integrate, optimize, stats
 
 from retrain_eval.common.arrays import Bools, Floats, Ints
-from retrain_eval.estimators.did.stacked import effect_on_ratio, stacked_time
 from retrain_eval.estimators.inference.lee_bounds import INTERVAL, LOWER, UPPER, lee_bounds
 from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.estimators.stacked_outcomes import effect_on_ratio, stacked_time
 from retrain_eval.plan.questions import WagePath
 from retrain_eval.questions.jobs.log_earnings import band_edges
 from retrain_eval.tables.clusters import Clusters

@@ -9,8 +9,8 @@ import pytest
 
 import wages_study
 from question_cases import PAY, ask, cohort, effects, records, study, withheld
-from retrain_eval.estimators.did.stacked import stacked_outcome
 from retrain_eval.estimators.inference.lee_bounds import AMONG, EMPLOYED, EMPLOYED_CONTROL, LOWER, TRIMMED, UPPER
+from retrain_eval.estimators.stacked_outcomes import stacked_outcome
 from retrain_eval.plan.designs import AnyDesign, Calendar, Entry, Randomised
 from retrain_eval.plan.questions import JobQuality, Questions, WagePath
 from retrain_eval.plan.study_file import Match, Panel, Quality
@@ -97,16 +97,16 @@ def test_where_no_trainee_has_a_job_each_part_says_so() -> None:
     reasons = withheld(asked(pay, panel=Panel(no_record="zero")))
     assert set(reasons) == {"wage_path", "wage_path_bounds", "wage_path_fixed"}
     assert "fewer than 3 treated are employed" in reasons["wage_path_bounds"]
+    assert "in one of the groups no one is employed" in reasons["wage_path"]
 
 
 def test_where_no_one_worked_before_the_bounds_are_left() -> None:
     """People who register without any pay before: growth cannot be compared, pay at the end can."""
-    pay = {name: (None, None, *path[2:]) for name, path in GROWTH.items()}
-    file = study(CALENDAR, Questions(wage_path=BANDS), panel=Panel(no_record="zero"))
-    file_match = Match(formula="trained ~ age", distance="age", m_order="data")
-    answers = asked(pay, panel=file.panel, match=file_match)
-    print(withheld(answers))
-    assert "wage_path" in withheld(answers)
+    pay = {name: path if name == "late" else (None, None, *path[2:]) for name, path in GROWTH.items()}
+    by_age = Match(formula="trained ~ age", distance="age", m_order="data")
+    answers = asked(pay, panel=Panel(no_record="zero"), match=by_age)
+    reason = "in one of the groups no one is employed both before the start and at the end"
+    assert withheld(answers) == {"wage_path": reason}
     assert EMPLOYED in effects(answers, "wage_path_bounds")
 
 

@@ -21,7 +21,6 @@ from retrain_eval.common.untrusted import shown
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
-from retrain_eval.estimators.did.stacked import effect_on_ratio, stacked_outcome
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.lee_bounds import lee_bounds
@@ -41,6 +40,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.money.net_benefit import benefit_over_time, net_benefit
 from retrain_eval.estimators.money.ratios import value_for_money
 from retrain_eval.estimators.rows.follow_up import share_effects
+from retrain_eval.estimators.stacked_outcomes import effect_on_ratio, stacked_outcome
 from retrain_eval.estimators.survival.endings import spell_flow
 from retrain_eval.estimators.survival.gray import gray_test
 from retrain_eval.estimators.survival.grouptest import score_test

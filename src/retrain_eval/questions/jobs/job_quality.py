@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.estimators.did.means import mean_paths
-from retrain_eval.estimators.did.stacked import effect_on_ratio, stacked_outcome, stacked_time
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.outcome_moments import outcome_moments
+from retrain_eval.estimators.stacked_outcomes import effect_on_ratio, stacked_outcome, stacked_time
 from retrain_eval.plan.questions import JobQuality as Options
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.answers import Answers

@@ -21,6 +21,7 @@ from retrain_eval.plan.questions import WagePath
 from retrain_eval.questions.cohort import START, Cohort
 from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
+NO_ONE = "in one of the groups no one is employed both before the start and at the end"
 EARNINGS, CHANGE = "earnings", "log_earnings"
 AFTER = START  # the time of the table of changes
 
@@ -46,11 +47,14 @@ class LogEarnings:
         Noise that is a factor of each amount cancels in a change of logs, so that the change itself is the amount which
         carries the noise.
         """
+        working = "log_before IS NOT NULL AND log_after IS NOT NULL"
+        if not query(self.people, f"FROM source WHERE {working} LIMIT 1").fetchall():
+            raise DesignError(NO_ONE)
         rows = query(
             self.people,
             f"""
             SELECT * EXCLUDE (log_before, log_after), {AFTER} AS clock, log_after - log_before AS {CHANGE}
-            FROM source WHERE log_before IS NOT NULL AND log_after IS NOT NULL
+            FROM source WHERE {working}
             """,
         )
         return self._moments(rows, "clock", CHANGE, "amount")

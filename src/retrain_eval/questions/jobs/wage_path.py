@@ -27,7 +27,7 @@ from retrain_eval.estimators.rows.wage_trajectory import wage_trajectory
 from retrain_eval.plan.questions import WagePath as Options
 from retrain_eval.questions.answers import Answers
 from retrain_eval.questions.cohort import START, Cohort
-from retrain_eval.questions.jobs.log_earnings import AFTER, CHANGE, EARNINGS, log_earnings
+from retrain_eval.questions.jobs.log_earnings import AFTER, CHANGE, EARNINGS, NO_ONE, log_earnings
 from retrain_eval.questions.needs import Needs
 from retrain_eval.questions.protocol import Inquiry, Question
 from retrain_eval.questions.tables import Tables
@@ -69,7 +69,11 @@ class WagePath(Question):
     def answer(self, tables: Tables, inquiry: Inquiry) -> Answers:
         """Return the difference in differences of log earnings, and the bounds."""
         answers = Answers()
-        answers.effects(EFFECT, lambda: mean_difference(tables.need(CHANGES, OutcomeMoments), AFTER))
+        with answers.attempt(EFFECT):
+            changes = tables.need(CHANGES, OutcomeMoments)
+            if set(changes.cells["cohort"].isna()) != {True, False}:
+                raise DesignError(NO_ONE)
+            answers.effects(EFFECT, mean_difference(changes, AFTER))
         answers.effects(BOUNDS, lambda: lee_bounds(tables.need(BANDS, OutcomeMoments)))
         return answers
 

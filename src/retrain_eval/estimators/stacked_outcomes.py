@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,10 @@ from retrain_eval.common.arrays import Bools, Floats
 from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did.few_clusters import infer, sums_without
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
 
-Moments = TypeVar("Moments", bound=MomentTable)
 STRIDE = 1_000  # between the times of one outcome and those of the next
 FEWEST_DEPRIVED = 10  # people in an arm, for a ratio to have an error
 
@@ -51,12 +50,12 @@ def _blocks(moments: MomentTable) -> tuple[Floats, Floats]:
 
 
 @recorded
-def stacked_outcome(moments: Moments, outcome: str, blocks: Sequence[int]) -> Moments:
+def stacked_outcome(moments: OutcomeMoments, outcome: str, blocks: Sequence[int]) -> OutcomeMoments:
     """Return the moments of the sum of some of the outcomes that a table has.
 
     Parameters
     ----------
-    moments : MomentTable
+    moments : OutcomeMoments
         At times of `stacked_time`.
     outcome : str
         Name of the sum.

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from retrain_eval.common.errors import DesignError, InputError
-from retrain_eval.estimators.did.stacked import effect_on_ratio, stacked_outcome, stacked_time
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.outcome_moments import outcome_moments
+from retrain_eval.estimators.stacked_outcomes import effect_on_ratio, stacked_outcome, stacked_time
 
 PARTS, HEAD = 3, 3  # three contributions, then H
 
