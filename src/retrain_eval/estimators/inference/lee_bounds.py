@@ -123,7 +123,8 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
     Proposition 3, the estimation of the trimmed share included. Errors follow from the table's own second moments:
     people are independent, or clusters such as matched sets are; weights are taken as given. Assumptions: treatment
     moves no one out of employment if it moves anyone in, and the arms are alike but for treatment, which matching has
-    to achieve. Near p₁ = p₀ the bounds have a kink, where intervals are too wide rather than too narrow.
+    to achieve. Where p₁ = p₀ the bounds have a kink: estimates lie too far apart there, so that the interval of the
+    effect is too wide, and each bound's own interval covers that bound in less than 95% of samples.
 
     Examples
     --------

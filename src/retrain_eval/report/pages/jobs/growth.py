@@ -9,6 +9,7 @@ from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import tiny
 from retrain_eval.report.page import PEERS, Study
 from retrain_eval.report.tables import Table
+from retrain_eval.report.words import sentence
 
 MODELS = {
     "wage_path_fixed": N_("Fixed effects"),
@@ -22,12 +23,18 @@ def model_rows(study: Study) -> pd.DataFrame:
     """Return the coefficients of the growth models, by each program that estimates them."""
     blocks = [study.result(name).assign(model=_(label)) for name, label in MODELS.items() if len(study.result(name))]
     if not blocks:
-        return pd.DataFrame(columns=["model", "label", "engine", "estimate", "std_error"])
+        return pd.DataFrame(columns=["model", "term", "program", "line", "estimate", "std_error"])
     rows = pd.concat(blocks, ignore_index=True)
-    named = zip(rows["model"], rows["estimand"], strict=True)
-    rows["label"] = [_("{model}: {term}", model=model, term=_term(study, name)) for model, name in named]
-    rows["engine"] = [name if name in PEERS else "linearmodels" for name in rows["estimator"]]
-    return rows.sort_values(["model", "label", "engine"], kind="stable").reset_index(drop=True)
+    rows["term"] = [_term(study, name) for name in rows["estimand"]]
+    rows["program"] = [name if name in PEERS else "linearmodels" for name in rows["estimator"]]
+    lines = zip(rows["term"], rows["program"], strict=True)
+    rows["line"] = [_("{term} ({program})", term=sentence(term), program=program) for term, program in lines]
+    order = {name: place for place, name in enumerate(dict.fromkeys(rows["term"]))}
+    return rows.sort_values(
+        ["model", "term", "program"],
+        key=lambda column: column.map(order).fillna(0) if column.name == "term" else column,
+        kind="stable",
+    ).reset_index(drop=True)
 
 
 def _term(study: Study, name: str) -> str:
@@ -51,10 +58,10 @@ def say_models(study: Study) -> str:
     """Say how closely two programs agree on the growth of pay."""
     rows = model_rows(study)
     rows = rows[rows["std_error"].notna()]
-    both = rows[rows.duplicated("label", keep=False)]
+    both = rows[rows.duplicated(["model", "term"], keep=False)]
     if both.empty:
         return ""
-    pairs = both.groupby("label", sort=False)
+    pairs = both.groupby(["model", "term"], sort=False)
     spreads = pairs["estimate"].agg(lambda values: values.max() - values.min()) / pairs["std_error"].max()
     errors = pairs["std_error"].agg(lambda values: (values.max() - values.min()) / values.max())
     return _(
@@ -69,4 +76,4 @@ def say_models(study: Study) -> str:
 def tabulate_models(study: Study) -> Table:
     """Tabulate the growth models, one line for each program."""
     words = study.words.about("log_earnings")
-    return tabulate_estimates(model_rows(study), words, key="engine", groups="label", heading=_("Program"))
+    return tabulate_estimates(model_rows(study), words, key="line", groups="model", heading=_("Estimate of"))

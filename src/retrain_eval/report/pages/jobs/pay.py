@@ -180,7 +180,7 @@ def draw_pay(study: Study) -> Figure:
     title = _("difference in pay with training, per cent")
 
     def draw(narrow: bool) -> Plot:
-        names = [textwrap.fill(str(label), 18 if narrow else 40) for label in shown["label"]]
+        names = [textwrap.fill(str(label), 18 if narrow else 46) for label in shown["label"]]
         bars, points = shown[shown["bounds"]], shown[~shown["bounds"]]
         plot = (
             chart(shown, y="place", yend="place")
