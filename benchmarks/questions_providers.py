@@ -68,7 +68,10 @@ def answered(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     moments = outcome_moments(rows, unit="id", time="t", cohort="g", outcome="y", by="provider", cluster="pair")
     design = Calendar(start=2020, before=1, after=0, history=1)
     study = StudyFile(
-        study=About(name="s", title="T", question="Q", data="D"), records={}, did=Did(outcome="y"), designs={"d": design}
+        study=About(name="s", title="T", question="Q", data="D"),
+        records={},
+        did=Did(outcome="y"),
+        designs={"d": design},
     )
     found = QUESTIONS["providers"].answer(Tables({PAIRS: moments}), Inquiry(study, "d", Options()))
     return {item.name: item.result for item in found.items if isinstance(item, Answer)}  # type: ignore[misc]

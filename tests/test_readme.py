@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import retrain_eval as rte
 from places import ROOT
 from retrain_eval.cli import app
+from retrain_eval.questions.catalogue import QUESTIONS
 from retrain_eval.study.template import new_study
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,3 +97,8 @@ def test_the_version_is_printed() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert done.exit_code == 0
     assert re.fullmatch(r"retrain-eval \d+\.\d+\.\d+\n", done.output)
+
+
+def test_every_question_of_the_catalogue_is_in_the_table_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?) \| .*[?] \|$", README, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(QUESTIONS)

@@ -6,13 +6,14 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.periods import PER_YEAR
+from retrain_eval.plan.strata import Stratum
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Worth = Annotated[float, msgspec.Meta(gt=0)]
@@ -145,6 +146,39 @@ class Money(Asked, frozen=True, kw_only=True):
         return {"taxpayers": self.government, "participants": self.participants, "others": self.others}
 
 
+ACCESS, LITERACY = "access_level", "literacy_band"  # strata of digital_divide
+WITH_ACCESS, WITHOUT_ACCESS = "with digital access", "without digital access"
+
+
+# question → how its results begin, which are in a plan that asks it, whatever groups they are by
+PLANNED: Mapping[str, tuple[str, ...]] = {"digital_divide": ("programme_ends", "entrants", "completers")}
+
+
+class DigitalDivide(Asked, frozen=True, kw_only=True):
+    """``[questions.digital_divide]``: who drops out for lack of digital access or of basic skills."""
+
+    literacy_cuts: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (
+        226.0,
+        276.0,
+    )  # where levels 2 and 3 of PIAAC begin
+    followed: Count = 8
+    transfer_within: Annotated[int, msgspec.Meta(ge=0, le=200)] = 1
+
+    def strata(self) -> dict[str, Stratum]:
+        """Return the groups of people that it compares, by name.
+
+        Examples
+        --------
+        >>> DigitalDivide().strata()["literacy_band"].levels()
+        ('under 226', '226 to under 276', '276 and over')
+        """
+        access = {"true": WITH_ACCESS, "false": WITHOUT_ACCESS}
+        return {
+            ACCESS: Stratum(column="digital_access", title="Digital access", labels=access),
+            LITERACY: Stratum(column="literacy_score", title="Literacy score", cuts=self.literacy_cuts),
+        }
+
+
 class Questions(msgspec.Struct, frozen=True, kw_only=True):
     """``[questions]``: one section for each question that is asked, in the order in which they are answered."""
 
@@ -156,8 +190,13 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     job_quality: JobQuality | None = None
     wage_path: WagePath | None = None
     providers: Providers | None = None
+    digital_divide: DigitalDivide | None = None
     sensitivity: Sensitivity | None = None
     money: Money | None = None
+
+    def strata(self) -> dict[str, Stratum]:
+        """Return the strata that questions bring along, besides those of the study."""
+        return {} if self.digital_divide is None else self.digital_divide.strata()
 
     def asked(self) -> Iterator[tuple[str, Asked]]:
         """Yield the names of the questions that are asked, with their options."""

@@ -22,6 +22,7 @@ import pandas as pd
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.files import write_text
 from retrain_eval.common.untrusted import read_json
+from retrain_eval.plan.questions import PLANNED
 from retrain_eval.plan.rules import rename_rules
 from retrain_eval.plan.study_file import StudyFile
 
@@ -335,7 +336,10 @@ def exploratory(effects: pd.DataFrame, plan: StudyFile) -> set[str]:
     # arms are what is compared, no groups looked at beside
     groups = {"", "arm", *plan.strata, *plan.plan.subgroups}
     found = set()
+    asked = tuple(start for name, _ in plan.questions.asked() for start in PLANNED.get(name, ()))
     for result, outcome, group in effects[["result", "outcome", "subgroup"]].fillna("").itertuples(index=False):
+        if asked and str(result).startswith(asked):
+            continue
         if str(outcome) not in outcomes or (str(result) not in _CHECKS and str(group) not in groups):
             found.add(str(result))
     return found

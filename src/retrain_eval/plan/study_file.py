@@ -252,6 +252,11 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
         del options["conf_type"]
         return options
 
+    @property
+    def all_strata(self) -> dict[str, Stratum]:
+        """The strata of the study, and those that its questions bring along."""
+        return {**self.strata, **self.questions.strata()}
+
     def sha256(self) -> str:
         """Return the canonical hash: the same for files that differ in comments, order or spelling of defaults."""
         stated = msgspec.to_builtins(self)
@@ -324,7 +329,7 @@ def read_study(path: str | Path) -> StudyFile:
     ]
     checks = [partial(check, study, path) for check in (_check_name, _check_panel, _check_questions)]
     checks.append(partial(check_rules, study.release, path))
-    checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
+    checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.all_strata.items()]
     for check in checks:
         try:
             check()
@@ -347,6 +352,13 @@ def _check_questions(study: StudyFile, path: Path) -> None:
         check_design(name, design, study.study.frequency, matched=study.match is not None, path=path)
     check_designs(study.questions, tuple(study.designs))
     check_strata(study.questions, tuple(study.strata))
+    for name in set(study.strata) & set(study.questions.strata()):
+        raise InputError(
+            f"the name of [strata.{name}] is taken",
+            file=path,
+            rule="a question that is asked brings a stratum of this name along",
+            fix="rename it",
+        )
 
 
 def _check_panel(study: StudyFile, path: Path) -> None:

@@ -301,6 +301,11 @@ class Cohort(ABC):
         return list(self.study.strata)
 
     @property
+    def levels(self) -> list[str]:
+        """Names of the levels that rows carry: strata of the study, and those that questions bring along."""
+        return [name for name in self.study.all_strata if name in self.people.columns]
+
+    @property
     def carried(self) -> list[str]:
         """Columns of `people` that tables of members carry along: strata and, if people have them, keys."""
         return [*self.strata, *([PERSON_KEY] if has_keys(self.people) else [])]
@@ -314,7 +319,7 @@ class Cohort(ABC):
 
     def of_trainee(self, rows: duckdb.DuckDBPyRelation, sample: MatchedSample) -> duckdb.DuckDBPyRelation:
         """Return rows of matched sets with the strata and the programme of the trainee of each set."""
-        levels = "".join(f", trainee.{sql_name(name)}" for name in (*self.strata, *self.programmes))
+        levels = "".join(f", trainee.{sql_name(name)}" for name in (*self.levels, *self.programmes))
         sets = self.kept("sets", query(sample.pairs, "SELECT DISTINCT subclass, treated_id FROM source"))
         return query(
             rows,

@@ -21,6 +21,7 @@ from retrain_eval.common.untrusted import shown
 from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
+from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.lee_bounds import lee_bounds
@@ -93,6 +94,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         provider_table,
         rosenbaum_table,
         score_test,
+        selected_effects,
         share_effects,
         shares_by_level,
         spell_flow,

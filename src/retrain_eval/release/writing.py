@@ -110,7 +110,7 @@ def write(
         If nothing is left to publish.
     """
     _check_recipes(results)
-    order = {name: stratum.levels() for name, stratum in study.strata.items()}
+    order = {name: stratum.levels() for name, stratum in study.all_strata.items()}
     safe, record = protect(results, study.release, order, say, earlier, published)
     if lines := safe.lacking(study.plan.required):
         raise ReleaseError("a result that [plan] requires cannot be published:\n  " + "\n  ".join(lines))

@@ -244,6 +244,7 @@ class Release:
         )
         families["survival"] = self.study_with("km_") is not None or "first_job" in parts
         families["money"] = bool(parts & {"net_benefit", "ledger", "benefit_over_time"})
+        families["digital_divide"] = "digital_divide" in main.bundle.study.get("questions", {})
         families["replication"] = self.study_with("example_") is not None
         return parts | {name for name, present in families.items() if present}
 

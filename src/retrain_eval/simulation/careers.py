@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from retrain_eval.common.sql_steps import Pipeline, step, temporary
+from retrain_eval.simulation.dropout import quits_sql
 from retrain_eval.simulation.parameters import Parameters
 from retrain_eval.simulation.providers import gain_sql, provider_sql
 
@@ -118,7 +119,8 @@ class RegisterSteps(Pipeline):
                 * [{", ".join(map(str, p.tier_gain))}][programme % 3 + 1]
                 * [{", ".join(map(str, p.delivery_gain))}][(programme // 3) % 3 + 1]
                 + {p.ai_gain} * (programme >= 9)::INT{gain_sql(p)} AS gain,
-              [{", ".join(map(str, p.training_quarters))}][programme % 3 + 1] AS length
+              [{", ".join(map(str, p.training_quarters))}][programme % 3 + 1] AS length,
+              {quits_sql(p)} AS quits
             FROM employed"""
 
 
@@ -134,7 +136,7 @@ def build_careers(con: duckdb.DuckDBPyConnection, people: int, quarters: int, p:
             END AS firm,
           CASE WHEN displaced AND job_start <= 0 THEN job_start ELSE 0 END AS since,
           {p.shock_sd} * normal('shock', n, 0) AS shock, r0 AS r, false AS recallable, 0 AS gap,
-          NULL::INTEGER AS entry, NULL::INTEGER AS left_in, NULL::BOOLEAN AS completed
+          NULL::INTEGER AS entry, NULL::INTEGER AS left_in, NULL::BOOLEAN AS completed, false AS quit
         FROM sim_person
         """
     )
@@ -146,7 +148,8 @@ def build_careers(con: duckdb.DuckDBPyConnection, people: int, quarters: int, p:
         con.execute("DROP TABLE sim_state; ALTER TABLE sim_next RENAME TO sim_state")
         con.execute(f"INSERT INTO sim_career {_career(t, p)}")
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE sim_trained AS SELECT n, entry, left_in, completed FROM sim_state WHERE arm = 1"
+        "CREATE OR REPLACE TEMP TABLE sim_trained AS SELECT n, entry, left_in, completed, quit FROM sim_state "
+        "WHERE arm = 1"
     )
     con.execute("DROP TABLE sim_state")
 
@@ -214,7 +217,7 @@ class QuarterSteps(Pipeline):
     def before(self) -> str:
         """A person and an arm: the state before, what is fixed for this quarter, and the effect of training."""
         return f"""
-            SELECT s.*, displaced, lost, job_start, firm0, r0, band, gain, length, tier,
+            SELECT s.*, displaced, lost, job_start, firm0, r0, band, gain, length, tier, quits,
               coalesce(displaced AND {self.t} BETWEEN greatest(job_start, 1) AND lost, false) AS held,
               coalesce(displaced AND {self.t} = lost + 1, false) AS loses,
               coalesce(displaced AND {self.t} > lost, false) AS after,
@@ -263,14 +266,15 @@ class QuarterSteps(Pipeline):
 
     @step
     def begun(self) -> str:
-        """The same, with whether a job begins."""
+        """The same, with whether a job begins, and whether training is dropped."""
         return f"""
-            SELECT *, works AND (NOT employed OR next_firm <> firm OR {self.t} = job_start AND displaced) AS begins
+            SELECT *, works AND (NOT employed OR next_firm <> firm OR {self.t} = job_start AND displaced) AS begins,
+              training AND NOT works AND draw('drop out', n, {self.t}) < quits AS drops
             FROM placed"""
 
     @temporary
     def sim_next(self) -> str:
-        """A person and an arm: the state. Training ends when it is over, or earlier with a job."""
+        """A person and an arm: the state. Training ends when it is over, or earlier with a job or without it."""
         t, p = self.t, self.p
         return f"""
             SELECT n, arm, works AS employed, next_firm AS firm, CASE WHEN begins THEN {t} ELSE since END AS since,
@@ -283,10 +287,11 @@ class QuarterSteps(Pipeline):
                   THEN NOT loses AND draw('recall', n, {t}) < {p.recall} * CASE WHEN after THEN .4 ELSE 1 END
                 WHEN works THEN false ELSE recallable END AS recallable,
               CASE WHEN works THEN 0 ELSE gap + 1 END AS gap, entry,
-              CASE WHEN arm = 1 AND left_in IS NULL AND (works OR {t} = entry + length - 1) THEN {t} ELSE left_in END
-                AS left_in,
-              CASE WHEN arm = 1 AND left_in IS NULL AND (works OR {t} = entry + length - 1)
-                THEN {t} >= entry + length - 2 AND draw('complete', n, 0) < .9 ELSE completed END AS completed
+              CASE WHEN training AND (works OR drops OR {t} = entry + length - 1) THEN {t} ELSE left_in END AS left_in,
+              CASE WHEN training AND (works OR drops OR {t} = entry + length - 1)
+                THEN NOT drops AND {t} >= entry + length - 2 AND draw('complete', n, 0) < .9 ELSE completed END
+                AS completed,
+              quit OR drops AS quit
             FROM begun"""
 
 

@@ -70,6 +70,11 @@ class Parameters:
         to a provider whatever else is known of them.
     provider_sd : float
         Standard deviation, over providers, of what is added to the factor of all gains of their trainees; zero: none.
+    dropout_by_access : float
+        Probability to drop out in a quarter of training, of people without digital access; 0: access has no part in it.
+    dropout_by_literacy : float
+        Added to it for every 100 points that the literacy score lies below 276, where level 3 of PIAAC begins; 0:
+        literacy has no part in it. Neither is from a source: they are strengths of a mechanism, to be found.
     """
 
     displaced: float = 0.6
@@ -102,10 +107,13 @@ class Parameters:
     funded: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     providers: int = 6
     provider_sd: float = 0.0
+    dropout_by_access: float = 0.0
+    dropout_by_literacy: float = 0.0
 
     def __post_init__(self) -> None:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
-                  "recall", "shock_persistence", "downgrade", "trained", "lock_in", "unlinked")  # fmt: skip
+                  "recall", "shock_persistence", "downgrade", "trained", "lock_in", "unlinked", "dropout_by_access",
+                  "dropout_by_literacy")  # fmt: skip
         for field in fields(self):
             value, like = getattr(self, field.name), field.default
             if isinstance(like, tuple) and not (isinstance(value, tuple) and len(value) == len(like)):

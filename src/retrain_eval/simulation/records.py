@@ -10,6 +10,7 @@ import duckdb
 from retrain_eval.common.sources import sql_text
 from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.simulation.careers import number_of_firms
+from retrain_eval.simulation.dropout import DIGITAL_ACCESS, LITERACY_SCORE
 from retrain_eval.simulation.funding import cost_sql
 from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 from retrain_eval.simulation.providers import name_sql, programme_id_sql, programmes_sql
@@ -107,14 +108,14 @@ class RecordSteps(Pipeline):
     @table
     def person(self) -> str:
         """A person of the register."""
-        return """
+        return f"""
             SELECT sim_id(n) AS person_id, CAST(birth_year AS INTEGER) AS birth_year,
               CASE WHEN female THEN 'female' ELSE 'male' END AS sex,
               [2, CASE WHEN draw('years of school', n, 0) < .8 THEN 3 ELSE 4 END,
                 5 + CAST(floor(draw('years of school', n, 0) * 3) AS INTEGER)][school + 1] AS education,
               draw('disability', n, 0) < .08 AS disability, region,
-              draw('digital', n, 0) < .75 + .1 * school AS digital_access,
-              round(least(500, greatest(0, 250 + 25 * school + 45 * normal('literacy', n, 0))), 1) AS literacy_score
+              {DIGITAL_ACCESS} AS digital_access,
+              {LITERACY_SCORE} AS literacy_score
             FROM sim_person ORDER BY n"""
 
     @table
@@ -139,7 +140,8 @@ class RecordSteps(Pipeline):
               CASE WHEN left_in > entry THEN sim_day({self.start} + left_in, draw('last day', n, 0)) END AS "end",
               CAST({self.start} + left_in AS INTEGER) AS exit, completed,
               CASE WHEN completed THEN 'completed' WHEN left_in IS NULL THEN NULL
-                WHEN draw('reason', n, 0) < .7 THEN 'employed' ELSE 'dropped_out' END AS exit_reason
+                WHEN quit THEN 'dropped_out' WHEN draw('reason', n, 0) < .7 THEN 'employed'
+                ELSE 'dropped_out' END AS exit_reason
             FROM sim_trained JOIN sim_person USING (n) ORDER BY n"""
 
     @table

@@ -27,7 +27,14 @@ def covariance(j: int, seed: int = 3) -> np.ndarray:
 
 def effects(values: dict[str, float], vcov: np.ndarray | None = None, n: int | None = None) -> EffectTable:
     rows = [
-        {"outcome": "earnings", "subgroup": "provider", "level": name, "estimate": value, "n_treated": n, "n_control": n}
+        {
+            "outcome": "earnings",
+            "subgroup": "provider",
+            "level": name,
+            "estimate": value,
+            "n_treated": n,
+            "n_control": n,
+        }
         for name, value in values.items()
     ]
     return EffectTable.build(rows, 4 * np.eye(len(rows)) if vcov is None else vcov)

@@ -185,10 +185,14 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
     if not rows:
         raise DesignError(f"nothing to compare: no group has spells of {base} and of another level of {column}")
     matrix = np.vstack(contrasts)
+    vcov = effects.vcov_of(matrix)
+    # where no spell, or every one, has ended so, the spread of a share cannot be estimated, nor that of a difference
+    unknown_spread = (matrix[:, effects.frame["std_error"].isna().to_numpy()] != 0).any(axis=1)
+    vcov[unknown_spread] = vcov[:, unknown_spread] = np.nan
     meta = {key: value for key, value in effects.meta.items() if key != "conf_type"}
     return EffectTable.build(
         rows,
-        effects.vcov_of(matrix),
+        vcov,
         level=effects.confidence_level,
         **effects.inference_of(matrix),
         meta=meta | {"contrast": f"levels of {column} minus {base}", "notes": [*effects.notes, *notes]},

@@ -204,4 +204,4 @@ class FixedStartCohort(Cohort):
 
     def _own_levels(self, people: str = "p") -> str:
         """Return SELECT items of a person's own strata, and of the programme of the treated."""
-        return "".join(f", {people}.{sql_name(name)}" for name in (*self.strata, *self.programmes))
+        return "".join(f", {people}.{sql_name(name)}" for name in (*self.levels, *self.programmes))

@@ -79,12 +79,20 @@ class PersonColumns:
         """
         columns = con.table(PERSON).columns
         asked = [*PROGRAMME, *([PROVIDER] if study.questions.providers is not None else [])]
-        for name in study.strata:
+        own = {name: of for name, of in study.questions.strata().items() if of.column in columns}
+        for name in (*study.strata, *own):
             if name.casefold() in {*made, *RESERVED, *asked}:
                 raise InputError(
                     f"the name of stratum {name!r} is taken",
                     rule="columns that the design makes itself",
                     fix=f"rename [strata.{name}]",
+                )
+        for name in own:
+            if name in columns:
+                raise InputError(
+                    f"records of person have a column {name!r}",
+                    rule="a question that is asked makes a stratum of this name",
+                    fix="rename the column",
                 )
         per_year = PER_YEAR.get(study.study.frequency)
         age = per_year is not None and "birth_year" in columns
@@ -102,7 +110,7 @@ class PersonColumns:
             items=tuple(items),
             programmes=_programmes(attributes),
             attributes=tuple(attributes),
-            strata=study.strata,
+            strata={**study.strata, **own},
         )
 
     @property

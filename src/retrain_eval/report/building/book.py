@@ -45,6 +45,7 @@ from retrain_eval.report.page import (
     Study,
     open_release,
 )
+from retrain_eval.report.pages import digital_divide
 
 STAMP = "build.json"
 ENTRY = "index.html"
@@ -72,6 +73,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),
         ("stability", "survival"),
+        ("digital_divide", "digital_divide"),
         ("replication", "replication"),
     ),
     N_("For reference"): (
@@ -202,7 +204,7 @@ def prepare(release: Release, source: Path, work: Path, verified: Sequence[Verif
                 text = translated(file.read_text(encoding="utf-8"), _)
                 text = env.from_string(text).render(
                     release=release, parts=parts, verified=[_what_was(one, release) for one in verified], _=_,
-                    **_of_time(release.main),
+                    digital_divide=digital_divide, **_of_time(release.main),
                 )  # fmt: skip
                 file.write_text(text, encoding="utf-8")
             else:

@@ -242,7 +242,7 @@ def count_cells(
     if not kept.any():
         raise InputError("every spell has weight zero", column=columns.weights)
     types: dict[str, Any] = dict.fromkeys(columns.by, "str") | _TYPES
-    values[-4] = codes.map(causes).fillna(CENSORED).to_numpy()
+    values[-4] = codes.map(causes).astype("object").fillna(CENSORED).to_numpy()
     cells = pd.DataFrame(
         {name: pd.array(value[: len(kept)][kept], dtype=types[name]) for name, value in zip(types, values, strict=True)}
     )

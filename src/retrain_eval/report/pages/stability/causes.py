@@ -19,6 +19,12 @@ CAUSES = {
     "nonemployment": N_("left without a job"),
     "recall": N_("laid off and recalled"),
     "job of unknown hours": N_("job, hours unknown"),
+    "completed": N_("completed"),
+    "dropped_out": N_("dropped out"),
+    "employed": N_("left for a job"),
+    "transferred": N_("moved to another programme"),
+    "other_reason": N_("left for another reason"),
+    "no_reason": N_("left, reason not recorded"),
 }
 
 

@@ -132,7 +132,8 @@ def tabulate_tests(study: Study) -> Table:
     tests = study.bundle.tests
     assert tests is not None
     frame = tests.query(
-        "(test == 'log-rank' and result.str.startswith('km_')) or test.str.startswith('Gray')"
+        "(test == 'log-rank' and result.str.startswith('km_'))"
+        " or (test.str.startswith('Gray') and not result.str.startswith('programme_ends'))"
     ).reset_index(drop=True)
     groups = {
         name: _("By {name}", name=study.words.name(study.result(name)["subgroup"].iloc[0]))

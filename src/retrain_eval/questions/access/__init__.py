@@ -1,0 +1,1 @@
+"""Who is kept out: by a lack of digital access, or of basic skills."""
