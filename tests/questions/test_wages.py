@@ -254,3 +254,18 @@ def test_with_noise_each_design_is_released_and_verified(design: str, tmp_path: 
     assert bounds.loc[INTERVAL, "ci_low"] < wages_study.GAIN < bounds.loc[INTERVAL, "ci_high"]
     assert set(rows.loc["wage_path_fixed", "estimator"]) == {"wage_trajectory_fixed", "pyfixest"}
     assert pay.say_pay(open_release([bundle.path]).main).startswith("Pay grew faster with training")
+
+
+@pytest.mark.slow
+def test_where_groups_are_small_there_are_sentences(tmp_path: Path) -> None:
+    """Of 300 people a few dozen are compared: what rests on fewer than ten is withheld, with the reason."""
+    made = Study.open(wages_study.make(tmp_path / "small", 300))
+    made.run()
+    bundle = made.release("draft")
+    assert verify(bundle.path).ok
+    assert {"wage_path_bounds", "event_study_m0", "event_study_intensity"} <= set(bundle.withheld)
+    release = open_release([bundle.path])
+    assert "wage_path_asked" in release.parts()
+    assert "cannot be bounded: in a cohort, fewer than 10 people" in pay.say_bounds(release.main)
+    assert pay.say_pay(release.main)
+    assert "too few people to be published" in quality_parts.say_parts(release.main)

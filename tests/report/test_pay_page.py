@@ -100,6 +100,13 @@ def test_what_is_withheld_is_a_sentence(tmp_path: Path) -> None:
     assert pay.say_limits(one) == ""
     two = opened(tmp_path / "b", [effect("wage_path", None, None)])
     assert pay.say_pay(two).endswith("it rests on too few people to be published.")
+    bounds = [effect("wage_path_bounds", None, None, estimand=name) for name in (*lee.ESTIMANDS, lee.INTERVAL)]
+    three = opened(tmp_path / "c", [effect("wage_path", 0.1, 0.2), *bounds])
+    assert len(pay.tabulate_pay(three).cells) == 1
+    four = opened(tmp_path / "d", [effect("wage_path", None, None), *bounds])
+    parts = open_release([four.bundle.path]).parts()
+    assert "wage_path_asked" in parts  # the page is there, and says why there is no figure
+    assert "pay" not in parts
 
 
 def test_bounds_alone_are_shown(tmp_path: Path) -> None:

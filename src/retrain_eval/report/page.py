@@ -220,6 +220,7 @@ class Release:
         known = any(main.result(name)["estimate"].notna().any() for name in main.results("att_by_"))
         families = {"subgroups": known, "differences": bool(main.results("difference_by_"))}
         families["wage_path_asked"] = "wage_path" in main.bundle.study.get("questions", {})
+        families["pay"] = any(main.result(name)["estimate"].notna().any() for name in ("wage_path", "wage_path_bounds"))
         families["wage_models"] = bool(set(main.results("wage_path_")) - {"wage_path_bounds"})
         families["quality_parts"] = bool(main.results(f"event_study_{QUALITY}"))
         families["matched_within"] = any(

@@ -221,6 +221,7 @@ def _line(label: str, row: Mapping[str, Any]) -> dict[str, object]:
 def tabulate_pay(study: Study) -> Table:
     """Tabulate the change in pay, who has a job, and the bounds."""
     row, rows = change(study), study.own(BOUNDS)
+    rows = rows if bound_rows(study) else rows.iloc[:0]
     blocks = [] if row is None else [pd.DataFrame([row]).assign(label=_("Growth of pay, job before and at the end"))]
     blocks.append(rows.assign(label=[_({**_SHARES, **_LOGS}.get(name, name)) for name in rows["estimand"]]))
     data = pd.concat([block for block in blocks if len(block)], ignore_index=True)
