@@ -82,7 +82,7 @@ def main(kills: int, only: list[str]) -> None:
                 continue
             for _ in range(round(share * kills / 100)):
                 if verb in ("ingest", "run") and chance.random() < 0.5:
-                    shutil.rmtree(folder / "store")
+                    small_study.empty_store(folder)
                 if verb == "plan":
                     (folder / "plan.json").unlink()
                 if verb == "release":

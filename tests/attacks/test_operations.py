@@ -371,7 +371,7 @@ def test_killed_at_any_moment_the_next_command_works_and_editions_are_the_same(t
         for _ in range(3):
             arguments = [verb, folder, "--force"] if verb == "run" else [verb, folder, "--edition", "x"]
             if verb == "run":
-                shutil.rmtree(folder / "store")
+                small_study.empty_store(folder)
             shutil.rmtree(folder / "release" / "x", ignore_errors=True)
             process = small_study.start(*arguments)
             time.sleep(chance.uniform(0.3, 1) * took)

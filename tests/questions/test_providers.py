@@ -119,7 +119,7 @@ def test_adjusted_effects_are_of_one_mix_of_people() -> None:
 
 def test_an_unknown_stratum_to_adjust_for_is_named() -> None:
     with pytest.raises(InputError, match="sx"):
-        check_strata(Questions(providers=Providers(adjust="sx")), ["sex"])
+        check_strata(Questions(providers=Providers(adjust="sx")), {"sex": Stratum(column="sex")})
 
 
 def test_without_pairs_the_question_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,13 @@ def make(folder: Path, *, study: str = STUDY, more: str = "", tables: dict[str, 
     (folder / "study.toml").write_text(study + more, encoding="utf-8")
     (folder / "run.py").write_text(RUN, encoding="utf-8")
     return folder
+
+
+def empty_store(folder: Path) -> None:
+    """Remove the store but for what cannot be made again: the release key, and the sets of people of each edition."""
+    for path in (folder / "store").iterdir():
+        if path.name not in ("release.key", "release_key.json", "released_sets.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def start(*arguments: str | os.PathLike[str], cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:

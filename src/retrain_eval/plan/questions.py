@@ -6,7 +6,7 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from retrain_eval.common.periods import PER_YEAR
 from retrain_eval.plan.strata import Stratum
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
+Cost = Annotated[float, msgspec.Meta(ge=0)]
 Worth = Annotated[float, msgspec.Meta(gt=0)]
 MIN_BANDS, MAX_BANDS = 10, 390  # of log earnings: a table has 400 columns
 
@@ -46,6 +47,19 @@ class ForWhom(Asked, frozen=True, kw_only=True):
 
     strata: tuple[str, ...] = ()
     programmes: tuple[str, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+
+
+class NotRetrainable(Asked, frozen=True, kw_only=True):
+    """``[questions.not_retrainable]``: for whom retraining does not work, and what works for them instead."""
+
+    groups: dict[str, tuple[str, ...]] = {}
+    covariates: tuple[str, ...] = ()
+    alternative: tuple[Literal["foundation", "transition", "substitution"], ...] = ("substitution",)
+    overlap: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
+    cost_retraining: Cost | None = None
+    cost_alternative: Cost | None = None
+    depth: Literal[1, 2] = 2
 
 
 class JobStability(Asked, frozen=True, kw_only=True):
@@ -186,6 +200,7 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
     balance: Balance | None = None
     effect_over_time: EffectOverTime | None = None
     for_whom: ForWhom | None = None
+    not_retrainable: NotRetrainable | None = None
     job_stability: JobStability | None = None
     job_quality: JobQuality | None = None
     wage_path: WagePath | None = None
@@ -220,8 +235,8 @@ class Questions(msgspec.Struct, frozen=True, kw_only=True):
                 yield name, options
 
 
-def check_strata(questions: Questions, strata: Collection[str]) -> None:
-    """Refuse a question that is adjusted for a stratum which does not exist.
+def check_strata(questions: Questions, strata: Mapping[str, Stratum]) -> None:
+    """Refuse strata of questions that do not exist, are not several, or lack a level that is named.
 
     Raises
     ------
@@ -229,15 +244,64 @@ def check_strata(questions: Questions, strata: Collection[str]) -> None:
 
     Examples
     --------
-    >>> check_strata(Questions(providers=Providers(adjust="age_bnd")), ["age_band"])
+    >>> strata = {"age": Stratum(column="age", cuts=(55,)), "sex": Stratum(column="sex")}
+    >>> check_strata(Questions(for_whom=ForWhom(together=(("age", "sex"),))), strata)
+    >>> check_strata(Questions(for_whom=ForWhom(together=(("age", "sx"),))), strata)
     Traceback (most recent call last):
     ...
-    retrain_eval.common.errors.InputError: unknown stratum to adjust for in [questions.providers] 'age_bnd'
-      fix:    did you mean 'age_band'? known: age_band
+    retrain_eval.common.errors.InputError: unknown stratum of [questions.for_whom] together 'sx'
+      fix:    did you mean 'sex'? known: age, sex
     """
-    given = questions.providers.adjust if questions.providers is not None else None
-    if given is not None and given not in strata:
-        raise unknown("stratum to adjust for in [questions.providers]", given, strata or ["add one, as [strata.NAME]"])
+    if questions.providers is not None:
+        _check_adjusted(questions.providers, strata)
+    for names in questions.for_whom.together if questions.for_whom else ():
+        _check_several("[questions.for_whom] together", names, strata)
+    if questions.not_retrainable is None:
+        return
+    place, asked = "[questions.not_retrainable]", questions.not_retrainable
+    if not any(asked.groups.values()):
+        raise InputError(
+            f"{place} names no group",
+            column="groups",
+            rule="a table of strata and the levels that are groups",
+            fix='groups = {age_band = ["55 and over"]}',
+        )
+    if not asked.alternative:
+        raise InputError(f"{place} names no alternative", column="alternative", fix='alternative = ["substitution"]')
+    for name in (*asked.groups, *asked.covariates):
+        if name not in strata:
+            raise unknown(f"stratum of {place}", name, strata)
+        if not strata[name].levels():
+            raise InputError(
+                f"{place} needs the levels of the stratum {name}",
+                rule="cuts or labels in its section",
+                fix=f"add labels to [strata.{name}]",
+            )
+    for name, levels in asked.groups.items():
+        for level in levels:
+            if level not in strata[name].levels():
+                raise unknown(f"level of {name} in {place} groups", level, strata[name].levels())
+    if len(set(asked.covariates)) < len(asked.covariates):
+        raise InputError(f"{place} repeats a covariate", column="covariates", value=list(asked.covariates))
+
+
+def _check_several(place: str, names: tuple[str, ...], strata: Mapping[str, Stratum]) -> None:
+    for name in names:
+        if name not in strata:
+            raise unknown(f"stratum of {place}", name, strata)
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(
+            f"strata of {place} are not several",
+            value=list(names),
+            rule="two or more different strata in each list",
+            fix="name one stratum in `strata`",
+        )
+
+
+def _check_adjusted(asked: Providers, strata: Mapping[str, Stratum]) -> None:
+    if asked.adjust is not None and asked.adjust not in strata:
+        known = list(strata) or ["add one, as [strata.NAME]"]
+        raise unknown("stratum to adjust for in [questions.providers]", asked.adjust, known)
 
 
 def check_designs(questions: Questions, designs: tuple[str, ...]) -> None:

@@ -335,6 +335,9 @@ def exploratory(effects: pd.DataFrame, plan: StudyFile) -> set[str]:
     outcomes |= {plan.survival.duration} if plan.survival else set()
     # arms are what is compared, no groups looked at beside
     groups = {"", "arm", *plan.strata, *plan.plan.subgroups}
+    groups |= {" × ".join(names) for names in (plan.questions.for_whom.together if plan.questions.for_whom else ())}
+    if plan.questions.not_retrainable is not None:
+        groups |= {f"{name} × programme_kind" for name in plan.questions.not_retrainable.groups} | {"allocation"}
     found = set()
     asked = tuple(start for name, _ in plan.questions.asked() for start in PLANNED.get(name, ()))
     for result, outcome, group in effects[["result", "outcome", "subgroup"]].fillna("").itertuples(index=False):

@@ -351,7 +351,7 @@ def _check_questions(study: StudyFile, path: Path) -> None:
     for name, design in study.designs.items():
         check_design(name, design, study.study.frequency, matched=study.match is not None, path=path)
     check_designs(study.questions, tuple(study.designs))
-    check_strata(study.questions, tuple(study.strata))
+    check_strata(study.questions, study.strata)
     for name in set(study.strata) & set(study.questions.strata()):
         raise InputError(
             f"the name of [strata.{name}] is taken",

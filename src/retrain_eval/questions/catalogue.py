@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from retrain_eval.plan.designs import KINDS
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.access.digital_divide import DigitalDivide
+from retrain_eval.questions.alternatives.not_retrainable import NotRetrainable
 from retrain_eval.questions.cohort import Cohort
 from retrain_eval.questions.designs.calendar import CalendarCohort
 from retrain_eval.questions.designs.entry import EntryCohort
@@ -32,6 +33,7 @@ QUESTIONS: Mapping[str, Question] = {
         Balance(),
         EffectOverTime(),
         ForWhom(),
+        NotRetrainable(),
         JobStability(),
         JobQuality(),
         WagePath(),

@@ -113,7 +113,7 @@ class Cohort(ABC):
     def __post_init__(self) -> None:
         self._groups: dict[SampleSpec, Group] = {}
         self._samples: dict[SampleSpec, MatchedSample] = {}
-        self._moments: dict[tuple[str, str, SampleSpec], OutcomeMoments] = {}
+        self._moments: dict[tuple[str, str | tuple[str, ...], SampleSpec], OutcomeMoments] = {}
         self.table = self.kept("people", self.keyed(self.build()))
         self.people = self.con.sql(f"FROM {self.table}")
 
@@ -210,8 +210,8 @@ class Cohort(ABC):
             self._groups[spec] = self._stored(self.follow(sample, self.outcomes), "_".join(spec.within))
         return self._groups[spec]
 
-    def moments(self, outcome: str, spec: SampleSpec, by: str = "") -> OutcomeMoments:
-        """Return the outcome moments of the people compared, by a stratum or over all; they are summed once.
+    def moments(self, outcome: str, spec: SampleSpec, by: str | tuple[str, ...] = "") -> OutcomeMoments:
+        """Return the outcome moments of the people compared, by strata or over all; they are summed once.
 
         Raises
         ------

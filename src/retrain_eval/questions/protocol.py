@@ -63,7 +63,8 @@ class Question(ABC):
         The question, as a sentence.
     needs : Needs
     results : tuple of str
-        The names that it may publish, where ``{outcome}``, ``{stratum}`` and ``{programme}`` are any of the study's.
+        The names that it may publish, where ``{outcome}``, ``{stratum}`` and ``{programme}`` are any of the study's,
+        and ``{strata}`` several that the section names together.
     version : int
         Raised whenever the same tables give other answers.
     """
@@ -108,6 +109,8 @@ class Question(ABC):
         for template in self.results:
             if "{outcome}" in template:
                 yield from (template.replace("{outcome}", name) for name in outcomes)
+            elif "{strata}" in template:
+                continue  # of strata that are asked together: the question names them itself
             elif "{stratum}" in template:
                 yield from (template.replace("{stratum}", name) for name in (*study.strata, *PROGRAMME))
             else:

@@ -188,6 +188,21 @@ class Bundle:
         return self._table("verdicts.csv")
 
     @property
+    def cells(self) -> pd.DataFrame | None:
+        """Adjusted p-values and a verdict by cell of several strata together."""
+        return self._table("cells.csv")
+
+    @property
+    def groups(self) -> pd.DataFrame | None:
+        """Tests of equivalence to none in the groups that the plan names."""
+        return self._table("groups.csv")
+
+    @property
+    def allocation(self) -> pd.DataFrame | None:
+        """The leaves of the rules whom to offer which programme."""
+        return self._table("allocation.csv")
+
+    @property
     def providers(self) -> pd.DataFrame | None:
         """Effects of providers relative to their mean, shrunken, with ranks."""
         return self._table("providers.csv")

@@ -22,7 +22,10 @@ from retrain_eval.estimators.did.group_time import GroupTimeEffects
 from retrain_eval.estimators.did.lags import treatment_lags
 from retrain_eval.estimators.did.means import mean_difference, mean_paths
 from retrain_eval.estimators.did.selected import selected_effects
+from retrain_eval.estimators.effects.allocation import compared_programmes, policy_leaves, policy_value
+from retrain_eval.estimators.effects.cells import cell_verdicts, interactions
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.effects.groups import judged_groups
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
 from retrain_eval.estimators.inference.lee_bounds import lee_bounds
 from retrain_eval.estimators.inference.payback import payback
@@ -70,14 +73,18 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         base_moved_back,
         benefit_over_time,
         bounds,
+        cell_verdicts,
         counted,
         covariate_balance,
         covariate_paths,
+        compared_programmes,
         e_value_table,
         effect_on_ratio,
         equal_effects,
         equal_providers,
         gray_test,
+        interactions,
+        judged_groups,
         known_effects,
         ledger_rows,
         lee_bounds,
@@ -88,6 +95,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         oster_table,
         payback,
         placebo_starts,
+        policy_leaves,
+        policy_value,
         pretest_power,
         pretrend_test,
         provider_spread,

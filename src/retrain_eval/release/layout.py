@@ -57,6 +57,49 @@ TABLES: Mapping[str, tuple[str, ...]] = {
         "verdict",
         "n_needed",
     ),
+    "cells": (
+        "result",
+        "subgroup",
+        "level",
+        "smallest_worthwhile",
+        "p_holm",
+        "p_worthwhile",
+        "p_equivalence",
+        "n_treated",
+        "n_control",
+        "verdict",
+        "n_needed",
+    ),
+    "groups": (
+        "result",
+        "subgroup",
+        "level",
+        "smallest_worthwhile",
+        "family",
+        "estimate",
+        "std_error",
+        "ci_low",
+        "ci_high",
+        "p_effect",
+        "p_worthwhile",
+        "p_equivalence",
+        "p_holm",
+        "n_treated",
+        "n_control",
+        "verdict",
+        "n_needed",
+    ),
+    "allocation": (
+        "result",
+        "half",
+        "rule",
+        "action",
+        "n",
+        "gain_retraining",
+        "se_retraining",
+        "gain_alternative",
+        "se_alternative",
+    ),
     "providers": (
         "result",
         "level",
@@ -122,7 +165,7 @@ ADDITIVE: Mapping[str, Callable[[Path], Additive]] = {
 }
 SIGNIFICANT_DIGITS = 10
 # columns with options of a row, as opposed to its results
-OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile")
+OPTIONS = ("bin_low", "bin_high", "gamma", "m", "power", "smallest_worthwhile", "family")
 _KEYS = (
     "cohort",
     "time",
@@ -133,6 +176,7 @@ _KEYS = (
     "m",
     "power",
     "smallest_worthwhile",
+    "family",
     "df",
     "df_denominator",
 )
@@ -141,6 +185,7 @@ _WORDS = (
     "result", "table", "note", "outcome", "estimator", "estimand", "subgroup", "level", "covariate", "group", "step",
     "reason", "test", "restriction", "verdict", "limit", "wwc", "resource", "column", "title", "type", "unit",
     "constraints", "description", "funder", "component", "payer", "ratio", "interval",
+    "half", "rule", "action",
 )  # fmt: skip
 
 

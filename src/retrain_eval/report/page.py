@@ -89,6 +89,11 @@ class Study:
         return means[means["outcome"] == (outcome or means["outcome"].iloc[0])].reset_index(drop=True)
 
     @property
+    def together(self) -> list[str]:
+        """Results by several strata together of which some effect is published."""
+        return [name for name in self.results("cells_by_") if self.result(name)["estimate"].notna().any()]
+
+    @property
     def other_outcomes(self) -> list[str]:
         """Outcomes other than the main one that have an event study of their own; no parts of employment quality."""
         names = [name.removeprefix("event_study_") for name in self.results("event_study_")]
@@ -218,7 +223,12 @@ class Release:
         parts = {name for name in tables if getattr(main.bundle, name) is not None} | set(main.results())
         # a page on groups needs the effect of one: all may be withheld
         known = any(main.result(name)["estimate"].notna().any() for name in main.results("att_by_"))
-        families = {"subgroups": known, "differences": bool(main.results("difference_by_"))}
+        families = {"subgroups": known or bool(main.together), "one_stratum": known}
+        families["differences"] = bool(main.results("difference_by_"))
+        families["programmes"] = any(main.result(name)["estimate"].notna().any()
+                                     for name in main.results("programmes_in_"))  # fmt: skip
+        families["alternative"] = any(main.result(name)["estimate"].notna().any()
+                                      for name in main.results("alternative_by_"))  # fmt: skip
         families["wage_path_asked"] = "wage_path" in main.bundle.study.get("questions", {})
         families["pay"] = any(main.result(name)["estimate"].notna().any() for name in ("wage_path", "wage_path_bounds"))
         families["wage_models"] = bool(set(main.results("wage_path_")) - {"wage_path_bounds"})

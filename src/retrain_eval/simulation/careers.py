@@ -12,6 +12,7 @@ import duckdb
 
 from retrain_eval.common.sql_steps import Pipeline, step, temporary
 from retrain_eval.simulation.dropout import quits_sql
+from retrain_eval.simulation.no_gain import factor
 from retrain_eval.simulation.parameters import Parameters
 from retrain_eval.simulation.providers import gain_sql, provider_sql
 
@@ -222,8 +223,8 @@ class QuarterSteps(Pipeline):
               coalesce(displaced AND {self.t} = lost + 1, false) AS loses,
               coalesce(displaced AND {self.t} > lost, false) AS after,
               arm = 1 AND left_in IS NULL AS training,
-              CASE WHEN arm = 1 AND left_in IS NOT NULL THEN gain * CASE WHEN completed THEN 1 ELSE .4 END ELSE 0 END
-                AS effect,
+              CASE WHEN arm = 1 AND left_in IS NOT NULL THEN gain * CASE WHEN completed THEN 1 ELSE .4 END
+                {factor(self.p, "entry")} ELSE 0 END AS effect,
               CAST(floor(draw('firm', n, {self.t}) * {self.firms}) AS INTEGER) AS other_firm
             FROM sim_state s JOIN sim_person USING (n)"""
 
@@ -306,7 +307,7 @@ def _career(t: int, p: Parameters) -> str:
                 WHEN {k} <= 0 THEN {p.dip} * greatest({k} + {p.dip_quarters}, 0) / {p.dip_quarters}
                 ELSE {p.loss} + {p.transitory_loss} * exp(-{k} / 8.0) END
             + CASE WHEN arm = 1 AND left_in < {t} THEN {p.wage_gain} * gain * CASE WHEN completed THEN 1 ELSE .4 END
-              ELSE 0 END,
+              {factor(p, "entry")} ELSE 0 END,
             9)), 6) ELSE 0 END AS pay
         FROM (
           SELECT *, CASE WHEN {t} = since OR {t} = lost AND displaced THEN .35 + .6 * draw('days', n, {t}) ELSE 1 END

@@ -10,6 +10,7 @@ AGE_BANDS = ("under 25", "25 to 39", "40 to 54", "55 and over")
 EDUCATION = ("below upper secondary", "upper secondary", "tertiary")
 TIERS = ("foundation", "transition", "substitution")
 DELIVERIES = ("public", "employer", "mixed")
+NO_GAIN_GROUPS = ("55 and over", "long-term unemployed", "limited capacity")
 FUNDERS = ("state", "employer", "participant", "fund")
 
 
@@ -60,6 +61,12 @@ class Parameters:
         education differ little and unsystematically in the literature; here they are made to differ, to be found.
     ai_gain : float
         Added to the factor of an arm taught with an AI tutor.
+    no_gain_for : tuple of float
+        Share of the gains of foundation and transition programmes that is lost by people of a group, in the order of
+        ``NO_GAIN_GROUPS``: at least 55 years old at displacement; entering four quarters or more after displacement;
+        with a disability. 0: they gain as others do; 1: nothing, so that what is lost while in training is all that
+        training changes. Programmes of the tier substitution work for them as for others. Who is in two groups loses
+        both shares.
     unlinked : float
         Share of people who could not be found in the wage records.
     funded : tuple of float
@@ -103,6 +110,7 @@ class Parameters:
     tier_gain: tuple[float, float, float] = (0.7, 1.0, 1.3)
     delivery_gain: tuple[float, float, float] = (0.85, 1.3, 1.1)
     ai_gain: float = 0.1
+    no_gain_for: tuple[float, float, float] = (0.0, 0.0, 0.0)
     unlinked: float = 0.02
     funded: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     providers: int = 6
@@ -113,7 +121,7 @@ class Parameters:
     def __post_init__(self) -> None:
         shares = ("displaced", "separation", "separation_displaced", "finding", "finding_displaced", "job_to_job",
                   "recall", "shock_persistence", "downgrade", "trained", "lock_in", "unlinked", "dropout_by_access",
-                  "dropout_by_literacy")  # fmt: skip
+                  "dropout_by_literacy", "no_gain_for")  # fmt: skip
         for field in fields(self):
             value, like = getattr(self, field.name), field.default
             if isinstance(like, tuple) and not (isinstance(value, tuple) and len(value) == len(like)):

@@ -12,6 +12,7 @@ from retrain_eval.common.sql_steps import Pipeline, step, table, temporary
 from retrain_eval.simulation.careers import number_of_firms
 from retrain_eval.simulation.dropout import DIGITAL_ACCESS, LITERACY_SCORE
 from retrain_eval.simulation.funding import cost_sql
+from retrain_eval.simulation.no_gain import DISABILITY
 from retrain_eval.simulation.parameters import DELIVERIES, TIERS, Parameters
 from retrain_eval.simulation.providers import name_sql, programme_id_sql, programmes_sql
 
@@ -113,7 +114,7 @@ class RecordSteps(Pipeline):
               CASE WHEN female THEN 'female' ELSE 'male' END AS sex,
               [2, CASE WHEN draw('years of school', n, 0) < .8 THEN 3 ELSE 4 END,
                 5 + CAST(floor(draw('years of school', n, 0) * 3) AS INTEGER)][school + 1] AS education,
-              draw('disability', n, 0) < .08 AS disability, region,
+              {DISABILITY} AS disability, region,
               {DIGITAL_ACCESS} AS digital_access,
               {LITERACY_SCORE} AS literacy_score
             FROM sim_person ORDER BY n"""

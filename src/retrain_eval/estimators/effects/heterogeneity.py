@@ -28,6 +28,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.estimates import EstimateTable
 from retrain_eval.tables.recipe import recorded
 
+EQUAL = "equal effects"  # the name of the joint test
 EFFECT, NONE, INCONCLUSIVE = "effect", "equivalent to none", "inconclusive"
 
 
@@ -175,7 +176,7 @@ def heterogeneity(
     return Heterogeneity(levels, differences, test, float(smallest_worthwhile), level, power, tuple(notes))
 
 
-def _one_per_level(effects: EstimateTable) -> tuple[Index, list[str]]:
+def _one_per_level(effects: EstimateTable, fewest: int = 2) -> tuple[Index, list[str]]:
     """Return the rows to judge, one per level, and what is left out."""
     frame = effects.frame
     grouped = frame["level"].notna()
@@ -197,10 +198,9 @@ def _one_per_level(effects: EstimateTable) -> tuple[Index, list[str]]:
     notes = [f"{name} is shown separately and is not judged" for name in frame.loc[candidates & apart, "level"]]
     without = candidates & ~apart & ~usable
     notes += [f"{name} has no standard error and is not judged" for name in frame.loc[without, "level"]]
-    if usable.sum() < 2:
-        raise DesignError(
-            "fewer than two levels have an effect with a standard error" + "".join(f"\n  {n}" for n in notes)
-        )
+    if usable.sum() < fewest:
+        number = {1: "no level has", 2: "fewer than two levels have"}[fewest]
+        raise DesignError(f"{number} an effect with a standard error" + "".join(f"\n  {n}" for n in notes))
     return np.flatnonzero(usable.to_numpy()), notes
 
 
@@ -218,6 +218,52 @@ def verdicts(
     return judged.levels.assign(smallest_worthwhile=judged.smallest_worthwhile)
 
 
+@summarised
+@dataclass(frozen=True)
+class Levels:
+    """The effects of the levels of a subgroup that can be judged together; made by `levels_to_judge`.
+
+    Attributes
+    ----------
+    frame : DataFrame, k rows
+        Of the effects.
+    vcov : ndarray, shape (k, k)
+        Their covariance, as if variances had been divided by n − 1 in each arm.
+    df : ndarray, shape (k,)
+        Degrees of freedom of Student's t.
+    together : bool
+        As in `retrain_eval.common.numerics.joint.draws_of_t`.
+    """
+
+    frame: pd.DataFrame
+    vcov: Floats
+    df: Floats
+    together: bool
+
+
+def levels_to_judge(effects: EstimateTable, fewest: int = 2) -> Levels:
+    """Return the effects that can be judged: those of levels that are not missing and have a standard error.
+
+    Parameters
+    ----------
+    effects : EffectTable
+    fewest : int
+        The number of levels without which there is nothing to judge.
+
+    Raises
+    ------
+    InputError
+        If the table has no subgroup, or several rows per level.
+    DesignError
+        If fewer levels have a standard error.
+    """
+    place, _ = _one_per_level(effects, fewest)
+    frame = effects.frame.loc[place].reset_index(drop=True)
+    small = small_sample_factor(frame, effects, place)
+    vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
+    return Levels(frame, vcov, degrees_of(effects, place), estimated_together(effects))
+
+
 @recorded
 def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     """Return the Wald test that all levels have one effect, as `heterogeneity` does.
@@ -229,20 +275,15 @@ def equal_effects(effects: EstimateTable) -> pd.DataFrame:
     >>> equal_effects(EffectTable.build(rows, np.diag([0.5, 0.5])))["statistic"].round(6).item()
     4.0
     """
-    place, _ = _one_per_level(effects)
-    frame = effects.frame.loc[place]
-    small = small_sample_factor(frame, effects, place)
-    vcov = effects.vcov[np.ix_(place, place)] * np.outer(small, small)
-    return equality(
-        frame["estimate"].to_numpy(), vcov, degrees_of(effects, place), together=estimated_together(effects)
-    )
+    of = levels_to_judge(effects)
+    return equality(of.frame["estimate"].to_numpy(), of.vcov, of.df, together=of.together)
 
 
 def equality(estimate: Floats, vcov: Floats, df: Floats, *, together: bool = True) -> pd.DataFrame:
     """Return the test that all estimates are one, by `retrain_eval.common.numerics.joint.joint_test`, or no row."""
     k = len(estimate)
     contrast = np.hstack([-np.ones((k - 1, 1)), np.eye(k - 1)])
-    return row_of_test("equal effects", *joint_test(estimate, vcov, df, contrast, together=together))
+    return row_of_test(EQUAL, *joint_test(estimate, vcov, df, contrast, together=together))
 
 
 def estimated_together(effects: EstimateTable) -> bool:

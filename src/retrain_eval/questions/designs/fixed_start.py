@@ -57,16 +57,28 @@ class FixedStartSteps(Pipeline):
         return self.person.programmes
 
     @step
+    def occupations(self) -> str:
+        """A displaced person: the occupation left."""
+        return self.person.occupations
+
+    @step
     def starts(self) -> str:
         """A person: the period of their start, and whether they are treated."""
         return self.starts_of
 
     @step
     def history(self) -> str:
-        """A person: earnings before the start, and whether those of every period that counts are known."""
+        """A person: earnings before the start, and whether those of every period that counts are known.
+
+        Time without work counts the periods between the last one of work and the start; where no work is recorded
+        before it, all periods whose employment is known.
+        """
         earnings = history(self.earnings, 'period - "start"')
         return f"""
             SELECT person_id, "start", treat, outside{earnings}, count(earnings) > 0 AS linked,
+              coalesce("start" - 1 - max(period) FILTER (employed = 1 AND period < "start"),
+                count(employed) FILTER (period < "start")) AS periods_without_work,
+              coalesce(any_value(period - to_displacement) <= "start", false) AS displaced_before,
               {self.span} AS complete
             FROM panel JOIN starts USING (person_id) GROUP BY person_id, "start", treat, outside"""
 
@@ -74,8 +86,10 @@ class FixedStartSteps(Pipeline):
     def described(self) -> str:
         """A person, with what is known of them at the start."""
         return f"""
-            SELECT history.*, treat AS trained{self.person.columns}
-            FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)"""
+            SELECT history.* EXCLUDE (displaced_before), treat AS trained,
+              CASE WHEN displaced_before THEN isco_left END AS isco_left{self.person.columns}
+            FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)
+            LEFT JOIN occupations USING (person_id)"""
 
     @step
     def levelled(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -10,7 +10,7 @@ import duckdb
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.periods import PER_YEAR
 from retrain_eval.common.sources import sql_name, sql_text
-from retrain_eval.common.sql import loaded, no_rows
+from retrain_eval.common.sql import loaded, no_rows, optional
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.cohort import PROGRAMME, PROVIDER
@@ -49,6 +49,8 @@ class PersonColumns:
         SELECT items: the columns of person but those that the design makes itself; whether a woman; and age.
     programmes : str
         SELECT of ``person_id`` and the programme's attributes, of the first programme that a person entered.
+    occupations : str
+        SELECT of ``person_id, isco_left``: the first digit of ISCO, the major group, of the job lost first.
     attributes : tuple of str
         Their names.
     strata : Mapping of str to Stratum
@@ -56,6 +58,7 @@ class PersonColumns:
 
     items: tuple[str, ...]
     programmes: str
+    occupations: str
     attributes: tuple[str, ...]
     strata: Mapping[str, Stratum]
 
@@ -75,7 +78,7 @@ class PersonColumns:
         Raises
         ------
         InputError
-            If a stratum has the name of a column that the design makes.
+            If a stratum has the name of a column that the design makes, or is of a column that is not there.
         """
         columns = con.table(PERSON).columns
         asked = [*PROGRAMME, *([PROVIDER] if study.questions.providers is not None else [])]
@@ -106,9 +109,12 @@ class PersonColumns:
         if age:  # at the start; as given where the year of birth is not known
             given = ", person.age" if "age" in columns else ""
             items.append(f"coalesce({start} // {per_year} - person.birth_year{given}) AS age")
+        known = {*columns, *made, *RESERVED, *attributes, *(["female"] if "sex" in columns else [])}
+        _check_columns(study.strata, {*known, *(["age"] if age else [])})
         return cls(
             items=tuple(items),
             programmes=_programmes(attributes),
+            occupations=_occupations(con),
             attributes=tuple(attributes),
             strata={**study.strata, **own},
         )
@@ -129,9 +135,31 @@ class PersonColumns:
         return f"* EXCLUDE ({', '.join(same)})" if same else "*"
 
 
+def _check_columns(strata: Mapping[str, Stratum], known: Collection[str]) -> None:
+    """Refuse a stratum of a column that neither the records nor the design has."""
+    there = {name.casefold() for name in known}
+    for name, stratum in strata.items():
+        if stratum.column.casefold() not in there:
+            raise InputError(
+                f"no column for [strata.{name}]",
+                column=stratum.column,
+                rule="a column of the records of person, of the first programme, or one that the design makes",
+                fix=f"add it to the records, or take [strata.{name}] out, and out of the questions that name it",
+            )
+
+
 PERSON = "person"
 RESERVED = ("person_id", "treat", "weight", "subclass", "match_id", "clock", "cohort", "period", "start", "linked",
-            "complete", "eligible", "person_key")  # fmt: skip
+            "complete", "eligible", "person_key", "isco_left", "periods_without_work")  # fmt: skip
+
+
+def _occupations(con: duckdb.DuckDBPyConnection) -> str:
+    """Return a SELECT of the major group of ISCO of the job that each person lost first."""
+    lost = optional(con, "displacement", "person_id", "displaced_on DATE", "isco VARCHAR")
+    return (
+        f"SELECT person_id, min_by(CAST(isco AS VARCHAR)[1:1], displaced_on) AS isco_left FROM ({lost}) "
+        "WHERE isco IS NOT NULL GROUP BY person_id"
+    )
 
 
 # a provider's name with each stretch of white space and control characters as one space; an empty one is none

@@ -49,16 +49,24 @@ class WaitingSteps(Pipeline):
         return self.person.programmes
 
     @step
+    def occupations(self) -> str:
+        """A displaced person: the occupation left."""
+        return self.person.occupations
+
+    @step
     def history(self) -> str:
         """A person: when displaced and trained, earnings up to displacement, and whether all that counts is known.
 
-        A programme that starts in a period is decided on before a job is found in it, so waiting ends in the period
-        after. Outcomes may come from any period between the earliest start less `before` and the latest plus `after`.
+        The time without work ends when a programme starts: of people who enter none it is not known, and a control has
+        been without work for as long as their trainee. A programme that starts in a period is decided on before a job
+        is found in it, so waiting ends in the period after. Outcomes may come from any period between the earliest
+        start less `before` and the latest plus `after`.
         """
         given = self.settings
         span = complete("to_displacement", given.wait[0] - given.before, given.wait[1] + given.after)
         return f"""
             SELECT person_id, any_value(period - to_displacement) AS displaced, any_value(cohort) AS training,
+              any_value(cohort) - any_value(period - to_displacement) AS periods_without_work,
               1 + min(period) FILTER (employed = 1 AND to_displacement > 0) AS back_at_work
               {history(given.earnings_before, "to_displacement")},
               count(earnings) > 0 AS linked, {span} AS complete
@@ -68,8 +76,9 @@ class WaitingSteps(Pipeline):
     def described(self) -> str:
         """A person, with what is known of them at displacement."""
         return f"""
-            SELECT history.*{self.person.columns}
-            FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)"""
+            SELECT history.*, isco_left{self.person.columns}
+            FROM history JOIN person USING (person_id) LEFT JOIN programmes USING (person_id)
+            LEFT JOIN occupations USING (person_id)"""
 
     @step
     def people(self) -> str:

@@ -26,8 +26,10 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import JOIN, relabel
+from retrain_eval.release.protection.moments import WITHHELD_CELL
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.covariates import AFTER, AMOUNT, ARMS, BEFORE, CovariateMoments
+from retrain_eval.tables.moments.withheld_cells import with_cells_of, withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import APART, UNIT
 from retrain_eval.tables.noise.released_sets import NO_ONE, Conflict, ReleasedSet, too_alike
 
@@ -187,6 +189,8 @@ def _within(sets: Sequence[ReleasedSet]) -> list[Conflict]:
 def as_released(table: Table, safe: Table) -> Table:
     """Return an exact table with the levels, strata and rows of its protected version."""
     if isinstance(table, OutcomeMoments) and isinstance(safe, OutcomeMoments):
+        if withholds_cells(table):
+            return with_cells_of(table, safe)
         if gone := [stratum for stratum in table.strata if stratum not in safe.strata]:
             table = table.collapse(over=gone)
         for stratum in safe.strata:
@@ -207,6 +211,12 @@ def _coarser(name: str, table: Table, safe: Table, found: Sequence[Conflict]) ->
     if isinstance(table, OutcomeMoments) and isinstance(safe, OutcomeMoments):
         if not safe.strata:
             raise error
+        if withholds_cells(table):  # another cell, so that the sum of those left is of fewer people
+            table = with_cells_of(table, safe)
+            left = without_cell(table, int(table.cells["n"].to_numpy().argmin()))
+            if left is None:
+                raise error
+            return left, WITHHELD_CELL
         gone = [stratum for stratum in table.strata if stratum not in safe.strata[:-1]]
         return table.collapse(over=gone), f"summed over {safe.strata[-1]}"
     names = {pair.one.name for pair in found} | {pair.other.name for pair in found}

@@ -12,6 +12,7 @@ import pandas as pd
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
+from retrain_eval.estimators.effects.groups import adjust_groups
 from retrain_eval.estimators.effects.same_estimates import same_rows
 from retrain_eval.estimators.inference.hidden_bias_bounds import e_value
 from retrain_eval.estimators.rows.follow_up import with_logit_interval
@@ -25,7 +26,10 @@ FOLLOWING: Mapping[str, tuple[str, ...]] = {
 
 
 def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.DataFrame]:
-    """Return the tables with E-values computed from the printed effects and the printed standard deviation.
+    """Return the tables with what follows from several printed rows.
+
+    E-values follow from the printed effects and the printed standard deviation, verdicts on groups from the printed
+    p-values of all of them.
 
     Parameters
     ----------
@@ -34,6 +38,10 @@ def complete(tables: Mapping[str, pd.DataFrame], digits: int) -> dict[str, pd.Da
     digits : int
         Significant figures of printed numbers.
     """
+    if "groups" in tables:  # adjusted over all groups, each of which follows from a table of its own
+        again = adjust_groups(round_significant(tables["groups"], digits))
+        columns = {name: again[name].to_numpy() for name in ("p_holm", "verdict")}
+        tables = {**tables, "groups": tables["groups"].assign(**columns, n_needed=again["n_needed"])}
     effects = tables.get("effects")
     if effects is None or "e_values" not in tables:
         return dict(tables)

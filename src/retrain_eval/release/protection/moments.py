@@ -23,6 +23,7 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
+from retrain_eval.tables.moments.withheld_cells import withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import Keys, add_keys
 from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.mean_weights import VARIANCE as WEIGHTS
@@ -30,6 +31,7 @@ from retrain_eval.tables.noise.mean_weights import loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
+NO_CELL, WITHHELD_CELL = "no cell has enough people", "a cell is withheld"
 _TENS = 10  # numbers of clusters are told in tens
 MANY = 10  # times the smallest number of people: that all or none of so many have a value tells of no one
 
@@ -44,7 +46,8 @@ def protect_moments(
     name : str
         Of the table, for the record and for errors.
     moments : OutcomeMoments
-        With keyed sums.
+        With keyed sums. Of a table marked as in `retrain_eval.tables.moments.withheld_cells`, cells are withheld;
+        levels of others are merged.
     rules : Release
     register : Register
         The counts of this edition.
@@ -65,6 +68,7 @@ def protect_moments(
             public="it was summed without the keys of people",
         )
     record: list[str] = []
+    withheld: dict[str, int] = {}
     while True:
         fault = _fault(moments, rules)
         published = None if fault else _published(moments, register)
@@ -73,8 +77,15 @@ def protect_moments(
         fault = fault or Fault(int(moments.cells["n"].to_numpy().argmin()), "counts cannot be made to add up")
         if not moments.strata:
             raise DisclosureError(f"the moments {name!r}: in a cohort, {fault.why}", public=f"in a cohort, {fault.why}")
-        moments, line = _coarser(moments, fault, order)
-        record.append(f"Moments {name}: {line}, because in a cell {fault.why}.")
+        if withholds_cells(moments):
+            left = without_cell(moments, fault.cell)
+            if left is None:
+                raise DisclosureError(f"the moments {name!r}: in every cell, {fault.why}", public=NO_CELL)
+            moments, withheld[fault.why] = left, withheld.get(fault.why, 0) + 1
+        else:
+            moments, line = _coarser(moments, fault, order)
+            record.append(f"Moments {name}: {line}, because in a cell {fault.why}.")
+    record += [f"Moments {name}: cells are withheld ({n}), because in each {why}." for why, n in withheld.items()]
     return _protected(moments, published, rules, register), record
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from retrain_eval.release.protection.rules import SAID_OF_RESULTS
+from retrain_eval.release.protection.rules import JUDGED, SAID_OF_RESULTS
 from retrain_eval.release.results import Part
 from retrain_eval.tables.recipe import Derivation
 
@@ -21,6 +21,7 @@ from retrain_eval.tables.recipe import Derivation
 _OF_EFFECTS = frozenset(
     {
         "pretrend_test", "bounds", "pretest_power", "verdicts", "equal_effects",
+        "cell_verdicts", "interactions", "judged_groups",
         "value_for_money",
         "equal_providers", "provider_table", "provider_spread",
     }
@@ -88,7 +89,7 @@ def untied(
     made, result = part.derivation or part.estimates, part.result
     if made is None or result is None:
         return ""
-    if part.table in (*SAID_OF_RESULTS, "verdicts", "providers", "provider_spread"):
+    if part.table in (*SAID_OF_RESULTS, *JUDGED, "provider_spread"):
         of = [one.derivation or one.estimates for one in parts if (one.table, one.result) == ("effects", result)]
         known = [one for one in of if one is not None]
         if known and not any(_of_result(made, one, result) for one in known):

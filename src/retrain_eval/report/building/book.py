@@ -69,6 +69,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("jobs", "outcomes"),
         ("wage_path", "wage_path_asked"),
         ("subgroups", "subgroups"),
+        ("not_retrainable", "programmes"),
         ("money", "money"),
         ("providers", "providers_asked"),
         ("sensitivity", "sensitivity"),

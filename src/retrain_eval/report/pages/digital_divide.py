@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from retrain_eval.common.levels import missing
+from retrain_eval.estimators.did.selected import ALL, DIFFERENCE, SELECTED
 from retrain_eval.plan.questions import ACCESS, LITERACY
 from retrain_eval.report.drawing import Figure
 from retrain_eval.report.estimates import draw_estimates, tabulate_estimates
@@ -28,9 +29,9 @@ LEVELS = (N_("with digital access"), N_("without digital access"))
 DROPPED = ("dropped_out", "no_reason")
 SHOWN = ("completed", *DROPPED, "employed", "transferred")
 ESTIMANDS = {
-    "ATT": N_("everyone who entered"),
-    "among the selected": N_("completers only"),
-    "among the selected minus ATT": N_("completers only, minus everyone"),
+    ALL: N_("everyone who entered"),
+    SELECTED: N_("completers only"),
+    DIFFERENCE: N_("completers only, minus everyone"),
 }
 
 
@@ -78,7 +79,9 @@ def _say_gap(study: Study, by: str) -> str:
     """Say how many of 100 in the first and the last level of a stratum drop out, and the difference."""
     rows, apart = study.result(result_of(by)), study.result(f"{result_of(by)}_difference")
     cause = _dropped(rows)
-    apart = apart[apart["estimate"].notna() & apart["estimand"].str.startswith(f"difference in CIF({cause})")]
+    apart = apart[
+        apart["estimate"].notna() & apart["estimand"].str.removeprefix("difference in ").str.startswith(f"CIF({cause})")
+    ]
     if not cause or apart.empty:
         return ""
     row = apart.iloc[-1]
@@ -209,7 +212,10 @@ def _combined(study: Study) -> pd.DataFrame:
         for suffix in ("difference", "gap"):
             rows = study.result(f"{result_of(*groups)}_{suffix}")
             cause = _dropped(study.result(result_of(*groups)))
-            keep = rows["estimand"].str.startswith(f"difference in CIF({cause})") & rows["estimate"].notna()
+            keep = (
+                rows["estimand"].str.removeprefix("difference in ").str.startswith(f"CIF({cause})")
+                & rows["estimate"].notna()
+            )
             rows = rows[keep & ~missing(rows["level"])]
             name = _(GROUPS.get(str(rows["subgroup"].iloc[0]), "")) if len(rows) else ""
             panel = _("Without digital access minus with it, by {name}", name=name)

@@ -282,7 +282,7 @@ def tabulate_providers(study: Study) -> Table:
     labels = {
         "provider": _("Provider"),
         "estimate": _("Effect"),
-        "shrunken": _("Relative to the average, shrunken"),
+        "shrunken": _("Difference, shrunken"),
         "interval": _("95% interval"),
         "ranks": _("Ranks"),
         "completed": _("Completed"),

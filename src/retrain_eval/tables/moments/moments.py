@@ -253,9 +253,13 @@ class MomentTable(Additive):
                 if value not in present:
                     raise unknown(f"level of {name}", value, sorted(present))
             keep &= self.cells[name].isin(values).to_numpy(dtype=bool)
-        index = np.flatnonzero(keep)
-        if len(index) == 0:
+        if not keep.any():
             raise InputError("no cell has all these levels", value=levels, fix="ask for levels that occur together")
+        return self.of_cells(keep)
+
+    def of_cells(self, keep: Bools) -> Self:
+        """Return the moments of some cells, at least one; ``keep`` has shape (C,)."""
+        index = np.flatnonzero(keep)
         place = np.where(keep, np.cumsum(keep) - 1, -1)
         second = {(int(place[a]), int(place[b])): block for (a, b), block in self.second.items() if keep[a] and keep[b]}
         clusters = None if self.clusters is None else self.clusters.subset(place)
