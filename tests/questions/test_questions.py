@@ -224,9 +224,11 @@ def test_wage_paths_grow_by_a_rate_that_is_calculated_by_hand() -> None:
         **{name: (10, 10, 10, 10 * exp(0.1)) for name in ("c1", "c2", "c3")},
     }
     _, answers = ask(cohort(study(CALENDAR), records(pay)), "wage_path", WagePath())
-    [item] = [item for item in answers.items if item.name == "wage_path_fixed"]
-    rows = item.result.to_frame().set_index("estimand")["estimate"]  # type: ignore[union-attr]
-    assert rows.to_dict() == pytest.approx({"since_exit": 0.1, "treated:since_exit": 0.2})
+    fits = [item.result.to_frame() for item in answers.items if item.name == "wage_path_fixed"]  # type: ignore[union-attr]
+    assert [fit["estimator"].iloc[0] for fit in fits] == ["wage_trajectory_fixed", "pyfixest"]
+    for fit in fits:
+        rows = fit.set_index("estimand")["estimate"]
+        assert rows.to_dict() == pytest.approx({"since_exit": 0.1, "treated:since_exit": 0.2})
 
 
 def test_outcomes_are_those_of_the_plan_unless_the_question_names_its_own() -> None:

@@ -13,7 +13,7 @@ from retrain_eval.report.page import Release, open_release
 from retrain_eval.report.pages.balance.covariates import say_covariates
 from retrain_eval.report.pages.effects.checks import say_engines, say_experiment
 from retrain_eval.report.pages.effects.paths import say_before_training, say_paths
-from retrain_eval.report.pages.jobs import say_outcome
+from retrain_eval.report.pages.jobs.outcomes import say_outcome
 from retrain_eval.report.pages.replication import say_replication
 from retrain_eval.report.pages.sample.flow import count_people, say_sample, tabulate_flow
 from retrain_eval.report.pages.stability.curves import say_curves

@@ -5,17 +5,20 @@ What a question does with its options is in `retrain_eval.questions`, in the mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
 from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.periods import PER_YEAR
 from retrain_eval.plan.strata import Stratum
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Cost = Annotated[float, msgspec.Meta(ge=0)]
 Worth = Annotated[float, msgspec.Meta(gt=0)]
+MIN_BANDS, MAX_BANDS = 10, 390  # of log earnings: a table has 400 columns
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +79,38 @@ class JobQuality(Asked, frozen=True, kw_only=True):
 
 
 class WagePath(Asked, frozen=True, kw_only=True):
-    """``[questions.wage_path]``: whether wages grow faster afterwards."""
+    """``[questions.wage_path]``: whether wages grow faster afterwards.
+
+    Bands of log earnings, which bounds need, are ``width`` wide and run from ``lowest`` to ``highest``, amounts of one
+    period. ``last`` is the number of periods at the end of follow-up in which earnings are compared; None is a year.
+    """
 
     degree: Literal[1, 2, 3] = 1
     models: tuple[Literal["fixed", "random", "correlated_random", "first_differences"], ...] = ("fixed",)
+    last: Count | None = None
+    lowest: Worth = 20.0
+    highest: Worth = 10_000_000.0
+    width: Annotated[float, msgspec.Meta(ge=0.02, le=0.5)] = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse bands that no table can hold."""
+        bands = math.log(self.highest / self.lowest) / self.width
+        if not MIN_BANDS <= bands <= MAX_BANDS:
+            raise ValueError(
+                f"lowest, highest and width of [questions.wage_path] give {max(bands, 0):.0f} bands of log earnings; "
+                f"use {MIN_BANDS} to {MAX_BANDS}"
+            )
+
+    def compared(self, frequency: str, after: int) -> int:
+        """Return how many periods at the end of follow-up are compared, where ``after`` follow that of the start.
+
+        Examples
+        --------
+        >>> WagePath().compared("quarter", 12), WagePath(last=8).compared("quarter", 4), WagePath().compared("year", 4)
+        (4, 5, 1)
+        """
+        year = {"week": 52, "two-week interval": 26, **PER_YEAR}[frequency]
+        return min(self.last or year, after + 1)
 
 
 class Providers(Asked, frozen=True, kw_only=True):

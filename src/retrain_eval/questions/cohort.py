@@ -256,6 +256,7 @@ class Cohort(ABC):
             *([money.outcome] if money else []),
             *(["m0"] if quality else []),
             *(parts if quality and quality.parts else []),
+            *(["earnings"] if self.study.questions.wage_path else []),
         ]
         return [name for name in dict.fromkeys(wanted) if name in there]
 

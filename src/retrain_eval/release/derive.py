@@ -27,6 +27,7 @@ from retrain_eval.estimators.effects.cells import cell_verdicts, interactions
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.groups import judged_groups
 from retrain_eval.estimators.effects.heterogeneity import equal_effects, verdicts
+from retrain_eval.estimators.inference.lee_bounds import lee_bounds
 from retrain_eval.estimators.inference.payback import payback
 from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.pretrend import pretrend_test
@@ -43,6 +44,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.money.net_benefit import benefit_over_time, net_benefit
 from retrain_eval.estimators.money.ratios import value_for_money
 from retrain_eval.estimators.rows.follow_up import share_effects
+from retrain_eval.estimators.stacked_outcomes import effect_on_ratio, stacked_outcome
 from retrain_eval.estimators.survival.endings import spell_flow
 from retrain_eval.estimators.survival.gray import gray_test
 from retrain_eval.estimators.survival.grouptest import score_test
@@ -77,6 +79,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         covariate_paths,
         compared_programmes,
         e_value_table,
+        effect_on_ratio,
         equal_effects,
         equal_providers,
         gray_test,
@@ -84,6 +87,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         judged_groups,
         known_effects,
         ledger_rows,
+        lee_bounds,
         logrank_test,
         mean_difference,
         mean_paths,
@@ -103,6 +107,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         share_effects,
         shares_by_level,
         spell_flow,
+        stacked_outcome,
         standardised,
         ties_table,
         treatment_lags,

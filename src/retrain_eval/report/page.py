@@ -28,6 +28,7 @@ from retrain_eval.sample.balance.rating import BalanceVerdict, balance_verdict
 from retrain_eval.sample.ties import MANY
 
 PEERS = ("pyfixest", "linearmodels")  # estimators of other packages, shown next to our own
+QUALITY, INTENSITY = "quality_", "intensity"  # parts of employment quality among the outcomes
 RELEASE, RELEASE_SHA256, COMPANIONS = "RETRAIN_RELEASE", "RETRAIN_RELEASE_SHA256", "RETRAIN_COMPANIONS"
 EARLIER, LANGUAGE = "RETRAIN_EARLIER", "RETRAIN_LANGUAGE"
 
@@ -94,8 +95,9 @@ class Study:
 
     @property
     def other_outcomes(self) -> list[str]:
-        """Outcomes other than the main one that have an event study of their own."""
-        return [name.removeprefix("event_study_") for name in self.results("event_study_")]
+        """Outcomes other than the main one that have an event study of their own; no parts of employment quality."""
+        names = [name.removeprefix("event_study_") for name in self.results("event_study_")]
+        return [name for name in names if name != INTENSITY and not name.startswith(QUALITY)]
 
     def results(self, prefix: str = "") -> list[str]:
         """Return the ids of results that start with ``prefix``, in the order of the file."""
@@ -227,6 +229,10 @@ class Release:
                                      for name in main.results("programmes_in_"))  # fmt: skip
         families["alternative"] = any(main.result(name)["estimate"].notna().any()
                                       for name in main.results("alternative_by_"))  # fmt: skip
+        families["wage_path_asked"] = "wage_path" in main.bundle.study.get("questions", {})
+        families["pay"] = any(main.result(name)["estimate"].notna().any() for name in ("wage_path", "wage_path_bounds"))
+        families["wage_models"] = bool(set(main.results("wage_path_")) - {"wage_path_bounds"})
+        families["quality_parts"] = bool(main.results(f"event_study_{QUALITY}"))
         families["matched_within"] = any(
             name.startswith("moments/matched_by_") for name in main.bundle.manifest["files"]
         )

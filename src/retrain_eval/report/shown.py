@@ -17,6 +17,8 @@ NAMES = frozenset(
         "payback", "net_benefit", "benefit_over_time",  # money
         "provider_effects", "provider_effects_adjusted",  # providers
         "policy",  # not_retrainable
+        "wage_path", "wage_path_bounds", "wage_path_fixed", "wage_path_random", "wage_path_correlated_random",
+        "wage_path_first_differences",
     }
 )  # fmt: skip
 PREFIXES = (

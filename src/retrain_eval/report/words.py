@@ -38,6 +38,12 @@ _SHARES = {
     "full_quarter": N_("share in full-quarter employment"),  # other periods: `Words.name`
     "deprived": N_("share in employment of poor quality"),
     "m0": N_("deprivation in employment quality (M0)"),
+    "intensity": N_("average share of dimensions in which people in employment of poor quality are deprived (A)"),
+    "quality_earnings": N_("earnings below the living wage"),
+    "quality_tenure": N_("short tenure"),
+    "quality_stability": N_("unstable employment"),
+    "quality_occupation": N_("an occupation that pays less"),
+    "log_earnings": N_("log earnings"),
 }
 
 

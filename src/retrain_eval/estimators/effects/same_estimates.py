@@ -75,7 +75,7 @@ def check_same_estimates(result: str, rows: pd.DataFrame, others: pd.DataFrame) 
         Naming the row, the column and both numbers.
     """
     again = same_rows(rows, others)
-    slack = _CLOSE * rows[["estimate", "std_error"]].abs().max(axis=1).to_numpy(dtype=float)
+    slack = _CLOSE * rows[["estimate", "std_error"]].abs().max(axis=1).fillna(0).to_numpy(dtype=float)
     for name in ("estimate", *COUNTS):
         a, b = (frame[name].astype("Float64").to_numpy(float, na_value=np.nan) for frame in (rows, again))
         apart = ~np.isclose(a, b, rtol=0, atol=slack if name == "estimate" else 0.0, equal_nan=True)

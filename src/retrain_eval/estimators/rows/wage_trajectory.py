@@ -6,7 +6,7 @@ imported where it is used: it costs a second and a half that no other command sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from retrain_eval.common.numerics.jackknife import FEW, cv3
 from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name
 from retrain_eval.estimators.effects.effects import EffectTable
+from retrain_eval.estimators.rows.regression import ENGINES
+from retrain_eval.estimators.rows.trajectory_peers import PEER_MODELS, fit_pyfixest
 
 MODELS = ("fixed", "random", "correlated_random", "first_differences")
 VCES = ("cluster", "unadjusted")
@@ -38,6 +40,9 @@ class _Rows:
     treated: Floats
 
 
+_Fit = Callable[[_Rows, dict[str, Floats], str, str], tuple[Floats, Floats, float, int]]
+
+
 def wage_trajectory(
     source: Source,
     *,
@@ -52,6 +57,7 @@ def wage_trajectory(
     cluster: str | None = None,
     vce: str = "cluster",
     horizons: Sequence[int] = (),
+    engine: str = "linearmodels",
     memory_limit: str | None = None,
 ) -> EffectTable:
     """Estimate growth in time since exit, and how it differs for the treated.
@@ -85,6 +91,8 @@ def wage_trajectory(
         regression's degrees of freedom.
     horizons : sequence of int
         Times since exit at which to report how far the treated are ahead.
+    engine : {"linearmodels", "pyfixest"}
+        Package that estimates; pyfixest has the models "fixed" and "first_differences". ``estimator`` is then its name.
     memory_limit : str, optional
         DuckDB's limit where the source is not a relation with its own connection. The rows kept are held in memory.
 
@@ -122,10 +130,13 @@ def wage_trajectory(
         ("model", model, MODELS),
         ("vce", vce, VCES),
         ("degree", degree, (1, 2, 3)),
+        ("engine", engine, ENGINES),
     ]
     for name, value, known in choices:
         if value not in known:
             raise InputError(f"unknown {name}={value!r}", fix=f"use one of {', '.join(map(str, known))}")
+    if engine == "pyfixest" and model not in PEER_MODELS:
+        raise InputError(f"pyfixest has no model {model!r}", fix=f"use one of {', '.join(PEER_MODELS)}")
     if horizons and treated is None:
         raise InputError("horizons compare the treated with the others", column="treated", fix="name the column")
     used = as_relation(source, memory_limit, numbers=(outcome, time, exit, treated, *covariates), keys=(unit, cluster))
@@ -142,11 +153,12 @@ def wage_trajectory(
         _refuse_constants(rows, design, model)
     if model == "correlated_random":
         design |= _unit_means(rows, design)
-    estimates, vcov, df, n_used = _fit(rows, design, model, vce)
+    fit = _fit if engine == "linearmodels" else _fit_peer
+    estimates, vcov, df, n_used = fit(rows, design, model, vce)
     n_clusters = len(np.unique(rows.cluster)) if cluster is not None and vce == "cluster" else None
     jackknife = n_clusters is not None and n_clusters < FEW
     if jackknife:
-        vcov = _jackknife(rows, design, model, estimates)
+        vcov = _jackknife(rows, design, model, estimates, fit)
 
     shown = [name for name in design if not name.startswith("mean of ")]
     names = list(design)
@@ -160,7 +172,7 @@ def wage_trajectory(
     table = pd.DataFrame(
         {
             "outcome": outcome,
-            "estimator": f"wage_trajectory_{model}",
+            "estimator": f"wage_trajectory_{model}" if engine == "linearmodels" else engine,
             "estimand": [*shown, *("gap" for _ in gaps)],
             "time": [*(np.nan for _ in shown), *gaps],
             "estimate": select @ estimates,
@@ -173,7 +185,7 @@ def wage_trajectory(
     return EffectTable.build(table, select @ vcov @ select.T, df=df, n_clusters=n_clusters, meta=meta)
 
 
-def _jackknife(rows: _Rows, design: dict[str, Floats], model: str, estimates: Floats) -> Floats:
+def _jackknife(rows: _Rows, design: dict[str, Floats], model: str, estimates: Floats, fit: _Fit) -> Floats:
     """Return the covariance of coefficients from the fits without each cluster."""
     clusters = np.unique(rows.cluster)
     without = np.zeros((len(clusters), len(design)))
@@ -181,7 +193,7 @@ def _jackknife(rows: _Rows, design: dict[str, Floats], model: str, estimates: Fl
         kept = rows.cluster != cluster
         part = _Rows(rows.unit[kept], rows.time[kept], rows.outcome[kept], {}, rows.cluster[kept], rows.treated[kept])
         try:
-            without[g] = _fit(part, {name: values[kept] for name, values in design.items()}, model, "unadjusted")[0]
+            without[g] = fit(part, {name: values[kept] for name, values in design.items()}, model, "unadjusted")[0]
         except DesignError as error:
             raise DesignError(
                 f"one of {len(clusters)} clusters cannot be left out, so that there is no standard error: {error}"
@@ -328,3 +340,7 @@ def _fit(rows: _Rows, design: dict[str, Floats], model: str, vce: str) -> tuple[
         raise DesignError(f"the {model} model has no finite covariance: too few units or no variation is left")
     df = len(np.unique(rows.cluster)) - 1 if vce == "cluster" else int(fit.df_resid)
     return fit.params[names].to_numpy(), vcov, float(df), int(fit.nobs)
+
+
+def _fit_peer(rows: _Rows, design: dict[str, Floats], model: str, vce: str) -> tuple[Floats, Floats, float, int]:
+    return fit_pyfixest(rows.unit, rows.time, rows.outcome, rows.cluster, design, model, vce)

@@ -64,8 +64,14 @@ class EffectOverTime(Question):
 
 
 def outcomes(inquiry: Inquiry) -> tuple[str, ...]:
-    """Return the outcomes that are asked: those of the section, else the main one and those of the plan."""
-    return inquiry.given(Options).outcomes or outcomes_of(inquiry.study)
+    """Return the outcomes that are asked: those of the section, else the main one and those of the plan.
+
+    Employment quality and its parts, which add up, are left to job_quality where it is asked about them.
+    """
+    quality, study = inquiry.study.questions.job_quality, inquiry.study
+    theirs = ("m0", "deprived") if quality is not None and quality.parts else ()
+    asked = inquiry.given(Options).outcomes or outcomes_of(study)
+    return tuple(name for name in asked if name not in theirs or (study.did and name == study.did.outcome))
 
 
 def table_of(outcome: str) -> str:

@@ -67,6 +67,7 @@ CONTENTS: dict[str, tuple[tuple[str, str], ...]] = {
     N_("The results"): (
         ("effects", "event_study"),
         ("jobs", "outcomes"),
+        ("wage_path", "wage_path_asked"),
         ("subgroups", "subgroups"),
         ("not_retrainable", "programmes"),
         ("money", "money"),

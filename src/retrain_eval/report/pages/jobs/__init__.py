@@ -1,0 +1,1 @@
+"""The pages on having a job, on its quality, and on pay."""
