@@ -72,7 +72,10 @@ def protect_moments(
             break
         fault = fault or Fault(int(moments.cells["n"].to_numpy().argmin()), "counts cannot be made to add up")
         if not moments.strata:
-            raise DisclosureError(f"the moments {name!r}: in a cohort, {fault.why}", public=f"in a cohort, {fault.why}")
+            raise DisclosureError(
+                f"the moments {name!r}: in a cohort of {int(moments.cells['n'].iloc[fault.cell])} units, {fault.why}",
+                public=f"in a cohort, {fault.why}",
+            )
         moments, line = _coarser(moments, fault, order)
         record.append(f"Moments {name}: {line}, because in a cell {fault.why}.")
     return _protected(moments, published, rules, register), record
