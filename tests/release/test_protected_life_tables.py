@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize
 
 import retrain_eval as rte
 from keyed_rows import keyed
@@ -102,6 +103,36 @@ def test_ends_by_a_cause_are_the_nearest_that_fit(data: st.DataObject) -> None:
     assert np.sqrt(distance(found)) <= np.sqrt(nearest) + 0.5 * np.sqrt(size) + 1e-6
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_steps_of_few_become_none_or_more_and_are_the_nearest_that_fit(data: st.DataObject) -> None:
+    never = data.draw(st.integers(1, 3))
+    size = data.draw(st.integers(1, 4))
+    first = data.draw(st.integers(10, 24))
+    changed = np.array(data.draw(st.lists(st.integers(8, 26), min_size=size, max_size=size)))
+    counts = survivors(first, changed, never, least=10)
+    steps = -np.diff([first, *counts])
+    assert ((steps == 0) | (steps > never)).all()
+    assert counts.min() >= 10
+    fitted = optimize.isotonic_regression(changed.astype(float), increasing=False).x.clip(10, first)
+    every = np.stack(np.meshgrid(*[np.arange(10, first + 1)] * size, indexing="ij"), axis=-1).reshape(-1, size)
+    gaps = -np.diff(np.column_stack([np.full(len(every), first), every]), axis=1)
+    every = every[((gaps == 0) | (gaps > never)).all(axis=1)]
+    assert ((counts - fitted) ** 2).sum() == pytest.approx(((every - fitted) ** 2).sum(axis=1).min())
+
+    # of what ends at each step, by one cause or by others
+    ending = steps[steps > 0]
+    if not len(ending):
+        return
+    within = np.array(data.draw(st.lists(st.integers(0, 14), min_size=len(ending), max_size=len(ending))))
+    found = events_within(within, ending, never)
+    for part in (found, ending - found):
+        assert ((part == 0) | (part > never)).all()
+    free = events_within(within, ending)
+    apart = abs((found - free)[::-1].cumsum()).max()
+    assert apart <= never + 1.5
+
+
 # ---- the promise ----------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +148,7 @@ def test_nothing_small_is_told(seed: int, n: int, weighted: bool) -> None:
     for risk in risk_sets(safe):
         assert risk.n.min() >= LIMIT  # so many at risk at each step
         assert (np.diff(risk.n) <= 0).all()
+    assert safe.cells["n"].min() > NOISY.count_gap  # nor so few who end or are censored at a step
     # groups have their registered counts, which add up to that of the whole
     assert table.keys is not None
     whole = int(table.keys.merged(np.zeros(len(table.cells), int), 1).key[0])
@@ -130,7 +162,7 @@ def test_nothing_small_is_told(seed: int, n: int, weighted: bool) -> None:
         assert (arm, duration, cause) in exact or (cause == "0" and duration == ends[arm])
     # sums of weights are those of the exact cells, scaled
     both = safe.cells.merge(table.cells, on=["arm", "duration", "cause"], suffixes=("", "_exact"))
-    both = both[both["duration"] < both["arm"].map(ends)]
+    both = both[both["duration"] < both["arm"].map(ends).astype(float)]
     for name in ("sum_w", "sum_w2"):  # but for half a person's weight
         moved = both[name] / both["n"] / (both[f"{name}_exact"] / both["n_exact"]) - 1
         assert (abs(moved) <= (0.5 / both["n_exact"] if weighted else 0)).all()
