@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from retrain_eval.common.errors import DisclosureError, ReleaseError
+from retrain_eval.common.errors import ReleaseError
 from retrain_eval.common.files import new_folder, put_back
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.plan.study_file import Release, StudyFile, read_study
+from retrain_eval.plan.study_file import StudyFile, read_study
 from retrain_eval.release import writing
 from retrain_eval.release.bundle import Bundle
 from retrain_eval.release.results import Results

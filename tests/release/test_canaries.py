@@ -119,7 +119,9 @@ def test_who_knows_all_others_wages_does_not_learn_hers(study: Study, bundle: Bu
 def test_without_the_cap_the_rule_of_dominance_would_speak(study: Study) -> None:
     toml = study.folder / "study.toml"
     before = toml.read_text()
-    loosened = before.replace(f"cap = {CAP}\n", "").replace("[release]", "[release]\ndominance_n = 1\ndominance_share = 0.2")
+    loosened = before.replace(f"cap = {CAP}\n", "").replace(
+        "[release]", "[release]\ndominance_n = 1\ndominance_share = 0.2"
+    )
     assert "cap =" not in loosened
     toml.write_text(loosened)
     try:

@@ -60,7 +60,7 @@ def with_names_of_today(rules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def retired_rules(path: Path) -> list[str]:
-    """Return a line for each rule that a study file, or the profile beside it, still has and that does nothing now.
+    r"""Return a line for each rule that a study file, or the profile beside it, still has and that does nothing now.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def retired_rules(path: Path) -> list[str]:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "study.toml"
-    >>> _ = path.write_text("[release]\\nmax_leverage = 0.5")
+    >>> _ = path.write_text("[release]\nmax_leverage = 0.5")
     >>> [line.removeprefix(str(path)) for line in retired_rules(path)]
     [': max_leverage no longer does anything: all second moments are redrawn, whatever the leverage; remove it']
     """

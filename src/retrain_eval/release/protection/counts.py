@@ -114,8 +114,8 @@ def _matching(cells: pd.DataFrame, minimum: int, register: Register) -> Protecte
     for row in cells.index[cells["sum_w"].notna() & (exact > 0)]:
         n, published = int(exact[row]), int(cells.loc[row, "n_control_matched"])
         key = [int(cells.loc[row, f"{_KEY}n_control_matched"])]
-        sums, whole = (float(cells.loc[row, "sum_w"]), float(cells.loc[row, "sum_w2"])), pd.isna(cells.loc[row, "subgroup"])
-        cells.loc[row, ["sum_w", "sum_w2"]] = published_weights(*sums, n, published, key, whole=bool(whole))
+        sums, whole = (float(cells.loc[row, "sum_w"]), float(cells.loc[row, "sum_w2"])), cells.loc[row, "subgroup"]
+        cells.loc[row, ["sum_w", "sum_w2"]] = published_weights(*sums, n, published, key, whole=bool(pd.isna(whole)))
         if pd.notna(cells.loc[row, "comparisons"]):  # per control, to two digits: more would give both counts
             cells.loc[row, "comparisons"] = round(published * round(float(cells.loc[row, "comparisons"]) / n, 2))
     return cells.reset_index(drop=True), [*record, *notes]

@@ -115,9 +115,9 @@ def protect_covariates(
         record += [f"Covariates {name}: {column} {note}" for note in notes]
         block, without = _without_few_dropped(block, minimum)
         same = _few_dropped_in_a_band(block, minimum)
-        for of, arms in ((as_after, without), (alike, same)):
-            for arm in arms:
-                of.setdefault(arm, []).append(str(column))
+        for noted, arms in ((as_after, without), (alike, same)):
+            for of_arm in arms:
+                noted.setdefault(of_arm, []).append(str(column))
         made = None if _few(block, rules).any() else _protected(block, wholes, minimum, register, same)
         if made is None:
             withheld += [str(covariate) for covariate in block["covariate"].unique()]
@@ -125,22 +125,21 @@ def protect_covariates(
             kept.append(made)
     why = f"of the people dropped, fewer than {minimum}"
     for arm, columns in as_after.items():
-        of = f"{', '.join(columns)} of {arm}"
         record.append(
-            f"Covariates {name}: {of} before matching are taken to be those after it; {why} have a value, or do not have "
-            "it, or an amount."
+            f"Covariates {name}: {', '.join(columns)} of {arm} before matching are taken to be those after it; "
+            f"{why} have a value, or do not have it, or an amount."
         )
     for arm, columns in alike.items():
-        of = f"{', '.join(columns)} of {arm}"
         record.append(
-            f"Covariates {name}: {of} are distributed before matching as after it, but for mean and spread; {why} are "
-            "between two points."
+            f"Covariates {name}: {', '.join(columns)} of {arm} are distributed before matching as after it, but for "
+            f"mean and spread; {why} are between two points."
         )
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
             f"Covariates {name}: {listed} withheld, of which fewer than {minimum} people have a value or do not have "
-            "it, or an amount; or which few people dominate; or whose counts are too small, or do not add up, once they are changed."
+            "it, or an amount; or which few people dominate; or whose counts, once they are changed, are too small or "
+            "do not add up."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
     stamp = {**moments.stamp, "noise": noise_stamp(rules)}

@@ -2,9 +2,9 @@
 
 In each group those still at risk after each duration are nested sets. The register gives each its published count, the
 whole before the groups; the nearest non-increasing sequence is kept (`retrain_eval.tables.noise.nested_counts`), and
-the steps between are the ends, each none or more than js. Censored spells are then separated from ends, and ends by cause, each by the nested
-numbers of those who end so at the same step or later. Sums of weights are scaled to the new counts, cell by cell, and
-moved by up to half a person's weight (`retrain_eval.tables.noise.mean_weights`).
+the steps between are the ends, each none or more than js. Censored spells are then separated from ends, and ends by
+cause, each by the nested numbers of those who end so at the same step or later. Sums of weights are scaled to the new
+counts, cell by cell, and moved by up to half a person's weight (`retrain_eval.tables.noise.mean_weights`).
 
 Where fewer than the minimum number of people are at risk, a group's table ends: those who go on are censored there, as
 where follow-up ends, which leaves every estimate before unbiased. A cell that is empty stays empty.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DisclosureError, InputError
 from retrain_eval.estimators.survival.logrank import logrank_scores
 from retrain_eval.plan.study_file import Release
@@ -192,8 +192,8 @@ def _of_spread(found: Spread, rules: Release, register: Register) -> Statistic:
         squares = np.array(again)
     else:
         raise _because(WITHOUT_KEYS)
-    ones = np.isclose(found.sum_w, found.n, rtol=1e-12) & np.isclose(found.sum_w2, found.n, rtol=1e-12)
-    sum_w2 = loosened(found.sum_w2 / found.n, found.n, found.keys.tolist(), "squares", ones) * n
+    alike: Bools = np.isclose(found.sum_w, found.n, rtol=1e-12) & np.isclose(found.sum_w2, found.n, rtol=1e-12)
+    sum_w2 = loosened(found.sum_w2 / found.n, found.n, found.keys.tolist(), "squares", alike) * n
     return replace(shown, n=n, sum_w=weight, sum_w2=sum_w2, sum_wy=sums, sum_wy2=squares)
 
 

@@ -34,8 +34,9 @@ def published_weights(
     Returns
     -------
     float, float
-        Σw·ñ/n, moved by up to half a person's weight unless all weights are 1, or those of an arm on average; and Σw² whose part beyond (Σw)²/n is
-        redrawn, so that Kish's effective number is at most ñ, and ñ if all weights are equal.
+        Σw·ñ/n, moved by up to half a person's weight unless all weights are 1, or those of an arm on average; and Σw²
+        whose part beyond (Σw)²/n is redrawn, so that Kish's effective number is at most ñ, and ñ if all weights are
+        equal.
 
     Examples
     --------

@@ -44,7 +44,7 @@ def absorbed_variances(changes: Changes, parts: int, absorbing: int, most: int, 
 
     Examples
     --------
-    >>> [round(one, 1) for one in absorbed_variances(Changes(2.0, 2), 2, 2, 2, 3)]  # two levels, which are correlated by −1/2
+    >>> [round(one, 1) for one in absorbed_variances(Changes(2.0, 2), 2, 2, 2, 3)]  # correlated by −1/2
     [3.1, 2.4]
     >>> [round(one, 1) for one in absorbed_variances(Changes(0.0, 0), 3, 3, 2, 3)]
     [0.0, 0.0, 0.0]

@@ -48,7 +48,7 @@ def survivors(first: int, changed: Ints, never: int = 0, least: int = 0) -> Ints
         return np.rint(fitted).astype(np.int64)
     room = np.full(len(fitted), first)  # one step may take all that are left
     steps = _nearest_steps(first - fitted, room, never, top=first - least)
-    return np.asarray(first - steps.cumsum(), dtype=np.int64)
+    return first - np.cumsum(steps, dtype=np.int64)
 
 
 def _nearest_steps(sums: Floats, room: Ints, never: int, top: int, whole: bool = False) -> Ints:
