@@ -45,7 +45,7 @@ def survivors(first: int, changed: Ints, never: int = 0, least: int = 0) -> Ints
     """
     fitted = _decreasing(changed.astype(np.float64)).clip(least, first)
     if not never:
-        return np.rint(fitted).astype(np.int64)
+        return np.asarray(np.rint(fitted), dtype=np.int64)
     room = np.full(len(fitted), first)  # one step may take all that are left
     steps = _nearest_steps(first - fitted, room, never, top=first - least)
     return first - np.cumsum(steps, dtype=np.int64)
