@@ -262,7 +262,7 @@ class _Block:
         variance[: last + 1] = register.variance(keys[: last + 1])
         never = register.changes.never // base
         # steps that are none or more than js lie as on a grid: Sheppard's variance, where they are small
-        near = float((found[self.n > 0] <= 2 * never + 1).mean()) if never else 0.0
+        near = float((found[found > 0] <= 2 * never + 1).mean()) if never else 0.0  # of published cells alone
         return self._cells(found, changes, variance + near * ((never + 1) ** 2 - 1) / 12, stopped)
 
     def _stop(self, last: int) -> None:
