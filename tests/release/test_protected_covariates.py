@@ -266,6 +266,41 @@ def test_of_dropped_people_few_with_an_amount_do_not_follow() -> None:
     assert covariate_paths(safe, "pay", {"pay": 1})["mean"].nunique() == 2
 
 
+@pytest.mark.parametrize("of_dropped", [5, 12])  # with it; the others, 10 or 3, are without it
+def test_of_dropped_people_few_with_it_or_without_it_do_not_follow(of_dropped: int) -> None:
+    """The table of matching withholds such counts."""
+    kept, dropped = 45, 15
+    x = {"rare": np.repeat([1.0, 0.0, 1.0, 0.0], [20, kept - 20, of_dropped, dropped - of_dropped])}
+    safe, record = protected(moments(x, {"rare": np.repeat([1.0, 0.0], N // 2)}, kept=kept))
+    assert safe.summary("rare", "treated", "before") is None
+    assert safe.summary("rare", "control", "before") is not None
+    assert record == [
+        "Covariates m: rare of treated before matching are taken to be those after it; of the people dropped, fewer than "
+        "10 have a value, or do not have it, or an amount."
+    ]
+
+
+@pytest.mark.parametrize("dropped", [40, 150])
+@pytest.mark.parametrize("seed", range(4))
+def test_between_two_points_none_or_many_were_dropped_or_it_is_not_told(dropped: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kept = 200
+    x = np.concatenate([rng.normal(40, 8, kept), rng.normal(48, 8, dropped)]).round(1)
+    safe, record = protected(moments({"x": x}, {"x": rng.normal(40, 8, 300).round(1)}, kept=kept))
+    before, after = (safe.distribution("x", "treated", stage) for stage in ("before", "after"))
+    assert list(before) == list(after)
+    gone = np.diff([0, *[np.count_nonzero(x[kept:] < edge) for edge in before], dropped])
+    hidden = any("distributed before matching as after it" in line for line in record)
+    if hidden:
+        assert list(before.values()) == pytest.approx(list(after.values()))
+        assert dropped == 40
+    else:
+        assert all(n == 0 or n >= 10 for n in gone)
+    mean = safe.summary("x", "treated", "before")
+    assert mean is not None
+    assert mean.mean == pytest.approx(x.mean(), abs=1)  # mean and spread are its own
+
+
 def test_an_arm_of_few_is_refused() -> None:
     with pytest.raises(DisclosureError, match="compare 9 people of group 'treated'"):
         protected(moments(pay(), pay(1), kept=9, amounts=["pay"]))

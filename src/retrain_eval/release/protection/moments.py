@@ -158,10 +158,12 @@ def _published(moments: OutcomeMoments, register: Register) -> _Published | None
         counts[:, t, v] = fitted
     if found is None:
         return None
-    if not keyed.noisy:  # no more people with a value than people
-        excess = np.maximum(counts.sum(axis=2) - found[:, None], 0)
+    if not keyed.noisy:  # the others, who have no value, are none or more than js
+        others, never = found[:, None] - counts.sum(axis=2), register.changes.never
+        none_or_more = np.where(others > never, others, np.where(2 * others <= never, 0, never + 1))
         largest = counts.argmax(axis=2)[..., None]
-        np.put_along_axis(counts, largest, np.take_along_axis(counts, largest, 2) - excess[..., None], 2)
+        moved = np.take_along_axis(counts, largest, 2) + (others - none_or_more)[..., None]
+        np.put_along_axis(counts, largest, moved, 2)
     return _Published(found, counts)
 
 
