@@ -348,7 +348,11 @@ def test_curves_are_not_biased_and_their_errors_include_the_changes() -> None:
     found = [kaplan_meier(released(drawn(60, 9, keys, weighted=True)), times=times).frame for keys in range(150)]
     moved = np.array([frame["estimate"].to_numpy() for frame in found]) - exact["estimate"].to_numpy()
     assert (abs(moved.mean(axis=0)) < 4 * moved.std(axis=0) / np.sqrt(150)).all()
-    variance = np.mean([frame["std_error"].to_numpy() ** 2 for frame in found], axis=0)
+    errors = np.array([frame["std_error"].to_numpy() for frame in found])
+    ended = np.array([frame["estimate"].to_numpy() < 1 for frame in found])
+    assert (np.isfinite(errors) == ended).all()  # before the first end the error is unknown
+    assert ended.mean() > 0.97
+    variance = np.nanmean(errors**2, axis=0)
     added = variance - exact["std_error"].to_numpy() ** 2
     assert (added > 0.5 * moved.var(axis=0)).all()
     assert (added < 2.5 * moved.var(axis=0)).all()
