@@ -275,8 +275,8 @@ def test_of_dropped_people_few_with_it_or_without_it_do_not_follow(of_dropped: i
     assert safe.summary("rare", "treated", "before") is None
     assert safe.summary("rare", "control", "before") is not None
     assert record == [
-        "Covariates m: rare of treated before matching are taken to be those after it; of the people dropped, fewer than "
-        "10 have a value, or do not have it, or an amount."
+        "Covariates m: rare of treated before matching are taken to be those after it; of the people dropped, fewer "
+        "than 10 have a value, or do not have it, or an amount."
     ]
 
 

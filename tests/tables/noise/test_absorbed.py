@@ -1,4 +1,4 @@
-"""The variance of counts that absorb what the parts and their whole differ by, against counts of the register itself."""
+"""The variance of counts that absorb what parts and their whole differ by, against counts of the register."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def draws(cohorts: list[list[int]], changes: Changes, repetitions: int = 800) ->
 
 
 @pytest.mark.parametrize(
-    "cohorts", [[[30, 30]], [[60, 40, 20, 15]], [[12, 12, 12]], [[100, 50], [60, 40], [30, 20]], [[350, 350], [700, 80]]]
+    "cohorts",
+    [[[30, 30]], [[60, 40, 20, 15]], [[12, 12, 12]], [[100, 50], [60, 40], [30, 20]], [[350, 350], [700, 80]]],
 )
 def test_no_count_and_no_difference_varies_more_than_is_stated(cohorts: list[list[int]]) -> None:
     errors, stated = draws(cohorts, Changes(2.0, 2))

@@ -60,7 +60,7 @@ def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> 
     flow is withheld if few people stop between it and the next published step. If one level of a stratum has few people
     or none, all its levels are withheld, because that level would follow from the others. If few people of a level, or
     of all, were dropped, the count before dropping is withheld. Neighbouring bins are pooled until each holds enough
-    people; bins of controls must also hold enough unmatched controls, or none.
+    people; bins must also hold enough people who were not matched, or none.
     """
     if not rules.noisy:
         return SampleCounts.of(counts.kind, counts.cells, counts.stamp), []
@@ -202,7 +202,7 @@ def _overlap(cells: pd.DataFrame, minimum: int, register: Register) -> Protected
         if after in of and before in of and 0 < of[before].sum() - of[after].sum() < minimum:
             of[before], keys[before] = of[after], keys[after]
             record.append(f"Common support: {before} are those matched; fewer than {minimum} were not.")
-    of.pop("treated matched", None)
+    matched = of.pop("treated matched", None)
     parts, pooled = list[pd.DataFrame](), 0
     for group, n in of.items():
         sides, or_none = [n], list[int]()
@@ -210,6 +210,9 @@ def _overlap(cells: pd.DataFrame, minimum: int, register: Register) -> Protected
             # subtracting the matched controls from all controls gives the unmatched ones
             every, chosen = of["control before"], of["control matched"]
             sides, or_none = [every, chosen, np.maximum(every - chosen, 0)], [2]
+        elif group == "treated" and matched is not None:
+            # distributions of covariates give the matched ones, so that those dropped would follow
+            sides, or_none = [n, np.maximum(n - matched, 0)], [1]
         if n.sum() < minimum:
             record.append(f"Common support: {group} is withheld, fewer than {minimum}.")
             continue
