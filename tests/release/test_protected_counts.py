@@ -279,7 +279,7 @@ def test_the_few_treated_who_were_not_matched_do_not_follow() -> None:
 
 def test_the_treated_of_a_bin_of_whom_few_were_not_matched_are_pooled() -> None:
     """Distributions of covariates tell how many were matched between two points."""
-    counts = overlap(treated=[60, 60, 90, 80], treated_matched=[60, 55, 60, 79], control_before=[90, 90, 90, 90])
+    counts = overlap(control_before=[90] * 4, treated=[60, 60, 90, 80], treated_matched=[60, 55, 60, 79])
     found = told(counts)
     ends = {group: rows["bin_high"].round(2).tolist() for group, rows in found.groupby("group")}
     assert ends == {"treated": [0.25, 1.0], "control before": [0.25, 0.5, 0.75, 1.0]}
