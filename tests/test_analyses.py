@@ -14,6 +14,7 @@ from places import ROOT
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.results import Results
 from retrain_eval.release.verification.verify import rederive, verify
 from retrain_eval.sample.balance.rating import balance_verdict
 from retrain_eval.study.folder import Study
@@ -322,6 +323,51 @@ def test_nothing_published_rests_on_fewer_than_ten(released: dict[str, Bundle], 
     for file in bundle.path.glob("moments/*.parquet"):
         assert bundle.moments(file.stem).cells["n"].min() >= 10
     for file in bundle.path.glob("life_tables/*.parquet"):
-        assert bundle.life_table(file.stem).cells["n"].min() >= 10
+        table = bundle.life_table(file.stem)
+        for _, cells in table.cells.groupby([*table.by, "entry"]):
+            ends = cells.groupby("duration")["n"].sum()
+            assert ends[::-1].cumsum().min() >= 10  # at risk at each step
+        # numbers of those who end at a step are changed counts, none of which lies between 1 and count_gap
+        if bundle.rules.noisy:
+            assert table.cells["n"].min() > bundle.rules.count_gap
     for file in bundle.path.glob("statistics/*.parquet"):
         assert bundle.statistic(file.stem).cells["n"].min() >= 10
+
+
+def test_of_the_agency_no_table_tells_what_another_one_withholds(released: dict[str, Bundle]) -> None:
+    bundle = released["agency"]
+    matching = pd.read_csv(bundle.path / "matching.csv").dropna(subset=["subgroup"])
+    withheld = set(matching.loc[matching["n_treated"].isna(), "subgroup"])
+    assert withheld  # matching dropped few people of some level
+    cells = bundle.covariate_moments("matched").cells
+    before = cells[(cells["arm"] == "treated") & (cells["stage"] == "before")]
+    assert not withheld & set(before["column"])
+    assert withheld <= set(cells["column"])
+    # nor do published bins of all treated, less those matched, whose distribution is told: none or many were dropped
+    exact = Results.read(bundle.path.parents[1] / "store" / "results").counts["overlap"].cells
+    exact = exact.pivot_table(index=["bin_low", "bin_high"], columns="group", values="n").reset_index()
+    dropped = exact["treated"] - exact["treated matched"]
+    assert ((dropped > 0) & (dropped < 10)).any()
+    bins = pd.read_csv(bundle.path / "overlap.csv").query("group == 'treated'")
+    for low, high in bins[["bin_low", "bin_high"]].itertuples(index=False):
+        within = dropped[(exact["bin_low"] >= low) & (exact["bin_high"] <= high)].sum()
+        assert within == 0 or within >= 10
+
+
+def test_of_the_agency_no_number_of_people_lies_between_one_and_js(released: dict[str, Bundle]) -> None:
+    bundle = released["agency"]
+    never = bundle.rules.count_gap
+    assert never == 2
+    for file in bundle.path.glob("life_tables/*.parquet"):
+        table = bundle.life_table(file.stem)
+        assert table.cells["n"].min() > never
+        for _, cells in table.cells.groupby([*table.by, "entry"]):
+            alike = (cells["sum_w"] / cells["n"] - 1).abs() < 1e-9
+            assert alike.all() or not alike.any()  # a mean weight of 1 tells that all have it, or nothing
+    for file in bundle.path.glob("moments/*.parquet"):
+        moments = bundle.moments(file.stem)
+        means, n = moments.means(), moments.cells["n"].to_numpy()[:, None]
+        alike = moments.first[:, 0] == n[:, 0]  # all have the weight 1
+        if moments.outcome in {"employed", "full_quarter"}:
+            for people in ((n * means)[alike], (n * (1 - means))[alike]):  # with it, and without it
+                assert ((people < 1e-6) | (people > never + 1 - 1e-6)).all(), file.stem

@@ -591,7 +591,9 @@ from pathlib import Path
 import retrain_eval
 from retrain_eval.common.errors import RetrainEvalError
 from retrain_eval.study.folder import Study
+from retrain_eval.common.resources import resource
 from retrain_eval.records.store import Store
+resource("data_schemas")  # imports more of the interpreter
 os.setgid(65534)  # not before: the interpreter itself may lie where others cannot read
 os.setuid(65534)
 folder = Path(sys.argv[1])

@@ -13,6 +13,7 @@ from places import ROOT
 from retrain_eval.common.errors import InputError
 from retrain_eval.panel.panel import build_panel
 from retrain_eval.panel.quality import build_quality
+from retrain_eval.plan.rules import retired_rules
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import read_study
 from retrain_eval.study.template import TEMPLATE
@@ -269,3 +270,19 @@ def test_a_covariate_of_another_frequency_is_refused(tmp_path: Path) -> None:
     text = GOOD.replace('data = "D"', 'data = "D"\nfrequency = "month"').replace("~ age", "~ age + earnings_2019Q1")
     with pytest.raises(InputError, match="not earnings in a month"):
         read_study(write(tmp_path, text))
+
+
+def test_rules_that_no_longer_do_anything_are_named_and_do_not_fail(tmp_path: Path) -> None:
+    """Study files and profiles of earlier versions have them."""
+    (tmp_path / "rules.toml").write_text(
+        "max_leverage = 0.3\nmin_cell = 12\ncount_variance = 2.0\nnoise_smallest = 0.05\nnoise_largest = 0.15\n"
+    )
+    text = GOOD + '[release]\nprofile = "rules.toml"\nmax_leverage = 0.5\n'
+    study = read_study(write(tmp_path, text))
+    assert study.release.min_contributors == 12
+    assert study.sha256() == read_study(write(tmp_path, text.replace("max_leverage = 0.5\n", ""))).sha256()
+    write(tmp_path, text)
+    lines = retired_rules(tmp_path / "study.toml")
+    assert [line.split(":")[0] for line in lines] == [str(tmp_path / name) for name in ("study.toml", "rules.toml")]
+    assert all("max_leverage no longer does anything" in line and "remove it" in line for line in lines)
+    assert retired_rules(write(tmp_path, GOOD) / "study.toml") == []

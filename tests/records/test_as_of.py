@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import own_study
+from retrain_eval.common.errors import DisclosureError
 from retrain_eval.study.folder import Study
 
 
@@ -19,11 +20,13 @@ def hashes(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """Return a study whose wage records come in deliveries."""
+    """Return a study of public records, whose wage records come in deliveries."""
     folder = own_study.make(tmp_path / "mine")
     (folder / "data" / "wage_record.csv").rename(folder / "data" / "wages_1.csv")
     plan = folder / "study.toml"
-    plan.write_text(plan.read_text().replace('"data/wage_record.csv"', '"data/wages_*.csv"'))
+    text = plan.read_text().replace('"data/wage_record.csv"', '"data/wages_*.csv"')
+    plan.write_text(text.replace('profile = "default"', 'profile = "open"'))
+    assert 'profile = "open"' in plan.read_text()
     return Study.open(folder)
 
 
@@ -50,6 +53,21 @@ def test_an_edition_of_vintage_1_is_the_same_after_vintage_2(study: Study) -> No
     assert hashes(study.release("2026-again").path)["effects.csv"] == before["effects.csv"]
     study.run(as_of=2)
     assert hashes(study.release("2027").path) == changed
+
+
+def test_of_people_who_are_protected_an_edition_with_a_correction_of_ten_is_refused(study: Study) -> None:
+    """The same people's sums with other values tell the correction, whatever the vintage; the old edition stands."""
+    plan = study.folder / "study.toml"
+    plan.write_text(plan.read_text().replace('profile = "open"', 'profile = "default"'))
+    study = Study.open(study.folder)
+    study.run()
+    before = hashes(study.release("2026").path)
+    correct(study)
+    study.run()
+    with pytest.raises(DisclosureError, match="its people, or their amounts, differ from published ones"):
+        study.release("2027")
+    study.run(as_of=1)
+    assert hashes(study.release("2026").path) == before
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from retrain_eval.study.folder import Study
 
 CANARY = "CANARY-4711"
 WAGES = 873_219.37  # nobody else earns so much, or these digits
+CAP = 200_000.0  # of the template
 LEVEL = "canary cell of three"
 
 
@@ -107,14 +108,22 @@ def test_who_knows_all_others_wages_does_not_learn_hers(study: Study, bundle: Bu
     assert abs(moments.cells["n"][treated].item() - len(trained)) <= 5  # all were matched
     total = (moments.first[treated, 1:] + moments.first[treated, :1] * moments.reference)[0]
     left = pd.Series(total, index=moments.times) - others.groupby("period")["wages"].sum()
-    # she was capped before she was summed, and all others carry noise
-    assert (left[left.index >= own_study.ENTRY] < WAGES / 5).all()
+    # she was capped before she was summed, carries noise of at most 15 per cent, and all others carry theirs
+    squares = others.assign(wages=others["wages"] ** 2).groupby("period")["wages"].sum()
+    most = CAP * 1.15 + 4 * 0.11 * squares**0.5
+    assert most.max() < WAGES / 2
+    after = left.index >= own_study.ENTRY
+    assert (left[after] < most[after]).all()
 
 
 def test_without_the_cap_the_rule_of_dominance_would_speak(study: Study) -> None:
     toml = study.folder / "study.toml"
     before = toml.read_text()
-    toml.write_text(before.replace("[release]", "[release]\nwinsorise = 1.0\ndominance_n = 1\ndominance_share = 0.2"))
+    loosened = before.replace(f"cap = {CAP}\n", "").replace(
+        "[release]", "[release]\ndominance_n = 1\ndominance_share = 0.2"
+    )
+    assert "cap =" not in loosened
+    toml.write_text(loosened)
     try:
         loose = Study.open(study.folder)
         loose.run()

@@ -182,7 +182,7 @@ def test_of_sums_of_weights_no_exact_count_can_be_reconstructed() -> None:
 
     assert (90, 184) in solutions(float(weight.sum()), float((weight**2).sum()))
     assert len(solutions(float(weight.sum()), float((weight**2).sum()))) < 10
-    published = published_weights(float(weight.sum()), float((weight**2).sum()), 90, 92, [12345])
+    published = published_weights(float(weight.sum()), float((weight**2).sum()), 90, 92, [12345], whole=True)
     assert solutions(*published) == []
     assert published[0] ** 2 / published[1] == pytest.approx(weight.sum() ** 2 / (weight**2).sum(), rel=0.2)
 
@@ -275,6 +275,14 @@ def test_the_few_treated_who_were_not_matched_do_not_follow() -> None:
     safe, record = protect_counts(counts, rules(), register())
     assert set(safe.cells["group"]) == {"treated", "control before"}
     assert record == ["Common support: treated are those matched; fewer than 10 were not."]
+
+
+def test_the_treated_of_a_bin_of_whom_few_were_not_matched_are_pooled() -> None:
+    """Distributions of covariates tell how many were matched between two points."""
+    counts = overlap(control_before=[90] * 4, treated=[60, 60, 90, 80], treated_matched=[60, 55, 60, 79])
+    found = told(counts)
+    ends = {group: rows["bin_high"].round(2).tolist() for group, rows in found.groupby("group")}
+    assert ends == {"treated": [0.25, 1.0], "control before": [0.25, 0.5, 0.75, 1.0]}
 
 
 def test_a_group_of_few_has_no_support_to_show() -> None:

@@ -123,7 +123,7 @@ def test_squares_are_redrawn_about_the_truth_over_secrets() -> None:
     assert 0.01 < np.std(found) < 0.08
 
 
-@pytest.mark.parametrize(("ones", "kept"), [(9, False), (51, False), (10, True), (50, True), (0, False), (60, False)])
+@pytest.mark.parametrize(("ones", "kept"), [(9, False), (51, False), (20, True), (40, True), (0, False), (60, False)])
 def test_a_share_needs_the_minimum_with_it_and_without_it(ones: int, kept: bool) -> None:
     made = moments({**pay(), **shares(ones)}, {**pay(1), **shares(20)}, amounts=["pay"])
     safe, record = protected(made)
@@ -131,6 +131,19 @@ def test_a_share_needs_the_minimum_with_it_and_without_it(ones: int, kept: bool)
     assert safe.withheld == (() if kept else ("rare",))
     assert ("rare" in covariate_balance(safe)["covariate"].tolist()) is kept
     assert bool(record) is not kept
+
+
+@pytest.mark.parametrize("ones", [10, 50])
+def test_a_side_whose_published_count_is_too_small_is_withheld(ones: int) -> None:
+    kept = []
+    for number in range(20):
+        of = register()
+        safe, _ = protected(moments(shares(ones), shares(30), keys=held(2 * N, number)), of)
+        kept.append("rare" in set(safe.cells["covariate"]))
+        if kept[-1]:
+            row = safe.cells.query("arm == 'treated' and stage == 'before'").iloc[0]
+            assert min(row["sum_wx"], row["people"] - row["sum_wx"]) >= 10
+    assert 0.3 < np.mean(kept) < 0.9
 
 
 def test_what_the_definition_of_the_sample_implies_is_exempt() -> None:
@@ -248,9 +261,44 @@ def test_of_dropped_people_few_with_an_amount_do_not_follow() -> None:
     x = {"pay": np.where(np.arange(N) < 49, 2000.0 + np.arange(N), 0.0)}  # here, four
     safe, record = protected(moments(x, pay(1), kept=45, amounts=["pay"]))
     assert safe.summary("pay", "treated", "before") is None
-    assert "of the people dropped, fewer than 10 have an amount" in record[0]
+    assert "of the people dropped, fewer than 10 have a value, or do not have it, or an amount" in record[0]
     assert covariate_balance(safe)["mean_treated"].item() == covariate_balance(safe)["mean_treated_after"].item()
     assert covariate_paths(safe, "pay", {"pay": 1})["mean"].nunique() == 2
+
+
+@pytest.mark.parametrize("of_dropped", [5, 12])  # with it; the others, 10 or 3, are without it
+def test_of_dropped_people_few_with_it_or_without_it_do_not_follow(of_dropped: int) -> None:
+    """The table of matching withholds such counts."""
+    kept, dropped = 45, 15
+    x = {"rare": np.repeat([1.0, 0.0, 1.0, 0.0], [20, kept - 20, of_dropped, dropped - of_dropped])}
+    safe, record = protected(moments(x, {"rare": np.repeat([1.0, 0.0], N // 2)}, kept=kept))
+    assert safe.summary("rare", "treated", "before") is None
+    assert safe.summary("rare", "control", "before") is not None
+    assert record == [
+        "Covariates m: rare of treated before matching are taken to be those after it; of the people dropped, fewer "
+        "than 10 have a value, or do not have it, or an amount."
+    ]
+
+
+@pytest.mark.parametrize("dropped", [40, 150])
+@pytest.mark.parametrize("seed", range(4))
+def test_between_two_points_none_or_many_were_dropped_or_it_is_not_told(dropped: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kept = 200
+    x = np.concatenate([rng.normal(40, 8, kept), rng.normal(48, 8, dropped)]).round(1)
+    safe, record = protected(moments({"x": x}, {"x": rng.normal(40, 8, 300).round(1)}, kept=kept))
+    before, after = (safe.distribution("x", "treated", stage) for stage in ("before", "after"))
+    assert list(before) == list(after)
+    gone = np.diff([0, *[np.count_nonzero(x[kept:] < edge) for edge in before], dropped])
+    hidden = any("distributed before matching as after it" in line for line in record)
+    if hidden:
+        assert list(before.values()) == pytest.approx(list(after.values()))
+        assert dropped == 40
+    else:
+        assert all(n == 0 or n >= 10 for n in gone)
+    mean = safe.summary("x", "treated", "before")
+    assert mean is not None
+    assert mean.mean == pytest.approx(x.mean(), abs=1)  # mean and spread are its own
 
 
 def test_an_arm_of_few_is_refused() -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize
 
 import retrain_eval as rte
 from keyed_rows import keyed
@@ -102,6 +103,36 @@ def test_ends_by_a_cause_are_the_nearest_that_fit(data: st.DataObject) -> None:
     assert np.sqrt(distance(found)) <= np.sqrt(nearest) + 0.5 * np.sqrt(size) + 1e-6
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_steps_of_few_become_none_or_more_and_are_the_nearest_that_fit(data: st.DataObject) -> None:
+    never = data.draw(st.integers(1, 3))
+    size = data.draw(st.integers(1, 4))
+    first = data.draw(st.integers(10, 24))
+    changed = np.array(data.draw(st.lists(st.integers(8, 26), min_size=size, max_size=size)))
+    counts = survivors(first, changed, never, least=10)
+    steps = -np.diff([first, *counts])
+    assert ((steps == 0) | (steps > never)).all()
+    assert counts.min() >= 10
+    fitted = optimize.isotonic_regression(changed.astype(float), increasing=False).x.clip(10, first)
+    every = np.stack(np.meshgrid(*[np.arange(10, first + 1)] * size, indexing="ij"), axis=-1).reshape(-1, size)
+    gaps = -np.diff(np.column_stack([np.full(len(every), first), every]), axis=1)
+    every = every[((gaps == 0) | (gaps > never)).all(axis=1)]
+    assert ((counts - fitted) ** 2).sum() == pytest.approx(((every - fitted) ** 2).sum(axis=1).min())
+
+    # of what ends at each step, by one cause or by others
+    ending = steps[steps > 0]
+    if not len(ending):
+        return
+    within = np.array(data.draw(st.lists(st.integers(0, 14), min_size=len(ending), max_size=len(ending))))
+    found = events_within(within, ending, never)
+    for part in (found, ending - found):
+        assert ((part == 0) | (part > never)).all()
+    free = events_within(within, ending)
+    apart = abs((found - free)[::-1].cumsum()).max()
+    assert apart <= never + 1.5
+
+
 # ---- the promise ----------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +148,7 @@ def test_nothing_small_is_told(seed: int, n: int, weighted: bool) -> None:
     for risk in risk_sets(safe):
         assert risk.n.min() >= LIMIT  # so many at risk at each step
         assert (np.diff(risk.n) <= 0).all()
+    assert safe.cells["n"].min() > NOISY.count_gap  # nor so few who end or are censored at a step
     # groups have their registered counts, which add up to that of the whole
     assert table.keys is not None
     whole = int(table.keys.merged(np.zeros(len(table.cells), int), 1).key[0])
@@ -130,7 +162,7 @@ def test_nothing_small_is_told(seed: int, n: int, weighted: bool) -> None:
         assert (arm, duration, cause) in exact or (cause == "0" and duration == ends[arm])
     # sums of weights are those of the exact cells, scaled
     both = safe.cells.merge(table.cells, on=["arm", "duration", "cause"], suffixes=("", "_exact"))
-    both = both[both["duration"] < both["arm"].map(ends)]
+    both = both[both["duration"] < both["arm"].map(ends).astype(float)]
     for name in ("sum_w", "sum_w2"):  # but for half a person's weight
         moved = both[name] / both["n"] / (both[f"{name}_exact"] / both["n_exact"]) - 1
         assert (abs(moved) <= (0.5 / both["n_exact"] if weighted else 0)).all()
@@ -158,7 +190,11 @@ def test_counts_are_multiples_where_the_data_owner_asks_for_them() -> None:
     assert (safe.cells["n"] % 5 == 0).all()
     assert abs(safe.n_spells - table.n_spells) <= 10
     assert safe.noise is not None
-    assert (safe.noise.diagonal() % (2 + (25 - 1) / 12) == 0).all()  # with the variance of rounding
+    v = 2 + (25 - 1) / 12  # with the variance of rounding; a group that was fitted to the whole varies more
+    added = safe.noise.diagonal() % v
+    assert (safe.noise.diagonal() >= v).all()
+    assert len(set(added.round(9))) <= 3
+    assert (added > 0).sum() <= 2
     one, other = (kaplan_meier(of, times=(4.0,)).frame["estimate"] for of in (table, safe))
     assert (abs(one - other) < 0.1).all()
 
@@ -264,8 +300,8 @@ def test_weights_that_are_fractions_do_not_tell_the_number_of_people() -> None:
         for row in both.itertuples():
             right.append(guess(row.sum_w_new / row.n_new, row.n_new) == row.n)
             before.append(guess(row.sum_w / row.n, row.n_new) == row.n)
-    assert np.mean(before) > 0.42
-    assert np.mean(right) < 0.33
+    assert np.mean(before) > 0.35
+    assert np.mean(right) < 0.3
 
 
 def test_counts_of_few_events_do_not_follow_from_the_steps() -> None:
@@ -312,7 +348,11 @@ def test_curves_are_not_biased_and_their_errors_include_the_changes() -> None:
     found = [kaplan_meier(released(drawn(60, 9, keys, weighted=True)), times=times).frame for keys in range(150)]
     moved = np.array([frame["estimate"].to_numpy() for frame in found]) - exact["estimate"].to_numpy()
     assert (abs(moved.mean(axis=0)) < 4 * moved.std(axis=0) / np.sqrt(150)).all()
-    variance = np.mean([frame["std_error"].to_numpy() ** 2 for frame in found], axis=0)
+    errors = np.array([frame["std_error"].to_numpy() for frame in found])
+    ended = np.array([frame["estimate"].to_numpy() < 1 for frame in found])
+    assert (np.isfinite(errors) == ended).all()  # before the first end the error is unknown
+    assert ended.mean() > 0.97
+    variance = np.nanmean(errors**2, axis=0)
     added = variance - exact["std_error"].to_numpy() ** 2
     assert (added > 0.5 * moved.var(axis=0)).all()
     assert (added < 2.5 * moved.var(axis=0)).all()

@@ -222,3 +222,16 @@ def test_one_set_has_one_count_over_tables_with_further_strata() -> None:
         safe, _ = protect_moments("x", table, RULES, of, {})
         counts.append(safe.collapse(f"s{place}").cells["n"].tolist())
     assert len({tuple(count) for count in counts}) == 1
+
+
+def test_of_those_without_a_value_none_or_more_than_js_are_told() -> None:
+    """In a large cell few may lack it; what count and number of people differ by is a count too."""
+    frame, told = panel(1_200), list[float]()
+    few = frame["person"].isin([f"é{3 * i}" for i in range(3)])
+    frame["employed"] = (~(few & (frame["time"] == 4))).astype(int)
+    for number in range(12):
+        rows = keyed(frame, bytes([number]) * 32)
+        safe, _ = protected(rte.outcome_moments(rows, outcome="employed", kind="binary", **ROLES))
+        told += (safe.cells["n"].to_numpy()[:, None] * (1 - safe.means())).round(6).ravel().tolist()
+    assert all(others == 0 or others > RULES.count_gap for others in told)
+    assert max(told) > 2

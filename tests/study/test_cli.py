@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 
 import own_study
 from retrain_eval import cli
 from retrain_eval.common.resources import resource
+from retrain_eval.plan.registered import PLAN_VERSION, Registration
 from retrain_eval.plan.study_file import read_study
 from retrain_eval.study.folder import Study
 
@@ -424,3 +426,48 @@ def test_a_report_is_not_built_in_a_language_that_is_not_there(shell: Shell, stu
     assert "unknown language 'fr'" in said
     assert "known: en, zh" in said
     assert not (study / "report").exists()
+
+
+# ---- study files of earlier versions -------------------------------------------------------------------------------
+
+
+def test_rules_of_earlier_versions_get_a_clear_word(shell: Shell, tmp_path: Path) -> None:
+    """``public_use`` meant exact numbers once, and ``max_leverage`` does nothing any more."""
+    folder = own_study.make(tmp_path / "mine")
+    replace("study.toml", 'profile = "default"', 'profile = "public_use"\nmax_leverage = 0.9')(folder)
+    replace("study.toml", "min_contributors = 10", "min_cell = 10")(folder)
+    code, _, said = shell("run", folder)
+    assert code == 0, said
+    assert "max_leverage no longer does anything" in said
+    assert 'profile = "public_use": it attaches noise' in said
+    assert 'which is profile = "open" now' in said
+    replace("study.toml", "max_leverage = 0.9", "")(folder)
+    _, _, said = shell("run", folder, "--force")  # there is a release key: what the profile means is known
+    assert "max_leverage" not in said
+    assert "public_use" not in said
+
+
+@pytest.mark.parametrize("made", ["edition", "plan"])
+def test_public_use_of_before_is_refused_where_numbers_were_exact(shell: Shell, tmp_path: Path, made: str) -> None:
+    folder = own_study.make(tmp_path / "mine")
+    replace("study.toml", 'profile = "default"', 'profile = "public_use"')(folder)
+    old = {"profile": "public_use", "min_cell": 10, "max_leverage": 0.9, "round_counts": 1}
+    if made == "edition":
+        (folder / "release" / "2020").mkdir(parents=True)
+        (folder / "release" / "2020" / "manifest.json").write_text(json.dumps({"rules": old}))
+    else:
+        study = Study.open(folder)
+        stated = {**msgspec.to_builtins(study.file), "release": old}
+        one = Registration(time="2020-01-01", version="0", study_sha256="", script_sha256="", study=stated)
+        entry = {**msgspec.to_builtins(one), "sha256": one.sha256}
+        (folder / "plan.json").write_text(json.dumps({"plan_version": PLAN_VERSION, "registrations": [entry]}))
+    code, _, said = shell("run", folder)
+    assert code == 1
+    for word in ("study.toml", "public_use", "exact numbers", 'write profile = "open"', "2020"):
+        assert word in said
+    assert not (folder / "store" / "release.key").exists()
+    if made == "plan":
+        assert shell("plan", folder, "--reason", "noise is wanted from now on")[0] == 0
+        assert shell("run", folder)[0] == 0
+    replace("study.toml", 'profile = "public_use"', 'profile = "open"')(folder)
+    assert shell("run", folder)[0] == 0

@@ -201,7 +201,7 @@ def test_a_table_below_the_rule_withholds_what_follows_from_it_and_no_more() -> 
     shown = safe.tables["effects"].set_index("result")["estimate"]
     assert shown.notna().to_dict() == {"good": True, "small": False}
     assert safe.withheld() == {"small": "in a cohort, there are fewer than 10 people"}
-    assert any("'small': in a cohort, there are fewer than 10 people" in line for line in said)  # inside
+    assert any("'small': in a cohort of 4 units, there are fewer than 10 people" in line for line in said)  # inside
     assert not any(" 4" in line for line in record)  # what is published counts no few people
 
 

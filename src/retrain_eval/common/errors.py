@@ -69,7 +69,7 @@ class _Unanswerable(RetrainEvalError):
 
     def __init__(self, message: str, *, public: str = "") -> None:
         super().__init__(message)
-        first = (message.splitlines() or [""])[0]
+        first = (message.splitlines() or [""])[0].removesuffix(":")
         plain = bool(first) and not any(letter.isdigit() for letter in first)
         self.public = public or (first if plain else self._says)
 

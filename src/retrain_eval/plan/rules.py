@@ -31,7 +31,6 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     count_gap: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
     within: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     certainty: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
-    max_leverage: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.5
     round_counts: Annotated[int, msgspec.Meta(ge=1)] = 1
     significant_figures: Annotated[int, msgspec.Meta(ge=2, le=10)] = 10
     dominance_n: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
@@ -46,17 +45,47 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OLDER_NAMES = {"min_cell": "min_contributors"}  # of rules in study files and bundles of earlier versions
+RETIRED = {"max_leverage": "all second moments are redrawn, whatever the leverage"}  # rules that no longer do anything
 
 
 def with_names_of_today(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return rules under the names that they have now.
+    """Return rules under the names that they have now, without those that no longer do anything.
 
     Examples
     --------
-    >>> with_names_of_today({"min_cell": 5})
+    >>> with_names_of_today({"min_cell": 5, "max_leverage": 0.5})
     {'min_contributors': 5}
     """
-    return {OLDER_NAMES.get(name, name): value for name, value in rules.items()}
+    return {OLDER_NAMES.get(name, name): value for name, value in rules.items() if name not in RETIRED}
+
+
+def retired_rules(path: Path) -> list[str]:
+    r"""Return a line for each rule that a study file, or the profile beside it, still has and that does nothing now.
+
+    Parameters
+    ----------
+    path : Path
+        The study file, which has been read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "study.toml"
+    >>> _ = path.write_text("[release]\nmax_leverage = 0.5")
+    >>> [line.removeprefix(str(path)) for line in retired_rules(path)]
+    [': max_leverage no longer does anything: all second moments are redrawn, whatever the leverage; remove it']
+    """
+    release = parse_toml(own_bytes(path, "the study file")).get("release", {})
+    found = [(path, release)]
+    if (profile := str(release.get("profile", ""))).endswith(".toml"):
+        own = path.parent / profile
+        found.append((own, parse_toml(own_bytes(own, "the profile"))))
+    return [
+        f"{file}: {name} no longer does anything: {RETIRED[name]}; remove it"
+        for file, rules in found
+        for name in rules
+        if name in RETIRED
+    ]
 
 
 def rename_rules(raw: dict[str, Any]) -> None:

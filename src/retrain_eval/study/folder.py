@@ -37,7 +37,7 @@ from retrain_eval.release.verification.within import check_edition
 from retrain_eval.release.withdrawing import take_back
 from retrain_eval.report.building import book, pdf
 from retrain_eval.study.publishing import Say
-from retrain_eval.study.release_key import release_key
+from retrain_eval.study.release_key import older_rules, release_key
 from retrain_eval.study.run import Run
 from retrain_eval.study.script import SCRIPT, analysis_of, load_script, script_sha256
 
@@ -142,16 +142,17 @@ class Study:
         Raises
         ------
         InputError
-            As `ingest`, or if nothing is asked: the study file has no question, and ``run.py`` no ``analyse``.
+            As `ingest`, if nothing is asked (the study file has no question, and ``run.py`` no ``analyse``), or if
+            the study's profile has another meaning now.
         StoreError
             If the store or its disk gives out; the last results stand.
         ReleaseError
             If a result that ``[plan] required`` names is withheld, or was not published. All results are kept.
         """
         with self.ingest(say, watch=watch) if as_of is None else self._open(say, as_of=as_of) as store:
-            if as_of is not None:
-                for line in (f"records as of vintage {as_of}", *store.incomplete()):
-                    say(line)
+            as_then = [] if as_of is None else [f"records as of vintage {as_of}", *store.incomplete()]
+            for line in (*older_rules(self.folder, self.file.release), *as_then):
+                say(line)
             analyse = analysis_of(self._script, self.file)
             secret = release_key(self.store_path.parent, self.file.release, store, say)
             key = provenance.run_key(self.file, script_sha256(self.folder), store, self.package)

@@ -14,15 +14,58 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from retrain_eval.common.errors import StoreError
+from retrain_eval.common.errors import InputError, StoreError
 from retrain_eval.common.files import write_text
-from retrain_eval.plan.study_file import Release
+from retrain_eval.common.untrusted import read_json
+from retrain_eval.plan.registered import read_plan
+from retrain_eval.plan.rules import retired_rules
+from retrain_eval.plan.study_file import FILE, Release
 from retrain_eval.records.key_strength import BITS, weakness
 from retrain_eval.records.store import Store
+from retrain_eval.release.editions import edition_names
 from retrain_eval.tables.noise.person_keys import ReleaseKey
 
 ENVIRONMENT = "RETRAIN_EVAL_RELEASE_KEY"
 KEY_FILE, FINGERPRINT = "release.key", "release_key.json"
+_PUBLIC = "public_use"  # a profile that meant exact numbers before noise was attached to people
+_MEANT = "it attaches noise to amounts and changes counts; it once meant exact numbers, for records that are public"
+
+
+def older_rules(folder: Path, rules: Release) -> list[str]:
+    """Return what to tell of rules that do nothing any more, or mean something else than they did once.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the study.
+    rules : Release
+
+    Raises
+    ------
+    InputError
+        If the profile is ``public_use`` and the latest plan, or an edition, of the study was made when that meant exact
+        numbers: with noise from now on, the two would contradict each other.
+    """
+    notes = retired_rules(folder / FILE)
+    if rules.profile != _PUBLIC:
+        return notes
+    plans = [("the plan registered on " + plan.time, plan.study.get("release")) for plan in read_plan(folder)[-1:]]
+    editions = [
+        (f"the edition {name}", read_json(folder / "release" / name, "manifest.json").get("rules"))
+        for name in edition_names(folder / "release")
+        if (folder / "release" / name / "manifest.json").exists()
+    ]
+    for what, made in (*plans, *editions):
+        if isinstance(made, dict) and made.get("profile") == _PUBLIC and "count_variance" not in made:
+            raise InputError(
+                f"{what} is of a time when the profile {_PUBLIC} had another meaning",
+                file=folder / FILE, column="profile", value=_PUBLIC, rule=_MEANT,
+                fix='for records that are public already write profile = "open"; for noise, amend the plan '
+                "(retrain-eval plan --reason …) and withdraw the editions with exact numbers",
+            )  # fmt: skip
+    if not (folder / "store" / FINGERPRINT).exists():
+        notes.append(f'profile = "{_PUBLIC}": {_MEANT}, which is profile = "open" now')
+    return notes
 
 
 def release_key(folder: Path, rules: Release, store: Store, say: Callable[[str], None]) -> ReleaseKey | None:
@@ -51,7 +94,7 @@ def release_key(folder: Path, rules: Release, store: Store, say: Callable[[str],
     known = _known(folder / FINGERPRINT)
     secret, place = _secret(folder, known, say)
     key = ReleaseKey(secret, rules.noise_smallest, rules.noise_largest)
-    found = {"release_key": key.fingerprint(), "identifiers": _of_identifiers(secret, store)}
+    found = {"release_key": key.fingerprint(), "identifiers": _of_identifiers(secret, store, known)}
     if not known:
         write_text(folder / FINGERPRINT, json.dumps(found, indent=1), access="private")
     for name, what in (("release_key", "release key"), ("identifiers", "key that hashes identifiers")):
@@ -98,6 +141,17 @@ def _secret(folder: Path, known: dict[str, str], say: Callable[[str], None]) -> 
     return secret, place
 
 
-def _of_identifiers(secret: bytes, store: Store) -> str:
-    """Return what tells keys of identifiers apart: another would be another identifier for the same person."""
-    return hmac.new(secret, store.key(), "sha256").hexdigest() if store.reading.hashed else "plain"
+def _of_identifiers(secret: bytes, store: Store, known: dict[str, str]) -> str:
+    """Return what tells keys of identifiers apart: another would be another identifier for the same person.
+
+    Where the key is not at hand, nothing was hashed in this run, and identifiers are those of earlier ones.
+    """
+    if not store.reading.hashed:
+        return "plain"
+    try:
+        key = store.key()
+    except InputError:
+        if "identifiers" in known:
+            return known["identifiers"]
+        raise
+    return hmac.new(secret, key, "sha256").hexdigest()

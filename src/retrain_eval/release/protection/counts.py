@@ -60,7 +60,7 @@ def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> 
     flow is withheld if few people stop between it and the next published step. If one level of a stratum has few people
     or none, all its levels are withheld, because that level would follow from the others. If few people of a level, or
     of all, were dropped, the count before dropping is withheld. Neighbouring bins are pooled until each holds enough
-    people; bins of controls must also hold enough unmatched controls, or none.
+    people; bins must also hold enough people who were not matched, or none.
     """
     if not rules.noisy:
         return SampleCounts.of(counts.kind, counts.cells, counts.stamp), []
@@ -114,8 +114,8 @@ def _matching(cells: pd.DataFrame, minimum: int, register: Register) -> Protecte
     for row in cells.index[cells["sum_w"].notna() & (exact > 0)]:
         n, published = int(exact[row]), int(cells.loc[row, "n_control_matched"])
         key = [int(cells.loc[row, f"{_KEY}n_control_matched"])]
-        weights = published_weights(float(cells.loc[row, "sum_w"]), float(cells.loc[row, "sum_w2"]), n, published, key)
-        cells.loc[row, ["sum_w", "sum_w2"]] = weights
+        sums, whole = (float(cells.loc[row, "sum_w"]), float(cells.loc[row, "sum_w2"])), cells.loc[row, "subgroup"]
+        cells.loc[row, ["sum_w", "sum_w2"]] = published_weights(*sums, n, published, key, whole=bool(pd.isna(whole)))
         if pd.notna(cells.loc[row, "comparisons"]):  # per control, to two digits: more would give both counts
             cells.loc[row, "comparisons"] = round(published * round(float(cells.loc[row, "comparisons"]) / n, 2))
     return cells.reset_index(drop=True), [*record, *notes]
@@ -202,7 +202,7 @@ def _overlap(cells: pd.DataFrame, minimum: int, register: Register) -> Protected
         if after in of and before in of and 0 < of[before].sum() - of[after].sum() < minimum:
             of[before], keys[before] = of[after], keys[after]
             record.append(f"Common support: {before} are those matched; fewer than {minimum} were not.")
-    of.pop("treated matched", None)
+    matched = of.pop("treated matched", None)
     parts, pooled = list[pd.DataFrame](), 0
     for group, n in of.items():
         sides, or_none = [n], list[int]()
@@ -210,6 +210,9 @@ def _overlap(cells: pd.DataFrame, minimum: int, register: Register) -> Protected
             # subtracting the matched controls from all controls gives the unmatched ones
             every, chosen = of["control before"], of["control matched"]
             sides, or_none = [every, chosen, np.maximum(every - chosen, 0)], [2]
+        elif group == "treated" and matched is not None:
+            # distributions of covariates give the matched ones, so that those dropped would follow
+            sides, or_none = [n, np.maximum(n - matched, 0)], [1]
         if n.sum() < minimum:
             record.append(f"Common support: {group} is withheld, fewer than {minimum}.")
             continue

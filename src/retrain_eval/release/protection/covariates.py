@@ -8,7 +8,7 @@ h its error is about h·√(Kv) people's worth: 2.5 standard deviations / n, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from retrain_eval.tables.covariates.covariates import (
     ARMS,
     BEFORE,
     BINARY,
+    NUMBER,
     RELEASED,
     SUMS,
     CovariateMoments,
@@ -40,6 +41,7 @@ from retrain_eval.tables.noise.scatter import redrawn
 
 WITHOUT_KEYS = "it was summed without keys of people"
 _MODULUS = 2**64
+_MANY = 10  # times the smallest number of people: so many dropped people can be shown in bands
 
 
 def protect_covariates(
@@ -68,8 +70,10 @@ def protect_covariates(
     redrawn about them. Of a 0/1 covariate, the people with and without it are counted by the register, and so are the
     levels of a text; each must be of `min_contributors` people, or of none where the sample's definition implies it. An
     amount needs so many people whose amount is not zero, and no few of them may dominate it. If matching dropped fewer
-    people of an arm than that, or fewer with an amount, those after matching represent those before it. Points of
-    distribution functions are published if so many people are between two of them, in each arm and stage.
+    people of an arm than that, or fewer with a value, without it or with an amount, those after matching represent
+    those before it, as the table of matching withholds such counts. Points of distribution functions are published if
+    so many people are between two of them, in each arm and stage; if few of those dropped are, the function before
+    matching is that after it.
 
     Raises
     ------
@@ -105,22 +109,37 @@ def protect_covariates(
             public=f"an arm has fewer than {minimum} people",
         )
     kept: list[pd.DataFrame] = []
-    withheld = list(moments.withheld)
+    withheld, as_after, alike = list(moments.withheld), dict[str, list[str]](), dict[str, list[str]]()
     for column, every in rows.groupby("column", sort=False):
         block, notes = _merged(every, minimum)
         record += [f"Covariates {name}: {column} {note}" for note in notes]
-        block, notes = _without_few_dropped(block, minimum)
-        record += [f"Covariates {name}: {column} {note}" for note in notes]
-        made = None if _few(block, rules).any() else _protected(block, wholes, minimum, register)
+        block, without = _without_few_dropped(block, minimum)
+        same = _few_dropped_in_a_band(block, minimum)
+        for noted, arms in ((as_after, without), (alike, same)):
+            for of_arm in arms:
+                noted.setdefault(of_arm, []).append(str(column))
+        made = None if _few(block, rules).any() else _protected(block, wholes, minimum, register, same)
         if made is None:
             withheld += [str(covariate) for covariate in block["covariate"].unique()]
         else:
             kept.append(made)
+    why = f"of the people dropped, fewer than {minimum}"
+    for arm, columns in as_after.items():
+        record.append(
+            f"Covariates {name}: {', '.join(columns)} of {arm} before matching are taken to be those after it; "
+            f"{why} have a value, or do not have it, or an amount."
+        )
+    for arm, columns in alike.items():
+        record.append(
+            f"Covariates {name}: {', '.join(columns)} of {arm} are distributed before matching as after it, but for "
+            f"mean and spread; {why} are between two points."
+        )
     if len(withheld) > len(moments.withheld):
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
             f"Covariates {name}: {listed} withheld, of which fewer than {minimum} people have a value or do not have "
-            "it, or an amount; or which few people dominate; or whose counts do not add up once they are changed."
+            "it, or an amount; or which few people dominate; or whose counts, once they are changed, are too small or "
+            "do not add up."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
     stamp = {**moments.stamp, "noise": noise_stamp(rules)}
@@ -142,21 +161,26 @@ class _Whole:
     def of(cls, row: pd.Series[Any], register: Register) -> _Whole:
         people, keys = int(row["people"]), (int(row["key"]), *(int(term) for term in row["sketch"]))
         published = register.count(people, keys[0])
-        weight, squares = published_weights(float(row["sum_w"]), float(row["sum_w2"]), people, published, keys)
+        weight, squares = published_weights(
+            float(row["sum_w"]), float(row["sum_w2"]), people, published, keys, whole=True
+        )
         return cls(people, published, float(row["sum_w"]), weight, squares, keys)
 
 
 def _protected(
-    block: pd.DataFrame, wholes: Mapping[Any, _Whole], minimum: int, register: Register
+    block: pd.DataFrame, wholes: Mapping[Any, _Whole], minimum: int, register: Register, same: Sequence[str]
 ) -> pd.DataFrame | None:
-    """Return the published rows of the covariates of one column; None if counts cannot be made to add up."""
+    """Return the published rows of the covariates of one column; None if counts cannot be made to add up.
+
+    Arms in ``same`` have the distribution after matching before it too.
+    """
     kind = block["kind"].iloc[0]
     edges = np.array([], dtype=np.int64) if kind == BINARY else _published_edges(block, minimum)
     parts = []
     for key, cells in block.groupby(["arm", "stage"], sort=False):
         whole = wholes[key]
         if kind == BINARY:
-            shares = _levels(cells, whole, register)
+            shares = _levels(cells, whole, minimum, register)
             if shares is None:
                 return None
             sums = [(share, share) for share in shares * (whole.published_weight / whole.published)]
@@ -164,9 +188,13 @@ def _protected(
         else:
             row = cells.iloc[0]
             counts = _below(row, whole, register)
-            unit = whole.published_weight / whole.published
             sums = [_of_amounts(row, whole) if kind == AMOUNT else _of_counts(row, counts, whole)]
-            below = [(counts[edges] * unit).tolist()]
+            share = counts / whole.published
+            if key[1] == BEFORE and key[0] in same:
+                [after] = block.index[(block["arm"] == key[0]) & (block["stage"] == AFTER)]
+                of = wholes[key[0], AFTER]
+                share = _below(block.loc[after], of, register) / of.published
+            below = [(share[edges] * whole.published_weight).tolist()]
         n = [round(int(rows) * whole.published / whole.people) for rows in cells["n"]]
         facts = {"people": whole.published, "sum_w": whole.published_weight, "sum_w2": whole.published_squares}
         listed = [[float(edge) for edge in np.asarray(row)[edges]] if len(edges) else [] for row in cells["edges"]]
@@ -184,7 +212,7 @@ def _protected(
     return pd.concat(parts).sort_index(kind="stable")
 
 
-def _levels(cells: pd.DataFrame, whole: _Whole, register: Register) -> Floats | None:
+def _levels(cells: pd.DataFrame, whole: _Whole, minimum: int, register: Register) -> Floats | None:
     """Return the published, weighted counts of people with each level of a text, or with 1."""
     ones, weight = cells["ones"].to_numpy(dtype=np.int64), cells["ones_w"].to_numpy(dtype=float)
     keys = [int(key) for key in cells["ones_key"]]
@@ -193,7 +221,7 @@ def _levels(cells: pd.DataFrame, whole: _Whole, register: Register) -> Floats | 
         ones, weight = np.append(ones, whole.people - ones[0]), np.append(weight, whole.weight - weight[0])
         keys.append((whole.keys[0] - keys[0]) % _MODULUS)
     published = register.parts(whole.published, ones.tolist(), np.array(keys, dtype=np.uint64))
-    if published is None:
+    if published is None or ((published < minimum) & (ones > 0)).any():
         return None
     counts = weighted_counts(published, ones, weight, whole.people, whole.weight)
     counts = np.where(ones == 0, 0.0, counts.clip(min=1.0))
@@ -240,10 +268,23 @@ def _of_counts(row: pd.Series[Any], below: Floats, whole: _Whole) -> tuple[float
 
 
 def _published_edges(block: pd.DataFrame, minimum: int) -> Ints:
-    """Return the places of the edges between which each arm and stage has enough people."""
-    ends = np.column_stack([np.array(block["people_below"].tolist(), dtype=np.int64).reshape(len(block), -1),
-                            block["people"].to_numpy(dtype=np.int64)])  # fmt: skip
-    return pool_bins(np.diff(ends, axis=1, prepend=0), minimum)[:-1]
+    """Return the places of the edges between which each arm and stage has enough people.
+
+    If matching dropped many people of an arm, enough of them or none are between two edges.
+    """
+    bands, or_none = list(np.diff(_ends(block), axis=1, prepend=0)), list[int]()
+    for _, before, after in _stages(block):
+        dropped = (_ends(before) - _ends(after))[0]
+        if dropped[-1] >= _MANY * minimum:
+            or_none.append(len(bands))
+            bands.append(np.diff(dropped, prepend=0))
+    return pool_bins(np.array(bands), minimum, or_none)[:-1]
+
+
+def _ends(rows: pd.DataFrame) -> Ints:
+    """Return the people below each edge, and all of them, by row."""
+    below = np.array(rows["people_below"].tolist(), dtype=np.int64).reshape(len(rows), -1)
+    return np.column_stack([below, rows["people"].to_numpy(dtype=np.int64)])
 
 
 def _few(cells: pd.DataFrame, rules: Release) -> Bools:
@@ -269,20 +310,39 @@ def _few(cells: pd.DataFrame, rules: Release) -> Bools:
 
 
 def _without_few_dropped(block: pd.DataFrame, minimum: int) -> tuple[pd.DataFrame, list[str]]:
-    """Drop the amounts before matching of an arm of which matching dropped a few people with an amount."""
-    if block["kind"].iloc[0] != AMOUNT:
-        return block, []
-    notes, gone = [], set[str]()
+    """Drop the rows before matching of arms of which matching dropped a few people with a value; name these arms.
+
+    The table of matching withholds such counts too. People with an amount are counted, and of a yes or no both sides.
+    """
+    kind, gone = block["kind"].iloc[0], list[str]()
+    for arm, before, after in _stages(block) if kind != NUMBER else ():
+        ones, people = (
+            before[name].to_numpy(dtype=np.int64) - after[name].to_numpy(dtype=np.int64) for name in ("ones", "people")
+        )
+        dropped = np.concatenate([ones, people - ones]) if kind == BINARY else ones
+        if ((dropped > 0) & (dropped < minimum)).any():
+            gone.append(arm)
+    return block[~(block["arm"].isin(gone) & (block["stage"] == BEFORE))], gone
+
+
+def _few_dropped_in_a_band(block: pd.DataFrame, minimum: int) -> list[str]:
+    """Return the arms of which matching dropped a few people between two points of a distribution function."""
+    if block["kind"].iloc[0] == BINARY:
+        return []
+    found, edges = list[str](), _published_edges(block, minimum)
+    for arm, before, after in _stages(block):
+        n = np.diff((_ends(before) - _ends(after))[0, np.append(edges, -1)], prepend=0)
+        if ((n > 0) & (n < minimum)).any():
+            found.append(arm)
+    return found
+
+
+def _stages(block: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Yield the arms with rows before matching and after it."""
     for arm, rows in block.groupby("arm", sort=False):
-        if len(rows) == 2:
-            before, after = rows["ones"].astype("int64")
-            if 0 < before - after < minimum:
-                gone.add(str(arm))
-                notes.append(
-                    f"of {arm} before matching are taken to be those after it: of the people dropped, fewer than "
-                    f"{minimum} have an amount."
-                )
-    return block[~(block["arm"].isin(gone) & (block["stage"] == BEFORE))], notes
+        before, after = (rows[rows["stage"] == stage] for stage in (BEFORE, AFTER))
+        if len(before) and len(after):
+            yield str(arm), before, after
 
 
 def _merged(block: pd.DataFrame, minimum: int) -> tuple[pd.DataFrame, list[str]]:

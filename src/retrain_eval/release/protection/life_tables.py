@@ -2,9 +2,9 @@
 
 In each group those still at risk after each duration are nested sets. The register gives each its published count, the
 whole before the groups; the nearest non-increasing sequence is kept (`retrain_eval.tables.noise.nested_counts`), and
-the steps between are the ends. Censored spells are then separated from ends, and ends by cause, each by the nested
-numbers of those who end so at the same step or later. Sums of weights are scaled to the new counts, cell by cell, and
-moved by up to half a person's weight (`retrain_eval.tables.noise.mean_weights`).
+the steps between are the ends, each none or more than js. Censored spells are then separated from ends, and ends by
+cause, each by the nested numbers of those who end so at the same step or later. Sums of weights are scaled to the new
+counts, cell by cell, and moved by up to half a person's weight (`retrain_eval.tables.noise.mean_weights`).
 
 Where fewer than the minimum number of people are at risk, a group's table ends: those who go on are censored there, as
 where follow-up ends, which leaves every estimate before unbiased. A cell that is empty stays empty.
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from retrain_eval.common.arrays import Ints
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.common.shown import summarised
 from retrain_eval.plan.study_file import Release
@@ -249,11 +249,21 @@ class _Block:
         stopped = bool(after[last] > 0)
         self._stop(last)
         base = register.changes.base  # where a data owner asks for multiples, steps are multiples too
-        fitted = base * survivors(self.count // base, counts[:last].astype(np.int64) // base)
+        fitted = base * survivors(
+            self.count // base,
+            counts[:last].astype(np.int64) // base,
+            never=register.changes.never // base,
+            least=-(-rules.min_contributors // base),
+        )
         ending = -np.diff([self.count, *fitted.tolist(), 0])
         rows = rows_of_survivors(self.count, fitted, 0)
         found, changes, size = self._causes(ending, rows, last + 1, register)
-        return self._cells(found, changes, size, register.changes.spread, stopped)
+        variance = np.full(size, register.changes.spread)
+        variance[: last + 1] = register.variance(keys[: last + 1])
+        never = register.changes.never // base
+        # steps that are none or more than js lie as on a grid: Sheppard's variance, where they are small
+        near = float((found[found > 0] <= 2 * never + 1).mean()) if never else 0.0  # of published cells alone
+        return self._cells(found, changes, variance + near * ((never + 1) ** 2 - 1) / 12, stopped)
 
     def _stop(self, last: int) -> None:
         """Censor at a duration all that goes on after it."""
@@ -278,7 +288,8 @@ class _Block:
                 numbers, keys = _later(n[both]).tolist(), _later(self.key[cause, both]).tolist()
                 changed = np.array([register.count(*of) for of in zip(numbers, keys, strict=True)])
                 base = register.changes.base
-                own[both] = base * events_within(changed // base, ending[both] // base)
+                never = register.changes.never // base
+                own[both] = base * events_within(changed // base, ending[both] // base, never=never)
                 within = rows_within(own[both], ending[both], [rows[step] for step in both], size)
                 for step, row in zip(both.tolist(), within, strict=True):
                     changed_by[step] = row
@@ -289,13 +300,14 @@ class _Block:
             rows = [less(of, mine) for of, mine in zip(rows, changed_by, strict=True)]
         return found, changes, size
 
-    def _cells(self, found: Ints, changes: list[list[Row]], size: int, variance: float, stopped: bool) -> _Protected:
+    def _cells(self, found: Ints, changes: list[list[Row]], variance: Floats, stopped: bool) -> _Protected:
         step, cause = np.nonzero(found.T)
         n, exact = found[cause, step], self.n[cause, step]
         mean, squares = self.weight[:, cause, step] / exact
         keys = self.key[cause, step].tolist()
-        exactly = mean == 1
-        mean, squares = (loosened(of, exact, keys, name) for of, name in ((mean, "weights"), (squares, "squares")))
+        exactly = bool((self.weight == self.n).all())  # no one of the group has a weight other than 1
+        if not exactly:
+            mean, squares = (loosened(of, exact, keys, name) for of, name in ((mean, "weights"), (squares, "squares")))
         cells = pd.DataFrame(
             {
                 **{name: [level] * len(step) for name, level in self.level.items()},
@@ -306,10 +318,11 @@ class _Block:
                 "sum_w2": squares * n,
             }
         )
-        moved = matrix_of([changes[c][k] for c, k in zip(cause.tolist(), step.tolist(), strict=True)], size)
+        moved = matrix_of([changes[c][k] for c, k in zip(cause.tolist(), step.tolist(), strict=True)], len(variance))
         scaled = sparse.diags_array(mean) @ moved
-        loose = sparse.diags_array(np.where(exactly, 0.0, WEIGHTS * mean**2))
-        return _Protected(cells, sparse.csr_array(variance * (scaled @ scaled.T) + loose), stopped)
+        loose = sparse.diags_array(0.0 * mean if exactly else WEIGHTS * mean**2)
+        noise = scaled @ sparse.diags_array(variance) @ scaled.T + loose
+        return _Protected(cells, sparse.csr_array(noise), stopped)
 
 
 def _later(values: npt.NDArray[Number]) -> npt.NDArray[Number]:

@@ -27,7 +27,7 @@ from retrain_eval.tables.moments.withheld_cells import withholds_cells, without_
 from retrain_eval.tables.noise.cell_keys import Keys, add_keys
 from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.mean_weights import VARIANCE as WEIGHTS
-from retrain_eval.tables.noise.mean_weights import loosened
+from retrain_eval.tables.noise.mean_weights import all_ones, loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
@@ -76,7 +76,10 @@ def protect_moments(
             break
         fault = fault or Fault(int(moments.cells["n"].to_numpy().argmin()), "counts cannot be made to add up")
         if not moments.strata:
-            raise DisclosureError(f"the moments {name!r}: in a cohort, {fault.why}", public=f"in a cohort, {fault.why}")
+            raise DisclosureError(
+                f"the moments {name!r}: in a cohort of {int(moments.cells['n'].iloc[fault.cell])} units, {fault.why}",
+                public=f"in a cohort, {fault.why}",
+            )
         if withholds_cells(moments):
             left = without_cell(moments, fault.cell)
             if left is None:
@@ -166,10 +169,12 @@ def _published(moments: OutcomeMoments, register: Register) -> _Published | None
         counts[:, t, v] = fitted
     if found is None:
         return None
-    if not keyed.noisy:  # no more people with a value than people
-        excess = np.maximum(counts.sum(axis=2) - found[:, None], 0)
+    if not keyed.noisy:  # the others, who have no value, are none or more than js
+        others, never = found[:, None] - counts.sum(axis=2), register.changes.never
+        none_or_more = np.where(others > never, others, np.where(2 * others <= never, 0, never + 1))
         largest = counts.argmax(axis=2)[..., None]
-        np.put_along_axis(counts, largest, np.take_along_axis(counts, largest, 2) - excess[..., None], 2)
+        moved = np.take_along_axis(counts, largest, 2) + (others - none_or_more)[..., None]
+        np.put_along_axis(counts, largest, moved, 2)
     return _Published(found, counts)
 
 
@@ -220,26 +225,31 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
     first, second = (keyed.first, keyed.second) if keyed.noisy else (moments.first, moments.second)
     assert first is not None
     assert second is not None
-    mean_weight = loosened(first[:, 0] / n, n, keyed.cells.key.tolist(), "weights")
+    arm = _margins(moments)[0]
+    mean_weight = first[:, 0] / n
+    mean_weight = loosened(mean_weight, n, keyed.cells.key.tolist(), "weights", all_ones(mean_weight, arm))
     weight = mean_weight * published.n
     totals = first[:, 1:] + first[:, :1] * moments.reference
-    ones = np.zeros_like(totals)  # Σw of those who are counted by value, per person
+    loose = WEIGHTS if moments.weighted else 0.0
+    ones = np.zeros_like(totals)  # variance of Σw of those who are counted by value
     if not keyed.noisy:
-        share = np.divide(keyed.weight, keyed.count, out=np.zeros_like(keyed.weight), where=keyed.count > 0)
-        share = loosened(share.ravel(), keyed.count.ravel(), keyed.key.ravel().tolist(), "values").reshape(share.shape)
+        share = np.divide(keyed.weight, keyed.count, out=np.full_like(keyed.weight, np.nan), where=keyed.count > 0)
+        kept = all_ones(share.ravel(), np.repeat(arm, share[0].size))
+        share = loosened(share.ravel(), keyed.count.ravel(), keyed.key.ravel().tolist(), "values", kept)
+        share = np.nan_to_num(share).reshape(keyed.weight.shape)
         worth = share * keyed.values  # noqa: PD011
         totals = (worth * published.count).sum(axis=2)
-        ones = np.sqrt((worth**2 * (keyed.count > 0)).sum(axis=2))
+        ones = (worth**2 * (keyed.count > 0) * (register.variance(keyed.key) + loose)).sum(axis=2)
     # the reference path of the run is a mean of exact amounts; that of the release follows from released means
     means = totals.sum(axis=0) / weight.sum()
     reference = np.array([float(f"{mean:.2g}") for mean in means]) if keyed.noisy else np.zeros(len(means))
     released = np.column_stack([weight, totals - weight[:, None] * reference])
     blocks = _redrawn(moments, first, dict(second), released, factor)
-    variance = register.changes.spread + (WEIGHTS if moments.weighted else 0.0)
+    variance = register.variance(keyed.cells.key) + loose
     for c in range(len(n)):
         direction = mean_weight[c] * np.concatenate([[1.0], -reference])
-        noise = variance * np.outer(direction, direction)
-        noise[1:, 1:] += variance * np.diag(ones[c] ** 2)
+        noise = variance[c] * np.outer(direction, direction)
+        noise[1:, 1:] += np.diag(ones[c])
         blocks[c, c] = blocks[c, c] + noise
     total = int(published.n.sum())
     # a row for each set of cells; where the run kept no sums either, errors of few clusters are the sandwich's in both

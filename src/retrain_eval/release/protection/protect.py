@@ -132,11 +132,17 @@ _KINDS = {
 
 
 def _refuse_empty(results: Results, safe: Results, gone: Mapping[str, DisclosureError]) -> None:
-    """Refuse an edition with nothing left to publish, giving the first reason."""
+    """Refuse an edition with nothing left to publish, giving the first reason.
+
+    Estimates may be missing already in the run; what they would follow from is then refused here.
+    """
     effects, left = results.tables.get("effects"), safe.tables.get("effects")
-    no_estimate = effects is not None and (left is None or not left["estimate"].notna().any())
+    if effects is None:
+        none = bool(results.moments or results.life_tables) and not (safe.moments or safe.life_tables)
+    else:
+        none = left is None or not left["estimate"].notna().any()
     of_tables = [error for name, error in gone.items() if not name.startswith("statistics/")]
-    if of_tables and (no_estimate or not safe.kept()):
+    if of_tables and (none or not safe.kept()):
         raise of_tables[0]
 
 

@@ -98,7 +98,7 @@ def _protected(
     elif part.estimates is not None and part.estimates.of not in kept:
         return safe, rows, ""  # withheld with the reason of its table
     elif part.estimates is not None:
-        added = _added(part.estimates, rows, kept, register.changes.spread)
+        added = _added(part.estimates, rows, kept, exact, register)
     if people is None:
         return safe, rows, FOLLOWS_FROM_NOTHING
     covariance = np.array(part.covariance, dtype=float).reshape(added.shape)
@@ -117,12 +117,18 @@ def _people_of(table: Additive | None) -> _People | None:
     return None if keys is None else _People(float(table.cells["n"].sum()), keys.key)
 
 
-def _added(estimates: Derivation, rows: pd.DataFrame, kept: Mapping[str, Additive], spread: float) -> Floats:
+def _added(
+    estimates: Derivation,
+    rows: pd.DataFrame,
+    kept: Mapping[str, Additive],
+    exact: Mapping[str, Additive],
+    register: Register,
+) -> Floats:
     """Return what the changed counts add to the covariance of the rows; zero where the table does not say."""
-    table, none = kept.get(estimates.of), np.zeros((len(rows), len(rows)))
-    if isinstance(table, Shares):
+    table, of, none = kept.get(estimates.of), exact.get(estimates.of), np.zeros((len(rows), len(rows)))
+    if isinstance(table, Shares) and isinstance(of, Shares) and of.keys is not None and of.hit_keys is not None:
         share, n = table.sum_wx / table.sum_w, table.n
-        variance = spread * (1 + share**2) / n**2
+        variance = (register.variance(of.hit_keys) + share**2 * register.variance(of.keys)) / n**2
         return np.diag(variance) if len(variance) == len(rows) else none
     if not isinstance(table, LifeTable) or table.noise is None:
         return none

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DisclosureError, InputError
 from retrain_eval.estimators.survival.logrank import logrank_scores
 from retrain_eval.plan.study_file import Release
@@ -118,8 +118,10 @@ def _sides(
     people, those = _count(register, n, keys, rules), _count(register, hits, hit_keys, rules)
     if (people - those).min() < rules.min_contributors:
         raise _because(f"fewer than {rules.min_contributors} people have a property, or lack it")
-    with_it = loosened(sum_wx / hits, hits, hit_keys, "weights") * those
-    without = loosened((sum_w - sum_wx) / (n - hits), n - hits, keys, "weights without") * (people - those)
+    mean, rest = sum_wx / hits, (sum_w - sum_wx) / (n - hits)
+    ones = np.isclose(mean, 1.0, rtol=1e-12) & np.isclose(rest, 1.0, rtol=1e-12)  # everyone has the weight 1
+    with_it = loosened(mean, hits, hit_keys, "weights", ones) * those
+    without = loosened(rest, n - hits, keys, "weights without", ones) * (people - those)
     return people, with_it + without, with_it
 
 
@@ -190,7 +192,8 @@ def _of_spread(found: Spread, rules: Release, register: Register) -> Statistic:
         squares = sums
     elif found.noisy_wy is not None and found.noisy_wy2 is not None:
         n = _count(register, found.n, found.keys, rules)
-        weight = loosened(found.sum_w / found.n, found.n, found.keys.tolist(), "weights") * n
+        mean = found.sum_w / found.n
+        weight = loosened(mean, found.n, found.keys.tolist(), "weights", np.isclose(mean, 1.0, rtol=1e-12)) * n
         # the spread alone: sums of amounts would have to be compared with those of all other tables and editions
         sums = np.zeros(len(n))
         scatter = (found.noisy_wy2 - found.noisy_wy**2 / found.sum_w) * n / found.n
@@ -201,7 +204,8 @@ def _of_spread(found: Spread, rules: Release, register: Register) -> Statistic:
         squares = np.array(again)
     else:
         raise _because(WITHOUT_KEYS)
-    sum_w2 = loosened(found.sum_w2 / found.n, found.n, found.keys.tolist(), "squares") * n
+    alike: Bools = np.isclose(found.sum_w, found.n, rtol=1e-12) & np.isclose(found.sum_w2, found.n, rtol=1e-12)
+    sum_w2 = loosened(found.sum_w2 / found.n, found.n, found.keys.tolist(), "squares", alike) * n
     return replace(shown, n=n, sum_w=weight, sum_w2=sum_w2, sum_wy=sums, sum_wy2=squares)
 
 

@@ -16,7 +16,7 @@ from retrain_eval.tables.noise.scatter import redrawn
 
 
 def published_weights(
-    total: float, squares: float, people: int, published: int, keys: Iterable[int]
+    total: float, squares: float, people: int, published: int, keys: Iterable[int], *, whole: bool
 ) -> tuple[float, float]:
     """Return Σw and Σw² of a set of people whose published count differs from the true one.
 
@@ -28,23 +28,28 @@ def published_weights(
         How many people there are, and the count that is published.
     keys : iterable of int
         What identifies the set: the same people with the same weights get the same sums.
+    whole : bool
+        Whether they are all people of an arm, whose mean weight may be 1 by definition.
 
     Returns
     -------
     float, float
-        Σw·ñ/n, moved by up to half a person's weight unless all weights are 1; and Σw² whose part beyond (Σw)²/n is
-        redrawn, so that Kish's effective number is at most ñ, and ñ if all weights are equal.
+        Σw·ñ/n, moved by up to half a person's weight unless all weights are 1, or those of an arm on average; and Σw²
+        whose part beyond (Σw)²/n is redrawn, so that Kish's effective number is at most ñ, and ñ if all weights are
+        equal.
 
     Examples
     --------
-    >>> published_weights(20.0, 20.0, 20, 22, [7])
+    >>> published_weights(20.0, 20.0, 20, 22, [7], whole=False)
     (22.0, 22.0)
     """
     spread = max(squares - total**2 / people, 0.0)
     if spread < 1e-9 * squares:
         spread = 0.0  # rounding
     keys = list(keys)
-    [each] = loosened(np.array([total / people]), np.array([people]), [sum(map(int, keys))], "weights").tolist()
+    mean = np.array([total / people])
+    kept = np.isclose(mean, 1.0, rtol=1e-12) & (whole or spread == 0.0)
+    [each] = loosened(mean, np.array([people]), [sum(map(int, keys))], "weights", kept).tolist()
     scaled = each * published
     drawn = float(redrawn(np.array([[spread]]), people, keys, "weights")[0, 0]) if spread else 0.0
     return scaled, scaled**2 / published + drawn * published / people

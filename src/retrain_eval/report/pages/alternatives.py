@@ -63,9 +63,12 @@ def say_groups(study: Study) -> str:
     worth = words.amount(float(rows["smallest_worthwhile"].iloc[0]))
     none = rows[rows["verdict"] == NONE]
     sentences = [
-        _(
+        ngettext(
+            "In the group that the plan names, an effect of retraining that matters, of {worth}{per_period} or more in "
+            "either direction, cannot be ruled out.",
             "In none of the {family} groups that the plan names can an effect of retraining that matters, of "
             "{worth}{per_period} or more in either direction, be ruled out.",
+            family,
             family=family,
             worth=worth,
             per_period=words.per_period(),

@@ -17,18 +17,84 @@ Row = Mapping[int, float]  # a sum of changes of published counts: number of the
 _ROUNDS, _CLOSE = 500, 1e-6
 
 
-def survivors(first: int, changed: Ints) -> Ints:
+def survivors(first: int, changed: Ints, never: int = 0, least: int = 0) -> Ints:
     """Return non-increasing counts nearest to the changed counts of nested sets, none above that of the whole.
+
+    Parameters
+    ----------
+    first : int
+        The published count of the whole.
+    changed : int ndarray, shape (M,)
+        Changed counts of the nested sets, from the largest set to the smallest.
+    never : int
+        js: no step between two counts is from 1 to this.
+    least : int
+        No count is below this.
+
+    Returns
+    -------
+    int ndarray, shape (M,)
+        Nearest in squares to the isotonic regression of the changed counts.
 
     Examples
     --------
     >>> survivors(20, np.array([21, 15, 17, 9])).tolist()
     [20, 16, 16, 9]
+    >>> survivors(20, np.array([19, 18, 17, 9]), never=2).tolist()
+    [20, 17, 17, 9]
     """
-    return np.clip(np.rint(_decreasing(changed.astype(np.float64))), 0, first).astype(np.int64)
+    fitted = _decreasing(changed.astype(np.float64)).clip(least, first)
+    if not never:
+        return np.asarray(np.rint(fitted), dtype=np.int64)
+    room = np.full(len(fitted), first)  # one step may take all that are left
+    steps = _nearest_steps(first - fitted, room, never, top=first - least)
+    return first - np.cumsum(steps, dtype=np.int64)
 
 
-def events_within(changed: Ints, ending: Ints) -> Ints:
+def _nearest_steps(sums: Floats, room: Ints, never: int, top: int, whole: bool = False) -> Ints:
+    """Return whole numbers whose cumulative sums are nearest to rising ones, each 0 or above ``never``.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (M,)
+        They rise by at most ``room`` each time.
+    room : int ndarray, shape (M,)
+        The largest value of each number: 0, or above ``never``.
+    never : int
+    top : int
+        The largest sum.
+    whole : bool
+        Whether what is left of ``room`` must be 0 or above ``never`` too.
+
+    Notes
+    -----
+    Dynamic programming over the sums within ``never`` + 1 of those given; one of them can always be reached, because
+    steps of nothing or all keep the distance below ``never`` + 1/2.
+    """
+    near = np.arange(-never - 1, never + 3)
+    value, cost, came = np.zeros(1, np.int64), np.zeros(1), list[Ints]()
+    values = [value]
+    for target, most in zip(sums.tolist(), room.tolist(), strict=True):
+        after = int(np.floor(target)) + near
+        after = after[(after >= 0) & (after <= top)]
+        step = after[:, None] - value
+        allowed = (step == 0) | ((step > never) & (step <= most))
+        if whole:
+            allowed &= (step == most) | (step < most - never)
+        total = np.where(allowed, cost, np.inf)
+        came.append(total.argmin(axis=1))
+        cost = total.min(axis=1) + (after - target) ** 2
+        value = after
+        values.append(value)
+    place, found = int(cost.argmin()), np.zeros(len(room), np.int64)
+    for turn in range(len(room) - 1, -1, -1):
+        before = int(came[turn][place])
+        found[turn] = values[turn + 1][place] - values[turn][before]
+        place = before
+    return found
+
+
+def events_within(changed: Ints, ending: Ints, never: int = 0) -> Ints:
     """Return how many of those who end at each step end by one cause, nearest to changed nested counts.
 
     Parameters
@@ -36,7 +102,9 @@ def events_within(changed: Ints, ending: Ints) -> Ints:
     changed : int ndarray, shape (M,)
         Changed numbers of those who end by the cause at each step or later.
     ending : int ndarray, shape (M,)
-        Numbers of those who end at each step by any cause.
+        Numbers of those who end at each step by any cause: 0, or above ``never``.
+    never : int
+        js: neither those who end by the cause nor the others are from 1 to this.
 
     Returns
     -------
@@ -52,6 +120,8 @@ def events_within(changed: Ints, ending: Ints) -> Ints:
     --------
     >>> events_within(np.array([9, 10, 2]), np.array([3, 9, 4])).tolist()
     [0, 8, 2]
+    >>> events_within(np.array([9, 10, 2]), np.array([3, 9, 4]), never=2).tolist()
+    [0, 9, 0]
     """
     later = ending[::-1].cumsum()[::-1].astype(np.float64)
     value, own, others = changed.astype(np.float64), np.zeros(len(changed)), np.zeros(len(changed))
@@ -63,6 +133,8 @@ def events_within(changed: Ints, ending: Ints) -> Ints:
         moved, value = np.abs(second - value).max(), second
         if moved < _CLOSE:
             break
+    if never:
+        return _nearest_steps(value[::-1], ending[::-1], never, top=int(ending.sum()), whole=True)[::-1]
     found, after = np.zeros(len(changed), np.int64), 0
     for step in range(len(changed) - 1, -1, -1):
         found[step] = min(max(int(np.rint(value[step])) - after, 0), int(ending[step]))

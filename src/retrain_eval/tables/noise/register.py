@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from retrain_eval.common.arrays import Ints
+from retrain_eval.common.arrays import Floats, Ints
+from retrain_eval.tables.noise.absorbed import absorbed_variances
 from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.changes import Changes
 
@@ -39,6 +40,26 @@ class Register:
 
     changes: Changes
     published: dict[int, int] = field(default_factory=dict)
+    _wider: dict[int, float] = field(default_factory=dict, repr=False)
+    _earlier: frozenset[int] = field(default=frozenset(), repr=False)
+
+    def __post_init__(self) -> None:
+        self._earlier = frozenset(self.published)
+
+    def variance(self, keys: Keys) -> Floats:
+        """Return the variances of published counts about the true ones, shape of ``keys``.
+
+        Those that absorbed what parts and whole differed by vary more (`retrain_eval.tables.noise.absorbed`).
+
+        Examples
+        --------
+        >>> register, keys = Register(Changes(2.0, 2)), np.array([4, 5], np.uint64)
+        >>> _ = register.parts(register.count(50, 9), [20, 30], keys)
+        >>> register.variance(keys).round(1).tolist(), register.variance(np.array([9], np.uint64)).tolist()
+        ([2.4, 3.1], [2.0])
+        """
+        found = [self._wider.get(key, self.changes.spread) for key in keys.ravel().tolist()]
+        return np.array(found, dtype=np.float64).reshape(keys.shape)
 
     def count(self, n: int, key: int) -> int:
         """Return the published count of n people with this cell key, the same wherever they are counted."""
@@ -76,4 +97,10 @@ class Register:
         if sum(values) != whole:
             return None
         self.published |= {int(key): value for key, value in zip(keys, values, strict=True)}
+        # what an earlier edition published was fitted to its whole there
+        fitted = [int(keys[part]) for part in largest_first if not known[part] or int(keys[part]) in self._earlier]
+        fitted = sorted(fitted, key=lambda key: (-self.published[key], key))  # in an order that the counts tell anyhow
+        if len(keys) > 1:
+            variances = absorbed_variances(self.changes, len(keys), len(fitted), most, ROUNDS)
+            self._wider |= {key: v for key, v in zip(fitted, variances, strict=True) if key not in self._wider}
         return np.array(values, dtype=np.int64)
