@@ -1,8 +1,8 @@
 """The sets of people behind each edition, kept inside the agency, so that editions can be compared with each other.
 
 ``store/released_sets.json`` has, for each edition that was ever written, a draft or not, the name, the size, the key
-and the sketch of every set of people behind sums of amounts, and digests of these sums. It names no one, but with the
-release key it tells who was in a set, so it never leaves the store's folder.
+and the sketch of every set of people behind sums of amounts or a count, and digests of these sums. It names no one, but
+with the release key it tells who was in a set, so it never leaves the store's folder.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ def _set(row: Mapping[str, Any], edition: str) -> ReleasedSet:
         sketch=tuple(map(int, row["sketch"])),
         weights=tuple(map(int, row["weights"])),
         sums={str(name): str(digest) for name, digest in row["sums"].items()},
+        rows=tuple(map(int, row.get("rows", ()))),
+        most=int(row.get("most", 1)),
     )
 
 

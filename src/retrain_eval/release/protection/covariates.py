@@ -35,6 +35,8 @@ from retrain_eval.tables.covariates.covariates import (
 )
 from retrain_eval.tables.covariates.distributions import middles
 from retrain_eval.tables.moments.dominance import dominated
+from retrain_eval.tables.noise.cell_keys import APART, N_SUMS, Keys
+from retrain_eval.tables.noise.person_keys import PRIME
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
@@ -111,7 +113,7 @@ def protect_covariates(
         record += [f"Covariates {name}: {column} {note}" for note in notes]
         block, notes = _without_few_dropped(block, minimum)
         record += [f"Covariates {name}: {column} {note}" for note in notes]
-        made = None if _few(block, rules).any() else _protected(block, wholes, minimum, register)
+        made = None if _few(block, rules).any() else _protected(name, block, wholes, minimum, register)
         if made is None:
             withheld += [str(covariate) for covariate in block["covariate"].unique()]
         else:
@@ -120,7 +122,8 @@ def protect_covariates(
         listed = ", ".join(withheld[len(moments.withheld) :])
         record.append(
             f"Covariates {name}: {listed} withheld, of which fewer than {minimum} people have a value or do not have "
-            "it, or an amount; or which few people dominate; or whose counts do not add up once they are changed."
+            "it, or an amount; or which few people dominate; or whose counts do not add up once they are changed, or "
+            f"are of people who differ from those of an earlier edition by fewer than {APART}."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
     stamp = {**moments.stamp, "noise": noise_stamp(rules)}
@@ -147,11 +150,23 @@ class _Whole:
 
 
 def _protected(
-    block: pd.DataFrame, wholes: Mapping[Any, _Whole], minimum: int, register: Register
+    name: str, block: pd.DataFrame, wholes: Mapping[Any, _Whole], minimum: int, register: Register
 ) -> pd.DataFrame | None:
-    """Return the published rows of the covariates of one column; None if counts cannot be made to add up."""
+    """Return the published rows of the covariates of one column; None if counts cannot be made to add up.
+
+    None as well if people with a level differ from those of an earlier edition by fewer than ten; edges below or above
+    which they do are not published.
+    """
     kind = block["kind"].iloc[0]
     edges = np.array([], dtype=np.int64) if kind == BINARY else _published_edges(block, minimum)
+    counted = [_counted(row, edges) for _, row in block.iterrows()]
+    near = np.array([register.counted.few_apart(*sets) for sets in counted])  # each level, or below and above each edge
+    if kind == BINARY and near.any():
+        return None
+    if kind != BINARY:
+        stay = ~near.reshape(len(block), len(edges), 2).any(axis=(0, 2))
+        edges = edges[stay]
+        counted = [_counted(row, edges) for _, row in block.iterrows()]
     parts = []
     for key, cells in block.groupby(["arm", "stage"], sort=False):
         whole = wholes[key]
@@ -181,7 +196,25 @@ def _protected(
                 sum_below=pd.Series(below, cells.index),
             )
         )
+    for (_, row), sets in zip(block.iterrows(), counted, strict=True):
+        text = f"covariates/{name}: {row['arm']} {row['stage']} matching, {row['covariate']}"
+        register.counted.add([f"{text}, set {number}" for number in range(len(sets[0]))], *sets)
     return pd.concat(parts).sort_index(kind="stable")
+
+
+def _counted(row: pd.Series[Any], edges: Ints) -> tuple[Ints, Keys, Ints]:
+    """Return numbers, keys and sketches of the people counted: with and without a level; below and above each edge."""
+    people, key, rows = int(row["people"]), np.uint64(row["key"]), np.asarray(row["rows"], np.int64)
+    if row["kind"] == BINARY:
+        n, keys = np.array([row["ones"]], np.int64), np.array([row["ones_key"]], np.uint64)
+        sketches = np.asarray(row["ones_rows"], np.int64)[None]
+    else:
+        n, keys = np.asarray(row["people_below"], np.int64)[edges], np.asarray(row["below_key"], np.uint64)[edges]
+        sketches = np.asarray(row["below_rows"], np.int64).reshape(-1, N_SUMS)[edges]
+    with np.errstate(over="ignore"):
+        every = np.column_stack([keys, key - keys]).astype(np.uint64)
+    both = np.stack([sketches, (rows - sketches) % PRIME], axis=1)
+    return np.column_stack([n, people - n]).ravel(), every.ravel(), both.reshape(-1, N_SUMS)
 
 
 def _levels(cells: pd.DataFrame, whole: _Whole, register: Register) -> Floats | None:
@@ -310,5 +343,10 @@ def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.Da
                 np.uint64((int(a) + int(b)) % _MODULUS)
                 for a, b in zip(cells["ones_key"], other["ones_key"], strict=True)
             ]
-            cells = cells.assign(covariate=merged, ones_key=keys, **sums)
+            rows = [
+                (np.asarray(a, np.int64) + np.asarray(b, np.int64)) % PRIME
+                for a, b in zip(cells["ones_rows"], other["ones_rows"], strict=True)
+            ]
+            sketches = pd.Series(rows, cells.index)
+            cells = cells.assign(covariate=merged, ones_key=keys, ones_rows=sketches, **sums)
         yield cells

@@ -14,6 +14,7 @@ import numpy as np
 from retrain_eval.common.arrays import Ints
 from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.changes import Changes
+from retrain_eval.tables.noise.counted_sets import CountedSets
 
 MOST, ROUNDS = 2, 3  # by how much a count moves further in each round, so that parts add up
 
@@ -26,6 +27,8 @@ class Register:
     ----------
     changes : Changes
     published : dict of int → int
+    counted : CountedSets
+        The sets of earlier editions, which those counted now are kept apart from.
 
     Examples
     --------
@@ -39,6 +42,7 @@ class Register:
 
     changes: Changes
     published: dict[int, int] = field(default_factory=dict)
+    counted: CountedSets = field(default_factory=CountedSets)
 
     def count(self, n: int, key: int) -> int:
         """Return the published count of n people with this cell key, the same wherever they are counted."""

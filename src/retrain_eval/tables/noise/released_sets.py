@@ -1,8 +1,9 @@
-"""Sets of people behind published sums, and the pairs of them that differ by fewer than ten people."""
+"""Sets of people behind published sums and counts, and the pairs of them that differ by fewer than ten people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +14,13 @@ from retrain_eval.tables.noise.cell_keys import APART, N_SUMS, UNIT, people_apar
 from retrain_eval.tables.noise.person_keys import PRIME
 
 _AT_A_TIME = 20_000
+_NOTHING = 1e-6  # a smaller sum is one of zeros, but for rounding
 
 
 @summarised
 @dataclass(frozen=True)
 class ReleasedSet:
-    """A set of people behind published sums.
+    """A set of people behind published sums, or behind a count.
 
     Attributes
     ----------
@@ -31,9 +33,14 @@ class ReleasedSet:
     sketch : tuple of int
         With weights.
     weights : tuple of int
-        Weights, in units of 1/65,536, by which the sketch is divided in comparisons.
+        Weights, in units (`UNIT`), by which the sketch is divided in comparisons.
     sums : mapping of str → str
-        What was summed → digest of the noisy sum.
+        What was summed, and its period after the last space → digest of the noisy sum. None of a set that was only
+        counted.
+    rows : tuple of int
+        The sketch with each row once; empty if it is the same.
+    most : int
+        The largest number of rows of one person.
     """
 
     name: str
@@ -42,6 +49,13 @@ class ReleasedSet:
     sketch: tuple[int, ...]
     weights: tuple[int, ...] = (UNIT,)
     sums: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
+    most: int = 1
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The sketch of the rows that its number counts."""
+        return self.rows or self.sketch
 
 
 @dataclass(frozen=True)
@@ -58,13 +72,20 @@ class Conflict:
         return f"{self.one.name} and {self.other.name}, {self.people} people apart"
 
 
+def digest(total: float) -> str:
+    """Return what tells sums apart; nine digits, so that the order of addition does not matter."""
+    return hashlib.sha256(f"{0.0 if abs(total) < _NOTHING else total:.8e}".encode()).hexdigest()[:16]
+
+
+ZERO = digest(0.0)
 NO_ONE = ReleasedSet("no one", 0, 0, (0,) * N_SUMS)
 
 
 def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> list[Conflict]:
     """Return the pairs of a set and another one that differ by one to nine people, or have other sums of the same.
 
-    A sum is another one if the same people were summed before, under the same label, and never to this number.
+    A sum is another one if the same people were summed before, under the same label, and never to this number; or under
+    other labels, as those of a renamed outcome, if sums of some periods are the same: see `_corrected`.
 
     Examples
     --------
@@ -86,6 +107,8 @@ def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> lis
         of = {label: published.get((one.key, one.sketch, label), {digest}) for label, digest in one.sums.items()}
         if any(digest not in of[label] for label, digest in one.sums.items()):
             found.append(Conflict(one, same[one.key, one.sketch], 0))
+        elif (before := _corrected(one, others)) is not None:
+            found.append(Conflict(one, before, 0))
     different = list(same.values())
     if not sets or not different:
         return found
@@ -95,11 +118,62 @@ def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> lis
     for start in range(0, len(rows), _AT_A_TIME):
         part = slice(start, start + _AT_A_TIME)
         gap = (mine[rows[part]] * scales[part, :1] - theirs[columns[part]] * scales[part, 1:]) % PRIME
-        for at in np.flatnonzero(_of_few(gap)):
+        for at in np.flatnonzero(of_few(gap)):
             people = people_apart(gap[at], np.zeros(N_SUMS, np.int64))
             if 0 < people < APART:
                 found.append(Conflict(sets[rows[start + at]], different[columns[start + at]], people))
     return list({(pair.one.name, pair.other.name): pair for pair in found}.values())
+
+
+def _corrected(one: ReleasedSet, others: Sequence[ReleasedSet]) -> ReleasedSet | None:
+    """Return a set of the same people with some of its sums and, under other labels, others in their place.
+
+    Factors are by person, so equal amounts of the same people have equal noisy sums, whatever they are called. Of two
+    series of which some periods agree, those that both have must agree: a longer follow-up does, and so does one that
+    begins later; a corrected row does not. Sums of zero agree with each other, and say nothing about other periods.
+    """
+    alike = [other for other in others if other.sums and (other.key, other.sketch) == (one.key, one.sketch)]
+    published = {digest for other in alike for digest in other.sums.values()}
+    if published >= set(one.sums.values()):
+        return None
+    mine = _by_series(one)
+    for other in alike:
+        for now, then in ((now, then) for now in mine.values() for then in _by_series(other).values()):
+            for period, was in _periods_of(now, then):
+                if now[period] != then[was] and now[period] not in published:
+                    return other
+    return None
+
+
+def _by_series(one: ReleasedSet) -> dict[str, dict[str, str]]:
+    """Return series → period → digest."""
+    found: dict[str, dict[str, str]] = {}
+    for label, digest in one.sums.items():
+        series, _, period = label.rpartition(" ")
+        found.setdefault(series, {})[period] = digest
+    return found
+
+
+def _periods_of(now: Mapping[str, str], then: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the periods of two series that are the same, if their sums show that they are of one outcome.
+
+    Equal sums show by how much periods were moved. If they were renamed in another way, or are names, as those of
+    covariates, those that are left in both may be the same.
+    """
+    equal = [(a, b) for a, x in now.items() for b, y in then.items() if x == y != ZERO]
+    if not equal:
+        return
+    moved = {int(a) - int(b) for a, b in equal} if all(map(_is_period, [*now, *then])) else set()
+    if 0 in moved or len(moved) == 1:
+        by = 0 if 0 in moved else moved.pop()
+        yield from ((str(int(b) + by), b) for b in then if str(int(b) + by) in now)
+    elif any(a not in then for a, _ in equal):  # renamed
+        left, gone = now.keys() - {a for a, _ in equal}, then.keys() - {b for _, b in equal}
+        yield from ((a, b) for a in sorted(left) for b in sorted(gone))
+
+
+def _is_period(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()
 
 
 def _pairs(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> tuple[Ints, Ints, Ints]:
@@ -122,7 +196,7 @@ def _by_weights(sets: Sequence[ReleasedSet]) -> list[tuple[Ints, tuple[int, ...]
     return [(np.array(places, dtype=np.int64), weights) for weights, places in found.items()]
 
 
-def _of_few(sketches: Ints) -> Bools:
+def of_few(sketches: Ints) -> Bools:
     """Return which sketches are of at most nine people: their Hankel matrix of ten rows is singular modulo the prime.
 
     It is Σ_i q_i x_i v_i v_iᵀ with v_i = (1, x_i, …, x_i⁹), so its rank is the number of people, up to ten.
