@@ -217,8 +217,8 @@ def _registered(kind: str, cells: pd.DataFrame, minimum: int, register: Register
         cells[whole_name] = cells[whole_name].mask(of)
     for name in COUNTED[kind]:
         shown = cells.index[cells[name].notna() & (exact[name] > 0).fillna(value=False)]
-        levels = cells.loc[shown, ["subgroup", "level"]].fillna("all").agg(" ".join, axis=1)
-        names = [f"counts/{kind}: {name}, {level}" for level in levels]
+        of_level = cells.loc[shown, ["subgroup", "level"]].fillna("all").itertuples(index=False)
+        names = [f"counts/{kind}: {name}, {subgroup} {level}" for subgroup, level in of_level]
         of_rows, keys = sketches[name], cells.loc[shown, f"{_KEY}{name}"].to_numpy(np.uint64)
         register.counted.add(
             names, exact[name][shown].to_numpy(np.int64), keys, None if of_rows is None else of_rows[shown]
