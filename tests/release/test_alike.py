@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.study.folder import Study
 from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys
-from retrain_eval.tables.noise.released_sets import NO_ONE, ReleasedSet, too_alike
+from retrain_eval.tables.noise.released_sets import NO_ONE, ZERO, ReleasedSet, too_alike
 
 PEOPLE = held(2000)
 Ints = npt.NDArray[np.int64]
@@ -79,6 +80,54 @@ def test_the_same_people_with_other_sums_are_a_conflict() -> None:
     two = [set_of("then", who, pay="a"), set_of("later", who, hours="d")]
     assert [str(pair) for pair in too_alike([now], two)] == ["now, with other sums than later"]
     assert too_alike([now], [*two, set_of("another table", who, hours="c")]) == []  # published already
+
+
+def series(name: str, *digests: str, first: int = 1) -> dict[str, str]:
+    """Return the sums of an outcome by period; ``0`` stands for a sum of zero."""
+    return {f"amount {name} {first + k}": ZERO if d == "0" else d for k, d in enumerate(digests)}
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "conflict"),
+    [
+        # of pay 1, 2, 3 the second was corrected, and pay is called wages
+        (series("wages", "a", "x", "c"), series("pay", "a", "b", "c"), True),
+        # and its periods are counted from another one
+        (series("wages", "a", "x", "c", first=-2), series("pay", "a", "b", "c"), True),
+        # in cents; sums that are the same are published already
+        (series("wages", "a", "b", "c"), series("pay", "a", "b", "c"), False),
+        # a longer follow-up, at either end, or of another period
+        (series("pay", "a", "b", "c", "d"), series("pay", "a", "b", "c"), False),
+        (series("wages", "a", "b", "c", "d"), series("pay", "a", "b", "c"), False),
+        (series("wages", "y", "a", "b", first=0), series("pay", "a", "b", "c"), False),
+        (series("wages", "c", "d", "e", first=3), series("pay", "a", "b", "c"), False),
+        # another outcome, of which only sums of zero are the same
+        (series("benefit", "0", "0", "e"), series("pay", "0", "0", "c"), False),
+        (series("benefit", "0", "0", "0"), series("pay", "a", "b", "c"), False),
+        # a period of zeros in which someone was paid after all
+        (series("wages", "a", "x"), series("pay", "a", "0"), True),
+        # a constant is the same in all periods
+        (series("grant", "a", "a", "a", "a"), series("grant", "a", "a"), False),
+        # pay by period, and as covariates of the quarters before
+        ({"covariate pay_m1": "b", "covariate pay_m2": "x", "covariate pay_m3": "c"},
+         series("pay", "c", "a", "b", first=-3), True),
+        ({"covariate pay_m1": "b", "covariate pay_m2": "a", "covariate debts": "x"},
+         series("pay", "a", "b", "d", first=-2), False),
+        (series("pay", "a", "b", "d", "e", first=-2),
+         {"covariate pay_m1": "b", "covariate pay_m2": "a", "covariate debts": "f"}, False),
+        ({"covariate pay_2019": "x", "covariate pay_2018": "a"}, series("pay", "a", "b", first=2018), True),
+        # covariates of other names
+        ({"covariate old_wage": "a", "covariate new_wage": "x"}, {"covariate old": "a", "covariate new": "b"}, True),
+        ({"covariate old": "a", "covariate debts": "x"}, {"covariate old": "a", "covariate new": "b"}, False),
+    ],
+)  # fmt: skip
+def test_a_correction_under_another_name_is_a_conflict(
+    now: dict[str, str], then: dict[str, str], conflict: bool
+) -> None:
+    who = np.arange(50)
+    found = too_alike([set_of("now", who, **now)], [set_of("then", who, **then)])
+    assert [pair.people for pair in found] == ([0] if conflict else [])
+    assert too_alike([set_of("now", np.arange(60), **now)], [set_of("then", who, **then)]) == []  # of other people
 
 
 def test_two_outcomes_of_one_name_are_no_correction() -> None:
@@ -216,6 +265,34 @@ def test_a_corrected_row_waits() -> None:
         released(fixed, first.sets)
 
 
+def renamed(rows: pd.DataFrame, name: str, earlier: list[ReleasedSet]) -> Results:
+    table = rte.outcome_moments(
+        keyed(rows.rename(columns={"y": name})), unit="id", time="t", cohort="g", outcome=name, winsorise=1.0
+    )
+    return protect(Results(moments={name: table}), rules(), earlier=earlier)[0]
+
+
+def test_a_corrected_row_waits_under_another_name_too() -> None:
+    first = renamed(ROWS, "pay", [])
+    assert renamed(ROWS, "wages", first.sets).moments.keys() == {"wages"}
+    fixed = ROWS.copy()
+    fixed.loc[7, "y"] += 1000
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        renamed(fixed, "wages", first.sets)
+    # a year more of the same people, and another outcome of them
+    later = ROWS.query("t == 3").assign(t=4, y=lambda rows: rows["y"] + 100 * (rows["id"] % 7))
+    more = pd.concat([ROWS, later])
+    assert renamed(more, "wages", first.sets).moments.keys() == {"wages"}
+    assert renamed(ROWS.assign(y=ROWS["id"] * 10.0), "debts", first.sets).moments.keys() == {"debts"}
+    # people without pay in the first two periods, who have other pay in the third
+    late = ROWS.assign(y=ROWS["y"].where(ROWS["t"] == 3, 0.0))
+    before = renamed(late, "pay", [])
+    assert renamed(late.assign(y=late["y"] * (1 + late["id"] % 3)), "bonus", before.sets).moments.keys() == {"bonus"}
+    late.loc[late["t"].eq(2) & late["id"].lt(100), "y"] = 500.0
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        renamed(late, "wages", before.sets)
+
+
 def test_editions_are_kept_and_compared(tmp_path: Path) -> None:
     store, releases = tmp_path / "store", tmp_path / "release"
     store.mkdir()
@@ -279,3 +356,22 @@ def test_an_edition_is_taken_back_with_name_and_reason(tmp_path: Path) -> None:
     ]
     fingerprint = json.loads((store / "release_key.json").read_text())["release_key"]
     assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint) == []
+
+
+def test_an_edition_whose_folder_is_gone_is_taken_back_where_its_sets_are_recorded(tmp_path: Path) -> None:
+    study = Study.open(own_study.make(tmp_path / "mine"))
+    study.run()
+    store = study.store_path.parent
+    shutil.rmtree(study.release("2026", approved_by="Ada").path)
+    fingerprint = json.loads((store / "release_key.json").read_text())["release_key"]
+    assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint)
+    with pytest.raises(ReleaseError, match=r"no edition 2025[\s\S]*give the name of one that is: 2026"):
+        study.take_back("2025", by="Ada", reason="a slip", published=True)
+    with pytest.raises(ReleaseError, match="2026 was approved by Ada: withdraw it"):
+        study.take_back("2026", by="Ada", reason="no")
+    assert study.take_back("2026", by="Ada", reason="deleted by mistake", published=True) is None
+    assert officer.decisions(store)[-1]["decision"] == "withdrawn"
+    assert officer.decisions(store)[-1]["manifest_sha256"] == ""
+    assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint) == []
+    with pytest.raises(ReleaseError, match="there is none"):  # a second time
+        study.take_back("2026", by="Ada", reason="again", published=True)

@@ -87,6 +87,11 @@ def earlier_counts(store: Path, edition: str) -> dict[int, int]:
     return {int(key): int(count) for one in standing for key, count in one.get("published", {}).items()}
 
 
+def standing(store: Path) -> list[str]:
+    """Return the names of the editions, drafts too, that new ones are compared with."""
+    return sorted({str(entry["edition"]) for entry in _read(store)["editions"] if not entry["withdrawn"]})
+
+
 def keep_sets(
     store: Path,
     edition: str,

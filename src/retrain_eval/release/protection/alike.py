@@ -4,7 +4,8 @@ Sums of two such sets would differ by those of these few people. A set has a key
 people in one of two sets only, or with another weight there, can be counted without knowing who they are. Every cell
 and every margin of a table with sums of amounts is a set: of outcome moments of amounts and their logarithms, and of
 covariate moments with an amount. Sums may be multiplied before they are subtracted, so sets are also compared after
-division by the weights that most of the people in them have.
+division by the weights that most of the people in them have. Weights that were estimated again change a little for
+everyone, so sets are also compared by their people alone.
 
 Within an edition, outcomes with few values, counts and life tables are exempt: they are protected by changed counts, in
 which two sets that differ by one person have unrelated changes. Between editions their sets are compared as well, by
@@ -211,7 +212,8 @@ class Apart:
             sets = [one for one in every if one.sums]
             # within an edition, all sums are of the same records
             inside = [pair for pair in too_alike(sets, [NO_ONE, *self.sets]) if pair.people > 0]
-            found = too_alike(sets, summed) + inside + _within(sets) + self.counted.alike(every)
+            inside += CountedSets(self.sets).alike(sets) + _within(sets)
+            found = too_alike(sets, summed) + inside + self.counted.alike(every)
             if not found:
                 self.sets += sets
                 self.counted.sets += [one for one in every if not one.sums]
@@ -222,7 +224,11 @@ class Apart:
 
 def _within(sets: Sequence[ReleasedSet]) -> list[Conflict]:
     """Return the pairs within one table."""
-    return [pair for place, one in enumerate(sets) for pair in too_alike([one], sets[:place]) if pair.people > 0]
+    found = list[Conflict]()
+    for place, one in enumerate(sets):
+        before = sets[:place]
+        found += [pair for pair in too_alike([one], before) if pair.people > 0] + CountedSets(before).alike([one])
+    return found
 
 
 def as_released(table: Table, safe: Table) -> Table:

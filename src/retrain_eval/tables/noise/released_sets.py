@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from retrain_eval.tables.noise.cell_keys import APART, N_SUMS, UNIT, people_apar
 from retrain_eval.tables.noise.person_keys import PRIME
 
 _AT_A_TIME = 20_000
+_NUMBER = re.compile(r"\d+$")
 _NOTHING = 1e-6  # a smaller sum is one of zeros, but for rounding
 
 
@@ -100,14 +103,16 @@ def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> lis
     found = []
     same = {(other.key, other.sketch): other for other in others}
     published: dict[tuple[int, tuple[int, ...], str], set[str]] = {}
+    alike: dict[tuple[int, tuple[int, ...]], list[ReleasedSet]] = {}
     for other in others:
+        alike.setdefault((other.key, other.sketch), []).append(other)
         for label, digest in other.sums.items():
             published.setdefault((other.key, other.sketch, label), set()).add(digest)
     for one in sets:
         of = {label: published.get((one.key, one.sketch, label), {digest}) for label, digest in one.sums.items()}
         if any(digest not in of[label] for label, digest in one.sums.items()):
             found.append(Conflict(one, same[one.key, one.sketch], 0))
-        elif (before := _corrected(one, others)) is not None:
+        elif (before := _corrected(one, alike.get((one.key, one.sketch), []))) is not None:
             found.append(Conflict(one, before, 0))
     different = list(same.values())
     if not sets or not different:
@@ -125,28 +130,27 @@ def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> lis
     return list({(pair.one.name, pair.other.name): pair for pair in found}.values())
 
 
-def _corrected(one: ReleasedSet, others: Sequence[ReleasedSet]) -> ReleasedSet | None:
-    """Return a set of the same people with some of its sums and, under other labels, others in their place.
+def _corrected(one: ReleasedSet, alike: Sequence[ReleasedSet]) -> ReleasedSet | None:
+    """Return one of several sets of the same people that has some of its sums and, under other labels, other ones.
 
     Factors are by person, so equal amounts of the same people have equal noisy sums, whatever they are called. Of two
     series of which some periods agree, those that both have must agree: a longer follow-up does, and so does one that
     begins later; a corrected row does not. Sums of zero agree with each other, and say nothing about other periods.
     """
-    alike = [other for other in others if other.sums and (other.key, other.sketch) == (one.key, one.sketch)]
     published = {digest for other in alike for digest in other.sums.values()}
     if published >= set(one.sums.values()):
         return None
     mine = _by_series(one)
     for other in alike:
-        for now, then in ((now, then) for now in mine.values() for then in _by_series(other).values()):
-            for period, was in _periods_of(now, then):
-                if now[period] != then[was] and now[period] not in published:
+        for now, then in product(mine.values(), _by_series(other).values()):
+            for new, old in _of_one_period(now, then):
+                if new != old and new not in published:
                     return other
     return None
 
 
 def _by_series(one: ReleasedSet) -> dict[str, dict[str, str]]:
-    """Return series → period → digest."""
+    """Return series → period → digest. The covariates are one series, by name."""
     found: dict[str, dict[str, str]] = {}
     for label, digest in one.sums.items():
         series, _, period = label.rpartition(" ")
@@ -154,22 +158,47 @@ def _by_series(one: ReleasedSet) -> dict[str, dict[str, str]]:
     return found
 
 
-def _periods_of(now: Mapping[str, str], then: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the periods of two series that are the same, if their sums show that they are of one outcome.
+def _of_one_period(now: Mapping[str, str], then: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the sums of the same periods in two series, if some are equal, which shows that they are of one outcome."""
+    if not (set(now.values()) & set(then.values())) - {ZERO}:
+        return
+    periods = [all(map(_is_period, series)) for series in (now, then)]
+    if all(periods):
+        yield from _by_number(now, then)
+    elif any(periods):  # covariates such as pay_1, pay_2, and an outcome by period
+        covariates, outcome = (then, now) if periods[0] else (now, then)
+        for numbered in _numbered(covariates):
+            for of_covariate, of_outcome in _by_number(numbered, outcome, back=True):
+                yield (of_outcome, of_covariate) if periods[0] else (of_covariate, of_outcome)
+    else:
+        equal = [(a, b) for a, x in now.items() for b, y in then.items() if x == y != ZERO]
+        if any(a not in then for a, _ in equal):  # renamed: those that are left in both may be the same
+            left, gone = now.keys() - {a for a, _ in equal}, then.keys() - {b for _, b in equal}
+            yield from ((now[a], then[b]) for a in sorted(left) for b in sorted(gone))
 
-    Equal sums show by how much periods were moved. If they were renamed in another way, or are names, as those of
-    covariates, those that are left in both may be the same.
-    """
-    equal = [(a, b) for a, x in now.items() for b, y in then.items() if x == y != ZERO]
+
+def _by_number(now: Mapping[str, str], then: Mapping[str, str], *, back: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the sums of the same periods; equal sums show by how much periods were moved, or counted ``back``."""
+    equal = [(int(a), int(b)) for a, x in now.items() for b, y in then.items() if x == y != ZERO]
     if not equal:
         return
-    moved = {int(a) - int(b) for a, b in equal} if all(map(_is_period, [*now, *then])) else set()
-    if 0 in moved or len(moved) == 1:
-        by = 0 if 0 in moved else moved.pop()
-        yield from ((str(int(b) + by), b) for b in then if str(int(b) + by) in now)
-    elif any(a not in then for a, _ in equal):  # renamed
-        left, gone = now.keys() - {a for a, _ in equal}, then.keys() - {b for _, b in equal}
-        yield from ((a, b) for a in sorted(left) for b in sorted(gone))
+    moved, turned = {a - b for a, b in equal}, {a + b for a, b in equal}
+    if 0 in moved or (len(moved) == 1 and not (back and len(equal) == 1)):
+        sign, by = 1, 0 if 0 in moved else moved.pop()
+    elif back and len(turned) == 1:
+        sign, by = -1, turned.pop()
+    else:
+        return
+    yield from ((now[at], y) for b, y in then.items() if (at := str(by + sign * int(b))) in now)
+
+
+def _numbered(covariates: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the covariates whose names end in a number, such as quarters before, by name and number."""
+    found: dict[str, dict[str, str]] = {}
+    for name, digest in covariates.items():
+        if number := _NUMBER.search(name):
+            found.setdefault(name[: number.start()], {})[str(int(number[0]))] = digest
+    return list(found.values())
 
 
 def _is_period(name: str) -> bool:
