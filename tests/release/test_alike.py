@@ -24,7 +24,8 @@ from retrain_eval.release.protection.alike import sets_of
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.study.folder import Study
-from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, common_weight, different_weights
+from retrain_eval.tables.noise.counted_sets import CountedSets
 from retrain_eval.tables.noise.released_sets import NO_ONE, ZERO, ReleasedSet, too_alike
 
 PEOPLE = held(2000)
@@ -65,6 +66,91 @@ def test_a_multiple_of_one_sum_less_the_other_is_of_few_people_too() -> None:
     assert too_alike([set_of("after", np.arange(400), weight)], [before]) == []
     after = set_of("after", np.arange(400), weight, (UNIT, round(c * UNIT)))
     assert [pair.people for pair in too_alike([after], [before])] == [8]
+
+
+def weighted_set(name: str, who: Any, weight: Any) -> ReleasedSet:
+    """Return a set as `outcome_moments` sketches it: weights are divided by the one that they are multiples of."""
+    index, w = np.asarray(who), np.asarray(weight, float)
+    base, usual = common_weight(*different_weights(w))
+    of = CellKeys.of(np.zeros(len(index), np.int64), PEOPLE.record[index], PEOPLE.element[index], w / base, 1)
+    sketch, rows = tuple(of.sketch[0].tolist()), tuple(of.rows[0].tolist())
+    weights = tuple(dict.fromkeys([UNIT, *usual]))
+    return ReleasedSet(name, len(index), int(of.key[0]), sketch, weights, rows=() if rows == sketch else rows)
+
+
+@given(
+    seed=st.integers(0, 10**6), treated=st.integers(60, 300), lost=st.integers(0, 12), shares=st.sampled_from([1, 2, 6])
+)
+@settings(max_examples=200, deadline=None)
+def test_re_used_controls_are_compared_by_how_often_they_are_used(
+    seed: int, treated: int, lost: int, shares: int
+) -> None:
+    """Some of the treated leave, so their controls are used once less, and the weight of one use changes."""
+    rng = np.random.default_rng(seed)
+    controls = rng.integers(0, 200, treated)
+    share = np.ones(treated) if shares == 1 else 1 / rng.integers(1, shares + 1, treated)  # of a tie
+
+    def of(left: slice) -> ReleasedSet:
+        used = np.bincount(controls[left], weights=share[left], minlength=200)
+        who = np.flatnonzero(used)
+        return weighted_set("controls", who, used[who] * len(who) / used.sum())
+
+    changed = len(set(controls[:lost].tolist()))
+    found = too_alike([of(slice(lost, None))], [of(slice(None))])
+    assert [pair.people for pair in found] == ([changed] if 0 < changed < 10 else [])
+
+
+def test_ten_trainees_with_one_control_less_are_told_by_the_control() -> None:
+    """Ten of the trained are gone, but one control is used less: a multiple of one sum less the other is hers."""
+    trained, control = 120, 200 + np.random.default_rng(7).integers(0, 60, 120)
+    control[:10] = 200
+
+    def of(first: int) -> rte.OutcomeMoments:
+        used = np.bincount(control[first:], minlength=260)
+        who = np.flatnonzero(used)
+        people = pd.DataFrame(
+            {
+                "id": [*range(first, trained), *who],
+                "g": [2] * (trained - first) + [0] * len(who),
+                "w": [1.0] * (trained - first) + (used[who] * len(who) / used.sum()).tolist(),
+            }
+        )
+        rows = people.merge(pd.DataFrame({"t": [1, 2, 3]}), how="cross")
+        rows["y"] = 1000.0 + 10 * rows["id"] + rows["t"]
+        return rte.outcome_moments(
+            keyed(rows), unit="id", time="t", cohort="g", outcome="y", weights="w", winsorise=1.0
+        )
+
+    said = list[str]()
+    safe, _ = protect(Results(moments={"all": of(0), "but_ten": of(10)}), rules(), say=said.append)
+    assert list(safe.moments) == ["all"]
+    assert "never treated and moments/all: arm never treated, 1 people apart" in said[0]
+    assert "arm treated" not in said[0]
+
+
+def test_weights_that_were_estimated_again_do_not_hide_one_person() -> None:
+    rng = np.random.default_rng(4)
+    weight = rng.uniform(0.2, 5, 500)
+    one = weighted_set("one", np.arange(500), weight)
+    other = weighted_set("other", np.arange(501), np.append(weight * rng.normal(1, 1e-4, 500), 1.3))
+    assert too_alike([other], [one]) == []  # by their weights, all are different
+    assert [pair.people for pair in CountedSets([one]).alike([other])] == [1]
+
+
+def test_a_weighted_table_of_all_but_one_is_withheld_next_to_one_of_all() -> None:
+    rng = np.random.default_rng(4)
+    weight = pd.Series(rng.uniform(0.2, 5, 400))
+
+    def weighted(rows: pd.DataFrame, scale: float) -> rte.OutcomeMoments:
+        noise = pd.Series(np.random.default_rng(5).normal(1, scale, 400))
+        source = keyed(rows.assign(w=rows["id"].map(weight * noise)))
+        return rte.outcome_moments(source, unit="id", time="t", cohort="g", outcome="y", weights="w", winsorise=1.0)
+
+    tables = {"all": weighted(ROWS, 0), "but_one": weighted(ROWS[ROWS["id"] > 0], 1e-4)}
+    assert list(protect(Results(moments=tables), rules())[0].moments) == ["all"]
+    # the same people, with weights from another model
+    tables["but_one"] = weighted(ROWS, 0.2)
+    assert list(protect(Results(moments=tables), rules())[0].moments) == ["all", "but_one"]
 
 
 def test_a_set_of_few_is_too_like_no_one() -> None:

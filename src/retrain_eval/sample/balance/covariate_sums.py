@@ -26,13 +26,11 @@ from retrain_eval.tables.covariates.covariates import (
 )
 from retrain_eval.tables.covariates.distributions import Points, is_whole
 from retrain_eval.tables.largest import N_LARGEST, largest_of, padded
-from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, common_weight, key_sums
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, common_weight, different_weights, key_sums
 from retrain_eval.tables.noise.held import HeldKeys
 from retrain_eval.tables.noise.person_keys import PRIME
 from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.winsorise import check_quantile, limits
-
-_DIGITS = 9  # weights are told apart by
 
 
 @summarised
@@ -59,7 +57,7 @@ class _Stage:
         usual: tuple[int, ...] = (UNIT,)
         if keys is not None:
             held = keys.take(people)
-            base, usual = common_weight(*np.unique(of_person.round(_DIGITS), return_counts=True))
+            base, usual = common_weight(*different_weights(of_person))
             set_of = CellKeys.of(np.zeros(len(people), np.int64), held.record, held.element, of_person / base, 1)
         return cls(
             len(rows),

@@ -36,6 +36,7 @@ N_SUMS = 2 * APART  # a recurrence of nine terms follows from 18 sums; two more 
 UNIT = 720_720  # units in a weight of one: the least common multiple of 1 … 16
 _HALF = np.uint64(32)
 _AT_A_TIME = 2**21  # sums of so many 32-bit numbers are exact as floats
+_DIGITS = 9  # weights are told apart by
 _WHOLE = 1e-4  # how near to a whole number of units a multiple is
 _OFTEN, _USUAL = 0.05, 2  # share of people from which a weight is a usual one, and how many are kept
 
@@ -139,6 +140,12 @@ def _sketch(cell: AnyInts, element: AnyInts, units: Ints, n_cells: int) -> Ints:
 def in_units(weight: Floats) -> Ints:
     """Return weights as whole numbers of units."""
     return np.rint(weight * UNIT).astype(np.int64)
+
+
+def different_weights(weight: Floats) -> tuple[Floats, Ints]:
+    """Return the weights that differ in nine digits, as they are, and how many people have each."""
+    _, first, people = np.unique(weight.round(_DIGITS), return_index=True, return_counts=True)
+    return weight[first], people.astype(np.int64)
 
 
 def common_weight(weight: Floats, people: Ints) -> tuple[float, tuple[int, ...]]:
