@@ -124,7 +124,7 @@ def test_ten_trainees_with_one_control_less_are_told_by_the_control() -> None:
     said = list[str]()
     safe, _ = protect(Results(moments={"all": of(0), "but_ten": of(10)}), rules(), say=said.append)
     assert list(safe.moments) == ["all"]
-    assert "never treated and moments/all: arm never treated, 1 people apart" in said[0]
+    assert "never treated, 1 people apart" in said[0]
     assert "arm treated" not in said[0]
 
 
