@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import retrain_eval as rte
-from keyed_people import held, keyed, rules
+from keyed_people import held, keyed, register, rules
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.release import kept_sets
 from retrain_eval.release.protection.protect import protect
@@ -249,3 +249,21 @@ def test_thousands_of_sets_are_compared_in_seconds() -> None:
     assert CountedSets(known.sets).alike(known.sets) == []
     assert not CountedSets(known.sets).few_apart(n[2000:], of.key[2000:], of.rows[2000:]).any()
     assert time.process_time() - start < 10
+
+
+# ---- what is left ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("newcomers", "none", "best"), [(10, 0.78, 0.67), (20, 0.55, 0.42), (40, 0.23, 0.29)])
+def test_what_an_unchanged_count_of_a_later_quarter_tells(newcomers: int, none: float, best: float) -> None:
+    """Of newcomers whom one knows, one in ten is expected in the quarter; the figures are in the guide."""
+    rng, draws = np.random.default_rng(0), 200_000
+    there = rng.binomial(newcomers, 0.1, draws)
+    before, after = (
+        register().changes.change(n, rng.integers(0, 2**64, draws, dtype=np.uint64))
+        for n in (np.full(draws, 60), 60 + there)
+    )
+    moved = np.where(there == 0, 0, after - before)  # the same people have the same count
+    found = pd.crosstab(there, moved) / draws
+    assert found.loc[0, 0] / found[0].sum() == pytest.approx(none, abs=0.015)
+    assert found.max().sum() == pytest.approx(best, abs=0.01)
