@@ -204,8 +204,7 @@ def release(
     if by := returned_by or withdrawn_by:
         kept = study.take_back(edition, by=by, reason=reason, published=bool(withdrawn_by))
         where = "its folder was gone" if kept is None else f"kept in {kept}"
-        of = {"edition": edition, "by": by, "kept": None if kept is None else str(kept)}
-        _done(as_json, of, f"{edition} is taken back: {where}")
+        _done(as_json, {"edition": edition, "by": by, "kept": kept and str(kept)}, f"{edition} is taken back: {where}")
         return
     key = None if sign is None else read_private_key(sign, _password)
     approved_by = _approval(approved_by, draft=draft, replace=replace)
