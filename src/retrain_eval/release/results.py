@@ -107,7 +107,7 @@ class Results:
     parts : list of Part
         How the rows of the tables were made, in the order of the rows. A table without parts is kept as it is.
     sets : list of ReleasedSet
-        Of protected results, the sets of people behind sums of amounts; never written with them.
+        Of protected results, the sets of people behind sums of amounts and counts; never written with them.
     published : dict of int → int
         Of protected results, the published count of each set by its key; never written with them.
 
