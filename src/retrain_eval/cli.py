@@ -208,9 +208,8 @@ def release(
     study = Study.open(folder)
     if by := returned_by or withdrawn_by:
         kept = study.take_back(edition, by=by, reason=reason, published=bool(withdrawn_by))
-        _done(
-            as_json, {"edition": edition, "by": by, "kept": str(kept)}, f"{edition} is taken back, and kept in {kept}"
-        )
+        where = "its folder was gone" if kept is None else f"kept in {kept}"
+        _done(as_json, {"edition": edition, "by": by, "kept": kept and str(kept)}, f"{edition} is taken back: {where}")
         return
     key = None if sign is None else read_private_key(sign, _password)
     approved_by = _approval(approved_by, draft=draft, replace=replace)

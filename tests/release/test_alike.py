@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from retrain_eval.release.protection.alike import sets_of
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.study.folder import Study
-from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys
-from retrain_eval.tables.noise.released_sets import NO_ONE, ReleasedSet, too_alike
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, common_weight, different_weights
+from retrain_eval.tables.noise.counted_sets import CountedSets
+from retrain_eval.tables.noise.released_sets import NO_ONE, ZERO, ReleasedSet, too_alike
 
 PEOPLE = held(2000)
 Ints = npt.NDArray[np.int64]
@@ -66,6 +68,91 @@ def test_a_multiple_of_one_sum_less_the_other_is_of_few_people_too() -> None:
     assert [pair.people for pair in too_alike([after], [before])] == [8]
 
 
+def weighted_set(name: str, who: Any, weight: Any) -> ReleasedSet:
+    """Return a set as `outcome_moments` sketches it: weights are divided by the one that they are multiples of."""
+    index, w = np.asarray(who), np.asarray(weight, float)
+    base, usual = common_weight(*different_weights(w))
+    of = CellKeys.of(np.zeros(len(index), np.int64), PEOPLE.record[index], PEOPLE.element[index], w / base, 1)
+    sketch, rows = tuple(of.sketch[0].tolist()), tuple(of.rows[0].tolist())
+    weights = tuple(dict.fromkeys([UNIT, *usual]))
+    return ReleasedSet(name, len(index), int(of.key[0]), sketch, weights, rows=() if rows == sketch else rows)
+
+
+@given(
+    seed=st.integers(0, 10**6), treated=st.integers(60, 300), lost=st.integers(0, 12), shares=st.sampled_from([1, 2, 6])
+)
+@settings(max_examples=200, deadline=None)
+def test_re_used_controls_are_compared_by_how_often_they_are_used(
+    seed: int, treated: int, lost: int, shares: int
+) -> None:
+    """Some of the treated leave, so their controls are used once less, and the weight of one use changes."""
+    rng = np.random.default_rng(seed)
+    controls = rng.integers(0, 200, treated)
+    share = np.ones(treated) if shares == 1 else 1 / rng.integers(1, shares + 1, treated)  # of a tie
+
+    def of(left: slice) -> ReleasedSet:
+        used = np.bincount(controls[left], weights=share[left], minlength=200)
+        who = np.flatnonzero(used)
+        return weighted_set("controls", who, used[who] * len(who) / used.sum())
+
+    changed = len(set(controls[:lost].tolist()))
+    found = too_alike([of(slice(lost, None))], [of(slice(None))])
+    assert [pair.people for pair in found] == ([changed] if 0 < changed < 10 else [])
+
+
+def test_ten_trainees_with_one_control_less_are_told_by_the_control() -> None:
+    """Ten of the trained are gone, but one control is used less: a multiple of one sum less the other is hers."""
+    trained, control = 120, 200 + np.random.default_rng(7).integers(0, 60, 120)
+    control[:10] = 200
+
+    def of(first: int) -> rte.OutcomeMoments:
+        used = np.bincount(control[first:], minlength=260)
+        who = np.flatnonzero(used)
+        people = pd.DataFrame(
+            {
+                "id": [*range(first, trained), *who],
+                "g": [2] * (trained - first) + [0] * len(who),
+                "w": [1.0] * (trained - first) + (used[who] * len(who) / used.sum()).tolist(),
+            }
+        )
+        rows = people.merge(pd.DataFrame({"t": [1, 2, 3]}), how="cross")
+        rows["y"] = 1000.0 + 10 * rows["id"] + rows["t"]
+        return rte.outcome_moments(
+            keyed(rows), unit="id", time="t", cohort="g", outcome="y", weights="w", winsorise=1.0
+        )
+
+    said = list[str]()
+    safe, _ = protect(Results(moments={"all": of(0), "but_ten": of(10)}), rules(), say=said.append)
+    assert list(safe.moments) == ["all"]
+    assert "never treated, 1 people apart" in said[0]
+    assert "arm treated" not in said[0]
+
+
+def test_weights_that_were_estimated_again_do_not_hide_one_person() -> None:
+    rng = np.random.default_rng(4)
+    weight = rng.uniform(0.2, 5, 500)
+    one = weighted_set("one", np.arange(500), weight)
+    other = weighted_set("other", np.arange(501), np.append(weight * rng.normal(1, 1e-4, 500), 1.3))
+    assert too_alike([other], [one]) == []  # by their weights, all are different
+    assert [pair.people for pair in CountedSets([one]).alike([other])] == [1]
+
+
+def test_a_weighted_table_of_all_but_one_is_withheld_next_to_one_of_all() -> None:
+    rng = np.random.default_rng(4)
+    weight = pd.Series(rng.uniform(0.2, 5, 400))
+
+    def weighted(rows: pd.DataFrame, scale: float) -> rte.OutcomeMoments:
+        noise = pd.Series(np.random.default_rng(5).normal(1, scale, 400))
+        source = keyed(rows.assign(w=rows["id"].map(weight * noise)))
+        return rte.outcome_moments(source, unit="id", time="t", cohort="g", outcome="y", weights="w", winsorise=1.0)
+
+    tables = {"all": weighted(ROWS, 0), "but_one": weighted(ROWS[ROWS["id"] > 0], 1e-4)}
+    assert list(protect(Results(moments=tables), rules())[0].moments) == ["all"]
+    # the same people, with weights from another model
+    tables["but_one"] = weighted(ROWS, 0.2)
+    assert list(protect(Results(moments=tables), rules())[0].moments) == ["all", "but_one"]
+
+
 def test_a_set_of_few_is_too_like_no_one() -> None:
     assert [pair.people for pair in too_alike([set_of("few", np.arange(9))], [NO_ONE])] == [9]
     assert too_alike([set_of("many", np.arange(10))], [NO_ONE]) == []
@@ -79,6 +166,54 @@ def test_the_same_people_with_other_sums_are_a_conflict() -> None:
     two = [set_of("then", who, pay="a"), set_of("later", who, hours="d")]
     assert [str(pair) for pair in too_alike([now], two)] == ["now, with other sums than later"]
     assert too_alike([now], [*two, set_of("another table", who, hours="c")]) == []  # published already
+
+
+def series(name: str, *digests: str, first: int = 1) -> dict[str, str]:
+    """Return the sums of an outcome by period; ``0`` stands for a sum of zero."""
+    return {f"amount {name} {first + k}": ZERO if d == "0" else d for k, d in enumerate(digests)}
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "conflict"),
+    [
+        # of pay 1, 2, 3 the second was corrected, and pay is called wages
+        (series("wages", "a", "x", "c"), series("pay", "a", "b", "c"), True),
+        # and its periods are counted from another one
+        (series("wages", "a", "x", "c", first=-2), series("pay", "a", "b", "c"), True),
+        # in cents; sums that are the same are published already
+        (series("wages", "a", "b", "c"), series("pay", "a", "b", "c"), False),
+        # a longer follow-up, at either end, or of another period
+        (series("pay", "a", "b", "c", "d"), series("pay", "a", "b", "c"), False),
+        (series("wages", "a", "b", "c", "d"), series("pay", "a", "b", "c"), False),
+        (series("wages", "y", "a", "b", first=0), series("pay", "a", "b", "c"), False),
+        (series("wages", "c", "d", "e", first=3), series("pay", "a", "b", "c"), False),
+        # another outcome, of which only sums of zero are the same
+        (series("benefit", "0", "0", "e"), series("pay", "0", "0", "c"), False),
+        (series("benefit", "0", "0", "0"), series("pay", "a", "b", "c"), False),
+        # a period of zeros in which someone was paid after all
+        (series("wages", "a", "x"), series("pay", "a", "0"), True),
+        # a constant is the same in all periods
+        (series("grant", "a", "a", "a", "a"), series("grant", "a", "a"), False),
+        # pay by period, and as covariates of the quarters before
+        ({"covariate pay_m1": "b", "covariate pay_m2": "x", "covariate pay_m3": "c"},
+         series("pay", "c", "a", "b", first=-3), True),
+        ({"covariate pay_m1": "b", "covariate pay_m2": "a", "covariate debts": "x"},
+         series("pay", "a", "b", "d", first=-2), False),
+        (series("pay", "a", "b", "d", "e", first=-2),
+         {"covariate pay_m1": "b", "covariate pay_m2": "a", "covariate debts": "f"}, False),
+        ({"covariate pay_2019": "x", "covariate pay_2018": "a"}, series("pay", "a", "b", first=2018), True),
+        # covariates of other names
+        ({"covariate old_wage": "a", "covariate new_wage": "x"}, {"covariate old": "a", "covariate new": "b"}, True),
+        ({"covariate old": "a", "covariate debts": "x"}, {"covariate old": "a", "covariate new": "b"}, False),
+    ],
+)  # fmt: skip
+def test_a_correction_under_another_name_is_a_conflict(
+    now: dict[str, str], then: dict[str, str], conflict: bool
+) -> None:
+    who = np.arange(50)
+    found = too_alike([set_of("now", who, **now)], [set_of("then", who, **then)])
+    assert [pair.people for pair in found] == ([0] if conflict else [])
+    assert too_alike([set_of("now", np.arange(60), **now)], [set_of("then", who, **then)]) == []  # of other people
 
 
 def test_two_outcomes_of_one_name_are_no_correction() -> None:
@@ -216,6 +351,34 @@ def test_a_corrected_row_waits() -> None:
         released(fixed, first.sets)
 
 
+def renamed(rows: pd.DataFrame, name: str, earlier: list[ReleasedSet]) -> Results:
+    table = rte.outcome_moments(
+        keyed(rows.rename(columns={"y": name})), unit="id", time="t", cohort="g", outcome=name, winsorise=1.0
+    )
+    return protect(Results(moments={name: table}), rules(), earlier=earlier)[0]
+
+
+def test_a_corrected_row_waits_under_another_name_too() -> None:
+    first = renamed(ROWS, "pay", [])
+    assert renamed(ROWS, "wages", first.sets).moments.keys() == {"wages"}
+    fixed = ROWS.copy()
+    fixed.loc[7, "y"] += 1000
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        renamed(fixed, "wages", first.sets)
+    # a year more of the same people, and another outcome of them
+    later = ROWS.query("t == 3").assign(t=4, y=lambda rows: rows["y"] + 100 * (rows["id"] % 7))
+    more = pd.concat([ROWS, later])
+    assert renamed(more, "wages", first.sets).moments.keys() == {"wages"}
+    assert renamed(ROWS.assign(y=ROWS["id"] * 10.0), "debts", first.sets).moments.keys() == {"debts"}
+    # people without pay in the first two periods, who have other pay in the third
+    late = ROWS.assign(y=ROWS["y"].where(ROWS["t"] == 3, 0.0))
+    before = renamed(late, "pay", [])
+    assert renamed(late.assign(y=late["y"] * (1 + late["id"] % 3)), "bonus", before.sets).moments.keys() == {"bonus"}
+    late.loc[late["t"].eq(2) & late["id"].lt(100), "y"] = 500.0
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        renamed(late, "wages", before.sets)
+
+
 def test_editions_are_kept_and_compared(tmp_path: Path) -> None:
     store, releases = tmp_path / "store", tmp_path / "release"
     store.mkdir()
@@ -279,3 +442,22 @@ def test_an_edition_is_taken_back_with_name_and_reason(tmp_path: Path) -> None:
     ]
     fingerprint = json.loads((store / "release_key.json").read_text())["release_key"]
     assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint) == []
+
+
+def test_an_edition_whose_folder_is_gone_is_taken_back_where_its_sets_are_recorded(tmp_path: Path) -> None:
+    study = Study.open(own_study.make(tmp_path / "mine"))
+    study.run()
+    store = study.store_path.parent
+    shutil.rmtree(study.release("2026", approved_by="Ada").path)
+    fingerprint = json.loads((store / "release_key.json").read_text())["release_key"]
+    assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint)
+    with pytest.raises(ReleaseError, match=r"no edition 2025[\s\S]*give the name of one that is: 2026"):
+        study.take_back("2025", by="Ada", reason="a slip", published=True)
+    with pytest.raises(ReleaseError, match="2026 was approved by Ada: withdraw it"):
+        study.take_back("2026", by="Ada", reason="no")
+    assert study.take_back("2026", by="Ada", reason="deleted by mistake", published=True) is None
+    assert officer.decisions(store)[-1]["decision"] == "withdrawn"
+    assert officer.decisions(store)[-1]["manifest_sha256"] == ""
+    assert kept_sets.earlier_sets(store, tmp_path / "none", "2027", fingerprint) == []
+    with pytest.raises(ReleaseError, match="there is none"):  # a second time
+        study.take_back("2026", by="Ada", reason="again", published=True)

@@ -19,7 +19,7 @@ from retrain_eval.release.protection.counts import pool_bins, protect_counts
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.protection.weights import published_weights
 from retrain_eval.release.results import Results
-from retrain_eval.sample.composition import count_matched, count_overlap, keys_of_groups
+from retrain_eval.sample.composition import count_matched, count_overlap, sets_of_groups
 from retrain_eval.sample.counting import count_flow, count_linked
 from retrain_eval.tables.counts import KEYS, SampleCounts, counted
 from retrain_eval.tables.noise.register import Register
@@ -120,7 +120,7 @@ def test_what_a_sample_counts_has_the_keys_of_its_people() -> None:
     }.items():
         assert int(counts.keys[name][0]) == key_of(keys, np.flatnonzero(who))
         assert int(counts.keys[name][1]) == key_of(keys, np.flatnonzero(who & women))
-    groups = keys_of_groups(sample)
+    groups = {name: of.key[0] for name, of in sets_of_groups(sample).items()}
     assert groups["control matched"] == counts.keys["n_control_matched"][0]
     bins = count_overlap(sample)
     assert bins.keys is not None

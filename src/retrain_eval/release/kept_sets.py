@@ -1,8 +1,8 @@
 """The sets of people behind each edition, kept inside the agency, so that editions can be compared with each other.
 
 ``store/released_sets.json`` has, for each edition that was ever written, a draft or not, the name, the size, the key
-and the sketch of every set of people behind sums of amounts, and digests of these sums. It names no one, but with the
-release key it tells who was in a set, so it never leaves the store's folder.
+and the sketch of every set of people behind sums of amounts or a count, and digests of these sums. It names no one, but
+with the release key it tells who was in a set, so it never leaves the store's folder.
 """
 
 from __future__ import annotations
@@ -87,6 +87,11 @@ def earlier_counts(store: Path, edition: str) -> dict[int, int]:
     return {int(key): int(count) for one in standing for key, count in one.get("published", {}).items()}
 
 
+def standing(store: Path) -> list[str]:
+    """Return the names of the editions, drafts too, that new ones are compared with."""
+    return sorted({str(entry["edition"]) for entry in _read(store)["editions"] if not entry["withdrawn"]})
+
+
 def keep_sets(
     store: Path,
     edition: str,
@@ -136,6 +141,8 @@ def _set(row: Mapping[str, Any], edition: str) -> ReleasedSet:
         sketch=tuple(map(int, row["sketch"])),
         weights=tuple(map(int, row["weights"])),
         sums={str(name): str(digest) for name, digest in row["sums"].items()},
+        rows=tuple(map(int, row.get("rows", ()))),
+        most=int(row.get("most", 1)),
     )
 
 

@@ -179,17 +179,22 @@ def keep_review(store: Path, exact: Results, bundle: Bundle, *, by: str, when: d
     return target
 
 
-def decide(store: Path, bundle: Bundle, decision: str, by: str, reason: str = "", when: datetime | None = None) -> None:
-    """Add a decision on an edition, ``"approved"`` or ``"returned"``, to the list: who, when, which bytes, and why."""
+def decide(
+    store: Path, bundle: Bundle | str, decision: str, by: str, reason: str = "", when: datetime | None = None
+) -> None:
+    """Add a decision on an edition, ``"approved"`` or ``"returned"``, to the list: who, when, which bytes, and why.
+
+    Of an edition whose folder is gone only the name is given.
+    """
     (store / FOLDER).mkdir(mode=0o700, exist_ok=True)
     at = (when or datetime.now(UTC)).isoformat(timespec="seconds")
     new = {
-        "edition": bundle.edition,
+        "edition": bundle if isinstance(bundle, str) else bundle.edition,
         "decision": decision,
         "by": by,
         "when": at,
         "reason": reason,
-        "manifest_sha256": bundle.sha256,
+        "manifest_sha256": "" if isinstance(bundle, str) else bundle.sha256,
     }
     made = decisions(store)
     if made and {**made[-1], "when": ""} == {**new, "when": ""}:

@@ -110,7 +110,7 @@ class Results:
     answered : list of Answered
         The questions that were answered.
     sets : list of ReleasedSet
-        Of protected results, the sets of people behind sums of amounts; never written with them.
+        Of protected results, the sets of people behind sums of amounts and counts; never written with them.
     published : dict of int → int
         Of protected results, the published count of each set by its key; never written with them.
 

@@ -18,9 +18,9 @@ from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.sample.models.formula import parse_formula
 from retrain_eval.sample.scratch import store_table
 from retrain_eval.tables.counts import COUNTED, SampleCounts, counted
-from retrain_eval.tables.noise.cell_keys import key_sums
+from retrain_eval.tables.noise.cell_keys import CellKeys
 from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
-from retrain_eval.tables.noise.sums import key_sum_sql
+from retrain_eval.tables.noise.sums import key_sum_sql, powers_sql, sketch_sql, sketches_of
 
 BASELINE_PATHS = ("outcome", "group", "time", "mean", "n")
 # as in `MatchedSample.overlap`; each with the weight a person has in it
@@ -90,12 +90,15 @@ def count_matched(candidates: Source, sample: MatchedSample, by: Sequence[str] =
             fix="give the same people as to match()",
         )
     keys = {name: table[f"key_{name}"].to_numpy() for name in COUNTED["matching"]} if keyed else None
+    sketches = {name: sketches_of(table[f"sketch_{name}"]) for name in COUNTED["matching"]} if keyed else None
     if a["method"] == "riskset":
         everyone = table["subgroup"].isna()
         table["n_control"] = [sample.count("n_control") if whole else None for whole in everyone]
-        if keys is not None:  # possible controls depend on the elapsed duration
-            keys["n_control"] = np.where(everyone, keys_of_groups(sample)["control before"], np.uint64(0))
-    return SampleCounts.of("matching", table, keys=keys)
+        if keys is not None and sketches is not None:  # possible controls depend on the elapsed duration
+            of = sets_of_groups(sample)["control before"]
+            keys["n_control"] = np.where(everyone, of.key[0], np.uint64(0))
+            sketches["n_control"] = np.where(everyone.to_numpy()[:, None], of.rows, 0)
+    return SampleCounts.of("matching", table, keys=keys, sketches=sketches)
 
 
 def count_overlap(sample: MatchedSample, bins: int = 20) -> SampleCounts:
@@ -114,8 +117,8 @@ def count_overlap(sample: MatchedSample, bins: int = 20) -> SampleCounts:
     low = table.loc[table["group"] == names[0], "bin_low"].to_numpy()
     bin_of = np.clip(np.searchsorted(low, sample._score(), side="right") - 1, 0, len(low) - 1)
     members = _members(sample)
-    keys = [key_sums(bin_of[units.cell[members[g]]], units.keys.record[members[g]], len(low)) for g in names]
-    return SampleCounts.of("overlap", table, keys={"n": np.concatenate(keys)})
+    of = CellKeys.stacked([_set_of(sample, members[g], bin_of[units.cell[members[g]]], len(low)) for g in names])
+    return SampleCounts.of("overlap", table, keys={"n": of.key}, sketches={"n": of.rows})
 
 
 def _members(sample: MatchedSample) -> dict[str, Ints]:
@@ -129,21 +132,22 @@ def _members(sample: MatchedSample) -> dict[str, Ints]:
     }
 
 
-def keys_of_groups(sample: MatchedSample) -> dict[str, np.uint64]:
-    """Return the cell keys of the people of each group, before and after matching.
+def sets_of_groups(sample: MatchedSample) -> dict[str, CellKeys]:
+    """Return the keys and sketches of the people of each group, before and after matching, as one cell each.
 
     Raises
     ------
     InputError
         If the sample was drawn from a source without keys.
     """
+    return {name: _set_of(sample, who, np.zeros(len(who), np.int64), 1) for name, who in _members(sample).items()}
+
+
+def _set_of(sample: MatchedSample, who: Ints, cell: Ints, n_cells: int) -> CellKeys:
     keys = sample._compared.units.keys
     if keys is None:
         raise InputError("the sample was drawn from people without keys", fix="give with_keys(...) to match")
-    found = {}
-    for name, who in _members(sample).items():
-        found[name] = np.uint64(key_sums(np.zeros(len(who), np.int64), keys.record[who], 1)[0])
-    return found
+    return CellKeys.of(cell, keys.record[who], keys.element[who], np.ones(len(who)), n_cells)
 
 
 def baseline_paths(candidates: Source, sample: MatchedSample, outcome: str, columns: Mapping[int, str]) -> pd.DataFrame:
@@ -249,8 +253,13 @@ def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, leve
         "n_control": "NOT _treated",
         "n_control_matched": "_weight_control > 0",
     }
+    source = powers_sql(f"({people})") if keyed else f"({people})"
     counts = "".join(f"count(*) FILTER ({condition}) AS {name}, " for name, condition in who.items())
-    keys = "".join(f", {key_sum_sql(condition)} AS key_{name}" for name, condition in who.items() if keyed)
+    keys = "".join(
+        f", {key_sum_sql(condition)} AS key_{name}, {sketch_sql(condition)} AS sketch_{name}"
+        for name, condition in who.items()
+        if keyed
+    )
     found: pd.DataFrame = query(
         relation,
         f"""
@@ -258,7 +267,7 @@ def _counted(relation: duckdb.DuckDBPyRelation, people: str, subgroup: str, leve
           CASE WHEN {subgroup} IS NOT NULL THEN coalesce(CAST({level} AS VARCHAR), '{MISSING_LEVEL}') END AS level,
           {counts}sum(_uses) AS comparisons, {stable_sum("_weight_control")} AS sum_w,
           {stable_sum("_weight_control ** 2")} AS sum_w2{keys}
-        FROM ({people}) GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
+        FROM {source} GROUP BY ALL) ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST
         """,
     ).df()
     return found

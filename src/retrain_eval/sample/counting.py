@@ -9,18 +9,20 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import Source, as_relation, query, require_columns, sql_name, sql_text
-from retrain_eval.sample.composition import keys_of_groups
+from retrain_eval.sample.composition import sets_of_groups
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.tables.counts import SampleCounts
-from retrain_eval.tables.noise.cell_keys import Keys
-from retrain_eval.tables.noise.person_keys import has_keys
-from retrain_eval.tables.noise.sums import key_sum_sql
+from retrain_eval.tables.noise.cell_keys import N_SUMS, Keys
+from retrain_eval.tables.noise.person_keys import PRIME, has_keys
+from retrain_eval.tables.noise.sums import key_sum_sql, powers_sql, sketch_sql, sketches_of
 
 GROUPS = MappingProxyType({"treated": "treat = 1", "control": "treat = 0"})
 REFUSED = MappingProxyType({"treated": "enrolled", "control": "NOT enrolled"})
+_NO_ONE = np.zeros(N_SUMS, dtype=np.int64)  # the sketch of no one
 _OF_SAMPLE = {"treated": ("treated", "treated matched"), "control": ("control before", "control matched")}
 
 
@@ -87,29 +89,34 @@ def count_flow(
                 rule="all counts of a flow are protected, or none",
                 fix="give with_keys(...) to people, to refused and to match",
             )
-    rows, keys = list[tuple[str, str, int, str]](), list[int]()
+    rows, keys, sketches = list[tuple[str, str, int, str]](), list[int](), list[Ints]()
     for group, who in groups.items():
-        lost = _refused(left, refused_groups[group]) if left is not None else (0, 0, "")
+        lost = _refused(left, refused_groups[group]) if left is not None else (0, 0, _NO_ONE, "")
         conditions = [who]
         for place, (step, (condition, reason)) in enumerate(steps.items()):
             conditions.append(condition)
-            n, key = _of(relation, " AND ".join(f"coalesce({part}, false)" for part in conditions))
-            if place == 0 and lost[2]:
+            n, key, sketch = _of(relation, " AND ".join(f"coalesce({part}, false)" for part in conditions))
+            if place == 0 and lost[3]:
                 rows.append((step, group, n + lost[0], reason))
                 keys.append((key + lost[1]) % 2**64)
-                step, reason = "Rows accepted", lost[2]
+                sketches.append((sketch + lost[2]) % PRIME)
+                step, reason = "Rows accepted", lost[3]
             rows.append((step, group, n, reason))
             keys.append(key)
+            sketches.append(sketch)
         if sample is not None:
             of_group = sample.flow()
             of_group = of_group[of_group["group"] == group]
             for place, (step, n, why) in enumerate(of_group[["step", "n", "reason"]].itertuples(index=False)):
                 rows.append((str(step), group, int(n), reasons.get(group, why) if place == 0 else why))
-                keys.append(int(keys_of_groups(sample)[_OF_SAMPLE[group][place]]) if keyed else 0)
+                of_step = sets_of_groups(sample)[_OF_SAMPLE[group][place]] if keyed else None
+                keys.append(0 if of_step is None else int(of_step.key[0]))
+                sketches.append(_NO_ONE if of_step is None else of_step.rows[0])
     table = pd.DataFrame(rows, columns=["step", "group", "n", "reason"])
     by_step = np.argsort(pd.factorize(table["step"])[0], kind="stable")
     of = {"n": np.array(keys, dtype=np.uint64)[by_step]} if keyed else None
-    return SampleCounts.of("flow", table.iloc[by_step].reset_index(drop=True), keys=of)
+    sketched = {"n": np.array(sketches)[by_step]} if keyed else None
+    return SampleCounts.of("flow", table.iloc[by_step].reset_index(drop=True), keys=of, sketches=sketched)
 
 
 def _has_keys(source: duckdb.DuckDBPyRelation | MatchedSample) -> bool:
@@ -118,15 +125,17 @@ def _has_keys(source: duckdb.DuckDBPyRelation | MatchedSample) -> bool:
     return has_keys(source)
 
 
-def _of(relation: duckdb.DuckDBPyRelation, condition: str) -> tuple[int, int]:
-    """Return the number of people who meet a condition, and their key."""
-    key = key_sum_sql(condition) if has_keys(relation) else "0"
-    [(n, total)] = query(relation, f"SELECT count(*) FILTER ({condition}), {key} FROM source").fetchall()
-    return int(n), int(total)
+def _of(relation: duckdb.DuckDBPyRelation, condition: str) -> tuple[int, int, Ints]:
+    """Return the number of people who meet a condition, their key and their sketch."""
+    keyed = has_keys(relation)
+    keys = f"{key_sum_sql(condition)}, {sketch_sql(condition)}" if keyed else "0, NULL"
+    rows = powers_sql("source") if keyed else "source"
+    [(n, total, sketch)] = query(relation, f"SELECT count(*) FILTER ({condition}), {keys} FROM {rows}").fetchall()
+    return int(n), int(total), np.array(sketch, dtype=np.int64) if keyed else _NO_ONE
 
 
-def _refused(relation: duckdb.DuckDBPyRelation, condition: str) -> tuple[int, int, str]:
-    """Return the number of refused people of a group, their key, and the record types whose rows were refused."""
+def _refused(relation: duckdb.DuckDBPyRelation, condition: str) -> tuple[int, int, Ints, str]:
+    """Return the number of refused people of a group, their key and sketch, and the types of their refused rows."""
     require_columns(relation, ["resource", "enrolled"])
     names = query(relation, "SELECT DISTINCT resource FROM source ORDER BY resource").fetchall()
     return (*_of(relation, condition), "; ".join(f"a row of {name} was refused" for (name,) in names))
@@ -166,17 +175,23 @@ def count_linked(people: Source, linked: str, by: Sequence[str] = ()) -> SampleC
             f"{broken} people are neither found nor not", column=linked, rule="true or false for every person"
         )
     keyed = has_keys(relation)
-    keys = f", {key_sum_sql()} AS key_n, {key_sum_sql(found)} AS key_n_linked" if keyed else ""
-    parts = []
+    counted = {"n": "true", "n_linked": found}
+    keys = "".join(
+        f", {key_sum_sql(who)} AS key_{name}, {sketch_sql(who)} AS sketch_{name}"
+        for name, who in counted.items()
+        if keyed
+    )
+    parts, rows = [], powers_sql("source") if keyed else "source"
     for name in (None, *by):
         subgroup = "NULL" if name is None else sql_text(name)
         level = "NULL" if name is None else f"coalesce(CAST({sql_name(name)} AS VARCHAR), '{MISSING_LEVEL}')"
         sql = (
             f"FROM (SELECT CAST({subgroup} AS VARCHAR) AS subgroup, CAST({level} AS VARCHAR) AS level, count(*) AS n, "
-            f"count(*) FILTER ({found}) AS n_linked{keys} FROM source GROUP BY ALL) "
+            f"count(*) FILTER ({found}) AS n_linked{keys} FROM {rows} GROUP BY ALL) "
             f"ORDER BY level = '{MISSING_LEVEL}', level ASC NULLS LAST"
         )
         parts.append(query(relation, sql).df())
     table = pd.concat(parts, ignore_index=True)
-    of: dict[str, Keys] | None = {n: table[f"key_{n}"].to_numpy() for n in ("n", "n_linked")} if keyed else None
-    return SampleCounts.of("linkage", table, keys=of)
+    of: dict[str, Keys] | None = {n: table[f"key_{n}"].to_numpy() for n in counted} if keyed else None
+    sketches = {n: sketches_of(table[f"sketch_{n}"]) for n in counted} if keyed else None
+    return SampleCounts.of("linkage", table, keys=of, sketches=sketches)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from retrain_eval.common.sources import Source, as_relation, query, require_columns
 from retrain_eval.common.sql import loaded
-from retrain_eval.sample.composition import keys_of_groups
+from retrain_eval.sample.composition import sets_of_groups
 from retrain_eval.sample.matched import MatchedSample
 from retrain_eval.tables.counts import SampleCounts
-from retrain_eval.tables.noise.cell_keys import Keys
-from retrain_eval.tables.noise.person_keys import has_keys
-from retrain_eval.tables.noise.sums import key_sum_sql
+from retrain_eval.tables.noise.cell_keys import N_SUMS, CellKeys
+from retrain_eval.tables.noise.person_keys import PRIME, has_keys
+from retrain_eval.tables.noise.sums import key_sum_sql, powers_sql, sketch_sql
 
 REASON = "earnings are unknown in a period that counts"
+_SUMS, _NO_SUMS = f"{key_sum_sql()} AS key, {sketch_sql()} AS sketch", "0 AS key, NULL AS sketch"
 _GROUPS = {True: "treated", False: "control"}
 
 
@@ -122,8 +125,10 @@ def count_sample_flow(
 
         run.publish("flow", rte.count_sample_flow(con, people, sample, keyed=run.keyed))
     """
-    frame, keys = _counted(con, candidates, sample, reason, keyed)
-    return SampleCounts.of("flow", frame, keys=None if keys is None else {"n": keys})
+    frame, of = _counted(con, candidates, sample, reason, keyed)
+    if of is None:
+        return SampleCounts.of("flow", frame)
+    return SampleCounts.of("flow", frame, keys={"n": of.key}, sketches={"n": of.rows})
 
 
 def _counted(
@@ -132,8 +137,8 @@ def _counted(
     sample: MatchedSample,
     reason: str,
     keyed: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation] | None,
-) -> tuple[pd.DataFrame, Keys | None]:
-    """Return the flow and, if the register has keys, the cell keys of the people at each step."""
+) -> tuple[pd.DataFrame, CellKeys | None]:
+    """Return the flow and, if the register has keys, the keys and sketches of the people at each step."""
     relation = as_relation(candidates, numbers="treat", keys="person_id")
     require_columns(relation, ["person_id", "treat"])
     chosen = query(relation, "SELECT person_id, CAST(treat AS INTEGER) AS treat FROM source").df()
@@ -156,55 +161,65 @@ def _counted(
     register = con.sql("SELECT person_id FROM person")
     register = register if keyed is None else keyed(register)
     of_key = has_keys(register)
+    source = powers_sql("source") if of_key else "source"
     lost = query(
         register,
         f"""
         SELECT coalesce(c.treat, CAST(p.person_id IN (SELECT person_id FROM enrolment) AS INTEGER)) = 1 AS treated,
           CASE WHEN c.person_id IS NOT NULL THEN 'candidate' {cases} ELSE 'other' END AS stopped, count(*) AS n,
-          {key_sum_sql() if of_key else "0"} AS key
-        FROM source p LEFT JOIN flow_candidates c USING (person_id) {joins} GROUP BY ALL
+          {_SUMS if of_key else _NO_SUMS}
+        FROM {source} p LEFT JOIN flow_candidates c USING (person_id) {joins} GROUP BY ALL
         """,
     ).fetchall()
     con.unregister("flow_candidates")
-    counts = {(_GROUPS[treated], stopped): np.array([n, key], object) for treated, stopped, n, key in lost}
+    counts = {(_GROUPS[treated], stopped): _sums(*sums) for treated, stopped, *sums in lost}
     left = _left_out(con, keyed)
-    for group, why, n, key in left:
-        counts[group, why] = np.array([n, key], object)
-    refused = {why: (f"Rows of {why.split()[3]} accepted", why) for why in sorted({why for _, why, _, _ in left})}
-    none = np.array([0, 0], object)
+    for group, why, *sums in left:
+        counts[group, why] = _sums(*sums)
+    refused = {why: (f"Rows of {why.split()[3]} accepted", why) for why in sorted({why for _, why, *_ in left})}
+    none = _sums(0, 0, None)
     remaining = {group: sum((c for (of, _), c in counts.items() if of == group), none) for group in _GROUPS.values()}
-    rows = [("On the register", group, *n, "") for group, n in remaining.items()]
+    rows = [("On the register", group, n[0], "") for group, n in remaining.items()]
+    of_steps = list(remaining.values())
     for stopped, (step, why) in (refused | steps).items():
         if any((group, stopped) in counts for group in remaining):
             for group in remaining:
                 remaining[group] = remaining[group] - counts.get((group, stopped), none)
-                rows.append((step, group, *remaining[group], why))
+                rows.append((step, group, remaining[group][0], why))
+                of_steps.append(remaining[group])
     matched = sample.flow()
     first = matched["step"] == matched["step"].iloc[0]
     for group in remaining:
         if (group, "other") in counts:
             matched.loc[first & (matched["group"] == group), "reason"] = reason
-    before = pd.DataFrame(rows, columns=["step", "group", "n", "key", "reason"]).astype({"n": "int64"})
+    before = pd.DataFrame(rows, columns=["step", "group", "n", "reason"]).astype({"n": "int64"})
     found = pd.concat([before[list(matched.columns)], matched], ignore_index=True)
     if not of_key:
         return found, None
-    of_sample = keys_of_groups(sample)
-    keys = [int(key) % 2**64 for key in before["key"]]
-    keys += [int(of_sample[name]) for name in ("treated", "control before", "treated matched", "control matched")]
-    return found, np.array(keys, dtype=np.uint64)
+    of_sample = sets_of_groups(sample)
+    keys = np.array([int(sums[1]) % 2**64 for sums in of_steps], dtype=np.uint64)
+    sketches = np.array([[int(term) % PRIME for term in sums[2:]] for sums in of_steps], dtype=np.int64)
+    matched_sets = [of_sample[name] for name in ("treated", "control before", "treated matched", "control matched")]
+    return found, CellKeys.stacked([CellKeys(keys, sketches, sketches), *matched_sets])
+
+
+def _sums(n: int, key: int, sketch: Sequence[int] | None) -> npt.NDArray[np.object_]:
+    """Return the number of people, their key and their sketch as whole numbers of any size, which can be added."""
+    return np.array([n, key, *(sketch or [0] * N_SUMS)], dtype=object)
 
 
 def _left_out(
     con: duckdb.DuckDBPyConnection, keyed: Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation] | None
-) -> list[tuple[str, str, int, int]]:
-    """Return group, reason, number and key of the people who are not in the study; see `people_left_out`."""
+) -> list[tuple[Any, ...]]:
+    """Return group, reason, number, key and sketch of the people who are not in the study; see `people_left_out`."""
     if not loaded(con, "left_out"):
         return []
     rows = con.table("left_out")
     rows = rows if keyed is None else keyed(rows)
-    key = key_sum_sql() if has_keys(rows) else "0"
+    sums, source = (_SUMS, powers_sql("source")) if has_keys(rows) else (_NO_SUMS, "source")
     return query(
         rows,
         "SELECT CASE WHEN enrolled THEN 'treated' ELSE 'control' END AS \"group\", "
-        f"'a row of ' || resource || ' was refused' AS reason, count(*), {key} FROM source GROUP BY ALL ORDER BY ALL",
+        f"'a row of ' || resource || ' was refused' AS reason, count(*), {sums} "
+        f"FROM {source} GROUP BY ALL ORDER BY 1, 2",
     ).fetchall()

@@ -267,9 +267,9 @@ class Study:
         say(f"for the disclosure officer, inside the agency only: {page}")
         return bundle
 
-    def take_back(self, edition: str, *, by: str, reason: str, published: bool = False) -> Path:
+    def take_back(self, edition: str, *, by: str, reason: str, published: bool = False) -> Path | None:
         """Return a draft, or withdraw a published edition; see `retrain_eval.release.withdrawing.take_back`."""
-        path, store = edition_path(self.folder, edition), self.store_path.parent
+        path, store = self.folder / "release" / edition, self.store_path.parent
         return take_back(path, store, by=by, reason=reason, published=published)
 
     def report(

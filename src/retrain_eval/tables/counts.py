@@ -10,17 +10,19 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.file import read_table, write_table
-from retrain_eval.tables.noise.cell_keys import Keys, add_keys
+from retrain_eval.tables.noise.cell_keys import N_SUMS, Keys, add_keys, add_sketches
+from retrain_eval.tables.noise.person_keys import PRIME
 from retrain_eval.tables.recipe import Recipe, recorded
 from retrain_eval.tables.stamps import in_order
 
@@ -54,7 +56,9 @@ COUNTED: Mapping[str, tuple[str, ...]] = {
 }
 _NO_COUNTS = ("comparisons", "sum_w", "sum_w2")  # sums that need not be whole
 _KIND = "sample_counts"
-_KEY = "key_of_"  # of a column, in the run's own files
+_KEY, _SKETCH = "key_of_", "sketch_of_"  # of a column, in the run's own files
+
+Sums = TypeVar("Sums", bound=np.ndarray[Any, Any])
 
 
 @summarised
@@ -73,6 +77,8 @@ class SampleCounts(Additive):
         ``subgroup, level, n, n_linked``. A missing count was withheld.
     keys : mapping of str → uint64 ndarray, optional
         For each column of counts, the cell keys of the people who are counted (of ``stopped`` too). Never released.
+    sketches : mapping of str → int ndarray, optional
+        Their sketches, shape (rows, 20), by which editions are compared. Never released.
 
     Examples
     --------
@@ -88,6 +94,7 @@ class SampleCounts(Additive):
     cells: pd.DataFrame
     stamp: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     keys: Mapping[str, Keys] | None = field(default=None, compare=False, repr=False)
+    sketches: Mapping[str, Ints] | None = field(default=None, compare=False, repr=False)
     recipe: Recipe | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
@@ -97,10 +104,12 @@ class SampleCounts(Additive):
         frame: pd.DataFrame,
         stamp: Mapping[str, str] | None = None,
         keys: Mapping[str, Keys] | None = None,
+        sketches: Mapping[str, Ints] | None = None,
     ) -> Self:
         """Return the additive counts behind a printed table; for a flow, the people who stop at each step.
 
-        ``keys`` are of the printed counts; for a flow, those of ``n``, or of ``stopped`` if the frame has that.
+        ``keys`` and ``sketches`` are of the printed counts; for a flow, those of ``n``, or of ``stopped`` if the frame
+        has that.
 
         Raises
         ------
@@ -111,7 +120,9 @@ class SampleCounts(Additive):
             raise unknown("kind of counts", kind, KEYS)
         if kind == "flow" and "stopped" not in frame.columns:
             if keys is not None and "n" in keys:
-                keys = {"stopped": _stopped_keys(frame, keys["n"])}
+                keys = {"stopped": _not_after(frame, keys["n"])}
+            if sketches is not None and "n" in sketches:
+                sketches = {"stopped": _not_after(frame, sketches["n"]) % PRIME}
             frame = frame.assign(stopped=_stopped(frame))
         missing = [name for name in (*KEYS[kind], *SUMS[kind]) if name not in frame.columns]
         if missing:
@@ -123,7 +134,7 @@ class SampleCounts(Additive):
             cells = cells.astype(dict.fromkeys(KEYS[kind], "str"))
         if keys is not None and (lacking := [name for name in COUNTED[kind] if len(keys.get(name, ())) != len(cells)]):
             raise InputError(f"counts of the kind {kind} lack the keys of a column", column=lacking[0])
-        return cls(kind, cells, dict(stamp or {}), keys)
+        return cls(kind, cells, dict(stamp or {}), keys, sketches)
 
     @property
     def noun(self) -> str:
@@ -138,7 +149,8 @@ class SampleCounts(Additive):
     def empty(self) -> Self:
         """Return the same table with all counts zero."""
         none = None if self.keys is None else {name: key[:0] for name, key in self.keys.items()}
-        return replace(self, cells=self.cells.iloc[:0], keys=none)
+        gone = None if self.sketches is None else {name: sketch[:0] for name, sketch in self.sketches.items()}
+        return replace(self, cells=self.cells.iloc[:0], keys=none, sketches=gone)
 
     def _plus(self, other: Self) -> Self:
         """Add the counts of other people; a count that one of the two withholds is withheld."""
@@ -159,9 +171,14 @@ class SampleCounts(Additive):
         hidden = both[sums].isna().groupby([both[key] for key in keys], sort=False, dropna=False).any()
         rows = grouped.sum().mask(hidden).reset_index()
         rows["_row"] = range(len(rows))
-        added = None
+        added, sketched = None, None
+        group = grouped.ngroup().to_numpy()
+        if self.sketches is not None and other.sketches is not None:
+            sketched = {
+                name: add_sketches(np.concatenate([sketch, other.sketches[name]]), group, len(rows))
+                for name, sketch in self.sketches.items()
+            }
         if self.keys is not None and other.keys is not None:
-            group = grouped.ngroup().to_numpy()
             added = {
                 name: add_keys(np.concatenate([key, other.keys[name]]), group, len(rows))
                 for name, key in self.keys.items()
@@ -176,13 +193,16 @@ class SampleCounts(Additive):
             rows = pd.concat([everyone, *blocks], ignore_index=True)
         order = rows["_row"].to_numpy()
         keyed = None if added is None else {name: key[order] for name, key in added.items()}
-        return self.of(self.kind, rows, self.stamp, keyed)
+        of_rows = None if sketched is None else {name: sketch[order] for name, sketch in sketched.items()}
+        return self.of(self.kind, rows, self.stamp, keyed, of_rows)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the cells."""
         rows = pa.Table.from_pandas(self.cells, preserve_index=False)
         for name, key in (self.keys or {}).items():
             rows = rows.append_column(f"{_KEY}{name}", pa.array(key))
+        for name, sketch in (self.sketches or {}).items():
+            rows = rows.append_column(f"{_SKETCH}{name}", pa.array(sketch.tolist(), pa.list_(pa.int64())))
         write_table(path, _KIND, rows, {"kind": self.kind}, self.stamp)
 
     @classmethod
@@ -195,10 +215,20 @@ class SampleCounts(Additive):
             If the file holds something else.
         """
         table, facts, stamp = read_table(path, _KIND)
-        names = [name for name in table.column_names if not name.startswith(_KEY)]
+        names = [name for name in table.column_names if not name.startswith((_KEY, _SKETCH))]
         cells = pd.DataFrame({name: table[name].to_pylist() for name in names})
-        keys = {name.removeprefix(_KEY): table[name].to_numpy() for name in table.column_names if name not in names}
-        return cls.of(str(facts["kind"]), cells, stamp, keys or None)
+        keys, sketches = (
+            {name.removeprefix(of): table[name] for name in table.column_names if name.startswith(of)}
+            for of in (_KEY, _SKETCH)
+        )
+        return cls.of(
+            str(facts["kind"]),
+            cells,
+            stamp,
+            {name: key.to_numpy() for name, key in keys.items()} or None,
+            {name: np.array(of.to_pylist(), dtype=np.int64).reshape(-1, N_SUMS) for name, of in sketches.items()}
+            or None,
+        )
 
 
 def _steps(cells: pd.DataFrame, group: str, kind: str) -> list[tuple[object, ...]]:
@@ -241,9 +271,9 @@ def _stopped(flow: pd.DataFrame) -> pd.Series[int]:
     return stopped
 
 
-def _stopped_keys(flow: pd.DataFrame, reached: Keys) -> Keys:
-    """Return the keys of people who do not reach a later step, from those of the people at each step."""
-    stopped = np.array(reached, dtype=np.uint64)
+def _not_after(flow: pd.DataFrame, reached: Sums) -> Sums:
+    """Return the keys or sketches of people who do not reach a later step, from those of the people at each step."""
+    stopped = reached.copy()
     for _, rows in flow.reset_index(drop=True).groupby("group", sort=False):
         at = rows.index.to_numpy()
         with np.errstate(over="ignore"):

@@ -3,17 +3,18 @@ r"""Sets of people that are too alike: no two released sets behind sums of amoun
 Sums of two such sets would differ by those of these few people. A set has a key and a sketch (`CellKeys`), so that the
 people in one of two sets only, or with another weight there, can be counted without knowing who they are. Every cell
 and every margin of a table with sums of amounts is a set: of outcome moments of amounts and their logarithms, and of
-covariate moments with an amount. Outcomes with few values, counts and life tables are protected by changed counts, in
-which two sets that differ by one person have unrelated changes; they are exempt.
+covariate moments with an amount. Sums may be multiplied before they are subtracted, so sets are also compared after
+division by the weights that most of the people in them have. Weights that were estimated again change a little for
+everyone, so sets are also compared by their people alone.
 
-Sums may be multiplied before they are subtracted. Weights of controls are multiples of one weight, so sets are also
-compared after division by the weight that most of the people in them have.
+Within an edition, outcomes with few values, counts and life tables are exempt: they are protected by changed counts, in
+which two sets that differ by one person have unrelated changes. Between editions their sets are compared as well, by
+the people counted (`retrain_eval.tables.noise.counted_sets`): a count that did not change tells that no one joined.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import TypeVar
@@ -21,6 +22,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.moments import OutcomeMoments
@@ -29,9 +31,11 @@ from retrain_eval.release.protection.merging import JOIN, relabel
 from retrain_eval.release.protection.moments import WITHHELD_CELL
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.covariates import AFTER, AMOUNT, ARMS, BEFORE, CovariateMoments
+from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.moments.withheld_cells import with_cells_of, withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import APART, UNIT
-from retrain_eval.tables.noise.released_sets import NO_ONE, Conflict, ReleasedSet, too_alike
+from retrain_eval.tables.noise.counted_sets import CountedSets
+from retrain_eval.tables.noise.released_sets import NO_ONE, Conflict, ReleasedSet, digest, too_alike
 
 # one reason for both cases: which of them it is tells of a correction
 ALIKE = f"its people, or their amounts, differ from published ones by fewer than {APART} people"
@@ -50,73 +54,111 @@ def sets_of(tables: Mapping[str, Additive]) -> list[ReleasedSet]:
     tables : mapping of str → additive table
         With keyed sums. Tables without sums of amounts have no sets.
     """
-    usual = usual_weights(tables.values())
-    found = [one for name, table in tables.items() for one in _sets(name, table, usual)]
-    return list({(one.key, one.sketch, tuple(sorted(one.sums.items()))): one for one in found[::-1]}.values())[::-1]
+    return once([one for name, table in tables.items() for one in _sets(name, table) if one.sums])
 
 
-def usual_weights(tables: Iterable[Additive]) -> tuple[int, ...]:
-    """Return the weights that most people of an arm of a matched sample have."""
-    found = {UNIT}
-    for table in tables:
-        if isinstance(table, CovariateMoments) and table.keyed:
-            found |= {int(weight) for weight in table.cells["usual"]}
-    return tuple(sorted(found))
+def once(sets: Sequence[ReleasedSet]) -> list[ReleasedSet]:
+    """Return the sets without repetition; the first of equal ones stays."""
+    by_content = {(one.key, one.sketch, one.rows, tuple(sorted(one.sums.items()))): one for one in sets[::-1]}
+    return list(by_content.values())[::-1]
 
 
-def _sets(name: str, table: Additive, usual: tuple[int, ...]) -> Iterator[ReleasedSet]:
-    if isinstance(table, OutcomeMoments) and table.keyed is not None and table.keyed.noisy:
-        yield from _of_moments(name, table, usual if table.weighted else (UNIT,))
+def _sets(name: str, table: Additive) -> Iterator[ReleasedSet]:
+    if isinstance(table, OutcomeMoments) and table.keyed is not None:
+        yield from _of_moments(name, table)
     if isinstance(table, CovariateMoments) and table.keyed:
         yield from _of_covariates(name, table)
 
 
-def _of_moments(name: str, moments: OutcomeMoments, weights: tuple[int, ...]) -> Iterator[ReleasedSet]:
+def _of_moments(name: str, moments: OutcomeMoments) -> Iterator[ReleasedSet]:
     keyed = moments.keyed
     assert keyed is not None
-    assert keyed.first is not None
-    totals = keyed.first[:, 1:] + keyed.first[:, :1] * moments.reference
-    labels = [f"{keyed.kind} {moments.outcome} {time}" for time in moments.times]
-    cohort = moments.cells["cohort"]
-    arms = cohort.isna().map({True: "never treated", False: "treated"})
-    columns = {"cohort": cohort.astype("str").fillna("never treated"), "arm": arms}
+    totals, labels = np.zeros((len(moments.cells), 0)), list[str]()
+    if keyed.noisy:
+        assert keyed.first is not None
+        # sums of multiples of the weights' base, which are those that the sketches are of
+        totals = (keyed.first[:, 1:] + keyed.first[:, :1] * moments.reference) / keyed.bases()[:, None]
+        labels = [f"{keyed.kind} {moments.outcome} {time}" for time in moments.times]
+    arms = moments.cells["cohort"].isna().map({True: "never treated", False: "treated"})
+    columns = {"cohort": moments.cells["cohort"].astype("str").fillna("never treated"), "arm": arms}
     columns |= {stratum: moments.cells[stratum].astype("str") for stratum in moments.strata}
-    choices = [(), ("arm",), ("cohort",)]
-    subsets = [part for size in range(len(moments.strata) + 1) for part in combinations(moments.strata, size)]
-    for treated, strata in product(choices, subsets):
-        names = [*treated, *strata]
-        frame = pd.DataFrame({column: columns[column] for column in names}, index=moments.cells.index)
-        group = (
-            frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy() if names else np.zeros(len(frame), int)
-        )
-        n_groups = int(group.max()) + 1
-        of, sums = keyed.cells.merged(group, n_groups), np.zeros((n_groups, totals.shape[1]))
+    for names, cell, group in margins(pd.DataFrame(columns), [(), ("arm",), ("cohort",)], moments.strata):
+        of, sums = keyed.cells.merged(group, len(cell)), np.zeros((len(cell), totals.shape[1]))
         np.add.at(sums, group, totals)
-        n = np.bincount(group, moments.cells["n"].to_numpy(), n_groups).astype(int)
-        for number in range(n_groups):
-            levels = frame.iloc[int(np.argmax(group == number))]
-            cell = ", ".join(f"{column} {levels[column]}" for column in names) or "everyone"
-            facts = dict(zip(labels, map(_digest, sums[number]), strict=True))
-            sketch = tuple(of.sketch[number].tolist())
-            yield ReleasedSet(f"{name}: {cell}", int(n[number]), int(of.key[number]), sketch, weights, facts)
+        n = np.bincount(group, moments.cells["n"].to_numpy(), len(cell)).astype(int)
+        for number, levels in enumerate(cell):
+            text = ", ".join(f"{column} {level}" for column, level in zip(names, levels, strict=True)) or "everyone"
+            facts = dict(zip(labels, map(digest, sums[number]), strict=True))
+            sketch, rows = tuple(of.sketch[number].tolist()), tuple(of.rows[number].tolist())
+            yield ReleasedSet(
+                f"{name}: {text}",
+                int(n[number]),
+                int(of.key[number]),
+                sketch,
+                keyed.usual,
+                facts,
+                () if rows == sketch else rows,
+                keyed.most,
+            )
+
+
+def margins(
+    columns: pd.DataFrame, choices: Sequence[tuple[str, ...]], strata: Sequence[str]
+) -> Iterator[tuple[list[str], list[tuple[str, ...]], Ints]]:
+    """Yield the margins of a table: their columns, the levels of each cell, and the number of the cell of each row.
+
+    Parameters
+    ----------
+    columns : DataFrame
+        Levels as text.
+    choices : sequence of tuple of str
+        Columns by which margins may be, one choice at a time.
+    strata : sequence of str
+        Columns of which each subset is added to each choice.
+    """
+    subsets = [part for size in range(len(strata) + 1) for part in combinations(strata, size)]
+    for choice, part in product(choices, subsets):
+        names = [*choice, *part]
+        rows = list(zip(*(columns[name].tolist() for name in names), strict=True)) if names else [()] * len(columns)
+        number = {levels: place for place, levels in enumerate(dict.fromkeys(rows))}
+        yield names, list(number), np.array([number[levels] for levels in rows], dtype=np.int64)
 
 
 def _of_covariates(name: str, moments: CovariateMoments) -> Iterator[ReleasedSet]:
-    amounts = moments.cells[moments.cells["kind"] == AMOUNT]
-    for (arm, stage), rows in amounts.groupby(["arm", "stage"], sort=False):
-        row = rows.iloc[0]
+    for (arm, stage), cells in moments.cells.groupby(["arm", "stage"], sort=False):
+        row = cells.iloc[0]
+        amounts = cells[cells["kind"] == AMOUNT]
         sums = {
-            f"covariate {covariate}": _digest(total)
-            for covariate, total in zip(rows["covariate"], rows["noisy_wx"], strict=True)
+            f"covariate {covariate.replace(' ', '_')}": digest(total / float(row["base"]))
+            for covariate, total in zip(amounts["covariate"], amounts["noisy_wx"], strict=True)
         }
-        weights = tuple(sorted({UNIT, int(row["usual"])}))
-        sketch = tuple(int(term) for term in row["sketch"])
-        yield ReleasedSet(f"{name}: {arm} {stage} matching", int(row["people"]), int(row["key"]), sketch, weights, sums)
+        weights = tuple(dict.fromkeys([UNIT, *map(int, row["usual"])]))
+        sketch, rows = (tuple(int(term) for term in row[of]) for of in ("sketch", "rows"))
+        yield ReleasedSet(
+            f"{name}: {arm} {stage} matching",
+            int(row["people"]),
+            int(row["key"]),
+            sketch,
+            weights,
+            sums,
+            () if rows == sketch else rows,
+        )
 
 
-def _digest(total: float) -> str:
-    """Return what tells sums apart; nine digits, so that the order of addition does not matter."""
-    return hashlib.sha256(f"{total:.8e}".encode()).hexdigest()[:16]
+def sets_of_life_table(name: str, table: LifeTable) -> list[ReleasedSet]:
+    """Return the sets of people at risk at the start: of each curve, and of each margin over columns of levels."""
+    keys, found = table.keys, list[ReleasedSet]()
+    if keys is None or keys.rows is None:
+        return found
+    columns = table.cells[list(table.by)].astype("str")
+    for names, cell, group in margins(columns, [()], table.by):
+        of = keys.merged(group, len(cell))
+        n = np.bincount(group, table.cells["n"].to_numpy(), len(cell)).astype(int)
+        assert of.rows is not None
+        for levels, size, key, rows in zip(cell, n.tolist(), of.key.tolist(), of.rows.tolist(), strict=True):
+            text = ", ".join(f"{column} {level}" for column, level in zip(names, levels, strict=True)) or "everyone"
+            found.append(ReleasedSet(f"{name}: {text}", size, key, tuple(rows), most=keys.most))
+    return found
 
 
 # ---- keeping sets apart ------------------------------------------------------------------------------------------
@@ -129,16 +171,13 @@ class Apart:
 
     Attributes
     ----------
-    earlier : sequence of ReleasedSet
-        Of all earlier editions.
-    weights : tuple of int
-        As `usual_weights` of all tables of the edition.
+    counted : CountedSets
+        The sets of all earlier editions, and where those of the tables admitted that are only counted are noted.
     sets : list of ReleasedSet
-        Of the tables admitted.
+        Of the tables admitted, behind sums.
     """
 
-    earlier: Sequence[ReleasedSet] = ()
-    weights: tuple[int, ...] = (UNIT,)
+    counted: CountedSets = field(default_factory=CountedSets)
     sets: list[ReleasedSet] = field(default_factory=list)
 
     def admit(
@@ -168,14 +207,18 @@ class Apart:
         record: list[str] = []
         safe: Table
         notes: list[str]
+        summed = [one for one in self.counted.earlier if one.sums]
         while True:
             safe, notes = make(name.partition("/")[2], table, rules)
-            sets = list(_sets(name, as_released(table, safe), self.weights))
+            every = list(_sets(name, as_released(table, safe)))
+            sets = [one for one in every if one.sums]
             # within an edition, all sums are of the same records
             inside = [pair for pair in too_alike(sets, [NO_ONE, *self.sets]) if pair.people > 0]
-            found = too_alike(sets, self.earlier) + inside + _within(sets)
+            inside += CountedSets(self.sets).alike(sets) + _within(sets)
+            found = too_alike(sets, summed) + inside + self.counted.alike(every)
             if not found:
                 self.sets += sets
+                self.counted.sets += [one for one in every if not one.sums]
                 return safe, [*notes, *record]
             table, line = _coarser(name, table, safe, found)
             record.append(f"{name}: {line}: {CHANGED if found[0].people == 0 else ALIKE}.")
@@ -183,7 +226,11 @@ class Apart:
 
 def _within(sets: Sequence[ReleasedSet]) -> list[Conflict]:
     """Return the pairs within one table."""
-    return [pair for place, one in enumerate(sets) for pair in too_alike([one], sets[:place]) if pair.people > 0]
+    found = list[Conflict]()
+    for place, one in enumerate(sets):
+        before = sets[:place]
+        found += [pair for pair in too_alike([one], before) if pair.people > 0] + CountedSets(before).alike([one])
+    return found
 
 
 def as_released(table: Table, safe: Table) -> Table:

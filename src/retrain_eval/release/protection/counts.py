@@ -17,11 +17,13 @@ from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.moments import noise_stamp
 from retrain_eval.release.protection.weights import published_weights
 from retrain_eval.tables.counts import COUNTED, SampleCounts
-from retrain_eval.tables.noise.cell_keys import Keys, add_keys
+from retrain_eval.tables.noise.cell_keys import APART, Keys, add_keys, add_sketches
 from retrain_eval.tables.noise.changes import MAX_CHANGE
+from retrain_eval.tables.noise.person_keys import PRIME
 from retrain_eval.tables.noise.register import MOST, Register
 
 Protected = tuple[pd.DataFrame, list[str]]
+Sketches = Mapping[str, Ints | None]
 
 # (whole, part): the second column counts some of the people of the first
 PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -29,6 +31,7 @@ PAIRS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "linkage": (("n", "n_linked"),),
 }
 _KEY = "key of "
+NEAR = f"people differ from those of an earlier edition by fewer than {APART}"
 
 
 def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> tuple[SampleCounts, list[str]]:
@@ -60,7 +63,8 @@ def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> 
     flow is withheld if few people stop between it and the next published step. If one level of a stratum has few people
     or none, all its levels are withheld, because that level would follow from the others. If few people of a level, or
     of all, were dropped, the count before dropping is withheld. Neighbouring bins are pooled until each holds enough
-    people; bins must also hold enough people who were not matched, or none.
+    people; bins must also hold enough people who were not matched, or none. A step, a column of a stratum or the bins
+    of a group are withheld if their people differ from those of a count of an earlier edition by fewer than ten.
     """
     if not rules.noisy:
         return SampleCounts.of(counts.kind, counts.cells, counts.stamp), []
@@ -70,25 +74,29 @@ def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> 
             public="it was counted without keys of people",
         )
     cells = counts.cells.assign(**{f"{_KEY}{name}": key for name, key in counts.keys.items()})
-    cells, record = _PROTECT[counts.kind](cells, rules.min_contributors, register)
+    sketches: Sketches = counts.sketches or dict.fromkeys(counts.keys)
+    cells, record = _PROTECT[counts.kind](cells, rules.min_contributors, register, sketches)
     return SampleCounts.of(counts.kind, cells, {**counts.stamp, "noise": noise_stamp(rules)}), record
 
 
-def _flow(cells: pd.DataFrame, minimum: int, register: Register) -> Protected:
+def _flow(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:
     stopped = cells["stopped"].to_numpy(dtype=float, na_value=np.nan)
     keys = cells[f"{_KEY}stopped"].to_numpy(dtype=np.uint64)
-    hidden = np.isnan(stopped)
+    hidden, stopped_sketch, near = np.isnan(stopped), sketches["stopped"], 0
     published = np.zeros(len(cells), dtype=np.int64)
     known = int(hidden.sum())
-    for _, rows in cells.groupby("group", sort=False):
+    for group, rows in cells.groupby("group", sort=False):
         at = rows.index.to_numpy()
         reached = np.nan_to_num(stopped[at])[::-1].cumsum()[::-1].astype(np.int64)
         with np.errstate(over="ignore"):
             reached_keys = np.cumsum(keys[at][::-1], dtype=np.uint64)[::-1]
+        of = None if stopped_sketch is None else np.cumsum(stopped_sketch[at][::-1], axis=0)[::-1] % PRIME
+        alike = register.counted.few_apart(reached, reached_keys, of) & ~hidden[at]
+        near += int(alike.sum())
         pending = 0  # people between this step and the next published one
         for step in range(len(at))[::-1]:
             pending += 0 if hidden[at[step]] else int(stopped[at[step]])
-            hidden[at[step]] |= 0 < pending < minimum
+            hidden[at[step]] |= alike[step] or 0 < pending < minimum
             pending = pending if hidden[at[step]] else 0
         shown = [step for step in range(len(at)) if not hidden[at[step]]]
         counts = [register.count(int(reached[step]), int(reached_keys[step])) for step in shown]
@@ -99,16 +107,20 @@ def _flow(cells: pd.DataFrame, minimum: int, register: Register) -> Protected:
         shown, counts = [step for step, _ in pairs], [n for _, n in pairs]
         for step, now, after in zip(shown, counts, [*counts, 0][1:], strict=True):
             published[at[step]] = now - after
+        names = [f"counts/flow: {group}, {cells['step'].iloc[at[step]]}" for step in shown]
+        register.counted.add(names, reached[shown], reached_keys[shown], None if of is None else of[shown])
     cells["stopped"] = pd.array(np.where(hidden, np.nan, published), dtype="Float64").astype("Int64")
-    n = int(hidden.sum()) - known
-    return cells, [f"Sample flow: {n} count(s) are withheld, of or next to fewer than {minimum}."] if n else []
+    n = int(hidden.sum()) - known - near
+    record = [f"Sample flow: {n} count(s) are withheld, of or next to fewer than {minimum}."] if n else []
+    return cells, [*record, *([f"Sample flow: {near} count(s) are withheld: {NEAR}."] if near else [])]
 
 
-def _matching(cells: pd.DataFrame, minimum: int, register: Register) -> Protected:
+def _matching(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:
     exact = cells["n_control_matched"]
+    cells, of_near = _without_near("matching", cells, register, sketches)
     cells, record = _strata("matching", cells, minimum)
     few, exact = cells["n_control_matched"].isna(), exact.loc[cells.index]
-    cells, notes = _registered("matching", cells, minimum, register)
+    cells, notes = _registered("matching", cells, minimum, register, sketches)
     for name in ("comparisons", "sum_w", "sum_w2"):
         cells[name] = cells[name].mask(few | cells["n_control_matched"].isna())
     for row in cells.index[cells["sum_w"].notna() & (exact > 0)]:
@@ -118,14 +130,32 @@ def _matching(cells: pd.DataFrame, minimum: int, register: Register) -> Protecte
         cells.loc[row, ["sum_w", "sum_w2"]] = published_weights(*sums, n, published, key, whole=bool(pd.isna(whole)))
         if pd.notna(cells.loc[row, "comparisons"]):  # per control, to two digits: more would give both counts
             cells.loc[row, "comparisons"] = round(published * round(float(cells.loc[row, "comparisons"]) / n, 2))
-    return cells.reset_index(drop=True), [*record, *notes]
+    return cells.reset_index(drop=True), [*of_near, *record, *notes]
 
 
-def _linkage(cells: pd.DataFrame, minimum: int, register: Register) -> Protected:
+def _linkage(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:
+    cells, of_near = _without_near("linkage", cells, register, sketches)
     cells, record = _strata("linkage", cells, minimum)
-    cells, notes = _registered("linkage", cells, minimum, register)
+    cells, notes = _registered("linkage", cells, minimum, register, sketches)
     has_rate = cells["subgroup"].isna() | cells["n"].notna()
-    return cells[has_rate].reset_index(drop=True), [*record, *notes]
+    return cells[has_rate].reset_index(drop=True), [*of_near, *record, *notes]
+
+
+def _without_near(kind: str, cells: pd.DataFrame, register: Register, sketches: Sketches) -> Protected:
+    """Withhold a column, over all people or by stratum, if a count of it is of nearly the people of an earlier one."""
+    everyone, record = cells["subgroup"].isna(), list[str]()
+    for name in COUNTED[kind]:
+        n = cells[name].fillna(0).to_numpy(dtype=np.int64)
+        near = register.counted.few_apart(n, cells[f"{_KEY}{name}"].to_numpy(np.uint64), sketches[name]) & (n > 0)
+        of = cells["subgroup"].isin(cells.loc[near & ~everyone, "subgroup"]) | (everyone & near)
+        if of.any():
+            strata = ", ".join(dict.fromkeys(cells.loc[of & ~everyone, "subgroup"]))
+            what = " and ".join(
+                [*(["over all"] if (of & everyone).any() else []), *([f"by {strata}"] if strata else [])]
+            )
+            cells[name] = cells[name].mask(of)
+            record.append(f"Table {kind}: {name} {what} is withheld: {NEAR}.")
+    return cells, record
 
 
 def _strata(kind: str, cells: pd.DataFrame, minimum: int) -> Protected:
@@ -155,7 +185,7 @@ def _strata(kind: str, cells: pd.DataFrame, minimum: int) -> Protected:
     return cells[~gone].copy(), record
 
 
-def _registered(kind: str, cells: pd.DataFrame, minimum: int, register: Register) -> Protected:
+def _registered(kind: str, cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:
     """Change counts: of all people first, then those of the levels of each stratum, which add up."""
     record = list[str]()
     everyone = cells["subgroup"].isna()
@@ -185,22 +215,33 @@ def _registered(kind: str, cells: pd.DataFrame, minimum: int, register: Register
         above = (cells[part] > cells[whole_name]).fillna(value=False).astype(bool)
         of = (cells["subgroup"].isin(cells.loc[above, "subgroup"]) & ~everyone) | (above & everyone)
         cells[whole_name] = cells[whole_name].mask(of)
+    for name in COUNTED[kind]:
+        shown = cells.index[cells[name].notna() & (exact[name] > 0).fillna(value=False)]
+        of_level = cells.loc[shown, ["subgroup", "level"]].fillna("all").itertuples(index=False)
+        names = [f"counts/{kind}: {name}, {subgroup} {level}" for subgroup, level in of_level]
+        of_rows, keys = sketches[name], cells.loc[shown, f"{_KEY}{name}"].to_numpy(np.uint64)
+        register.counted.add(
+            names, exact[name][shown].to_numpy(np.int64), keys, None if of_rows is None else of_rows[shown]
+        )
     return cells, record
 
 
-def _overlap(cells: pd.DataFrame, minimum: int, register: Register) -> Protected:
+def _overlap(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:
     record = list[str]()
     bins = cells[["bin_low", "bin_high"]].drop_duplicates().sort_values("bin_low")
     low, high = bins["bin_low"].to_numpy(), bins["bin_high"].to_numpy()
     of: dict[str, Ints] = {}
     keys: dict[str, Keys] = {}
+    sketched: dict[str, Ints | None] = {}
+    every_sketch = sketches["n"]
     for group, rows in cells.groupby("group", sort=False):
         rows = rows.sort_values("bin_low")
         of[str(group)] = rows["n"].to_numpy(dtype=np.int64)
         keys[str(group)] = rows[f"{_KEY}n"].to_numpy(dtype=np.uint64)
+        sketched[str(group)] = None if every_sketch is None else every_sketch[rows.index]
     for before, after in (("treated", "treated matched"), ("control before", "control matched")):
         if after in of and before in of and 0 < of[before].sum() - of[after].sum() < minimum:
-            of[before], keys[before] = of[after], keys[after]
+            of[before], keys[before], sketched[before] = of[after], keys[after], sketched[after]
             record.append(f"Common support: {before} are those matched; fewer than {minimum} were not.")
     matched = of.pop("treated matched", None)
     parts, pooled = list[pd.DataFrame](), 0
@@ -223,12 +264,23 @@ def _overlap(cells: pd.DataFrame, minimum: int, register: Register) -> Protected
         pooled += len(bins) - len(ends)
         place = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=-1))
         sums, summed = np.add.reduceat(n, starts), add_keys(keys[group], place, len(ends))
-        whole = register.count(int(n.sum()), int(add_keys(summed, np.zeros(len(ends), np.int64), 1)[0]))
+        sketch, all_bins = sketched[group], np.zeros(len(ends), np.int64)
+        pooled_sketch = None if sketch is None else add_sketches(sketch, place, len(ends))
+        union = None if pooled_sketch is None else add_sketches(pooled_sketch, all_bins, 1)
+        of_all = add_keys(summed, all_bins, 1)
+        near = register.counted.few_apart(sums, summed, pooled_sketch).any()
+        if near or register.counted.few_apart([n.sum()], of_all, union).any():
+            record.append(f"Common support: {group} is withheld: {NEAR}.")
+            continue
+        whole = register.count(int(n.sum()), int(of_all[0]))
         published = register.parts(whole, sums.tolist(), summed)
         if published is None or published.min() < minimum:
             record.append(f"Common support: {group} is withheld: changed counts do not add up, or are too small.")
             continue
         parts.append(pd.DataFrame({"bin_low": low[starts], "bin_high": high[ends], "group": group, "n": published}))
+        names = [f"counts/overlap: {group}, bin {number}" for number in range(len(ends))]
+        register.counted.add(names, sums, summed, pooled_sketch)
+        register.counted.add([f"counts/overlap: {group}"], [int(n.sum())], of_all, union)
     if pooled:
         record.append(f"Common support: {pooled} bin(s) of fewer than {minimum} are pooled with a neighbour.")
     return (pd.concat(parts, ignore_index=True) if parts else cells.iloc[:0]), record
@@ -286,7 +338,7 @@ def _none(count: pd.Series[int]) -> pd.Series[bool]:
     return none
 
 
-_PROTECT: Mapping[str, Callable[[pd.DataFrame, int, Register], Protected]] = {
+_PROTECT: Mapping[str, Callable[[pd.DataFrame, int, Register, Sketches], Protected]] = {
     "flow": _flow,
     "matching": _matching,
     "linkage": _linkage,

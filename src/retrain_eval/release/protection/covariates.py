@@ -8,7 +8,7 @@ h its error is about h·√(Kv) people's worth: 2.5 standard deviations / n, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,13 @@ from scipy import optimize
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.counts import pool_bins
-from retrain_eval.release.protection.merging import JOIN
 from retrain_eval.release.protection.moments import noise_stamp
+from retrain_eval.release.protection.rare_levels import (
+    few_dropped_in_a_band,
+    merge_rare_levels,
+    published_edges,
+    without_few_dropped,
+)
 from retrain_eval.release.protection.weights import published_weights, weighted_counts
 from retrain_eval.tables.covariates.covariates import (
     AFTER,
@@ -29,19 +33,18 @@ from retrain_eval.tables.covariates.covariates import (
     ARMS,
     BEFORE,
     BINARY,
-    NUMBER,
     RELEASED,
-    SUMS,
     CovariateMoments,
 )
 from retrain_eval.tables.covariates.distributions import middles
 from retrain_eval.tables.moments.dominance import dominated
+from retrain_eval.tables.noise.cell_keys import APART, N_SUMS, Keys
+from retrain_eval.tables.noise.person_keys import PRIME
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
 WITHOUT_KEYS = "it was summed without keys of people"
 _MODULUS = 2**64
-_MANY = 10  # times the smallest number of people: so many dropped people can be shown in bands
 
 
 def protect_covariates(
@@ -111,14 +114,14 @@ def protect_covariates(
     kept: list[pd.DataFrame] = []
     withheld, as_after, alike = list(moments.withheld), dict[str, list[str]](), dict[str, list[str]]()
     for column, every in rows.groupby("column", sort=False):
-        block, notes = _merged(every, minimum)
+        block, notes = merge_rare_levels(every, minimum)
         record += [f"Covariates {name}: {column} {note}" for note in notes]
-        block, without = _without_few_dropped(block, minimum)
-        same = _few_dropped_in_a_band(block, minimum)
+        block, without = without_few_dropped(block, minimum)
+        same = few_dropped_in_a_band(block, minimum)
         for noted, arms in ((as_after, without), (alike, same)):
             for of_arm in arms:
                 noted.setdefault(of_arm, []).append(str(column))
-        made = None if _few(block, rules).any() else _protected(block, wholes, minimum, register, same)
+        made = None if _few(block, rules).any() else _protected(name, block, wholes, minimum, register, same)
         if made is None:
             withheld += [str(covariate) for covariate in block["covariate"].unique()]
         else:
@@ -139,7 +142,8 @@ def protect_covariates(
         record.append(
             f"Covariates {name}: {listed} withheld, of which fewer than {minimum} people have a value or do not have "
             "it, or an amount; or which few people dominate; or whose counts, once they are changed, are too small or "
-            "do not add up."
+            "do not add up, or are of people who differ from those of an earlier edition by fewer than "
+            f"{APART}."
         )
     safe = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
     stamp = {**moments.stamp, "noise": noise_stamp(rules)}
@@ -168,14 +172,28 @@ class _Whole:
 
 
 def _protected(
-    block: pd.DataFrame, wholes: Mapping[Any, _Whole], minimum: int, register: Register, same: Sequence[str]
+    name: str,
+    block: pd.DataFrame,
+    wholes: Mapping[Any, _Whole],
+    minimum: int,
+    register: Register,
+    same: Sequence[str],
 ) -> pd.DataFrame | None:
     """Return the published rows of the covariates of one column; None if counts cannot be made to add up.
 
-    Arms in ``same`` have the distribution after matching before it too.
+    Arms in ``same`` have the distribution after matching before it too. None as well if people with a level differ from
+    those of an earlier edition by fewer than ten; edges below or above which they do are not published.
     """
     kind = block["kind"].iloc[0]
-    edges = np.array([], dtype=np.int64) if kind == BINARY else _published_edges(block, minimum)
+    edges = np.array([], dtype=np.int64) if kind == BINARY else published_edges(block, minimum)
+    counted = [_counted(row, edges) for _, row in block.iterrows()]
+    near = np.array([register.counted.few_apart(*sets) for sets in counted])  # each level, or below and above each edge
+    if kind == BINARY and near.any():
+        return None
+    if kind != BINARY:
+        stay = ~near.reshape(len(block), len(edges), 2).any(axis=(0, 2))
+        edges = edges[stay]
+        counted = [_counted(row, edges) for _, row in block.iterrows()]
     parts = []
     for key, cells in block.groupby(["arm", "stage"], sort=False):
         whole = wholes[key]
@@ -209,7 +227,25 @@ def _protected(
                 sum_below=pd.Series(below, cells.index),
             )
         )
+    for (_, row), sets in zip(block.iterrows(), counted, strict=True):
+        text = f"covariates/{name}: {row['arm']} {row['stage']} matching, {row['covariate']}"
+        register.counted.add([f"{text}, set {number}" for number in range(len(sets[0]))], *sets)
     return pd.concat(parts).sort_index(kind="stable")
+
+
+def _counted(row: pd.Series[Any], edges: Ints) -> tuple[Ints, Keys, Ints]:
+    """Return numbers, keys and sketches of the people counted: with and without a level; below and above each edge."""
+    people, key, rows = int(row["people"]), np.uint64(row["key"]), np.asarray(row["rows"], np.int64)
+    if row["kind"] == BINARY:
+        n, keys = np.array([row["ones"]], np.int64), np.array([row["ones_key"]], np.uint64)
+        sketches = np.asarray(row["ones_rows"], np.int64)[None]
+    else:
+        n, keys = np.asarray(row["people_below"], np.int64)[edges], np.asarray(row["below_key"], np.uint64)[edges]
+        sketches = np.asarray(row["below_rows"], np.int64).reshape(-1, N_SUMS)[edges]
+    with np.errstate(over="ignore"):
+        every = np.column_stack([keys, key - keys]).astype(np.uint64)
+    both = np.stack([sketches, (rows - sketches) % PRIME], axis=1)
+    return np.column_stack([n, people - n]).ravel(), every.ravel(), both.reshape(-1, N_SUMS)
 
 
 def _levels(cells: pd.DataFrame, whole: _Whole, minimum: int, register: Register) -> Floats | None:
@@ -267,26 +303,6 @@ def _of_counts(row: pd.Series[Any], below: Floats, whole: _Whole) -> tuple[float
     return float(band @ values), float(band @ values**2)
 
 
-def _published_edges(block: pd.DataFrame, minimum: int) -> Ints:
-    """Return the places of the edges between which each arm and stage has enough people.
-
-    If matching dropped many people of an arm, enough of them or none are between two edges.
-    """
-    bands, or_none = list(np.diff(_ends(block), axis=1, prepend=0)), list[int]()
-    for _, before, after in _stages(block):
-        dropped = (_ends(before) - _ends(after))[0]
-        if dropped[-1] >= _MANY * minimum:
-            or_none.append(len(bands))
-            bands.append(np.diff(dropped, prepend=0))
-    return pool_bins(np.array(bands), minimum, or_none)[:-1]
-
-
-def _ends(rows: pd.DataFrame) -> Ints:
-    """Return the people below each edge, and all of them, by row."""
-    below = np.array(rows["people_below"].tolist(), dtype=np.int64).reshape(len(rows), -1)
-    return np.column_stack([below, rows["people"].to_numpy(dtype=np.int64)])
-
-
 def _few(cells: pd.DataFrame, rules: Release) -> Bools:
     """Return the rows of few people: with a value, without it, or with an amount; or whose amounts few dominate."""
     minimum, kind = rules.min_contributors, cells["kind"].iloc[0]
@@ -307,68 +323,3 @@ def _few(cells: pd.DataFrame, rules: Release) -> Bools:
     ]
     constant = np.array(sides) == 0
     return np.asarray((np.array(sides) < minimum) & ~(constant & implied & (cells["edges"].map(len) > 0).to_numpy()))
-
-
-def _without_few_dropped(block: pd.DataFrame, minimum: int) -> tuple[pd.DataFrame, list[str]]:
-    """Drop the rows before matching of arms of which matching dropped a few people with a value; name these arms.
-
-    The table of matching withholds such counts too. People with an amount are counted, and of a yes or no both sides.
-    """
-    kind, gone = block["kind"].iloc[0], list[str]()
-    for arm, before, after in _stages(block) if kind != NUMBER else ():
-        ones, people = (
-            before[name].to_numpy(dtype=np.int64) - after[name].to_numpy(dtype=np.int64) for name in ("ones", "people")
-        )
-        dropped = np.concatenate([ones, people - ones]) if kind == BINARY else ones
-        if ((dropped > 0) & (dropped < minimum)).any():
-            gone.append(arm)
-    return block[~(block["arm"].isin(gone) & (block["stage"] == BEFORE))], gone
-
-
-def _few_dropped_in_a_band(block: pd.DataFrame, minimum: int) -> list[str]:
-    """Return the arms of which matching dropped a few people between two points of a distribution function."""
-    if block["kind"].iloc[0] == BINARY:
-        return []
-    found, edges = list[str](), _published_edges(block, minimum)
-    for arm, before, after in _stages(block):
-        n = np.diff((_ends(before) - _ends(after))[0, np.append(edges, -1)], prepend=0)
-        if ((n > 0) & (n < minimum)).any():
-            found.append(arm)
-    return found
-
-
-def _stages(block: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Yield the arms with rows before matching and after it."""
-    for arm, rows in block.groupby("arm", sort=False):
-        before, after = (rows[rows["stage"] == stage] for stage in (BEFORE, AFTER))
-        if len(before) and len(after):
-            yield str(arm), before, after
-
-
-def _merged(block: pd.DataFrame, minimum: int) -> tuple[pd.DataFrame, list[str]]:
-    """Merge the rarest level of a text column with the next rarest one until no level is too rare."""
-    notes = []
-    while len(block["covariate"].unique()) > 2 and (block["ones"] < minimum).any() and not block["implied"].any():
-        either = block.groupby("covariate", sort=False)["ones"].sum().sort_values(kind="stable")
-        pair = [str(level) for level in block["covariate"].unique() if level in either.index[:2]]
-        start = len(str(block["column"].iloc[0])) + 1  # levels are named column_level
-        merged = JOIN.join([pair[0], *(level[start:] for level in pair[1:])])
-        block = pd.concat(list(_joined(block, pair, merged)), ignore_index=True)
-        notes.append(f"{merged[start:]} merged, because a level had fewer than {minimum} people.")
-    return block, notes
-
-
-def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.DataFrame]:
-    """Yield the rows of each level in order, with a pair merged: levels exclude each other, so their sums add up."""
-    for level, cells in block.groupby("covariate", sort=False):
-        if level == pair[1]:
-            continue
-        if level == pair[0]:
-            other = block[block["covariate"] == pair[1]]
-            sums = {name: cells[name].to_numpy() + other[name].to_numpy() for name in (*SUMS[2:], "ones", "ones_w")}
-            keys = [
-                np.uint64((int(a) + int(b)) % _MODULUS)
-                for a, b in zip(cells["ones_key"], other["ones_key"], strict=True)
-            ]
-            cells = cells.assign(covariate=merged, ones_key=keys, **sums)
-        yield cells

@@ -24,6 +24,7 @@ from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.common.shown import summarised
 from retrain_eval.plan.study_file import Release
+from retrain_eval.release.protection.alike import ALIKE, sets_of_life_table
 from retrain_eval.release.protection.moments import noise_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
@@ -93,6 +94,12 @@ def protect_life_table(name: str, table: LifeTable, rules: Release, register: Re
         raise DisclosureError(
             f"people have several spells in the life table {name!r}, so a count of spells is not a count of people"
         )
+    if table.keys.rows is None and register.counted.earlier:
+        raise DisclosureError(
+            f"the life table {name!r} was counted by an earlier version, so it cannot be compared with other editions; "
+            "run the study again",
+            public="it was summed without keys of people",
+        )
     table, groups, record = _grouped(name, table, rules, register)
     blocks = _blocks(name, table, groups, rules, register)
     parts = [_Block(table, *block).protected(rules, register) for block in blocks]
@@ -106,6 +113,7 @@ def protect_life_table(name: str, table: LifeTable, rules: Release, register: Re
             f"Life table {name}: in {stopped} of {len(parts)} group(s) spells are censored where fewer than "
             f"{rules.min_contributors} are left."
         )
+    register.counted.sets += sets_of_life_table(f"life_tables/{name}", table)
     found = replace(
         table,
         keys=None,
@@ -123,7 +131,13 @@ def protect_life_table(name: str, table: LifeTable, rules: Release, register: Re
 def _grouped(name: str, table: LifeTable, rules: Release, register: Register) -> tuple[LifeTable, Ints, list[str]]:
     """Return the table with groups that are large enough, and their published counts, which add up to the whole."""
     most = 1 if table.keys is None else table.keys.most
-    needed, before = rules.min_contributors * most, table.merged
+    needed, before, record = rules.min_contributors * most, table.merged, list[str]()
+    while found := register.counted.alike(sets_of_life_table(f"life_tables/{name}", table)):
+        if not table.by:
+            raise DisclosureError(f"{ALIKE}:\n  " + "\n  ".join(map(str, found[:5])), public=ALIKE)
+        record.append(f"Life table {name}: summed over {table.by[-1]}: {ALIKE}.")
+        before = (*table.merged, table.by[-1])
+        table = replace(table.collapse(table.by[-1]), merged=before)
     while True:
         n, keys = _totals(table, table.group_numbers(), len(table.groups()))
         if n.sum() < needed:
@@ -148,7 +162,12 @@ def _grouped(name: str, table: LifeTable, rules: Release, register: Register) ->
     what = ", ".join(
         f"{part} merged" if JOIN in part else f"summed over {part}" for part in table.merged[len(before) :]
     )
-    return table, counts, [f"Life table {name}: {what}, so that no group is of few."] if what else []
+    if not what:
+        return table, counts, record
+    record.append(f"Life table {name}: {what}, so that no group is of few.")
+    if found := register.counted.alike(sets_of_life_table(f"life_tables/{name}", table)):
+        raise DisclosureError(f"{ALIKE}:\n  " + "\n  ".join(map(str, found[:5])), public=ALIKE)
+    return table, counts, record
 
 
 def published_parts(n: Ints, keys: Keys, register: Register) -> Ints | None:

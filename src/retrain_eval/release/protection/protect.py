@@ -12,7 +12,7 @@ import pandas as pd
 
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.alike import Apart, usual_weights
+from retrain_eval.release.protection.alike import Apart, once
 from retrain_eval.release.protection.counts import protect_counts
 from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.release.protection.life_tables import protect_life_table
@@ -23,6 +23,7 @@ from retrain_eval.release.protection.standing import redraw_standing
 from retrain_eval.release.protection.statistics import protect_statistic
 from retrain_eval.release.results import Results
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.noise.counted_sets import CountedSets
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.released_sets import ReleasedSet
 
@@ -53,7 +54,7 @@ def protect(
     say : callable
         Called with the reason why a table is dropped. The text contains small counts and is for the agency only.
     earlier : sequence of ReleasedSet
-        Sets of people behind the sums of earlier editions.
+        Sets of people behind the sums and counts of earlier editions.
     published : mapping of int → int
         Cell key → count, as earlier editions published them: the same people keep their count.
 
@@ -78,7 +79,7 @@ def protect(
     ([False, True], ['Sample flow: 1 count(s) are withheld, of or next to fewer than 10.'])
     """
     safe, record = Results(), []
-    register = Register(changes_of(rules), dict(published))
+    register = Register(changes_of(rules), dict(published), CountedSets(earlier if rules.noisy else ()))
     gone: dict[str, DisclosureError] = {}
     for name, of_people in results.counts.items():
         try:
@@ -86,7 +87,7 @@ def protect(
             record += notes
         except DisclosureError as error:
             gone[f"counts/{name}"] = error
-    apart = Apart(earlier, usual_weights(results.covariates.values()))
+    apart = Apart(register.counted)
     # wholes are published before their parts
     moments = dict(sorted(results.moments.items(), key=lambda item: len(item[1].strata)))
     make_moments = partial(protect_moments, register=register, order=order or {})
@@ -117,7 +118,7 @@ def protect(
     standing, stays = redraw_standing(results, safe.kept(), rules, register)
     made, notes = publish(standing, safe.kept(), rules, stays | {name: why.public for name, why in gone.items()})
     safe.tables, safe.parts, safe.answered = made.tables, made.parts, made.answered
-    safe.sets, safe.published = apart.sets, register.published
+    safe.published, safe.sets = register.published, once([*apart.sets, *register.counted.sets])
     _refuse_empty(results, safe, gone)
     return safe, [*notes, *record]
 

@@ -26,8 +26,9 @@ from retrain_eval.tables.covariates.covariates import (
 )
 from retrain_eval.tables.covariates.distributions import Points, is_whole
 from retrain_eval.tables.largest import N_LARGEST, largest_of, padded
-from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, key_sums
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, common_weight, different_weights, key_sums
 from retrain_eval.tables.noise.held import HeldKeys
+from retrain_eval.tables.noise.person_keys import PRIME
 from retrain_eval.tables.stamps import winsorise_stamp
 from retrain_eval.tables.winsorise import check_quantile, limits
 
@@ -44,19 +45,20 @@ class _Stage:
     people_by_cell: Ints
     squares: float
     keys: HeldKeys | None  # of each person
-    set_of: CellKeys | None  # with weights
-    usual: int  # weight that most people have
+    set_of: CellKeys | None  # with weights divided by the base
+    base: float  # the weight that all are multiples of
+    usual: tuple[int, ...]  # weights that most people have, in units of the base
 
     @classmethod
     def build(cls, rows: Ints, weight: Floats, cell: Ints, n_cells: int, keys: HeldKeys | None) -> _Stage:
         people, place = np.unique(rows, return_inverse=True)
         of_person = np.bincount(place, weights=weight, minlength=len(people)).astype(float)
-        held, set_of, usual = None, None, UNIT
+        held, set_of, base = None, None, 1.0
+        usual: tuple[int, ...] = (UNIT,)
         if keys is not None:
             held = keys.take(people)
-            set_of = CellKeys.of(np.zeros(len(people), np.int64), held.record, held.element, of_person, 1)
-            listed, counts = np.unique(np.rint(of_person * UNIT).astype(np.int64), return_counts=True)
-            usual = int(listed[counts.argmax()])
+            base, usual = common_weight(*different_weights(of_person))
+            set_of = CellKeys.of(np.zeros(len(people), np.int64), held.record, held.element, of_person / base, 1)
         return cls(
             len(rows),
             cell[people],
@@ -66,6 +68,7 @@ class _Stage:
             float((weight**2).sum()),
             held,
             set_of,
+            base,
             usual,
         )
 
@@ -174,18 +177,27 @@ def _keyed(x: Floats, of: _Stage, kind: str, points: Points, *, whole: bool, imp
     noisy = value * of.keys.factor if kind == AMOUNT else np.zeros(len(value))
     band = np.searchsorted(points.edges, value, side="right")
     n_bands = len(points.edges) + 1
-    with np.errstate(over="ignore"):
-        below = np.cumsum(key_sums(band, record, n_bands), dtype=np.uint64)[:-1]
     some = value != 0
+    of_ones, of_bands = CellKeys.none(2), CellKeys.none(n_bands)
+    ones = np.ones(len(value))
+    if kind == BINARY:
+        of_ones = CellKeys.of(some.astype(np.int64), record, of.keys.element, ones, 2)
+    else:
+        of_bands = CellKeys.of(band, record, of.keys.element, ones, n_bands)
+    with np.errstate(over="ignore"):
+        below = np.cumsum(of_bands.key, dtype=np.uint64)[:-1]
     return {
         "kind": kind,
         "whole": whole,
         "implied": implied,
         "key": of.set_of.key[0],
         "sketch": of.set_of.sketch[0],
+        "rows": of.set_of.rows[0],
+        "base": of.base,
         "usual": of.usual,
         "ones": int(some.sum()),
         "ones_key": key_sums(some.astype(np.int64), record, 2)[1],
+        "ones_rows": of_ones.rows[1],
         "ones_w": float(of.weight[some].sum()),
         "noisy_wx": float(of.weight @ noisy),
         "noisy_wx2": float(of.weight @ noisy**2),
@@ -193,6 +205,7 @@ def _keyed(x: Floats, of: _Stage, kind: str, points: Points, *, whole: bool, imp
         "absolute": float(of.weight @ np.abs(value)) if kind == AMOUNT else 0.0,
         "people_below": np.cumsum(np.bincount(band, minlength=n_bands))[:-1],
         "below_key": below,
+        "below_rows": (np.cumsum(of_bands.rows, axis=0)[:-1] % PRIME).ravel(),
     }
 
 

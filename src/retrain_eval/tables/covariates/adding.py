@@ -10,6 +10,7 @@ import pandas as pd
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.tables.largest import padded
+from retrain_eval.tables.noise.cell_keys import N_SUMS
 from retrain_eval.tables.noise.person_keys import PRIME
 
 AFTER, BEFORE = "after", "before"
@@ -86,13 +87,19 @@ def _sum(a: Row, b: Row) -> dict[str, Any]:
     if "key" not in a or "key" not in b:
         return found
     found |= {name: np.uint64((int(a[name]) + int(b[name])) % _MODULUS) for name in _KEYS}
-    found["sketch"] = (np.asarray(a["sketch"], np.int64) + np.asarray(b["sketch"], np.int64)) % PRIME
-    found["usual"] = max((a, b), key=lambda row: int(row["people"]))["usual"]
+    for name in ("sketch", "rows", "ones_rows"):
+        found[name] = (np.asarray(a[name], np.int64) + np.asarray(b[name], np.int64)) % PRIME
+    found |= {name: max((a, b), key=lambda row: int(row["people"]))[name] for name in ("base", "usual")}
     found["whole"], found["implied"] = a["whole"] and b["whole"], a["implied"] and b["implied"]
     found["people_below"] = _at(a, b, "people_below", at, np.add)
     found["largest"] = padded(sorted([*a["largest"], *b["largest"]], reverse=True))
     below = [[int(row["below_key"][place]) for place in places] for row, places in zip((a, b), at, strict=True)]
     found["below_key"] = np.array([(one + two) % _MODULUS for one, two in zip(*below, strict=True)], np.uint64)
+    sketches = [
+        np.asarray(row["below_rows"], np.int64).reshape(-1, N_SUMS)[places]
+        for row, places in zip((a, b), at, strict=True)
+    ]
+    found["below_rows"] = ((sketches[0] + sketches[1]) % PRIME).ravel()
     return found
 
 

@@ -36,9 +36,12 @@ INSIDE = (
     "implied",
     "key",
     "sketch",
+    "rows",
+    "base",
     "usual",
     "ones",
     "ones_key",
+    "ones_rows",
     "ones_w",
     "noisy_wx",
     "noisy_wx2",
@@ -46,6 +49,7 @@ INSIDE = (
     "absolute",
     "people_below",
     "below_key",
+    "below_rows",
 )
 BASELINE_GROUPS = {
     "treated": ("treated", BEFORE),
@@ -71,10 +75,12 @@ class CovariateMoments(Additive):
         d = x − ``reference``. For numbers, ``sum_below`` is Σw below each of ``edges``, which are round numbers.
 
         Inside the agency, if people have keys, there are the columns `INSIDE`: the ``kind`` of covariate, the ``key``
-        and the weighted ``sketch`` of the people of the arm and stage, and the weight that most of them have
-        (``usual``, in units of 1/65,536); the people with 1, or with an amount other than zero (``ones``), their key
-        and their weight; Σwxδ and Σw(xδ)² of noisy amounts; the largest contributions; and the people below each edge
-        and their keys. ``implied`` says that zeros, or equal values, follow from the sample's definition.
+        of the people of the arm and stage, their sketches with weights divided by ``base`` and with each person once
+        (``sketch, rows``), and the weights that most of them have (``usual``), as in
+        `retrain_eval.tables.noise.cell_keys`; the people with 1, or with an amount other than zero (``ones``), their
+        key, their sketch (with 1 only) and their weight; Σwxδ and Σw(xδ)² of noisy amounts; the largest contributions;
+        and the people below each edge, their keys and, one after the other, their sketches. ``implied`` says that
+        zeros, or equal values, follow from the sample's definition.
     withheld : tuple of str
         Covariates that cannot be published.
     stamp : dict of str

@@ -24,7 +24,6 @@ from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_keys import SpellKeys
-from retrain_eval.tables.noise.cell_keys import add_keys
 
 
 def publishable_durations(cells: pd.DataFrame, group: Ints, min_cell: int) -> list[float]:
@@ -105,12 +104,19 @@ def move_to_grid(
     )
     filled = (moved["n"] > 0).to_numpy(dtype=bool)
     if keys is not None:
-        whole = SpellKeys(add_keys(keys.key[pooled_cells], pool, len(pooled)), keys.most)
+        whole = keys.take(pooled_cells).merged(pool, len(pooled))
         both = (n_before > 0) & (n_before < pooled["n"].to_numpy())
         first, second = (whole.key.copy(), whole.key.copy())  # where all are placed at one time
         first[both], second[both] = (whole.split(np.flatnonzero(both), share) for share in (0, 1))
         of_events, of_others = (keys.key[part["_cell"].to_numpy()] for part in (events, went_on))
-        keys = SpellKeys(np.concatenate([of_events, first, second, of_others])[filled], keys.most)
+        rows = None
+        if keys.rows is not None and whole.rows is not None:
+            # who is censored in which part is not known; in a group, where sketches are compared, they add up
+            none = np.zeros_like(whole.rows)
+            early, late = (np.where((n > 0)[:, None], whole.rows, none) for n in (n_before, n_before == 0))
+            of_cells = [keys.rows[part["_cell"].to_numpy()] for part in (events, went_on)]
+            rows = np.concatenate([of_cells[0], early, late, of_cells[1]])[filled]
+        keys = SpellKeys(np.concatenate([of_events, first, second, of_others])[filled], keys.most, rows)
     return moved[filled].reset_index(drop=True), sparse.csr_array(origin[filled]), keys
 
 

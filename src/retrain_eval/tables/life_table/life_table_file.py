@@ -14,7 +14,7 @@ from retrain_eval.tables.life_table.cooccurrence import products_of
 from retrain_eval.tables.life_table.spell_cells import COUNTS
 from retrain_eval.tables.life_table.spell_clusters import SpellClusters
 from retrain_eval.tables.life_table.spell_keys import SpellKeys
-from retrain_eval.tables.life_table.spell_table import ENDING, KEY, NOISE, PRODUCTS, SpellTable
+from retrain_eval.tables.life_table.spell_table import ENDING, KEY, NOISE, PRODUCTS, SKETCH, SpellTable
 
 _FACTS = ("duration", "by", "weighted", "cluster", "n_people", "grid", "stopped", "merged")
 
@@ -30,6 +30,8 @@ def write(life: SpellTable, path: str | os.PathLike[str]) -> None:
     facts = {name: getattr(life, name) for name in _FACTS}
     if life.keys is not None:
         columns[KEY] = pa.array(life.keys.key, pa.uint64())
+        if life.keys.rows is not None:
+            columns[SKETCH] = pa.array(life.keys.rows.tolist(), pa.list_(pa.int64()))
         facts["most"] = life.keys.most
     facts["clusters"] = life.clusters and life.clusters.facts()
     write_table(path, "life_table", pa.table(columns), facts, life.stamp)
@@ -49,7 +51,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     cells = table.select([*by, *ENDING, *COUNTS]).to_pandas().astype(dict.fromkeys([*by, "cause"], "str"))
     keys, most = None, facts.pop("most", None)
     if KEY in table.column_names and KEY not in by:
-        keys = SpellKeys(table[KEY].cast(pa.uint64()).to_numpy(), int(most))
+        sketches = None
+        if SKETCH in table.column_names:
+            sketches = np.array(table[SKETCH].to_pylist(), dtype=np.int64).reshape(table.num_rows, -1)
+        keys = SpellKeys(table[KEY].cast(pa.uint64()).to_numpy(), int(most), sketches)
     return {
         "by": by,
         "cells": cells,

@@ -16,7 +16,9 @@ from retrain_eval.common.sources import query, refuse_broken_rows, require_colum
 from retrain_eval.common.sql import stable_sum
 from retrain_eval.tables.life_table.event_codes import CENSORED, Codes, cause_sql, code_sql, read_codes
 from retrain_eval.tables.life_table.spell_keys import SpellKeys
-from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
+from retrain_eval.tables.noise.cell_keys import UNIT
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, PRIME, has_keys
+from retrain_eval.tables.noise.sums import power_sums_sql, powers_sql
 
 COUNTS = ("n", "sum_w", "sum_w2")
 _UNSEEN = "left_truncated"
@@ -169,6 +171,9 @@ def count_cells(
     rows_kept = "n"
     keyed = has_keys(relation)
     key = f"sum({PERSON_KEY}.record)" if keyed else "CAST(0 AS HUGEINT)"
+    spells_kept = "true" if columns.weight_type is None else f"{weight} > 0"
+    powers = [f"{total} AS power_{k}" for k, total in enumerate(power_sums_sql(spells_kept) if keyed else [])]
+    named = [f"power_{k}" for k in range(len(powers))]
     if columns.weight_type is not None:
         # a frequency weight is the number of identical spells that a row represents, each of weight one
         repeated = columns.weight_type == "frequency"
@@ -203,10 +208,14 @@ def count_cells(
     found = query(
         relation,
         f"""
-        WITH sums AS (SELECT {raw}, {sums}, {key} AS key, {" OR ".join(hidden)} AS bad FROM source GROUP BY ALL),
+        WITH sums AS (
+          SELECT {", ".join([raw, sums, f"{key} AS key", *powers])}, {" OR ".join(hidden)} AS bad
+          FROM {powers_sql("source") if keyed else "source"} GROUP BY ALL
+        ),
         named AS (
           SELECT {levels}{entry} AS entry, TRY_CAST(key_{len(names) - 2} AS DOUBLE) AS duration,
-            {code_sql(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, key, {rows_kept} AS row_count,
+            {", ".join([f"{code_sql(relation, columns.cause, cause)} AS cause, n, sum_w, sum_w2, key", *named])},
+            {rows_kept} AS row_count,
             bad OR {_not_finite("duration")} OR duration <= 0 OR {wrong_entry}
               OR coalesce(trim(CAST({cause} AS VARCHAR)) = '', false) AS bad
           FROM sums
@@ -214,17 +223,19 @@ def count_cells(
         cells AS (
           SELECT {", ".join([*keys, *(f"min({name}) AS {name}" for name in sorts)])},
             sum(n) AS n, {stable_sum("sum_w")} AS sum_w, {stable_sum("sum_w2")} AS sum_w2,
-            CAST(sum(key) % {2**64} AS UBIGINT) AS key, sum(row_count) AS row_count, bool_or(bad) AS bad,
-            NULL AS ascending
+            CAST(sum(key) % {2**64} AS UBIGINT) AS key,
+            {"".join(f"CAST(sum({name}) % {PRIME} * {UNIT} % {PRIME} AS BIGINT) AS {name}, " for name in named)}
+            sum(row_count) AS row_count, bool_or(bad) AS bad, NULL AS ascending
           FROM named GROUP BY {", ".join(keys)}
           UNION ALL
-          SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + 6))}, coalesce(bool_and(up), true)
+          SELECT {", ".join(["NULL"] * (len(keys) + len(sorts) + len(named) + 6))}, coalesce(bool_and(up), true)
           FROM (SELECT {id} > lag({id}) OVER () AS up FROM source)
         )
-        SELECT {", ".join(keys)}, n, sum_w, sum_w2, key, row_count, bad, ascending
+        SELECT {", ".join([*keys, "n, sum_w, sum_w2, key, row_count, bad, ascending", *named])}
         FROM cells ORDER BY ascending NULLS FIRST, {order_of(columns, sorts)}
         """,
     ).fetchnumpy()
+    sketches = [np.ma.getdata(found.pop(name)) for name in named]
     codes_read = found["cause"]
     *values, key_sums, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
     if len(rows) == 1:  # only the last row, which is not a cell
@@ -248,7 +259,8 @@ def count_cells(
     )
     of_cells = None
     if keyed:
-        of_cells = SpellKeys(key_sums[:-1][kept].astype(np.uint64), most_spells(relation, columns))
+        rows_of = np.column_stack(sketches)[:-1][kept].astype(np.int64)
+        of_cells = SpellKeys(key_sums[:-1][kept].astype(np.uint64), most_spells(relation, columns), rows_of)
     cells, of_cells = _by_cause(cells, columns.by, of_cells)
     return cells, int(rows[:-1].sum()), bool(ascending[-1]), causes, of_cells
 

@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from retrain_eval.common.arrays import AnyInts, Index
+from retrain_eval.common.arrays import AnyInts, Index, Ints
 from retrain_eval.common.shown import summarised
-from retrain_eval.tables.noise.cell_keys import Keys, add_keys
+from retrain_eval.tables.noise.cell_keys import Keys, add_keys, add_sketches
 
 
 @summarised
@@ -27,6 +27,8 @@ class SpellKeys:
     most : int
         The largest number of spells of one person in the rows: N spells are of at least N / most people. A control who
         is matched several times has several spells.
+    rows : int ndarray, shape (C, 20), or None
+        The sketches of the same people (`retrain_eval.tables.noise.cell_keys`), each spell once; None if not known.
 
     Examples
     --------
@@ -37,19 +39,23 @@ class SpellKeys:
 
     key: Keys
     most: int
+    rows: Ints | None = None
 
     def take(self, index: Index) -> Self:
         """Return the keys of some of the cells."""
-        return type(self)(self.key[index], self.most)
+        return type(self)(self.key[index], self.most, None if self.rows is None else self.rows[index])
 
     def merged(self, group: AnyInts, n_groups: int) -> Self:
         """Return the keys of the unions of cells with equal numbers."""
-        return type(self)(add_keys(self.key, group, n_groups), self.most)
+        rows = None if self.rows is None else add_sketches(self.rows, group, n_groups)
+        return type(self)(add_keys(self.key, group, n_groups), self.most, rows)
 
     @classmethod
     def stacked(cls, parts: Sequence[SpellKeys]) -> Self:
         """Return the keys of the cells of all parts, in their order."""
-        return cls(np.concatenate([part.key for part in parts]), max(part.most for part in parts))
+        rows = [part.rows for part in parts if part.rows is not None]
+        every = np.concatenate(rows) if len(rows) == len(parts) else None
+        return cls(np.concatenate([part.key for part in parts]), max(part.most for part in parts), every)
 
     def split(self, cell: AnyInts, share: int) -> Keys:
         """Return keys for the first or the second of two shares of cells; which spells are in which is not known.

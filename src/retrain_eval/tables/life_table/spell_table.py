@@ -36,7 +36,7 @@ from retrain_eval.tables.stamps import in_order, without_levels
 ENDING = ["entry", "duration", "cause"]
 PRODUCTS = ("product_with", "product")
 NOISE = ("noise_with", "noise")
-KEY = "key"
+KEY, SKETCH = "key", "sketch"
 Table = TypeVar("Table", bound="SpellTable")
 
 ANY = "any"  # the cause of a table whose causes are merged

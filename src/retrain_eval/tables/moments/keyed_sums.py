@@ -22,10 +22,11 @@ from retrain_eval.tables.moments.cell_sums import merge_cells
 from retrain_eval.tables.moments.numbering import Cells
 from retrain_eval.tables.moments.paths import Paths
 from retrain_eval.tables.moments.products import Pairs, cluster_moments, parts_of, unit_moments
-from retrain_eval.tables.noise.cell_keys import CellKeys, Keys, add_keys, key_sums
+from retrain_eval.tables.noise.cell_keys import UNIT, CellKeys, Keys, add_keys, common_weight, key_sums, rescaled
 
 AMOUNT, LOG, BINARY, SCORE = KINDS = ("amount", "log", "binary", "score")
 MAX_VALUES = 20  # of a score
+_MOST_WEIGHTS, _DIGITS = 2000, 9  # different weights, up to so many digits, that may be multiples of one
 _GUESSED = 12  # an outcome with so many values is taken for a score if its kind is not given
 
 
@@ -38,7 +39,7 @@ class KeyedSums:
     ----------
     kind : {"amount", "log", "binary", "score"}
     cells : CellKeys
-        Of the units of each cell.
+        Of the units of each cell, with weights divided by ``base``.
     values : ndarray, shape (V,)
         The values of a score other than 0; 1 for a binary outcome; NaN for amounts, of which any but 0 counts.
     count : int ndarray, shape (C, T, V)
@@ -51,6 +52,10 @@ class KeyedSums:
         Of noisy amounts, like the exact ones of `MomentTable`; None for a score or a binary outcome.
     most : int
         The largest number of units that one person is: N units are at least N / most people.
+    base : ndarray, shape (C,), or None
+        The weight that those of the cell's arm are multiples of (`common_weight`); None if it is 1 for all.
+    usual : tuple of int
+        Usual weights, in units of ``base``.
     """
 
     kind: str
@@ -62,6 +67,8 @@ class KeyedSums:
     first: Floats | None = None
     second: Pairs | None = None
     most: int = 1
+    base: Floats | None = None
+    usual: tuple[int, ...] = (UNIT,)
 
     @property
     def noisy(self) -> bool:
@@ -85,6 +92,7 @@ class KeyedSums:
             weight=self.weight[index],
             first=None if self.first is None else self.first[index],
             second=second,
+            base=None if self.base is None else self.base[index],
         )
 
     def merged(self, group: AnyInts, n_groups: int) -> Self:
@@ -93,14 +101,19 @@ class KeyedSums:
         if first is not None and second is not None:
             numbers = pd.DataFrame({"group": group, "n": 0})
             _, first, second, _ = merge_cells(numbers, ["group"], first, second, _ascending)
+        cells, bases = self.cells, self.bases()
+        base = bases[np.unique(group, return_index=True)[1]]  # one within an arm, unless tables of two were added
+        if (bases != base[group]).any():
+            cells = replace(cells, sketch=rescaled(cells.sketch, bases, base[group]))
         return replace(
             self,
-            cells=self.cells.merged(group, n_groups),
+            cells=cells.merged(group, n_groups),
             count=_added(self.count, group, n_groups),
             key=add_keys(self.key, group, n_groups),
             weight=_added(self.weight, group, n_groups),
             first=first,
             second=second,
+            base=base,
         )
 
     def beside(self, other: Self, shift: Floats) -> Self:
@@ -130,7 +143,13 @@ class KeyedSums:
             weight=np.concatenate([mine.weight, theirs.weight]),
             first=first,
             second=second,
+            base=np.concatenate([self.bases(), other.bases()]),
+            usual=tuple(dict.fromkeys([*self.usual, *other.usual])),
         )
+
+    def bases(self) -> Floats:
+        """Return ``base``, of all cells."""
+        return np.ones(len(self.count)) if self.base is None else self.base
 
     def _with_values(self, values: Floats) -> Self:
         place = np.searchsorted(values, self.values)
@@ -146,6 +165,8 @@ class KeyedSums:
         found = {
             "keyed_cell": pa.array(self.cells.key, pa.uint64()),
             "keyed_sketch": pa.array(self.cells.sketch.tolist(), pa.list_(pa.int64())),
+            "keyed_rows": pa.array(self.cells.rows.tolist(), pa.list_(pa.int64())),
+            "keyed_base": pa.array(self.bases(), pa.float64()),
             "keyed_count": _lists(self.count, pa.int64()),
             "keyed_key": _lists(self.key, pa.uint64()),
             "keyed_weight": _lists(self.weight, pa.float64()),
@@ -163,6 +184,7 @@ class KeyedSums:
         return {
             "kind": self.kind,
             "most": self.most,
+            "usual": self.usual,
             "values": [None if np.isnan(value) else value for value in self.values.tolist()],
         }
 
@@ -181,10 +203,13 @@ class KeyedSums:
                 for c, (beside, blocks) in enumerate(pairs)
                 for d, block in zip(beside, blocks, strict=True)
             }
-        sketch = np.array(table["keyed_sketch"].to_pylist(), dtype=np.int64).reshape(n_cells, -1)
+        sketch, rows = (
+            np.array(table[name].to_pylist(), dtype=np.int64).reshape(n_cells, -1)
+            for name in ("keyed_sketch", "keyed_rows")
+        )
         return cls(
             kind=str(facts["kind"]),
-            cells=CellKeys(np.array(table["keyed_cell"].to_pylist(), dtype=np.uint64), sketch),
+            cells=CellKeys(np.array(table["keyed_cell"].to_pylist(), dtype=np.uint64), sketch, rows),
             values=values,
             count=np.array(table["keyed_count"].to_pylist(), dtype=np.int64).reshape(shape),
             key=np.array(table["keyed_key"].to_pylist(), dtype=np.uint64).reshape(shape),
@@ -192,6 +217,8 @@ class KeyedSums:
             first=first,
             second=second,
             most=int(facts["most"]),
+            base=np.array(table["keyed_base"].to_pylist(), dtype=float),
+            usual=tuple(map(int, facts["usual"])),
         )
 
 
@@ -250,10 +277,11 @@ def keyed_sums(
     of = CellKeys.none(n_cells)
     count, key, weight = np.zeros(shape, np.int64), np.zeros(shape, np.uint64), np.zeros(shape)
     everyone = np.tile(np.arange(n_cells), 2)
+    base, usual = _common_weights(paths, cells)
     for cell, units in _units(paths, cells):
         record, element = units["record"].to_numpy(), units["element"].to_numpy()
         w = np.asarray(units["w"].to_numpy(), np.float64)
-        part = CellKeys.of(cell, record, element, w, n_cells)
+        part = CellKeys.of(cell, record, element, w / base[cell], n_cells)
         of = CellKeys.stacked([of, part]).merged(everyone, n_cells)
         for t in range(len(paths.times)):
             y = np.asarray(units[f"y_{t}"].to_numpy(), np.float64)
@@ -265,13 +293,30 @@ def keyed_sums(
                     key[:, t, v] += key_sums(cell[has], record[has], n_cells)
     rows = f"SELECT count(*) AS units FROM {paths.table} GROUP BY record"
     [(most,)] = paths.query(f"SELECT max(units) FROM ({rows})").fetchall()
-    found = KeyedSums(kind, of, values, count, key, weight, most=int(most))
+    found = KeyedSums(kind, of, values, count, key, weight, most=int(most), base=base, usual=usual)
     if not found.noisy:
         return found
     first, second = unit_moments(paths, cells, reference, kind)
     if clustered:
         second, _ = cluster_moments(paths, cells, reference, kind)
     return replace(found, first=first, second=second)
+
+
+def _common_weights(paths: Paths, cells: Cells) -> tuple[Floats, tuple[int, ...]]:
+    """Return the weight that those of each cell's arm are multiples of, and the usual weights of both arms."""
+    listed = paths.query(
+        f"SELECT cohort IS NULL AS never, min(w) AS w, count(*) AS n FROM {paths.table} "
+        f"GROUP BY never, round(w, {_DIGITS}) ORDER BY never, w LIMIT {_MOST_WEIGHTS + 1}"
+    ).df()
+    n_cells = len(cells.table)
+    if len(listed) > _MOST_WEIGHTS:  # they are no multiples
+        return np.ones(n_cells), (UNIT,)
+    of, usual = dict[bool, float](), [UNIT]
+    for never, weights in listed.groupby("never"):
+        of[bool(never)], often = common_weight(weights["w"].to_numpy(np.float64), weights["n"].to_numpy(np.int64))
+        usual += often
+    never_treated = cells.table["cohort"].isna().tolist()
+    return np.array([of[never] for never in never_treated]), tuple(dict.fromkeys(usual))
 
 
 def _units(paths: Paths, cells: Cells) -> Iterator[tuple[Index, pa.Table]]:

@@ -15,6 +15,7 @@ from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.tables.noise.absorbed import absorbed_variances
 from retrain_eval.tables.noise.cell_keys import Keys
 from retrain_eval.tables.noise.changes import Changes
+from retrain_eval.tables.noise.counted_sets import CountedSets
 
 MOST, ROUNDS = 2, 3  # by how much a count moves further in each round, so that parts add up
 
@@ -27,6 +28,8 @@ class Register:
     ----------
     changes : Changes
     published : dict of int → int
+    counted : CountedSets
+        The sets of earlier editions, which those counted now are kept apart from.
 
     Examples
     --------
@@ -40,6 +43,7 @@ class Register:
 
     changes: Changes
     published: dict[int, int] = field(default_factory=dict)
+    counted: CountedSets = field(default_factory=CountedSets)
     _wider: dict[int, float] = field(default_factory=dict, repr=False)
     _earlier: frozenset[int] = field(default=frozenset(), repr=False)
 
