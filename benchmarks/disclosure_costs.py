@@ -22,7 +22,7 @@ import pandas as pd
 
 import retrain_eval as rte
 from retrain_eval.plan.rules import Release
-from retrain_eval.release.officer import compared
+from retrain_eval.release.editions.officer import compared
 from retrain_eval.release.protection.moments import protect_moments
 from retrain_eval.release.results import Results
 from retrain_eval.study.folder import Study

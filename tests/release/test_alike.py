@@ -19,7 +19,7 @@ import own_study
 import retrain_eval as rte
 from keyed_people import held, keyed, rules
 from retrain_eval.common.errors import DisclosureError, InputError, ReleaseError
-from retrain_eval.release import kept_sets, officer
+from retrain_eval.release.editions import kept_sets, officer
 from retrain_eval.release.protection.alike import sets_of
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results

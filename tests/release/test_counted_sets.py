@@ -13,7 +13,7 @@ import pytest
 import retrain_eval as rte
 from keyed_people import held, keyed, register, rules
 from retrain_eval.common.errors import DisclosureError
-from retrain_eval.release import kept_sets
+from retrain_eval.release.editions import kept_sets
 from retrain_eval.release.protection.protect import protect
 from retrain_eval.release.results import Results
 from retrain_eval.sample.composition import count_matched, count_overlap

@@ -9,7 +9,7 @@ import pytest
 import own_study
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.editions import corrections, edition_names, origin
+from retrain_eval.release.editions.editions import corrections, edition_names, origin
 from retrain_eval.release.manifest import sealed
 from retrain_eval.study.folder import Study
 

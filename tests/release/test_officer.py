@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from retrain_eval.release.officer import COLUMNS, compared, decide, decisions
+from retrain_eval.release.editions.officer import COLUMNS, compared, decide, decisions
 from retrain_eval.release.results import Results
 
 

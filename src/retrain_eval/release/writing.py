@@ -88,9 +88,9 @@ def write(
         Overwrite a draft that differs. A draft that differs only in its approval is always overwritten, and an
         approved edition never is.
     earlier : sequence of ReleasedSet
-        Sets of people behind earlier editions (`retrain_eval.release.kept_sets.earlier_sets`).
+        Sets of people behind earlier editions (`retrain_eval.release.editions.kept_sets.earlier_sets`).
     published : mapping of int → int
-        Cell key → count, as earlier editions published them (`retrain_eval.release.kept_sets.earlier_counts`).
+        Cell key → count, as earlier editions published them (`retrain_eval.release.editions.kept_sets.earlier_counts`).
     keep : callable
         Called with the protected results of this edition, their sets and counts, before it becomes visible.
     say : callable

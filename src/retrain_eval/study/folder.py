@@ -29,12 +29,13 @@ from retrain_eval.records.layouts.sources import record_types
 from retrain_eval.records.loading.progress import Watch, unwatched
 from retrain_eval.records.schema.dictionary import Package, dictionary, load_package
 from retrain_eval.records.store import Store
-from retrain_eval.release import kept_sets, officer, provenance, signing, writing
+from retrain_eval.release import provenance, signing, writing
 from retrain_eval.release.bundle import Bundle
-from retrain_eval.release.editions import approval, edition_names, edition_path, origin
+from retrain_eval.release.editions import kept_sets, officer
+from retrain_eval.release.editions.editions import approval, edition_names, edition_path, origin
+from retrain_eval.release.editions.withdrawing import take_back
 from retrain_eval.release.results import Results
 from retrain_eval.release.verification.within import check_edition
-from retrain_eval.release.withdrawing import take_back
 from retrain_eval.report.building import book, pdf
 from retrain_eval.study.publishing import Say
 from retrain_eval.study.release_key import older_rules, release_key
@@ -117,12 +118,7 @@ class Study:
         return store
 
     def run(
-        self,
-        *,
-        as_of: int | None = None,
-        force: bool = False,
-        say: Say = lambda _: None,
-        watch: Watch = unwatched,
+        self, *, as_of: int | None = None, force: bool = False, say: Say = lambda _: None, watch: Watch = unwatched
     ) -> Results:
         """Load the records, ask the questions of the study file or call ``analyse`` of ``run.py``, and keep results.
 
@@ -268,7 +264,7 @@ class Study:
         return bundle
 
     def take_back(self, edition: str, *, by: str, reason: str, published: bool = False) -> Path | None:
-        """Return a draft, or withdraw a published edition; see `retrain_eval.release.withdrawing.take_back`."""
+        """Return a draft, or withdraw a published edition; see `~retrain_eval.release.editions.withdrawing`."""
         path, store = self.folder / "release" / edition, self.store_path.parent
         return take_back(path, store, by=by, reason=reason, published=published)
 

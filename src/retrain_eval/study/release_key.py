@@ -22,7 +22,7 @@ from retrain_eval.plan.rules import retired_rules
 from retrain_eval.plan.study_file import FILE, Release
 from retrain_eval.records.key_strength import BITS, weakness
 from retrain_eval.records.store import Store
-from retrain_eval.release.editions import edition_names
+from retrain_eval.release.editions.editions import edition_names
 from retrain_eval.tables.noise.person_keys import ReleaseKey
 
 ENVIRONMENT = "RETRAIN_EVAL_RELEASE_KEY"

@@ -8,8 +8,8 @@ from pathlib import Path
 from retrain_eval.common.errors import InputError, ReleaseError
 from retrain_eval.common.locks import locked
 from retrain_eval.common.text.file_names import check_plain_name
-from retrain_eval.release import kept_sets, officer
 from retrain_eval.release.bundle import Bundle
+from retrain_eval.release.editions import kept_sets, officer
 
 WITHDRAWN = "withdrawn"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from retrain_eval.common.errors import DisclosureError, ReleaseError
 from retrain_eval.common.files import write_text
-from retrain_eval.release.editions import edition_names
+from retrain_eval.release.editions.editions import edition_names
 from retrain_eval.tables.noise.released_sets import ReleasedSet
 
 FILE = "released_sets.json"
