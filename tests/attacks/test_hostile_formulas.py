@@ -114,7 +114,7 @@ _texts = st.one_of(
 
 
 def _attempt(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with nothing_run():
         try:
             read = read_formula(text)
@@ -122,7 +122,7 @@ def _attempt(text: str) -> None:
                 model_matrix(read, PEOPLE, model_spec(read, PEOPLE))
         except InputError:
             pass
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
