@@ -137,7 +137,7 @@ def _verbs(verb: str, **options: object) -> Change:
 
 
 HASHED: dict[str, tuple[Change, str]] = {
-    "no rules": (in_manifest(lambda m: m.pop("rules")), "are not valid"),
+    "no rules": (in_manifest(lambda m: m.pop("rules")), "profile in [release]: “open”, and the manifest has"),
     "rules that are texts": (in_manifest(lambda m: m["rules"].update(min_contributors="ten")), "min_contributors"),
     "deep recipes": (written("recipes.json", DEEP), "nested too deeply"),
     "infinite recipes": (written("recipes.json", '[{"table": "effects", "rows": Infinity}]'), "Infinity"),

@@ -281,7 +281,7 @@ def test_a_full_disk_is_reported_as_such(tmp_path: Path, verb: str) -> None:
         assert small_study.cli("run", folder)[0] == 0
     room = tmp_path / "disk"
     room.mkdir()
-    size = {"ingest": 300, "run": 1200, "plan": 1000, "release": 4000, "init": 16}[verb]
+    size = {"ingest": 300, "run": 1200, "plan": 1000, "release": 4800, "init": 16}[verb]
     more = {"release": " --edition 2026"}.get(verb, "")
     target = "new" if verb == "init" else "tiny"
     fill = f"dd if=/dev/zero of={room}/filler bs=4k status=none; " if verb in ("plan", "release", "init") else ""

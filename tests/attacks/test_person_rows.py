@@ -145,7 +145,7 @@ def test_every_class_that_could_hold_people_is_summarised() -> None:
         f"{kind.__module__}.{kind.__name__}": fields
         for kind in kinds
         if (fields := could_hold_people(kind, known))
-        and vars(kind).get("__repr__") is not summary
+        and kind.__repr__ is not summary  # a dataclass made of a summarised one has a new one
         and kind.__name__ not in BY_HAND | PUBLIC
     }
     assert wrong == {}, "decorate them with @summarised (retrain_eval.common.shown)"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import pytest
 import retrain_eval as rte
 from places import ROOT
 from retrain_eval.plan.study_file import read_study
+from retrain_eval.questions.designs.waiting import WaitingCohort
 from retrain_eval.simulation import Parameters
 
 BENCHMARK = ROOT / "benchmarks" / "riskset_vs_static.py"
@@ -30,16 +30,16 @@ def benchmark() -> ModuleType:
 def test_who_never_finds_a_job_nor_trains_may_be_a_control(benchmark: ModuleType) -> None:
     """Whoever is left out by what came later conditions on the future: without them controls are the luckier ones."""
     agency = rte.simulate(people=1_000, seed=2, parameters=Parameters(finding_displaced=0.05))
-    store: Any = SimpleNamespace(con=agency.con)
-    run = rte.Run(read_study(benchmark.AGENCY), store, lambda _: None)
-    rte.build_panel(run.con, **run.study.panel_options())
-    benchmark.script().build_candidates(run)
-    rows = run.con.table("candidate").df()
+    study = read_study(benchmark.AGENCY)
+    rte.build_panel(agency.con, **study.panel_options())
+    without = {"quality": "not asked"}
+    cohort = WaitingCohort(agency.con, study, "waiting", study.designs["waiting"], lambda _: None, None, without)
+    rows = cohort.people.df()
     waited = rows[rows["complete"] & rows["back_at_work"].isna() & rows["training"].isna()]
     assert len(waited) >= 10
     assert waited["eligible"].all()
     assert rows.loc[rows["complete"] & (rows["training"] != rows["back_at_work"]), "eligible"].all()
-    sample = rte.match(run.con.sql("FROM candidate WHERE eligible"), unit="person_id", **run.study.match_options())
+    sample = cohort.sample(cohort.spec())
     assert set(waited["person_id"]) & set(sample.pairs.df()["control_id"])
 
 

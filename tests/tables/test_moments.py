@@ -48,7 +48,7 @@ def same(a: rte.OutcomeMoments, b: rte.OutcomeMoments, rtol: float = 1e-10) -> N
         a.att_gt().to_effects().vcov,
         b.att_gt().to_effects().vcov,
         rtol=rtol,
-        atol=1e-8 * a.att_gt().to_effects().vcov.max(),
+        atol=1e-8 * np.nanmax(np.append(a.att_gt().to_effects().vcov, 0.0)),
     )
 
 

@@ -29,7 +29,7 @@ class Tables(dict[str, Additive]):
     --------
     >>> tables = Tables()
     >>> with tables.attempt("moments/matched_m0"):
-    ...     raise DesignError("no unit is observed in all 21 periods")
+    ...     raise DesignError("18 units of 20 are not observed", public="no unit is observed in all 21 periods")
     >>> tables.need("moments/matched_m0", Additive)
     Traceback (most recent call last):
     ...

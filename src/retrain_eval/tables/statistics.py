@@ -348,6 +348,7 @@ class Shares(Statistic):
         )
 
 
+@summarised
 @dataclass(frozen=True, eq=False)
 class Costs(Statistic):
     """What training cost in all, and the people who entered it. They can be added directly.

@@ -16,6 +16,7 @@ import pandas as pd
 
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.cells import parts_of
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import EstimateTable
@@ -33,6 +34,7 @@ CORRELATION = 0.4  # of the errors of the two values of a rule; see `policy_valu
 _COLUMNS = ("half", "rule", "action", "n", "gain_retraining", "se_retraining", "gain_alternative", "se_alternative")
 
 
+@summarised
 @dataclass(frozen=True)
 class Cells:
     """The cells in which both halves have an effect of at least one programme; made by `cells_of_effects`.

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrain_eval.common.arrays import Bools, Floats, Index, Ints
+from retrain_eval.common.shown import summarised
 
 _BETTER = 1e-9  # of the largest gain in size: a tree with more leaves has to gain more than rounding
 
 
+@summarised
 @dataclass(frozen=True)
 class Leaf:
     """Cells that get one action.

@@ -10,6 +10,7 @@ import numpy as np
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COUNTS
 from retrain_eval.estimators.inference.payback import after_start
@@ -168,6 +169,7 @@ def benefit_over_time(
     return _built(effects, named, values, level=level, times=times, seed=seed)
 
 
+@summarised
 @dataclass(frozen=True)
 class _PresentValues:
     """How present values follow from effects: a row per period that counts, a column per effect of the table."""

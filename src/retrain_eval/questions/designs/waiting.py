@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import query
 from retrain_eval.common.sql_steps import Pipeline, step
 from retrain_eval.plan.designs import Design
@@ -26,6 +27,7 @@ from retrain_eval.sample.matched import MatchedSample
 MADE = ("displaced", "training", "back_at_work", "trainee")
 
 
+@summarised
 @dataclass(frozen=True)
 class WaitingSteps(Pipeline):
     """One row per person: displacement, entry, the next job, history before them, and strata.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import duckdb
 
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.shown import summarised
 from retrain_eval.common.sources import query, sql_name
 from retrain_eval.estimators.inference.lee_bounds import UNIT
 from retrain_eval.estimators.moments import OutcomeMoments
@@ -26,6 +27,7 @@ EARNINGS, CHANGE = "earnings", "log_earnings"
 AFTER = START  # the time of the table of changes
 
 
+@summarised
 @dataclass(frozen=True)
 class LogEarnings:
     """The people compared, with their log earnings in two windows: all periods before the start, and the last ones.
