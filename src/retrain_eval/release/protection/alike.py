@@ -33,6 +33,7 @@ from retrain_eval.release.protection.moments import WITHHELD_CELL
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.covariates import AFTER, AMOUNT, ARMS, BEFORE, CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.moments.edges import of_times
 from retrain_eval.tables.moments.withheld_cells import with_cells_of, withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import APART, UNIT, add_keys
 from retrain_eval.tables.noise.counted_sets import CountedSets
@@ -251,8 +252,10 @@ def _within(sets: Sequence[ReleasedSet]) -> list[Conflict]:
 
 
 def as_released(table: Table, safe: Table) -> Table:
-    """Return an exact table with the levels, strata and rows of its protected version."""
+    """Return an exact table with the levels, strata, edges and rows of its protected version."""
     if isinstance(table, OutcomeMoments) and isinstance(safe, OutcomeMoments):
+        if table.times != safe.times:
+            table = of_times(table, np.array([table.times.index(time) for time in safe.times]))
         if withholds_cells(table):
             return with_cells_of(table, safe)
         if gone := [stratum for stratum in table.strata if stratum not in safe.strata]:

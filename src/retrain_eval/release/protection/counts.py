@@ -14,7 +14,7 @@ import pandas as pd
 from retrain_eval.common.arrays import Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.moments import noise_stamp
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.release.protection.weights import published_weights
 from retrain_eval.tables.counts import COUNTED, SampleCounts
 from retrain_eval.tables.noise.cell_keys import APART, Keys, add_keys, add_sketches

@@ -22,17 +22,19 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
+from retrain_eval.release.protection.rare_levels import pooled_edges
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
 from retrain_eval.tables.moments.withheld_cells import withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import Keys, add_keys
-from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.mean_weights import VARIANCE as WEIGHTS
 from retrain_eval.tables.noise.mean_weights import all_ones, loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
 NO_CELL, WITHHELD_CELL = "no cell has enough people", "a cell is withheld"
+POOLED = "edges of bands are left out"
 _TENS = 10  # numbers of clusters are told in tens
 MANY = 10  # times the smallest number of people: that all or none of so many have a value tells of no one
 
@@ -70,6 +72,9 @@ def protect_moments(
         )
     record: list[str] = []
     withheld: dict[str, int] = {}
+    every, moments = moments.times, pooled_edges(moments, rules)
+    if len(moments.times) < len(every):
+        record.append(f"Moments {name}: {POOLED}, because between them are fewer than {rules.min_contributors} people.")
     while True:
         fault = _fault(moments, rules)
         published = None if fault else _published(moments, register)
@@ -276,19 +281,6 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         keyed=None,
         source=None,
         stamp={**moments.stamp, "noise": noise_stamp(rules)},
-    )
-
-
-def changes_of(rules: Release) -> Changes:
-    """Return how counts are changed under these rules."""
-    return Changes(rules.count_variance, rules.count_gap, rules.round_counts)
-
-
-def noise_stamp(rules: Release) -> str:
-    """Return what the numbers of a protected table went through; tables under other rules do not add."""
-    return (
-        f"amounts {rules.noise_smallest:g} to {rules.noise_largest:g}, "
-        f"counts v = {rules.count_variance:g}, js = {rules.count_gap}"
     )
 
 
