@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import groups_study
+from keyed_people import keyed
 from question_cases import COPIES, ask, cohort, effects, records, study, withheld
 from retrain_eval.common.errors import InputError
 from retrain_eval.estimators.effects.allocation import HALF, HALVES, KIND, PROGRAMMES
@@ -23,9 +24,10 @@ from retrain_eval.plan.designs import Calendar
 from retrain_eval.plan.questions import ForWhom, NotRetrainable, Questions, check_strata
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import Did, StudyFile
-from retrain_eval.questions.alternatives.not_retrainable import ANY
+from retrain_eval.questions.alternatives.not_retrainable import ANY, in_halves
 from retrain_eval.questions.answers import Answer, Answers
 from retrain_eval.questions.catalogue import QUESTIONS
+from retrain_eval.questions.cohort import Group
 from retrain_eval.questions.protocol import Inquiry
 from retrain_eval.questions.tables import Tables
 from retrain_eval.release.verification.answering import answer
@@ -322,3 +324,25 @@ def test_a_study_runs_is_released_verified_and_reported(tmp_path: Path, profile:
     else:
         # of the groups of the plan too few people are left: withheld with a reason, and never a number
         assert any("too few people" in reason for reason in bundle.withheld.values())
+
+
+# ---- halves ------------------------------------------------------------------------------------------------------
+
+
+def halves_of(key: int | None, seed: int = 1) -> list[str]:
+    """Return the halves of 200 pairs whose rows have keys of this secret, or none."""
+    rows = pd.DataFrame({"person_id": range(400), "subclass": [*range(200)] * 2, "treat": [1] * 200 + [0] * 200})
+    source = duckdb.from_df(rows) if key is None else keyed(rows, key, "person_id")
+    found = in_halves(Group(None, source, source, "subclass"), seed).rows.order("person_id").df()
+    pairs = found.groupby("subclass")[HALF].agg(["first", "nunique"])
+    assert (pairs["nunique"] == 1).all()  # both of a pair are in one
+    return [str(half) for half in pairs["first"]]
+
+
+def test_halves_follow_from_the_release_key_and_not_from_seed_and_identifiers() -> None:
+    known, of_one, of_other = halves_of(None), halves_of(1), halves_of(2)
+    assert of_one == halves_of(1)
+    assert halves_of(None, seed=2) != known
+    for one, other in ((known, of_one), (of_one, of_other)):
+        assert 60 < sum(a == b for a, b in zip(one, other, strict=True)) < 140
+    assert 60 < of_one.count(HALVES[0]) < 140

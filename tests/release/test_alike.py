@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -377,6 +378,70 @@ def test_a_corrected_row_waits_under_another_name_too() -> None:
     late.loc[late["t"].eq(2) & late["id"].lt(100), "y"] = 500.0
     with pytest.raises(DisclosureError, match="with other sums than"):
         renamed(late, "wages", before.sets)
+
+
+def works(rows: pd.DataFrame, name: str, earlier: Sequence[ReleasedSet], **options: Any) -> Results:
+    table = rte.outcome_moments(
+        keyed(rows.rename(columns={"y": name})), unit="id", time="t", cohort="g", outcome=name, **options
+    )
+    return protect(Results(moments={name: table}), rules(), earlier=earlier)[0]
+
+
+def test_a_corrected_row_of_a_counted_outcome_waits() -> None:
+    """The count of those employed would change, and everyone else's would not: it is hers."""
+    jobs = ROWS.assign(y=(ROWS["y"] > 3000).astype(int))
+    first = works(jobs, "job", [])
+    assert works(jobs, "job", first.sets).moments.keys() == {"job"}
+    fixed = jobs.copy()
+    fixed.loc[7, "y"] = 1 - fixed.loc[7, "y"]
+    for name, rows in (("job", fixed), ("work", fixed), ("jobless", fixed.assign(y=1 - fixed["y"]))):
+        with pytest.raises(DisclosureError, match="with other sums than"):
+            works(rows, name, first.sets)
+    # the opposite, a longer follow-up, one without the first period, and another outcome tell nothing new of anyone
+    assert works(jobs.assign(y=1 - jobs["y"]), "jobless", first.sets).moments.keys() == {"jobless"}
+    later = jobs.query("t == 3").assign(t=4, y=lambda rows: (rows["id"] % 3 == 0).astype(int))
+    more = pd.concat([jobs, later])
+    assert works(more, "job", first.sets).moments.keys() == {"job"}
+    assert works(more.query("t > 1"), "job", first.sets).moments.keys() == {"job"}
+    other = jobs.assign(y=(jobs["id"] % 2).astype(int))
+    assert works(other, "benefit", first.sets).moments.keys() == {"benefit"}
+    # other people
+    newcomers = long(460).query("id >= 400").assign(y=lambda rows: (rows["y"] > 3000).astype(int))
+    assert works(pd.concat([fixed, newcomers]), "job", first.sets).moments.keys() == {"job"}
+
+
+def test_outcomes_that_are_the_same_of_everyone_at_first_are_no_correction() -> None:
+    """Before the start no one works, and no one has full-time work."""
+    hours = (ROWS["y"] / 2000).clip(upper=3).astype(int).where(ROWS["t"] > 1, 0)
+    jobs, full = ROWS.assign(y=(hours > 0).astype(int)), ROWS.assign(y=(hours > 2).astype(int))
+    first = works(jobs, "job", [])
+    assert works(full, "full_time", first.sets).moments.keys() == {"full_time"}
+    score = ROWS.assign(y=hours)
+    second = works(score, "hours", first.sets)
+    fixed = score.copy()
+    row = fixed.index[(fixed["t"] == 3) & (fixed["y"] == 1)][0]
+    fixed.loc[row, "y"] = 2
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        works(fixed, "hours", second.sets)
+
+
+def test_a_corrected_row_waits_after_weights_were_estimated_again() -> None:
+    rng = np.random.default_rng(4)
+    jobs = ROWS.assign(y=(ROWS["y"] > 3000).astype(int), w=ROWS["id"].map(pd.Series(rng.uniform(0.2, 5, 400))))
+    first = works(jobs, "job", [], weights="w")
+    again = jobs.assign(w=jobs["w"] * jobs["id"].map(pd.Series(rng.uniform(0.9, 1.1, 400))))
+    assert works(again, "job", first.sets, weights="w").moments.keys() == {"job"}
+    again.loc[7, "y"] = 1 - again.loc[7, "y"]
+    with pytest.raises(DisclosureError, match="with other sums than"):
+        works(again, "job", first.sets, weights="w")
+
+
+def test_values_are_kept_with_the_sets(tmp_path: Path) -> None:
+    first = works(ROWS.assign(y=(ROWS["y"] > 3000).astype(int)), "job", [])
+    kept_sets.keep_sets(tmp_path, "2024", first.sets, "k")
+    again = kept_sets.earlier_sets(tmp_path, tmp_path / "release", "2025", "k")
+    assert any(one.divided for one in again)
+    assert [dict(one.divided) for one in again] == [dict(one.divided) for one in first.sets]
 
 
 def test_editions_are_kept_and_compared(tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def test_three_newcomers_are_not_counted() -> None:
     assert balance.cells.empty
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_flow_does_not_tell_where_one_newcomer_stopped(linked: bool) -> None:
+    newcomer = people(women=1)
+    newcomer.loc[newcomer["id"] >= N, "linked"] = linked
+    of = {"flow": count_flow(keyed(newcomer), STEPS), "linkage": made(people()).counts["linkage"]}
+    safe, record = protect(Results(counts=of), rules(), earlier=FIRST.sets, published=FIRST.published)
+    assert safe.counts["flow"].cells["stopped"].isna().all()
+    assert "Sample flow: withheld: people differ from those of an earlier edition by fewer than 10." in record
+
+
 def test_where_few_of_many_newcomers_are_men_no_table_is_by_sex() -> None:
     safe, record = second(women=60, men=4)
     found = linked(safe)

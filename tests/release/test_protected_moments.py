@@ -14,7 +14,8 @@ import retrain_eval as rte
 from keyed_panels import RULES, factors, keyed, panel
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.moments import noise_stamp, protect_moments
+from retrain_eval.release.protection.moments import protect_moments
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.register import Register
 

@@ -18,7 +18,8 @@ import pandas as pd
 import retrain_eval as rte
 from keyed_panels import RULES
 from retrain_eval.common.errors import DisclosureError
-from retrain_eval.release.protection.moments import changes_of, protect_moments
+from retrain_eval.release.protection.moments import protect_moments
+from retrain_eval.release.protection.rules import changes_of
 from retrain_eval.tables.noise.person_keys import ReleaseKey, with_keys
 from retrain_eval.tables.noise.register import Register
 

@@ -21,6 +21,7 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.did.few_clusters import infer, sums_without
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.effects.estimates import COLUMNS, plain_or_list
+from retrain_eval.tables.moments.edges import has_edges
 from retrain_eval.tables.moments.moments import MomentTable
 from retrain_eval.tables.recipe import recorded
 
@@ -119,7 +120,8 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
         μ₋ = y₋ − (1/p₀) ∫_{−∞}^{y₋} G    and    μ₊ = (1/p₀) ( ȳ p₁ − y₊ (p₁ − p₀) − ∫_{y₊}^{ȳ} G ),
 
     less the mean of the employed controls; with p₁ < p₀ the controls are trimmed. Between edges, G is taken to be
-    linear. The derivatives by y vanish, so that with independent people and equal weights the errors are those of his
+    linear; a release leaves out edges between which are few people, and the bounds are those of the edges that are
+    left. The derivatives by y vanish, so that with independent people and equal weights the errors are those of his
     Proposition 3, the estimation of the trimmed share included. Errors follow from the table's own second moments:
     people are independent, or clusters such as matched sets are; weights are taken as given. Assumptions: treatment
     moves no one out of employment if it moves anyone in, and the arms are alike but for treatment, which matching has
@@ -175,7 +177,12 @@ def lee_bounds(moments: MomentTable, *, level: float = 0.95) -> EffectTable:
 def _edges(moments: MomentTable) -> Floats:
     """Return the edges of the bands; refuse times that are none."""
     edges = np.array(moments.times, dtype=float) / UNIT
-    if len(edges) < FEWEST_EDGES or not np.allclose(np.diff(edges), edges[1] - edges[0]):
+    if has_edges(moments) and len(edges) < FEWEST_EDGES:
+        why = f"fewer than {FEWEST_EDGES} bands have enough people"
+        raise DesignError(f"{why}: {len(edges)} edges are left", public=why)
+    # those of a release are as far apart as people are
+    apart = np.diff(edges)
+    if len(edges) < FEWEST_EDGES or not (has_edges(moments) or np.allclose(apart, apart[0])):
         raise InputError(
             "the times of these moments are no edges of bands",
             column="time",

@@ -34,6 +34,7 @@ from retrain_eval.questions.strata import check_levels, matched_within
 from retrain_eval.questions.tables import Tables
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.moments.withheld_cells import MARK
+from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 from retrain_eval.tables.statistics import Costs
 
 ANY = "any programme"  # where programmes cannot be told apart
@@ -50,6 +51,7 @@ class NotRetrainable(Question):
     asks: ClassVar[str] = "For whom does retraining not work, and what works for them instead?"
     needs: ClassVar[Needs] = Needs({"person": (), "enrolment": ("entry",), "wage_record": ("wages",)}, ("did",))
     results: ClassVar[tuple[str, ...]] = ("programmes_in_{stratum}", "alternative_by_{stratum}", "policy")
+    version: ClassVar[int] = 2
 
     def samples(self, inquiry: Inquiry) -> tuple[SampleSpec, ...]:
         """Return a sample matched within each group's stratum, and one within the covariates of the rule."""
@@ -71,7 +73,7 @@ class NotRetrainable(Question):
         cohort.say("a rule whom to offer which programme")
         with tables.attempt(ALLOCATION):
             group = by_kind(cohort.group(cohort.spec(*matched_within(inquiry, given.covariates))), given.alternative)
-            halves = in_halves(group, inquiry.seed)
+            halves = in_halves(replace(group, rows=cohort.keyed(group.rows)), inquiry.seed)
             tables[ALLOCATION] = _marked(cohort, inquiry, halves, (*given.covariates, KIND, HALF))
         of_alternative = f"tier IN ({', '.join(map(sql_text, given.alternative))})"
         for kind, condition in ((RETRAINING, f"NOT {of_alternative}"), (ALTERNATIVE, of_alternative)):
@@ -182,11 +184,14 @@ def in_halves(group: Group, seed: int) -> Group:
     Parameters
     ----------
     group : Group
+        If rows have the keys of people, their record keys are hashed: the seed and the identifiers, which others may
+        know, do not tell the half.
     seed : int
         Of the study.
     """
-    trainee = "max(CASE WHEN treat = 1 THEN CAST(person_id AS VARCHAR) END) OVER (PARTITION BY subclass)"
-    person = f"CASE WHEN subclass IS NULL THEN CAST(person_id AS VARCHAR) ELSE {trainee} END"
+    of = f"{PERSON_KEY}.record" if has_keys(group.rows) else "person_id"
+    trainee = f"max(CASE WHEN treat = 1 THEN CAST({of} AS VARCHAR) END) OVER (PARTITION BY subclass)"
+    person = f"CASE WHEN subclass IS NULL THEN CAST({of} AS VARCHAR) ELSE {trainee} END"
     digit = f"ascii(md5('half {seed} ' || ({person})))"  # of sixteen digits, eight have an even code
     level = _enum(f"CASE WHEN {digit} % 2 = 0 THEN '{HALVES[0]}' ELSE '{HALVES[1]}' END", HALVES)
     return replace(group, rows=group.rows.project(f"*, {level} AS {sql_name(HALF)}"))

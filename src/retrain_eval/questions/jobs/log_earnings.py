@@ -20,6 +20,7 @@ from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.outcome_moments import outcome_moments
 from retrain_eval.plan.questions import WagePath
 from retrain_eval.questions.cohort import START, Cohort
+from retrain_eval.tables.moments.edges import MARK
 from retrain_eval.tables.noise.person_keys import PERSON_KEY, has_keys
 
 NO_ONE = "in one of the groups no one is employed both before the start and at the end"
@@ -62,7 +63,10 @@ class LogEarnings:
         return self._moments(rows, "clock", CHANGE, "amount")
 
     def bands(self, options: WagePath) -> OutcomeMoments:
-        """Return moments of whether people are employed and earn at most each edge of the bands, as 0 or 1."""
+        """Return moments of whether people are employed and earn at most each edge of the bands, as 0 or 1.
+
+        A release leaves out edges between which are few people.
+        """
         edges = band_edges(options)
         listed = ", ".join(str(edge / UNIT) for edge in edges)
         rows = query(
@@ -75,7 +79,9 @@ class LogEarnings:
             FROM source
             """,
         )
-        return self._moments(rows, edges, "employed_to", "binary")
+        moments = self._moments(rows, edges, "employed_to", "binary")
+        moments.mark(MARK)
+        return moments
 
     def _moments(
         self, rows: duckdb.DuckDBPyRelation, time: str | Sequence[int], outcome: str, kind: str

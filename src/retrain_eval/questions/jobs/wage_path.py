@@ -52,7 +52,7 @@ class WagePath(Question):
         BOUNDS,
         *(f"wage_path_{model}" for model in ("fixed", "random", "correlated_random", "first_differences")),
     )
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:
         """Sum log earnings before and after, of people employed in both, and who is employed and earns how much."""

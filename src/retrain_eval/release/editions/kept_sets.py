@@ -1,8 +1,8 @@
 """The sets of people behind each edition, kept inside the agency, so that editions can be compared with each other.
 
 ``store/released_sets.json`` has, for each edition that was ever written, a draft or not, the name, the size, the key
-and the sketch of every set of people behind sums of amounts or a count, and digests of these sums. It names no one, but
-with the release key it tells who was in a set, so it never leaves the store's folder.
+and the sketch of every set of people behind sums of amounts or a count, and digests of these sums and of who has which
+value. It names no one, but with the release key it tells who was in a set, so it never leaves the store's folder.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def _set(row: Mapping[str, Any], edition: str) -> ReleasedSet:
         sums={str(name): str(digest) for name, digest in row["sums"].items()},
         rows=tuple(map(int, row.get("rows", ()))),
         most=int(row.get("most", 1)),
+        divided={str(name): str(digest) for name, digest in row.get("divided", {}).items()},
     )
 
 

@@ -10,6 +10,7 @@ everyone, so sets are also compared by their people alone.
 Within an edition, outcomes with few values, counts and life tables are exempt: they are protected by changed counts, in
 which two sets that differ by one person have unrelated changes. Between editions their sets are compared as well, by
 the people counted (`retrain_eval.tables.noise.counted_sets`): a count that did not change tells that no one joined.
+The same people with other values, as of a corrected row, are not counted again: counts that changed are hers.
 """
 
 from __future__ import annotations
@@ -32,10 +33,19 @@ from retrain_eval.release.protection.moments import WITHHELD_CELL
 from retrain_eval.tables.additive import Additive
 from retrain_eval.tables.covariates.covariates import AFTER, AMOUNT, ARMS, BEFORE, CovariateMoments
 from retrain_eval.tables.life_table.life_table import LifeTable
+from retrain_eval.tables.moments.edges import of_times
 from retrain_eval.tables.moments.withheld_cells import with_cells_of, withholds_cells, without_cell
-from retrain_eval.tables.noise.cell_keys import APART, UNIT
+from retrain_eval.tables.noise.cell_keys import APART, UNIT, add_keys
 from retrain_eval.tables.noise.counted_sets import CountedSets
-from retrain_eval.tables.noise.released_sets import NO_ONE, Conflict, ReleasedSet, digest, too_alike
+from retrain_eval.tables.noise.released_sets import (
+    NO_ONE,
+    Conflict,
+    ReleasedSet,
+    digest,
+    digest_of_values,
+    too_alike,
+    with_other_values,
+)
 
 # one reason for both cases: which of them it is tells of a correction
 ALIKE = f"its people, or their amounts, differ from published ones by fewer than {APART} people"
@@ -59,7 +69,10 @@ def sets_of(tables: Mapping[str, Additive]) -> list[ReleasedSet]:
 
 def once(sets: Sequence[ReleasedSet]) -> list[ReleasedSet]:
     """Return the sets without repetition; the first of equal ones stays."""
-    by_content = {(one.key, one.sketch, one.rows, tuple(sorted(one.sums.items()))): one for one in sets[::-1]}
+    by_content = {
+        (one.key, one.sketch, one.rows, *(tuple(sorted(of.items())) for of in (one.sums, one.divided))): one
+        for one in sets[::-1]
+    }
     return list(by_content.values())[::-1]
 
 
@@ -74,22 +87,25 @@ def _of_moments(name: str, moments: OutcomeMoments) -> Iterator[ReleasedSet]:
     keyed = moments.keyed
     assert keyed is not None
     totals, labels = np.zeros((len(moments.cells), 0)), list[str]()
+    names_of = [f"{keyed.kind} {moments.outcome} {time}" for time in moments.times]
     if keyed.noisy:
         assert keyed.first is not None
         # sums of multiples of the weights' base, which are those that the sketches are of
         totals = (keyed.first[:, 1:] + keyed.first[:, :1] * moments.reference) / keyed.bases()[:, None]
-        labels = [f"{keyed.kind} {moments.outcome} {time}" for time in moments.times]
+        labels = names_of
     arms = moments.cells["cohort"].isna().map({True: "never treated", False: "treated"})
     columns = {"cohort": moments.cells["cohort"].astype("str").fillna("never treated"), "arm": arms}
     columns |= {stratum: moments.cells[stratum].astype("str") for stratum in moments.strata}
     for names, cell, group in margins(pd.DataFrame(columns), [(), ("arm",), ("cohort",)], moments.strata):
         of, sums = keyed.cells.merged(group, len(cell)), np.zeros((len(cell), totals.shape[1]))
+        by_value = add_keys(keyed.key, group, len(cell))
         np.add.at(sums, group, totals)
         n = np.bincount(group, moments.cells["n"].to_numpy(), len(cell)).astype(int)
         for number, levels in enumerate(cell):
             text = ", ".join(f"{column} {level}" for column, level in zip(names, levels, strict=True)) or "everyone"
             facts = dict(zip(labels, map(digest, sums[number]), strict=True))
             sketch, rows = tuple(of.sketch[number].tolist()), tuple(of.rows[number].tolist())
+            values = [] if keyed.noisy else by_value[number].tolist()
             yield ReleasedSet(
                 f"{name}: {text}",
                 int(n[number]),
@@ -99,6 +115,7 @@ def _of_moments(name: str, moments: OutcomeMoments) -> Iterator[ReleasedSet]:
                 facts,
                 () if rows == sketch else rows,
                 keyed.most,
+                {label: digest_of_values(int(of.key[number]), k) for label, k in zip(names_of, values, strict=False)},
             )
 
 
@@ -216,6 +233,7 @@ class Apart:
             inside = [pair for pair in too_alike(sets, [NO_ONE, *self.sets]) if pair.people > 0]
             inside += CountedSets(self.sets).alike(sets) + _within(sets)
             found = too_alike(sets, summed) + inside + self.counted.alike(every)
+            found += with_other_values(every, self.counted.earlier)
             if not found:
                 self.sets += sets
                 self.counted.sets += [one for one in every if not one.sums]
@@ -234,8 +252,10 @@ def _within(sets: Sequence[ReleasedSet]) -> list[Conflict]:
 
 
 def as_released(table: Table, safe: Table) -> Table:
-    """Return an exact table with the levels, strata and rows of its protected version."""
+    """Return an exact table with the levels, strata, edges and rows of its protected version."""
     if isinstance(table, OutcomeMoments) and isinstance(safe, OutcomeMoments):
+        if table.times != safe.times:
+            table = of_times(table, np.array([table.times.index(time) for time in safe.times]))
         if withholds_cells(table):
             return with_cells_of(table, safe)
         if gone := [stratum for stratum in table.strata if stratum not in safe.strata]:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from retrain_eval.common.arrays import Ints
+from retrain_eval.common.arrays import Floats, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.moments import noise_stamp
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.release.protection.weights import published_weights
 from retrain_eval.tables.counts import COUNTED, SampleCounts
 from retrain_eval.tables.noise.cell_keys import APART, Keys, add_keys, add_sketches
@@ -63,7 +63,7 @@ def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> 
     flow is withheld if few people stop between it and the next published step. If one level of a stratum has few people
     or none, all its levels are withheld, because that level would follow from the others. If few people of a level, or
     of all, were dropped, the count before dropping is withheld. Neighbouring bins are pooled until each holds enough
-    people; bins must also hold enough people who were not matched, or none. A step, a column of a stratum or the bins
+    people; bins must also hold enough people who were not matched, or none. A flow, a column of a stratum or the bins
     of a group are withheld if their people differ from those of a count of an earlier edition by fewer than ten.
     """
     if not rules.noisy:
@@ -82,21 +82,23 @@ def protect_counts(counts: SampleCounts, rules: Release, register: Register) -> 
 def _flow(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:
     stopped = cells["stopped"].to_numpy(dtype=float, na_value=np.nan)
     keys = cells[f"{_KEY}stopped"].to_numpy(dtype=np.uint64)
-    hidden, stopped_sketch, near = np.isnan(stopped), sketches["stopped"], 0
+    hidden, stopped_sketch = np.isnan(stopped), sketches["stopped"]
     published = np.zeros(len(cells), dtype=np.int64)
+    groups = [
+        (group, rows.index.to_numpy(), *_reached(rows.index.to_numpy(), stopped, keys, stopped_sketch))
+        for group, rows in cells.groupby("group", sort=False)
+    ]
+    # step by step, those that are withheld would tell how far the newcomers came
+    near = [register.counted.few_apart(n, of, sketch)[~hidden[at]].any() for _, at, n, of, sketch in groups]
+    if any(near):
+        cells["stopped"] = pd.array([pd.NA] * len(cells), dtype="Int64")
+        return cells, [f"Sample flow: withheld: {NEAR}."]
     known = int(hidden.sum())
-    for group, rows in cells.groupby("group", sort=False):
-        at = rows.index.to_numpy()
-        reached = np.nan_to_num(stopped[at])[::-1].cumsum()[::-1].astype(np.int64)
-        with np.errstate(over="ignore"):
-            reached_keys = np.cumsum(keys[at][::-1], dtype=np.uint64)[::-1]
-        of = None if stopped_sketch is None else np.cumsum(stopped_sketch[at][::-1], axis=0)[::-1] % PRIME
-        alike = register.counted.few_apart(reached, reached_keys, of) & ~hidden[at]
-        near += int(alike.sum())
+    for group, at, reached, reached_keys, of in groups:
         pending = 0  # people between this step and the next published one
         for step in range(len(at))[::-1]:
             pending += 0 if hidden[at[step]] else int(stopped[at[step]])
-            hidden[at[step]] |= alike[step] or 0 < pending < minimum
+            hidden[at[step]] |= 0 < pending < minimum
             pending = pending if hidden[at[step]] else 0
         shown = [step for step in range(len(at)) if not hidden[at[step]]]
         counts = [register.count(int(reached[step]), int(reached_keys[step])) for step in shown]
@@ -110,9 +112,16 @@ def _flow(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketc
         names = [f"counts/flow: {group}, {cells['step'].iloc[at[step]]}" for step in shown]
         register.counted.add(names, reached[shown], reached_keys[shown], None if of is None else of[shown])
     cells["stopped"] = pd.array(np.where(hidden, np.nan, published), dtype="Float64").astype("Int64")
-    n = int(hidden.sum()) - known - near
-    record = [f"Sample flow: {n} count(s) are withheld, of or next to fewer than {minimum}."] if n else []
-    return cells, [*record, *([f"Sample flow: {near} count(s) are withheld: {NEAR}."] if near else [])]
+    n = int(hidden.sum()) - known
+    return cells, [f"Sample flow: {n} count(s) are withheld, of or next to fewer than {minimum}."] if n else []
+
+
+def _reached(at: Ints, stopped: Floats, keys: Keys, sketch: Ints | None) -> tuple[Ints, Keys, Ints | None]:
+    """Return the people who reached each step of a group, their keys and their sketches, from those who stopped."""
+    reached = np.nan_to_num(stopped[at])[::-1].cumsum()[::-1].astype(np.int64)
+    with np.errstate(over="ignore"):
+        reached_keys = np.cumsum(keys[at][::-1], dtype=np.uint64)[::-1]
+    return reached, reached_keys, None if sketch is None else np.cumsum(sketch[at][::-1], axis=0)[::-1] % PRIME
 
 
 def _matching(cells: pd.DataFrame, minimum: int, register: Register, sketches: Sketches) -> Protected:

@@ -19,13 +19,13 @@ from scipy import optimize
 from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DisclosureError
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.moments import noise_stamp
 from retrain_eval.release.protection.rare_levels import (
     few_dropped_in_a_band,
     merge_rare_levels,
     published_edges,
     without_few_dropped,
 )
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.release.protection.weights import published_weights, weighted_counts
 from retrain_eval.tables.covariates.covariates import (
     AFTER,

@@ -25,7 +25,7 @@ from retrain_eval.common.errors import DisclosureError
 from retrain_eval.common.shown import summarised
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.alike import ALIKE, sets_of_life_table
-from retrain_eval.release.protection.moments import noise_stamp
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN, without_rare_levels

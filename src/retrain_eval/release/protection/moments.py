@@ -2,14 +2,15 @@ r"""Protect outcome moments: noisy amounts or changed counts, centred with publi
 
 With n people in a cell of whom ñ are published, weights ``Σw`` become ``W = Σw · ñ/n``, and sums are taken about the
 reference path with W, so that the mean is ``Σ w Y δ / W`` and no quarter without amounts tells n. The scatter about the
-mean is redrawn (`redrawn`) and put back about the released mean; the variance of changed counts is added, so that
-standard errors know it.
+mean is redrawn (`redrawn`), that of counts by whole people, and put back about the released mean; the variance of
+changed counts is added, so that standard errors know it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,17 +22,19 @@ from retrain_eval.common.shown import summarised
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.merging import merge_smallest_level, relabel
+from retrain_eval.release.protection.rare_levels import pooled_edges
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.tables.moments.dominance import dominated
 from retrain_eval.tables.moments.keyed_sums import KeyedSums
 from retrain_eval.tables.moments.withheld_cells import withholds_cells, without_cell
 from retrain_eval.tables.noise.cell_keys import Keys, add_keys
-from retrain_eval.tables.noise.changes import Changes
 from retrain_eval.tables.noise.mean_weights import VARIANCE as WEIGHTS
 from retrain_eval.tables.noise.mean_weights import all_ones, loosened
 from retrain_eval.tables.noise.register import Register
 from retrain_eval.tables.noise.scatter import redrawn
 
 NO_CELL, WITHHELD_CELL = "no cell has enough people", "a cell is withheld"
+POOLED = "edges of bands are left out"
 _TENS = 10  # numbers of clusters are told in tens
 MANY = 10  # times the smallest number of people: that all or none of so many have a value tells of no one
 
@@ -69,6 +72,9 @@ def protect_moments(
         )
     record: list[str] = []
     withheld: dict[str, int] = {}
+    every, moments = moments.times, pooled_edges(moments, rules)
+    if len(moments.times) < len(every):
+        record.append(f"Moments {name}: {POOLED}, because between them are fewer than {rules.min_contributors} people.")
     while True:
         fault = _fault(moments, rules)
         published = None if fault else _published(moments, register)
@@ -239,12 +245,12 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
         share = np.nan_to_num(share).reshape(keyed.weight.shape)
         worth = share * keyed.values  # noqa: PD011
         totals = (worth * published.count).sum(axis=2)
-        ones = (worth**2 * (keyed.count > 0) * (register.variance(keyed.key) + loose)).sum(axis=2)
+        ones = (worth**2 * (published.count > 0) * (register.variance(keyed.key) + loose)).sum(axis=2)
     # the reference path of the run is a mean of exact amounts; that of the release follows from released means
     means = totals.sum(axis=0) / weight.sum()
     reference = np.array([float(f"{mean:.2g}") for mean in means]) if keyed.noisy else np.zeros(len(means))
     released = np.column_stack([weight, totals - weight[:, None] * reference])
-    blocks = _redrawn(moments, first, dict(second), released, factor)
+    blocks = _redrawn(moments, first, dict(second), released, factor, published)
     variance = register.variance(keyed.cells.key) + loose
     for c in range(len(n)):
         direction = mean_weight[c] * np.concatenate([[1.0], -reference])
@@ -278,31 +284,22 @@ def _protected(moments: OutcomeMoments, published: _Published, rules: Release, r
     )
 
 
-def changes_of(rules: Release) -> Changes:
-    """Return how counts are changed under these rules."""
-    return Changes(rules.count_variance, rules.count_gap, rules.round_counts)
-
-
-def noise_stamp(rules: Release) -> str:
-    """Return what the numbers of a protected table went through; tables under other rules do not add."""
-    return (
-        f"amounts {rules.noise_smallest:g} to {rules.noise_largest:g}, "
-        f"counts v = {rules.count_variance:g}, js = {rules.count_gap}"
-    )
-
-
 def _redrawn(
     moments: OutcomeMoments,
     first: Floats,
     second: dict[tuple[int, int], Floats],
     released: Floats,
     factor: Floats,
+    published: _Published,
 ) -> dict[tuple[int, int], Floats]:
     """Redraw the scatter about the mean of cells that share clusters together, and put it about the released means.
 
-    With residuals r = w (Y − mean), the coordinates are (w, r); w stays apart where it is 1 for everyone.
+    With residuals r = w (Y − mean), the coordinates are (w, r); w stays apart where it is 1 for everyone. Of counts,
+    entries move by people's worth too, and those of a value that no one or everyone is published to have are zero,
+    whether or not it is so: otherwise they would tell how many have it.
     """
-    assert moments.keyed is not None
+    keyed = moments.keyed
+    assert keyed is not None
     size, n = first.shape[1], moments.cells["n"].to_numpy()
     own = moments.weighted or moments.cluster is not None
     independent = np.inf if moments.clusters is None else float(moments.clusters.total)
@@ -315,19 +312,25 @@ def _redrawn(
                 inner = _about(-first[c, 1:] / first[c, 0]) @ block @ _about(-first[d, 1:] / first[d, 0]).T
                 joint[place[c], place[d]] = inner
                 joint[place[d], place[c]] = inner.T
-        used = np.ones(len(joint), dtype=bool)
-        if not own:
-            used[::size] = False
-        keys = moments.keyed.cells.key[cells].tolist()
-        drawn = joint.copy()
+        used, ones = np.ones(len(joint), dtype=bool), np.zeros(len(joint), dtype=bool)
+        ones[::size] = not own
+        used &= ~ones
+        counts: dict[str, Any] = {}
+        if not keyed.noisy:
+            worth = np.column_stack([np.ones(len(cells)), _ranges(keyed, published)[cells]])
+            used &= worth.ravel() > 0
+            weight = np.sqrt([max(second[c, c][0, 0], 0.0) / n[c] for c in cells.tolist()])
+            who = np.column_stack([keyed.cells.key[cells], _keys_of_values(keyed)[cells]])
+            counts = {"unit": (worth * weight[:, None]).ravel()[used], "rows": who.ravel()[used]}
+        keys = keyed.cells.key[cells].tolist()
+        drawn = np.where(np.outer(ones, ones), joint, 0.0)
         drawn[np.ix_(used, used)] = redrawn(
             joint[np.ix_(used, used)],
             min(float(n[cells].min()), independent),
             keys,
             f"{moments.outcome} {moments.times}",
+            **counts,
         )
-        if not own:
-            drawn[np.ix_(~used, used)] = drawn[np.ix_(used, ~used)] = 0.0
         for c, d in second:
             if c in place:
                 inner = drawn[place[c], place[d]] * np.sqrt(factor[c] * factor[d])
@@ -335,6 +338,27 @@ def _redrawn(
                     _about(released[c, 1:] / released[c, 0]) @ inner @ _about(released[d, 1:] / released[d, 0]).T
                 )
     return blocks
+
+
+def _ranges(keyed: KeyedSums, published: _Published) -> Floats:
+    """Return how far apart the published values of people are, by cell and period, shape (C, T): what one can change.
+
+    Within a period the range is that over all cells; it is 0 where all people of a cell are published with one value.
+    """
+    others = published.n[:, None] - published.count.sum(axis=2)
+    count, values = np.dstack([published.count, others]), np.append(keyed.values, 0.0)
+    had = (count > 0).any(axis=0)
+    spread = np.where(had, values, -np.inf).max(axis=1) - np.where(had, values, np.inf).min(axis=1)
+    found: Floats = spread * ((count > 0).sum(axis=2) > 1)
+    return found
+
+
+def _keys_of_values(keyed: KeyedSums) -> Keys:
+    """Return a key of who has which value, by cell and period, shape (C, T): that of those counted, if it is one."""
+    place = (keyed.count > 0).any(axis=0).cumsum(axis=1).clip(1).astype(np.uint64) * np.uint64(2) - np.uint64(1)
+    with np.errstate(over="ignore"):
+        found: Keys = (keyed.key * place).sum(axis=2, dtype=np.uint64)
+    return found
 
 
 def _about(mean: Floats) -> Floats:

@@ -16,9 +16,9 @@ from retrain_eval.release.protection.alike import Apart, once
 from retrain_eval.release.protection.counts import protect_counts
 from retrain_eval.release.protection.covariates import protect_covariates
 from retrain_eval.release.protection.life_tables import protect_life_table
-from retrain_eval.release.protection.moments import changes_of, protect_moments
+from retrain_eval.release.protection.moments import protect_moments
 from retrain_eval.release.protection.publishing import publish
-from retrain_eval.release.protection.rules import is_count
+from retrain_eval.release.protection.rules import changes_of, is_count
 from retrain_eval.release.protection.standing import redraw_standing
 from retrain_eval.release.protection.statistics import protect_statistic
 from retrain_eval.release.results import Results

@@ -1,4 +1,4 @@
-"""Rare levels and few dropped people in the covariates of one column: what is merged, dropped or not told apart."""
+"""Rare levels, few dropped people and few people in a band: what is merged, dropped or not told apart."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.arrays import Ints
+from retrain_eval.estimators.moments import OutcomeMoments
+from retrain_eval.plan.study_file import Release
 from retrain_eval.release.protection.counts import pool_bins
 from retrain_eval.release.protection.merging import JOIN
 from retrain_eval.tables.covariates.covariates import AFTER, BEFORE, BINARY, NUMBER, SUMS
+from retrain_eval.tables.moments.edges import has_edges, of_times
 from retrain_eval.tables.noise.person_keys import PRIME
 
 _MODULUS = 2**64
 _MANY = 10  # times the smallest number of people: so many dropped people can be shown in bands
+_COARSE = 500  # least width of the bands beyond which there is no one, in thousandths of a log
 
 
 def published_edges(block: pd.DataFrame, minimum: int) -> Ints:
@@ -105,3 +109,32 @@ def _joined(block: pd.DataFrame, pair: list[str], merged: str) -> Iterator[pd.Da
             sketches = pd.Series(rows, cells.index)
             cells = cells.assign(covariate=merged, ones_key=keys, ones_rows=sketches, **sums)
         yield cells
+
+
+def pooled_edges(moments: OutcomeMoments, rules: Release) -> OutcomeMoments:
+    """Return moments of people below each edge, with edges between which there are enough people of every cell.
+
+    Below the first pool and above the last one, an edge beyond which there is no one is kept only if it is one of a
+    coarse grid: the next one would tell who earns least, or most, within the width of a band.
+
+    Parameters
+    ----------
+    moments : OutcomeMoments
+        Marked as in `retrain_eval.tables.moments.edges`; others are returned as they are.
+    rules : Release
+    """
+    if not has_edges(moments) or moments.keyed is None or len(moments.times) < 2:
+        return moments
+    below, edges = moments.keyed.count[:, :, 0], np.array(moments.times)
+    minimum, last = rules.min_contributors * moments.keyed.most, len(edges) - 1
+    step = int(np.diff(edges).min())
+    coarse = edges % (step * -(-_COARSE // step)) == 0
+    none = np.flatnonzero((below == 0).all(axis=0) & coarse)
+    every = np.flatnonzero((below == below[:, -1:]).all(axis=0) & coarse)
+    low, high = (int(none[-1]) if len(none) else -1), (int(every[0]) if len(every) else last)
+    if low >= high:  # no one is below any edge
+        return of_times(moments, np.array([last]))
+    within = np.diff(np.column_stack([np.zeros(len(below), np.int64), below]), axis=1)[:, low + 1 : high + 1]
+    ends = low + 1 + pool_bins(within, minimum)
+    kept = sorted({*ends.tolist(), last, *([low] if low >= 0 else [])})
+    return moments if len(kept) == len(edges) else of_times(moments, np.array(kept))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import pandas as pd
 
 from retrain_eval.estimators.effects.estimates import COUNTS, NUMBERS
+from retrain_eval.plan.study_file import Release
 from retrain_eval.release.results import is_withheld
+from retrain_eval.tables.noise.changes import Changes
 
 PART = "_part"  # column with the number of the part that a row belongs to
 JUDGED = ("verdicts", "cells", "groups", "providers")  # tables with a row for each level that is judged
@@ -24,6 +26,19 @@ SAID_OF_RESULTS = (
     "ratios",
     "allocation",
 )
+
+
+def changes_of(rules: Release) -> Changes:
+    """Return how counts are changed under these rules."""
+    return Changes(rules.count_variance, rules.count_gap, rules.round_counts)
+
+
+def noise_stamp(rules: Release) -> str:
+    """Return what the numbers of a protected table went through; tables under other rules do not add."""
+    return (
+        f"amounts {rules.noise_smallest:g} to {rules.noise_largest:g}, "
+        f"counts v = {rules.count_variance:g}, js = {rules.count_gap}"
+    )
 
 
 def apply(name: str, frame: pd.DataFrame, min_cell: int) -> tuple[pd.DataFrame, list[str]]:

@@ -12,7 +12,7 @@ from retrain_eval.common.arrays import Bools, Floats, Ints
 from retrain_eval.common.errors import DisclosureError, InputError
 from retrain_eval.estimators.survival.logrank import logrank_scores
 from retrain_eval.plan.study_file import Release
-from retrain_eval.release.protection.moments import noise_stamp
+from retrain_eval.release.protection.rules import noise_stamp
 from retrain_eval.release.protection.standing import round_clusters
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.moments.dominance import dominated

@@ -58,7 +58,7 @@ class Changes:
             return self._rounded(counts)
         table = _table(self.variance, self.never)
         cumulative = table.cumsum(axis=1)[np.minimum(counts, len(table) - 1)]
-        place = (_uniform(_mixed(keys))[..., None] > cumulative[..., :-1]).sum(axis=-1)
+        place = (uniform(mixed(keys))[..., None] > cumulative[..., :-1]).sum(axis=-1)
         return self._rounded(np.where(counts == 0, 0, counts + place - MAX_CHANGE))
 
     def _rounded(self, counts: Ints) -> Ints:
@@ -114,7 +114,7 @@ def _probabilities(count: int, variance: float, never: int) -> Floats:
     return np.asarray(p / p.sum())
 
 
-def _mixed(key: Keys) -> Keys:
+def mixed(key: Keys) -> Keys:
     """Return keys whose bits all depend on all bits: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         key = (np.asarray(key, np.uint64) ^ (np.asarray(key, np.uint64) >> np.uint64(30))) * np.uint64(
@@ -124,6 +124,6 @@ def _mixed(key: Keys) -> Keys:
     return np.asarray(key ^ (key >> np.uint64(31)))
 
 
-def _uniform(key: Keys) -> Floats:
+def uniform(key: Keys) -> Floats:
     """Return the number in (0, 1) that a key represents."""
     return np.asarray(((key >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53)

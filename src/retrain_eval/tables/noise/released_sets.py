@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -16,6 +16,7 @@ from retrain_eval.tables.noise.cell_keys import APART, N_SUMS, UNIT, people_apar
 from retrain_eval.tables.noise.person_keys import PRIME
 
 _AT_A_TIME = 20_000
+_MODULUS = 2**64  # of cell keys
 _NUMBER = re.compile(r"\d+$")
 _NOTHING = 1e-6  # a smaller sum is one of zeros, but for rounding
 
@@ -44,6 +45,8 @@ class ReleasedSet:
         The sketch with each row once; empty if it is the same.
     most : int
         The largest number of rows of one person.
+    divided : mapping of str → str
+        Of people counted by value: what was counted, and its period → digest of who has the same value as whom.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ReleasedSet:
     sums: Mapping[str, str] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
     most: int = 1
+    divided: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counted(self) -> tuple[int, ...]:
@@ -80,6 +84,22 @@ def digest(total: float) -> str:
     return hashlib.sha256(f"{0.0 if abs(total) < _NOTHING else total:.8e}".encode()).hexdigest()[:16]
 
 
+def digest_of_values(everyone: int, groups: Sequence[int]) -> str:
+    """Return what tells apart how people are divided by value, from the cell keys of all and of those with each value.
+
+    It is the same whichever value a group has, so that a 0/1 outcome and its opposite have one digest. Where everyone
+    has the same value it is that of zero.
+
+    Examples
+    --------
+    >>> digest_of_values(12, [5]) == digest_of_values(12, [7]), digest_of_values(12, [12, 0]) == ZERO
+    (True, True)
+    """
+    others = (everyone - sum(groups)) % _MODULUS
+    divided = sorted(key for key in (*groups, others) if key)
+    return ZERO if len(divided) < 2 else hashlib.sha256(repr(divided).encode()).hexdigest()[:16]
+
+
 ZERO = digest(0.0)
 NO_ONE = ReleasedSet("no one", 0, 0, (0,) * N_SUMS)
 
@@ -100,21 +120,8 @@ def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> lis
     >>> [str(found) for found in too_alike([of("a", 40), of("b", 60)], [of("c", 43)])]
     ['a and c, 3 people apart']
     """
-    found = []
-    same = {(other.key, other.sketch): other for other in others}
-    published: dict[tuple[int, tuple[int, ...], str], set[str]] = {}
-    alike: dict[tuple[int, tuple[int, ...]], list[ReleasedSet]] = {}
-    for other in others:
-        alike.setdefault((other.key, other.sketch), []).append(other)
-        for label, digest in other.sums.items():
-            published.setdefault((other.key, other.sketch, label), set()).add(digest)
-    for one in sets:
-        of = {label: published.get((one.key, one.sketch, label), {digest}) for label, digest in one.sums.items()}
-        if any(digest not in of[label] for label, digest in one.sums.items()):
-            found.append(Conflict(one, same[one.key, one.sketch], 0))
-        elif (before := _corrected(one, alike.get((one.key, one.sketch), []))) is not None:
-            found.append(Conflict(one, before, 0))
-    different = list(same.values())
+    found = with_other_sums(sets, others)
+    different = list({(other.key, other.sketch): other for other in others}.values())
     if not sets or not different:
         return found
     mine = np.array([one.sketch for one in sets], dtype=np.int64)
@@ -128,6 +135,34 @@ def too_alike(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> lis
             if 0 < people < APART:
                 found.append(Conflict(sets[rows[start + at]], different[columns[start + at]], people))
     return list({(pair.one.name, pair.other.name): pair for pair in found}.values())
+
+
+def with_other_sums(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> list[Conflict]:
+    """Return the pairs of the same people with other sums; see `too_alike`."""
+    found = []
+    published: dict[tuple[int, tuple[int, ...], str], set[str]] = {}
+    alike: dict[tuple[int, tuple[int, ...]], list[ReleasedSet]] = {}
+    for other in others:
+        alike.setdefault((other.key, other.sketch), []).append(other)
+        for label, digest in other.sums.items():
+            published.setdefault((other.key, other.sketch, label), set()).add(digest)
+    for one in sets:
+        same = alike.get((one.key, one.sketch), [])
+        of = {label: published.get((one.key, one.sketch, label), {digest}) for label, digest in one.sums.items()}
+        if any(digest not in of[label] for label, digest in one.sums.items()):
+            found.append(Conflict(one, same[-1], 0))
+        elif (before := _corrected(one, same)) is not None:
+            found.append(Conflict(one, before, 0))
+    return found
+
+
+def with_other_values(sets: Sequence[ReleasedSet], others: Sequence[ReleasedSet]) -> list[Conflict]:
+    """Return the pairs of the same people who were counted by value, and have other values: as of a corrected row.
+
+    Weights do not matter, since counts have none. A period in which everyone has the same value says nothing of others.
+    """
+    mine, theirs = ([replace(s, sketch=s.counted, sums=s.divided) for s in of if s.divided] for of in (sets, others))
+    return with_other_sums(mine, theirs)
 
 
 def _corrected(one: ReleasedSet, alike: Sequence[ReleasedSet]) -> ReleasedSet | None:
