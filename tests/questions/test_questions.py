@@ -61,6 +61,19 @@ def test_costs_are_in_prices_of_the_base_period() -> None:
     file = study(CALENDAR, panel=Panel(no_record="missing", base_period=2020))
     tables, _ = ask(cohort(file, con), "effect_over_time", EffectOverTime())
     assert tables.need(COST, Costs).amount == pytest.approx(6.5)
+    tables, _ = ask(cohort(study(CALENDAR), con), "effect_over_time", EffectOverTime())
+    assert tables.need(COST, Costs).amount == pytest.approx(13)  # of the last period, as earnings are
+
+
+def test_costs_of_a_period_without_a_price_are_not_left_out_in_silence() -> None:
+    con = records()
+    con.execute("INSERT INTO cost VALUES ('P', 2025, 100)")
+    con.execute("CREATE TABLE price (period INTEGER, cpi DOUBLE, region VARCHAR)")
+    con.execute("INSERT INTO price SELECT y, 1, NULL FROM range(2018, 2022) t(y)")
+    file = study(CALENDAR, panel=Panel(no_record="missing", base_period=2020))
+    tables, answers = ask(cohort(file, con), "effect_over_time", EffectOverTime())
+    assert withheld(answers) == {"payback": "records of cost are of periods without a price index"}
+    assert COST not in tables
 
 
 def test_without_records_of_cost_payback_alone_is_withheld() -> None:
