@@ -48,7 +48,14 @@ class NotRetrainable(Question):
 
     name: ClassVar[str] = "not_retrainable"
     asks: ClassVar[str] = "For whom does retraining not work, and what works for them instead?"
-    needs: ClassVar[Needs] = Needs({"person": (), "enrolment": ("entry",), "wage_record": ("wages",)}, ("did",))
+    needs: ClassVar[Needs] = Needs(
+        {"person": (), "enrolment": ("entry",), "wage_record": ("wages",)},
+        ("did",),
+        also={
+            "the alternative and the rule": "programme.tier",
+            "the rule, unless cost_retraining and cost_alternative are given,": "cost.amount",
+        },
+    )
     results: ClassVar[tuple[str, ...]] = ("programmes_in_{stratum}", "alternative_by_{stratum}", "policy")
 
     def samples(self, inquiry: Inquiry) -> tuple[SampleSpec, ...]:
