@@ -338,6 +338,10 @@ discount_rate = 0.03
         (("tax_rate = 0.2\n", ""), ["tax_rate of [questions.money] is missing", "fix:    add tax_rate"]),
         (("0.2\ndis", '0.2\nothers = ["state"]\ndis'), ["pays on two accounts", "value:  state"]),
         (("0.2\ndis", '0.2\ndesign = "waitng"\ndis'), ["unknown design of [questions.money] 'waitng'"]),
+        (
+            ("[questions.money]", "[questions.wage_path]\nlowest = 9.0\nhighest = 1.0\n[questions.money]"),
+            ["of [questions.wage_path] give 0 bands", "fix:    use 10 to 390"],
+        ),
         (("start = 2020", "start = 2020\nbefore = 0"), ["before of [designs.calendar] cannot be used", "value:  0"]),
     ],
 )

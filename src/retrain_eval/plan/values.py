@@ -65,10 +65,12 @@ def unusable(error: msgspec.ValidationError, raw: Mapping[str, Any], kind: type[
         what = f"[{names[0]}]" if names else "the study file"
         return InputError(f"{what} cannot be used", rule=_rule(said, ()))
     value = _at(raw, steps)
-    if isinstance(value, Mapping):  # entries that do not go together: the section says which
+    if isinstance(value, Mapping):  # entries that do not go together: the section says which, and what to use
+        what, _, use = said.partition("; ")
+        own = f"of {_section(steps)}" in what
         return (
-            InputError(said)
-            if " of [" in said
+            InputError(what, fix=use or None)
+            if own
             else InputError(f"{_section(steps)} cannot be used", rule=_rule(said, ()))
         )
     types, default = _declared(kind, names)
