@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import pytest
@@ -13,6 +15,7 @@ from places import ROOT
 from retrain_eval.common.errors import InputError
 from retrain_eval.panel.panel import build_panel
 from retrain_eval.panel.quality import build_quality
+from retrain_eval.plan.questions import Component
 from retrain_eval.plan.rules import retired_rules
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import read_study
@@ -66,10 +69,10 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         (GOOD.replace("caliper", "calliper"), ["unknown key in [match] 'calliper'", "did you mean 'caliper'"]),
         (GOOD.replace("cuts", "cut"), ["unknown key in [strata.age_band] 'cut'", "did you mean 'cuts'"]),
         (GOOD + "[matching]\n", ["unknown section 'matching'", "did you mean 'match'"]),
-        (GOOD.replace('question = "Q?"\n', ""), ["missing required field `question`"]),
-        (GOOD.replace("0.2", '"wide"'), ["Expected `float | null`, got `str`", "$.match.caliper"]),
-        (GOOD.replace('"x"', '"My study"'), ["matching regex", "$.study.name"]),
-        (GOOD + "[release]\nmin_contributors = 1\n", ["`int` >= 3", "$.release.min_contributors"]),
+        (GOOD.replace('question = "Q?"\n', ""), ["question of [study] is missing", "add question to [study]"]),
+        (GOOD.replace("0.2", '"wide"'), ["caliper of [match] cannot be used", "value:  wide", "rule:   a number\n"]),
+        (GOOD.replace('"x"', '"My study"'), ["name of [study] cannot be used", "My study", "small letters"]),
+        (GOOD + "[release]\nmin_contributors = 1\n", ["min_contributors of [release]", "a whole number of at least 3"]),
         (GOOD.replace('"55+"]', "]"), ["2 cut(s) and 2 label(s)"]),
         (GOOD.replace("[25, 55]", "[55, 25]"), ["do not ascend"]),
         (GOOD.replace("[25, 55]", "[25, inf]"), ["no finite number"]),
@@ -80,34 +83,38 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         (re.sub("cuts = .*\nlabels = .*", "labels = {}", GOOD), ["an empty label"]),
         (QUARTERLY + "window = [2019, 2020]\n", ["window in [panel] is not a quarter", "2019Q1", "value:  2019"]),
         (QUARTERLY + 'window = ["2019Q3", "2019Q2"]\n', ["ends before it starts", "['2019Q3', '2019Q2']"]),
-        (QUARTERLY + 'window = ["2019Q1"]\n', ["`array` of length 2", "$.panel.window"]),
+        (QUARTERLY + 'window = ["2019Q1"]\n', ["window of [panel] cannot be used", "a list with 2 entries"]),
         (QUARTERLY + 'base_period = "2019Q5"\n', ["base_period in [panel] is not a quarter", "2019Q5"]),
         (GOOD + '[panel]\nbase_period = "2019Q1"\n', ["base_period in [panel] is not a year", "2019Q1"]),
         (GOOD + "[panel]\nbase_period = 8076\n", ["base_period in [panel] is not a year", "8076"]),
-        (GOOD + "[panel]\nbase_period = true\n", ["$.panel.base_period"]),
+        (GOOD + "[panel]\nbase_period = true\n", ["base_period of [panel] cannot be used", "a whole number or a text"]),
         (
             GOOD + '[panel]\nno_record = "nil"\n',
             ["unknown no_record in [panel] 'nil'", "known: missing, zero"],
         ),
-        (GOOD + "[panel]\nsuccessor_share = 0\n", ["> 0", "$.panel.successor_share"]),
-        (GOOD + "[panel]\nrecall_within = -1\n", [">= 0", "$.panel.recall_within"]),
+        (GOOD + "[panel]\nsuccessor_share = 0\n", ["successor_share of [panel]", "a number above 0", "it is then 0.8"]),
+        (GOOD + "[panel]\nrecall_within = -1\n", ["recall_within of [panel]", "at least 0"]),
         (GOOD + "[panel]\nwindows = [1, 2]\n", ["unknown key in [panel] 'windows'", "did you mean 'window'"]),
         (
             GOOD + '[quality]\ndimensions = ["pay"]\n',
             ["unknown dimensions in [quality] 'pay'", "known: earnings"],
         ),
-        (GOOD + "[quality]\ndimensions = []\n", [">= 1", "$.quality.dimensions"]),
-        (GOOD + "[quality]\ncutoff_k = 1.5\n", ["<= 1", "$.quality.cutoff_k"]),
-        (GOOD + "[quality]\nmin_tenure = 0\n", [">= 1", "$.quality.min_tenure"]),
-        (GOOD + "[quality]\nmax_cv = 0\n", ["> 0", "$.quality.max_cv"]),
+        (
+            GOOD + "[quality]\ndimensions = []\n",
+            ["dimensions of [quality] cannot be used", "a list with at least 1 entry"],
+        ),
+        (GOOD + "[quality]\ncutoff_k = 1.5\n", ["cutoff_k of [quality]", "a number of at most 1"]),
+        (GOOD + "[quality]\nmin_tenure = 0\n", ["min_tenure of [quality]", "of at least 1"]),
+        (GOOD + "[quality]\nmax_cv = 0\n", ["max_cv of [quality]", "a number above 0"]),
         (
             GOOD + '[quality]\nnon_employed = "poor"\n',
             ["unknown non_employed in [quality] 'poor'", "deprived, ex"],
         ),
-        (GOOD + "[ingest]\ntolerate = 1\n", ["< 1", "$.ingest.tolerate"]),
+        (GOOD + "[ingest]\ntolerate = 1\n", ["tolerate of [ingest]", "a number below 1"]),
         (GOOD + '[ingest]\nidentifiers = "md5"\n', ["unknown identifiers in [ingest] 'md5'", "known: plain, hmac"]),
         (GOOD.replace('"data/person.csv"', "[]"), ["no file is given for person"]),
-        (GOOD.replace('"data/person.csv"', '["a.csv", 3]'), ["$.records"]),
+        (GOOD.replace('"data/person.csv"', '["a.csv", 3]'), ["person of [records] cannot be used"]),
+        (GOOD.replace("[25, 55]", '[25, "x"]'), ["cuts of [strata.age_band] cannot be used", "value:  x"]),
         (GOOD + "oops", ["not valid TOML"]),
         (GOOD.encode("utf-16"), ["not UTF-8"]),
     ],
@@ -149,6 +156,7 @@ def test_the_hash_ignores_comments_order_and_spelt_out_defaults(tmp_path: Path) 
         "identifiers",
         "no deliveries",
         "delivery that is no name",
+        "cut that is no number",
         "TOML",
         "UTF-8",
     ],
@@ -286,3 +294,69 @@ def test_rules_that_no_longer_do_anything_are_named_and_do_not_fail(tmp_path: Pa
     assert [line.split(":")[0] for line in lines] == [str(tmp_path / name) for name in ("study.toml", "rules.toml")]
     assert all("max_leverage no longer does anything" in line and "remove it" in line for line in lines)
     assert retired_rules(write(tmp_path, GOOD) / "study.toml") == []
+
+
+ASKING = (
+    GOOD
+    + """
+[did]
+outcome = "earnings"
+
+[plan]
+outcomes = ["employed"]
+
+[designs.calendar]
+start = 2020
+
+[outcomes.earnings]
+kind = "amount"
+
+[questions.effect_over_time]
+outcomes = ["employed"]
+
+[questions.for_whom]
+strata = ["age_band"]
+
+[questions.money]
+tax_rate = 0.2
+discount_rate = 0.03
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('outcome = "earnings"', 'outcome = "earnigs"'), ["[did] outcome 'earnigs'", "did you mean 'earnings'"]),
+        (('"employed"]\n\n[designs', '"emploied"]\n\n[designs'), ["[plan] outcomes 'emploied'", "'employed'"]),
+        (('"employed"]\n\n[questions', '"emploied"]\n\n[questions'), ["[questions.effect_over_time] outcomes"]),
+        (('["age_band"]', '["agge_band"]'), ["stratum of [questions.for_whom] 'agge_band'", "'age_band'"]),
+        (("0.2\ndis", '0.2\noutcome = "employed"\ndis'), ["no amount of money: employed", 'outcome = "earnings"']),
+        (('"amount"', '"log"'), ["no amount of money: earnings"]),
+        (("0.2\ndis", '0.2\nstipends = ["stipends"]\ndis'), ["unknown stipends in [questions.money] 'stipends'"]),
+        (("tax_rate = 0.2", "tax_rate = 20"), ["tax_rate of [questions.money]", "value:  20", "number of at most 1"]),
+        (("tax_rate = 0.2\n", ""), ["tax_rate of [questions.money] is missing", "fix:    add tax_rate"]),
+        (("0.2\ndis", '0.2\nothers = ["state"]\ndis'), ["pays on two accounts", "value:  state"]),
+        (("0.2\ndis", '0.2\ndesign = "waitng"\ndis'), ["unknown design of [questions.money] 'waitng'"]),
+        (
+            ("[questions.money]", "[questions.wage_path]\nlowest = 9.0\nhighest = 1.0\n[questions.money]"),
+            ["of [questions.wage_path] give 0 bands", "fix:    use 10 to 390"],
+        ),
+        (("start = 2020", "start = 2020\nbefore = 0"), ["before of [designs.calendar] cannot be used", "value:  0"]),
+    ],
+)
+def test_questions_that_cannot_be_asked_so_are_named_with_file_and_fix(
+    tmp_path: Path, change: tuple[str, str], words: list[str]
+) -> None:
+    read_study(write(tmp_path, ASKING))
+    assert change[0] in ASKING
+    with pytest.raises(InputError) as caught:
+        read_study(write(tmp_path, ASKING.replace(*change)))
+    for word in [*words, f"file:   {tmp_path / 'study.toml'}"]:
+        assert word in str(caught.value)
+
+
+def test_components_of_cost_are_those_of_the_schema() -> None:
+    fields = json.loads((ROOT / "data_schemas" / "cost.json").read_text(encoding="utf-8"))["fields"]
+    [component] = [field for field in fields if field["name"] == "component"]
+    assert list(get_args(Component)) == component["constraints"]["enum"]

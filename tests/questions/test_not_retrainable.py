@@ -126,6 +126,20 @@ def test_costs_by_kind_of_programme() -> None:
     assert {kind: (of.amount, of.people) for kind, of in each.items()} == {"retraining": (8, 6), "alternative": (9, 3)}
 
 
+def test_costs_by_kind_are_refused_where_a_price_is_not_known() -> None:
+    con = with_alternative()
+    con.execute("INSERT INTO cost VALUES ('Q', 2020, 9)")
+    con.execute("CREATE TABLE price (period INTEGER, cpi DOUBLE, region VARCHAR)")
+    con.execute("INSERT INTO price SELECT y, 1, NULL FROM range(2018, 2022) t(y)")
+    asked = NotRetrainable(groups={"sex": ("women",)}, covariates=("sex",))
+    file = file_of(asked, "sex")
+    people = cohort(file, con)
+    con.execute("DELETE FROM price WHERE period = 2021")  # the 3 that P cost then
+    tables, _ = ask(people, "not_retrainable", asked)
+    assert tables.absent["statistics/cost_retraining"] == "records of cost are of periods without a price index"
+    assert tables.need("statistics/cost_alternative", Costs).amount == 9
+
+
 # ---- where the records do not give it ----------------------------------------------------------------------------
 
 
@@ -143,9 +157,10 @@ def test_without_substitution_programmes_there_is_no_comparison() -> None:
     assert set(effects(answers, "programmes_in_sex")) == {"women × retraining"}
 
 
-def test_where_programmes_have_no_tier_everyone_is_in_any_programme() -> None:
+@pytest.mark.parametrize("change", ["ALTER TABLE programme DROP COLUMN tier", "UPDATE programme SET tier = NULL"])
+def test_where_programmes_have_no_tier_everyone_is_in_any_programme(change: str) -> None:
     con = with_alternative()
-    con.execute("ALTER TABLE programme DROP COLUMN tier")
+    con.execute(change)
     asked = NotRetrainable(groups={"sex": ("women",)}, covariates=("sex",))
     _, answers = asked_of(con, asked, "sex")
     assert effects(answers, "programmes_in_sex") == pytest.approx({f"women × {ANY}": 2.5, f"men × {ANY}": 3.5})
@@ -177,7 +192,13 @@ def test_levels_that_cannot_be_told_apart_are_refused() -> None:
         (Questions(for_whom=ForWhom(together=(("sex",),))), "not several"),
         (Questions(for_whom=ForWhom(together=(("sex", "sex"),))), "not several"),
         (Questions(for_whom=ForWhom(together=(("sex", "age"),))), "unknown stratum"),
+        (Questions(for_whom=ForWhom(together=(("sex", "age_band"), ("age_band", "sex")))), "repeats sex and age_band"),
+        (Questions(for_whom=ForWhom(strata=("agge_band",))), "did you mean 'age_band'"),
+        (Questions(for_whom=ForWhom(strata=("sex", "sex"))), "strata in .* repeats 'sex'"),
+        (Questions(for_whom=ForWhom(programmes=("teir",))), "did you mean 'tier'"),
         (Questions(not_retrainable=NotRetrainable()), "names no group"),
+        (Questions(not_retrainable=NotRetrainable(groups={"sex": ("women", "women")})), "groups of sex in .* repeats"),
+        (Questions(not_retrainable=NotRetrainable(groups={"sex": ("men",), "age_band": ()})), "no level of age_band"),
         (Questions(not_retrainable=NotRetrainable(groups={"sex": ("woman",)})), "did you mean 'women'"),
         (Questions(not_retrainable=NotRetrainable(groups={"trade": ("7",)})), "needs the levels of the stratum trade"),
         (Questions(not_retrainable=NotRetrainable(groups={"sex": ("women",)}, covariates=("sx",))), "unknown stratum"),

@@ -145,6 +145,23 @@ def test_what_is_too_small_for_any_duration_is_absent_with_the_reason() -> None:
 # ---- what is missing ---------------------------------------------------------------------------------------------
 
 
+def test_what_some_results_need_besides_are_columns_of_the_schemas() -> None:
+    fields = {
+        f"{file.stem}.{field['name']}"
+        for file in (ROOT / "data_schemas").glob("*.json")
+        for field in json.loads(file.read_text(encoding="utf-8")).get("fields", [])
+    }
+    also = {name: question.needs.also for name, question in QUESTIONS.items()}
+    named = {column for parts in also.values() for columns in parts.values() for column in columns.split(" or ")}
+    assert named <= fields
+    assert "person.literacy_score" in also["digital_divide"].values()
+    needs = QUESTIONS["digital_divide"].needs
+    assert needs.parts_missing({"person": ["digital_access"], "programme": ["delivery"]}) == {
+        "results by literacy": "person.literacy_score"
+    }
+    assert set(QUESTIONS["not_retrainable"].needs.parts_missing({}).values()) == {"programme.tier", "cost.amount"}
+
+
 def test_what_is_missing_names_records_columns_sections_and_designs() -> None:
     have = {"person": ["person_id", "age"], "enrolment": ["person_id", "entry"], "wage_record": ["wages"]}
     found = what_is_missing(study(CALENDAR), have)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from math import exp
 
 import duckdb
+import pandas as pd
 import pytest
 
 from question_cases import COPIES, PAY, ask, cohort, effects, records, study, withheld
+from retrain_eval.common.errors import DesignError
+from retrain_eval.estimators.survival.spells import Spells
 from retrain_eval.plan.designs import Calendar, Observed
 from retrain_eval.plan.questions import (
     Balance,
@@ -22,6 +25,7 @@ from retrain_eval.plan.questions import (
 from retrain_eval.plan.strata import Stratum
 from retrain_eval.plan.study_file import About, Did, Match, Panel, Plan, Quality
 from retrain_eval.questions.effects.costs import COST
+from retrain_eval.questions.jobs.job_stability import _mean_until, _observed
 from retrain_eval.tables.statistics import Costs
 
 CALENDAR = Calendar(start=2020, before=2, after=1, history=2)
@@ -57,6 +61,19 @@ def test_costs_are_in_prices_of_the_base_period() -> None:
     file = study(CALENDAR, panel=Panel(no_record="missing", base_period=2020))
     tables, _ = ask(cohort(file, con), "effect_over_time", EffectOverTime())
     assert tables.need(COST, Costs).amount == pytest.approx(6.5)
+    tables, _ = ask(cohort(study(CALENDAR), con), "effect_over_time", EffectOverTime())
+    assert tables.need(COST, Costs).amount == pytest.approx(13)  # of the last period, as earnings are
+
+
+def test_costs_of_a_period_without_a_price_are_not_left_out_in_silence() -> None:
+    con = records()
+    con.execute("INSERT INTO cost VALUES ('P', 2025, 100)")
+    con.execute("CREATE TABLE price (period INTEGER, cpi DOUBLE, region VARCHAR)")
+    con.execute("INSERT INTO price SELECT y, 1, NULL FROM range(2018, 2022) t(y)")
+    file = study(CALENDAR, panel=Panel(no_record="missing", base_period=2020))
+    tables, answers = ask(cohort(file, con), "effect_over_time", EffectOverTime())
+    assert withheld(answers) == {"payback": "records of cost are of periods without a price index"}
+    assert COST not in tables
 
 
 def test_without_records_of_cost_payback_alone_is_withheld() -> None:
@@ -200,6 +217,31 @@ def test_job_stability_counts_time_to_a_job_and_how_long_it_lasts() -> None:
     # four quarters after the start: one of two trainees works, no control does
     shares = effects_by_level(answers, "indicators_employed", 4)
     assert shares == pytest.approx({"trained": 0.5, "matched controls": 0})
+
+
+def test_where_every_spell_has_ended_the_mean_is_over_as_long_as_is_asked() -> None:
+    """Everyone finds a job within the periods of records, so that no curve ends while someone is still at risk."""
+    rows = pd.DataFrame({"id": range(6), "quarters": [1, 2, 3, 2, 3, 3], "cause": 1, "arm": ["a"] * 3 + ["b"] * 3})
+    ended = Spells(rows, id="id", by="arm")
+    assert _mean_until(ended, 8) == 8
+    assert ended.rmst(tau=_mean_until(ended, 8)).to_frame()["estimate"].tolist() == pytest.approx([2, 8 / 3])
+    unknown = Spells(rows.assign(arm=None), id="id", by="arm")
+    for use in (lambda: _mean_until(unknown, 8), lambda: _observed(unknown, (2,))):
+        with pytest.raises(DesignError, match="groups of these people are not known"):
+            use()
+
+
+def test_where_no_one_is_without_a_job_that_is_a_reason_not_the_end_of_the_run() -> None:
+    con = quarterly({"t1": "AAAAAAAAAAAA", "t2": "AAAABBBBBBBB", "c1": "AAAACCCCCCCC", "c2": "AAAAAAAAAAAA"})
+    file = study(
+        Calendar(start=8080, before=2, after=7, history=2),
+        study=About(name="s", title="T", question="Q", data="D", frequency="quarter"),
+        panel=Panel(no_record="coverage"),
+        match=Match(formula="trained ~ age", distance="age", m_order="data"),
+    )
+    _, answers = ask(cohort(file, con), "job_stability", JobStability(followed=150, begun_within=3, held_for=4))
+    assert withheld(answers)["jobless_since_start"] == "there are no spells to count"
+    assert answers.has("first_job")
 
 
 def effects_by_level(answers: object, name: str, time: int) -> dict[str, float]:

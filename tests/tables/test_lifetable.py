@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_eval.common.errors import InputError
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.tables.life_table.counting import life_table
 from retrain_eval.tables.life_table.life_table import LifeTable
 
@@ -225,7 +225,7 @@ def test_keywords_that_do_not_go_together_are_refused() -> None:
         life_table(data, **NAMES, by="arms")
     with pytest.raises(InputError, match="'cause' cannot be a column of levels"):
         life_table(data, **NAMES, by="cause")
-    with pytest.raises(InputError, match="no rows"):
+    with pytest.raises(DesignError, match="no spells to count"):
         life_table(data.iloc[:0], **NAMES)
 
 

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrain_eval as rte
+from keyed_panels import keyed
+from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.tables.clusters import Clusters, Collector
 from retrain_eval.tables.moments.leave_out import without_cluster
 
@@ -113,3 +115,17 @@ def test_sets_of_cells_that_few_lie_in_can_be_left_out() -> None:
     clusters = Clusters(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([12, 3]))
     left = clusters.frequent(10)
     assert (left.total, left.row.tolist(), left.cell.tolist()) == (12, [0, 0], [0, 1])
+
+
+def test_keys_of_people_do_not_stand_in_the_way_of_leaving_a_cluster_out() -> None:
+    """One region alone has people of cohort 3 who finished, so that without it there is a cell less."""
+    data = panel(3).assign(
+        end=lambda d: np.where(d["id"] % 2 == 0, "finished", "left"), person=lambda d: "p" + d["id"].astype(str)
+    )
+    data = data[(data["g"] != 3) | (data["end"] == "left") | (data["region"] == 2)]
+    made = [
+        selected_effects(rte.outcome_moments(rows, **NAMES, by="end", kind="amount"), "end", "finished").to_frame()
+        for rows in (data, keyed(data))
+    ]
+    assert made[0]["std_error"].gt(0).all()
+    pd.testing.assert_frame_equal(made[0][["estimate", "std_error"]], made[1][["estimate", "std_error"]])

@@ -13,7 +13,8 @@ import msgspec
 
 from retrain_eval.common.errors import InputError, unknown
 from retrain_eval.common.periods import PER_YEAR
-from retrain_eval.plan.strata import Stratum
+from retrain_eval.plan.strata import PROGRAMME, Stratum
+from retrain_eval.plan.values import check_once
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=200)]
 Cost = Annotated[float, msgspec.Meta(ge=0)]
@@ -128,6 +129,9 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 
+Component = Literal["tuition", "stipend", "support", "administration", "other"]  # of cost, as data_schemas/ has them
+
+
 class Money(Asked, frozen=True, kw_only=True):
     """``[questions.money]``: who pays, who gains, and whether it is worth it. Two rates have no default."""
 
@@ -145,7 +149,7 @@ class Money(Asked, frozen=True, kw_only=True):
     government: tuple[str, ...] = ("state",)
     participants: tuple[str, ...] = ("participant",)
     others: tuple[str, ...] = ("employer", "fund")
-    stipends: tuple[str, ...] = ("stipend",)
+    stipends: tuple[Component, ...] = ("stipend",)
     saved_elsewhere: Amount = 0.0
 
     @property
@@ -162,8 +166,6 @@ class Money(Asked, frozen=True, kw_only=True):
 
 ACCESS, LITERACY = "access_level", "literacy_band"  # strata of digital_divide
 WITH_ACCESS, WITHOUT_ACCESS = "with digital access", "without digital access"
-
-
 # question → how its results begin, which are in a plan that asks it, whatever groups they are by
 PLANNED: Mapping[str, tuple[str, ...]] = {"digital_divide": ("programme_ends", "entrants", "completers")}
 
@@ -171,10 +173,8 @@ PLANNED: Mapping[str, tuple[str, ...]] = {"digital_divide": ("programme_ends", "
 class DigitalDivide(Asked, frozen=True, kw_only=True):
     """``[questions.digital_divide]``: who drops out for lack of digital access or of basic skills."""
 
-    literacy_cuts: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (
-        226.0,
-        276.0,
-    )  # where levels 2 and 3 of PIAAC begin
+    # where levels 2 and 3 of PIAAC begin
+    literacy_cuts: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (226.0, 276.0)
     followed: Count = 8
     transfer_within: Annotated[int, msgspec.Meta(ge=0, le=200)] = 1
 
@@ -254,8 +254,12 @@ def check_strata(questions: Questions, strata: Mapping[str, Stratum]) -> None:
     """
     if questions.providers is not None:
         _check_adjusted(questions.providers, strata)
-    for names in questions.for_whom.together if questions.for_whom else ():
-        _check_several("[questions.for_whom] together", names, strata)
+    if questions.for_whom is not None:
+        _check_effects_by(questions.for_whom, strata)
+    if questions.digital_divide is not None:
+        _check_cuts(questions.digital_divide.literacy_cuts)
+    for name, options in questions.asked():
+        check_once(f"[questions.{name}]", options)
     if questions.not_retrainable is None:
         return
     place, asked = "[questions.not_retrainable]", questions.not_retrainable
@@ -278,11 +282,38 @@ def check_strata(questions: Questions, strata: Mapping[str, Stratum]) -> None:
                 fix=f"add labels to [strata.{name}]",
             )
     for name, levels in asked.groups.items():
+        if not levels:
+            raise InputError(
+                f"groups of {place} names no level of {name}",
+                column="groups",
+                rule="for each stratum, the levels that are groups",
+                fix=f'groups = {{{name} = ["{strata[name].levels()[-1]}"]}}, or leave {name} out',
+            )
         for level in levels:
             if level not in strata[name].levels():
                 raise unknown(f"level of {name} in {place} groups", level, strata[name].levels())
-    if len(set(asked.covariates)) < len(asked.covariates):
-        raise InputError(f"{place} repeats a covariate", column="covariates", value=list(asked.covariates))
+
+
+def _check_cuts(cuts: tuple[float, ...]) -> None:
+    if not all(map(math.isfinite, cuts)) or list(cuts) != sorted(set(cuts)):
+        raise InputError(
+            "literacy_cuts of [questions.digital_divide] do not ascend",
+            column="literacy_cuts",
+            value=list(cuts),
+            rule="finite numbers from low to high, each once",
+        )
+
+
+def _check_effects_by(asked: ForWhom, strata: Mapping[str, Stratum]) -> None:
+    place = "[questions.for_whom]"
+    for name in asked.strata:
+        if name not in strata:
+            raise unknown(f"stratum of {place}", name, list(strata) or ["add one, as [strata.NAME]"])
+    for name in asked.programmes:
+        if name not in PROGRAMME:
+            raise unknown(f"attribute of programmes in {place}", name, PROGRAMME)
+    for names in asked.together:
+        _check_several(f"{place} together", names, strata)
 
 
 def _check_several(place: str, names: tuple[str, ...], strata: Mapping[str, Stratum]) -> None:
@@ -355,6 +386,7 @@ def check_payers(money: Money) -> None:
     retrain_eval.common.errors.InputError: a funder of [questions.money] pays on two accounts
       value:  state
       rule:   each funder is in one of government, participants and others
+      fix:    leave it out of all but one
     """
     funders = [name for names in money.payers.values() for name in names]
     twice = next((name for name in funders if funders.count(name) > 1), None)
@@ -363,4 +395,5 @@ def check_payers(money: Money) -> None:
             "a funder of [questions.money] pays on two accounts",
             value=twice,
             rule="each funder is in one of government, participants and others",
+            fix="leave it out of all but one",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import msgspec
 
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.sources import sql_name, sql_text
+
+# attributes of programmes by which effects may be asked, with their levels in order, as data_schemas/ has them
+PROGRAMME: Mapping[str, tuple[str, ...]] = {
+    "tier": ("foundation", "transition", "substitution"),
+    "delivery": ("public", "employer", "mixed"),
+}
 
 
 class Stratum(msgspec.Struct, frozen=True, kw_only=True):

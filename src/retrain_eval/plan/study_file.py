@@ -22,11 +22,13 @@ from retrain_eval.common.text.file_names import RULE, is_plain_name
 from retrain_eval.common.untrusted import own_bytes, parse_toml
 from retrain_eval.plan.designs import AnyDesign, check_design, with_kinds
 from retrain_eval.plan.keys import check_keys
+from retrain_eval.plan.outcomes import check_outcomes
 from retrain_eval.plan.questions import Questions, check_designs, check_strata
 from retrain_eval.plan.rules import Release as Release
 from retrain_eval.plan.rules import check_rules, rename_rules, with_profile
 from retrain_eval.plan.sources import Source
 from retrain_eval.plan.strata import Stratum, check_stratum
+from retrain_eval.plan.values import in_file, unusable
 
 FILE = "study.toml"
 
@@ -321,7 +323,7 @@ def read_study(path: str | Path) -> StudyFile:
     try:
         study = msgspec.convert(raw, StudyFile, strict=True)
     except msgspec.ValidationError as error:
-        raise InputError("the study file does not hold", file=path, rule=str(error)) from None
+        raise in_file(unusable(error, raw, StudyFile), path) from None
     faults = [
         InputError(f"no file is given for {name}", file=path, fix="name one, or drop the record type")
         for name, files in study.records.items()
@@ -329,12 +331,12 @@ def read_study(path: str | Path) -> StudyFile:
     ]
     checks = [partial(check, study, path) for check in (_check_name, _check_panel, _check_questions)]
     checks.append(partial(check_rules, study.release, path))
-    checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.all_strata.items()]
+    checks += [partial(check_stratum, name, stratum, path) for name, stratum in study.strata.items()]
     for check in checks:
         try:
             check()
         except InputError as error:
-            faults.append(error)
+            faults.append(in_file(error, path))
     if faults:
         raise together(faults, "{n} entries of the study file do not hold")
     return study
@@ -352,6 +354,8 @@ def _check_questions(study: StudyFile, path: Path) -> None:
         check_design(name, design, study.study.frequency, matched=study.match is not None, path=path)
     check_designs(study.questions, tuple(study.designs))
     check_strata(study.questions, study.strata)
+    named = {"[did] outcome": [study.did.outcome] if study.did else [], "[plan] outcomes": study.plan.outcomes}
+    check_outcomes(study.questions, named, {name: outcome.kind for name, outcome in study.outcomes.items()})
     for name in set(study.strata) & set(study.questions.strata()):
         raise InputError(
             f"the name of [strata.{name}] is taken",

@@ -20,6 +20,7 @@ from retrain_eval.common.sources import query, sql_name
 from retrain_eval.estimators.moments import OutcomeMoments
 from retrain_eval.estimators.outcome_moments import outcome_moments
 from retrain_eval.plan.designs import Design
+from retrain_eval.plan.strata import PROGRAMME as PROGRAMME
 from retrain_eval.plan.study_file import StudyFile
 from retrain_eval.questions.needs import Needs
 from retrain_eval.sample.match import match
@@ -30,12 +31,9 @@ from retrain_eval.tables.noise.person_keys import PERSON_KEY, ReleaseKey, has_ke
 START = 1  # the period of the start on the clock of `Cohort.rows`; 0 would mean never
 PERSON = "person_id"
 QUALITY = "quality_"  # how the columns of the dimensions' contributions to M0 begin
-# attributes of programmes by which effects may be asked, with their levels in order, as data_schemas/ has them
-PROGRAMME: Mapping[str, tuple[str, ...]] = {
-    "tier": ("foundation", "transition", "substitution"),
-    "delivery": ("public", "employer", "mixed"),
-}
-PROVIDER = "provider"  # the same of programmes, whose levels are whatever names the records have
+PROVIDER = (
+    "provider"  # an attribute of programmes, as those of PROGRAMME, whose levels are whatever names the records have
+)
 
 
 @dataclass(frozen=True, order=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from retrain_eval.plan.study_file import StudyFile
 
@@ -20,11 +20,15 @@ class Needs:
         Sections of the study file, such as ``did``.
     kinds : tuple of str
         Kinds of design in which it can be asked; empty for all.
+    also : mapping of str → str
+        Some of its results → columns that these need besides, as ``record.column``, with "or" between those of which
+        one is enough.
     """
 
     records: Mapping[str, tuple[str, ...]]
     sections: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    also: Mapping[str, str] = field(default_factory=dict)
 
     def sections_missing(self, study: StudyFile) -> list[str]:
         """Return the sections that the study file does not have."""
@@ -58,3 +62,20 @@ class Needs:
                 lacking += [f"{name}.{column}" for column in columns if column not in have[name]]
         lacking += [f"the section [{name}] of the study file" for name in self.sections_missing(study)]
         return lacking
+
+    def parts_missing(self, have: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Return those of its results that cannot be had, with the columns that they need besides.
+
+        Parameters
+        ----------
+        have : mapping of str → collection of str
+            Record type → the columns that have values.
+
+        Examples
+        --------
+        >>> needs = Needs({"enrolment": ("entry",)}, also={"payback": "cost.amount", "by programme": "programme.tier"})
+        >>> needs.parts_missing({"enrolment": ["entry"], "programme": ["tier"]})
+        {'payback': 'cost.amount'}
+        """
+        there = {f"{record}.{column}" for record, columns in have.items() for column in columns}
+        return {part: columns for part, columns in self.also.items() if not there & set(columns.split(" or "))}

@@ -22,8 +22,8 @@ def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
     Examples
     --------
     >>> facts, text = list_questions()
-    >>> facts["questions"][2]["name"], text.splitlines()[6]
-    ('effect_over_time', 'effect_over_time')
+    >>> facts["questions"][2]["name"], text.splitlines()[9]
+    ('effect_over_time', '  for payback also cost.amount')
     """
     if folder is None:
         listed = [_described(name) for name in QUESTIONS]
@@ -38,9 +38,13 @@ def list_questions(folder: Path | None = None) -> tuple[dict[str, Any], str]:
     else:
         have = {name: study.package[name].columns for name in study.record_types}
     missing, asked = what_is_missing(study.file, have), dict(study.file.questions.asked())
-    listed = [{"name": name, "asked": name in asked, "missing": lacking} for name, lacking in missing.items()]
+    parts = {name: QUESTIONS[name].needs.parts_missing(have) for name in missing}
+    listed = [
+        {"name": name, "asked": name in asked, "missing": lacking, "parts_missing": parts[name]}
+        for name, lacking in missing.items()
+    ]
     width = max(map(len, missing))
-    lines = [f"{name:{width}}  {_standing(name in asked, lacking)}" for name, lacking in missing.items()]
+    lines = [f"{name:{width}}  {_standing(name in asked, lacking, parts[name])}" for name, lacking in missing.items()]
     if not loaded:
         lines.append(f"the records are not loaded, so that columns were not looked at: retrain-eval ingest {folder}")
     return {"questions": listed, "columns_checked": loaded}, "\n".join(lines)
@@ -54,6 +58,7 @@ def _described(name: str) -> dict[str, Any]:
         "records": {record: list(columns) for record, columns in question.needs.records.items()},
         "sections": list(question.needs.sections),
         "designs": list(question.needs.kinds or KINDS),
+        "also": dict(question.needs.also),
         "results": list(question.results),
     }
 
@@ -63,10 +68,12 @@ def _lines(item: dict[str, Any]) -> list[str]:
     records = [f"{name} ({', '.join(columns)})" if columns else name for name, columns in item["records"].items()]
     needs = [*records, *(f"[{name}]" for name in item["sections"])]
     kinds = "" if len(item["designs"]) == len(KINDS) else f"; designs: {', '.join(item['designs'])}"
-    return [item["name"], f"  {item['asks']}", f"  needs {', '.join(needs)}{kinds}"]
+    also = [f"  for {part} also {columns}" for part, columns in item["also"].items()]
+    return [item["name"], f"  {item['asks']}", f"  needs {', '.join(needs)}{kinds}", *also]
 
 
-def _standing(asked: bool, missing: list[str]) -> str:
+def _standing(asked: bool, missing: list[str], parts: dict[str, str]) -> str:
     if missing:
         return f"{'asked, but ' if asked else ''}needs {', '.join(missing)}"
-    return "asked" if asked else "can be asked"
+    limits = [f"{part} also needs {columns}" for part, columns in parts.items()]
+    return "; ".join(["asked" if asked else "can be asked", *limits])

@@ -79,7 +79,14 @@ class DigitalDivide(Question):
     name: ClassVar[str] = "digital_divide"
     asks: ClassVar[str] = "Who drops out because of a lack of access or of basic skills?"
     needs: ClassVar[Needs] = Needs(
-        {"person": (), "enrolment": ("entry", "exit", "completed"), "wage_record": ("wages",)}, ("did",)
+        {"person": (), "enrolment": ("entry", "exit", "completed"), "wage_record": ("wages",)},
+        ("did",),
+        also={
+            "every result": "person.digital_access or person.literacy_score",
+            "results by digital access": "person.digital_access",
+            "results by literacy": "person.literacy_score",
+            "results by who delivers": "programme.delivery",
+        },
     )
     results: ClassVar[tuple[str, ...]] = (
         *map(ends_by, GROUPS),

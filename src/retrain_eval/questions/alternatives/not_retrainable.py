@@ -49,7 +49,14 @@ class NotRetrainable(Question):
 
     name: ClassVar[str] = "not_retrainable"
     asks: ClassVar[str] = "For whom does retraining not work, and what works for them instead?"
-    needs: ClassVar[Needs] = Needs({"person": (), "enrolment": ("entry",), "wage_record": ("wages",)}, ("did",))
+    needs: ClassVar[Needs] = Needs(
+        {"person": (), "enrolment": ("entry",), "wage_record": ("wages",)},
+        ("did",),
+        also={
+            "the alternative and the rule": "programme.tier",
+            "the rule, unless cost_retraining and cost_alternative are given,": "cost.amount",
+        },
+    )
     results: ClassVar[tuple[str, ...]] = ("programmes_in_{stratum}", "alternative_by_{stratum}", "policy")
     version: ClassVar[int] = 2
 
@@ -162,7 +169,7 @@ def _marked(cohort: Cohort, inquiry: Inquiry, group: Group, names: tuple[str, ..
 def by_kind(group: Group, alternative: Sequence[str]) -> Group:
     """Return a group with the kind of programme of the trainee of each pair: retraining, or the alternative.
 
-    Without pairs, or where programmes have no tier, everyone has the same kind, "any programme".
+    Without pairs, or where no programme that was entered has a tier, everyone has the same kind, "any programme".
 
     Parameters
     ----------
@@ -170,7 +177,8 @@ def by_kind(group: Group, alternative: Sequence[str]) -> Group:
     alternative : sequence of str
         The tiers of programmes that are the alternative.
     """
-    apart = group.cluster == "subclass" and "tier" in group.rows.columns
+    paired = group.cluster == "subclass" and "tier" in group.rows.columns
+    apart = paired and bool(group.rows.filter("tier IS NOT NULL").limit(1).fetchall())
     if apart:
         tiers = ", ".join(map(sql_text, alternative))
         level = f"CASE WHEN tier IN ({tiers}) THEN '{ALTERNATIVE}' WHEN tier IS NOT NULL THEN '{RETRAINING}' END"

@@ -12,7 +12,7 @@ from retrain_eval.common.sources import query
 from retrain_eval.common.sql import loaded
 from retrain_eval.common.sql_steps import step
 from retrain_eval.plan.study_file import StudyFile
-from retrain_eval.questions.effects.costs import CostSteps, Keyed
+from retrain_eval.questions.effects.costs import PRICED, SUM, CostSteps, Keyed, base_of, check_priced
 from retrain_eval.tables.noise.person_keys import has_keys
 from retrain_eval.tables.noise.sums import key_sum_sql
 from retrain_eval.tables.statistics import Costs
@@ -32,10 +32,9 @@ class ProgrammeCostSteps(CostSteps):
 
     @step
     def of_kind(self) -> str:
-        """The sum of costs of programmes of this kind."""
+        """The sum of costs of programmes of this kind, and how many records have no price index."""
         return f"""
-            SELECT sum(CAST(amount AS DOUBLE) / cpi * base) AS amount
-            FROM cost JOIN prices USING (period) CROSS JOIN base_price
+            SELECT {SUM} FROM {PRICED}
             SEMI JOIN (FROM programme WHERE {self.kind}) p ON p.programme_id = cost.programme_id"""
 
 
@@ -56,12 +55,12 @@ def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed,
     Raises
     ------
     DesignError
-        If there are no records of cost, no cost can be put into prices of the base period, or no one entered.
+        If there are no records of cost, the price index of a period is not known, or no one entered.
     """
     if not loaded(con, "cost", "programme") or "tier" not in con.table("programme").columns:
         raise DesignError("no records of cost, and of programmes with their tier, say what a kind of programme cost")
-    base = study.panel_options()["base_period"] if loaded(con, "price") else None
-    [(amount,)] = ProgrammeCostSteps(base, kind).relation("of_kind", con).fetchall()
+    [(amount, unpriced)] = ProgrammeCostSteps(base_of(con, study), kind).relation("of_kind", con).fetchall()
+    check_priced(unpriced)
     entered = keyed(
         con.sql(
             f"SELECT DISTINCT person_id FROM enrolment SEMI JOIN (FROM programme WHERE {kind}) USING (programme_id)"
@@ -70,5 +69,5 @@ def cost_of_kind(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed,
     key = key_sum_sql() if has_keys(entered) else "0"
     [(people, total)] = query(entered, f"SELECT count(*), {key} FROM source").fetchall()
     if amount is None or not people:
-        raise DesignError(f"no cost of {name} is known in prices of the base period")
+        raise DesignError(f"no cost of {name} is recorded" if people else f"no one entered the {name}")
     return Costs(float(amount), people, np.array([total], dtype=np.uint64) if has_keys(entered) else None)

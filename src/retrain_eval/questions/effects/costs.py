@@ -21,6 +21,10 @@ from retrain_eval.tables.statistics import Costs
 
 Keyed = Callable[[duckdb.DuckDBPyRelation], duckdb.DuckDBPyRelation]
 COST = "statistics/cost"
+# what was paid, with the price index of its period and of the base period: no record may be lost for want of one
+PRICED = "cost LEFT JOIN prices USING (period) LEFT JOIN base_price ON true"
+UNPRICED = "count(*) FILTER (cpi IS NULL OR base IS NULL)"
+SUM = f"sum(CAST(amount AS DOUBLE) / cpi * base) AS amount, {UNPRICED} AS unpriced"
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,8 @@ class CostSteps(Pipeline):
 
     @step
     def total(self) -> str:
-        """The sum of costs."""
-        return """
-            SELECT sum(CAST(amount AS DOUBLE) / cpi * base) AS amount
-            FROM cost JOIN prices USING (period) CROSS JOIN base_price"""
+        """The sum of costs, and how many records have no price index."""
+        return f"SELECT {SUM} FROM {PRICED}"
 
 
 def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed) -> Costs:
@@ -72,18 +74,43 @@ def cost_of_training(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Ke
     Raises
     ------
     DesignError
-        If no cost can be put into prices of the base period, or no one entered.
+        If the price index of a period is not known, no cost is recorded, or no one entered.
     """
-    [(amount,)] = CostSteps(base_of(con, study)).relation("total", con).fetchall()
+    [(amount, unpriced)] = CostSteps(base_of(con, study)).relation("total", con).fetchall()
+    check_priced(unpriced)
     people, keys = people_entered(con, keyed)
     if amount is None or not people:
-        raise DesignError("no cost of training is known in prices of the base period")
+        raise DesignError("no records of cost say what training cost" if people else "no one entered a programme")
     return Costs(float(amount), people, keys)
 
 
+def check_priced(unpriced: int) -> None:
+    """Refuse costs of which some cannot be put into prices of the base period.
+
+    Parameters
+    ----------
+    unpriced : int
+        How many records.
+
+    Raises
+    ------
+    DesignError
+    """
+    if unpriced:
+        raise DesignError(
+            f"{unpriced} records of cost are of periods without a price index, or the base period has none",
+            public="records of cost are of periods without a price index",
+        )
+
+
 def base_of(con: duckdb.DuckDBPyConnection, study: StudyFile) -> int | None:
-    """Return the period in whose prices costs are; None if they are as they were paid."""
-    return study.panel_options()["base_period"] if loaded(con, "price") else None
+    """Return the period in whose prices costs are, as earnings are; None if they are as they were paid."""
+    if not loaded(con, "price"):
+        return None
+    given: int | None = study.panel_options()["base_period"]
+    if given is None:  # the last one, as in `build_panel`
+        [(given,)] = con.sql("SELECT max(period) FROM price").fetchall()
+    return given
 
 
 def people_entered(con: duckdb.DuckDBPyConnection, keyed: Keyed) -> tuple[int, Keys | None]:

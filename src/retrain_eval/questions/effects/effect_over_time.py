@@ -26,7 +26,9 @@ class EffectOverTime(Question):
 
     name: ClassVar[str] = "effect_over_time"
     asks: ClassVar[str] = "Does it work, how long does the effect last, and when has it paid for itself?"
-    needs: ClassVar[Needs] = Needs({"enrolment": ("entry",), "wage_record": ("wages",)}, ("did",))
+    needs: ClassVar[Needs] = Needs(
+        {"enrolment": ("entry",), "wage_record": ("wages",)}, ("did",), also={"payback": "cost.amount"}
+    )
     results: ClassVar[tuple[str, ...]] = ("did", "event_study", "event_study_{outcome}", "payback")
 
     def collect(self, cohort: Cohort, facts: Additive | None, inquiry: Inquiry) -> Tables:

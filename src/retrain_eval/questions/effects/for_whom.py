@@ -30,7 +30,11 @@ class ForWhom(Question):
 
     name: ClassVar[str] = "for_whom"
     asks: ClassVar[str] = "Who gains, by age, education and other strata, by several together, and by programme?"
-    needs: ClassVar[Needs] = Needs({"person": (), "enrolment": ("entry",), "wage_record": ("wages",)}, ("did",))
+    needs: ClassVar[Needs] = Needs(
+        {"person": (), "enrolment": ("entry",), "wage_record": ("wages",)},
+        ("did",),
+        also={"results by programme": "programme.tier or programme.delivery"},
+    )
     results: ClassVar[tuple[str, ...]] = ("att_by_{stratum}", "difference_by_{stratum}", "cells_by_{strata}")
 
     def publishes(self, inquiry: Inquiry) -> Iterator[str]:

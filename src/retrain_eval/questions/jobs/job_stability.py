@@ -278,7 +278,7 @@ def _observed(spells: Spells, durations: Sequence[float]) -> tuple[float, ...]:
     DesignError
         If there are none.
     """
-    end = min(risk.times[-1] for risk in _named(spells))
+    end = min(float(risk.times[-1]) for risk in _named(spells))
     kept = tuple(time for time in _kept(spells, durations) if time <= end)
     if not kept:
         listed = ", ".join(f"{time:g}" for time in durations)
@@ -290,9 +290,18 @@ def _mean_until(spells: Spells, wanted: float) -> float:
     """Return until when durations are averaged: no longer than wanted, than durations are kept, or curves are known."""
     known = [float(risk.times[-1]) for risk in _named(spells) if risk.n[-1] > risk.n_events[-1]]
     merged = [] if spells.table.grid is None else [float(spells.table.exact_until)]
-    return min(float(wanted), *known, *merged)
+    return min([float(wanted), *known, *merged])  # a curve that has come down to zero is known ever after
 
 
 def _named(spells: Spells) -> list[RiskSet]:
-    """Return the risk sets of all groups but that of people without a level."""
-    return [risk for risk in risk_sets(spells.table) if not is_missing(group_name(risk.level))]
+    """Return the risk sets of all groups but that of people without a level.
+
+    Raises
+    ------
+    DesignError
+        If there are none.
+    """
+    named = [risk for risk in risk_sets(spells.table) if not is_missing(group_name(risk.level))]
+    if not named:
+        raise DesignError("the groups of these people are not known")
+    return named

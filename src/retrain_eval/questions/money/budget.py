@@ -11,7 +11,15 @@ from retrain_eval.common.errors import DesignError
 from retrain_eval.common.sql import loaded
 from retrain_eval.common.sql_steps import step
 from retrain_eval.plan.study_file import StudyFile
-from retrain_eval.questions.effects.costs import CostSteps, Keyed, base_of, people_entered
+from retrain_eval.questions.effects.costs import (
+    PRICED,
+    UNPRICED,
+    CostSteps,
+    Keyed,
+    base_of,
+    check_priced,
+    people_entered,
+)
 from retrain_eval.tables.ledger import Ledger
 
 LEDGER = "statistics/ledger"
@@ -25,12 +33,12 @@ class LedgerSteps(CostSteps):
     @step
     def lines(self) -> str:
         """A funder and a component: what was paid in cents, each record rounded, and records without a price index."""
-        return """
+        return f"""
             SELECT funder, component,
               CAST(coalesce(sum(CAST(round(CAST(amount AS DOUBLE) / cpi * base * 100) AS HUGEINT)), 0) AS BIGINT)
                 AS cents,
-              count(*) FILTER (cpi IS NULL OR base IS NULL) AS unpriced
-            FROM cost LEFT JOIN prices USING (period) LEFT JOIN base_price ON true
+              {UNPRICED} AS unpriced
+            FROM {PRICED}
             GROUP BY funder, component ORDER BY funder, component"""
 
 
@@ -59,11 +67,6 @@ def budget(con: duckdb.DuckDBPyConnection, study: StudyFile, keyed: Keyed) -> Le
     people, keys = people_entered(con, keyed)
     if not rows or not people:
         raise DesignError("no records of cost say what training cost" if people else "no one entered a programme")
-    unpriced = sum(row[3] for row in rows)
-    if unpriced:
-        raise DesignError(
-            f"{unpriced} records of cost are of periods without a price index, or the base period has none",
-            public="records of cost are of periods without a price index",
-        )
+    check_priced(sum(row[3] for row in rows))
     funders, components, cents, _ = zip(*rows, strict=True)
     return Ledger(tuple(map(str, funders)), tuple(map(str, components)), np.array(cents, dtype=np.int64), people, keys)

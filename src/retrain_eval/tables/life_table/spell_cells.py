@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from retrain_eval.common.errors import InputError
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.sources import query, refuse_broken_rows, require_columns, sql_name
 from retrain_eval.common.sql import stable_sum
@@ -159,8 +159,10 @@ def count_cells(
     Raises
     ------
     InputError
-        For a column that does not exist, no rows, no weight, a spell that breaks a rule (`refuse_bad_spells`), or codes
+        For a column that does not exist, no weight, a spell that breaks a rule (`refuse_bad_spells`), or codes
         that do not say what is an event (`read_codes`).
+    DesignError
+        If there are no rows.
     """
     require_columns(relation, columns.names())
     refuse_unseen_beginnings(relation, columns)
@@ -239,7 +241,7 @@ def count_cells(
     codes_read = found["cause"]
     *values, key_sums, rows, bad, ascending = (np.ma.getdata(column) for column in found.values())
     if len(rows) == 1:  # only the last row, which is not a cell
-        raise InputError("the source has no rows", fix="a life table needs at least one spell")
+        raise DesignError("there are no spells to count")
     if bad[:-1].any():
         refuse_bad_spells(relation, columns)
     codes = pd.Series(codes_read[:-1], dtype="object").where(~np.ma.getmaskarray(codes_read)[:-1])

@@ -64,5 +64,6 @@ def without_cluster(
         n_clusters=others.total,
         largest=None,
         absolute=None,
+        keyed=None,
         source=None,
     )
