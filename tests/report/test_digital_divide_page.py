@@ -20,7 +20,7 @@ FACTS = {"name": "x", "title": "T", "question": "Q", "data": "D", "unit": "perso
 def test_where_everyone_drops_out_both_groups_are_said_to_be_alike(tmp_path: Path) -> None:
     rng, n = np.random.default_rng(3), 331
     people = pd.DataFrame({"id": np.arange(n), "quarters": rng.integers(1, 6, n), "cause": "dropped_out",
-                           "access_level": rng.choice(["with digital access", "without digital access"], n)})  # fmt: skip
+                           "access_level": rng.choice(["with digital access", "without it"], n)})  # fmt: skip
     spells = Spells(people, id="id", by="access_level", duration="quarters", censored=())
     ends = digital_divide.result_of("access_level")
     effects = pd.concat(
