@@ -2,7 +2,8 @@
 
 Each draw makes matched pairs of providers whose true effects are known, sums them to outcome moments and answers the
 question from these, as a release would: ``python benchmarks/questions_providers.py [draws]``. It prints a line per
-check: the spread of true effects as a multiple of a typical standard error, and what was found.
+check: the spread of true effects as a multiple of a typical standard error, and what was found. Without a spread, one
+should be found in 2.5% of draws at most, however few people a provider has.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from retrain_eval.estimators.outcome_moments import outcome_moments
 from retrain_eval.plan.designs import Calendar
 from retrain_eval.plan.questions import Providers as Options
 from retrain_eval.plan.study_file import About, Did, StudyFile
-from retrain_eval.questions.answers import Answer
+from retrain_eval.questions.answers import Answer, Answers
 from retrain_eval.questions.catalogue import QUESTIONS
 from retrain_eval.questions.protocol import Inquiry
 from retrain_eval.questions.providing.providers import PAIRS
 from retrain_eval.questions.tables import Tables
 
 NOISE = 1.0  # standard deviation of the gain of one person
+# trained, and controls, of each provider: from, to; some trainees may have lost their control
+USUAL, SMALL, FEW_CONTROLS = ((15, 60), (15, 60)), ((10, 15), (10, 15)), ((15, 25), (4, 16))
 
 
 @dataclass
@@ -41,30 +44,33 @@ class Found:
     outer: list[float] = field(default_factory=list)
 
 
-def sizes_of(providers: int) -> np.ndarray:
-    """Return the pairs of each provider: from 15 to 60."""
-    return np.linspace(15, 60, providers).round().astype(int)
+def sizes_of(providers: int, people: tuple[int, int] = USUAL[0]) -> np.ndarray:
+    """Return the people in one arm of each provider: from the fewest to the most."""
+    return np.linspace(*people, providers).round().astype(int)
 
 
-def draw(rng: np.random.Generator, providers: int, spread: float) -> tuple[pd.DataFrame, np.ndarray]:
+def draw(
+    rng: np.random.Generator, providers: int, spread: float, arms: tuple[tuple[int, int], tuple[int, int]] = USUAL
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Return a row per person and period of matched pairs, and the true effect of each provider."""
-    sizes = sizes_of(providers)
+    sizes, controls = (sizes_of(providers, people) for people in arms)
     true = 0.5 + spread * rng.standard_normal(providers)
     of = np.repeat(np.arange(providers), sizes)
     n = len(of)
     shared = rng.normal(0, 0.5, n)  # what a trainee and the control have in common
+    matched = np.concatenate([np.arange(size) < most for size, most in zip(sizes, controls, strict=True)])
     first, gain = rng.normal(0, 2, (2, n)), rng.normal(0, NOISE, (2, n)) + shared
     gain[0] += true[of]
     rows = [
         pd.DataFrame({"id": np.arange(n) * 2 + arm, "pair": np.arange(n), "provider": [f"P{j:03d}" for j in of],
-                      "t": time, "g": 1 if arm == 0 else 0, "y": first[arm] + time * gain[arm]})
+                      "t": time, "g": 1 if arm == 0 else 0, "y": first[arm] + time * gain[arm]})[(arm == 0) | matched]
         for arm in (0, 1) for time in (0, 1)
     ]  # fmt: skip
     return pd.concat(rows, ignore_index=True), true
 
 
-def answered(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the tables that the question prints."""
+def answers_of(rows: pd.DataFrame) -> Answers:
+    """Return all that the question answers."""
     moments = outcome_moments(rows, unit="id", time="t", cohort="g", outcome="y", by="provider", cluster="pair")
     design = Calendar(start=2020, before=1, after=0, history=1)
     study = StudyFile(
@@ -73,11 +79,17 @@ def answered(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         did=Did(outcome="y"),
         designs={"d": design},
     )
-    found = QUESTIONS["providers"].answer(Tables({PAIRS: moments}), Inquiry(study, "d", Options()))
-    return {item.name: item.result for item in found.items if isinstance(item, Answer)}  # type: ignore[misc]
+    return QUESTIONS["providers"].answer(Tables({PAIRS: moments}), Inquiry(study, "d", Options()))
 
 
-def check(draws: int, providers: int, spread: float, seed: int = 1) -> Found:
+def answered(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables that the question prints."""
+    return {item.name: item.result for item in answers_of(rows).items if isinstance(item, Answer)}  # type: ignore[misc]
+
+
+def check(
+    draws: int, providers: int, spread: float, arms: tuple[tuple[int, int], tuple[int, int]] = USUAL, seed: int = 1
+) -> Found:
     """Return what was found in so many draws.
 
     Parameters
@@ -85,17 +97,19 @@ def check(draws: int, providers: int, spread: float, seed: int = 1) -> Found:
     draws, providers : int
     spread : float
         Standard deviation of the true effects, as a multiple of the standard error of a provider of middling size.
+    arms : tuple of two (fewest, most)
+        The trained, and the controls, of a provider.
     seed : int
     """
     rng, found = np.random.default_rng(seed), Found()
-    sd = spread * NOISE * np.sqrt(2 / np.median(sizes_of(providers)))
+    sd = spread * NOISE * np.sqrt(2 / np.median(sizes_of(providers, arms[0])))
     for _ in range(draws):
-        rows, true = draw(rng, providers, sd)
+        rows, true = draw(rng, providers, sd, arms)
         tables = answered(rows)
         table = tables["providers"].assign(number=lambda frame: frame["level"].str[1:].astype(int))
         mine = true[table["number"]]
-        gap = mine - true.mean()
-        rank = (true[None, :] > mine[:, None]).sum(axis=1) + 1
+        gap = mine - mine.mean()
+        rank = (mine[None, :] > mine[:, None]).sum(axis=1) + 1
         [facts] = tables["provider_spread"].to_dict("records")
         found.covered.append(float(((table["shrunken_low"] <= gap) & (gap <= table["shrunken_high"])).mean()))
         found.spread.append(facts["spread_low"] <= sd <= facts["spread_high"])
@@ -121,7 +135,10 @@ def line(providers: int, spread: float, found: Found) -> str:
 
 
 def main(draws: int) -> None:
-    """Print a line per number of providers and spread."""
+    """Print a line per number of providers and spread, the first ones without a spread and with few people."""
+    for providers in (12, 60):
+        for name, arms in (("10 to 15 pairs", SMALL), ("15 to 25 trained, 4 to 16 controls", FEW_CONTROLS)):
+            print(f"{name}: {line(providers, 0.0, check(draws, providers, 0.0, arms))}")
     for providers in (12, 60):
         for spread in (0.0, 0.5, 1.0, 2.0):
             began = time.perf_counter()

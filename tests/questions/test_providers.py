@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import duckdb
 import pytest
 
+from places import ROOT
 from question_cases import COPIES, ask, cohort, effects, records, study, withheld
 from retrain_eval.common.errors import InputError
 from retrain_eval.common.levels import OTHERS
@@ -16,6 +20,13 @@ from retrain_eval.questions.answers import Answer, Answers
 from retrain_eval.questions.catalogue import QUESTIONS, what_is_missing
 from retrain_eval.questions.providing.providers import ADJUSTED, EFFECTS, MOST, _names
 from retrain_eval.sample.counting import count_linked
+
+
+@pytest.fixture(autouse=True)
+def three_people_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cases calculated by hand have three people of each kind."""
+    monkeypatch.setattr("retrain_eval.questions.providing.providers.FEWEST_PEOPLE", 3)
+
 
 CALENDAR = Calendar(start=2020, before=2, after=1, history=2)
 ASKED = Questions(providers=Providers())
@@ -81,7 +92,12 @@ def test_small_providers_are_pooled_and_never_a_number() -> None:
 
 def test_if_all_providers_are_small_nothing_is_shown() -> None:
     answers = answer(with_providers(), release=Release(exact=True, min_contributors=7, profile="open"))
-    assert withheld(answers)[EFFECTS] == "no provider has enough trainees to be shown"
+    assert withheld(answers)[EFFECTS] == "no provider has enough trainees, and enough controls, to be shown"
+
+
+def test_whatever_the_profile_fewer_than_ten_are_not_shown_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert withheld(answer(with_providers()))[EFFECTS].startswith("no provider has enough trainees")
 
 
 def test_one_provider_has_an_effect_and_no_comparison() -> None:
@@ -145,3 +161,18 @@ def test_of_more_than_200_providers_the_smallest_are_pooled() -> None:
     names = _names(count_linked(rows, "found", ["provider"]), 10)
     assert sum(shown != OTHERS for shown in names.values()) == MOST
     assert (names["P0"], names["P249"]) == (OTHERS, "P249")
+
+
+@pytest.mark.slow
+def test_with_few_people_no_spread_is_found_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 60 draws one or two are expected; 17% to 51% found one while variances were taken as known."""
+    monkeypatch.undo()
+    place = ROOT / "benchmarks" / "questions_providers.py"
+    spec = importlib.util.spec_from_file_location("questions_providers", place)
+    assert spec is not None
+    assert spec.loader is not None
+    checks = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = checks  # a dataclass looks its module up
+    spec.loader.exec_module(checks)
+    for arms in (checks.SMALL, checks.FEW_CONTROLS):
+        assert sum(checks.check(60, 12, 0.0, arms).spread_found) <= 4

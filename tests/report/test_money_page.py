@@ -105,6 +105,13 @@ def test_without_cost_there_is_no_ratio(tmp_path: Path) -> None:
     assert "so there is no marginal value of public funds. Nothing was spent" in ratios.say_ratios(one)
 
 
+def test_stipends_alone_and_savings_elsewhere_are_money_that_was_spent(tmp_path: Path) -> None:
+    for name, outlays in (("a", {"others": 0.0, "stipends": 500.0}), ("b", {"saved_elsewhere": 20_000.0})):
+        said = ratios.say_ratios(study(tmp_path / name, 300.0, **outlays))
+        assert "Nothing was spent" not in said
+        assert "To society the programme pays for itself" in said
+
+
 def test_what_is_withheld_is_a_sentence(tmp_path: Path) -> None:
     withheld = pd.DataFrame([{"result": "net_benefit", "table": "effects", "reason": "no one entered a programme"}])
     effects = bundles.training_effects()

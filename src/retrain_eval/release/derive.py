@@ -33,6 +33,7 @@ from retrain_eval.estimators.inference.pretest_power import pretest_power
 from retrain_eval.estimators.inference.pretrend import pretrend_test
 from retrain_eval.estimators.inference.providers import (
     equal_providers,
+    large_providers,
     provider_spread,
     provider_table,
     shares_by_level,
@@ -86,6 +87,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
         interactions,
         judged_groups,
         known_effects,
+        large_providers,
         ledger_rows,
         lee_bounds,
         logrank_test,

@@ -291,3 +291,21 @@ def test_every_estimator_on_every_odd_panel(case: str, estimator: str) -> None:
             np.testing.assert_allclose(frame[column], plain[column], rtol=1e-9, atol=1e-11)
     elif kind == "left out" and estimator != "bacon":  # whose table has no notes
         assert re.search(words, notes(found)), notes(found)
+
+
+@pytest.mark.parametrize("cluster", [None, "pair"])
+def test_where_all_paths_are_alike_the_effect_is_zero_and_has_no_p_value(cluster: str | None) -> None:
+    """Everyone has a job in every period: weighted means of 1 differ by rounding, which is no effect of p < .001."""
+    rng, n = np.random.default_rng(4), 300
+    weight = rng.uniform(0.1, 3.0, n)
+    rows = [
+        pd.DataFrame({"id": np.arange(n), "pair": np.arange(n) // 2, "t": t, "g": np.where(np.arange(n) % 2, 2, 0),
+                      "sex": np.where(np.arange(n) % 3, "f", "m"), "job": 1.0 / 3, "w": weight})
+        for t in (1, 2, 3)
+    ]  # fmt: skip
+    moments = rte.outcome_moments(
+        pd.concat(rows), unit="id", time="t", cohort="g", outcome="job", by="sex", weights="w", cluster=cluster
+    )
+    for found in (moments.att_gt().aggregate("simple"), moments.att_gt().by("sex").aggregate("simple").difference()):
+        assert (found.frame["estimate"] == 0).all()
+        assert found.frame[["std_error", "ci_low", "ci_high", "p_value"]].isna().all(axis=None)

@@ -11,8 +11,10 @@ from retrain_eval.common.levels import MISSING_LEVEL, OTHERS
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.inference.providers import (
     equal_providers,
+    large_providers,
     provider_spread,
     provider_table,
+    providers_of,
     standardised,
 )
 from retrain_eval.estimators.inference.ranks import ranks_with_sets
@@ -159,6 +161,53 @@ def test_funnel_limits_are_1_96_and_3_09_standard_errors() -> None:
     expected = np.where(t > 3.0902, "99.8%", np.where(t > 1.95997, "95%", ""))
     assert table["limit"].tolist() == expected.tolist()
     assert table.loc[["I", "J"], "limit"].tolist() == ["95%", "99.8%"]
+
+
+@pytest.mark.parametrize("few", [{"n_treated": 40, "n_control": 4}, {"n_treated": 9, "n_control": 40}])
+def test_a_provider_with_few_people_in_either_arm_has_no_part(few: dict[str, int]) -> None:
+    """Its error is as uncertain as its effect: 90 would be far from the others, and is only the work of four people."""
+    values = {"A": 1.0, "B": 1.0, "C": 7.0, "D": 7.0}
+    rows = [{"level": name, "estimate": value, "n_treated": 40, "n_control": 40} for name, value in values.items()]
+    more = EffectTable.build([*rows, {"level": "E", "estimate": 90.0, **few}], 4 * np.eye(5))
+    without = EffectTable.build(rows, 4 * np.eye(4))
+    for verb in (provider_table, provider_spread, equal_providers):
+        pd.testing.assert_frame_equal(verb(more), verb(without))
+    shown = large_providers(more)
+    pd.testing.assert_frame_equal(shown.frame, without.frame)
+    assert shown.notes == ("1 provider(s) with few trainees, or few controls, are not shown apart",)
+    with pytest.raises(DesignError, match="no provider has enough trainees, and enough controls"):
+        large_providers(EffectTable.build([{"level": "E", "estimate": 90.0, **few}], np.eye(1)))
+
+
+def test_variances_of_matched_sets_are_divided_by_one_less() -> None:
+    rows = [{"level": name, "estimate": 1.0, "n_treated": 12, "n_control": 12} for name in "ABCD"]
+    given = EffectTable.build(rows, np.eye(4), df=11, n_clusters=[12] * 4)
+    assert np.diag(providers_of(given)[1]) == pytest.approx(12 / 11)
+    jackknifed = EffectTable.build(rows, np.eye(4), df=11, n_clusters=[12] * 4, meta={"variance": "CV3"})
+    assert np.diag(providers_of(jackknifed)[1]) == pytest.approx(1)
+
+
+def test_variances_that_are_estimated_make_no_spread() -> None:
+    """Of 60 providers with ten pairs and one true effect, a spread is found in one of 40 draws."""
+    rng, j, n, draws = np.random.default_rng(11), 60, 10, 200
+    found, taken_as_known = 0, 0
+    for _ in range(draws):
+        gains = rng.standard_normal((j, n))
+        estimate, vcov = gains.mean(axis=1), np.diag(gains.var(axis=1, ddof=1) / n)
+        found += shrink(estimate, vcov, df=np.full(j, n - 1.0)).spread_low > 0
+        taken_as_known += shrink(estimate, vcov).spread_low > 0
+    assert found / draws <= 0.05
+    assert taken_as_known / draws > 0.2
+
+
+def test_many_degrees_of_freedom_are_those_of_known_variances() -> None:
+    estimate, vcov = np.array([-3.0, -1.0, 0.5, 3.0, 9.0]), np.diag([1.0, 2.0, 1.5, 0.7, 1.2])
+    known, estimated = shrink(estimate, vcov), shrink(estimate, vcov, df=np.full(5, 1e5))
+    for name in ("low", "high", "spread_low", "spread_high"):
+        np.testing.assert_allclose(getattr(known, name), getattr(estimated, name), rtol=1e-3, err_msg=name)
+    few = shrink(estimate, vcov, df=np.full(5, 9.0))
+    assert few.spread_low < known.spread_low
+    assert (few.high - few.low > known.high - known.low).all()
 
 
 def test_standardised_effects_weigh_levels_as_all_trainees_have_them() -> None:

@@ -224,3 +224,31 @@ def test_a_ratio_is_in_the_set_where_its_test_does_not_reject(
     elif cost > 0 and kind == NO_LOWER:
         assert benefit / cost <= high
     assert {NO_UPPER: isnan(high), NO_LOWER: isnan(low)}.get(kind, True)
+
+
+@pytest.mark.parametrize(
+    "outlays",
+    [
+        {
+            "government": 0.3,
+            "stipends": 0.1 + 0.2,
+        },  # all of it went to those who took part: nothing is left but rounding
+        {"government": 150.0, "saved_elsewhere": 20_000.0},
+        {"participants": 100.0, "stipends": 100.0},
+    ],
+)
+def test_money_that_was_paid_out_or_saved_elsewhere_was_spent(outlays: dict[str, float]) -> None:
+    path = EffectTable.build([{"event_time": 0, "estimate": 200.0}], np.eye(1) * 100)
+    rows = value_for_money(net_benefit(path, {"tax_rate": 0.2}, outlays, discount_rate=0.0, per_year=1))
+    of_society = rows.set_index("ratio").loc["benefit–cost ratio"]
+    assert of_society["verdict"] == "pays for itself"
+    assert of_society["interval"] == "the cost is at most zero throughout"
+    assert of_society["cost"] <= 0
+    public = rows.set_index("ratio").loc["marginal value of public funds", "verdict"]
+    assert public == ("pays for itself" if outlays.get("government") else "no cost")
+
+
+def test_where_no_one_paid_there_is_no_ratio() -> None:
+    path = EffectTable.build([{"event_time": 0, "estimate": 200.0}], np.eye(1) * 100)
+    made = net_benefit(path, {"tax_rate": 0.2}, {"saved_elsewhere": 10.0}, discount_rate=0.0, per_year=1)
+    assert set(value_for_money(made)["verdict"]) == {"no cost"}

@@ -130,3 +130,19 @@ def test_what_cannot_be_compared_is_refused() -> None:
     alone: LifeTable = one([1, 2, 3], [1, 1, 1], arm=list("aab"), age=["x", "x", "y"])
     with pytest.raises(DesignError, match="nothing to compare"):
         rmst_difference(alone, 2, between="arm")
+
+
+def test_where_everyone_in_both_groups_has_ended_the_difference_is_zero_and_has_no_p_value() -> None:
+    """By 4 quarters all have dropped out: shares of 1 but for rounding, which is no difference of p < .001."""
+    rng = np.random.default_rng(2)
+    for n in (97, 331, 760):
+        data = pd.DataFrame({"id": np.arange(n), "quarters": rng.integers(1, 8, n), "cause": "dropped_out",
+                             "arm": rng.choice(["a", "b"], n), "age": rng.choice(["old", "young"], n)})  # fmt: skip
+        table = life_table(data, id="id", duration="quarters", cause="cause", censored=(), by=("arm", "age"))
+        apart = incidence_difference(table, times=(7,), between="arm")
+        for frame in (apart.frame, apart.difference().frame):
+            assert (frame["estimate"] == 0).all()
+            assert frame[["std_error", "ci_low", "ci_high", "p_value"]].isna().all(axis=None)
+        early = incidence_difference(table, times=(3, 7), between="arm").frame
+        assert early.loc[early["time"] == 3, "p_value"].notna().all()
+        assert early.loc[early["time"] == 7, "p_value"].isna().all()

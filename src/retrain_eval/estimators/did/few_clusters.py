@@ -68,13 +68,15 @@ class CellInfluence(Protocol):
 class Inference:
     """Covariance of estimates, the clusters of each and its degrees of freedom, and facts for ``meta``.
 
-    Without clusters, units are independent, and both are None.
+    Without clusters, units are independent, and both are None. ``scale`` is the largest mean of which estimates are
+    differences.
     """
 
     vcov: Floats
     n_clusters: Ints | None
     df: Floats | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    scale: float = 0.0
 
     @property
     def jackknifed(self) -> bool:
@@ -126,8 +128,9 @@ def infer(
     each cluster holds both arms, G − 1.
     """
     clusters = moments.clusters
+    size = float(np.nanmax(np.abs(moments.means()), initial=0.0)) if isinstance(moments, MomentTable) else 0.0
     if moments.cluster is None:
-        return Inference(moments.covariance(influence) * scale, None)
+        return Inference(moments.covariance(influence) * scale, None, scale=size)
     if clusters is None:
         raise InputError(
             "these moments do not say which cells each cluster lies in: an earlier edition made them",
@@ -172,7 +175,7 @@ def infer(
             vcov[few] = vcov[:, few] = np.nan
             notes += ("standard errors from few clusters need the sums by cluster, which a release does not hold",)
     vcov[too_few] = vcov[:, too_few] = np.nan
-    return Inference(vcov, n, df, {**facts, "notes": notes})
+    return Inference(vcov, n, df, {**facts, "notes": notes}, size)
 
 
 def _by_arm(moments: CellInfluence, uses: Bools, n: Ints) -> tuple[Ints, Ints]:

@@ -103,7 +103,14 @@ class GroupTimeEffects:
         band = np.ones(len(frame), dtype=bool)
         df = self.df if found.df is None else found.df
         return EffectTable.build(
-            frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=self.seed, meta=meta
+            frame,
+            found.vcov,
+            band=band,
+            df=df,
+            n_clusters=found.n_clusters,
+            scale=found.scale,
+            seed=self.seed,
+            meta=meta,
         )
 
     @cached_property
@@ -287,7 +294,14 @@ def tabulate(
     meta = found.meta({**effects.facts, "aggregation": kind, "notes": effects.notes})
     df = effects.df if found.df is None else found.df
     return EffectTable.build(
-        frame, found.vcov, band=band, df=df, n_clusters=found.n_clusters, seed=effects.seed, meta=meta
+        frame,
+        found.vcov,
+        band=band,
+        df=df,
+        n_clusters=found.n_clusters,
+        scale=found.scale,
+        seed=effects.seed,
+        meta=meta,
     )
 
 

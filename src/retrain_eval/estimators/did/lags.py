@@ -67,7 +67,9 @@ def treatment_lags(moments: MomentTable, lags: Mapping[str, int], periods: Mappi
     rows, influence = _regress(moments, lags, named)
     without = leave_each_out(moments, rows, lambda part: _regress(part, lags, named)[0])
     found = infer(moments, influence, rows, without)
-    return EffectTable.build(rows, found.vcov, df=found.df, n_clusters=found.n_clusters, meta=found.meta({}))
+    return EffectTable.build(
+        rows, found.vcov, df=found.df, n_clusters=found.n_clusters, scale=found.scale, meta=found.meta({})
+    )
 
 
 def _regress(

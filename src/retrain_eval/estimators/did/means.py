@@ -94,7 +94,9 @@ def mean_difference(
             moments, influence, rows, lambda: _without(moments, coordinate, names), scale=np.outer(root, root)
         )
         meta = found.meta({"vce": vce})
-        return EffectTable.build(rows, found.vcov, df=found.df, n_clusters=found.n_clusters, meta=meta)
+        return EffectTable.build(
+            rows, found.vcov, df=found.df, n_clusters=found.n_clusters, scale=found.scale, meta=meta
+        )
     vcov = moments.covariance(influence) * np.outer(np.sqrt(n / (n - 2)), np.sqrt(n / (n - 2)))
     if vce == "iid":
         masks = [mask for _, mask in _levels(moments, names)]

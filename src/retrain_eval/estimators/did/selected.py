@@ -113,7 +113,9 @@ def selected_effects(
     without = leave_each_out(moments, frame, estimate, (by,) if by else ())
     found = infer(moments, influence, frame, without)
     meta = found.meta({**options, "aggregation": "simple", "among": among, "selected": selected})
-    return EffectTable.build(frame, found.vcov, df=found.df, n_clusters=found.n_clusters, seed=seed, meta=meta)
+    return EffectTable.build(
+        frame, found.vcov, df=found.df, n_clusters=found.n_clusters, scale=found.scale, seed=seed, meta=meta
+    )
 
 
 def _rows(

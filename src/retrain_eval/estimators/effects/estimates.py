@@ -33,6 +33,7 @@ DTYPES: dict[str, Any] = {
     **dict.fromkeys(NUMBERS, "float64"),
     **dict.fromkeys(COUNTS, "Int64"),
 }
+_ROUNDING = 1e-14  # a variance below this share of what it is made of is what is left of a difference by rounding
 FEWEST_CLUSTERS = 3  # of fewer, the spread between clusters says nothing
 
 
@@ -66,6 +67,7 @@ class EstimateTable:
         level: float = 0.95,
         df: float | npt.ArrayLike | None = None,
         n_clusters: npt.ArrayLike | None = None,
+        scale: npt.ArrayLike = 0.0,
         seed: int = 20260101,
         meta: Mapping[str, object] | None = None,
     ) -> Self:
@@ -86,6 +88,9 @@ class EstimateTable:
             distribution where there are none.
         n_clusters : int or array of shape (k,), optional
             Clusters in the rows of data that each estimate uses. None: standard errors are not clustered.
+        scale : float or array of shape (k,), optional
+            How large the numbers are of which estimates are differences. What is below 1e-12 of them is rounding: an
+            estimate is then zero, and a standard error NaN.
         seed : int
             Seed of the draws behind the critical value of the band.
 
@@ -98,7 +103,8 @@ class EstimateTable:
 
         Notes
         -----
-        An estimate that is constant by construction (the reference period) has standard error NaN.
+        An estimate that is constant by construction (the reference period), or a difference between groups of which
+        all are alike, has standard error NaN, and so neither an interval nor a p-value.
         The band's critical value is the ``level`` quantile of max|t| under N(0, corr), as in Callaway and
         Sant'Anna (2021, Algorithm 1), drawn from the covariance itself rather than by a bootstrap of people.
         """
@@ -122,12 +128,13 @@ class EstimateTable:
 
         variance = np.clip(np.diag(vcov), 0, None)
         std_error = np.sqrt(variance)
-        std_error = np.where(std_error <= SINGULAR * np.nanmax(std_error, initial=0.0), np.nan, std_error)
-        quantile = t_quantile(of_t, 0.5 + level / 2)
         estimate = np.asarray(columns["estimate"])
+        sizes = np.fmax(np.fmax(np.abs(estimate), scale), np.nanmax(std_error, initial=0.0))
+        std_error = np.where(std_error <= SINGULAR * sizes, np.nan, std_error)
+        quantile = t_quantile(of_t, 0.5 + level / 2)
         # what is zero by construction may have been rounded away from it
         largest = np.fmax.reduce(np.abs([*estimate, *std_error]), initial=0.0)
-        size = np.where(np.isnan(std_error), largest, std_error)
+        size = np.fmax(np.where(np.isnan(std_error), largest, std_error), scale)
         estimate = columns["estimate"] = np.where(np.abs(estimate) <= SINGULAR * size, 0.0, estimate)
         with np.errstate(invalid="ignore", divide="ignore"):
             t = np.abs(estimate) / std_error
@@ -251,17 +258,25 @@ class EstimateTable:
         unknown_spread = np.isnan(np.diag(self.vcov))
         vcov = np.where(unknown_spread | unknown_spread[:, None], 0.0, self.vcov)
         out: Floats = contrast @ vcov @ contrast.T
+        # what cancels but for rounding does not vary
+        constant = np.diag(out) <= _ROUNDING * (np.abs(contrast) @ np.sqrt(np.clip(np.diag(vcov), 0, None))) ** 2
+        out[constant] = out[:, constant] = 0.0
         uses = (contrast[:, unknown_spread] != 0).any(axis=1)
         out[uses] = out[:, uses] = np.nan
         return out
 
     def inference_of(self, contrast: Floats) -> dict[str, Any]:
-        """Return ``df`` and ``n_clusters`` of contrasts, shape (J, k): the fewest of the estimates that each uses."""
+        """Return ``df``, ``n_clusters`` and ``scale`` of contrasts, shape (J, k).
+
+        The fewest of the estimates that each uses, and the largest of them.
+        """
         uses, n = contrast != 0, self.n_clusters
         df = np.where(uses, self.df, np.inf).min(axis=1, initial=np.inf)
+        size = np.abs(self.frame["estimate"].fillna(0.0).to_numpy(dtype=float))
+        scale = np.where(uses, size, 0.0).max(axis=1, initial=0.0)
         if n is None:
-            return {"df": df, "n_clusters": None}
-        return {"df": df, "n_clusters": np.where(uses, n, np.iinfo(np.int64).max).min(axis=1)}
+            return {"df": df, "n_clusters": None, "scale": scale}
+        return {"df": df, "scale": scale, "n_clusters": np.where(uses, n, np.iinfo(np.int64).max).min(axis=1)}
 
 
 def _notes(facts: Mapping[str, object]) -> tuple[str, ...]:

@@ -304,11 +304,15 @@ def degrees_of(effects: EstimateTable, place: Index) -> Floats:
 
 def small_sample_factor(frame: pd.DataFrame, effects: EstimateTable, place: Index) -> Floats:
     """Return what errors are multiplied by where variances were divided by n, and not by n − 1, in each arm."""
+    return np.where(np.isinf(effects.df[place]), arms_factor(frame), 1.0)
+
+
+def arms_factor(frame: pd.DataFrame) -> Floats:
+    """Return what the error of a difference between arms is multiplied by, so that n − 1 is used; 1 if not counted."""
     n_treated, n_control = _arms(frame)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = (1 / n_treated + 1 / n_control) / ((1 - 1 / n_treated) / n_treated + (1 - 1 / n_control) / n_control)
-    counted = np.isfinite(factor) & np.isinf(effects.df[place])
-    return np.sqrt(np.where(counted, factor, 1.0))
+    return np.sqrt(np.where(np.isfinite(factor), factor, 1.0))
 
 
 def _differences(effects: EstimateTable, place: Index, level: float) -> EstimateTable:

@@ -14,9 +14,11 @@ from retrain_eval.common.arrays import Floats, Index
 from retrain_eval.common.errors import DesignError
 from retrain_eval.common.levels import OTHERS, missing
 from retrain_eval.common.numerics.joint import t_quantile
+from retrain_eval.estimators.did.few_clusters import CV3
 from retrain_eval.estimators.effects.effects import EffectTable
-from retrain_eval.estimators.effects.estimates import COUNTS
+from retrain_eval.estimators.effects.estimates import COUNTS, KEYS
 from retrain_eval.estimators.effects.heterogeneity import (
+    arms_factor,
     degrees_of,
     equality,
     estimated_together,
@@ -29,6 +31,7 @@ from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
 
 # limits of a funnel plot: two and three standard errors of the normal distribution (Spiegelhalter 2005)
+FEWEST_PEOPLE = 10  # in each arm of a provider that is compared: of fewer, a variance is hardly known
 LIMITS = {"95%": 0.95, "99.8%": 0.998}
 STANDARDISED = "standardised"  # what the levels of a standardised table are called as a fact about it
 _BETWEEN = " × "
@@ -37,7 +40,8 @@ _BETWEEN = " × "
 def providers_of(effects: EffectTable) -> tuple[Index, Floats, Floats]:
     """Return the rows that are providers, their covariance, and the degrees of freedom of each.
 
-    The covariance is that of small samples: variances are divided by n − 1 in each arm.
+    Those of fewer than `FEWEST_PEOPLE` people in either arm are left out. The covariance is that of small samples:
+    variances are divided by n − 1 in each arm, of people or of matched sets.
 
     Raises
     ------
@@ -45,12 +49,85 @@ def providers_of(effects: EffectTable) -> tuple[Index, Floats, Floats]:
         If fewer than two providers have an effect with a standard error.
     """
     frame = effects.frame
-    named = frame["level"].notna() & ~missing(frame["level"]) & (frame["level"] != OTHERS)
-    place = np.flatnonzero((named & frame["std_error"].notna()).to_numpy())
+    place = np.flatnonzero((_named(frame) & ~_too_small(frame, FEWEST_PEOPLE) & frame["std_error"].notna()).to_numpy())
     if len(place) < 2:
         raise DesignError("fewer than two providers have an effect with a standard error")
-    small = small_sample_factor(frame.loc[place], effects, place)
+    small = _small_sample_factor(effects, place)
     return place, effects.vcov[np.ix_(place, place)] * np.outer(small, small), degrees_of(effects, place)
+
+
+def _named(frame: pd.DataFrame) -> pd.Series:
+    """Return which rows are of a provider: not of the pool, and not of people whose provider is not known."""
+    return frame["level"].notna() & ~missing(frame["level"]) & (frame["level"] != OTHERS)
+
+
+def _too_small(frame: pd.DataFrame, fewest: int) -> pd.Series:
+    """Return which rows are of fewer people in either arm; rows without a count are not."""
+    return (frame[list(COUNTS)] < fewest).fillna(value=False).any(axis=1)
+
+
+def _small_sample_factor(effects: EffectTable, place: Index) -> Floats:
+    """Return what errors are multiplied by where variances were divided by n, and not by n − 1.
+
+    Of matched sets it is n of the sets; where some have lost their controls, it is at least that of people.
+    """
+    frame, n = effects.frame.loc[place], effects.n_clusters
+    if n is None:
+        return small_sample_factor(frame, effects, place)
+    if effects.meta.get("variance") == CV3:  # the jackknife needs no factor
+        return np.ones(len(place))
+    sets = n[place].astype(float)
+    return np.maximum(np.sqrt(sets / np.maximum(sets - 1, 1)), arms_factor(frame))
+
+
+@recorded
+def large_providers(effects: EffectTable, /, fewest: int = FEWEST_PEOPLE) -> EffectTable:
+    """Return the effects without those of providers of few people in either arm.
+
+    Parameters
+    ----------
+    effects : EffectTable
+        One effect per provider.
+    fewest : int
+        Of the trained, and of their controls. The pool of small providers, and people whose provider is not known,
+        stay.
+
+    Returns
+    -------
+    EffectTable
+        How many are left out is in ``notes``. With ten trained and four controls, a standard error is as uncertain as
+        the effect.
+
+    Raises
+    ------
+    DesignError
+        If no provider is left.
+
+    Examples
+    --------
+    >>> from retrain_eval.estimators.effects.effects import EffectTable
+    >>> rows = [{"level": name, "estimate": 1.0, "n_treated": 15, "n_control": n} for name, n in (("A", 15), ("B", 4))]
+    >>> large_providers(EffectTable.build(rows, np.eye(2))).frame["level"].tolist()
+    ['A']
+    """
+    frame = effects.frame
+    named = _named(frame)
+    small = named & _too_small(frame, fewest)
+    if not (named & ~small).any():
+        raise DesignError("no provider has enough trainees, and enough controls, to be shown")
+    if not small.any():
+        return effects
+    kept = np.flatnonzero(~small.to_numpy())
+    contrast = np.eye(len(frame))[kept]
+    n = int(small.sum())
+    notes = (*effects.notes, f"{n} provider(s) with few trainees, or few controls, are not shown apart")
+    return effects.build(
+        frame.loc[kept, [*KEYS, "estimate", *COUNTS]].reset_index(drop=True),
+        effects.vcov[np.ix_(kept, kept)],
+        level=effects.confidence_level,
+        **effects.inference_of(contrast),
+        meta={**effects.meta, "notes": notes},
+    )
 
 
 @recorded
@@ -98,7 +175,7 @@ def provider_table(effects: EffectTable, *, level: float = 0.95, seed: int = 202
     place, vcov, df = providers_of(effects)
     frame = effects.frame.loc[place].reset_index(drop=True)
     estimate = frame["estimate"].to_numpy()
-    found = shrink(estimate, vcov, level)
+    found = shrink(estimate, vcov, level, df)
     rank, low, high = ranks_with_sets(estimate, vcov, df, level=level, seed=seed)
     size, limit = np.abs(found.deviation), np.full(len(place), "", dtype=object)
     for name, inside in LIMITS.items():
@@ -149,7 +226,7 @@ def provider_spread(effects: EffectTable, *, level: float = 0.95) -> pd.DataFram
     [[4.0, 4.0, 2.828]]
     """
     place, vcov, df = providers_of(effects)
-    found = shrink(effects.frame["estimate"].to_numpy()[place], vcov, level)
+    found = shrink(effects.frame["estimate"].to_numpy()[place], vcov, level, df)
     half = float(t_quantile(np.array([df.sum()]), 0.5 + level / 2)[0]) * found.mean_error
     return pd.DataFrame(
         {
@@ -298,4 +375,13 @@ def shares_by_level(table: LifeTable, *, outcome: str) -> pd.DataFrame:
     return pd.DataFrame({"outcome": outcome, "level": n.index.astype("str"), "mean": share, "n": n.to_numpy()})
 
 
-__all__ = ["FEWEST", "equal_providers", "provider_spread", "provider_table", "shares_by_level", "standardised"]
+__all__ = [
+    "FEWEST",
+    "FEWEST_PEOPLE",
+    "equal_providers",
+    "large_providers",
+    "provider_spread",
+    "provider_table",
+    "shares_by_level",
+    "standardised",
+]

@@ -4,6 +4,10 @@ The true effects of J providers are taken to vary about their mean with variance
 effects with covariance V. Everything is relative to the mean of the J, so that what all estimates share, such as
 controls, cancels. In the eigenvectors of V within the contrasts, the deviations are uncorrelated with variances
 ``σ² + λ_k``, and each formula is that of independent estimates.
+
+Variances are themselves estimated, from as few as ten people in an arm. With ν degrees of freedom, the squared
+deviation of an effect over its estimated variance is F with 1 and ν degrees of freedom, not χ²: taken for χ², the sum
+of many of them would find a spread where there is none. So each is taken for what it is.
 """
 
 from __future__ import annotations
@@ -15,10 +19,12 @@ from scipy import linalg, optimize, special
 
 from retrain_eval.common.arrays import Floats
 from retrain_eval.common.errors import DesignError
+from retrain_eval.common.numerics.joint import t_quantile, t_upper
 from retrain_eval.common.shown import summarised
 
 FEWEST = 4  # effects from which a spread is estimated: with fewer, its likelihood does not bound it from above
 _STEPS = 400
+_NONE = 1e-6  # 1/ν below which a variance counts as known
 _WIDEST = 1e6  # times the standard error: a spread that no data have
 
 
@@ -51,7 +57,7 @@ class Shrunk:
     mean_error: float
 
 
-def shrink(estimate: Floats, vcov: Floats, level: float = 0.95) -> Shrunk:
+def shrink(estimate: Floats, vcov: Floats, level: float = 0.95, df: Floats | None = None) -> Shrunk:
     r"""Shrink effects to their mean by how noisy they are.
 
     Parameters
@@ -61,6 +67,8 @@ def shrink(estimate: Floats, vcov: Floats, level: float = 0.95) -> Shrunk:
         Covariance of the estimates, with positive variances.
     level : float
         Of the intervals.
+    df : ndarray, shape (J,), optional
+        Degrees of freedom of each variance; None or infinite for a known one.
 
     Returns
     -------
@@ -79,6 +87,10 @@ def shrink(estimate: Floats, vcov: Floats, level: float = 0.95) -> Shrunk:
     ``σ̂² = (θ̂'Mθ̂ − tr(MV)) / (J − 1)``. Its interval has the values at which ``Σ z_k²/(σ² + λ_k)`` is no unlikely χ²
     with J − 1 degrees of freedom (the Q-profile of Viechtbauer 2007). Each deviation is multiplied by its reliability,
     ``σ̂²/(σ̂² + λ)`` (linear shrinkage).
+
+    Where λ is estimated with ν degrees of freedom, σ² + λ has about ``ν (σ² + λ)²/λ²`` of them (Satterthwaite 1946).
+    Each term of the sum is then the square of Student's t with so many, and is replaced by the square of the normal
+    deviate with the same tail probability, so that the sum is χ² again; likelihoods and intervals are those of t.
 
     Intervals take into account that σ² is itself estimated: the variance of a prediction is averaged over the
     restricted likelihood of σ, and the distance between the predictions with that σ and with σ̂ is added (Morris 1983,
@@ -104,14 +116,18 @@ def shrink(estimate: Floats, vcov: Floats, level: float = 0.95) -> Shrunk:
     z = basis.T @ estimate
     variance = max(float((z @ z - noise.sum()) / (j - 1)), 0.0)
     shrunken = basis @ (_reliability(variance, noise) * z) if variance > 0 else np.zeros(j)
-    spreads, weight = _likelihood(z, noise)
-    error = np.zeros(j)
+    inverse = np.zeros(j) if df is None else 1 / df
+    directions = (basis.T**2) @ inverse  # 1/ν of each contrast
+    spreads, weight = _likelihood(z, noise, directions)
+    error, own = np.zeros(j), np.zeros(j)
     for spread, share in zip(spreads, weight, strict=True):
         reliability = _reliability(spread**2, noise)
         left = (basis**2) @ (reliability * noise)
+        own += share * left
         error += share * (left + (basis @ (reliability * z) - shrunken) ** 2)
-    half = float(special.ndtri(0.5 + level / 2)) * np.sqrt(error)
-    low, high = _interval(z, noise, level)
+    of_noise = _reliability(own, (basis**2) @ noise - own)  # share of its variance that a prediction keeps
+    half = t_quantile(_df(inverse * of_noise**2), 0.5 + level / 2) * np.sqrt(error)
+    low, high = _interval(z, noise, level, directions)
     if high == 0:  # the estimates are closer together than chance would have them: the likelihood alone bounds σ
         high = float(spreads[np.searchsorted(np.cumsum(weight), level)])
     everyone = np.full(j, 1 / j)
@@ -136,24 +152,45 @@ def _reliability(variance: float, noise: Floats) -> Floats:
     return out
 
 
-def _likelihood(z: Floats, noise: Floats) -> tuple[Floats, Floats]:
+def _df(inverse: Floats) -> Floats:
+    """Return degrees of freedom from their inverses."""
+    out: Floats = np.divide(1.0, inverse, out=np.full(np.shape(inverse), np.inf), where=inverse > _NONE)
+    return out
+
+
+def _likelihood(z: Floats, noise: Floats, inverse: Floats) -> tuple[Floats, Floats]:
     """Return values of σ, and the restricted likelihood of each as a share of all."""
     scale = float(np.sqrt(max(noise.mean(), z @ z / len(z), np.finfo(float).tiny)))
     at = (np.arange(_STEPS) + 0.5) / _STEPS
     spreads = scale * at / (1 - at)  # evenly on (0, 1), so that no end has to be chosen
     total = spreads[:, None] ** 2 + np.maximum(noise, 1e-12 * scale**2)
-    log = -0.5 * (np.log(total) + z**2 / total).sum(axis=1) - 2 * np.log1p(-at) + np.log(spreads)
+    log = _log_density(z**2 / total, inverse * (noise / total) ** 2) - 0.5 * np.log(total)
+    log = log.sum(axis=1) - 2 * np.log1p(-at) + np.log(spreads)
     weight = np.exp(log - log.max())
     return spreads, weight / weight.sum()
 
 
-def _interval(z: Floats, noise: Floats, level: float) -> tuple[float, float]:
+def _log_density(square: Floats, inverse: Floats) -> Floats:
+    """Return the logarithm of the density of Student's t at the root of a square, less that of the normal at zero."""
+    df = _df(inverse)
+    few = np.where(np.isfinite(df), df, 1.0)
+    of_t = (
+        special.gammaln((few + 1) / 2) - special.gammaln(few / 2) - np.log(few / 2) / 2
+        - (few + 1) / 2 * np.log1p(square / few)
+    )  # fmt: skip
+    return np.where(np.isfinite(df), of_t, -square / 2)
+
+
+def _interval(z: Floats, noise: Floats, level: float, inverse: Floats) -> tuple[float, float]:
     """Return the interval of σ; an end is zero where even σ = 0 leaves less variation than its limit."""
     scale = float(np.sqrt(max(noise.mean(), z @ z / len(z), np.finfo(float).tiny)))
-    floor = 1e-12 * scale**2
+    least = np.maximum(noise, 1e-12 * scale**2)
 
     def variation(spread: float) -> float:
-        return float((z**2 / (spread**2 + np.maximum(noise, floor))).sum())
+        total = spread**2 + least
+        t, df = np.abs(z) / np.sqrt(total), _df(inverse * (least / total) ** 2)
+        normal = np.where(np.isfinite(df), -special.ndtri(np.maximum(t_upper(df, t), np.finfo(float).tiny)), t)
+        return float((normal**2).sum())
 
     ends = []
     for probability in (0.5 + level / 2, 0.5 - level / 2):

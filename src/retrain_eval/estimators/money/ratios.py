@@ -13,12 +13,13 @@ from retrain_eval.common.errors import DesignError
 from retrain_eval.common.numerics.joint import t_quantile
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.money.accounts import NET, SAVED, SOCIETY, TRAINING
-from retrain_eval.tables.ledger import PARTICIPANTS, TAXPAYERS
+from retrain_eval.tables.ledger import OTHERS, PARTICIPANTS, TAXPAYERS
 from retrain_eval.tables.recipe import recorded
 
 RATIOS = ("ratio", "benefit", "cost", "estimate", "ci_low", "ci_high", "interval", "verdict")  # columns
 MVPF, BCR = "marginal value of public funds", "benefit–cost ratio"
 RATIO, PAYS_FOR_ITSELF, NO_COST, NO_RATIO = "ratio", "pays for itself", "no cost", "no ratio"
+ROUNDING = 1e-12  # share of what was spent, below which a cost on net is zero
 BOUNDED, NO_UPPER, NO_LOWER, UNBOUNDED, ALL_OF_IT, NONE = (
     "bounded", "no upper limit", "no lower limit", "no limits", "the cost is at most zero throughout", "none",
 )  # fmt: skip
@@ -43,7 +44,8 @@ def value_for_money(effects: EffectTable, /, *, level: float = 0.95) -> pd.DataF
         * ``ratio``: ``estimate`` is benefit by cost;
         * ``pays for itself``: the cost is zero or less, and the benefit is not negative: there is no ratio;
         * ``no ratio``: the cost is zero or less, and so is the benefit: money is saved at the expense of participants;
-        * ``no cost``: nothing was spent on training.
+        * ``no cost``: nothing was spent on training, by anyone (benefit–cost ratio) or by taxpayers (MVPF). What was
+          paid out to participants, or saved elsewhere, was spent nonetheless.
 
         ``interval`` says what ``ci_low`` and ``ci_high`` bound: ``bounded``; ``no upper limit``, where the interval
         reaches from ``ci_low`` to where the programme pays for itself; ``no lower limit``, where it reaches down from
@@ -84,17 +86,21 @@ def value_for_money(effects: EffectTable, /, *, level: float = 0.95) -> pd.DataF
 
     spent = -line(SOCIETY, TRAINING, needed=False) - line(SOCIETY, SAVED, needed=False)
     paid = -line(TAXPAYERS, TRAINING, needed=False)
+    by_all = paid - line(PARTICIPANTS, TRAINING, needed=False) - line(OTHERS, TRAINING, needed=False)
     pairs = {
         MVPF: (line(PARTICIPANTS, NET), -line(TAXPAYERS, NET), paid),
-        BCR: (line(SOCIETY, NET) + spent, spent, spent),
+        BCR: (line(SOCIETY, NET) + spent, spent, by_all),
     }
     estimates, rows = frame["estimate"].fillna(0.0).to_numpy(), []
     for name, (benefit, cost, outlay) in pairs.items():
         both = np.vstack([benefit, cost])
         numerator, denominator = (both @ estimates).tolist()
+        gross = float(outlay @ estimates)
+        if abs(denominator) <= ROUNDING * gross:  # all of it was paid out to participants, or saved elsewhere
+            denominator = 0.0
         quantile = float(t_quantile(effects.inference_of(both[:1])["df"], 0.5 + level / 2)[0])
         covariance = effects.vcov_of(both)
-        found = _ratio(numerator, denominator, covariance, quantile, nothing_spent=not (outlay @ estimates > 0))
+        found = _ratio(numerator, denominator, covariance, quantile, nothing_spent=not gross > 0)
         values = (found.estimate, found.low, found.high, found.interval, found.verdict)
         rows.append((name, numerator, denominator, *values))
     return pd.DataFrame(rows, columns=list(RATIOS)).astype({"ratio": "str", "interval": "str", "verdict": "str"})
@@ -120,7 +126,7 @@ def _ratio(benefit: float, cost: float, covariance: Floats, quantile: float, *, 
         return _Ratio(RATIO, interval, benefit / cost, low, high)
     if benefit < 0:
         return _Ratio(NO_RATIO)
-    if interval == BOUNDED:  # significantly without cost
+    if interval == BOUNDED or covariance[1, 1] == 0:  # significantly without cost, or known to be
         return _Ratio(PAYS_FOR_ITSELF, ALL_OF_IT)
     return _Ratio(PAYS_FOR_ITSELF, interval, low=low, high=high)
 

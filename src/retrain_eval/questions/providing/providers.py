@@ -1,8 +1,9 @@
 """Which providers do better than expected: effects by provider, shrunken to the mean of all, with ranks.
 
 Each trainee is compared with controls who were like them before the start, so what a provider's trainees brought along
-is not counted as its effect. Whether some people gain more than others, wherever they are trained, is taken into
-account with ``adjust``: each provider then counts as if it trained the same mix of levels of that stratum.
+is not counted as its effect. A provider with few trainees, or few controls, is not shown apart. Whether some people
+gain more than others, wherever they are trained, is taken into account with ``adjust``: each provider then counts as if
+it trained the same mix of levels of that stratum.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import ClassVar
 import duckdb
 
 from retrain_eval.common.errors import DesignError, DisclosureError
-from retrain_eval.common.levels import MISSING_LEVEL, OTHERS, missing, pooled_levels
+from retrain_eval.common.levels import MISSING_LEVEL, OTHERS, pooled_levels
 from retrain_eval.common.sources import query, sql_text
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.inference.providers import (
+    FEWEST_PEOPLE,
     equal_providers,
+    large_providers,
     provider_spread,
     provider_table,
     shares_by_level,
@@ -67,7 +70,7 @@ class Providers(Question):
         """Sum paths by provider, with small ones pooled, and count who completed and who found work."""
         tables, study, given = Tables(), inquiry.study, inquiry.given(Options)
         assert study.did is not None
-        names = _names(facts, study.release.min_contributors)
+        names = _names(facts, max(study.release.min_contributors, FEWEST_PEOPLE))
         cohort.say("effects by provider, each pair by the provider of its trainee")
         adjusted = f"{PAIRS}_by_{given.adjust}"
         by_provider = [f"{LIFE}providers_{name}" for name in SHARES]
@@ -121,9 +124,7 @@ class Providers(Question):
 def _compare(answers: Answers, name: str, make: Callable[[], EffectTable], seed: int) -> None:
     """Add effects by provider, and what follows from them."""
     with answers.attempt(name):
-        effects = make()
-        if not (~missing(effects.frame["level"]) & (effects.frame["level"] != OTHERS)).any():
-            raise DesignError("no provider has enough trainees to be shown")
+        effects = large_providers(make(), FEWEST_PEOPLE)
         answers.effects(name, effects)
         answers.table("tests", lambda: equal_providers(effects), of=name)
         answers.table("provider_spread", lambda: provider_spread(effects), of=name)

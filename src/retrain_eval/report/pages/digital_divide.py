@@ -92,7 +92,7 @@ def _say_gap(study: Study, by: str) -> str:
         row[["estimate", "ci_low", "ci_high"]] = (-row[["estimate", "ci_high", "ci_low"]].astype(float)).to_numpy()
         one, other = other, one
     if pd.isna(row["ci_low"]):
-        return ""
+        return _say_alike(study, row, cause, by) if row["estimate"] == 0 and at[one] == at[other] else ""
     words = {"one": study.words.name(one), "other": study.words.name(other), "n": _of_100(at[one])}
     words |= {"m": _of_100(at[other]), "points": say_points(row)}
     time = {"time": row["time"], "periods": study.words.several}
@@ -115,6 +115,22 @@ def _say_gap(study: Study, by: str) -> str:
         "{points}.",
         **words,
         **time,
+    )
+
+
+def _say_alike(study: Study, row: pd.Series, cause: str, by: str) -> str:
+    """Say that everyone in both groups dropped out, where all did: a difference of zero without an interval."""
+    values = {"time": row["time"], "periods": study.words.several, "group": _(GROUPS[by])}
+    if cause == "dropped_out":
+        return _(
+            "Everyone in both groups by {group} who entered a programme had dropped out within {time:g} {periods}: "
+            "there is no difference.",
+            **values,
+        )
+    return _(
+        "Everyone in both groups by {group} who entered a programme had left without completing within {time:g} "
+        "{periods}: there is no difference.",
+        **values,
     )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from retrain_eval.common.levels import MISSING_LEVEL, OTHERS, missing
 from retrain_eval.estimators.figures.pieces import BLUE, GREY, VERMILION, ZERO, Plot, chart, p9, round_ticks
+from retrain_eval.estimators.inference.providers import FEWEST_PEOPLE
 from retrain_eval.report.drawing import Figure, amounts
 from retrain_eval.report.estimates import tabulate_estimates
 from retrain_eval.report.language.catalogue import _, ngettext
@@ -111,7 +112,9 @@ def _why_not(study: Study) -> str:
     reasons = [why for name, why in study.bundle.withheld.items() if name in (EFFECTS, "providers")]
     if reasons:
         return _("Providers cannot be compared here: {reason}.", reason=reasons[0])
-    return _("Providers cannot be compared here: none has enough trainees for a number to be shown.")
+    return _(
+        "Providers cannot be compared here: none has enough trainees, with enough controls, for a number to be shown."
+    )
 
 
 def say_what_it_does_not_show(study: Study) -> str:
@@ -127,6 +130,15 @@ def say_what_it_does_not_show(study: Study) -> str:
             controls=study.words.controls,
         )
     ]
+    sentences.append(
+        _(
+            "A provider with fewer than {fewest} trained {units}, or fewer than {fewest} {controls}, who can be "
+            "compared is not shown apart: its effect could not be told from chance.",
+            fewest=FEWEST_PEOPLE,
+            units=study.words.units,
+            controls=study.words.controls,
+        )
+    )
     if (study.result(EFFECTS)["level"] == OTHERS).any():
         sentences.append(_("Providers with too few trainees for a number of their own are taken together."))
     return " ".join(sentences)
@@ -278,7 +290,8 @@ def tabulate_providers(study: Study) -> Table:
         if len(share):
             cells[name] = [percent(share[level]) if level in share else "—" for level in shown["level"]]
             data = data.assign(**{f"share_{name}": rows["level"].map(share)})
-    cells["n_treated"] = [f"{int(n):,}" for n in shown["n_treated"]]
+    for name in ("n_treated", "n_control"):
+        cells[name] = ["—" if pd.isna(n) else f"{int(n):,}" for n in shown[name]]
     labels = {
         "provider": _("Provider"),
         "estimate": _("Effect"),
@@ -288,6 +301,7 @@ def tabulate_providers(study: Study) -> Table:
         "completed": _("Completed"),
         "employed": _("Employed, {when}", when=_placed(study)),
         "n_treated": _("Trained"),
+        "n_control": _("Controls"),
     }
     note = ""
     if len(shown) < len(rows):

@@ -39,6 +39,7 @@ from retrain_eval.tables.stamps import in_order, without_levels
 Pairs = Mapping[tuple[int, int], Floats]
 
 INCOMPLETE = "(incomplete paths)"
+_LEFT = 1e-14  # share of the terms of a variance that rounding leaves of it
 _ROUNDING = 1e-12  # coefficients below this share of the row's largest one are rounding error
 
 
@@ -139,6 +140,10 @@ class MomentTable(Additive):
         )
         product = influence @ matrix @ influence.T
         dense: Floats = product.toarray()
+        # where all paths are alike, what is left of the variance is rounding
+        most = abs(influence) @ np.sqrt(np.clip(matrix.diagonal(), 0, None))
+        constant = np.diag(dense) <= _LEFT * most**2
+        dense[constant] = dense[:, constant] = 0.0
         return (dense + dense.T) / 2
 
     def cells_used(self, influence: sparse.csr_array) -> Bools:

@@ -44,7 +44,13 @@ def _said_of(row: pd.Series) -> str:
             else _("Nothing was spent on training, so there is no benefit–cost ratio.")
         )
     if row["verdict"] == PAYS_FOR_ITSELF:
-        return _paid_for(row) if public else _("Society spends nothing on net, so there is no benefit–cost ratio.")
+        return (
+            _paid_for(row)
+            if public
+            else _(
+                "To society the programme pays for itself: it spends nothing on net, so there is no benefit–cost ratio."
+            )
+        )
     if row["verdict"] == NO_RATIO:
         return _("Money is saved at the expense of others, so that a ratio would mislead.")
     if public:

@@ -106,7 +106,9 @@ def _signed(value: float) -> str:
 
 
 def say_points(row: pd.Series) -> str:
-    """Say a difference between two shares, with its interval."""
+    """Say a difference between two shares, with its interval if it has one."""
+    if pd.isna(row["ci_low"]):
+        return _("{difference} percentage points", difference=f"{100 * row['estimate']:+.1f}".replace("-", MINUS))
     numbers = [f"{100 * row[name]:+.1f}".replace("-", MINUS) for name in ("estimate", "ci_low", "ci_high")]
     return _(
         "{difference} percentage points ({low} to {high})",
@@ -141,6 +143,8 @@ def _texts(row: pd.Series, words: Words) -> tuple[str, str]:
         return SUPPRESSED, "—"
     parts = [f"{100 * x:+.1f}" if share else f"{x:+.2f}" for x in numbers]
     unit = _(" points") if share else f" {words.durations}"
+    if pd.isna(numbers[1]):
+        return (parts[0] + unit).replace("-", MINUS), "—"
     return (parts[0] + unit).replace("-", MINUS), _("{low} to {high}", low=parts[1], high=parts[2]).replace("-", MINUS)
 
 
