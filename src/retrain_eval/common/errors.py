@@ -113,6 +113,18 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     return InputError(f"unknown {kind} {str(name)!r}", fix=f"{hint}known: {', '.join(names)}")
 
 
+def too_small(name: object) -> DesignError:
+    """Return the error for groups that a protected table has not: they were added up, because they are of few people.
+
+    Examples
+    --------
+    >>> print(too_small("education_level"))
+    groups by education level are too small to be shown
+    """
+    said = f"groups by {str(name).replace('_', ' ')} are too small to be shown"
+    return DesignError(said, public=said)
+
+
 def unknown_columns(
     names: Iterable[str], known: Iterable[object], *, defaults: Mapping[str, str] | None = None, kind: str = "column"
 ) -> InputError:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from retrain_eval.common.errors import DesignError
+from retrain_eval.common.errors import DesignError, too_small
 from retrain_eval.common.levels import is_missing
 from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -202,7 +202,7 @@ def _require_columns(table: LifeTable, groups: tuple[str, ...]) -> None:
     """Refuse a table that had to be summed over a column of groups."""
     for name in groups:
         if name not in table.by:
-            raise DesignError(f"the groups by {name} are too small to be shown")
+            raise too_small(name)
 
 
 def _horizon(table: LifeTable, rules: Release) -> float:

@@ -23,7 +23,7 @@ from retrain_eval.common.formulas.parser import read_formula
 from retrain_eval.common.formulas.tree import Formula, category, columns_of
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.survival.risk import is_event
+from retrain_eval.estimators.survival.risk import is_event, require_groups
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
 
@@ -112,9 +112,7 @@ def read_model(
     if not read.intercept:
         raise InputError("the baseline hazard takes the place of the intercept", value=formula, fix="do not remove it")
     columns = read.columns
-    for name in columns:
-        if name not in table.by and name not in further:
-            raise unknown("column of levels", name, [*table.by, *further])
+    require_groups(table, columns, tuple(further))
     if not columns:
         raise InputError("the formula names no column", value=formula, fix=_SHAPE)
     wrapped = {category(factor) for factor in read.factors}
