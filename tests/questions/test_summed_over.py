@@ -96,7 +96,7 @@ def test_only_a_protected_table_says_that_groups_are_too_small() -> None:
     assert isinstance(table, OutcomeMoments)
     whole = table.collapse("sex")
     for options in ({}, {"covariates": ("sex",)}):
-        with pytest.raises(InputError, match="unknown (stratum|covariate) 'sex'"):
+        with pytest.raises(InputError, match=r"unknown (stratum|covariate) 'sex'"):
             whole.att_gt(**options).by("sex")  # type: ignore[arg-type]
         safe = replace(whole, stamp={**whole.stamp, "noise": "1"})
         with pytest.raises(DesignError, match="groups by sex are too small to be shown"):

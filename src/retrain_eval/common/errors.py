@@ -77,7 +77,7 @@ class _Unanswerable(RetrainEvalError):
 class DesignError(_Unanswerable):
     """The data cannot answer the question: no controls, no pre-period, a singular design."""
 
-    _says = "the records cannot answer it"
+    _says = "these records do not suffice, and the reason in full stays with the agency, because it states numbers"
 
 
 class StoreError(RetrainEvalError):

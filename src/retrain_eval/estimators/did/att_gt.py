@@ -139,7 +139,10 @@ def _estimate(moments: MomentTable, names: tuple[str, ...], options: AttGtOption
                 }
             )
     if not rows:
-        raise DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
+        raise DesignError(
+            "no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)),
+            public="those who start cannot be compared with others who are observed over the same periods",
+        )
     frame = pd.DataFrame(rows)
 
     def redo(number: int) -> GroupTimeEffects | None:

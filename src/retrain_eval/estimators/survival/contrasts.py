@@ -141,7 +141,10 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
     groups = table.groups()
     levels = [name for name in dict.fromkeys(group[place] for group in groups) if not is_missing(name)]
     if not levels:
-        raise DesignError(f"nothing to compare: {column} is missing for every spell")
+        raise DesignError(
+            f"nothing to compare: {column} is missing for every spell",
+            public=f"nothing to compare: {column} is missing for every spell",
+        )
     base = levels[0] if reference is None else str(reference)
     if base not in levels:
         raise unknown(f"level of {column}", reference, levels)
@@ -182,7 +185,10 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
         if missing:
             notes.append(f"{group_name(level) or 'all'} has no spell of {', '.join(missing)}")
     if not rows:
-        raise DesignError(f"nothing to compare: no group has spells of {base} and of another level of {column}")
+        raise DesignError(
+            f"nothing to compare: no group has spells of {base} and of another level of {column}",
+            public=f"nothing to compare: no group has spells of {base} and of another level of {column}",
+        )
     matrix = np.vstack(contrasts)
     vcov = effects.vcov_of(matrix)
     # where no spell, or every one, has ended so, the spread of a share cannot be estimated, nor that of a difference

@@ -191,7 +191,10 @@ def _answer_ends(answers: Answers, tables: Tables, groups: tuple[str, ...], inqu
             answers.effects(difference[0], apart)
         if gap:
             if apart.frame["level"].nunique() < 2:
-                raise DesignError(f"fewer than two levels of {groups[1]} are left to compare")
+                raise DesignError(
+                    f"fewer than two levels of {groups[1]} are left to compare",
+                    public=f"fewer than two levels of {groups[1].replace('_', ' ')} are left to compare",
+                )
             answers.effects(gap[0], apart.difference())
         if len(groups) == 1:
             for cause in causes_of(spells.table):

@@ -202,7 +202,8 @@ def require_events_by_level(table: LifeTable, model: Model, event: Bools) -> Non
             if value not in happened:
                 raise DesignError(
                     f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "
-                    "Leave these spells out, merge the level with another, or stratify by it"
+                    "Leave these spells out, merge the level with another, or stratify by it",
+                    public="of one group compared all end, or none, so that there is no finite estimate",
                 )
 
 
