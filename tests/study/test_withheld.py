@@ -269,8 +269,12 @@ def test_levels_are_summed_over_where_merging_causes_is_not_enough(tmp_path: Pat
     assert safe.n_spells == table.n_spells
     safe.to_parquet(tmp_path / "t.parquet")
     assert rte.LifeTable.read_parquet(tmp_path / "t.parquet").merged == ("causes", "arm")
-    with pytest.raises(DesignError, match="arm is summed over"):
+    with pytest.raises(DesignError, match="groups by arm are too small to be shown"):
         rte.Spells.from_table(safe).survival_difference(times=safe.grid[-1:])
+    with pytest.raises(DesignError, match="groups by arm are too small to be shown"):
+        rte.Spells.from_table(safe).discrete_hazard("arm:period")
+    with pytest.raises(InputError, match="unknown column of levels 'sex'"):
+        rte.Spells.from_table(safe).discrete_hazard("sex:period")
     with pytest.raises(InputError, match="merged differ"):
         _ = safe + replace_merged(safe)
     with pytest.raises(DisclosureError, match="no duration leaves every count"):

@@ -77,7 +77,7 @@ class _Unanswerable(RetrainEvalError):
 class DesignError(_Unanswerable):
     """The data cannot answer the question: no controls, no pre-period, a singular design."""
 
-    _says = "the records cannot answer it"
+    _says = "these records do not suffice, and the reason in full stays with the agency, because it states numbers"
 
 
 class StoreError(RetrainEvalError):
@@ -111,6 +111,18 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> InputError:
     close = get_close_matches(name, names, n=1) if isinstance(name, str) else []  # numbers are not misspelt
     hint = f"did you mean {close[0]!r}? " if close else ""
     return InputError(f"unknown {kind} {str(name)!r}", fix=f"{hint}known: {', '.join(names)}")
+
+
+def too_small(name: object) -> DesignError:
+    """Return the error for groups that a protected table has not: they were added up, because they are of few people.
+
+    Examples
+    --------
+    >>> print(too_small("education_level"))
+    groups by education level are too small to be shown
+    """
+    said = f"groups by {str(name).replace('_', ' ')} are too small to be shown"
+    return DesignError(said, public=said)
 
 
 def unknown_columns(

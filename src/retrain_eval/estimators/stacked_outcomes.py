@@ -173,7 +173,8 @@ def effect_on_ratio(
     if not (kept & (periods > 0)).any():
         raise DesignError(
             f"in no period after the start are {FEWEST_DEPRIVED} people of each group deprived, so that there is no "
-            "ratio to compare"
+            "ratio to compare",
+            public="in no period are enough people of each group deprived, so that there is no ratio to compare",
         )
     values, slopes = _ratio(means, top, under, at)
     rows = pd.DataFrame(

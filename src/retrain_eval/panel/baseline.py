@@ -67,7 +67,8 @@ def baseline(
             raise DesignError(
                 f"period {max(periods)} is not before entry for {late} trained person(s), the first of {first}: "
                 "to match on what training may have changed would hide its effect. Name earlier periods, or study "
-                "these people apart"
+                "these people apart",
+                public="people enter before the last period that is matched on",
             )
     levels = "".join(f", {stratum.sql()} AS {sql_name(name)}" for name, stratum in strata.items())
     same = [sql_name(name) for name in strata if name in people]
@@ -91,6 +92,7 @@ def baseline(
         if lost:
             raise DesignError(
                 f"{lost[0][1]} person(s) have no level of {name!r}; the first has {stratum.column} = {lost[0][0]!r}. "
-                "Give every value a label in study.toml, or leave these people out"
+                "Give every value a label in study.toml, or leave these people out",
+                public=f"some people have no level of {name}",
             )
     return con.table("baseline")

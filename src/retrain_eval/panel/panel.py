@@ -166,7 +166,10 @@ def _build_periods(con: duckdb.DuckDBPyConnection, window: tuple[int, int] | Non
             "no person is linked to a source that coverage says was available for them, so nothing is known of anyone"
         )
     if con.execute("SELECT count(*) FROM temp._panel_period").fetchall() == [(0,)]:
-        raise DesignError(f"no period of the records lies in the window {window}" if window else "there are no periods")
+        raise DesignError(
+            f"no period of the records lies in the window {window}" if window else "there are no periods",
+            public="no period of the records lies in the window of the study",
+        )
 
 
 def _build_people(con: duckdb.DuckDBPyConnection) -> None:

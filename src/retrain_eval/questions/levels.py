@@ -54,7 +54,10 @@ def answer_levels(
         if apart.any() or not few:
             answers.effects(result, found)
         if few:
-            raise DesignError(f"fewer than two levels of {stratum} are left to compare")
+            raise DesignError(
+                f"fewer than two levels of {stratum} are left to compare",
+                public=f"fewer than two levels of {stratum.replace('_', ' ')} are left to compare",
+            )
         answers.effects(difference, found.difference())
         if smallest_worthwhile is None:
             return

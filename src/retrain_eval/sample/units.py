@@ -352,4 +352,7 @@ def _check_units(units: Units, unit: str, treat: str, both_arms: bool) -> None:
         )
     for present, who in ((units.treated.any(), "treated unit"), (not units.treated.all(), "control")):
         if both_arms and not present:
-            raise DesignError(f"no {who}: {treat!r} is {int(units.treated[0])} for all {n} units")
+            raise DesignError(
+                f"no {who}: {treat!r} is {int(units.treated[0])} for all {n} units",
+                public=f"there is no {who} among the people compared",
+            )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from retrain_eval.common.arrays import Bools, Index
-from retrain_eval.common.errors import DesignError, unknown
+from retrain_eval.common.errors import DesignError
 from retrain_eval.estimators.did.comparisons import (
     AttGtOptions,
     Coefficients,
@@ -88,9 +88,7 @@ def att_gt(
     {'cohort': [2.0, 2.0], 'time': [1.0, 2.0], 'estimate': [0.0, 2.0]}
     """
     options = AttGtOptions(control, method, tuple(covariates), anticipation, base_period, seed)
-    for name in covariates:
-        if name not in moments.strata:
-            raise unknown("covariate", name, moments.strata)
+    moments.require_strata(covariates, "covariate")
     return _estimate(moments, (), options)
 
 
@@ -141,7 +139,10 @@ def _estimate(moments: MomentTable, names: tuple[str, ...], options: AttGtOption
                 }
             )
     if not rows:
-        raise DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
+        raise DesignError(
+            "no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)),
+            public="those who start cannot be compared with others who are observed over the same periods",
+        )
     frame = pd.DataFrame(rows)
 
     def redo(number: int) -> GroupTimeEffects | None:

@@ -149,7 +149,8 @@ def infer(
     if too_few.any() and (too_few | constant).all():
         raise DesignError(
             f"the standard errors rest on {n[too_few].min()} cluster(s); at least {FEWEST_CLUSTERS} are needed for a "
-            "standard error"
+            "standard error",
+            public="there are too few clusters for a standard error",
         )
     few = (fewest < FEW) & ~constant & ~too_few
     facts: dict[str, Any] = {}

@@ -241,7 +241,10 @@ def _dummies(data: Panel, plan: Plan) -> tuple[Bools, Bools, Bools]:
     left = (data.n[:, None] * (observed & ~own)).sum(axis=0)
     controls = int(data.n[last_control].sum()) if plan.never else None
     if controls is not None and controls < 2:
-        raise DesignError(f"there are {controls} untreated units to compare with; at least 2 are needed")
+        raise DesignError(
+            f"there are {controls} untreated units to compare with; at least 2 are needed",
+            public="there are too few untreated units to compare with",
+        )
     for t in np.flatnonzero(own.any(axis=0) & (left < 2)):
         plan.notes.append(f"period {times[t]:g}: {left[t]} unit(s) left untreated to compare with")
         observed[:, t] = False

@@ -122,7 +122,10 @@ def _differences(moments: MomentTable, time: int, names: tuple[str, ...]) -> tup
         phi, estimate = _difference(moments, mask & treated, mask & ~treated, 1 + moments.times.index(time))
         n_treated, n_control = (int(n[arm].sum()) for arm in (mask & treated, mask & ~treated))
         if min(n_treated, n_control) < 2 or n_treated + n_control < 3:
-            raise DesignError(f"{n_treated} treated and {n_control} controls are too few for a standard error")
+            raise DesignError(
+                f"{n_treated} treated and {n_control} controls are too few for a standard error",
+                public="there are too few people for a standard error",
+            )
         influence.append(phi)
         rows.append(
             {

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.arrays import Bools, Floats
-from retrain_eval.common.errors import DesignError, InputError, unknown
+from retrain_eval.common.errors import DesignError, InputError
 from retrain_eval.estimators.did.comparisons import CONTROLS, require_known
 from retrain_eval.estimators.did.few_clusters import keys_of, touched
 from retrain_eval.estimators.did.group_time import GroupTimeEffects, averages, tabulate
@@ -193,9 +193,7 @@ def etwfe(
     [2.0]
     """
     require_known("control", control, CONTROLS)
-    for name in covariates:
-        if name not in moments.strata:
-            raise unknown("covariate", name, moments.strata)
+    moments.require_strata(covariates, "covariate")
     names = (by,) if isinstance(by, str) else tuple(by)
     never = control == "never_treated"
     plan = Plan("etwfe", never, anticipation, tuple(covariates), small_sample, "fixed", aggregation, names, seed)

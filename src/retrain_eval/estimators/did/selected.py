@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.arrays import Bools
-from retrain_eval.common.errors import DesignError, unknown
+from retrain_eval.common.errors import DesignError
 from retrain_eval.estimators.did.att_gt import att_gt
 from retrain_eval.estimators.did.few_clusters import infer, leave_each_out
 from retrain_eval.estimators.did.group_time import averages
@@ -93,11 +93,7 @@ def selected_effects(
     >>> dict(zip(found["estimand"], found["estimate"].round(6)))
     {'ATT': 2.5, 'among the selected': 4.0, 'among the selected minus ATT': 1.5}
     """
-    for name in (among, *([by] if by else [])):
-        if name not in moments.strata:
-            if "noise" in moments.stamp:
-                raise DesignError(f"groups by {name.replace('_', ' ')} are too small to be released apart")
-            raise unknown("stratum", name, moments.strata)
+    moments.require_strata((among, *([by] if by else [])))
     level, treated = moments.cells[among].astype(str), moments.cells["cohort"].notna()
     if not ((level == selected) & treated).any():
         raise DesignError(f"no treated unit has the level {selected!r} of {among}")

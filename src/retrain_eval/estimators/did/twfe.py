@@ -212,7 +212,8 @@ def small_sample_factor(moments: MomentTable, fit: Fit, data: Panel) -> tuple[fl
     if clusters < 3:
         what = "unit" if moments.clusters is None else "cluster"
         raise DesignError(
-            f"the standard errors rest on {clusters} {what}(s); at least 3 are needed for a standard error"
+            f"the standard errors rest on {clusters} {what}(s); at least 3 are needed for a standard error",
+            public="there are too few clusters for a standard error",
         )
     n, k = fit.n_observations, fit.n_parameters
     return clusters / (clusters - 1) * (n - 1) / (n - k), float(clusters - 1)
@@ -338,7 +339,10 @@ def _regress(
 def _refuse_one(n: int, what: str) -> None:
     """Refuse a coefficient of a single unit: it fits that unit's mean, and the sandwich would take it for certain."""
     if n < 2:
-        raise DesignError(f"{n} unit is {what}, which gives no standard error; put more into one event time or cohort")
+        raise DesignError(
+            f"{n} unit is {what}, which gives no standard error; put more into one event time or cohort",
+            public="there are too few people for a standard error",
+        )
 
 
 def _event_times(data: Panel, low: int, high: int, anticipation: int) -> tuple[Floats, Bools]:

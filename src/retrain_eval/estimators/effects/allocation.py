@@ -352,10 +352,11 @@ def compared_programmes(effects: EstimateTable, stratum: str, level: str, least_
     both = np.array([numbers for numbers in row.values() if (numbers >= 0).all()], dtype=np.int64)
     share = float(n[both].sum() / n[inside].sum()) if len(both) else 0.0
     if not len(both) or share < least_overlap:
-        raise DesignError(
+        said = (
             f"no comparison for {level}: those in retraining and those in the alternative do not overlap enough in "
             "their other characteristics"
         )
+        raise DesignError(said, public=said)
     weights = n[both].sum(axis=1) / n[both].sum()
     on_effects = np.zeros((3, len(n)))
     for a in range(len(PROGRAMMES)):

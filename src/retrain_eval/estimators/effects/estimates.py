@@ -296,7 +296,10 @@ def _without_few_clusters(vcov: Floats, clusters: Ints, columns: Mapping[str, An
     few = varies & (clusters < FEWEST_CLUSTERS)
     why = f"at least {FEWEST_CLUSTERS} are needed for a standard error"
     if few.any() and not (varies & ~few).any():
-        raise DesignError(f"the standard errors rest on {clusters[few].min()} cluster(s); {why}")
+        raise DesignError(
+            f"the standard errors rest on {clusters[few].min()} cluster(s); {why}",
+            public="there are too few clusters for a standard error",
+        )
     vcov[few] = vcov[:, few] = np.nan
     named = [str(columns["level"][row]) for row in np.flatnonzero(few)]
     counts = [int(n) for n in clusters[few]]

@@ -73,7 +73,10 @@ def judged_groups(
     of, worth = levels_to_judge(effects, 1), float(smallest_worthwhile)
     wanted = of.frame["level"].isin(list(levels)).to_numpy(dtype=bool)
     if not wanted.any():
-        raise DesignError(f"there are too few people for an effect in {' or '.join(levels)}")
+        raise DesignError(
+            f"there are too few people for an effect in {' or '.join(levels)}",
+            public=f"there are too few people for an effect in {' or '.join(levels)}",
+        )
     frame, df, error = of.frame[wanted].reset_index(drop=True), of.df[wanted], np.sqrt(np.diag(of.vcov))[wanted]
     estimate, half = frame["estimate"].to_numpy(), t_quantile(df, 1 - ALPHA) * error
     needed = np.ceil(frame["n_treated"].to_numpy(dtype=float) * (t_quantile(df, 1 - ALPHA / 2) * error / worth) ** 2)

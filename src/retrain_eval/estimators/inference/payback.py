@@ -141,7 +141,10 @@ def after_start(effects: EffectTable) -> tuple[pd.DataFrame, Index]:
     rows = frame.iloc[at].reset_index(drop=True)
     times = rows["event_time"].to_numpy(dtype=float)
     if len(times) == 0 or times[0] != 0:
-        raise DesignError("a cumulative effect starts at event time 0, which this event study does not have")
+        raise DesignError(
+            "a cumulative effect starts at event time 0, which this event study does not have",
+            public="a cumulative effect begins with the start, which this event study does not have",
+        )
     if not (np.diff(times) == 1).all() or rows["estimate"].isna().any():
         raise DesignError("a cumulative effect needs every period from the start of treatment, and one is missing")
     return rows, at

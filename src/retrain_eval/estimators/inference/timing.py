@@ -133,7 +133,10 @@ def _average(moments: OutcomeMoments, k: int, options: dict[str, Any], *, post: 
     event = effects.rows["event_time"].to_numpy(dtype=float)
     chosen = np.flatnonzero(event >= 0 if post else (event >= -k) & (event < 0))
     if len(chosen) == 0:
-        raise DesignError(f"no cohort has a period to compare {k} periods before treatment")
+        raise DesignError(
+            f"no cohort has a period to compare {k} periods before treatment",
+            public=f"no cohort has a period to compare {k} periods before treatment",
+        )
     return effects, chosen
 
 

@@ -311,7 +311,10 @@ def _estimate(request: _Request, names: tuple[str, ...], *, inference: bool = Tr
 
 
 def _nothing(notes: Sequence[str]) -> DesignError:
-    return DesignError("no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)))
+    return DesignError(
+        "no group-time effect can be estimated:\n  " + "\n  ".join(dict.fromkeys(notes)),
+        public="those who start cannot be compared with others who are observed over the same periods",
+    )
 
 
 def _levels(cells: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[dict[str, object], Bools]]:

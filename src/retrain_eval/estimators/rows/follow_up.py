@@ -238,7 +238,10 @@ def _count(
         for estimand, quarter, base, hit in _shares(asked, period):
             counted = (group == number) & np.array([base(pattern) for pattern in known])
             if weight[counted].sum() == 0:
-                raise DesignError(f"no one in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}")
+                raise DesignError(
+                    f"no one in {group_name(name) or 'all'} counts for {estimand!r}, quarter {quarter}",
+                    public="in one of the groups no one is followed for so long",
+                )
             keys = {"subgroup": group_name(levels) or None, "level": group_name(name) or None}
             successes = counted & np.array([hit(pattern) for pattern in known])
             rows.append(({**keys, "estimand": estimand, "time": quarter}, counted, successes))

@@ -170,7 +170,8 @@ def refuse_few(n_clusters: int) -> None:
     if n_clusters < FEWEST_CLUSTERS:
         raise DesignError(
             f"the standard errors rest on {n_clusters} cluster(s); at least {FEWEST_CLUSTERS} are needed for a "
-            "standard error"
+            "standard error",
+            public="there are too few clusters for a standard error",
         )
 
 
@@ -188,7 +189,8 @@ def _jackknife(
         left = int(np.isnan(without).any(axis=1).sum())
         raise DesignError(
             f"without {left} of the {len(groups)} clusters of {cluster!r} some coefficients cannot be estimated, so "
-            "there is no standard error"
+            "there is no standard error",
+            public="there are too few clusters for a standard error",
         )
     return cv3(estimate, without, np.ones(without.shape, dtype=bool))
 

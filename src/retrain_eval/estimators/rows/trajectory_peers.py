@@ -44,7 +44,10 @@ def fit_pyfixest(
         unit, cluster = unit[adjacent], cluster[adjacent]
     rows = rows.assign(unit=unit, cluster=cluster).reset_index(drop=True)
     if vce == "cluster" and rows["cluster"].nunique() < 3:
-        raise DesignError(f"{rows['cluster'].nunique()} clusters are too few for a standard error")
+        raise DesignError(
+            f"{rows['cluster'].nunique()} clusters are too few for a standard error",
+            public="there are too few clusters for a standard error",
+        )
     constant = "" if effects else " - 1"
     try:
         fit = _feols(
@@ -55,14 +58,19 @@ def fit_pyfixest(
             fixef_rm="none",
         )
     except (ValueError, np.linalg.LinAlgError, ZeroDivisionError) as error:
-        raise DesignError(f"the {model} model cannot be estimated: {error}") from error
+        raise DesignError(
+            f"the {model} model cannot be estimated: {error}", public="the model cannot be estimated from these records"
+        ) from error
     found = list(fit._coefnames)
     if lost := [name for name, column in zip(design, own, strict=True) if column not in found]:
         raise DesignError(f"the {model} model cannot be estimated: {', '.join(lost)} is collinear with the others")
     order = [found.index(column) for column in own]
     vcov = np.asarray(fit._vcov)[np.ix_(order, order)]
     if not np.isfinite(vcov).all():
-        raise DesignError(f"the {model} model has no finite covariance: too few units or no variation is left")
+        raise DesignError(
+            f"the {model} model has no finite covariance: too few units or no variation is left",
+            public="the model cannot be estimated: too few units or no variation is left",
+        )
     n_units = rows["unit"].nunique() if effects else 0
     df = rows["cluster"].nunique() - 1 if vce == "cluster" else len(rows) - n_units - len(own)
     return np.asarray(fit._beta_hat)[order], vcov, float(df), len(rows)

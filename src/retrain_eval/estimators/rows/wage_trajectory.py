@@ -196,7 +196,8 @@ def _jackknife(rows: _Rows, design: dict[str, Floats], model: str, estimates: Fl
             without[g] = fit(part, {name: values[kept] for name, values in design.items()}, model, "unadjusted")[0]
         except DesignError as error:
             raise DesignError(
-                f"one of {len(clusters)} clusters cannot be left out, so that there is no standard error: {error}"
+                f"one of {len(clusters)} clusters cannot be left out, so that there is no standard error: {error}",
+                public="there are too few clusters for a standard error",
             ) from error
     return cv3(estimates, without, np.ones(without.shape, dtype=bool))
 
@@ -323,7 +324,10 @@ def _fit(rows: _Rows, design: dict[str, Floats], model: str, vce: str) -> tuple[
         clusters = pd.Series(rows.cluster, index=index, name="cluster")
         options = {"cov_type": "clustered", "clusters": clusters, "debiased": True, "group_debias": True}
         if clusters.nunique() < 3:
-            raise DesignError(f"{clusters.nunique()} clusters are too few for a standard error")
+            raise DesignError(
+                f"{clusters.nunique()} clusters are too few for a standard error",
+                public="there are too few clusters for a standard error",
+            )
     try:
         fit: Any
         if model == "fixed":
@@ -333,11 +337,16 @@ def _fit(rows: _Rows, design: dict[str, Floats], model: str, vce: str) -> tuple[
         else:
             fit = RandomEffects(y, x.assign(const=1.0)).fit(**options)
     except (AbsorbingEffectError, ValueError, np.linalg.LinAlgError, ZeroDivisionError) as error:
-        raise DesignError(f"the {model} model cannot be estimated: {error}") from error
+        raise DesignError(
+            f"the {model} model cannot be estimated: {error}", public="the model cannot be estimated from these records"
+        ) from error
     names = list(design)
     vcov = fit.cov.loc[names, names].to_numpy()
     if not np.isfinite(vcov).all():
-        raise DesignError(f"the {model} model has no finite covariance: too few units or no variation is left")
+        raise DesignError(
+            f"the {model} model has no finite covariance: too few units or no variation is left",
+            public="the model cannot be estimated: too few units or no variation is left",
+        )
     df = len(np.unique(rows.cluster)) - 1 if vce == "cluster" else int(fit.df_resid)
     return fit.params[names].to_numpy(), vcov, float(df), int(fit.nobs)
 

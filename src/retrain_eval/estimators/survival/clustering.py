@@ -84,7 +84,8 @@ def clustering(
     if len(n) and n.max() < FEWEST_CLUSTERS:
         raise DesignError(
             f"{n.max()} cluster(s) of {table.cluster!r} are too few for a standard error; "
-            f"at least {FEWEST_CLUSTERS} are needed"
+            f"at least {FEWEST_CLUSTERS} are needed",
+            public="there are too few clusters for a standard error",
         )
     fewest, df = _by_arm(table, n, arms)
     if (fewest >= FEW).all():
@@ -93,12 +94,14 @@ def clustering(
         if (fewest < 2).any():
             raise DesignError(
                 f"no standard error can be given: one cluster of {table.cluster!r} holds all spells of one side of a "
-                "comparison"
+                "comparison",
+                public="no standard error can be given: all spells of one side of a comparison are in one cluster",
             )
         if table.clusters.withheld:
             raise DesignError(
                 f"the spells of each of {n.min()} clusters of {table.cluster!r} are not known once durations are "
-                "merged, and the cluster jackknife needs them; estimate before coarsen()"
+                "merged, and the cluster jackknife needs them; estimate before coarsen()",
+                public="no standard error can be given: durations are merged, so that clusters are not known",
             )
         return Clustering(n, df=df)
     without = np.vstack([_or_none(again, part, len(estimate)) for part in leave_one_out(table)])
@@ -107,7 +110,8 @@ def clustering(
         lost = int((np.isnan(without) & used).any(axis=1).sum())
         raise DesignError(
             f"no standard error can be given: without {lost} of the {len(without)} clusters of {table.cluster!r}, left "
-            "out one at a time, there is no estimate"
+            "out one at a time, there is no estimate",
+            public="no standard error can be given: without some of the clusters there is no estimate",
         )
     # of fewer than three clusters `EffectTable.build` gives no standard error, and says so if there is a variance
     few = (n < FEWEST_CLUSTERS) & np.isnan(np.diag(vcov))

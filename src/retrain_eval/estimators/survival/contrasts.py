@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrain_eval.common.errors import DesignError, InputError, unknown
+from retrain_eval.common.errors import DesignError, InputError, too_small, unknown
 from retrain_eval.common.levels import is_missing
 from retrain_eval.estimators.effects.effects import EffectTable
 from retrain_eval.estimators.survival.curves import kaplan_meier
 from retrain_eval.estimators.survival.incidence import cumulative_incidence
-from retrain_eval.estimators.survival.risk import group_name, risk_sets
+from retrain_eval.estimators.survival.risk import group_name, require_groups, risk_sets
 from retrain_eval.estimators.survival.summaries import rmst
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.life_table.rare_levels import JOIN
@@ -132,17 +132,19 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
     """Subtract the reference level's row from that of each other level, other keys being equal."""
     summed = [name for name in table.merged if name != "causes" and JOIN not in name]
     if summed and (not table.by or between in summed):
-        raise DesignError(f"{between or summed[-1]} is summed over, so that there are no groups to compare")
+        raise too_small(between or summed[-1])
     if not table.by:
         raise InputError("there is no column to compare by", column="by", fix='build the table with by=("arm",)')
     column = table.by[0] if between is None else between
-    if column not in table.by:
-        raise unknown("column of levels", column, table.by)
+    require_groups(table, [column])
     place = table.by.index(column)
     groups = table.groups()
     levels = [name for name in dict.fromkeys(group[place] for group in groups) if not is_missing(name)]
     if not levels:
-        raise DesignError(f"nothing to compare: {column} is missing for every spell")
+        raise DesignError(
+            f"nothing to compare: {column} is missing for every spell",
+            public=f"nothing to compare: {column} is missing for every spell",
+        )
     base = levels[0] if reference is None else str(reference)
     if base not in levels:
         raise unknown(f"level of {column}", reference, levels)
@@ -183,7 +185,10 @@ def _between(table: LifeTable, effects: EffectTable, between: str | None, refere
         if missing:
             notes.append(f"{group_name(level) or 'all'} has no spell of {', '.join(missing)}")
     if not rows:
-        raise DesignError(f"nothing to compare: no group has spells of {base} and of another level of {column}")
+        raise DesignError(
+            f"nothing to compare: no group has spells of {base} and of another level of {column}",
+            public=f"nothing to compare: no group has spells of {base} and of another level of {column}",
+        )
     matrix = np.vstack(contrasts)
     vcov = effects.vcov_of(matrix)
     # where no spell, or every one, has ended so, the spread of a share cannot be estimated, nor that of a difference

@@ -80,7 +80,8 @@ class GroupTest:
         if df == 0:
             raise DesignError(
                 f"nothing to compare: {groups['observed'].sum():g} event(s) in {len(groups)} group(s), and never two "
-                "groups at risk when some but not all end"
+                "groups at risk when some but not all end",
+                public="nothing to compare: never are two groups at risk when some people end, but not all",
             )
         denominator, p_value = _robust(chi2, df, clusters)
         return cls(test, chi2, df, p_value, groups, variance, denominator)
@@ -116,7 +117,10 @@ def score_test(scores: Scores) -> pd.DataFrame:
 def _robust(chi2: float, df: int, clusters: int | None) -> tuple[float, float]:
     denominator, p_value = robust_test(chi2, df, clusters, at_null=True)
     if np.isnan(p_value):
-        raise DesignError(f"{clusters} cluster(s) are too few to compare {df + 1} groups")
+        raise DesignError(
+            f"{clusters} cluster(s) are too few to compare {df + 1} groups",
+            public="there are too few clusters to compare the groups",
+        )
     return denominator, p_value
 
 

@@ -165,7 +165,10 @@ def causes_of(table: LifeTable) -> tuple[str, ...]:
     """
     found = tuple(sorted(set(table.cells["cause"]) - {CENSORED}))
     if not found:
-        raise DesignError(f"none of {table.n_spells} spells ends: there is no cause to estimate")
+        raise DesignError(
+            f"none of {table.n_spells} spells ends: there is no cause to estimate",
+            public="no spell ends, so that there is no cause to estimate",
+        )
     return found
 
 

@@ -24,11 +24,18 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.arrays import Bools, Floats, Ints
-from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.errors import InputError
 from retrain_eval.common.numerics.jackknife import FEW
 from retrain_eval.estimators.survival.curves import variance_name
 from retrain_eval.estimators.survival.grouptest import GroupTest, group_frame
-from retrain_eval.estimators.survival.risk import RiskSet, is_event, known_levels, require_independent_spells, risk_sets
+from retrain_eval.estimators.survival.risk import (
+    RiskSet,
+    is_event,
+    known_levels,
+    require_groups,
+    require_independent_spells,
+    risk_sets,
+)
 from retrain_eval.tables.life_table.life_table import LifeTable
 from retrain_eval.tables.recipe import recorded
 from retrain_eval.tables.statistics import Scores
@@ -144,9 +151,7 @@ def _deviations(
 ) -> tuple[str, pd.DataFrame, Ints, Floats, str]:
     """Return the name, the groups, those that take part, the covariance of their deviations and what it stands on."""
     within = (strata,) if isinstance(strata, str) else tuple(strata)
-    for name in within:
-        if name not in table.by:
-            raise unknown("column of levels", name, table.by)
+    require_groups(table, within)
     table = known_levels(table)
     for keyword, value in (("rho", rho), ("gamma", gamma)):
         if not 0 <= value < np.inf:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from retrain_eval.common.arrays import Bools, Floats, Ints
-from retrain_eval.common.errors import DesignError, InputError
+from retrain_eval.common.errors import DesignError, InputError, too_small, unknown
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
 from retrain_eval.tables.life_table.event_codes import CENSORED
@@ -134,6 +135,21 @@ def known_levels(table: LifeTable) -> LifeTable:
     if not all(levels.values()):
         raise DesignError("nothing to compare: the level of every spell is missing")
     return table.subset(**levels)
+
+
+def require_groups(table: LifeTable, names: Iterable[str], further: Sequence[str] = ()) -> None:
+    """Refuse what is neither a column of levels of the table nor among ``further``.
+
+    Raises
+    ------
+    InputError
+        For a name that is unknown.
+    DesignError
+        If the column was summed over, because its groups are too small.
+    """
+    for name in names:
+        if name not in (*table.by, *further):
+            raise too_small(name) if name in table.merged else unknown("column of levels", name, [*table.by, *further])
 
 
 def censoring(table: LifeTable) -> str:

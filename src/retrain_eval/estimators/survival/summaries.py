@@ -116,7 +116,10 @@ def rmst(table: LifeTable, tau: float, level: float = 0.95) -> EffectTable:
         rows.append(keys | {"estimate": area, "n_treated": table.cells["n"].iloc[risk.cells].sum()})
     areas = np.array(lengths).reshape(-1, len(curve))
     if rows and all(row["estimate"] == tau for row in rows):
-        raise DesignError(f"no spell ends before {tau:g}, so that every mean up to it is {tau:g}: take a longer tau")
+        raise DesignError(
+            f"no spell ends before {tau:g}, so that every mean up to it is {tau:g}: take a longer tau",
+            public=f"no spell ends before {tau:g}, so that every mean up to it is {tau:g}: take a longer tau",
+        )
     result = EffectTable.build(rows, curve.vcov_of(areas), level=level, **curve.inference_of(areas), meta=curve.meta)
     return with_interval(result, result.frame["ci_low"].to_numpy(), result.frame["ci_high"].to_numpy())
 

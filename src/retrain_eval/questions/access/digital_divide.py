@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from retrain_eval.common.errors import DesignError
+from retrain_eval.common.errors import DesignError, too_small
 from retrain_eval.common.levels import is_missing
 from retrain_eval.estimators.did.selected import selected_effects
 from retrain_eval.estimators.effects.effects import EffectTable
@@ -198,7 +198,10 @@ def _answer_ends(answers: Answers, tables: Tables, groups: tuple[str, ...], inqu
             answers.effects(difference[0], apart)
         if gap:
             if apart.frame["level"].nunique() < 2:
-                raise DesignError(f"fewer than two levels of {groups[1]} are left to compare")
+                raise DesignError(
+                    f"fewer than two levels of {groups[1]} are left to compare",
+                    public=f"fewer than two levels of {groups[1].replace('_', ' ')} are left to compare",
+                )
             answers.effects(gap[0], apart.difference())
         if len(groups) == 1:
             for cause in causes_of(spells.table):
@@ -209,7 +212,7 @@ def _require_columns(table: LifeTable, groups: tuple[str, ...]) -> None:
     """Refuse a table that had to be summed over a column of groups."""
     for name in groups:
         if name not in table.by:
-            raise DesignError(f"the groups by {name} are too small to be shown")
+            raise too_small(name)
 
 
 def _horizon(table: LifeTable, rules: Release) -> float:

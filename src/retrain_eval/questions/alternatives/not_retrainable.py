@@ -154,7 +154,9 @@ class NotRetrainable(Question):
 
 def _kinds(tables: Tables) -> set[str]:
     """Return the kinds of programmes of the people whom a rule is about."""
-    return set(tables.need(ALLOCATION, OutcomeMoments).cells[KIND].astype(str))
+    moments = tables.need(ALLOCATION, OutcomeMoments)
+    moments.require_strata([KIND])
+    return set(moments.cells[KIND].astype(str))
 
 
 def _marked(cohort: Cohort, inquiry: Inquiry, group: Group, names: tuple[str, ...]) -> OutcomeMoments:

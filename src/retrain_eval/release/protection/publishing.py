@@ -24,6 +24,7 @@ from retrain_eval.tables.counts import KEYS as COUNTED
 MERGED = "withheld: needs cells that are merged"
 TEXTS = ("dictionary", "withheld")  # tables without numbers of people
 FOLLOWS_FROM_NOTHING = "it follows from no table over people that could be protected"
+NOT_RELEASED = "it follows from a table that is not released"
 
 
 def publish(
@@ -153,7 +154,7 @@ def _made_again(
             deriver.tables.setdefault(f"effects/{part.result}", deriver.make(part.derivation))
         return part, rows, ""
     except (InputError, DesignError) as error:
-        reason = gone.get(part.derivation.of, f"the protected tables do not give it: {_first_line(error)}")
+        reason = gone.get(part.derivation.of) or _why(part.derivation.of, deriver, error, "it")
         return replace(part, derivation=None), _without_numbers(part, standing), reason
 
 
@@ -181,7 +182,7 @@ def _with_covariance(
         try:
             standing = with_estimates(standing, deriver.rows(replace(part, derivation=part.estimates)))
         except (InputError, DesignError) as error:
-            why = f"the protected tables do not give them: {_first_line(error)}"
+            why = _why(part.estimates.of, deriver, error, "them")
             if rules.noisy:
                 return part, standing, [], why
             record.append(f"{_name(part)}: estimates stand as they are: {why}")
@@ -200,8 +201,18 @@ def _name(part: Part) -> str:
     return part.result or part.table
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _why(of: str, deriver: Deriver, error: InputError | DesignError, what: str) -> str:
+    """Return why rows cannot be made again, as a sentence: what the error says is of tables that are released."""
+    kind, _, name = of.partition("/")
+    if of not in deriver.tables:
+        return f"it follows from {name}, of which numbers are withheld" if kind == "effects" else NOT_RELEASED
+    if isinstance(error, DesignError) and error.public != DesignError("").public:
+        said = error.public
+    else:
+        said = str(error).splitlines()[0].removesuffix(":")
+    if said.startswith("unknown "):  # a level, which was merged with another
+        said = "groups that it needs are merged, because they are too small"
+    return f"the protected tables do not give {what}: {said}"
 
 
 def _without_withheld(part: Part, withheld: pd.Series[bool]) -> Part:

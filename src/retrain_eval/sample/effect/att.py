@@ -127,7 +127,10 @@ def att(
         )
     n_treated, n_control = int(drawn.treated.sum()), int((~drawn.treated).sum())
     if min(n_treated, n_control) < 2:
-        raise DesignError(f"{n_treated} treated and {n_control} controls are too few for a standard error")
+        raise DesignError(
+            f"{n_treated} treated and {n_control} controls are too few for a standard error",
+            public="there are too few people for a standard error",
+        )
     numbers, beside = drawn.rows, None
     if vce == "AI-robust":
         numbers, beside = _with_neighbours(drawn)
@@ -151,7 +154,8 @@ def att(
         if n_clusters < FEWEST_CLUSTERS:
             raise DesignError(
                 f"the standard errors rest on {n_clusters} cluster(s); at least {FEWEST_CLUSTERS} are needed for a "
-                "standard error"
+                "standard error",
+                public="there are too few clusters for a standard error",
             )
         psi = by_cell(psi, place, n_clusters)
         vcov = n_clusters / (n_clusters - 1) * (n - 1) / (n - 2) * np.einsum("ij,ik->jk", psi, psi)

@@ -275,11 +275,15 @@ def _compared(people: Source, sample: MatchedSample, outcome: str) -> pa.Table:
         sample.pairs, "SELECT count(*), count(DISTINCT treated_id), count(DISTINCT control_id) FROM source"
     ).fetchall()[0]
     if counts[0] == 0:
-        raise DesignError("they are for pairs, and weighting makes none")
+        raise DesignError(
+            "they are for pairs, and weighting makes none",
+            public="they are for pairs, and here people are compared with several or in few comparisons",
+        )
     if len(set(counts)) > 1:
         raise DesignError(
             f"they are for pairs, and here {counts[1]} treated people are compared with {counts[2]} controls "
-            f"in {counts[0]} comparisons"
+            f"in {counts[0]} comparisons",
+            public="they are for pairs, and here people are compared with several or in few comparisons",
         )
     unit, y = sql_name(str(sample.audit["unit"])), sql_name(outcome)
     noisy = ""

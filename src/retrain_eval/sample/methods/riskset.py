@@ -173,7 +173,8 @@ def match_riskset(
         raise DesignError(
             "no trainee has a control who is still unemployed and untrained after the same elapsed time"
             + (f", with equal {', '.join(exact)}" if exact else "")
-            + (f", within the caliper of {caliper} SD ({width:.6g} on the score)" if caliper is not None else "")
+            + (f", within the caliper of {caliper} SD ({width:.6g} on the score)" if caliper is not None else ""),
+            public="no trainee has a control who is still unemployed and untrained after the same elapsed time",
         )
     choices: dict[str, object] = {
         "unit": unit, "formula": formula.text, "estimand": "ATT", "method": "riskset", "distance": distance,

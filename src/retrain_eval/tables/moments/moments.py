@@ -23,7 +23,7 @@ import pandas as pd
 from scipy import sparse
 
 from retrain_eval.common.arrays import Bools, Floats, Index
-from retrain_eval.common.errors import InputError, unknown
+from retrain_eval.common.errors import InputError, too_small, unknown
 from retrain_eval.common.levels import is_missing
 from retrain_eval.common.periods import parse_period
 from retrain_eval.common.shown import summarised
@@ -162,13 +162,25 @@ class MomentTable(Additive):
 
     def levels(self, names: Sequence[str]) -> list[tuple[tuple[str, ...], Bools]]:
         """Return the combinations of levels of the named strata by first appearance, missing last, with their cells."""
-        for name in names:
-            if name not in self.strata:
-                raise unknown("stratum", name, self.strata)
+        self.require_strata(names)
         columns = [self.cells[name].astype(str) for name in names]
         found = list(zip(*columns, strict=True)) if columns else [()] * len(self.cells)
         order = sorted(dict.fromkeys(found), key=lambda part: any(map(is_missing, part)))
         return [(levels, np.array([levels == other for other in found], dtype=bool)) for levels in order]
+
+    def require_strata(self, names: Iterable[str], kind: str = "stratum") -> None:
+        """Refuse what is no stratum of the table.
+
+        Raises
+        ------
+        InputError
+            For a name that is unknown.
+        DesignError
+            If the table is protected: groups that are too small were added up, so that they are strata no longer.
+        """
+        for name in names:
+            if name not in self.strata:
+                raise too_small(name) if "noise" in self.stamp else unknown(kind, name, self.strata)
 
     # ---- combining -------------------------------------------------------------------------------------------
 

@@ -207,7 +207,10 @@ def lay_out(
         if incomplete and unbalanced == "refuse" and not keep_gaps:
             _refuse_unbalanced(paths, columns, incomplete)
         if left_out == units:
-            raise DesignError(f"no unit is observed in all {len(times)} periods {list(times)}")
+            raise DesignError(
+                f"no unit is observed in all {len(times)} periods {list(times)}",
+                public="no one is observed in all periods",
+            )
         if left_out:
             paths.query(f"DELETE FROM {table} WHERE n_present < {needed} OR w = 0")
         tables.keep(table)
@@ -291,7 +294,10 @@ def distinct_times(relation: duckdb.DuckDBPyRelation, columns: Columns) -> tuple
     if not found:
         raise DesignError("the source has no rows")
     if len(found) > MAX_PERIODS:
-        raise DesignError(f"more than {MAX_PERIODS} distinct values of {columns.time!r}: is it really the period?")
+        raise DesignError(
+            f"more than {MAX_PERIODS} distinct values of {columns.time!r}: is it really the period?",
+            public="there are too many periods",
+        )
     return tuple(int(row[0]) for row in found)
 
 
@@ -344,5 +350,6 @@ def _refuse_unbalanced(paths: Paths, columns: Columns, incomplete: int) -> None:
     listed = units_having(columns.unit, f"count({sql_name(columns.outcome)}) < {len(paths.times)}")
     raise DesignError(
         f"{incomplete} unit(s) are not observed in all {len(paths.times)} periods. Complete them, or drop them "
-        f'knowingly with unbalanced="drop" (column {columns.outcome!r}). They are listed by: {listed}'
+        f'knowingly with unbalanced="drop" (column {columns.outcome!r}). They are listed by: {listed}',
+        public="some people are not observed in all periods",
     )

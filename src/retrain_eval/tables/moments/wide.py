@@ -121,11 +121,14 @@ def _leave_out(paths: Paths, columns: Columns, unbalanced: str, keep_gaps: bool)
     if incomplete and unbalanced == "refuse" and not keep_gaps:
         raise DesignError(
             f"{incomplete} unit(s) are not observed in all {len(times)} periods. Complete them, or drop them "
-            f'knowingly with unbalanced="drop" (column {columns.outcome!r}). They are listed by: {listed}'
+            f'knowingly with unbalanced="drop" (column {columns.outcome!r}). They are listed by: {listed}',
+            public="some people are not observed in all periods",
         )
     paths.query(f"DELETE FROM {table} WHERE ({missing}) OR w = 0")
     if not paths.query(f"SELECT count(*) FROM {table}").fetchall()[0][0]:
-        raise DesignError(f"no unit is observed in all {len(times)} periods")
+        raise DesignError(
+            f"no unit is observed in all {len(times)} periods", public="no one is observed in all periods"
+        )
     return int(incomplete)
 
 

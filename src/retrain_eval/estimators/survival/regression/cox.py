@@ -26,7 +26,7 @@ from retrain_eval.estimators.survival.clustering import Clustering, clustering, 
 from retrain_eval.estimators.survival.regression.maximum import maximum, require_independent_terms
 from retrain_eval.estimators.survival.regression.model import Model, event_of, read_model, require_events_by_level
 from retrain_eval.estimators.survival.regression.partial import TIES, Likelihood, RiskCells
-from retrain_eval.estimators.survival.risk import censoring, require_independent_spells
+from retrain_eval.estimators.survival.risk import censoring, require_groups, require_independent_spells
 from retrain_eval.tables.life_table.life_table import LifeTable
 
 
@@ -242,8 +242,7 @@ def _strata(table: LifeTable, model: Model, strata: str | Sequence[str]) -> Ints
     """Return the stratum of each cell."""
     names = _names(strata)
     for name in names:
-        if name not in table.by:
-            raise unknown("column of levels", name, table.by)
+        require_groups(table, [name])
         if name in model.columns and _alone(model, name):
             raise InputError(
                 f"{name!r} is both a stratum and a term",

@@ -228,7 +228,10 @@ def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: st
     if dependent:
         name, others = dependent[0]
         made = f"is a combination of {', '.join(map(repr, others))}" if others else "never differs"
-        raise DesignError(f"these terms are collinear: {name!r} {made}. Leave one out")
+        raise DesignError(
+            f"these terms are collinear: {name!r} {made}. Leave one out",
+            public="the groups and periods compared cannot be told apart",
+        )
     _require_both_outcomes(trials, x, names)
     from statsmodels.genmod.families import Binomial, links
     from statsmodels.genmod.generalized_linear_model import GLM
@@ -244,7 +247,8 @@ def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: st
     if far:
         raise DesignError(
             f"the coefficient of {', '.join(map(repr, far))} is infinite: these terms separate events from non-events. "
-            "Merge levels, merge periods with bins=, or leave the terms out"
+            "Merge levels, merge periods with bins=, or leave the terms out",
+            public="of one group compared all end, or none, so that there is no finite estimate",
         )
     hazard, _ = _LINKS[link](unit @ effect)
     extreme = np.flatnonzero(~((hazard > _NEVER) & (hazard < 1 - _NEVER)))
@@ -255,10 +259,14 @@ def _fit(table: LifeTable, trials: Trials, x: Floats, names: list[str], link: st
         )
         raise DesignError(
             f"the fitted hazard of {who or 'all'} in period {trials.label[trial]} is zero or one: a coefficient is "
-            "infinite. Merge levels, or merge periods with bins="
+            "infinite. Merge levels, or merge periods with bins=",
+            public="of one group compared all end, or none, so that there is no finite estimate",
         )
     if not result.converged:
-        raise DesignError("the likelihood did not converge in 200 steps; simplify the formula")
+        raise DesignError(
+            "the likelihood did not converge in 200 steps; simplify the formula",
+            public="the likelihood of the model has no maximum that could be found",
+        )
     beta: Floats = effect / width
     beta[0] -= beta[1:] @ low[1:]
     return beta
@@ -275,7 +283,8 @@ def _require_both_outcomes(trials: Trials, x: Floats, names: list[str]) -> None:
             who = "no spell" if share <= 0 else "every spell"
             raise DesignError(
                 f"{who} at risk ends where {name!r} applies, so its coefficient is infinite. "
-                "Merge levels, or merge periods with bins="
+                "Merge levels, or merge periods with bins=",
+                public="of one group compared all end, or none, so that there is no finite estimate",
             )
 
 

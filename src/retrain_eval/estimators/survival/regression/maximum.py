@@ -28,7 +28,10 @@ def require_independent_terms(null: Likelihood, names: Sequence[str]) -> None:
         else f"{name!r} never differs between spells at risk at an event time"
         for name, others in dependent
     ]
-    raise DesignError(f"these terms are collinear: {'; '.join(reasons)}. Leave one out")
+    raise DesignError(
+        f"these terms are collinear: {'; '.join(reasons)}. Leave one out",
+        public="the groups and periods compared cannot be told apart",
+    )
 
 
 def maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Floats]:
@@ -53,7 +56,8 @@ def maximum(null: Likelihood, names: Sequence[str]) -> tuple[Likelihood, Floats]
             infinite = ", ".join(repr(name) for name, width in zip(names, spread, strict=True) if width > _RUNAWAY)
             raise DesignError(
                 f"the log hazard ratio of {infinite} is infinite: these terms separate the events perfectly. "
-                "Merge levels, or leave the terms out"
+                "Merge levels, or leave the terms out",
+                public="of one group compared all end, or none, so that there is no finite estimate",
             )
         # Newton's method converges quadratically: this step is the last
         return Step(move, decrement, last=decrement < _DECREMENT)

@@ -23,7 +23,7 @@ from retrain_eval.common.formulas.parser import read_formula
 from retrain_eval.common.formulas.tree import Formula, category, columns_of
 from retrain_eval.common.levels import MISSING_LEVEL
 from retrain_eval.common.shown import summarised
-from retrain_eval.estimators.survival.risk import is_event
+from retrain_eval.estimators.survival.risk import is_event, require_groups
 from retrain_eval.tables.life_table.event_codes import CENSORED
 from retrain_eval.tables.life_table.life_table import LifeTable
 
@@ -112,9 +112,7 @@ def read_model(
     if not read.intercept:
         raise InputError("the baseline hazard takes the place of the intercept", value=formula, fix="do not remove it")
     columns = read.columns
-    for name in columns:
-        if name not in table.by and name not in further:
-            raise unknown("column of levels", name, [*table.by, *further])
+    require_groups(table, columns, tuple(further))
     if not columns:
         raise InputError("the formula names no column", value=formula, fix=_SHAPE)
     wrapped = {category(factor) for factor in read.factors}
@@ -204,7 +202,8 @@ def require_events_by_level(table: LifeTable, model: Model, event: Bools) -> Non
             if value not in happened:
                 raise DesignError(
                     f"no event in level {value!r} of {name!r}: its log hazard ratio is infinite. "
-                    "Leave these spells out, merge the level with another, or stratify by it"
+                    "Leave these spells out, merge the level with another, or stratify by it",
+                    public="of one group compared all end, or none, so that there is no finite estimate",
                 )
 
 

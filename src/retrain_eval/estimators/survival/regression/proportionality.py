@@ -88,7 +88,10 @@ def proportional_hazards(
 def _test(term: str, chi2: float, df: int, clusters: int | None) -> dict[str, object]:
     p_value = robust_test(chi2, df, clusters, at_null=True)[1]
     if np.isnan(p_value):
-        raise DesignError(f"{clusters} cluster(s) are too few to test {df} coefficient(s) for a trend")
+        raise DesignError(
+            f"{clusters} cluster(s) are too few to test {df} coefficient(s) for a trend",
+            public="there are too few clusters to test for a trend",
+        )
     return {"term": term, "chi2": chi2, "df": df, "p_value": p_value}
 
 
