@@ -91,8 +91,6 @@ def _say_gap(study: Study, by: str) -> str:
         row = row.copy()
         row[["estimate", "ci_low", "ci_high"]] = (-row[["estimate", "ci_high", "ci_low"]].astype(float)).to_numpy()
         one, other = other, one
-    if pd.isna(row["ci_low"]):
-        return ""
     words = {"one": study.words.name(one), "other": study.words.name(other), "n": _of_100(at[one])}
     words |= {"m": _of_100(at[other]), "points": say_points(row)}
     time = {"time": row["time"], "periods": study.words.several}
