@@ -56,10 +56,7 @@ def draw_estimates(rows: pd.DataFrame, words: Words, *, panel: str | None = None
         )
         return plot if panel is None else plot + p9.facet_wrap(panel, ncol=1, scales="free_y")
 
-    parts = [
-        f"{row['label']} {words.amount(row['estimate'])} ({words.interval(row['ci_low'], row['ci_high'])})"
-        for _i, row in data.iterrows()
-    ]
+    parts = [f"{row['label']} {words.with_interval(row)}" for _i, row in data.iterrows()]
     panels = data[panel].nunique() if panel else 0
     size = 0.9 + 0.52 * len(data) + 0.4 * panels
     columns = [*([panel] if panel else []), "label", "estimate", "ci_low", "ci_high"]

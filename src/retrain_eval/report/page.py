@@ -59,9 +59,10 @@ class Study:
     def effects(self) -> pd.DataFrame:
         """Published estimates with text keys; empty when the study has none."""
         frame = self.bundle.effects
-        if frame is None:
-            return pd.DataFrame(columns=["result", "estimator", "estimate"])
         texts = ["result", "outcome", "estimator", "estimand", "subgroup", "level", "note"]
+        if frame is None:
+            columns = TABLES["effects"]
+            return pd.DataFrame({name: pd.Series(dtype="str" if name in texts else "float64") for name in columns})
         present = [column for column in texts if column in frame]
         return frame.assign(**{column: frame[column].astype("string").fillna("").astype(str) for column in present})
 
@@ -175,6 +176,35 @@ class Study:
         """Number of published rows whose numbers are withheld."""
         return int(is_withheld(self.effects).sum()) if "note" in self.effects else 0
 
+    def say_suppressed(self, name: str) -> str:
+        """Say that no estimate of a result is published, and why."""
+        reason = self.bundle.withheld.get(name)
+        if not reason:
+            return _("Every estimate rests on too few people to be published.")
+        return _("Nothing of this is published: {reason}.", reason=_(reason))
+
+    def shown(self) -> set[str]:
+        """Return names of what is published in part at least, on which figures depend.
+
+        ``{result}_shown``: an estimate of it; ``{result}_by_arm``: of the trained and of their controls;
+        ``{result}_by_groups``: in the levels of a stratum; ``{result}_verdicts``: what can be said of these.
+        """
+        found = {f"{name}_shown" for name in self.results() if self.own(name)["estimate"].notna().any()}
+        verdicts = self.bundle.verdicts
+        for name in ("jobless_since_start", "first_job", "first_job_ends"):
+            rows = self.result(name)
+            if {"trained", "matched controls"} <= set(rows.loc[rows["estimate"].notna(), "level"]):
+                found.add(f"{name}_by_arm")
+            if any(self.result(part)["estimate"].notna().any() for part in self.results(f"{name}_by_")):
+                found.add(f"{name}_by_groups")
+            if verdicts is not None and verdicts["result"].str.startswith(f"{name}_by_").any():
+                found.add(f"{name}_verdicts")
+        for name, column in (("e_values", "e_value"), ("rosenbaum", "p_value")):
+            table: pd.DataFrame | None = getattr(self.bundle, name)
+            if table is not None and table[column].notna().any():
+                found.add(f"{name}_shown")
+        return found
+
     def test(self, result: str, test: str | None = None) -> pd.DataFrame:
         """Return the test statistics of one result."""
         tests = self.bundle.tests
@@ -257,7 +287,7 @@ class Release:
         families["money"] = bool(parts & {"net_benefit", "ledger", "benefit_over_time"})
         families["digital_divide"] = "digital_divide" in main.bundle.study.get("questions", {})
         families["replication"] = self.study_with("example_") is not None
-        return parts | {name for name, present in families.items() if present}
+        return parts | main.shown() | {name for name, present in families.items() if present}
 
 
 def open_release(paths: Sequence[Path] | None = None, earlier: Sequence[Path] = ()) -> Release:

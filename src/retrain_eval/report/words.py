@@ -206,7 +206,22 @@ class Words:
 
     def interval(self, low: float, high: float) -> str:
         """Return the two ends of an interval."""
+        if pd.isna(low) and pd.isna(high):
+            return _("not available")
         return _("{low} to {high}", low=self.amount(low), high=self.amount(high))
+
+    def with_interval(self, row: pd.Series, *, signed: bool = False) -> str:
+        """Return the estimate of a row with its interval, or that it has none.
+
+        Examples
+        --------
+        >>> row = pd.Series({"estimate": 817.0, "ci_low": float("nan"), "ci_high": float("nan")})
+        >>> Words(currency="USD").with_interval(row)
+        '$817 (no interval)'
+        """
+        low, high = row["ci_low"], row["ci_high"]
+        interval = _("no interval") if pd.isna(low) and pd.isna(high) else self.interval(low, high)
+        return f"{self.amount(row['estimate'], signed=signed)} ({interval})"
 
     def per_period(self) -> str:
         """Return ``" a year"`` for money, which is a flow, and nothing otherwise."""

@@ -201,10 +201,7 @@ def draw_cells(study: Study, result: str) -> Figure:
             + p9.theme(panel_grid_major=p9.element_blank(), axis_text_x=p9.element_text(color=GREY, size=8))
         )
 
-    parts = [
-        f"{row['label']} {words.amount(row['estimate'])} ({words.interval(row['ci_low'], row['ci_high'])})"
-        for _i, row in data[data["estimate"].notna()].iterrows()
-    ]
+    parts = [f"{row['label']} {words.with_interval(row)}" for _i, row in data[data["estimate"].notna()].iterrows()]
     size = 0.9 + 0.34 * data["y"].nunique()
     columns = [*names, "estimate", "ci_low", "ci_high", "verdict"]
     alt = _("Estimates with 95% intervals: {join}.", join="; ".join(parts))

@@ -91,8 +91,8 @@ def _say_gap(study: Study, by: str) -> str:
         row = row.copy()
         row[["estimate", "ci_low", "ci_high"]] = (-row[["estimate", "ci_high", "ci_low"]].astype(float)).to_numpy()
         one, other = other, one
-    if pd.isna(row["ci_low"]):
-        return _say_alike(study, row, cause, by) if row["estimate"] == 0 and at[one] == at[other] else ""
+    if row["estimate"] == 0 and pd.isna(row["ci_low"]) and at[one] == at[other]:
+        return _say_alike(study, row, cause, by)
     words = {"one": study.words.name(one), "other": study.words.name(other), "n": _of_100(at[one])}
     words |= {"m": _of_100(at[other]), "points": say_points(row)}
     time = {"time": row["time"], "periods": study.words.several}

@@ -34,13 +34,12 @@ def say_outcome(study: Study, name: str) -> str:
     ]
     return _(
         "The effect on the {name} is lowest at {lowest} and highest at {highest}. At the end of "
-        "follow-up, {at}, it is {amount} ({interval}).",
+        "follow-up, {at}, it is {estimate}.",
         name=words.name(name),
         lowest=sentences[0],
         highest=sentences[1],
         at=words.at(last["event_time"], calendar=False),
-        amount=words.amount(last["estimate"], signed=True),
-        interval=words.interval(last["ci_low"], last["ci_high"]),
+        estimate=words.with_interval(last, signed=True),
     )
 
 

@@ -106,9 +106,13 @@ def _signed(value: float) -> str:
 
 
 def say_points(row: pd.Series) -> str:
-    """Say a difference between two shares, with its interval if it has one."""
+    """Say a difference between two shares, with its interval, or that it has none."""
     if pd.isna(row["ci_low"]):
-        return _("{difference} percentage points", difference=f"{100 * row['estimate']:+.1f}".replace("-", MINUS))
+        return _(
+            "{difference} percentage points, of which chance cannot be estimated, since in one group no one did or "
+            "everyone did",
+            difference=f"{100 * row['estimate']:+.1f}".replace("-", MINUS),
+        )
     numbers = [f"{100 * row[name]:+.1f}".replace("-", MINUS) for name in ("estimate", "ci_low", "ci_high")]
     return _(
         "{difference} percentage points ({low} to {high})",
