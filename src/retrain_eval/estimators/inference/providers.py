@@ -77,7 +77,8 @@ def _small_sample_factor(effects: EffectTable, place: Index) -> Floats:
     if effects.meta.get("variance") == CV3:  # the jackknife needs no factor
         return np.ones(len(place))
     sets = n[place].astype(float)
-    return np.maximum(np.sqrt(sets / np.maximum(sets - 1, 1)), arms_factor(frame))
+    factor: Floats = np.maximum(np.sqrt(sets / np.maximum(sets - 1, 1)), arms_factor(frame))
+    return factor
 
 
 @recorded

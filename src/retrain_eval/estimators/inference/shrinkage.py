@@ -145,7 +145,7 @@ def shrink(estimate: Floats, vcov: Floats, level: float = 0.95, df: Floats | Non
     )
 
 
-def _reliability(variance: float, noise: Floats) -> Floats:
+def _reliability(variance: float | Floats, noise: Floats) -> Floats:
     """Return the share of the variance of each contrast that is not noise."""
     total = variance + noise
     out: Floats = np.divide(variance, total, out=np.zeros_like(noise), where=total > 0)

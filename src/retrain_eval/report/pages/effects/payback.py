@@ -55,7 +55,7 @@ def say_payback(study: Study) -> str:
     sentences.append(_("What they lost at first is made up {when}.", when=_when(rows[BREAK_EVEN], words)))
     sentences.append(
         _(
-            "Training cost {amount} for each person trained. The gain exceeds that {when}.",
+            "Training cost {amount} for each person trained, rounded to two digits. The gain exceeds that {when}.",
             amount=words.amount(cost["estimate"]),
             when=_when(rows[PAYBACK], words),
         )
@@ -154,7 +154,11 @@ def tabulate_payback(study: Study) -> Table:
                 }
                 for name, label in ((BREAK_EVEN, _("Losses made up after")), (PAYBACK, _("Cost exceeded after")))
             ),
-            {"what": _("Cost per person trained"), "estimate": words.amount(rows[COST]["estimate"]), "interval": "—"},
+            {
+                "what": _("Cost per person trained, rounded to two digits"),
+                "estimate": words.amount(rows[COST]["estimate"]),
+                "interval": "—",
+            },
         ]
     )
     columns = ["estimand", "event_time", "estimate", "ci_low", "ci_high"]

@@ -66,6 +66,11 @@ def words_of(study: Study) -> Words:
     return study.words if rows.empty else study.words.about(rows["outcome"].iloc[0])
 
 
+def costs_rounded(study: Study) -> bool:
+    """Return whether costs per person have two digits only: of a public budget, more would tell how many entered."""
+    return study.bundle.rules.noisy
+
+
 def say_rates(study: Study) -> str:
     """Say at which rates earnings are taxed and discounted: they are the study's, and taken as known."""
     options = options_of(study)
@@ -79,12 +84,16 @@ def say_rates(study: Study) -> str:
         _("fringe benefits {rate}", rate=_rate(options.fringe)): options.fringe,
     }
     rates = [text for place, (text, rate) in enumerate(named.items()) if rate or place == 0]
-    return _(
+    text = _(
         "The study sets the rates, as shares of additional earnings: {rates}. Amounts are discounted at {discount} a "
         "year from the start of training, and what training cost is taken as known and as paid at the start.",
         rates=_("; ").join(rates),
         discount=_rate(options.discount_rate),
     )
+    if costs_rounded(study):
+        more = _("The cost per person is rounded to two digits, to protect people; intervals do not contain that.")
+        return f"{text} {more}"
+    return text
 
 
 def _rate(value: float) -> str:

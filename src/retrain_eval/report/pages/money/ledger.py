@@ -7,7 +7,7 @@ import pandas as pd
 from retrain_eval.report.language.catalogue import N_, _
 from retrain_eval.report.numerals import MINUS, percent
 from retrain_eval.report.page import Study
-from retrain_eval.report.pages.money.accounts import PERSPECTIVE_NAMES
+from retrain_eval.report.pages.money.accounts import PERSPECTIVE_NAMES, costs_rounded
 from retrain_eval.report.tables import Table
 from retrain_eval.report.words import Words, sentence
 from retrain_eval.tables.ledger import OTHERS, PARTICIPANTS, TAXPAYERS
@@ -29,13 +29,22 @@ def say_ledger(study: Study) -> str:
     if total == 0:
         return _("The records state no cost of training.")
     payers = rows.groupby("payer")["cents"].sum().sort_values(ascending=False)
+    values = {
+        "total": _money(words, total),
+        "each": _money(words, each),
+        "share": percent(payers.iloc[0] / total),
+        "payer": _(PERSPECTIVE_NAMES[str(payers.index[0])]),
+    }
+    if costs_rounded(study):
+        return _(
+            "Training cost about {total}, which is {each} for each person who entered, rounded to two digits; {share} "
+            "of it was paid on the account of {payer}.",
+            **values,
+        )
     return _(
         "Training cost {total}, which is {each} for each person who entered; {share} of it was paid on the account of "
         "{payer}.",
-        total=_money(words, total),
-        each=_money(words, each),
-        share=percent(payers.iloc[0] / total),
-        payer=_(PERSPECTIVE_NAMES[str(payers.index[0])]),
+        **values,
     )
 
 
@@ -70,6 +79,9 @@ def tabulate_ledger(study: Study) -> Table:
         if rounded
         else ""
     )
+    if costs_rounded(study):
+        digits = _("The total for each person is rounded to two digits, and all amounts with it, to protect people.")
+        note = f"{digits} {note}".strip()
     return Table(cells, rows, stub="line", labels=labels, groups="payer", note=note)
 
 

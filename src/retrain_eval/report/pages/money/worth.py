@@ -8,7 +8,13 @@ from retrain_eval.estimators.money.accounts import SOCIETY
 from retrain_eval.estimators.money.net_benefit import EXTRAPOLATED
 from retrain_eval.report.language.catalogue import _
 from retrain_eval.report.page import Study
-from retrain_eval.report.pages.money.accounts import PERSPECTIVE_NAMES, net_benefits, periods_counted, words_of
+from retrain_eval.report.pages.money.accounts import (
+    PERSPECTIVE_NAMES,
+    costs_rounded,
+    net_benefits,
+    periods_counted,
+    words_of,
+)
 from retrain_eval.report.words import Words
 from retrain_eval.tables.ledger import OTHERS, PARTICIPANTS, TAXPAYERS
 
@@ -49,18 +55,20 @@ def say_worth(study: Study) -> str:
             "society is put at {amount} for each person trained, with a 95% interval of {interval}.",
             **told,
         )
-    return " ".join([first, *_others_told(nets, words)])
+    return " ".join([first, *_others_told(nets, words, rounded=costs_rounded(study))])
 
 
-def _others_told(nets: dict[str, pd.Series], words: Words) -> list[str]:
+def _others_told(nets: dict[str, pd.Series], words: Words, *, rounded: bool) -> list[str]:
     """Return what the others gain or lose."""
     told = []
     for name in (PARTICIPANTS, TAXPAYERS, OTHERS):
         if name in nets and nets[name]["estimate"] != 0:
             row = nets[name]
             values = {"who": _(PERSPECTIVE_NAMES[name]), "amount": words.amount(row["estimate"])}
-            if pd.isna(row["std_error"]):
-                told.append(_("To {who} it is {amount}, which is known.", **values))
+            if pd.isna(row["std_error"]) and rounded:
+                told.append(_("To {who} it is {amount}: the cost per person is rounded to two digits.", **values))
+            elif pd.isna(row["std_error"]):
+                told.append(_("To {who} it is {amount}.", **values))
             else:
                 interval = words.interval(row["ci_low"], row["ci_high"])
                 told.append(_("To {who} it is {amount} ({interval}).", interval=interval, **values))
