@@ -102,8 +102,10 @@ class GroupTimeEffects:
         meta = found.meta({**self.facts, "notes": self.notes})
         band = np.ones(len(frame), dtype=bool)
         df = self.df if found.df is None else found.df
-        counted = {"df": df, "n_clusters": found.n_clusters, "scale": found.scale}
-        return EffectTable.build(frame, found.vcov, band=band, **counted, seed=self.seed, meta=meta)
+        n, scale = found.n_clusters, found.scale
+        return EffectTable.build(
+            frame, found.vcov, band=band, df=df, n_clusters=n, scale=scale, seed=self.seed, meta=meta
+        )
 
     @cached_property
     def without(self) -> tuple[Floats, Floats]:
@@ -285,8 +287,10 @@ def tabulate(
     band = None if kind == "simple" else frame[_KEY[kind]].notna().to_numpy()
     meta = found.meta({**effects.facts, "aggregation": kind, "notes": effects.notes})
     df = effects.df if found.df is None else found.df
-    counted = {"df": df, "n_clusters": found.n_clusters, "scale": found.scale}
-    return EffectTable.build(frame, found.vcov, band=band, **counted, seed=effects.seed, meta=meta)
+    n, scale = found.n_clusters, found.scale
+    return EffectTable.build(
+        frame, found.vcov, band=band, df=df, n_clusters=n, scale=scale, seed=effects.seed, meta=meta
+    )
 
 
 def _level(effects: GroupTimeEffects, block: pd.DataFrame, kind: str) -> list[_Average]:
