@@ -159,7 +159,7 @@ def test_the_agency_follows_from_its_bundle_alone(released: dict[str, Bundle]) -
     agency = released["agency"]
     assert agency.effects is not None
     effects = rederive(agency).tables["effects"]  # published to four figures
-    for outcome, result in (("earnings", "event_study"), ("m0", "event_study_m0")):
+    for outcome, result in (("earnings", "event_study"), ("employed", "event_study_employed")):
         again = agency.moments(f"matched_{outcome}").att_gt().aggregate("dynamic").to_frame()
         rows = effects[effects["result"] == result]
         assert rows["std_error"].to_numpy() == pytest.approx(again["std_error"].to_numpy(), rel=1e-8, nan_ok=True)
