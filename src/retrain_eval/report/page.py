@@ -63,8 +63,8 @@ class Study:
         if frame is None:
             columns = TABLES["effects"]
             return pd.DataFrame({name: pd.Series(dtype="str" if name in texts else "float64") for name in columns})
-        present = [column for column in texts if column in frame]
-        return frame.assign(**{column: frame[column].astype("string").fillna("").astype(str) for column in present})
+        known = frame.reindex(columns=texts)  # a column without a value is not in the file
+        return frame.assign(**{column: known[column].astype("string").fillna("").astype(str) for column in texts})
 
     @property
     def matched_periods(self) -> list[int]:
