@@ -341,7 +341,7 @@ def test_a_study_runs_is_released_verified_and_reported(tmp_path: Path, profile:
         assert "the 4 groups that the plan names" in alternatives.say_groups(main)
         said = " ".join(say(main) for say in (alternatives.say_alternative, alternatives.say_policy))
         assert "nan" not in said
-        assert "per person after cost" in said
+        assert "per person net of cost" in said
     else:
         # of the groups of the plan too few people are left: withheld with a reason, and never a number
         assert any("too few people" in reason for reason in bundle.withheld.values())

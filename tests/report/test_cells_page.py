@@ -64,7 +64,7 @@ def test_the_first_sentence_says_in_how_many_groups_the_gain_matters(tmp_path: P
     assert "There is some loss for 55 and over, high" in told
     assert "Any effect is too small to matter for 55 and over, low" in told
     assert "8 groups are not shown" in told  # of levels in which no one is
-    assert told.endswith("Figures are means of groups, and say nothing of a single person.")
+    assert told.endswith("Figures are averages for groups and say nothing about any one person.")
     assert say_joint_tests(one, RESULT).startswith("The groups differ in their effects by more than chance")
     assert heading(one, RESULT) == "Age and education"
 

@@ -84,14 +84,17 @@ def test_the_first_sentence_is_the_answer(tmp_path: Path, gain: float, sd: float
 
 def test_what_is_extrapolated_is_said(tmp_path: Path) -> None:
     one = study(tmp_path, 300.0, horizon=5)
-    assert "lie beyond the follow-up: they are assumed, not observed" in worth.say_limits(one)
+    assert "lie beyond the follow-up. They are assumed, not observed" in worth.say_limits(one)
     assert accounts.periods_counted(one) == 5
     assert "<svg" in over_time.draw_over_time(one).svg()
 
 
 def test_the_ledger_adds_up_to_the_cent(tmp_path: Path) -> None:
     one = study(tmp_path, 300.0)
-    assert "Training cost $600,000.50, which is $600 for each person who entered; 83% of it" in ledger.say_ledger(one)
+    assert (
+        "Training cost $600,000.50, which is $600 for each person who entered; taxpayers paid 83% of it"
+        in ledger.say_ledger(one)
+    )
     cells = ledger.tabulate_ledger(one).cells
     assert cells["line"].tolist() == ["state, stipends", "state, tuition", "employer, tuition", "Total"]
     assert cells["amount"].tolist() == ["$200,000", "$300,000", "$100,000.50", "$600,000.50"]
@@ -111,7 +114,9 @@ def test_where_people_are_protected_the_cost_is_said_to_be_rounded(tmp_path: Pat
 
 def test_a_programme_that_pays_for_itself_has_no_infinite_ratio(tmp_path: Path) -> None:
     sure = ratios.say_ratios(study(tmp_path / "a", 2_000.0))
-    assert sure.startswith("The programme pays for itself: taxpayers get back more than they spend, throughout")
+    assert sure.startswith(
+        "The programme pays for itself: taxpayers get back more than they spend over the whole 95% interval"
+    )
     unsure = study(tmp_path / "b", 900.0, 100.0)
     assert "The 95% interval runs from a ratio of" in ratios.say_ratios(unsure)
     assert "pays for itself" in ratios.tabulate_ratios(unsure).html()
@@ -129,7 +134,7 @@ def test_stipends_alone_and_savings_elsewhere_are_money_that_was_spent(tmp_path:
     for name, outlays in (("a", {"others": 0.0, "stipends": 500.0}), ("b", {"saved_elsewhere": 20_000.0})):
         said = ratios.say_ratios(study(tmp_path / name, 300.0, **outlays))
         assert "Nothing was spent" not in said
-        assert "To society the programme pays for itself" in said
+        assert "For society, the programme pays for itself" in said
 
 
 def test_what_is_withheld_is_a_sentence(tmp_path: Path) -> None:

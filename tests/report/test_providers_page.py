@@ -48,6 +48,6 @@ def test_the_page_says_who_is_too_small_and_how_many_controls_there_are(tmp_path
     study = open_release([bundles.write_bundle(tmp_path / "x", tables, FACTS, toml)]).main
     said = providers.say_what_it_does_not_show(study)
     assert "fewer than 10 trained" in said
-    assert "is not shown apart" in said
+    assert "is not shown separately" in said
     cells = providers.tabulate_providers(study).cells.set_index("provider")
     assert cells.loc["A", ["n_treated", "n_control"]].tolist() == ["40", "12"]

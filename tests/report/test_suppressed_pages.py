@@ -64,5 +64,5 @@ def test_a_difference_without_an_interval_is_told(tmp_path: Path) -> None:
         open_release([bundles.write_bundle(tmp_path / "x", {"effects": effects}, FACTS)]).main
     )
     assert "0 had dropped out" in said
-    assert "a difference of −16.2 percentage points, of which chance cannot be estimated" in said
+    assert "a difference of −16.2 percentage points, with no interval" in said
     assert "do not say" not in said

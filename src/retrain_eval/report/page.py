@@ -187,7 +187,8 @@ class Study:
         """Return names of what is published in part at least, on which figures depend.
 
         ``{result}_shown``: an estimate of it; ``{result}_by_arm``: of the trained and of their controls;
-        ``{result}_by_groups``: in the levels of a stratum; ``{result}_verdicts``: what can be said of these.
+        ``{result}_by_groups``: in the levels of a stratum; ``{result}_verdicts``: what can be said of these;
+        ``dropping_out_combined``: differences by digital access in dropping out, within other groups.
         """
         found = {f"{name}_shown" for name in self.results() if self.own(name)["estimate"].notna().any()}
         verdicts = self.bundle.verdicts
@@ -199,6 +200,11 @@ class Study:
                 found.add(f"{name}_by_groups")
             if verdicts is not None and verdicts["result"].str.startswith(f"{name}_by_").any():
                 found.add(f"{name}_verdicts")
+        for part in self.results("programme_ends_by_access_level_and_"):
+            rows = self.result(part)
+            of_dropping_out = rows["estimand"].str.contains("dropped_out|no_reason") & rows["estimate"].notna()
+            if part.endswith(("_difference", "_gap")) and of_dropping_out.any():
+                found.add("dropping_out_combined")
         for name, column in (("e_values", "e_value"), ("rosenbaum", "p_value")):
             table: pd.DataFrame | None = getattr(self.bundle, name)
             if table is not None and table[column].notna().any():

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from retrain_eval.common.errors import DesignError, too_small
 from retrain_eval.common.levels import is_missing
@@ -148,19 +149,26 @@ class DigitalDivide(Question):
             _answer_ends(answers, tables, groups, inquiry)
         options = study.did_options()
         for by in (ACCESS, LITERACY):
-
-            def on_everyone(by: str = by) -> EffectTable:
-                moments = tables.need(entered_by(by), OutcomeMoments)
-                return moments.att_gt(**options).by(by).aggregate("simple")
-
-            answer_levels(answers, by, on_everyone, seed=inquiry.seed, of=ENTRANTS)
+            answer_levels(answers, by, partial(_on_everyone, tables, by, options), seed=inquiry.seed, of=ENTRANTS)
             if answers.has(level_names(by, ENTRANTS)[1]):
-                answers.table("tests", lambda made=on_everyone: equal_effects(made()), of=level_names(by, ENTRANTS)[0])  # type: ignore[misc]
+                answers.table(
+                    "tests", partial(_equal_on_everyone, tables, by, options), of=level_names(by, ENTRANTS)[0]
+                )
         with answers.attempt(COMPLETERS):
             answers.effects(COMPLETERS, _on_completers(tables, "", inquiry))
         for by in (ACCESS, LITERACY):
             answer_levels(answers, by, partial(_on_completers, tables, by, inquiry), seed=inquiry.seed, of=COMPLETERS)
         return answers
+
+
+def _on_everyone(tables: Tables, by: str, options: dict[str, Any]) -> EffectTable:
+    """Return the effect on everyone who entered, by a group."""
+    return tables.need(entered_by(by), OutcomeMoments).att_gt(**options).by(by).aggregate("simple")
+
+
+def _equal_on_everyone(tables: Tables, by: str, options: dict[str, Any]) -> pd.DataFrame:
+    """Return the test that the effects on everyone who entered are equal."""
+    return equal_effects(_on_everyone(tables, by, options))
 
 
 def entered_by(by: str) -> str:
@@ -205,7 +213,7 @@ def _answer_ends(answers: Answers, tables: Tables, groups: tuple[str, ...], inqu
             answers.effects(gap[0], apart.difference())
         if len(groups) == 1:
             for cause in causes_of(spells.table):
-                answers.table("tests", lambda cause=cause: gray_test(spells.table, cause), of=name)  # type: ignore[misc]
+                answers.table("tests", partial(gray_test, spells.table, cause), of=name)
 
 
 def _require_columns(table: LifeTable, groups: tuple[str, ...]) -> None:

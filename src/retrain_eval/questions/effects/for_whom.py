@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from retrain_eval.common.errors import DesignError
 from retrain_eval.estimators.effects.cells import cell_verdicts, interactions
@@ -86,9 +87,7 @@ class ForWhom(Question):
             answer_levels(
                 answers,
                 name,
-                lambda name=name, kind=kind: (  # type: ignore[misc]
-                    tables.need(f"moments/{kind}_{name}", OutcomeMoments).att_gt(**options).by(name).aggregate("simple")
-                ),
+                partial(_by_level, tables, f"moments/{kind}_{name}", name, options),
                 seed=inquiry.seed,
                 smallest_worthwhile=worth,
             )
@@ -98,6 +97,11 @@ class ForWhom(Question):
                 moments = tables.need(f"moments/{result}", OutcomeMoments)
                 _answer_cells(answers, result, moments.att_gt(**options).by(*names).aggregate("simple"), worth)
         return answers
+
+
+def _by_level(tables: Tables, name: str, by: str, options: dict[str, Any]) -> EffectTable:
+    """Return the mean effect in each level."""
+    return tables.need(name, OutcomeMoments).att_gt(**options).by(by).aggregate("simple")
 
 
 def _answer_cells(answers: Answers, result: str, cells: EffectTable, worth: float | None) -> None:

@@ -14,6 +14,7 @@ error from the joint covariance of M0 and H.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from retrain_eval.common.sources import query, sql_name
@@ -90,9 +91,7 @@ class JobQuality(Question):
             _answer_path(
                 answers,
                 outcome,
-                lambda outcome=outcome, blocks=blocks: stacked_outcome(  # type: ignore[misc]
-                    tables.need(STACK, OutcomeMoments), outcome, blocks
-                ),
+                partial(_stacked, tables, outcome, blocks),
                 options,
                 shift,
             )
@@ -108,6 +107,11 @@ class JobQuality(Question):
             ),
         )
         return answers
+
+
+def _stacked(tables: Tables, outcome: str, blocks: tuple[int, ...]) -> OutcomeMoments:
+    """Return the moments of an outcome that is the sum of some paths of the stacked table."""
+    return stacked_outcome(tables.need(STACK, OutcomeMoments), outcome, blocks)
 
 
 def _answer_path(

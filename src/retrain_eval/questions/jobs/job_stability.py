@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import duckdb
@@ -98,7 +99,7 @@ class JobStability(Question):
                 with answers.attempt(f"km_{name}"):
                     spells = tables.spells(name)
                     answers.effects(f"km_{name}", spells.kaplan_meier(conf_type=conf))
-                    answers.table("tests", lambda table=spells.table: logrank_test(table), of=f"km_{name}")  # type: ignore[misc]
+                    answers.table("tests", partial(logrank_test, spells.table), of=f"km_{name}")
         for name in (JOBLESS, JOB):
             with answers.attempt(name, *(f"{name}_{part}" for part in ("difference", "mean", "mean_difference"))):
                 _compare(answers, tables, name, inquiry)

@@ -49,7 +49,6 @@ from retrain_eval.tables.noise.released_sets import (
 
 # one reason for both cases: which of them it is tells of a correction
 ALIKE = f"its people, or their amounts, differ from published ones by fewer than {APART} people"
-CHANGED = ALIKE
 Table = TypeVar("Table", OutcomeMoments, CovariateMoments)
 
 
@@ -239,7 +238,7 @@ class Apart:
                 self.counted.sets += [one for one in every if not one.sums]
                 return safe, [*notes, *record]
             table, line = _coarser(name, table, safe, found)
-            record.append(f"{name}: {line}: {CHANGED if found[0].people == 0 else ALIKE}.")
+            record.append(f"{name}: {line}: {ALIKE}.")
 
 
 def _within(sets: Sequence[ReleasedSet]) -> list[Conflict]:
@@ -273,8 +272,7 @@ def as_released(table: Table, safe: Table) -> Table:
 
 def _coarser(name: str, table: Table, safe: Table, found: Sequence[Conflict]) -> tuple[Table, str]:
     """Sum over the last stratum; let the people after matching represent those before it."""
-    why = CHANGED if found[0].people == 0 else ALIKE
-    error = DisclosureError(f"{name}: {why}:\n  " + "\n  ".join(map(str, found[:5])), public=why)
+    error = DisclosureError(f"{name}: {ALIKE}:\n  " + "\n  ".join(map(str, found[:5])), public=ALIKE)
     if isinstance(table, OutcomeMoments) and isinstance(safe, OutcomeMoments):
         if not safe.strata:
             raise error

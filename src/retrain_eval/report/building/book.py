@@ -45,7 +45,6 @@ from retrain_eval.report.page import (
     Study,
     open_release,
 )
-from retrain_eval.report.pages import digital_divide
 
 STAMP = "build.json"
 ENTRY = "index.html"
@@ -205,7 +204,7 @@ def prepare(release: Release, source: Path, work: Path, verified: Sequence[Verif
                 text = translated(file.read_text(encoding="utf-8"), _)
                 text = env.from_string(text).render(
                     release=release, parts=parts, verified=[_what_was(one, release) for one in verified], _=_,
-                    digital_divide=digital_divide, **_of_time(release.main),
+                    **_of_time(release.main),
                 )  # fmt: skip
                 file.write_text(text, encoding="utf-8")
             else:

@@ -106,7 +106,10 @@ def say_groups(study: Study) -> str:
             )
         )
     sentences.append(
-        _("These are means of groups: within each of them some gain and others do not, and who does is not known.")
+        _(
+            "These are averages for groups. Within each group some people gain and others do not, and it is not known "
+            "who does."
+        )
     )
     return " ".join(sentences)
 
@@ -192,8 +195,8 @@ def say_alternative(study: Study) -> str:
         }
         if not excludes_zero(row):
             text = _(
-                "For {name} these data cannot tell the alternative from retraining: the difference is {difference} "
-                "({interval}).",
+                "For {name} these data show no clear difference between the alternative and retraining: the "
+                "difference is {difference} ({interval}).",
                 difference=words.amount(row["estimate"], signed=True),
                 **given,
             )
@@ -232,8 +235,8 @@ def say_policy(study: Study) -> str:
     rule = by_level[RULE]
     sentences = [
         _(
-            "Offering programmes by the rule would be worth {amount} per person after cost ({interval}), over the time "
-            "that people are followed.",
+            "Offering programmes by this rule would be worth {amount} per person net of cost ({interval}) over the "
+            "follow-up.",
             amount=words.amount(rule["estimate"], signed=True),
             interval=words.interval(rule["ci_low"], rule["ci_high"]),
         )
@@ -242,8 +245,8 @@ def say_policy(study: Study) -> str:
     if whole is not None and pd.notna(whole["n_treated"]) and rule["n_treated"] < whole["n_treated"]:
         sentences.append(
             _(
-                "It is about {n:,} of the {all:,} trained {units}: the others belong to groups in which too few people "
-                "are for an estimate in both halves.",
+                "It covers {n:,} of the {all:,} trained {units}: the others are in groups with too few people for an "
+                "estimate in both halves.",
                 n=int(rule["n_treated"]),
                 all=int(whole["n_treated"]),
                 units=words.units,
@@ -256,17 +259,17 @@ def say_policy(study: Study) -> str:
             "interval": words.interval(gain["ci_low"], gain["ci_high"]),
         }
         if gain["ci_low"] > 0:
-            text = N_("That is more than the best one choice for all gives, by {amount} ({interval}).")
+            text = N_("That is {amount} ({interval}) more than the best single choice for everyone.")
         elif gain["ci_high"] < 0:
-            text = N_("The best one choice for all gives more: the difference is {amount} ({interval}).")
+            text = N_("The best single choice for everyone is worth more: the difference is {amount} ({interval}).")
         else:
             text = N_(
-                "These data do not show that it does better than the best one choice for all: the difference is "
-                "{amount} ({interval})."
+                "These data do not show that the rule does better than the best single choice for everyone: the "
+                "difference is {amount} ({interval})."
             )
         sentences += [
             _(text, **given),
-            _("One choice for all is the same programme for all, or no programme for any of them."),
+            _("A single choice for everyone means the same programme for everyone, or no programme for anyone."),
         ]
     away = leaf_rows(study)
     away = away[away["action"] == NOTHING]

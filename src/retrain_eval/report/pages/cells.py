@@ -132,13 +132,13 @@ def say_cells(study: Study, result: str) -> str:
     if withheld:
         sentences.append(
             ngettext(
-                "{n} group is not shown, because too few people are in it, or none.",
+                "{n} group is not shown, because it has too few people or none.",
                 "{n} groups are not shown, because too few people are in each, or none.",
                 withheld,
                 n=withheld,
             )
         )
-    sentences.append(_("Figures are means of groups, and say nothing of a single person."))
+    sentences.append(_("Figures are averages for groups and say nothing about any one person."))
     return " ".join(sentences)
 
 
@@ -149,12 +149,18 @@ def say_joint_tests(study: Study, result: str) -> str:
     if EQUAL in tests:
         p = float(tests[EQUAL])
         text = _("The groups differ in their effects by more than chance ({p}).", p=p_value(p))
-        none = _("The differences between the groups are no larger than chance would make them ({p}).", p=p_value(p))
+        none = _(
+            "The differences between the groups are no larger than would be expected by chance ({p}).", p=p_value(p)
+        )
         sentences.append(text if p < 0.05 else none)
     if NO_INTERACTION in tests:
         p, names = float(tests[NO_INTERACTION]), listed([words.name(name) for name in strata_of(study, result)])
         sentences.append(
-            _("What {names} do together is more than the sum of what each does ({p}).", names=names, p=p_value(p))
+            _(
+                "{names} interact: their combined effect differs from the sum of their separate effects ({p}).",
+                names=names,
+                p=p_value(p),
+            )
             if p < 0.05
             else _("There is no evidence that {names} act together ({p}).", names=names, p=p_value(p))
         )
@@ -164,7 +170,9 @@ def say_joint_tests(study: Study, result: str) -> str:
         if NO_DIFFERENCE + name in tests
     ]
     if parts:
-        sentences.append(_("Tests of a difference with the other levels alike: {parts}.", parts=listed(parts)))
+        sentences.append(
+            _("Tests of differences with the other characteristics held constant: {parts}.", parts=listed(parts))
+        )
     return " ".join(sentences)
 
 

@@ -35,11 +35,6 @@ ESTIMANDS = {
 }
 
 
-def has(study: Study, *results: str) -> bool:
-    """Return whether one of the results has an estimate that is published."""
-    return any(study.result(name)["estimate"].notna().any() for name in results)
-
-
 def result_of(*groups: str) -> str:
     """Return the name of the result on how programmes ended, by groups."""
     return f"{ENDS}_by_{'_and_'.join(groups)}" if groups else ENDS
@@ -52,8 +47,8 @@ def say_answer(study: Study) -> str:
     if said:
         said.append(
             _(
-                "This says who leaves, not why: people who lack access or skills differ from others in more than that, "
-                "and nothing here shows what giving them access would change."
+                "This says who leaves, not why: people who lack access or skills differ from others in other ways "
+                "too, and these figures do not show what giving them access would change."
             )
         )
         return " ".join(said)
@@ -62,8 +57,8 @@ def say_answer(study: Study) -> str:
     if cause:
         row = _at_end(rows[rows["estimand"] == f"CIF({cause})"])
         return _(
-            "Of 100 people who entered a programme, {n} had dropped out within {time:g} {periods} (95% interval {low} "
-            "to {high}). Whether a lack of access or of skills has a part in it, these records do not say.",
+            "Of 100 people who entered a programme, {n} had dropped out within {time:g} {periods} (95% interval "
+            "{low} to {high}). These records do not show whether a lack of access or skills plays a part.",
             n=_of_100(row["estimate"]),
             time=row["time"],
             periods=study.words.several,
@@ -145,9 +140,7 @@ def say_missing(study: Study) -> str:
     text = _("Not answered here: {parts}.", parts="; ".join(parts)) if parts else ""
     rows = study.result(ENDS)
     if len(rows) and (rows["estimand"] == "CIF(no_reason)").any():
-        more = _(
-            "For some who left without completing, the records give no reason, so that dropping out is counted too low."
-        )
+        more = _("For some who left without completing, the records give no reason, so dropping out is understated.")
         return f"{text} {more}".strip()
     return text
 
@@ -215,11 +208,6 @@ def tabulate_ends(study: Study) -> Table:
 
 
 COMBINED = ((ACCESS, LITERACY), (ACCESS, DELIVERY), (ACCESS, LITERACY, DELIVERY))
-
-
-def has_combined(study: Study) -> bool:
-    """Return whether dropping out is published by access within other groups."""
-    return len(_combined(study)) > 0
 
 
 def _combined(study: Study) -> pd.DataFrame:

@@ -133,7 +133,7 @@ def say_what_it_does_not_show(study: Study) -> str:
     sentences.append(
         _(
             "A provider with fewer than {fewest} trained {units}, or fewer than {fewest} {controls}, who can be "
-            "compared is not shown apart: its effect could not be told from chance.",
+            "compared is not shown separately: its effect could not be distinguished from chance.",
             fewest=FEWEST_PEOPLE,
             units=study.words.units,
             controls=study.words.controls,

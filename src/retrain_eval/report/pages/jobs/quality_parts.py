@@ -75,8 +75,8 @@ def say_intensity(study: Study) -> str:
                 reason=reasons[0],
             )
         return _(
-            "How badly people in employment of poor quality fare (A) is not compared: too few are left at the end of "
-            "follow-up."
+            "How badly people in employment of poor quality fare (A) is not compared: too few people remain at the "
+            "end of follow-up."
         )
     row, words = rows.iloc[0], study.words.about(INTENSITY)
     return _(

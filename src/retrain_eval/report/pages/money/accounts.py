@@ -86,12 +86,14 @@ def say_rates(study: Study) -> str:
     rates = [text for place, (text, rate) in enumerate(named.items()) if rate or place == 0]
     text = _(
         "The study sets the rates, as shares of additional earnings: {rates}. Amounts are discounted at {discount} a "
-        "year from the start of training, and what training cost is taken as known and as paid at the start.",
+        "year from the start of training, and the cost of training is treated as known and as paid at the start.",
         rates=_("; ").join(rates),
         discount=_rate(options.discount_rate),
     )
     if costs_rounded(study):
-        more = _("The cost per person is rounded to two digits, to protect people; intervals do not contain that.")
+        more = _(
+            "The cost per person is rounded to two digits, to protect people; intervals do not reflect the rounding."
+        )
         return f"{text} {more}"
     return text
 

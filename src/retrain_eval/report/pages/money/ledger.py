@@ -37,13 +37,12 @@ def say_ledger(study: Study) -> str:
     }
     if costs_rounded(study):
         return _(
-            "Training cost about {total}, which is {each} for each person who entered, rounded to two digits; {share} "
-            "of it was paid on the account of {payer}.",
+            "Training cost about {total}, which is {each} for each person who entered, rounded to two digits; "
+            "{payer} paid {share} of it.",
             **values,
         )
     return _(
-        "Training cost {total}, which is {each} for each person who entered; {share} of it was paid on the account of "
-        "{payer}.",
+        "Training cost {total}, which is {each} for each person who entered; {payer} paid {share} of it.",
         **values,
     )
 

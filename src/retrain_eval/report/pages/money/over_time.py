@@ -26,7 +26,7 @@ def rows_over_time(study: Study) -> pd.DataFrame:
 
 
 def costs_of(study: Study) -> dict[str, float]:
-    """Return what each perspective pays, on net of what it saves elsewhere; empty where it is withheld."""
+    """Return what each perspective pays, net of savings elsewhere; empty where it is withheld."""
     rows = account_rows(study)
     paid = rows[rows["item"].isin([TRAINING, SAVED])].groupby("perspective")["estimate"].sum()
     return {str(name): -float(paid.get(name, 0.0)) for name in set(rows["perspective"])}

@@ -48,14 +48,15 @@ def _said_of(row: pd.Series) -> str:
             _paid_for(row)
             if public
             else _(
-                "To society the programme pays for itself: it spends nothing on net, so there is no benefit–cost ratio."
+                "For society, the programme pays for itself: net spending is not positive, so there is no "
+                "benefit–cost ratio."
             )
         )
     if row["verdict"] == NO_RATIO:
         return _("Money is saved at the expense of others, so that a ratio would mislead.")
     if public:
         return _(
-            "For each unit of money that it costs taxpayers on net, those who took part gain {estimate} (95% interval "
+            "For each unit of net cost to taxpayers, those who took part gain {estimate} (95% interval "
             "{interval}): the marginal value of public funds.",
             **values,
         )
@@ -70,16 +71,16 @@ def _paid_for(row: pd.Series) -> str:
     """Say how sure it is that the programme pays for itself."""
     if row["interval"] == ALL_OF_IT:
         return _(
-            "The programme pays for itself: taxpayers get back more than they spend, throughout the 95% interval, so "
-            "that there is no ratio to state."
+            "The programme pays for itself: taxpayers get back more than they spend over the whole 95% interval, so "
+            "no ratio is given."
         )
     if row["interval"] == NO_UPPER:
         return _(
-            "By the estimates the programme pays for itself: taxpayers get back what they spend. The 95% interval "
-            "runs from a ratio of {low} to where it pays for itself.",
+            "According to the estimates, the programme pays for itself: taxpayers get back what they spend. The 95% "
+            "interval runs from a ratio of {low} to where it pays for itself.",
             low=plain(row["ci_low"], 2),
         )
-    return _("By the estimates the programme pays for itself, but the 95% interval excludes no ratio.")
+    return _("According to the estimates, the programme pays for itself, but the 95% interval excludes no ratio.")
 
 
 def tabulate_ratios(study: Study) -> Table:
@@ -98,7 +99,7 @@ def tabulate_ratios(study: Study) -> Table:
     labels = {
         "name": _("Ratio"),
         "benefit": _("Benefit"),
-        "cost": _("Cost on net"),
+        "cost": _("Net cost"),
         "estimate": _("Benefit by cost"),
         "interval": _("95% interval"),
     }
@@ -118,6 +119,6 @@ def _interval(row: pd.Series) -> str:
         BOUNDED: _("{low} to {high}", low=low, high=high),
         NO_UPPER: _("from {low} to where it pays for itself", low=low),
         NO_LOWER: _("up to {high}, without a lower limit", high=high),
-        UNBOUNDED: _("without limits: the cost on net may be zero"),
+        UNBOUNDED: _("no limit: the net cost may be zero"),
         ALL_OF_IT: _("pays for itself throughout"),
     }.get(str(row["interval"]), "—")

@@ -33,8 +33,8 @@ def say_worth(study: Study) -> str:
     }
     if pd.isna(row["ci_low"]):
         first = _(
-            "Over {periods} from its start, the net benefit of training to society is put at {amount} for each person "
-            "trained; its interval is not known.",
+            "Over {periods} from its start, the net benefit of training to society is estimated at {amount} for each "
+            "person trained; no interval can be given.",
             **told,
         )
     elif row["ci_low"] > 0:
@@ -52,7 +52,7 @@ def say_worth(study: Study) -> str:
     else:
         first = _(
             "Whether training is worth its cost is not settled: over {periods} from its start, the net benefit to "
-            "society is put at {amount} for each person trained, with a 95% interval of {interval}.",
+            "society is estimated at {amount} for each person trained, with a 95% interval of {interval}.",
             **told,
         )
     return " ".join([first, *_others_told(nets, words, rounded=costs_rounded(study))])
@@ -83,8 +83,8 @@ def say_limits(study: Study) -> str:
     if len(beyond):
         sentences.append(
             _(
-                "Of the earnings that are added up, {amount} lie beyond the follow-up: they are assumed, not "
-                "observed, and the intervals do not contain the error of that assumption.",
+                "Of the earnings included, {amount} lie beyond the follow-up. They are assumed, not observed, and "
+                "the intervals do not reflect the uncertainty of that assumption.",
                 amount=words.amount(beyond["estimate"].iloc[0]),
             )
         )
@@ -92,8 +92,8 @@ def say_limits(study: Study) -> str:
         sentences.append(_("What training changes after the follow-up is not counted."))
     sentences.append(
         _(
-            "Nor is anything but earnings and what follows from them by the rates below: not health, crime or the "
-            "worth of time, and not what people who were not trained may lose to those who were."
+            "Only earnings, and what follows from them at the rates below, are included: not health, crime or the "
+            "value of time, nor what people who were not trained may lose to those who were."
         )
     )
     return " ".join(sentences)

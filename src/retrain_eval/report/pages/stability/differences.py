@@ -109,8 +109,7 @@ def say_points(row: pd.Series) -> str:
     """Say a difference between two shares, with its interval, or that it has none."""
     if pd.isna(row["ci_low"]):
         return _(
-            "{difference} percentage points, of which chance cannot be estimated, since in one group no one did or "
-            "everyone did",
+            "{difference} percentage points, with no interval, because in one group no one did or everyone did",
             difference=f"{100 * row['estimate']:+.1f}".replace("-", MINUS),
         )
     numbers = [f"{100 * row[name]:+.1f}".replace("-", MINUS) for name in ("estimate", "ci_low", "ci_high")]
